@@ -11,10 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static void value_to_text(const json_t *value, char words[ORGAN_CACHE_SHOWN + 1])
+/* Writes a JSON value for a message, cut to ORGAN_CACHE_SHOWN bytes; "missing" if there is none. */
+static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    snprintf(words, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
+    snprintf(shown, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
     free(text);
 }
 

@@ -60,10 +60,11 @@ static bool is_selected(const fetch_job *job, const char *path)
            !matches_any(path, o->exclude, o->exclude_count);
 }
 
-static uint64_t bytes_at(const char *path)
+/* Returns the size of the regular file at `path`, or 0 if there is none. */
+static uint64_t existing_bytes(const char *path)
 {
-    struct stat about;
-    return stat(path, &about) == 0 && S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
 }
 
 /* Sets the paths of a row, and counts its bytes that are already downloaded. */
@@ -85,13 +86,14 @@ static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error
     free(link);
     if (!row->path || !row->part || (cache && !row->link))
         return organ_fail_memory(error, job->options->model);
-    const uint64_t whole = bytes_at(row->path), begun = whole ? whole : bytes_at(row->part);
+    const uint64_t whole = existing_bytes(row->path), begun = whole ? whole : existing_bytes(row->part);
     row->there = begun < row->file->bytes ? begun : row->file->bytes;
     job->bytes += row->file->bytes;
     job->left += row->file->bytes - row->there;
     return ORGAN_OK;
 }
 
+/* Lists the files of the commit that --include and --exclude select, with their destinations. */
 static organ_status select_files(fetch_job *job, organ_error *error)
 {
     job->rows = calloc(job->found.count + 1, sizeof *job->rows);
@@ -200,6 +202,8 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* Downloads the selected files one after another over one connection, then completes the cache entry unless -o was
+ * given. */
 static organ_status fetch_files(fetch_job *job, organ_error *error)
 {
     organ_http *http = NULL;
@@ -248,6 +252,7 @@ static json_t *fetch_document(const fetch_job *job)
                          SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)))));
 }
 
+/* Sets the destination: the folder of -o, or the model's entry in the Hugging Face cache. */
 static organ_status find_folder(fetch_job *job, organ_error *error)
 {
     const char *const root = job->options->output ? NULL : organ_hub_root(&job->arena);

@@ -28,6 +28,7 @@ organ_status organ_fetch_folders(const char *path, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Starts the digest that the hub lists for the file: SHA-256 for LFS files, git's blob SHA-1 for others. */
 static void begin_digest(const organ_hub_file *file, organ_digest *digest)
 {
     char head[40];
@@ -121,6 +122,7 @@ static organ_status receive_file(const organ_fetch_file *f, int fd, uint64_t fro
     return ORGAN_OK;
 }
 
+/* Syncs the complete temporary file and renames it to its final path. */
 static organ_status finish_file(const organ_fetch_file *f, int fd, organ_error *error)
 {
     if (organ_sync_file(fd) != 0)

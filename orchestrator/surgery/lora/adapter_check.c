@@ -70,6 +70,7 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
+/* Returns whether a member of the configuration has a value other than null, false or empty. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&
@@ -77,6 +78,7 @@ static bool is_set(const json_t *value)
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
+/* Adds findings about target_modules: missing, or modules that servers do not support. */
 static void check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
@@ -130,6 +132,7 @@ static void check_config(check *c)
 
 /* ---- keys ---- */
 
+/* Adds findings about the name of a tensor. */
 static void check_key(check *c, const organ_adapter_pair *pair, const char *name)
 {
     const char *const why = organ_lora_pair_unservable(c->adapter, pair);

@@ -25,6 +25,7 @@ static float alpha_of(const organ_model *model)
     return (float)rank;
 }
 
+/* Adds the key-values and tensors of a LoRA adapter to the header of a GGUF file. */
 static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
                                   organ_error *error)
 {
@@ -44,6 +45,7 @@ static organ_status gguf_describe(const char *architecture, const organ_model *m
     return error->status;
 }
 
+/* Writes the header and copies all tensors to their offsets. */
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {

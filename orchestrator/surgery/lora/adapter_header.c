@@ -14,7 +14,7 @@
 organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
 {
     w->names_room = name_bytes + tensors;
-    w->header = organ_rows_take(1, 8 + w->room);
+    w->header = organ_rows_take(1, 8 + w->header_room);
     w->names = organ_rows_take(1, w->names_room + 1);
     if (!w->header || !w->names)
         return organ_fail_memory(error, w->output.path);
@@ -25,7 +25,7 @@ organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors,
 void organ_adapter_header_clear(organ_adapter_writer *w)
 {
     for (unsigned k = 0; k < 8; k++)
-        w->header[k] = (char)(w->room >> 8 * k);
+        w->header[k] = (char)(w->header_room >> 8 * k);
     memcpy(w->header + 8, METADATA, sizeof METADATA - 1);
     w->header_end = 8 + sizeof METADATA - 1;
     w->names_end = 0;
@@ -48,11 +48,12 @@ void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn)
     json_array_clear(w->of_turn);
 }
 
-static organ_status adapter_header_full(const organ_adapter_writer *w, const char *name, organ_error *error)
+/* Fails because the header would need more bytes than were reserved before the tensors. */
+static organ_status fail_header_full(const organ_adapter_writer *w, const char *name, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes kept for the header",
-                      w->output.path, name, w->room);
+                      w->output.path, name, w->header_room);
 }
 
 /* Appends ,"NAME":ENTRY and leaves room for the last brace. */
@@ -64,8 +65,8 @@ static organ_status adapter_header_append(organ_adapter_writer *w, const char *n
     const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is not copied */
     if (!text)
         organ_fail_memory(error, w->output.path);
-    else if (length >= 8 + w->room - w->header_end)
-        adapter_header_full(w, name, error);
+    else if (length >= 8 + w->header_room - w->header_end)
+        fail_header_full(w, name, error);
     else {
         memcpy(w->header + w->header_end, text, length);
         w->header[w->header_end] = ',';
@@ -84,7 +85,7 @@ static organ_status adapter_header_name(organ_adapter_writer *w, const char *nam
     if (organ_name_table_find(&w->entered, name))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': occurs twice", w->output.path, name);
     if (length > w->names_room - w->names_end)
-        return adapter_header_full(w, name, error);
+        return fail_header_full(w, name, error);
     if (!organ_name_table_put(&w->entered, memcpy(w->names + w->names_end, name, length), 0))
         return organ_fail_memory(error, w->output.path);
     w->names_end += length;
@@ -109,7 +110,7 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
 
 organ_status organ_adapter_header_write(organ_adapter_writer *w, organ_error *error)
 {
-    const size_t size = 8 + (size_t)w->room;
+    const size_t size = 8 + (size_t)w->header_room;
     w->header[w->header_end++] = '}';
     for (size_t at = 0; at < size && !error->status; at += PIECE) {
         const size_t end = size - at < PIECE ? size : at + PIECE, blank = w->header_end > at ? w->header_end : at;

@@ -20,7 +20,8 @@ void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
         snprintf(name, 64, "%s", ORGAN_ADAPTER_WEIGHTS);
 }
 
-static bool has_tensors(const void *writer, const char *name)
+/* Returns whether the file holds tensors of an unfinished adapter; with several ranks each has its own file. */
+static bool is_tensor_file(const void *writer, const char *name)
 {
     const organ_adapter_writer *const w = writer;
     return w->output.ranks ? strncmp(name, OF_RANK, strlen(OF_RANK)) == 0 : strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
@@ -51,7 +52,7 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
     if (!organ_ranks_first(ranks) || error->status)
         json_decref(head);
     else if (organ_run_journal_begin(&w->journal, head, w->output.path, error) == ORGAN_OK && w->output.publish.resumed)
-        organ_output_clear_rest(&w->output, has_tensors, w, error);
+        organ_output_clear_rest(&w->output, is_tensor_file, w, error);
     organ_run_journal_share(&w->output.publish, &w->journal, ranks, error);
     return adapter_resume_index(w, turns, error);
 }
@@ -62,7 +63,7 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
 static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_adapter_writer *const w = context;
-    const ssize_t got = organ_pread_full(w->file.fd, data, bytes, (off_t)(8 + w->room + offset));
+    const ssize_t got = organ_pread_full(w->file.fd, data, bytes, (off_t)(8 + w->header_room + offset));
     if (got < 0)
         return organ_fail_errno(error, errno, "%s: cannot be read", w->path);
     return (size_t)got == bytes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "%s: ends early", w->path);
@@ -84,8 +85,8 @@ static organ_status check_bytes(const organ_adapter_writer *w, const json_t *lin
     const char *const written = json_string_value(json_object_get(line, "xxh3"));
     *holds = false;
     if (begin < 0 || (uint64_t)begin != w->since || bytes < 0 || !written || fstat(w->file.fd, &info) ||
-        (uint64_t)info.st_size < 8 + w->room + w->since ||
-        (uint64_t)info.st_size - (8 + w->room + w->since) < (uint64_t)bytes)
+        (uint64_t)info.st_size < 8 + w->header_room + w->since ||
+        (uint64_t)info.st_size - (8 + w->header_room + w->since) < (uint64_t)bytes)
         return ORGAN_OK;
     if (digest_of(w, (uint64_t)bytes, found, error) == ORGAN_OK)
         *holds = strcmp(found, written) == 0;

@@ -15,7 +15,7 @@
 typedef struct translated {
     organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
     organ_adapter_pair *pairs;
-    size_t room;
+    size_t capacity;
     organ_name_table names; /* weight -> index into pairs */
     organ_arena arena;
 } translated;
@@ -61,6 +61,7 @@ static const char *tail_of(const translation *t, const char *name, int64_t *laye
     return name;
 }
 
+/* Finds which part of which layer the pair changes, from the name of its weight in the adapter's format. */
 static bool translate_find_part(const translation *t, translated_part *p)
 {
     const char *name = p->pair->weight;
@@ -121,13 +122,13 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     const size_t length = strlen(weight), tail = sizeof ".weight" - 1, count = to->adapter.pair_count;
     if (known)
         return &to->pairs[*known];
-    if (count == to->room) {
-        const size_t room = to->room ? 2 * to->room : 256;
-        organ_adapter_pair *const pairs = realloc(to->pairs, room * sizeof *pairs);
+    if (count == to->capacity) {
+        const size_t capacity = to->capacity ? 2 * to->capacity : 256;
+        organ_adapter_pair *const pairs = realloc(to->pairs, capacity * sizeof *pairs);
         if (!pairs)
             return NULL;
         to->pairs = pairs;
-        to->room = room;
+        to->capacity = capacity;
     }
     const bool cut = length > tail && strcmp(weight + length - tail, ".weight") == 0;
     char *const kept = organ_arena_copy(&to->arena, weight, length);
@@ -152,13 +153,14 @@ typedef struct translated_rows {
 
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
 
-static organ_status twice(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
+static organ_status fail_twice_changed(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
 {
     return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' change the same weight, '%s'", t->from->path,
                       made->b->name, pair->b->name, made->weight);
 }
 
-static organ_status add(translation *t, const translated_rows *s)
+/* Adds a pair for the weight in the other format; its factors are rows of the stored pair. */
+static organ_status add_translated_pair(translation *t, const translated_rows *s)
 {
     const organ_adapter_pair *const from = s->pair;
     organ_adapter_pair *const made = pair_named(t, s->weight->name);
@@ -167,7 +169,7 @@ static organ_status add(translation *t, const translated_rows *s)
     if (!made || !origin || !list)
         return no_memory(t);
     if (made->a)
-        return twice(t, from, made);
+        return fail_twice_changed(t, from, made);
     list[0] = from;
     *origin = (organ_adapter_origin){list, 1, s->expert, s->first, s->step, s->head, s->halves};
     made->a = from->a;
@@ -222,7 +224,7 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
 {
     translated_rows s = {.pair = p->pair, .expert = -1, .first = first, .step = step, .rows = rows};
     if ((s.weight = weight_of(t, p->layer, stack, -1))) {
-        add(t, &s);
+        add_translated_pair(t, &s);
         return true;
     }
     for (uint64_t e = 0; e < p->pair->experts && !t->error->status; e++) {
@@ -234,7 +236,7 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
             organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' is of %llu experts, but the base has %llu", t->from->path,
                        p->pair->b->name, (unsigned long long)p->pair->experts, (unsigned long long)e);
         else
-            add(t, &s);
+            add_translated_pair(t, &s);
     }
     return true;
 }
@@ -249,6 +251,8 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
+/* Adds the pairs that a part becomes in the other format: the same weight, one of a stack of experts, or the halves of
+ * a fused weight. Returns false if the part has no counterpart. */
 static bool add_part(translation *t, const translated_part *p)
 {
     static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
@@ -264,7 +268,7 @@ static bool add_part(translation *t, const translated_part *p)
             s.head = t->config.kinds[p->layer].head_dim;
             s.halves = t->from->gguf;
         }
-        add(t, &s);
+        add_translated_pair(t, &s);
         return true;
     }
     switch (part) {
@@ -291,17 +295,19 @@ static bool add_part(translation *t, const translated_part *p)
 
 /* ---- the adapter ---- */
 
-static organ_status keep(translation *t, const organ_adapter_pair *pair)
+/* Adds a pair unchanged. */
+static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
     organ_adapter_pair *const made = pair_named(t, pair->weight);
     if (!made)
         return no_memory(t);
     if (made->a)
-        return twice(t, pair, made);
+        return fail_twice_changed(t, pair, made);
     *made = *pair;
     return ORGAN_OK;
 }
 
+/* Finds the names of tensors in both formats for the base's architecture. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
     const bool gguf = base->gguf != NULL;
@@ -316,19 +322,21 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     return organ_forward_config_read(base, &t->config, t->error);
 }
 
+/* Translates each pair; pairs that match the base already, or have no counterpart, are kept. */
 static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
         translated_part p = {.pair = &t->from->pairs[k]};
         const bool named = t->from->gguf == t->to_gguf && organ_lora_weight(t->weights, p.pair->weight);
         if (named || !translate_find_part(t, &p) || !add_part(t, &p))
-            keep(t, p.pair);
+            keep_pair(t, p.pair);
     }
     return t->error->status;
 }
 
-/* peft wraps no parameter with DoRA, so that an adapter with DoRA is translated to the other format or not at all. */
-static bool is_needed(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
+/* Returns whether the adapter must be translated to match the model. peft applies DoRA to layers only, not to bare
+ * parameters, so an adapter with DoRA is translated only to the other file format. */
+static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)
         return false;
@@ -338,7 +346,8 @@ static bool is_needed(const organ_adapter *adapter, bool gguf, const organ_weigh
     return false;
 }
 
-static organ_status make_adapter(translation *t, const organ_model *base)
+/* Makes the translated adapter; adapters with DoRA are rejected. */
+static organ_status make_translated(translation *t, const organ_model *base)
 {
     const organ_adapter *const from = t->from;
     if (from->dora)
@@ -361,10 +370,10 @@ organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_m
 {
     translation t = {.from = adapter, .weights = weights, .to_gguf = base->gguf != NULL, .error = error};
     *made = NULL;
-    if (is_needed(adapter, t.to_gguf, weights) && translate_find_families(&t, base) == ORGAN_OK && t.family) {
+    if (needs_translation(adapter, t.to_gguf, weights) && translate_find_families(&t, base) == ORGAN_OK && t.family) {
         if (!(t.to = calloc(1, sizeof *t.to)))
             no_memory(&t);
-        else if (make_adapter(&t, base) == ORGAN_OK)
+        else if (make_translated(&t, base) == ORGAN_OK)
             *made = &t.to->adapter;
         else
             organ_adapter_translated_free(&t.to->adapter);

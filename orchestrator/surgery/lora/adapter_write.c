@@ -69,6 +69,7 @@ organ_status organ_output_check_not_adapter(const char *path, const organ_adapte
 
 /* ---- the file ---- */
 
+/* Creates the file of tensors in the unfinished output. */
 static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -101,9 +102,9 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         w->output.resume = resumable->resume;
         w->output.all = resumable->units;
     }
-    w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
+    w->header_room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
     bool begun;
-    organ_output_begin_together(&w->output, (ranks ? 2 : 1) * bytes + w->room, &begun, error);
+    organ_output_begin_together(&w->output, (ranks ? 2 : 1) * bytes + w->header_room, &begun, error);
     if (!begun) {
         json_decref(resumable ? resumable->head : NULL);
         organ_run_journal_close(&w->journal);
@@ -124,9 +125,10 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
 
 void organ_adapter_writer_gguf(organ_adapter_writer *w, const char *architecture) { w->architecture = architecture; }
 
+/* Appends bytes to the file, after the space that is kept for the header. */
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
-    if (organ_direct_write(&w->file, data, bytes, 8 + w->room + w->bytes, error) == ORGAN_OK)
+    if (organ_direct_write(&w->file, data, bytes, 8 + w->header_room + w->bytes, error) == ORGAN_OK)
         w->bytes += bytes;
     return error->status;
 }
@@ -207,6 +209,7 @@ static json_int_t adapter_write_number_at(const json_t *row, size_t k)
     return json_integer_value(json_array_get(row, k));
 }
 
+/* Orders tensors by their modules' turn, so that the file does not depend on the number of ranks. */
 static int by_turn(const void *a, const void *b)
 {
     const tensors_json *const x = a, *const y = b;
@@ -220,7 +223,7 @@ static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t,
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
     const uint64_t from = (uint64_t)adapter_write_number_at(place, 0),
-                   bytes = (uint64_t)adapter_write_number_at(place, 1) - from, data = 8 + w->room;
+                   bytes = (uint64_t)adapter_write_number_at(place, 1) - from, data = 8 + w->header_room;
     const uint64_t to = w->bytes;
     if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)),
                             (unsigned)adapter_write_number_at(t->row, 1), entry, bytes, error))
@@ -278,6 +281,7 @@ static organ_status merge_tensors(organ_adapter_writer *w, const tensors_json *t
     return error->status;
 }
 
+/* Parses the lists of tensors that the ranks have appended. */
 static organ_status read_lists(const organ_adapter_writer *w, const organ_gathered *all, json_t **lists,
                                organ_error *error)
 {
@@ -319,10 +323,11 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
 
 /* ---- the end ---- */
 
-static organ_status write_header(organ_adapter_writer *w, organ_error *error)
+/* Writes the header into the space kept for it, cuts off bytes of an earlier run, and syncs the file. */
+static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *error)
 {
     if (organ_adapter_header_write(w, error) == ORGAN_OK &&
-        (!w->output.publish.resumed || organ_direct_resize(&w->file, 8 + w->room + w->bytes, error) == ORGAN_OK))
+        (!w->output.publish.resumed || organ_direct_resize(&w->file, 8 + w->header_room + w->bytes, error) == ORGAN_OK))
         organ_direct_sync(&w->file, error);
     return error->status;
 }
@@ -335,7 +340,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
         organ_fail_memory(error, w->output.path);
-    else if (write_header(w, error) == ORGAN_OK &&
+    else if (write_adapter_header(w, error) == ORGAN_OK &&
              (w->architecture ? organ_adapter_gguf_write(w, error) : organ_document_write(path, config, error)) ==
                  ORGAN_OK)
         organ_adapter_open(w->output.publish.partial, &made, error);

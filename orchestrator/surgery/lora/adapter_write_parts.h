@@ -10,14 +10,14 @@
 
 struct organ_adapter_writer {
     organ_output output;
-    organ_run_journal journal; /* used if output.journal is set */
-    const char *architecture;  /* of a GGUF adapter; NULL: one of peft */
-    organ_direct_file file;    /* with several ranks each has its own file until the merge */
-    char *path;                /* of the file */
-    char *header;              /* 8 + room bytes in paged rows: the length, then JSON without its last brace */
-    uint64_t room, bytes;      /* bytes of the header's JSON, and of the data */
-    size_t header_end;         /* where the next entry of the header begins */
-    char *names;               /* room for the names of all tensors, each with its NUL, in paged rows */
+    organ_run_journal journal;   /* used if output.journal is set */
+    const char *architecture;    /* of a GGUF adapter; NULL: one of peft */
+    organ_direct_file file;      /* with several ranks each has its own file until the merge */
+    char *path;                  /* of the file */
+    char *header;                /* 8 + room bytes in paged rows: the length, then JSON without its last brace */
+    uint64_t header_room, bytes; /* bytes of the header's JSON, and of the data */
+    size_t header_end;           /* where the next entry of the header begins */
+    char *names;                 /* room for the names of all tensors, each with its NUL, in paged rows */
     size_t names_room, names_end;
     organ_name_table entered; /* the names so far */
     size_t *lines;            /* by turn: 1 + the index of the journal line of this rank, 0 if none; paged rows */

@@ -12,7 +12,7 @@
 /* Values that vLLM accepts for --max-lora-rank. */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
-/* Ratio of two norms, given their squares. */
+/* Returns the ratio of two norms, given their squares. */
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
 static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_run; }
@@ -101,6 +101,7 @@ static const organ_weight *weight_of_module(const void *job, size_t k)
 
 /* ---- the rest ---- */
 
+/* Returns why a changed weight gets no factors. */
 static const char *reason_of(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
@@ -117,7 +118,7 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";
 }
 
-/* Row of a changed weight without factors. In a dry run only weights that cannot be compared are known. */
+/* Returns the row of a changed weight without factors. In a dry run only weights that cannot be compared are known. */
 static json_t *other_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -170,6 +171,7 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     return adapter;
 }
 
+/* Counts the changed weights without factors that were, or were not, stored whole (`kept`). */
 static size_t count_others(const organ_lora_job *job, bool kept)
 {
     size_t count = 0;

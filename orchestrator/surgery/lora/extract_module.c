@@ -25,6 +25,7 @@ typedef struct extract_module_change {
     double *norms;           /* ||W_base||^2 of each strip */
 } extract_module_change;
 
+/* Reads rows of W_tuned - W_base, and adds the squares of W_base to the norms. */
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                                 organ_error *error)
 {
@@ -73,7 +74,7 @@ typedef struct extract_module_factors {
     float *b, *a; /* out x rank and rank x in, row by row */
 } extract_module_factors;
 
-/* B = U sqrt(sigma), A = sqrt(sigma) V^T. */
+/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
     *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
@@ -115,6 +116,7 @@ static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m,
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
 
+/* Copies an expert's factors into the stack, whose spectrum is the root of the sum of squares over experts. */
 static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
                         const organ_lora_factors *stack, size_t expert)
 {
@@ -185,7 +187,8 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
         .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
-/* Peak memory: first the singular vectors with the buffers of the decomposition, then the vectors with the factors. */
+/* Returns the peak memory of a module: first the singular vectors with the buffers of the decomposition, then the
+ * vectors with the factors. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);

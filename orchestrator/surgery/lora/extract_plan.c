@@ -39,8 +39,9 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
     return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
-/* A GGUF adapter can have the factors of a stack of experts. */
-static bool is_linear(const organ_lora_job *job, const organ_weight *weight)
+/* Returns whether factors of the weight can be stored in the adapter: of a matrix, and in a GGUF adapter of a stack of
+ * experts. */
+static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
 {
     const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
     return (weight->rank == 2 || stack) && weight->anatomy.role != ORGAN_ROLE_EMBED;
@@ -49,7 +50,7 @@ static bool is_linear(const organ_lora_job *job, const organ_weight *weight)
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
                                      organ_globs *globs)
 {
-    if (!is_linear(job, weight) || weight->elements == 0)
+    if (!can_have_factors(job, weight) || weight->elements == 0)
         return false;
     return job->options->modules ? is_named(globs, weight, module)
                                  : organ_role_describe(weight->anatomy.role)->projection;
@@ -67,6 +68,7 @@ static organ_status extract_plan_check_shape(const organ_lora_job *job, const or
                       (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
+/* Adds a weight that gets no factors, with the reason if it cannot even be compared. */
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
 {
     organ_lora_other *const other = &job->others[job->other_count++];

@@ -34,6 +34,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              organ_lora_note_json(m->note));
 }
 
+/* Restores a module's figures from the journal; false if they are incomplete. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");

@@ -23,6 +23,7 @@ typedef struct extract_rest_sums {
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
+/* Begins comparing a weight; adds a note about its format. */
 static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
 {
     const extract_rest_comparison *const c = context;
@@ -33,6 +34,7 @@ static organ_status compare_begin(void *context, size_t item, const char *note, 
     return ORGAN_OK;
 }
 
+/* Computes the squared norms of a strip's base and of its change. */
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -48,6 +50,7 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
+/* Adds a strip's sums to its weight, in order. */
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -87,7 +90,8 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
     return error->status;
 }
 
-static uint64_t values_of(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
+/* Returns the values to read for a weight; 0 if it cannot be compared. */
+static uint64_t values_to_read(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
 
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
@@ -95,8 +99,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     size_t count = 0;
     uint64_t values = 0;
     for (size_t k = 0; k < job->other_count && others; k++) {
-        values += values_of(&job->others[k]);
-        if (values_of(&job->others[k]) && organ_assignment_is_local(&job->other_assignment, k))
+        values += values_to_read(&job->others[k]);
+        if (values_to_read(&job->others[k]) && organ_assignment_is_local(&job->other_assignment, k))
             others[count++] = &job->others[k];
     }
     if (!others)

@@ -45,6 +45,7 @@ typedef struct store {
     float *to;
 } store;
 
+/* Multiplies values by the scale and stores them; fails if one is not finite. */
 static organ_status store_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     const store *const s = context;
@@ -60,6 +61,7 @@ static organ_status store_values(void *context, const float *values, size_t coun
     return ORGAN_OK;
 }
 
+/* Reads a factor as FP32, multiplied by `scale`. The caller frees it. */
 static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                 double scale, float **to, organ_error *error)
 {
@@ -78,7 +80,8 @@ typedef struct stored_pair {
     uint64_t expert;
 } stored_pair;
 
-static stored_pair stored_of(const organ_adapter_pair *pair, uint64_t expert)
+/* Returns the stored pair and the expert in it that an expert of a translated pair comes from. */
+static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t expert)
 {
     const organ_adapter_origin *const from = pair->origin;
     if (!from)
@@ -88,7 +91,7 @@ static stored_pair stored_of(const organ_adapter_pair *pair, uint64_t expert)
     return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
 }
 
-/* The row of the stored B that becomes row `row`. */
+/* Returns the row of the stored B that becomes row `row`. */
 static size_t stored_row(const organ_adapter_origin *from, size_t row)
 {
     if (!from)
@@ -110,6 +113,7 @@ static void place_a(const stored_pair *s, const float *values, float *to)
             to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
 }
 
+/* Copies rows of the stored B to those of the translated B. */
 static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
@@ -128,13 +132,13 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
 static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {
-    const organ_adapter_pair *const stored = stored_of(pair, first).pair;
+    const organ_adapter_pair *const stored = stored_pair_of(pair, first).pair;
     float *a = NULL, *b = NULL;
     const bool several = pair->origin && pair->origin->count > 1;
     if (stored && read_factor(adapter, stored->a, kernels, 1, &a, error) == ORGAN_OK &&
         read_factor(adapter, stored->b, kernels, several ? scale * stored->scale : scale, &b, error) == ORGAN_OK)
         for (size_t e = first; e < end; e++) {
-            const stored_pair s = stored_of(pair, e);
+            const stored_pair s = stored_pair_of(pair, e);
             place_a(&s, a, f->a + e * f->rank * f->in);
             place_b(pair, &s, b, f->b + e * f->out * f->rank);
         }
@@ -238,7 +242,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 
 /* ---- norms ---- */
 
-/* gram (r x r, upper triangle) += the inner products of r vectors of n values. */
+/* Adds the inner products of r vectors of n values to gram (r x r, upper triangle). */
 static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const double *values, size_t n)
 {
     for (size_t i = 0; i < r; i++)
@@ -246,6 +250,8 @@ static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const
             gram[i * r + j] += kernels->dot_f64(values + i * n, values + j * n, n);
 }
 
+/* Computes ||B A||^2 = sum of (A A^T) o (B^T B) from the r x r Gram matrices, without the product; -1 if out of
+ * memory. */
 static double expert_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
     enum { STRIP = 256 };
@@ -329,7 +335,8 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
     return error->status;
 }
 
-static void *allocate_to_line(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+/* Allocates memory aligned to a cache line. */
+static void *allocate_aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
@@ -342,8 +349,8 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     const size_t cols = (size_t)organ_weight_matrices(weight).cols;
     if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, true, error) == ORGAN_OK) {
         const size_t n = rows.room * rows.cols;
-        float *const mine = allocate_to_line(n * sizeof *mine);
-        void *const raw = allocate_to_line(n * organ_dtype_describe(tensor->dtype)->bytes);
+        float *const mine = allocate_aligned(n * sizeof *mine);
+        void *const raw = allocate_aligned(n * organ_dtype_describe(tensor->dtype)->bytes);
         if (!mine || !raw)
             organ_fail_memory(error, tensor->name);
         else

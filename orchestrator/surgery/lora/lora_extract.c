@@ -52,6 +52,7 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
+/* Opens base and tuned model; both must be of one file format. */
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -137,6 +138,7 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Computes and writes the factors of the modules assigned to this rank. */
 static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -180,6 +182,7 @@ static organ_status share_modules(organ_lora_job *job, organ_error *error)
     return error->status ? error->status : organ_lora_notes_written(job, error);
 }
 
+/* Fails if no module has changed. */
 static organ_status check_changed(const organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++)
@@ -232,6 +235,7 @@ static uint64_t bytes_of_other(const void *others, size_t k)
     return other->tuned ? other->tuned->codes->bytes : 0;
 }
 
+/* Assigns modules and other weights to ranks. */
 static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 {
     organ_ranks *const ranks = job->engine->ranks;

@@ -27,6 +27,7 @@ static organ_status merge_check_options(organ_merge_job *job, organ_error *error
     return organ_dtype_requested(o->dtype, &job->dtype, error);
 }
 
+/* Rejects adapters that cannot be merged: DoRA with --scale, or an initialisation that changed the base. */
 static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(adapter);
@@ -65,7 +66,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* Merged weights are stored unpacked, so config.json loses the quantization_config of a packed base. */
+/* Removes quantization_config from config.json if the base is packed, because merged weights are stored unpacked. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
@@ -87,7 +88,8 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* NULL if out of memory. */
+/* Returns an object that identifies the adapter's files, so that an interrupted merge continues only with the same
+ * adapter; NULL if out of memory. */
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
@@ -142,6 +144,7 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
         json_string_value(json_object_get(first, "reason")));
 }
 
+/* Plans the merge and writes the model; if tensors of the adapter have no place, reports them and fails. */
 static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_error *error)
 {
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))

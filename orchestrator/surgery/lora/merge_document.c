@@ -42,6 +42,7 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     return row;
 }
 
+/* Returns the row of a weight that the adapter replaces as a whole; NULL for other weights. */
 static json_t *replaced_json(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;

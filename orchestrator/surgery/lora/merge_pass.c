@@ -29,10 +29,11 @@ typedef struct merge_pass_run {
 
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
-/* Scratch: a block of B A, the same block in its stored form, and the scratch of the writer. */
+/* Returns the bytes of a worker's scratch: a block of B A, the same block in its stored form, and the scratch of the
+ * writer. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
-/* D = B A of these rows of the weight, which are of one matrix. */
+/* Computes D = B A for some rows of the weight, all of one matrix. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {
@@ -77,7 +78,7 @@ static void round_through(const organ_kernels *kernels, organ_dtype dtype, float
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* DoRA: overwrites D with W + D whose rows are scaled to their norms. */
+/* Overwrites D with W + D, each row scaled to its norm in `norms`, for DoRA. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -170,7 +171,8 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     return complete;
 }
 
-static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, organ_error *error)
+/* Records a weight as written, with its sums. */
+static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_error *error)
 {
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
@@ -180,6 +182,7 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
 
 /* ---- weights of the base ---- */
 
+/* Reads the factors of a weight, and its row norms for DoRA. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
@@ -196,6 +199,7 @@ static void unload_part(organ_merge_part *part)
     part->row_norms = NULL;
 }
 
+/* Begins a weight: loads its factors, if the adapter changes it. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
@@ -216,6 +220,7 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
                       result, error);
 }
 
+/* Fails if a merged value exceeds the range of the output's type. */
 static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums,
                                 organ_error *error)
 {
@@ -253,7 +258,7 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     }
     if (check_range(job, weight, more, error))
         return error->status;
-    return strip->last ? merge_pass_finish(r, weight, error) : ORGAN_OK;
+    return strip->last ? finish_weight(r, weight, error) : ORGAN_OK;
 }
 
 /* ---- weights that the adapter replaces ---- */
@@ -283,7 +288,7 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
         }
     }
     if (!error->status && check_range(job, part->weight, &part->sums, error) == ORGAN_OK)
-        merge_pass_finish(r, part->weight, error);
+        finish_weight(r, part->weight, error);
     unload_part(part);
     free(values);
     free(raw);

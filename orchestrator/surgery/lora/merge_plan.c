@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Adds a tensor of the adapter that cannot be merged to the report, with the reason. */
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
@@ -38,6 +39,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
+/* Returns the entry of the weight in the list of changed weights; adds one if there is none. */
 static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
@@ -170,7 +172,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* With use_dora every pair must have magnitudes, and its weight must not be transposed. */
+/* Checks for use_dora that every pair has magnitudes and that its weight is not transposed. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {

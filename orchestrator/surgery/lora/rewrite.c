@@ -45,13 +45,14 @@ static void run_batch_worker(void *context, size_t worker)
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
-/* Memory for processing a module: its factors and their decomposition. */
+/* Returns the bytes that processing a module needs: its factors and their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
            row->pair->experts;
 }
 
+/* Processes the modules of a batch on the workers; fails with the error of the first module that has one. */
 static organ_status run_batch(batch *b, organ_error *error)
 {
     atomic_store(&b->next, 0);
@@ -65,6 +66,7 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
+/* Returns whether row k is written now by this rank: rows are written by the width of their type, the widest first. */
 static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
 {
     return organ_assignment_is_local(&rw->assignment, k) &&
@@ -104,6 +106,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
 
 /* ---- ranks ---- */
 
+/* Returns whether the module's rank may be reduced. */
 static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
 {
     return rw->energy > 0 || row->pair->rank > rw->max;
@@ -118,6 +121,7 @@ static double tail_energy(const organ_svd *svd, size_t first)
     return sum;
 }
 
+/* Returns the smallest rank that keeps the requested share of the energy, at most the requested rank. */
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
@@ -144,6 +148,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
     return error->status;
 }
 
+/* Computes a module's norm and the rank that it will have. */
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
@@ -174,6 +179,7 @@ static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where
                                      sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
 }
 
+/* Sends the singular values that each rank has computed to all ranks. */
 static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
 {
     organ_found *const spectra = calloc(rw->count + 1, sizeof *spectra);
@@ -214,7 +220,8 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 
 /* ---- factors ---- */
 
-/* The leading vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that both have rows of one size. */
+/* Computes factors from the leading singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that both have rows of
+ * one size. */
 static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
 {
     for (size_t k = 0; k < rank; k++) {
@@ -248,6 +255,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     return ORGAN_OK;
 }
 
+/* Computes the factors of the reduced rank of each expert, and the relative residual of all together. */
 static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                 const organ_lora_factors *to, organ_error *error)
 {
@@ -377,6 +385,7 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     return error->status;
 }
 
+/* Writes tensors, configuration and report into the unfinished output. */
 static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
                                  json_t **report, organ_error *error)
 {

@@ -48,6 +48,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 
 /* ---- removed tensors ---- */
 
+/* Adds a tensor that is left out to the report; a negative norm is unknown. */
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
 {
@@ -121,8 +122,8 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* A list keeps the entries that still have keys. A regular expression could match more than the remaining modules and
- * is replaced by their names. */
+/* Returns the new target_modules. A list keeps the entries that still have keys. A regular expression could match more
+ * than the remaining modules and is replaced by their names. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -136,6 +137,7 @@ static json_t *targets_of(sanitize_job *j)
     return list;
 }
 
+/* Makes the configuration of the sanitised adapter, without settings that servers reject. */
 static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
@@ -242,6 +244,7 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Reports the findings of --check without writing an adapter; fails if there are any. */
 static organ_status run_check(sanitize_job *j, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(j->findings);

@@ -18,6 +18,7 @@ typedef struct cut_plan {
     uint64_t step;           /* rows of a unit: whole matrices, or a part of one */
 } cut_plan;
 
+/* Plans row ranges of about ORGAN_CUT_BYTES, in multiples of `rows`; a small tensor stays whole. */
 static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 {
     cut_plan k = {.m = organ_tensor_matrices(tensor)};
@@ -27,10 +28,10 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     k.row_bytes = tensor->bytes / k.all;
     /* A unit is a part of the rows of one matrix, or some whole matrices; units are about equal in size. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
-    const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
-    const uint64_t max = organ_max(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least,
-                   stretches = organ_pieces_of(whole, max);
-    k.step = organ_pieces_of(organ_pieces_of(whole, stretches), least) * least;
+    const uint64_t granule = inside ? rows : k.m.rows, extent = inside ? k.m.rows : k.all;
+    const uint64_t max = organ_max(ORGAN_CUT_BYTES / (granule * k.row_bytes), 1) * granule,
+                   ranges = organ_pieces_of(extent, max);
+    k.step = organ_pieces_of(organ_pieces_of(extent, ranges), granule) * granule;
     return k;
 }
 
@@ -72,6 +73,7 @@ static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan
     return true;
 }
 
+/* Adds the row ranges of tensor t; false if out of memory. */
 static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t rows)
 {
     const cut_plan k = cut_plan_for(cuts->tensors[t], rows);
@@ -114,6 +116,7 @@ void organ_cuts_free(organ_cuts *cuts)
     *cuts = (organ_cuts){0};
 }
 
+/* Returns the number of row ranges of tensor t. */
 static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first[t + 1] - cuts->first[t]; }
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
@@ -153,7 +156,9 @@ typedef struct cuts_reading {
     const organ_model *written;
 } cuts_reading;
 
-static uint64_t bytes_read(const void *context, size_t t)
+/* Returns the bytes that must be read to compute the tensor's digest; 0 if one range has the whole tensor, whose digest
+ * is known. */
+static uint64_t bytes_to_read(const void *context, size_t t)
 {
     const organ_cuts *const cuts = ((const cuts_reading *)context)->cuts;
     return range_count(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
@@ -178,7 +183,7 @@ organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, o
 {
     cuts_reading r = {cuts, written};
     organ_assignment assignment;
-    if (organ_assignment_create(ranks, cuts->tensor_count, bytes_read, &r, &assignment, error) == ORGAN_OK)
+    if (organ_assignment_create(ranks, cuts->tensor_count, bytes_to_read, &r, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, digest_written, &r, error);
     organ_assignment_complete(&assignment, "computing digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3,
                               error);

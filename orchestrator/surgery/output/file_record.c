@@ -49,6 +49,7 @@ static bool is_own_report(const char *name)
            strncmp(name, "organ/donor/", 12) != 0;
 }
 
+/* Adds the size and digest of directory/name to `files`. */
 static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)
 {
     char *const path = organ_format("%s/%s", directory, name);

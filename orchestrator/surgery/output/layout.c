@@ -28,6 +28,7 @@ static size_t source_count(const organ_model *model)
     return model->manifest ? model->manifest->file_count : model->file_count;
 }
 
+/* Returns source file k: of the donor that the organ directory was made from, or of the model itself. */
 static layout_source source_at(const organ_model *model, size_t k)
 {
     layout_source s = {.model = model, .index = (uint32_t)k};
@@ -49,6 +50,7 @@ static layout_source source_at(const organ_model *model, size_t k)
     return s;
 }
 
+/* Takes ownership of `data`, the bytes of a source file between its tensors. */
 static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data,
                                organ_error *error)
 {
@@ -80,6 +82,7 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
+/* Reads bytes between tensors; zeros are not stored unless `needed_as_zeros`. */
 static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool needed_as_zeros,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -100,6 +103,7 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
+/* Reads the bytes from .. to of a source file as fillers of at most STEP bytes. */
 static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
                              organ_error *error)
 {
@@ -131,6 +135,7 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
     return error->status ? error->status : read_gap(s, end, s->size, file, error);
 }
 
+/* Returns tensor t as a piece of source file `file`, with its offset there. */
 static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
 {
     organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};

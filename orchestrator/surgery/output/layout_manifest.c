@@ -42,7 +42,7 @@ static json_t *layout_manifest_source_json(const organ_layout_file *file, const 
     return NULL;
 }
 
-/* NULL without memory. */
+/* Returns the source files with their fillers and digests, by name; NULL if out of memory. */
 static json_t *sources_json(const organ_layout *layout)
 {
     json_t *sources = json_object();

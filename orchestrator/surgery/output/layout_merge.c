@@ -107,6 +107,7 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
     return error->status;
 }
 
+/* Plans one safetensors file: a new header, and the tensors after it without gaps. */
 static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
     char *header = NULL;
@@ -140,6 +141,7 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     return error->status;
 }
 
+/* Plans one GGUF file: the header of `writer`, and the tensors at the offsets that it assigns. */
 static organ_status merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;

@@ -15,7 +15,8 @@
 
 /* ---- the usual layout: files that loaders open ---- */
 
-static void plan_together(organ_layout *layout)
+/* Plans unchanged source files: each tensor at its offset, with the fillers between. */
+static void plan_source_files(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
         const organ_layout_file *const file = &layout->files[f];
@@ -60,7 +61,7 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
     return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
 }
 
-/* blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
+/* Names the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
     static const char weight[] = ".weight";
@@ -72,7 +73,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
-/* header/model.gguf, header/model.gguf.gap_1: a file with that filler alone. */
+/* Names the file with filler k of a source file: header/model.gguf, header/model.gguf.gap_1 */
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";
@@ -82,6 +83,7 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
     return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
 }
 
+/* Plans an organ directory: a file for each filler and one for each tensor. */
 static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_model *model, organ_error *error)
 {
     organ_name_table used = {0};
@@ -152,7 +154,7 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
         return organ_fail_memory(error, model->path);
     list_copies(layout);
     if (!separate)
-        plan_together(layout);
+        plan_source_files(layout);
     else if (plan_file_for_each_tensor(layout, model, error))
         return error->status;
     return organ_resharding_of(model, layout->copies, layout->piece_count, layout->shards, shards, layout->kernels,

@@ -31,6 +31,7 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
     return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
+/* Replaces config.json by the edited one, if the output has one. */
 static organ_status replace_config(const char *to, const organ_json_edit *config, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);

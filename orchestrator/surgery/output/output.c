@@ -277,19 +277,23 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
     return output->seconds + (engine->began > 0 && output->seconds > 0 ? output->started - engine->began : 0.0);
 }
 
-static json_t *run_of(const organ_output *output, uint64_t bytes, double seconds)
+/* Returns the report's section about the run: output, seconds, bytes per second. */
+static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
     return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
                         SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)));
 }
 
-json_t *organ_output_run(const organ_output *output, uint64_t bytes) { return run_of(output, bytes, output->seconds); }
+json_t *organ_output_run(const organ_output *output, uint64_t bytes)
+{
+    return run_json(output, bytes, output->seconds);
+}
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)
 {
     return organ_json_joined(
-        run_of(output, bytes, organ_output_seconds(output, engine)),
+        run_json(output, bytes, organ_output_seconds(output, engine)),
         ORGAN_OBJECT(SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
                      SET_TEXT("cpu_isa", engine->kernels->isa), SET_FLAG("single_file", output->single)));
 }

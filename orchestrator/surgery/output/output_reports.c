@@ -73,7 +73,8 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     return error->status;
 }
 
-static organ_status write_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
+/* Writes the report as JSON, as Markdown and as an HTML page. */
+static organ_status write_report_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
 {
     char *text = NULL;
     if (organ_document_write(json, report, error) == ORGAN_OK &&
@@ -86,12 +87,13 @@ static organ_status write_files(const char *json, const char *markdown, const js
 /* Returns DIRECTORY/NAME. NULL without memory. */
 static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
-static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report,
-                               organ_error *error)
+/* Writes the report's files into a directory. */
+static organ_status write_reports_into(const char *directory, const organ_report_files *files, const json_t *report,
+                                       organ_error *error)
 {
     char *const json = in_directory(directory, files->json), *const markdown = in_directory(directory, files->markdown);
     if (json && markdown)
-        write_files(json, markdown, report, error);
+        write_report_files(json, markdown, report, error);
     else
         organ_fail_memory(error, directory);
     free(json);
@@ -106,8 +108,9 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
         if (name_next_to(output, files, output->reports, error))
             free_names(output->reports);
         else
-            write_into(output->publish.partial,
-                       &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], NULL}, report, error);
+            write_reports_into(output->publish.partial,
+                               &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], NULL}, report,
+                               error);
         return error->status;
     }
     char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
@@ -116,7 +119,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
-        write_into(folder, files, report, error);
+        write_reports_into(folder, files, report, error);
     free(folder);
     return error->status;
 }
@@ -127,7 +130,7 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
     if (organ_ranks_agree(output->ranks, "writing the report", error) || !organ_ranks_first(output->ranks) ||
         organ_output_begin(output, 0, error))
         return error->status;
-    if (write_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
+    if (write_reports_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
         more(output, context, report, error);
     if (!error->status)
         organ_output_sync(output, error);
@@ -136,6 +139,7 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory that may be there ---- */
 
+/* Returns whether this rank writes reports: -o was given, and it is rank 0. */
 static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);
@@ -187,7 +191,7 @@ organ_status organ_report_folder_write(const organ_report_folder *folder, const 
     if (folder->path)
         organ_ranks_agree(folder->ranks, "writing the report", error);
     if (output_reports_is_requested(folder) && !error->status &&
-        write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+        write_reports_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);
     return error->status;
 }

@@ -50,6 +50,7 @@ static organ_status resharding_no_memory(const organ_resharding *r, organ_error 
 
 /* ---- which shard, where in it ---- */
 
+/* Computes the bytes of each tensor and their sum; fails if that overflows or two tensors share a name. */
 static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
     organ_name_table names = {0};
@@ -179,7 +180,8 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
     return r->files[f].is.name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
-static organ_status head_files(organ_resharding *r, const char *single, organ_error *error)
+/* Names the files and makes the header of each for its tensors. */
+static organ_status write_headers(organ_resharding *r, const char *single, organ_error *error)
 {
     size_t first = 0;
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
@@ -193,7 +195,8 @@ static organ_status head_files(organ_resharding *r, const char *single, organ_er
     return error->status;
 }
 
-static organ_status write_index(organ_resharding *r, organ_error *error)
+/* Makes model.safetensors.index.json, which maps tensors to files. */
+static organ_status make_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < r->count && map; k++)
@@ -224,6 +227,7 @@ static organ_resharding *create_plan(const organ_model *model, organ_shard_piece
     return NULL;
 }
 
+/* Passes the finished plan to the caller, or frees it after an error. */
 static organ_status return_or_free(organ_resharding *r, organ_resharding **plan, organ_error *error)
 {
     *plan = error->status ? NULL : r;
@@ -246,15 +250,16 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
             resharding_no_memory(r, error);
-        else if (head_files(r, single, error) == ORGAN_OK && r->file_count > 1)
-            write_index(r, error);
+        else if (write_headers(r, single, error) == ORGAN_OK && r->file_count > 1)
+            make_index(r, error);
     }
     return return_or_free(r, plan, error);
 }
 
 /* ---- GGUF ---- */
 
-static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_writer *writer, organ_error *error)
+/* Plans a single GGUF file: makes its header and sets the offset of each tensor. */
+static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;
     for (size_t k = 0; k < r->count && !error->status; k++) {
@@ -287,7 +292,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
     if (!r)
         return organ_fail_memory(error, model->path);
     if (measure_pieces(r, error) == ORGAN_OK)
-        head_gguf(r, name, writer, error);
+        plan_gguf_file(r, name, writer, error);
     return return_or_free(r, plan, error);
 }
 
@@ -391,7 +396,8 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
     return error->status;
 }
 
-static organ_status write_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
+/* Creates the planned files with their headers, and the index if there is one. */
+static organ_status create_planned_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
@@ -409,12 +415,12 @@ static organ_status write_files(organ_resharding *r, const char *directory, bool
 
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return write_files(r, directory, false, error);
+    return create_planned_files(r, directory, false, error);
 }
 
 organ_status organ_resharding_continue(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return write_files(r, directory, true, error);
+    return create_planned_files(r, directory, true, error);
 }
 
 uint64_t organ_resharding_digest(const organ_resharding *r)

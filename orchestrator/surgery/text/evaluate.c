@@ -142,6 +142,7 @@ static json_t *number_or_null(const json_t *value)
     return json_is_number(value) ? json_incref((json_t *)value) : json_null();
 }
 
+/* Returns the audit's verdict on types and shapes. */
 static bool same_tensors(const json_t *audit)
 {
     size_t k;
@@ -154,6 +155,7 @@ static bool same_tensors(const json_t *audit)
     return false;
 }
 
+/* Returns the zeros of a pruned model, from the document of its audit. */
 static json_t *sparsity_json(const json_t *audit)
 {
     json_int_t changed = 0, zero_before = 0;

@@ -61,6 +61,7 @@ static json_t *unknown_experiment(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
+/* Gives models without a recorded experiment an entry that says so. */
 static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
@@ -72,6 +73,7 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
     return ORGAN_OK;
 }
 
+/* Fails because two models without names come from different experiments; the message proposes names. */
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
@@ -86,6 +88,7 @@ static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const ch
     return error->status;
 }
 
+/* Checks that models a and b come from one experiment, or from two with different names. */
 static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);

@@ -29,13 +29,15 @@ typedef struct task_metric {
 } task_metric;
 static const task_metric task_metrics[] = {{"acc", false}, {"acc_norm", true}};
 
+/* Returns whether model m chose a right answer; `normalised` divides likelihoods by the choices' lengths. */
 static bool answered_right(const task_run *r, size_t m, size_t question, bool normalised)
 {
     const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
     return normalised ? answer->right_normalised : answer->right;
 }
 
-/* `task`: an index, or the number of tasks for all questions together. */
+/* Returns whether the question belongs to the task. `task` is an index, or the number of tasks for all questions
+ * together. */
 static bool is_of_task(const task_run *r, size_t question, size_t task)
 {
     return task == r->set.tasks || r->set.questions[question].task == task;
@@ -49,7 +51,7 @@ static json_t *pairs_json(const organ_task_pairs *pairs)
                         SET_REAL("p", organ_task_mcnemar(pairs)));
 }
 
-/* A row of the results: a task, a metric and a model. */
+/* Returns a row of the results, for one task, metric and model. */
 static json_t *result_json(const task_run *r, size_t task, const task_metric *metric, size_t m)
 {
     organ_task_pairs pairs = {0};
@@ -70,6 +72,7 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
+/* Returns the results of all tasks, metrics and models, and of all tasks together if there are several. */
 static json_t *results_json(const task_run *r)
 {
     const size_t pooled = r->set.tasks > 1;
@@ -83,6 +86,7 @@ static json_t *results_json(const task_run *r)
 
 /* ---- answers ---- */
 
+/* Returns model m's likelihood of each choice of the question. */
 static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
 {
     const organ_task_question *const q = &r->set.questions[question];

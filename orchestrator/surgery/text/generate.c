@@ -57,6 +57,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
+/* Opens the cache of keys and values for prompt and new tokens; notes a length that the model does not support. */
 static organ_status allocate_generation(generation *g, organ_error *error)
 {
     const size_t max = g->prompt + g->options->count;
@@ -74,6 +75,7 @@ typedef struct choice {
     bool finite;
 } choice;
 
+/* Chooses the token of the largest logit, and records whether all logits are finite. */
 static void choose_token(void *context, size_t k, float *logits)
 {
     choice *const c = context;
@@ -84,6 +86,7 @@ static void choose_token(void *context, size_t k, float *logits)
     c->top = organ_logits_top(logits, c->vocabulary);
 }
 
+/* Computes the logits after the last token and chooses the next one. */
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
@@ -98,6 +101,7 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
+/* Passes the text of new tokens to the listener, without an incomplete UTF-8 character at the end. */
 static organ_status print_text(const generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const char *text;

@@ -29,12 +29,13 @@ typedef struct task_reader {
     uint32_t prefix; /* stands for a context without tokens */
 } task_reader;
 
+/* Limits the tokens of a task file to half of --memory; the model's pass needs the rest. */
 static uint64_t task_memory_limit(const task_reader *r) { return r->scoring->memory / 2; }
 
 /* ---- texts and tokens ---- */
 
-/* Number of bytes without the white space at the end, as Python's str.rstrip leaves them. */
-static size_t without_end(const char *text)
+/* Returns the number of bytes without the white space at the end, as Python's str.rstrip leaves them. */
+static size_t length_without_trailing_space(const char *text)
 {
     const unsigned char *const s = (const unsigned char *)text;
     size_t kept = 0;
@@ -47,7 +48,8 @@ static size_t without_end(const char *text)
     return kept;
 }
 
-static size_t characters_of(const char *text)
+/* Counts the characters of UTF-8 text; an invalid byte counts as one. */
+static size_t count_characters(const char *text)
 {
     size_t count = 0;
     for (size_t at = 0; text[at]; count++) {
@@ -85,6 +87,8 @@ typedef struct task_window {
     size_t inputs, scored;
 } task_window;
 
+/* Returns whether the last planned window has these tokens and scores its last one, so that both choices can share
+ * it. */
 static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
 {
     if (!plan->windows)
@@ -167,6 +171,7 @@ static organ_status refuse_line(const task_reader *r, const char *what, organ_er
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);
 }
 
+/* Returns whether `gold`, an index or a list of indices, has the choice. */
 static bool is_right(const json_t *gold, size_t choice)
 {
     if (json_is_integer(gold))
@@ -182,7 +187,8 @@ static bool is_index(const json_t *value, size_t count)
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < (json_int_t)count;
 }
 
-static bool names_choices(const json_t *gold, size_t count)
+/* Returns whether `gold` is the index of a choice, or a list of such indices that is not empty. */
+static bool is_valid_gold(const json_t *gold, size_t count)
 {
     if (!json_is_array(gold))
         return is_index(gold, count);
@@ -215,7 +221,7 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
         if (!choice || !*choice)
             return refuse_line(r, "each of \"choices\" must be a text that is not empty", error);
     }
-    if (!names_choices(line->gold, count))
+    if (!is_valid_gold(line->gold, count))
         return refuse_line(r, "\"gold\" must be the index of a choice, from 0, or an array of such indices", error);
     return ORGAN_OK;
 }
@@ -244,7 +250,7 @@ static organ_status find_task(task_reader *r, const char *name, size_t *task, or
     return ORGAN_OK;
 }
 
-/* The tokens of context + delimiter + choice. The context ends before its final white space. */
+/* Encodes context + delimiter + choice. The context ends before its final white space. */
 static organ_status encode_choice(task_reader *r, const task_line *line, const char *choice, organ_error *error)
 {
     const size_t context = strlen(line->context), delimiter = strlen(line->delimiter), own = strlen(choice);
@@ -282,7 +288,7 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
     const bool adds_bos = *line->context && r->scoring->protocol.adds_bos;
     organ_task_question question = {.line = r->line, .first = set->choice_count, .choices = count};
     if (find_task(r, line->task, &question.task, error) ||
-        task_encode(r, line->context, without_end(line->context), adds_bos, &r->context, error))
+        task_encode(r, line->context, length_without_trailing_space(line->context), adds_bos, &r->context, error))
         return error->status;
     const bool empty = r->context.count == 0;
     if (empty && !(r->context.ids = realloc(r->context.ids, sizeof *r->context.ids)))
@@ -294,7 +300,7 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
     for (size_t k = 0; k < count && !error->status; k++) {
         const char *const choice = json_string_value(json_array_get(line->choices, k));
         if (encode_choice(r, line, choice, error) == ORGAN_OK && (!empty || put_prefix(r, error) == ORGAN_OK))
-            add_choice(r, k + 1, characters_of(choice), is_right(line->gold, k), error);
+            add_choice(r, k + 1, count_characters(choice), is_right(line->gold, k), error);
     }
     if (error->status || r->full)
         return error->status;
@@ -312,6 +318,7 @@ static bool is_empty_line(const char *bytes, size_t length)
     return true;
 }
 
+/* Reads a line of the task file as a question; empty lines are skipped. */
 static organ_status add_line(task_reader *r, const char *bytes, size_t length, organ_error *error)
 {
     json_t *tree = NULL;

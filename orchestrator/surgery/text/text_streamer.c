@@ -40,6 +40,8 @@ static void print_bytes(organ_text_streamer *streamer, size_t bytes)
     memmove(streamer->held, streamer->held + bytes, streamer->count);
 }
 
+/* Prints the complete UTF-8 characters held back. If `more_comes`, an incomplete one at the end is kept for later;
+ * otherwise it is printed byte by byte. */
 static void print_complete_characters(organ_text_streamer *streamer, bool more_comes)
 {
     while (streamer->count) {

@@ -19,8 +19,8 @@ static organ_status check_stop(const organ_stop *stop, organ_error *error)
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* A signal does not interrupt read(), so waiting polls for input and for a signal in turn. */
-static organ_status wait_for_more(const organ_stop *stop, organ_error *error)
+/* Waits for input. A signal does not interrupt read(), so this polls for input and for a signal in turn. */
+static organ_status wait_for_input(const organ_stop *stop, organ_error *error)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     int ready = 0;
@@ -47,7 +47,7 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
             *bytes = larger;
             capacity = capacity * 2 + 65536;
         }
-        if (wait_for_more(stop, error) != ORGAN_OK)
+        if (wait_for_input(stop, error) != ORGAN_OK)
             return error->status;
         got = read(STDIN_FILENO, *bytes + used, capacity - used);
         if (got < 0)
@@ -76,6 +76,7 @@ static json_t *piece_text(const char *piece, size_t bytes)
     return made;
 }
 
+/* Returns the ids and texts of the first tokens. */
 static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count)
 {
     json_t *list = json_array();

@@ -103,7 +103,7 @@ static bool name_ends(const char *name, const char *end)
     return length > expected && strcasecmp(name + length - expected, end) == 0;
 }
 
-/* safetensors: a length, followed by a JSON object, within the size of the file. */
+/* Tests for a safetensors head: a length within the size of the file, followed by a JSON object. */
 static bool is_safetensors(const sample *s, uint64_t size)
 {
     const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
@@ -172,7 +172,8 @@ static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, ui
     return false;
 }
 
-static bool ends_with_stop(organ_findings *findings, int fd, uint64_t size)
+/* Returns whether the last byte is '.', the STOP opcode of every pickle. */
+static bool ends_with_pickle_stop(organ_findings *findings, int fd, uint64_t size)
 {
     char last;
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
@@ -185,7 +186,8 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
         if (magics[k].length >= least && sample_has_magic(s, magics[k].offset, magics[k].magic, magics[k].length))
             organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
-    if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || ends_with_stop(findings, fd, size)))
+    if (organ_findings_count(findings) == before && is_pickle(s) &&
+        (!bare || ends_with_pickle_stop(findings, fd, size)))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
@@ -202,7 +204,8 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     return organ_findings_count(findings) > before;
 }
 
-static void add_by_name(organ_findings *findings, const char *name)
+/* Adds a finding for an ending such as .pkl or .py. */
+static void add_finding_by_ending(organ_findings *findings, const char *name)
 {
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
         if (name_ends(name, endings[k].end)) {
@@ -228,7 +231,7 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
     if (is_safetensors(&s, size))
         return ORGAN_CONTENT_SAFETENSORS;
     if (!add_by_content(findings, &s, fd, size, false))
-        add_by_name(findings, name);
+        add_finding_by_ending(findings, name);
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
         if (name_ends(name, texts[k].end))
             return texts[k].content;

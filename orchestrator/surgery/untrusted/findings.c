@@ -56,8 +56,8 @@ static const struct {
     [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
-/* Organ's own messages begin with the name of the file, which the finding has. */
-static const char *without_file(const char *message, const char *file)
+/* Returns the message without the file's name at its start, which the finding reports separately. */
+static const char *message_without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
     return strncmp(message, file, length) == 0 && strncmp(message + length, ": ", 2) == 0 ? message + length + 2
@@ -90,7 +90,7 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
         findings->failure = findings->failure.status ? findings->failure : *error;
     else
         organ_findings_add(findings, error->status == ORGAN_IO ? ORGAN_FINDING_UNREAD : kind, "", "%s",
-                           without_file(error->message, findings->file));
+                           message_without_file(error->message, findings->file));
 }
 
 bool organ_findings_have(const organ_findings *findings, const char *message)

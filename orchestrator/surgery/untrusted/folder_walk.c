@@ -88,7 +88,7 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
     free(bytes);
 }
 
-/* A tensor file of an organ directory has bare numbers, whose first bytes can have any value. */
+/* Returns whether the file is a tensor of an organ directory: bare numbers, whose first bytes can have any value. */
 static bool is_bare_tensor(const tree *t)
 {
     const char *const file = t->findings->file;
@@ -96,6 +96,7 @@ static bool is_bare_tensor(const tree *t)
            strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
 }
 
+/* Checks a file's bytes by the format that they have, whatever its name. */
 static void check_content(const tree *t, const char *name, int fd, uint64_t size)
 {
     const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
@@ -109,7 +110,7 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
         walk_check_text(t, content, name, fd, size);
 }
 
-/* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in
+/* Checks the file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in
  * AT_FDCWD, may be a link. */
 static void check_file(const tree *t, int at, const char *stored, const char *name)
 {
@@ -130,14 +131,16 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
 
 /* ---- links ---- */
 
+/* Returns whether the path is the folder or something in it. */
 static bool walk_is_within(const char *path, const char *folder)
 {
     const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* The files of a snapshot in the Hugging Face cache are links to its blobs: the check uses the name of the link and
- * the bytes of the blob. Targets of other links within the download are checked when the walk reaches them. */
+/* Checks the target of a link. The files of a snapshot in the Hugging Face cache are links to its blobs: the check uses
+ * the name of the link and the bytes of the blob. Targets of other links within the download are checked when the walk
+ * reaches them. */
 static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {
@@ -326,6 +329,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     free(names);
 }
 
+/* Checks a model: a directory with all that is in it, or a single file. */
 static void walk_path(tree *t, int fd, bool directory)
 {
     const char *const name = organ_path_name(t->path);

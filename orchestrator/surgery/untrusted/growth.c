@@ -39,6 +39,7 @@ typedef struct steps {
     size_t count;
 } steps;
 
+/* Reports a regular expression of the tokenizer that could run for very long. */
 static void check_pattern(steps *s, const json_t *pattern)
 {
     const json_t *const regex = json_object_get(pattern, "Regex");
@@ -49,16 +50,18 @@ static void check_pattern(steps *s, const json_t *pattern)
                            json_string_value(regex), risk);
 }
 
+/* Multiplies the step's growth by how much longer its replacement is than the text it replaces, and reports long
+ * replacements. */
 static void check_replacement(steps *s, const json_t *step)
 {
-    const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const made =
+    const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
                                                                                                    json_object_get(
                                                                                                        step, "content");
-    const size_t bytes = json_string_length(made), of = json_string_length(literal);
+    const size_t bytes = json_string_length(replacement), literal_bytes = json_string_length(literal);
     const json_t *const prepended = json_object_get(step, "prepend");
-    const double least = of ? (double)of : 1;
-    if (json_is_string(made))
-        s->growth *= bytes > of ? (double)bytes / least : 1;
+    const double least = literal_bytes ? (double)literal_bytes : 1;
+    if (json_is_string(replacement))
+        s->growth *= bytes > literal_bytes ? (double)bytes / least : 1;
     add_if_more(s->findings, s->where, "bytes as replacement of a match", bytes, REPLACEMENT_BYTES);
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
@@ -186,6 +189,7 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
+/* Reports added_tokens_decoder if it lists too many tokens. */
 static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
@@ -228,6 +232,7 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
 }
 
+/* Checks the texts of a GGUF file's tokens. */
 static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
 {
     const organ_gguf_kv *const types = organ_gguf_find(gguf, "tokenizer.ggml.token_type");

@@ -10,7 +10,7 @@
 /* room for a name, with its NUL */
 enum { NAME_ROOM = 65 };
 
-/* The offset after the string that begins at `at`; the end of the text if the string does not end. */
+/* Returns the offset after the string that begins at `at`; the end of the text if the string does not end. */
 static size_t string_end(const organ_json_source *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
@@ -18,7 +18,8 @@ static size_t string_end(const organ_json_source *text, size_t at)
     return at < text->length ? at + 1 : text->length;
 }
 
-static size_t past_blanks(const organ_json_source *text, size_t at)
+/* Returns the offset of the first character at or after `at` that is not white space. */
+static size_t skip_white_space(const organ_json_source *text, size_t at)
 {
     while (at < text->length && text->bytes[at] && strchr(" \t\r\n", text->bytes[at]))
         at++;
@@ -55,6 +56,7 @@ typedef struct json_keys_walk {
     } levels[ORGAN_JSON_KEYS_DEPTH];
 } json_keys_walk;
 
+/* Writes the names of the objects around the current member, joined by dots: "a.b". */
 static void path_of(const json_keys_walk *w, char path[400])
 {
     size_t used = 0;
@@ -90,14 +92,14 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
     return fits;
 }
 
-/* The string is the name of a member if a colon follows. */
+/* Reports a string as a member's name if a colon follows it. */
 static void check_member_of(const json_keys_walk *w, organ_json_span span)
 {
-    const size_t colon = past_blanks(w->text, span.end);
+    const size_t colon = skip_white_space(w->text, span.end);
     char name[NAME_ROOM];
     if (colon >= w->text->length || w->text->bytes[colon] != ':' || !json_keys_read_name(w->text, span, name))
         return;
-    organ_json_key key = {.text = w->text, .name = name, .value = past_blanks(w->text, colon + 1)};
+    organ_json_key key = {.text = w->text, .name = name, .value = skip_white_space(w->text, colon + 1)};
     path_of(w, key.path);
     w->seen(w->context, &key);
 }

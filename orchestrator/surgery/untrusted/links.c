@@ -26,6 +26,7 @@ static bool has_folder(int fd, const char *name)
 
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
+/* Returns whether the folder is named like a model in the Hugging Face cache: models--OWNER--NAME. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
@@ -89,6 +90,7 @@ typedef struct climb {
     char word[NAME_MAX + 1];
 } climb;
 
+/* Returns to the parent of the current folder, for "..". */
 static void leave_folder(climb *c)
 {
     close(c->folders[c->depth--]);
@@ -203,8 +205,8 @@ static organ_link_end follow_words(climb *c)
     return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* A folder that merely looks like an entry may be a home directory: only its blobs and snapshots are those of the
- * cache. */
+/* Returns whether the path belongs to the cache. A folder that merely looks like an entry may be a home directory: only
+ * its blobs and snapshots are those of the cache. */
 static bool is_of_snapshots(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||

@@ -92,18 +92,19 @@ typedef struct template_scan {
     size_t open; /* brackets of the tag */
 } template_scan;
 
-static void report_hazard(template_scan *s, template_hazard which, const char *word)
+/* Adds a finding about a template's construct, once for each kind. */
+static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
-    if (s->seen[which])
+    if (s->seen[kind])
         return;
-    s->seen[which] = true;
+    s->seen[kind] = true;
     if (s->where && *s->where)
         snprintf(where, sizeof where, "%s, line %zu", s->where, s->line);
     else
         snprintf(where, sizeof where, "line %zu", s->line);
-    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(tricks[which], "%s") - tricks[which]), tricks[which], word,
-             strstr(tricks[which], "%s") + 2);
+    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(tricks[kind], "%s") - tricks[kind]), tricks[kind], word,
+             strstr(tricks[kind], "%s") + 2);
     organ_findings_add(s->findings, ORGAN_FINDING_TEMPLATE, where, "%s", what);
 }
 
@@ -135,7 +136,8 @@ static bool is_piece(const char *text)
            (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
 }
 
-static void template_check_text(template_scan *s, const char *text)
+/* Reports a string in a template that names Python internals, such as "__class__" or parts of such a name. */
+static void check_string_literal(template_scan *s, const char *text)
 {
     char name[64];
     if (has_dunder(text, name))
@@ -149,7 +151,7 @@ static void template_check_text(template_scan *s, const char *text)
  * pieces. */
 static void check_string(template_scan *s, const char *text)
 {
-    template_check_text(s, text);
+    check_string_literal(s, text);
     if (is_piece(text) && !s->seen[TRICK_DUNDER])
         report_hazard(s, TRICK_PIECE, text);
     if (strstr(text, "%c") || strstr(text, ":c}"))
@@ -167,6 +169,7 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
+/* Puts a token before the earlier ones; last[0] is the newest. */
 static void push_token(template_scan *s, char kind, const char *word)
 {
     memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
@@ -232,7 +235,7 @@ static void scan_string(template_scan *s)
         s->at += taken;
         if (length + 1 == sizeof word) { /* a long text is looked at piece by piece, with an overlap */
             word[length] = 0;
-            template_check_text(s, word);
+            check_string_literal(s, word);
             memmove(word, word + length / 2, length - length / 2);
             length -= length / 2;
         }
@@ -274,6 +277,7 @@ static void check_name(template_scan *s, const char *word)
             report_hazard(s, words[k].template_hazard, word);
 }
 
+/* Scans an identifier, checks it, and records it as the newest token. */
 static void scan_name(template_scan *s)
 {
     char word[64];
@@ -324,6 +328,7 @@ static void scan_mark(template_scan *s)
         push_token(s, c, mark);
 }
 
+/* Returns whether the rest of the template begins with `text`. */
 static bool text_follows(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
@@ -351,7 +356,7 @@ static void scan_tag(template_scan *s, const char *end)
             scan_mark(s);
     }
     s->at += s->at < s->end ? 2 : 0;
-    template_check_text(s, s->joined);
+    check_string_literal(s, s->joined);
 }
 
 /* Skips a comment, or text between tags, which is never executed. */

@@ -22,6 +22,7 @@ static void value_excerpt(const organ_json_key *key, char out[100])
              length > 80 ? "..." : "");
 }
 
+/* Reports auto_map unless it is empty: loaders that trust the model import the code that it names. */
 static void check_auto_map(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
@@ -36,8 +37,8 @@ static void check_remote_code(organ_findings *findings, const organ_json_key *ke
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
 }
 
-/* peft imports this module; modules of transformers are the intended use. */
-static void imports_parent(organ_findings *findings, const organ_json_key *key, const json_t *value)
+/* Reports a parent module that is not one of transformers: peft imports it, and so runs its code. */
+static void check_parent_module(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     const char *const module = json_string_value(value);
     if (module && strncmp(module, "transformers.", 13) != 0 && strcmp(module, "transformers") != 0)
@@ -51,8 +52,8 @@ static void check_template_string(organ_findings *findings, const char *where, c
         organ_template_check(findings, where, json_string_value(value), json_string_length(value));
 }
 
-/* One template, a list of {"name", "template"}, or an object of templates. */
-static void checks_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
+/* Checks a chat template: one string, a list of {"name", "template"}, or an object of templates. */
+static void check_chat_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char where[500];
     size_t k;
@@ -81,11 +82,11 @@ static const struct {
             {"_target_", check_auto_map},
             {"custom_code", check_auto_map},
             {"trust_remote_code", check_remote_code},
-            {"parent_library", imports_parent},
-            {"chat_template", checks_template},
-            {"chat_templates", checks_template},
-            {"default_chat_template", checks_template},
-            {"tool_use_template", checks_template}};
+            {"parent_library", check_parent_module},
+            {"chat_template", check_chat_template},
+            {"chat_templates", check_chat_template},
+            {"default_chat_template", check_chat_template},
+            {"tool_use_template", check_chat_template}};
 
 /* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
 enum { KEYS_MAX = 1000 };
@@ -112,6 +113,7 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_decref(value);
 }
 
+/* Runs the check of the table for a member of config.json, for at most KEYS_MAX members. */
 static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;

@@ -71,6 +71,7 @@ static const struct {
                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
                  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
 
+/* Returns whether the code point is displayed as nothing. */
 static bool is_invisible(uint32_t code)
 {
     for (size_t k = 0; k < sizeof invisible / sizeof *invisible; k++)

@@ -16,6 +16,7 @@
 /* the largest alignment that organ writes; files have 32 */
 enum { ALIGNMENT_MAX = 1 << 24 };
 
+/* Adds a fault that the format reader has found as a finding. */
 static void add_tensor_fault(void *context, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -45,7 +46,7 @@ void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t 
     organ_tensor_list_release(&list);
 }
 
-/* tokenizer.chat_template, and tokenizer.chat_template.NAME. */
+/* Checks the values of tokenizer.chat_template and tokenizer.chat_template.NAME. */
 static void check_templates(organ_findings *findings, const organ_gguf *gguf)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -78,6 +79,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     organ_tensor_list_release(&list);
 }
 
+/* Adds a fault of the model unless the same message is there already. */
 static void add_once(organ_findings *findings, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};

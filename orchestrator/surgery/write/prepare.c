@@ -40,7 +40,8 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     return ORGAN_OK;
 }
 
-static organ_status prepare_check_place(const organ_writing *w, organ_error *error)
+/* Checks that the output can be created: its ending, that it is not the input, and that nothing is in its place. */
+static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
@@ -75,7 +76,8 @@ static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-static organ_status prepare_replaced(organ_writing *w, organ_error *error)
+/* Plans an output with the files of the model: pieces and units are ranges of its tensors, whose bytes are replaced. */
+static organ_status prepare_cuts(organ_writing *w, organ_error *error)
 {
     w->cuts = w->write->cuts;
     if (w->write->rows && prepare_cut_rows(w, error))
@@ -96,6 +98,7 @@ static organ_status prepare_replaced(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Plans an output with new files, whose tensors are those of the verb. */
 static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -114,6 +117,7 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 
 /* ---- config.json ---- */
 
+/* Loads the config.json that the output gets, without settings that no longer apply, and lets the verb edit it. */
 static organ_status prepare_config(organ_writing *w, organ_error *error)
 {
     char *bytes = NULL;
@@ -145,6 +149,8 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
     return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
+/* Prepares --evaluate. A single file without config.json cannot be evaluated if the original's describes packed
+ * weights. */
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -160,7 +166,7 @@ static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
     if (w->write->layout)
         return organ_writing_plan_layout(w, error);
-    if (prepare_check_place(w, error) || (w->write->replaced ? prepare_replaced(w, error) : prepare_pieces(w, error)))
+    if (prepare_check_destination(w, error) || (w->write->replaced ? prepare_cuts(w, error) : prepare_pieces(w, error)))
         return error->status;
     return prepare_extra(w, error);
 }
@@ -209,6 +215,7 @@ static organ_status prepare_copy_extra(const organ_writing *w, const char *to, o
     return error->status;
 }
 
+/* Writes a text as the file `name` in the directory `to`. */
 static organ_status prepare_write_text(const organ_writing *w, const char *to, const char *name, const char *bytes,
                                        organ_error *error)
 {

@@ -23,6 +23,7 @@ void organ_row_store(const organ_row *row)
     organ_widen(row->kernels, row->tensor->dtype, row->data, row->values, row->units);
 }
 
+/* Widens each row of a tile to FP32 and calls the verb's function on it, on a worker thread. */
 static void work_rows(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const row_walk *const walk = context;
@@ -52,7 +53,8 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* Contract in writing.h. If the row range is a whole tensor, its digest is also the digest of the tensor. */
+/* Restores the result of a row range from its journal line. If the row range is a whole tensor, its digest is also the
+ * digest of the tensor. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;
@@ -81,6 +83,7 @@ void organ_row_work_fold(const organ_writing *w)
     }
 }
 
+/* Records a finished row range in the journal and advances the progress. */
 static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -97,6 +100,7 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return ORGAN_OK;
 }
 
+/* Adds the sums of a band of tiles in order, lets the verb judge them, and writes the band's bytes. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;

@@ -52,6 +52,7 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 
 /* ---- bytes written by callbacks ---- */
 
+/* Appends a range of bytes to the list; false if out of memory. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
     if (all->count == all->room) {
@@ -141,6 +142,7 @@ static bool units_is_selected(void *context, size_t piece)
     return !w->units[w->log.unit_of[piece]].done;
 }
 
+/* Records a copied piece with its digest as finished. */
 static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
 {
     organ_writing *const w = context;

@@ -14,6 +14,7 @@ typedef struct units_place {
     size_t piece;
 } units_place;
 
+/* Reads bytes of a piece in the unfinished output, for the digest. */
 static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const units_place *const p = context;
@@ -61,6 +62,7 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
     return ORGAN_OK;
 }
 
+/* Restores the results of a finished unit; false if the verb cannot use them. */
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
@@ -109,18 +111,20 @@ typedef struct inventory {
     bool *holds;
 } inventory;
 
-static organ_status make_inventory(const organ_writing *w, inventory *there, organ_error *error)
+/* Finds the journal line of each unit, and assigns the units to ranks by their bytes for checking. */
+static organ_status make_inventory(const organ_writing *w, inventory *inventory_found, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
-    *there = (inventory){calloc(capacity, sizeof *there->line_of), calloc(capacity, sizeof *there->bytes),
-                         calloc(capacity, sizeof *there->owner), calloc(capacity, sizeof *there->holds)};
-    if (!there->line_of || !there->bytes || !there->owner || !there->holds)
+    *inventory_found = (inventory){
+        calloc(capacity, sizeof *inventory_found->line_of), calloc(capacity, sizeof *inventory_found->bytes),
+        calloc(capacity, sizeof *inventory_found->owner), calloc(capacity, sizeof *inventory_found->holds)};
+    if (!inventory_found->line_of || !inventory_found->bytes || !inventory_found->owner || !inventory_found->holds)
         return organ_fail_memory(error, w->journal.path);
-    if (find_lines(w, there->line_of, error))
+    if (find_lines(w, inventory_found->line_of, error))
         return error->status;
     for (size_t u = 0; u < w->unit_count; u++)
-        there->bytes[u] = there->line_of[u] ? organ_units_bytes(w, u) : 0;
-    return organ_ranks_assign(w->output.ranks, there->bytes, w->unit_count, there->owner, error);
+        inventory_found->bytes[u] = inventory_found->line_of[u] ? organ_units_bytes(w, u) : 0;
+    return organ_ranks_assign(w->output.ranks, inventory_found->bytes, w->unit_count, inventory_found->owner, error);
 }
 
 static void free_inventory(inventory *there)
@@ -131,8 +135,8 @@ static void free_inventory(inventory *there)
     free(there->holds);
 }
 
-/* Each rank checks its share. */
-static void list_folders(const organ_writing *w, inventory *there, organ_error *error)
+/* Checks the units of the unfinished output that this rank owns; each rank checks its share. */
+static void check_found_units(const organ_writing *w, inventory *there, organ_error *error)
 {
     uint64_t bytes = 0;
     size_t lines = 0;
@@ -150,19 +154,20 @@ static void list_folders(const organ_writing *w, inventory *there, organ_error *
     organ_progress_end(w->write->progress);
 }
 
+/* Continues an interrupted output: restores the units whose bytes still have the digests of the journal. */
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
-    inventory there = {0};
-    organ_gathered found = {0};
-    if (make_inventory(w, &there, error) == ORGAN_OK)
-        list_folders(w, &there, error);
-    organ_ranks_gather(w->output.ranks, "checking the unfinished output", there.holds, there.holds ? w->unit_count : 0,
-                       &found, error);
+    inventory listed = {0};
+    organ_gathered intact = {0};
+    if (make_inventory(w, &listed, error) == ORGAN_OK)
+        check_found_units(w, &listed, error);
+    organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.holds,
+                       listed.holds ? w->unit_count : 0, &intact, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (there.line_of[u] && found.of[there.owner[u]][u])
-            organ_units_recall(w, u, there.line_of[u]);
-    organ_gathered_free(&found);
-    free_inventory(&there);
+        if (listed.line_of[u] && intact.of[listed.owner[u]][u])
+            organ_units_recall(w, u, listed.line_of[u]);
+    organ_gathered_free(&intact);
+    free_inventory(&listed);
     if (!error->status)
         organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,
                             w->unit_count);

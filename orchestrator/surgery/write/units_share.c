@@ -45,6 +45,7 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     return error->status;
 }
 
+/* Marks the units that other ranks have finished, from the journal lines that each rank sends. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};

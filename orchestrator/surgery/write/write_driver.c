@@ -91,6 +91,7 @@ static organ_status write_fill(organ_writing *w, organ_error *error)
     return m->fill ? m->fill(organ_write_inner(w), w, error) : ORGAN_OK;
 }
 
+/* Writes all units that are not done: each rank those assigned to it. */
 static organ_status write_units(organ_writing *w, organ_error *error)
 {
     uint64_t bytes = w->source_bytes;
@@ -104,6 +105,7 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
+/* Creates the files and writes all tensors into them. */
 static organ_status write_tensors(organ_writing *w, organ_error *error)
 {
     if (write_make_files(w, error) == ORGAN_OK) {
@@ -159,6 +161,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
+/* Writes the tensors, then config.json and other files, syncs them, and makes the report. */
 static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
