@@ -5,12 +5,12 @@
 
 #include "orchestrator/command/options.h"
 
-/* ORGAN_USAGE if `path` exists and is not a page of this program, for example a model, or if its directory does not
- * exist. Creates nothing. */
+/* Checks that the page of --html can be written to `path`; creates nothing. Returns ORGAN_USAGE if `path` exists and is
+ * not a page of this program, for example a model, or if its directory does not exist. */
 organ_status organ_html_file_check(const char *path, organ_error *error);
 
-/* ORGAN_USAGE if the page would be inside the directory of a model in the arguments of the verb; `values` is the
- * struct that organ_options_parse filled. */
+/* Returns ORGAN_USAGE if the page would be inside the directory of a model in the arguments of the verb; `values` is
+ * the struct that organ_options_parse filled. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error);
 

@@ -7,10 +7,10 @@
 
 #include <stdio.h>
 
-/* organ(1): the program and all its verbs. */
+/* Prints organ(1), the manual page of the program with all its verbs. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 
-/* organ-VERB(1). */
+/* Prints organ-VERB(1). */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
 /* Writes the name of the page of a verb: "organ-lora-extract". */

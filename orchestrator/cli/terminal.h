@@ -27,8 +27,9 @@ typedef struct organ_terminal {
 /* Returns the page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 if the locale has it. */
 organ_page organ_terminal_page(FILE *stream);
 
-/* `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar if `out` is a terminal that can
- * redraw a line, else lines. NULL is auto; `quiet` makes it none. Colour is for terminals without NO_COLOR. */
+/* Prepares the display of progress. `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar
+ * if `out` is a terminal that can redraw a line, else lines. NULL is auto; `quiet` makes it none. Colour is for
+ * terminals without NO_COLOR. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
 
 /* Callbacks that show on `terminal`, which must outlive them. */

@@ -260,7 +260,7 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* Fails with ORGAN_USAGE if a window of that many tokens has more than there are learned positions. */
 organ_status organ_forward_check_window(const organ_forward *forward, size_t tokens, organ_error *error);
-/* organ_forward_embed for windows that continue after `before` tokens. */
+/* Embeds windows that continue after `before` tokens, as organ_forward_embed embeds whole ones. */
 organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
                                        float *states, organ_error *error);
 
@@ -276,7 +276,7 @@ typedef struct forward_rows {
 } forward_rows;
 /* Returns the bytes of scratch that a worker needs, a multiple of 64. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader);
-/* to[t * stride + k] = scale x column from + k of the row of tokens[t]. */
+/* Computes to[t * stride + k] = scale x column from + k of the row of tokens[t]. */
 organ_status organ_forward_rows_read(const organ_forward *forward, const forward_rows *rows, const uint32_t *tokens,
                                      size_t count, float *to, float *scratch, size_t scratch_floats,
                                      organ_error *error);
@@ -317,25 +317,25 @@ typedef struct forward_norm {
 /* Computes the norm of n values as organ_norm defines it; y may be x. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
 float organ_forward_mean_square(const float *x, size_t n);
-/* x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
+/* Computes x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
 void organ_forward_cut(float *x, size_t n, float cut);
 /* Computes rates = -e^A_log of `count` numbers of the tensor of A_log, `stored`, which may be `rates`. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
-/* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the
- * clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
+/* Computes gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within
+ * +-limit: the clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n);
 /* The parameters of xIELU: a, b, beta and eps of math.c. */
 typedef struct forward_xielu {
     float positive, negative, beta, eps;
 } forward_xielu;
-/* x = act(x), for a feed-forward without a gate; `xielu` is used by ORGAN_XIELU alone. */
+/* Computes x = act(x), for a feed-forward without a gate; only ORGAN_XIELU uses `xielu`. */
 void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *xielu,
                             float *x, size_t n);
-/* gate = act(gate) * up */
+/* Computes gate = act(gate) * up. */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n);
 /* One step of the online softmax, for a block of n keys. scores[lo .. hi) become exp(cap(scale * score) - *top), the
@@ -424,7 +424,8 @@ typedef struct forward_group {
 /* Returns memory that stays with the layer for its next run; not for concurrent use. NULL with an error. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
-/* organ_layer_run for one window that continues after `before`; with NULL, for any windows from their beginning. */
+/* Runs a layer like organ_layer_run, on one window that continues after `before`; with NULL, on any windows from their
+ * beginning. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);
@@ -507,7 +508,7 @@ organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *
  * organ_forward_attention_width floats for each token. */
 organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
-/* hidden += feed_forward(norm(hidden)). */
+/* Adds the feed-forward: hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
  * `normed` to `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE).
@@ -539,10 +540,10 @@ organ_status organ_forward_add_all(const forward_group *group, forward_part part
  * mixers, 1 that of feed-forwards. */
 organ_status organ_forward_keep_normed(const forward_group *group, unsigned half, const float *normed, float *hidden,
                                        size_t tokens, organ_error *error);
-/* to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
+/* Computes to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
 organ_status organ_forward_combine(const forward_group *group, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error);
-/* gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). */
+/* Computes gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). */
 organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error);
 /* Splits rows of 2 x width numbers, in which gate and up alternate. */

@@ -95,7 +95,7 @@ size_t organ_forward_mixer_state(const organ_forward_config *config, const organ
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 /* Returns the floats of memory for a group of that many tokens. */
 size_t organ_forward_mixer_room(const organ_forward *forward, size_t tokens);
-/* hidden += mixers(norm(hidden)); nothing if the layer has no mixer. */
+/* Adds the mixers: hidden += mixers(norm(hidden)). Does nothing if the layer has no mixer. */
 organ_status organ_forward_mix(forward_group *group, organ_error *error);
 
 #endif

@@ -34,8 +34,8 @@ typedef enum organ_rename_result {
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error);
 
-/* For a file or directory that `final` replaced, now at `grown`, and that was changed since the run began (`why`):
- * renames it to a free name next to `final`. Sets ORGAN_IO with that name in the message. */
+/* Keeps a file or directory that `final` has replaced and that was changed since the run began (`why`): renames it from
+ * `grown` to a free name next to `final`. Sets ORGAN_IO with that name in the message. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error);
 
 /* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL

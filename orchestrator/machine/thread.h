@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-/* pthread_create for a thread that blocks signals, so that they are delivered to the creating thread. Faults
+/* Calls pthread_create for a thread that blocks signals, so that they are delivered to the creating thread. Faults
  * (SIGSEGV, ...) are not blocked, so that a debugger or sanitizer reports them where they happen. `attributes` may be
  * NULL. Returns 0 or an errno. */
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context),
@@ -14,7 +14,7 @@ int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, voi
 /* Initialises a condition for organ_condition_wait, on a monotonic clock. */
 void organ_condition_init(pthread_cond_t *condition);
 
-/* pthread_cond_wait for at most a fifth of a second, so that a waiting thread notices a request to stop. */
+/* Waits on the condition for at most a fifth of a second, so that the thread notices a request to stop. */
 void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
 
 #endif

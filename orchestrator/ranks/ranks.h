@@ -42,9 +42,8 @@ const char *organ_launch_silence(void); /* value of that variable, or "" */
  * started, if versions differ, or if the variable is not a number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
-/* Meeting point at the end of a run, or of a part from whose faults a run recovers. Waits until all ranks have
- * arrived here; a fault of one rank becomes that of all, even if the ranks were at different points when they learnt
- * of it. */
+/* Waits until all ranks have called it: at the end of a run, or of a part from whose faults a run recovers. A fault of
+ * one rank becomes that of all, even if the ranks were at different steps when they received it. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* Continues after organ_ranks_sync_status without the failed part: clears the request to stop work because of that
@@ -54,7 +53,7 @@ void organ_ranks_overcome(organ_ranks *ranks);
 /* Returns the message without the prefix that names the rank and its host. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error);
 
-/* The last call; releases `ranks`. Waits until all ranks have called it, since launchers kill the remaining processes
+/* Releases `ranks`; the last call. Waits until all ranks have called it, since launchers kill the remaining processes
  * when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank that no longer
  * answers, this rank waits at most 10 s for the launcher to end it. */
 void organ_ranks_leave(organ_ranks *ranks);
@@ -67,10 +66,10 @@ bool organ_ranks_without_first(const organ_ranks *ranks);
 const char *organ_ranks_host(const organ_ranks *ranks,
                              size_t rank); /* name of the host of a rank, if there are several */
 
-/* Meeting point of all ranks, also of ranks with an error. If a rank has an error, all ranks return it: that of the
- * lowest rank, an interruption only if there is no other fault. If this rank's error records a complete output
- * (organ_error_output_whole), the message of another rank's ORGAN_IO or interruption begins with that output. After
- * an error, ranks that continue can meet again. `where` names the point; ranks at different points are an error. */
+/* Waits until all ranks have called it, also those with an error. If a rank has an error, all ranks return it: that of
+ * the lowest rank; an interruption only if there is no other fault. If this rank's error records a complete output
+ * (organ_error_output_whole), the message of another rank's ORGAN_IO or interruption begins with that output. After an
+ * error, ranks that continue can meet again. `where` names the step; ranks at different steps are an error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* The bytes of all ranks: `of[r]` has `bytes[r]` bytes. Release with organ_gathered_free after success and after an
@@ -81,13 +80,13 @@ typedef struct organ_gathered {
     uint64_t *bytes;
 } organ_gathered;
 
-/* Like organ_ranks_agree, and all ranks receive the bytes of every rank, even if one has an error. Without ranks it
- * copies the bytes. */
+/* Agrees like organ_ranks_agree, and gives all ranks the bytes of every rank, even if one has an error. Without ranks
+ * it copies the bytes. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error);
 void organ_gathered_free(organ_gathered *all);
 
-/* Like organ_ranks_agree, and completes an array of `count` elements of `size` bytes: each rank has computed the
+/* Agrees like organ_ranks_agree, and completes an array of `count` elements of `size` bytes: each rank has computed the
  * elements that it owns, and all receive the others. */
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
                                   const uint32_t *owner, organ_error *error);
@@ -97,7 +96,7 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
  * ranks. */
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error);
 
-/* Like organ_ranks_agree, and replaces each count by the sum over all ranks. */
+/* Agrees like organ_ranks_agree, and replaces each count by the sum over all ranks. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if there are several ranks, because `what` ("prune --method wanda") cannot be divided. */
@@ -130,8 +129,8 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
                                   organ_error *error);
 
-/* Like organ_ranks_agree, also if organ_assignment_create failed, and exchanges the results of all parts. A result is
- * `size` bytes without pointers; that of part k is at `first` + k * `stride`. */
+/* Agrees like organ_ranks_agree, also if organ_assignment_create failed, and exchanges the results of all parts. A
+ * result is `size` bytes without pointers; that of part k is at `first` + k * `stride`. */
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
@@ -150,8 +149,8 @@ typedef struct organ_row_range {
 } organ_row_range;
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step);
 
-/* Like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its range, and all receive the
- * others. */
+/* Agrees like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its range, and all receive
+ * the others. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error);
 

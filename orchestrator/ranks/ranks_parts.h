@@ -53,7 +53,7 @@ struct organ_ranks {
     organ_watch watch;
 };
 
-/* organ_ranks_join over an existing wire. */
+/* Does what organ_ranks_join does, with functions of MPI that are loaded already. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **ranks, organ_error *error);
 

@@ -149,7 +149,8 @@ organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *
 /* Reads and checks the group of each column. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
 
-/* GPTQ: whether zero points are stored less 1, as the data say or else the label. */
+/* Determines for GPTQ whether zero points are stored less 1: from the data or, if these do not decide, from the
+ * label. */
 organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);
 
 #endif

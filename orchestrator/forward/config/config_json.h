@@ -27,7 +27,8 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
 void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed);
 
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback);
-/* Whole numbers from 0, of the root. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
+/* Read whole numbers from 0 from the root. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects.
+ * organ_config_needed fails if the member is missing. */
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback);
 unsigned organ_config_needed(const config_hf_source *s, const char *key); /* fails if the member is missing */
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);

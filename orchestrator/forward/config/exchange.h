@@ -68,7 +68,7 @@ typedef struct forward_exchange {
 const forward_exchange *organ_exchange_named(const char *architecture);
 /* Returns the row for a GGUF file, or NULL. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
-/* The same, also for architectures that can be converted to GGUF alone: the row has the names of its tensors. */
+/* Finds the row of names like organ_exchange_of_gguf, also for architectures that can only be converted to GGUF. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture);
 
 /* Fails with ORGAN_BAD_INPUT; the message lists the architectures that can be converted. */

@@ -23,7 +23,7 @@ void organ_key_require(const config_gguf_source *s, const char *key); /* fails i
 /* Whole numbers from 0. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
 unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback);
 unsigned organ_key_needed(const config_gguf_source *s, const char *key); /* requires the key */
-/* The number for a layer: element number `layer` of an array, or a single number for all layers. */
+/* Returns the number for a layer: element number `layer` of an array, or a single number for all layers. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback);
 
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback);

@@ -47,7 +47,7 @@ json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 /* Returns a table of an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
-/* Each draws a block of its kind on a page. */
+/* Draw the block of one kind on a page: bars, a map by layer, panels, a grid, curves or points. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block);
 void organ_map_put(organ_view_walk *walk, const organ_block *block);
 void organ_panels_put(organ_view_walk *walk, const organ_block *block);

@@ -26,7 +26,7 @@ typedef struct organ_tick {
  * gives a default axis. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers);
 
-/* Like organ_scale_of, but the axis ends at low and high, which need no ticks. Linear only; low < high. */
+/* Makes a linear scale like organ_scale_of, but with an axis from low to high, which need no ticks; low < high. */
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers);
 
 /* Returns the position of a value on the axis: 0 at its beginning, 1 at its end. On a logarithmic axis the value must

@@ -25,9 +25,9 @@ typedef struct organ_heat_map {
     bool plain;                      /* many cells: no numbers in them, no tooltips */
 } organ_heat_map;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. Cells have their value as text where it fits and as
- * a tooltip. More cells than 4,096 are drawn as means of neighbours, and the subtitle says so. ORGAN_IO without memory.
- */
+/* Draws the map as an SVG document, for the caller to free; *svg is NULL on error. Cells have their value as a tooltip
+ * and, if it fits, as text. More cells than 4,096 are drawn as means of neighbours, which the subtitle reports.
+ * ORGAN_IO if out of memory. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
 
 #endif

@@ -25,8 +25,8 @@ typedef struct organ_ranking {
     size_t count;
 } organ_ranking;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. More than 60 bars: the first 60, and the subtitle
- * says so. ORGAN_IO without memory. */
+/* Draws the bars as an SVG document, for the caller to free; *svg is NULL on error. Of more than 60 bars it draws the
+ * first 60, which the subtitle reports. ORGAN_IO if out of memory. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error);
 
 #endif

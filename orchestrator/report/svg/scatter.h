@@ -27,7 +27,7 @@ typedef struct organ_scatter {
     bool listed; /* the caller prints a table of all points: the figure omits its own numbers */
 } organ_scatter;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. ORGAN_IO without memory. */
+/* Draws the points as an SVG document, for the caller to free; *svg is NULL on error. ORGAN_IO if out of memory. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error);
 
 #endif

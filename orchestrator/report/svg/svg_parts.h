@@ -8,12 +8,12 @@
 
 #define ORGAN_SVG_LOOKS 6
 
-/* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the
- * paper. An end tag is left to the caller. */
+/* Prints the beginning of a document: the element with title and description, the style with `more_style` (or ""), the
+ * paper. The caller prints the end tag. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
                      const char *more_style);
 
-/* `format` has a %f for every number: "<line x1=\"%f\" ...". */
+/* Prints `format`, which has a %f for every number: "<line x1=\"%f\" ...". */
 void organ_svg_put(FILE *out, const char *format, const double *numbers);
 #define ORGAN_SVG(out, format, ...) organ_svg_put(out, format, (const double[]){__VA_ARGS__})
 
@@ -48,8 +48,8 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 
-/* The values of a figure as text inside it, for screen readers and for readers who need exact numbers. The text is
- * between <metadata> and </metadata>: one line a row, cells separated by tabs, the first row with the names of the
+/* Print the values of a figure as text inside it, for screen readers and for readers who need exact numbers. The text
+ * is between <metadata> and </metadata>: one line a row, cells separated by tabs, the first row with the names of the
  * columns. A page makes a table of it (embed.h). */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);

@@ -17,12 +17,12 @@ ORGAN_API_BEGIN
  * error flag; ORGAN_IO if memory ran out. */
 organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error);
 
-/* Like organ_document_print, but on one line without optional spaces, newline at the end: a line of a JSON-lines file.
- */
+/* Prints the document like organ_document_print, but on one line without optional spaces and with a newline at the end:
+ * a line of a JSON-lines file. */
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error);
 
-/* A JSON string of any bytes: control characters and invalid UTF-8 (paths may hold them) are written as \xNN. NULL
- * without memory, also for NULL (text for which there was none), which counts as a refusal
+/* Returns a JSON string of any bytes: control characters and invalid UTF-8, which paths may have, are written as \xNN.
+ * Returns NULL if out of memory, also for s = NULL (a text whose allocation failed); this counts as a refusal
  * (formats/base/memory_watch.h). */
 json_t *organ_document_string(const char *s);
 
@@ -43,7 +43,7 @@ typedef struct organ_long_member {
     const void *context;
 } organ_long_member;
 
-/* Like organ_document_write, but prints these rows in place of the value of rows->key in `document`. */
+/* Writes a document like organ_document_write, but with these rows in place of the value of rows->key. */
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error);
 
@@ -55,9 +55,8 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */
 int organ_real_digits(double value);
 
-/* json_array_get for rows of a report, which may be stored in a file (formats/base/json_spool.h). Code that iterates
- * over rows uses this.
- */
+/* Returns element k of an array like json_array_get, also if the rows of a report are stored in a file
+ * (formats/base/json_spool.h). Code that iterates over rows uses this. */
 json_t *organ_json_row_at(const json_t *rows, size_t k);
 
 /* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a number selects the

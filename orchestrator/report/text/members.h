@@ -54,7 +54,7 @@ json_t *organ_members_object(json_t *object, const organ_member *members);
 /* Adds the members to an object of the caller; members without a value are omitted. Returns whether all were added;
  * false if `object` is NULL. */
 bool organ_members_add(json_t *object, const organ_member *members);
-/* The same for a document whose member "run" stays the last one. */
+/* Adds members to a document like organ_members_add, but keeps its member "run" the last one. */
 bool organ_members_add_before_run(json_t *document, const organ_member *members);
 /* Returns the members of `first`, then those of `second`, and takes over both references. NULL if one of them is NULL.
  */

@@ -20,7 +20,7 @@ typedef struct organ_page {
  */
 void organ_text_visible(FILE *out, const char *s);
 
-/* Like organ_text_visible, but returns a string, which the caller frees. NULL without memory. */
+/* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
 /* Like organ_text_visible for text that must also be escaped: passes each unchanged character of UTF-8 to `put`. */
@@ -39,7 +39,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8);
  * indented by `indent` columns, newline at the end. `lead` may be empty and should be `indent` columns wide. */
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page);
 
-/* Like organ_text_wrap, for a formatted sentence: `lead` indents by its width, and characters that could harm a
+/* Prints a formatted sentence like organ_text_wrap: `lead` indents by its width, and characters that could harm a
  * terminal are made visible. */
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

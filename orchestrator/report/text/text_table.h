@@ -26,15 +26,15 @@ void organ_table_cell(organ_table *table, const char *format, ...) __attribute__
 void organ_table_take(organ_table *table,
                       char *text); /* frees `text`; NULL: its memory was refused, which printing reports */
 
-/* If a wide table is split, begin one of its pieces with this column. */
+/* Makes a part of a wide table begin with this column, if the table is split. */
 void organ_table_part_at(organ_table *table, size_t column);
 
 /* Makes the rows from the next cell on totals: separated by a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Both functions write whole lines. A table that is wider than the page although columns were shortened is printed in
- * parts below each other, each with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO
- * if memory ran out; write errors are left in the error flag of `out`. */
+/* Print the table in whole lines, for a terminal or as Markdown. A table that is wider than the page although columns
+ * were shortened is printed in parts below each other, each with the columns that name the rows. Missing cells of the
+ * last row are empty. ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 

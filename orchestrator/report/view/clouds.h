@@ -5,7 +5,8 @@
 
 #include <jansson.h>
 
-/* SVG, for the caller to free; NULL without memory. */
+/* Draw the models of an evaluation as points: perplexity or divergence by sparsity. The SVG is for the caller to free;
+ * NULL if out of memory. */
 char *organ_perplexity_cloud(const json_t *report);
 char *organ_divergence_cloud(const json_t *report);
 

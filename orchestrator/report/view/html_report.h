@@ -20,7 +20,8 @@ void organ_html_report_schemas(char *out, size_t size);
 /* Writes the page of the report to `path` as organ_text_write does. */
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error);
 
-/* Like organ_html_report_write; the path is that of the report's Markdown file with .html in place of .md. */
+/* Writes the page like organ_html_report_write, to the path of the report's Markdown file with .html in place of
+ * .md. */
 organ_status organ_html_report_next_to(const char *markdown_path, const json_t *report, organ_error *error);
 
 ORGAN_API_END

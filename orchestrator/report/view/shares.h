@@ -15,9 +15,9 @@ typedef struct organ_share_of {
     const char *spectrum; /* singular values of the change: "spectrum"; NULL: none */
 } organ_share_of;
 
-/* {"rows": [{"role", "modules", "elements", "rank_from", "rank_to", "before_from", "before_to", "share", "least",
- * "most"}], "total": the same of all modules}: shares are of all modules of a role together, null where they change
- * nothing; "rank_before" and "elements" are of modules that have them. NULL without memory. */
+/* Returns {"rows": [{"role", "modules", "elements", "rank_from", "rank_to", "before_from", "before_to", "share",
+ * "least", "most"}], "total": the same members for all modules}. Shares are of all modules of a role together, and null
+ * if these change nothing; "rank_before" and "elements" are of modules that have them. NULL if out of memory. */
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 
 /* Draws the share that each lower rank would explain, computed from the spectra, one panel for each role. Returns an

@@ -5,11 +5,12 @@
 
 #include "orchestrator/report/view/view_parts.h"
 
-/* The report's rows that have "bytes", as {"name", "bytes", "percent" of all}: `key` is their name. */
+/* Returns the report's rows that have "bytes", as {"name", "bytes", "percent" of all}; the row's member `key` is its
+ * name. */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
-/* The cells of report.by_layer that have elements: {"layer", "role", "bytes", "bits" of an element, "percent" of its
- * elements grafted}. */
+/* Returns the cells of report.by_layer that have elements: {"layer", "role", "bytes", "bits" of an element, "percent"
+ * of its elements grafted}. */
 json_t *organ_layer_cells(const json_t *report);
 
 /* A bar for each of such rows, under `path`. */

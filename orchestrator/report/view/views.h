@@ -49,11 +49,11 @@ ORGAN_VIEW_LIST(ORGAN_VIEW_DECLARE)
 enum { ORGAN_VIEWS = ORGAN_VIEW_LIST(ORGAN_VIEW_COUNT) };
 extern const organ_view *const organ_views[ORGAN_VIEWS];
 
-/* NULL: a document without a view. */
+/* Returns the view that lays out the report, by its schema; NULL if there is none. */
 const organ_view *organ_view_of(const json_t *report);
 
-/* The report for a screen, the same with a line for every tensor, and as a Markdown file. *text is to be freed; NULL on
- * error. ORGAN_IO without memory. */
+/* Write the report for a terminal, for a terminal with a line for every tensor, and as a Markdown file. The caller
+ * frees *text, which is NULL on error. ORGAN_IO if out of memory. */
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);

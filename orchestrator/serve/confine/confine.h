@@ -52,7 +52,7 @@ typedef struct organ_readable {
  * `version` is not 0. Makes system calls only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);
 
-/* The same for a process that only reads below these directories. */
+/* Confines a process that only reads, to reading below these directories. Returns false with errno on error. */
 bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */

@@ -11,8 +11,8 @@
 typedef struct organ_connection_watch organ_connection_watch;
 typedef struct organ_watched organ_watched;
 
-/* `max`: the largest number of connections. `share`: the largest number of one network (organ_peer_network). NULL
- * without memory. */
+/* Creates the list of connections. `max` limits their number, `share` the number from one network (organ_peer_network).
+ * NULL if out of memory. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share);
 void organ_watch_destroy(organ_connection_watch *watch);
 

@@ -47,11 +47,11 @@ typedef enum organ_http_method {
 typedef struct organ_server_request organ_server_request;
 
 organ_app *organ_http_app(const organ_server_request *request);
-/* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by
- * '/'). */
+/* Returns a parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more
+ * segments, joined by '/'). */
 const char *organ_http_parameter(const organ_server_request *request, const char *name);
-/* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not
- * there; the first if it is repeated. */
+/* Returns a value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if
+ * it is missing; the first if it is repeated. */
 const char *organ_http_query(const organ_server_request *request, const char *name);
 const char *organ_http_header(const organ_server_request *request, const char *name); /* NULL if it is not there */
 
@@ -70,16 +70,16 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
                                size_t bytes);
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
 
-/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail":
- * <the message>}. Control characters in the detail are replaced, as in an organ_error. The log line of the request
- * contains the detail. */
+/* Replies with application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ...,
+ * "detail": <the message>}. Control characters in the detail are replaced, as in an organ_error. The log line of the
+ * request contains the detail. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Like organ_http_problem, with one more member. Takes the reference of `value`. */
+/* Replies like organ_http_problem, with one more member. Takes the reference of `value`. */
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* Like organ_http_problem, with the message of `error` and the status 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500
- * for all others. */
+/* Replies like organ_http_problem, with the message of `error` and the status 400 for ORGAN_USAGE, 422 for
+ * ORGAN_BAD_INPUT, 500 for all others. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
 /* Sends an open regular file and closes it. Supports ETag, Last-Modified, If-None-Match, If-Modified-Since, Range
@@ -92,8 +92,8 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
 /* Returns true if If-None-Match of the request contains this entity tag, weak or strong: the client has the current
  * version. */
 bool organ_http_has_tag(const organ_server_request *request, const char *tag);
-/* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static
- * text. */
+/* Replaces the server's Content-Security-Policy of this reply, which is "default-src 'none'; frame-ancestors 'none';
+ * ...", by a static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
 /* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports
  * runs, without this server's origin, its cookie and any network. The page of the server shows reports in a frame. */
@@ -129,7 +129,7 @@ void organ_http_done_by(const organ_server_request *request, const char *token_n
 /* Sets the job that the audit log lists for this request. */
 void organ_http_about_job(const organ_server_request *request, const char *id);
 
-/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news
+/* Sends no reply yet, for a handler of a route that waits: the handler is called again when one of the areas has news
  * (organ_http_call_waiting), and `seconds` after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_server_request *request); /* seconds since the request began */

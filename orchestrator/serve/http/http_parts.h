@@ -88,7 +88,8 @@ struct organ_server_request {
 
 /* ---- head.c: refuses ambiguous heads ---- */
 
-/* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
+/* Checks the head of a request. `verb` and `version` are the library's, in its memory. Returns false after a 400, which
+ * ends the connection. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version);
 bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
 
@@ -130,8 +131,8 @@ void organ_http_send_at_once(organ_server_request *request);
 
 /* ---- refused.c ---- */
 
-/* Called in the thread of the connection when the library has logged that it rejects a request with this status.
- * Sends the reply itself if the library cannot. */
+/* Replies in place of the library. Called in the thread of the connection when the library has logged that it rejects a
+ * request with this status. */
 void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- stream.c ---- */

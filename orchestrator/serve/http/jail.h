@@ -68,7 +68,8 @@ typedef struct organ_jail_entry {
  * `max` entries are kept: *truncated is set if there are more. To be freed with organ_jail_list_free. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error);
-/* The same for a directory, or the directory that holds a file; *about has the attributes of that path. */
+/* Lists a directory like organ_jail_list; if `path` is a file, lists the directory that holds it. *about has the
+ * attributes of `path`. */
 unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                                 size_t *count, bool *truncated, struct stat *about, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);

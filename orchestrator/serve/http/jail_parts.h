@@ -34,7 +34,7 @@ typedef struct organ_jail_place {
  * in a store. Returns 0 or an HTTP status. The caller releases place->names, also after an error. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
 
-/* The same for an output, which is below the root, without links. */
+/* Finds the place of an output, which is below the root, without links. Errors as of organ_jail_find. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
 
 /* Returns the path of the directory that contains the place, allocated in its arena. NULL without memory. */
@@ -47,7 +47,7 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error);
 
-/* The HTTP status of a failed system call, with a message. */
+/* Returns the HTTP status of a failed system call, with a message. */
 unsigned organ_jail_refuse(const char *path, int number, organ_error *error);
 
 #endif

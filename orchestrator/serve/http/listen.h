@@ -15,8 +15,8 @@ typedef struct organ_listening {
     bool any;      /* all addresses of the machine */
 } organ_listening;
 
-/* ORGAN_USAGE if the text is not an address with a port, or if the address is not loopback and `guarded` (a token is
- * configured) is false. ORGAN_IO if a system call fails. */
+/* Opens the socket of --listen. Returns ORGAN_USAGE if the text is not an address with a port, or if the address is not
+ * loopback and `guarded` (a token is configured) is false; ORGAN_IO if a system call fails. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error);
 
 #endif

@@ -25,7 +25,7 @@ void organ_request_queue_tick(organ_request_queue *queue);
 /* Answers 503 to all waiting requests and to all later ones. NULL is allowed. */
 void organ_request_queue_stop(organ_request_queue *queue);
 
-/* *now: the number of requests that wait for a thread or for news. *most: the largest number allowed. */
+/* Returns in *now the number of requests that wait for a thread or for news, and in *max the largest number allowed. */
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max);
 
 /* Returns true if a request waits or is being handled and its connection is not yet resumed; false for NULL. */

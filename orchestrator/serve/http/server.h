@@ -33,7 +33,7 @@ typedef struct organ_server organ_server;
  * the address is malformed, ORGAN_IO if a system call fails (port in use). *server is NULL on error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas,
                                organ_server **server, organ_error *error);
-/* "http://127.0.0.1:8935/"; contains the chosen port if port 0 was requested. */
+/* Returns the server's address, such as "http://127.0.0.1:8935/", with the chosen port if port 0 was requested. */
 const char *organ_server_url(const organ_server *server);
 unsigned organ_server_port(const organ_server *server);
 /* Closes connections that are too slow and sends heartbeats of streams. Call it several times a second. */

@@ -56,7 +56,7 @@ struct organ_server {
     size_t stream_count;
 };
 
-/* The number of connections that one network (organ_peer_network) may have: by default half of all. */
+/* Returns the number of connections that one network (organ_peer_network) may have: by default half of all. */
 unsigned organ_server_share_of_one(const organ_serve_options *options);
 
 #endif

@@ -10,10 +10,11 @@
 
 typedef struct organ_tls organ_tls;
 
-/* Both files are PEM; the certificate may be followed by those of its issuers. ORGAN_BAD_INPUT, with the name of the
- * file, if one is malformed, if the key does not belong to the certificate, or if all users may read or change the
- * key. ORGAN_IO if one cannot be read, or if the library was built without TLS. At most one organ_tls per process:
- * the callback by which the library requests a certificate does not identify the server. */
+/* Loads a certificate and its key, both in PEM; the certificate may be followed by those of its issuers. Returns
+ * ORGAN_BAD_INPUT, with the name of the file, if one is malformed, if the key does not belong to the certificate, or if
+ * all users may read or change the key; ORGAN_IO if one cannot be read, or if the library was built without TLS. A
+ * process can have one organ_tls: the callback by which the library requests a certificate does not identify the
+ * server. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **tls, organ_error *error);
 void organ_tls_close(organ_tls *tls); /* after the daemon has stopped; NULL is allowed */
 

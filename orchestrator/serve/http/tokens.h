@@ -22,10 +22,10 @@ typedef struct organ_bearer {
 
 typedef struct organ_tokens organ_tokens;
 
-/* Each line of the file is NAME, ROLE (read or run) and the token, separated by white space; empty lines and lines
- * that begin with '#' are skipped. A file with a single word is one token with the name "token" and the role run.
- * Tokens have 16 to 1024 visible ASCII characters. ORGAN_BAD_INPUT if the file is malformed or all users may read or
- * write it; the message contains no part of a token. *open_to_group: the mode lets the file's group read it. */
+/* Reads the file of tokens. Each line is NAME, ROLE (read or run) and the token, separated by white space; empty lines
+ * and lines that begin with '#' are skipped. A file with a single word is one token with the name "token" and the role
+ * run. Tokens have 16 to 1024 visible ASCII characters. Returns ORGAN_BAD_INPUT if the file is malformed or all users
+ * may read or write it; the message contains no part of a token. *open_to_group: the file's group may read it. */
 organ_status organ_tokens_open(const char *file, organ_tokens **tokens, bool *open_to_group, organ_error *error);
 void organ_tokens_close(organ_tokens *tokens); /* NULL is allowed */
 size_t organ_tokens_count(organ_tokens *tokens);
@@ -45,7 +45,7 @@ bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *b
 
 /* Compares in a time that does not depend on where the two differ. */
 bool organ_secret_is(const char *secret, const char *given);
-/* A random session id in hexadecimal digits, from the system's generator. */
+/* Makes a random session id in hexadecimal digits, from the system's generator. */
 organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error);
 
 #endif

@@ -54,19 +54,19 @@ organ_job_action organ_job_delete;
  * valid, for example because an input is missing. */
 organ_job_action organ_job_resume;
 
-/* {"jobs": [...], "total": N, "offset": N}: newest first, starting at `offset`, at most `limit`; only jobs in
+/* Returns {"jobs": [...], "total": N, "offset": N}: newest first, starting at `offset`, at most `limit`; only jobs in
  * `state`, or all jobs for ORGAN_JOB_STATES. */
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit);
 
 /* Opens a file that a job has printed: 200 and a descriptor to close; 404 if there is no such job, 409 if it has not
  * begun. `name` as in organ_job_open. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error);
-/* 200 and a descriptor of the result, for the caller to close. If the result was truncated, *cut is the size in
- * which it was printed; otherwise *cut is 0 and the result is one JSON object. 404 if there is no such job; 409 if
- * it has no result, or none yet. */
+/* Opens the result of a job for the caller to close. Returns 200; 404 if there is no such job; 409 if it has no result,
+ * or none yet. If the result was truncated, *cut is the size in which it was printed; otherwise *cut is 0 and the
+ * result is one JSON object. */
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error);
-/* 200 and the result as a tree, for results that have an HTML page; 404 if there is no such job; 409 if the result
- * is missing or too large. */
+/* Parses the result of a job, for results that have an HTML page. Returns 200; 404 if there is no such job; 409 if the
+ * result is missing or too large. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error);
 
 /* Lines of Prometheus' text format. */

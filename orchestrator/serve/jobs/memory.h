@@ -24,8 +24,8 @@ uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 /* False in a program with a sanitizer. */
 extern const bool organ_job_memory_limited;
 
-/* The limit of the process in bytes, 0 for none: `memory` plus the constants above, for the threads that the job
- * asks for, at most one per processor (default: one per processor). */
+/* Returns the memory limit of a job's process in bytes, 0 for none: `memory` plus the constants above for each thread
+ * that the job requests (default: one per processor), at most one per processor. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv);
 
 #endif

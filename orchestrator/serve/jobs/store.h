@@ -71,7 +71,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
                               organ_error *error);
 /* Writes the record, durably. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
-/* ORGAN_BAD_INPUT if the record is malformed. */
+/* Loads the job of that id. Returns ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);
 /* Returns the ids of all directories that may be jobs, sorted, as an array of strings for the caller to release. NULL
  * and ORGAN_IO on failure. */
@@ -91,9 +91,9 @@ json_t *organ_job_result(const organ_job_store *store, const char *id);
 /* Writes the current time in RFC 3339 with milliseconds and returns it in seconds since 1970. */
 double organ_job_stamp(char stamp[32]);
 
-/* The job in replies to clients: {"id", "verb", "arguments", "command", "outputs", "state", "created", "started",
- * "finished", "seconds", "attempts", "exit_code", "error", "cancelling", "resumable", "result", "report",
- * "progress", "result_bytes", "cut"}; unknown values are null. NULL without memory. */
+/* Returns the job as clients receive it: {"id", "verb", "arguments", "command", "outputs", "state", "created",
+ * "started", "finished", "seconds", "attempts", "exit_code", "error", "cancelling", "resumable", "result", "report",
+ * "progress", "result_bytes", "cut"}; unknown values are null. NULL if out of memory. */
 json_t *organ_job_view(const organ_job *job);
 
 #endif

@@ -23,11 +23,11 @@ const char *organ_operand_key(const organ_operand *operand, char key[64]);
 /* Describes the operand as an option with that name. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
-/* {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the table;
- * "section" is the title under which `organ help` lists the verb. NULL without memory. */
+/* Returns {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the
+ * table; "section" is the title under which `organ help` lists the verb. NULL if out of memory. */
 json_t *organ_verb_list(const organ_verb_table *table);
 
-/* {"name", "summary", "resumable", "dry_run", "about", "exits", "operands", "groups", "examples", "schema"}:
+/* Returns {"name", "summary", "resumable", "dry_run", "about", "exits", "operands", "groups", "examples", "schema"}:
  * "groups" contains the options, "schema" the JSON Schema of "arguments". */
 json_t *organ_verb_describe(const organ_verb *verb);
 

@@ -13,8 +13,9 @@
 
 typedef struct organ_model_cache organ_model_cache;
 
-/* `reading`: the process that reads models. `max`: largest size in bytes of all catalogs; the least recently used
- * are freed first. The threads of the shelf call `tell` after each scan or reading that has new results. */
+/* Creates the cache of models. `reading` starts the process that reads models; `max` is the largest size in bytes of
+ * all catalogs, of which the least recently used are freed first. The threads of the cache call `tell` after each scan
+ * or reading that has new results. */
 organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
                                       void (*tell)(void *context), void *context, organ_model_cache **cache,
                                       organ_error *error);

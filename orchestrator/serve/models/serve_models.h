@@ -14,8 +14,8 @@
 
 extern const organ_area organ_area_models; /* /api/v1/models ... */
 
-/* Must be the first call in `main` of a program that serves. If the process was started as a server's reader of
- * models, runs it, sets *code to its exit code and returns true. */
+/* Runs the reader of models if the process was started as a server's reader: then sets *code to its exit code and
+ * returns true. It must be the first call in `main` of a program that serves. */
 bool organ_models_worked(int argc, char *const *argv, int *code);
 
 #endif

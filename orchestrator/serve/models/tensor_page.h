@@ -26,9 +26,9 @@ typedef struct organ_tensor_query {
     uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
 } organ_tensor_query;
 
-/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" is the size of all
- * matching tensors, "next" is the offset of the next page, or null. Needs four bytes of memory for each tensor of
- * the model if the page is sorted. */
+/* Returns in *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"} as text for the caller to free:
+ * "bytes" is the size of all matching tensors, "next" is the offset of the next page, or null. Needs four bytes of
+ * memory for each tensor of the model if the page is sorted. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
 

@@ -7,10 +7,10 @@
 
 ORGAN_API_BEGIN
 
-/* Same as organ_audit, but also accepts a second model with fewer blocks, experts, channels or heads than the donor.
- * In that case the function finds the kept parts in the bytes and compares every tensor and config.json (or the
- * key-values) with a cut of the donor to these parts; the report then has schema organ.audit_cut/1. With
- * `compensated`, weights that a refit may change are counted and are no problem. */
+/* Audits like organ_audit, but also accepts a second model with fewer blocks, experts, channels or heads than the
+ * donor. In that case the function finds the kept parts in the bytes and compares every tensor and config.json (or the
+ * key-values) with a cut of the donor to these parts; the report then has schema organ.audit_cut/1. With `compensated`,
+ * weights that a refit may change are counted and are no problem. */
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
                              const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -93,8 +93,8 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 
-/* The same for values that all ranks have: the first rank writes them. `weights` are out_features x in_features also if
- * organ_tensor_is_crossed holds. */
+/* Writes a matrix like organ_cut_put if all ranks have its values: rank 0 writes them. `weights` are out_features x
+ * in_features also if organ_tensor_is_crossed holds. */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error);
 
@@ -102,7 +102,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error);
 
-/* The same for a matrix that the file stores as in_features x out_features: `weights` are out_features x
+/* Writes a matrix like organ_cut_put that the file stores as in_features x out_features: `weights` are out_features x
  * in_features. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error);

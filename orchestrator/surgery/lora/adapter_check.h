@@ -18,7 +18,7 @@ unsigned organ_served_rank(uint64_t rank);
  * NULL if it can be served. llama.cpp applies the factors of any weight of a GGUF adapter. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
 
-/* The same for a pair; vLLM serves no stacks of experts. */
+/* Returns why servers cannot load a pair, like organ_lora_unservable; vLLM serves no stacks of experts. */
 const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
 
 /* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above

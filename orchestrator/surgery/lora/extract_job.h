@@ -57,7 +57,8 @@ typedef struct organ_lora_job {
 /* Fills the lists of modules and other weights. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
-/* ORGAN_USAGE if a module does not fit the memory; the message contains the amount that is enough for all modules. */
+/* Returns ORGAN_USAGE if a module does not fit the memory; the message contains the amount that is enough for all
+ * modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
 
 /* Returns whether the weight changed, or could not be compared. */
@@ -79,7 +80,7 @@ json_t *organ_lora_module_results(const organ_lora_module *module);
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results,
                                       organ_error *error);
 
-/* The same for the note about a weight that is stored whole. */
+/* Returns the journal entry of the note about a weight that is stored whole. */
 json_t *organ_lora_note_json(const char *note);
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
 

@@ -74,7 +74,7 @@ bool organ_weight_has_numbers(const organ_weight *weight);
  * "loftq", "lora_ga"); the factors fit only that changed base. NULL if the base was not changed. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter);
 
-/* {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base", "pairs", "other_tensors"} */
+/* Returns {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base", "pairs", "other_tensors"} for a report. */
 json_t *organ_adapter_json(const organ_adapter *adapter);
 
 #endif

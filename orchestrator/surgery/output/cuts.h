@@ -41,7 +41,8 @@ typedef struct organ_cuts {
     organ_arena names;
 } organ_cuts;
 
-/* `tensors` must outlive the cuts. To be freed whatever it returns. ORGAN_IO without memory. */
+/* Divides the tensors into row ranges that are written and digested individually. `tensors` must outlive the cuts,
+ * which the caller frees even after an error. ORGAN_IO if out of memory. */
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error);
 void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */

@@ -63,7 +63,7 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
-/* organ_by_layer_json of the pieces, with those grafted that `donor` gives (NULL: without). NULL without memory. */
+/* Returns organ_by_layer_json of the pieces; with `donor`, also the elements grafted from it. NULL if out of memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor);
 
 /* Sums over some pieces. */

@@ -57,12 +57,12 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
  * meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
 
-/* For reports in a directory that may exist and contain other files. ORGAN_USAGE if it is the directory of the path
- * `input`, or is inside the model that `input` names. */
+/* Checks a directory for reports, which may exist and contain other files. Returns ORGAN_USAGE if it is the directory
+ * of the path `input`, or is inside the model that `input` names. */
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error);
 
-/* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for
- * a directory is allowed. */
+/* Returns ORGAN_USAGE if the directory has a file with one of `names` (up to a NULL) that is not a report of this
+ * program. `directory` may be NULL. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
 /* Removes an unfinished report of this program at `path`; files of other programs are kept. */
@@ -108,8 +108,8 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 /* Seconds from the start of the run (engine->began) until all of the output was on the disk. */
 double organ_output_seconds(const organ_output *output, const organ_engine *engine);
 
-/* The same for the whole run of an operation that makes one model from another, with "model", "threads", "cpu_isa" and
- * "single_file". NULL without memory. */
+/* Returns the section "run" like organ_output_run, for an operation that makes one model from another: with "model",
+ * "threads", "cpu_isa" and "single_file". NULL if out of memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
 
 /* ---- reports ---- */
@@ -125,7 +125,7 @@ typedef struct organ_report_files {
  * DIRECTORY/X.NAME for X.gguf and X.safetensors if the output is a `single` file. To be freed; NULL without memory. */
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name);
 
-/* As organ_output_check, for the reports of an output that is one file. */
+/* Checks the places of the reports of an output that is one file, as organ_output_check does for the output. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files,
                                         organ_error *error);
 
@@ -149,7 +149,8 @@ typedef struct organ_report_folder {
     bool made; /* by this run */
 } organ_report_folder;
 
-/* ORGAN_USAGE if it is that of an input or has other files under the names of the reports. */
+/* Returns ORGAN_USAGE if the folder of the reports is that of an input or has other files under the names of the
+ * reports. */
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error);
 /* Makes it before the work begins. */

@@ -82,7 +82,8 @@ const char *organ_resharding_file(const organ_resharding *plan, size_t file, uin
 uint64_t organ_resharding_bytes(const organ_resharding *plan); /* of all files, the index included */
 uint64_t organ_resharding_total(const organ_resharding *plan); /* of the tensors alone: total_size of the index */
 
-/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the unchanged pieces, after a plan. */
+/* Return parts of a report: the files as [{"name", "bytes"}], and after a plan the unchanged pieces as {"tensors",
+ * "bytes"}. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
@@ -90,8 +91,8 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
  * bytes. ORGAN_IO. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* Like organ_resharding_begin, in a directory that an earlier run of the same plan has left: files of the right size
- * keep their bytes after the header. */
+/* Begins like organ_resharding_begin, in a directory that an earlier run of the same plan has left: files of the right
+ * size keep their bytes after the header. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
 /* Returns the XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and

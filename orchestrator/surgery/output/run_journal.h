@@ -31,8 +31,8 @@ json_t *organ_run_files(const organ_model *model, const char *config);
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
-/* Among ranks, once the first has begun its journal: all learn the lines of the run that is continued, and the others
- * open journals of their own. */
+/* Sends the lines of the continued run to all ranks once rank 0 has begun its journal; the other ranks open journals of
+ * their own. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error);
 

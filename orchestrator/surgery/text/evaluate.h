@@ -21,13 +21,12 @@ ORGAN_API_BEGIN
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 
-/* With options->tasks: questions with several choices, as multiple_choice tasks of lm-evaluation-harness; *report has
- * the schema organ.tasks/1. Also returns ORGAN_USAGE for options that count killed weights, and ORGAN_BAD_INPUT for a
- * malformed line. Otherwise
- * scores a donor and its pruned copies on a text like organ_perplexity. Killed weights are counted by comparing both
+/* Scores a donor and its pruned copies on a text like organ_perplexity. Killed weights are counted by comparing both
  * models: elements that are not zero in the donor and zero in the copy. Also returns ORGAN_USAGE if killed weights of
  * two experiments (facts/experiment.h) would be listed in one table and `experiments` does not give each its own name.
- */
+ * With options->tasks, scores questions with several choices, as multiple_choice tasks of lm-evaluation-harness;
+ * *report has the schema organ.tasks/1. It then also returns ORGAN_USAGE for options that count killed weights, and
+ * ORGAN_BAD_INPUT for a malformed line. */
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error);
 

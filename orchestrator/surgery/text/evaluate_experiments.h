@@ -8,10 +8,10 @@
 
 #include <jansson.h>
 
-/* `histories` has an object for each pruned model: "experiment" (organ_experiment_of its log, or null), "sparsity". A
- * model without a log whose weights were killed gets an unknown experiment; then each experiment gets the "name" that
- * options->experiments assigns to its model. Returns ORGAN_USAGE if two experiments, or one of another donor than
- * `donor`, have no names, if two have the same name, or if a name matches no model. */
+/* Assigns an experiment to each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of its
+ * log, or null), "sparsity". A model without a log whose weights were killed gets an unknown experiment; then each
+ * experiment gets the "name" that options->experiments assigns to its model. Returns ORGAN_USAGE if two experiments, or
+ * one of another donor than `donor`, have no names, if two have the same name, or if a name matches no model. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error);
 

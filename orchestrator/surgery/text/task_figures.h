@@ -13,7 +13,7 @@ typedef struct organ_task_answer {
     bool right, right_normalised;
 } organ_task_answer;
 
-/* Log-likelihood of a choice in nats: minus the sum of `nll` of its tokens, in their order. */
+/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` of its tokens, in their order. */
 double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
 
 /* Answers question `question` from the scores of a model. Source: lm-evaluation-harness 0.4.13,
@@ -26,8 +26,8 @@ typedef struct organ_task_pairs {
     size_t only_first, only_other; /* questions that one model alone answers right */
 } organ_task_pairs;
 
-/* Exact two-sided test of McNemar (1947): the probability, if both models are equally good, of a split of only_first +
- * only_other questions at least as uneven as this one. In (0, 1]. */
+/* Returns the p-value of the exact two-sided test of McNemar (1947): the probability, if both models are equally good,
+ * of a split of only_first + only_other questions at least as uneven as this one. In (0, 1]. */
 double organ_task_mcnemar(const organ_task_pairs *pairs);
 
 /* Difference of accuracies (other - first) with a 95 % confidence interval: the adjusted Wald interval of Bonett and

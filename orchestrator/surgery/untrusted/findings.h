@@ -50,7 +50,7 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
  * differ. */
 bool organ_findings_have(const organ_findings *findings, const char *message);
 
-/* The number of all findings. */
+/* Returns the number of all findings. */
 size_t organ_findings_count(const organ_findings *findings);
 
 /* Rows {"kind", "severity", "title", "why", "findings"} of the kinds with at least one finding, in the order of the

@@ -23,8 +23,8 @@ typedef void organ_json_key_found(void *context, const organ_json_key *key);
  * malformed JSON it follows strings and brackets only; below a depth of ORGAN_JSON_KEYS_DEPTH paths are incomplete. */
 void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context);
 
-/* The offset after the value that begins at `at`. For a value longer than `max` bytes, some offset after that many
- * bytes. */
+/* Returns the offset after the value that begins at `at`; for a value longer than `max` bytes, some offset after that
+ * many bytes. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max);
 
 /* The size of a list or an object, without nested values, from the text alone. */

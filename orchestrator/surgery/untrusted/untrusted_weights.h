@@ -11,8 +11,8 @@
 /* Adds the faults in the header of an open safetensors file, and in the names in it. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* The same for a GGUF file, including its metadata: chat templates and the tokenizer. `data` false: the file is a
- * header without the tensor data. */
+/* Checks a GGUF file, including its metadata: chat templates and the tokenizer. With `data` false the file is a header
+ * without the tensor data. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 
 /* Adds the files that the index at `path` names and that do not exist in its directory `folder`. */

@@ -41,7 +41,7 @@ organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *res
 /* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit.
  * `keep_if_interrupted`: because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
 organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
-/* The same, worth it, for a value that all ranks have: the first rank appends the line. */
+/* Adds a line like organ_write_note if all ranks have its value: rank 0 appends it. */
 organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 
 /* Returns the array of journal lines of the run that is continued; empty if there is none. */
