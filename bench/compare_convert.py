@@ -84,12 +84,20 @@ def llama_logits(path, ids):
     return logits
 
 
+def settings_of(name):
+    rows = [row.split("\t") for row in (ROOT / "fixtures/convert.tsv").read_text().splitlines()]
+    found = next((row[6] for row in rows if row[0] == name), "-")
+    return {} if found == "-" else json.loads(found)
+
+
 def row_of(name, scratch):
     source, made = scratch / name, scratch / f"{name}.gguf"
     if name.startswith("tiny-"):
         source = ROOT / "fixtures" / name
     else:
         subprocess.run([ROOT / "build/checks/arch_model", name, source], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        config = json.loads((source / "config.json").read_text())
+        (source / "config.json").write_text(json.dumps({**config, **settings_of(name)}))
     organ("convert", source, "-o", made, "--to", "gguf", "--type", "f32")
     text = scratch / "text"
     text.write_text((ROOT / "fixtures/tiny-qwen2/heldout.txt").read_text()[:1200] if name.startswith("tiny-") else TEXT)

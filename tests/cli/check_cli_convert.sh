@@ -8,10 +8,11 @@ root=${organ%/build/organ}
 ends 0 help convert
 matches help/help_convert ../out
 
-# make TYPE: makes a model of fixtures/architectures without a tokenizer.
+# make TYPE [JSON]: makes a model of fixtures/architectures without a tokenizer, with the members of JSON in config.json.
 make() {
     (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out
     mv "$1/tokenizer.json" "$1.json"
+    jq ". + ${2:-{\}}" "$1/config.json" >set.json && mv set.json "$1/config.json"
 }
 
 # likelihood MODEL...: prints the likelihood of a text for each model, which gets the tokenizer of a fixture.
@@ -26,9 +27,9 @@ likelihood() {
 
 # ---- files that were compared with llama.cpp's ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
-while IFS=$'\t' read -r name type _ _ ways sha256; do
+while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
     [[ $name == \#* ]] && continue
-    [[ -e $name ]] || make "$name"
+    [[ -e $name ]] || make "$name" "${settings/#-/{\}}"
     ends 0 convert "$name" -o made.gguf --to gguf --type "$type" --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
     if [[ $ways == one ]]; then refused 3 "cannot be converted, only llama" convert made.gguf -o no --to safetensors --quiet; fi

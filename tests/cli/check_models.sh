@@ -63,10 +63,16 @@ try() {
 share() { grep -oE '[0-9.]+ % of the [0-9,]+ weights in matrices of linear' "$1" | grep -oE '^[0-9.]+' | head -n 1; }
 
 # converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "-" if its architecture is not converted. A
-# setting that GGUF cannot express is a rejection.
+# setting that GGUF cannot express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
 converted() {
-    local made=$scratch/made.gguf ways=both
+    local made=$scratch/made.gguf ways=both settings
     "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || ways="to GGUF"
+    settings=$(awk -F '\t' -v name="$1" '$1 == name { print $7; exit }' fixtures/convert.tsv)
+    if [[ ! -e $made && ${settings:--} != - ]]; then
+        rejected "$1" convert
+        jq ". + $settings" "$2/config.json" >"$scratch/set.json" && mv "$scratch/set.json" "$2/config.json"
+        "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" && ways=both
+    fi
     if [[ ! -e $made ]]; then
         if grep -q 'cannot be converted, only' "$scratch/err"; then ways=-; else rejected "$1" convert; fi
     else "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1 || ways="to GGUF"; fi

@@ -22,12 +22,12 @@
 
 const exchange_key organ_exchange_common[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
-    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length")},
-    {"embedding_length", U32, OF("hidden_size n_embd n_embed dim")},
+    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len")},
+    {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
-     OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim")},
+     OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim ffn_hidden_size")},
     {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
-    {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads")},
+    {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads num_kv_heads n_head_kv")},
     {"rope.scaling.type", WORD, EXCHANGE_MEMBER, "rope.rope_type", "linear=linear yarn=yarn longrope=longrope", NULL},
     {"rope.scaling.factor", F32, EXCHANGE_MEMBER, "rope.factor", NULL, "rope.rope_type=linear"},
     {"rope.scaling.factor", F32, YARN("rope.factor")},
@@ -40,7 +40,7 @@ const exchange_key organ_exchange_common[] = {
     {"attention.layer_norm_rms_epsilon", F32, OF("rms_norm_eps")},
     {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon")},
     {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts moe_num_experts")},
-    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k")},
+    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k moe_topk")},
     {"expert_group_count", U32, OF("n_group")},
     {"expert_group_used_count", U32, OF("topk_group")},
     {"attention.key_length", U32, OF("head_dim")},
@@ -54,17 +54,34 @@ static const exchange_key some_keys[] = {
     {"rope.scaling.attn_factor", F32, EXCHANGE_LONGROPE, NULL, NULL, NULL},
     {"attention.sliding_window", U32, OF("sliding_window")},
     {"attention.sliding_window_pattern", FLAG, EXCHANGE_WINDOWS, NULL, NULL, NULL},
+    {"attention.sliding_window_pattern*", ORGAN_GGUF_I32, EXCHANGE_WINDOWS, NULL, NULL, NULL},
+    {"attention.indexer.types", FLAG, EXCHANGE_INDEXED, NULL, NULL, NULL},
+    {"attention.value_length*", U32, OF("v_head_dim")},
+    {"attention.value_scale", F32, OF("attention_value_scale")},
+    {"attention.temperature_scale", F32, OF("rope.llama_4_scaling_beta")},
+    {"rope.scaling.yarn_log_multiplier*", F32, OF("rope.mscale_all_dim")},
+    {"rope.freq_base*", F32, EXCHANGE_THETA, NULL, NULL, NULL},
+    {"expert_feed_forward_length*", U32, EXCHANGE_FEED, NULL, NULL, NULL},
+    {"expert_shared_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
+    {"expert_shared_count**", U32, EXCHANGE_NUMBER, NULL, "1", NULL},
+    {"leading_dense_block_count**", U32, EXCHANGE_DENSE, NULL, NULL, NULL},
     {"attention.layer_norm_rms_epsilon", F32, OF("norm_eps")},
     {"attention.layer_norm_epsilon", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
-    {"rope.scaling.type", WORD, EXCHANGE_NO_SCALE, NULL, NULL, NULL},
+    {"rope.scaling.type", WORD, EXCHANGE_NUMBER, NULL, "none", NULL},
     {"attention.head_count_kv", U32, EXCHANGE_NUMBER, NULL, "1", NULL},
     {"attention.head_count_kv*", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, NULL, NULL},
+    {"attention.head_count_kv**", U32, EXCHANGE_KV_HEADS, NULL, NULL, NULL},
     {"attention.head_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"feed_forward_length*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"feed_forward_length**", U32, EXCHANGE_FEED, NULL, NULL, NULL},
     {"block_count*", U32, EXCHANGE_LAYERS, NULL, NULL, NULL},
     {"feed_forward_length***", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, NULL, NULL},
     {"context_length*", U32, EXCHANGE_NUMBER, NULL, "1048576", NULL},
+    {"context_length**", U32, EXCHANGE_CONTEXT, NULL, NULL, NULL},
+    {"tensor_data_layout", WORD, EXCHANGE_NUMBER, NULL, "jploski", NULL},
+    {"attention.max_alibi_bias", F32, EXCHANGE_ALIBI, NULL, NULL, NULL},
+    {"attention.clamp_kqv*", F32, EXCHANGE_CLIP, NULL, NULL, NULL},
+    {"interleave_moe_layer_step", U32, OF("moe_layer_interval interleave_moe_layer_step")},
     {"ssm.conv_kernel", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
     {"ssm.inner_size", U32, EXCHANGE_INNER, NULL, NULL, NULL},
     {"ssm.state_size", U32, EXCHANGE_STATES, NULL, NULL, NULL},
@@ -94,6 +111,7 @@ static const exchange_key some_keys[] = {
     {"expert_weights_norm*", FLAG, EXCHANGE_NORMED, NULL, NULL, NULL},
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
     {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
+    {"leading_dense_block_count*", U32, OF("moe_layer_start_index")},
     {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale router_scaling_factor")},
     {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
     {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
@@ -112,11 +130,16 @@ static const exchange_key some_keys[] = {
     "attention.q_lora_rank attention.kv_lora_rank attention.key_length_mla attention.value_length_mla " \
     "leading_dense_block_count expert_shared_count expert_weights_scale rope.dimension_count " \
     "rope.scaling.yarn_log_multiplier"
+#define LATENT_REST "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"sigmoid\", " \
+    "\"topk_method\": \"noaux_tc\"}"
+#define INDEXER "attention.indexer.head_count attention.indexer.key_length attention.indexer.top_k"
 #define LFM2  "vocab_size attention.head_count_kv* attention.layer_norm_rms_epsilon* shortconv.l_cache"
 #define MAMBA "context_length* feed_forward_length* attention.head_count* attention.layer_norm_rms_epsilon* " \
     "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank"
 #define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* ssm.conv_kernel " \
     "ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
+/* Published files of these architectures seldom have the width of the feed. */
+#define FOUR_TIMES "feed_forward_length**"
 #define SILU  "\"hidden_act\": \"silu\""
 
 static const forward_exchange rows[] = {
@@ -185,19 +208,67 @@ static const forward_exchange rows[] = {
     {"StableLmForCausalLM", "stablelm", "rope.dimension_count use_parallel_residual", "stablelm", NULL, "{" SILU "}",
      false},
     {"HYV3ForCausalLM", "hy_v3",
-     MOE " expert_shared_feed_forward_length* expert_weights_norm* expert_weights_scale expert_gating_func", NULL, NULL,
-     NULL, false},
-    {"GptOssForCausalLM", "gpt-oss", MOE " attention.sliding_window", NULL, NULL, NULL, false},
+     MOE " expert_shared_feed_forward_length* expert_weights_norm* expert_weights_scale expert_gating_func", "hy_v3",
+     NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}", false},
+    {"GptOssForCausalLM", "gpt-oss", MOE " attention.sliding_window", "gpt_oss", NULL,
+     "{" SILU ", \"attention_bias\": true, \"swiglu_limit\": 7.0}", false},
+    {"GPT2LMHeadModel", "gpt2", FOUR_TIMES, "gpt2", NULL, "{\"activation_function\": \"gelu_new\"}", false},
+    {"GPTBigCodeForCausalLM", "starcoder", FOUR_TIMES " attention.head_count_kv**", "gpt_bigcode", NULL,
+     "{\"activation_function\": \"gelu_pytorch_tanh\", \"multi_query\": true}", false},
+    {"GPTNeoXForCausalLM", "gptneox", "rope.dimension_count use_parallel_residual", "gpt_neox", NULL,
+     "{\"hidden_act\": \"gelu\"}", false},
+    {"BloomForCausalLM", "bloom", FOUR_TIMES " context_length** attention.head_count_kv**", "bloom", NULL,
+     "{\"apply_residual_connection_post_layernorm\": false}", false},
+    {"FalconForCausalLM", "falcon",
+     FOUR_TIMES " context_length** attention.head_count_kv** tensor_data_layout", "falcon", NULL,
+     "{\"alibi\": false, \"parallel_attn\": true}", false},
+    {"MptForCausalLM", "mpt",
+     FOUR_TIMES " attention.layer_norm_epsilon attention.max_alibi_bias attention.clamp_kqv*", "mpt", NULL, "{}",
+     false},
+    {"Cohere2ForCausalLM", "cohere2",
+     LLAMA " logit_scale attention.sliding_window rope.scaling.type", "cohere2", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"AfmoeForCausalLM", "afmoe",
+     LLAMA " " MOE " expert_shared_count leading_dense_block_count expert_weights_norm* expert_weights_scale "
+     "attention.sliding_window", "afmoe", NULL,
+     "{" SILU ", \"score_func\": \"sigmoid\", \"n_group\": 1, \"topk_group\": 1, \"mup_enabled\": true}", false},
+    {"MiniMaxM2ForCausalLM", "minimax-m2", MOE " rope.dimension_count expert_gating_func", "minimax_m2", NULL,
+     "{" SILU "}", false},
+    {"Ernie4_5_MoeForCausalLM", "ernie4_5-moe",
+     MOE " expert_shared_count expert_shared_feed_forward_length* interleave_moe_layer_step leading_dense_block_count*",
+     "ernie4_5_moe", NULL, "{" SILU "}", false},
+    {"YoutuForCausalLM", "deepseek2",
+     LATENT " leading_dense_block_count** expert_feed_forward_length* expert_shared_count*", "youtu", "!expert_count",
+     "{" SILU "}", false},
     {"DeepseekV3ForCausalLM", "deepseek2", LATENT " expert_weights_norm expert_gating_func", "deepseek_v3",
-     "expert_weights_norm",
-     "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
+     "expert_weights_norm", LATENT_REST, false},
+    {"Glm4MoeLiteForCausalLM", "deepseek2",
+     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count**", NULL, NULL, NULL, false},
     {"DeepseekV2ForCausalLM", "deepseek2", LATENT, "deepseek_v2", NULL,
      "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"softmax\", \"norm_topk_prob\": false, "
      "\"topk_method\": \"group_limited_greedy\"}", false},
     {"DeepseekV32ForCausalLM", "deepseek32",
-     LATENT " expert_weights_norm expert_gating_func attention.indexer.head_count attention.indexer.key_length "
-     "attention.indexer.top_k",
-     NULL, NULL, NULL, false},
+     LATENT " expert_weights_norm expert_gating_func " INDEXER, "deepseek_v32", NULL, LATENT_REST, false},
+    {"GlmMoeDsaForCausalLM", "glm-dsa",
+     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count** attention.indexer.types " INDEXER,
+     "glm_moe_dsa", NULL, LATENT_REST, false},
+    {"Mistral4ForCausalLM", "mistral4", LATENT " expert_weights_norm attention.temperature_scale", "mistral4", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"SolarOpenForCausalLM", "glm4moe",
+     MOE " rope.dimension_count leading_dense_block_count expert_shared_count expert_gating_func expert_weights_scale "
+     "expert_weights_norm", NULL, NULL, NULL, false},
+    {"Ministral3ForCausalLM", "mistral3",
+     LLAMA " attention.temperature_scale rope.scaling.yarn_log_multiplier*", "ministral3", NULL, "{" SILU "}", false},
+    {"HunYuanDenseV1ForCausalLM", "hunyuan-dense", "rope.freq_base*", "hunyuan_v1_dense", NULL, "{" SILU "}", false},
+    {"HunYuanMoEV1ForCausalLM", "hunyuan-moe",
+     "rope.freq_base* expert_feed_forward_length expert_shared_feed_forward_length* expert_shared_count**",
+     "hunyuan_v1_moe", NULL,
+     "{" SILU ", \"norm_topk_prob\": true, \"use_qk_norm\": true, \"use_cla\": false}", false},
+    {"MiMoV2FlashForCausalLM", "mimo2",
+     MOE " attention.head_count_kv* attention.value_length* attention.value_scale attention.sliding_window "
+     "attention.sliding_window_pattern* rope.dimension_count expert_weights_norm expert_weights_scale "
+     "expert_gating_func", "mimo_v2_flash", NULL,
+     "{" SILU ", \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
     {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length**", NULL, NULL, NULL, false},
     {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", NULL, NULL, NULL,
      false},
@@ -240,8 +311,10 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
         char key[128];
         if (!rows[k].model_type || strcmp(rows[k].gguf, architecture) != 0)
             continue;
-        snprintf(key, sizeof key, "%s.%s", architecture, rows[k].when ? rows[k].when : "");
-        if (!rows[k].when || organ_gguf_integer(gguf, key, 0) != 0)
+        const char *const when = rows[k].when;
+        const bool lacks = when && *when == '!';
+        snprintf(key, sizeof key, "%s.%s", architecture, when ? when + lacks : "");
+        if (!when || (organ_gguf_integer(gguf, key, 0) != 0) != lacks)
             return &rows[k];
     }
     return NULL;
@@ -338,6 +411,14 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
+bool organ_exchange_has_name(const forward_name *names, forward_part part)
+{
+    for (; names && names->name; names++)
+        if (names->part == part)
+            return true;
+    return false;
+}
+
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
@@ -355,7 +436,7 @@ bool organ_exchange_part_name(const forward_family *family, bool gguf, const exc
     if (!pattern)
         return false;
     /* Of several names in safetensors, the last one is that of published files. */
-    for (unsigned k = 1; !gguf && (later = organ_forward_part_name(own, part->part, gguf, k)); k++)
+    for (unsigned k = 1; !gguf && !part->first && (later = organ_forward_part_name(own, part->part, gguf, k)); k++)
         pattern = later;
     pattern = part->bias ? organ_forward_bias_name(pattern, other) : pattern;
     const char *const mark = strchr(pattern, '#');

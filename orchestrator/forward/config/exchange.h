@@ -15,9 +15,15 @@ typedef enum exchange_rule {
     EXCHANGE_GATING,      /* the function of the router: 2 is the logistic */
     EXCHANGE_MLA_KEY,     /* latent attention: width of a head's key and query */
     EXCHANGE_MLA_WIDE,    /* latent numbers and rotated dimensions, the width of a key in the cache */
-    EXCHANGE_NO_SCALE,    /* the word "none" */
     EXCHANGE_EPSILON,     /* of the norms */
-    EXCHANGE_NUMBER,      /* that in `words` */
+    EXCHANGE_NUMBER,      /* that in `words`, or the word */
+    EXCHANGE_CONTEXT,     /* longest window */
+    EXCHANGE_THETA,       /* base of the rotation */
+    EXCHANGE_DENSE,       /* number of leading layers without experts */
+    EXCHANGE_INDEXED,     /* a flag for each layer: it has an indexer */
+    EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
+    EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
+    EXCHANGE_CLIP,        /* limit of q, k and v, if there is one */
     EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 0 for recurrent ones */
     EXCHANGE_KERNEL,      /* of recurrent layers: tokens in the convolution, */
     EXCHANGE_INNER,       /* heads of values times their width, */
@@ -59,7 +65,8 @@ typedef struct forward_exchange {
     const char *gguf;         /* general.architecture */
     const char *keys;         /* keys of organ_exchange_key_named, separated by blanks */
     const char *model_type;   /* of config.json; NULL: a file of this kind becomes one of another row's architecture */
-    const char *when;         /* a GGUF file becomes one of this row if it has this key; NULL: any does */
+    const char *when;         /* a GGUF file becomes one of this row if it has this key, or, after '!', lacks it or has
+                                 0; NULL: any does */
     const char *rest;         /* members of config.json that no key-value has, as JSON */
     bool norms_plus_one;      /* GGUF: 1 is added to the weights of norms */
 } forward_exchange;
@@ -79,7 +86,11 @@ typedef struct exchange_part {
     forward_part part;
     bool bias;      /* it is the bias of that part */
     int64_t number; /* of the expert or head in its name; -1: none */
+    bool first;     /* in safetensors: it has the first of its names; false: the last, that of published files */
 } exchange_part;
+
+/* Returns true if the list has a name for the part; NULL is an empty list. */
+bool organ_exchange_has_name(const forward_name *names, forward_part part);
 
 /* Finds the part of the tensor whose name ends with `tail`, after the number of its layer or, with `top`, after the
  * prefix of the text model. Returns false if no part has this name. */

@@ -102,8 +102,8 @@ static const forward_name neox_names[] = {
     {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name falcon_names[] = {
     {PART_EMBEDDING, "word_embeddings.weight"}, {PART_FINAL_NORM, "ln_f.weight"},
-    {PART_NORM_ATTENTION, "ln_attn.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
-    {PART_NORM_FFN, "ln_mlp.weight"}, {PART_NORM_FFN, "post_attention_layernorm.weight"},
+    {PART_NORM_ATTENTION, "input_layernorm.weight"}, {PART_NORM_ATTENTION, "ln_attn.weight"},
+    {PART_NORM_FFN, "post_attention_layernorm.weight"}, {PART_NORM_FFN, "ln_mlp.weight"},
     {PART_QKV, "self_attention.query_key_value.weight"},
     {PART_O, "self_attention.dense.weight"}, {PART_BIAS_O, "self_attention.dense.bias"},
     {PART_UP, "mlp.dense_h_to_4h.weight"}, {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"},
@@ -416,7 +416,7 @@ static const forward_family families[] = {
      .names = neox_names},
     {.architecture = "FalconForCausalLM", .gguf = "falcon", .gguf_names = falcon_gguf_names, .prefix = "transformer.",
      .ladder = "h", .theta = 1e4, .falcon = true,
-     .four_times = true, .aliases = falcon_aliases, .context = 2048, .fused = ORGAN_FUSED_HEADS,
+     .four_times = true, .aliases = falcon_aliases, .old_aliases = true, .context = 2048, .fused = ORGAN_FUSED_HEADS,
      .qkv_bias = {"bias", false}, .output_bias = {"bias", false}, .mlp_bias = {"bias", false},
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation", .tied = true, .names = falcon_names},

@@ -232,6 +232,7 @@ typedef struct forward_family {
     bool embedding_normed;           /* as in organ_forward_config */
     double alibi;                    /* alibi_max */
     const char *const (*aliases)[2]; /* members with names of their own, after the usual names; {NULL} ends */
+    bool old_aliases;                /* published files have the usual names */
     const char *clip;                /* member that limits q, k and v */
     const char *prefix; /* of the tensors of the text model, or nothing; NULL: "model." and those of text parts */
     const char *ladder; /* the word before the number of a layer; NULL: "layers" */

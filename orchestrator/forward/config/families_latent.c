@@ -5,6 +5,11 @@
 /* clang-format off */
 
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
+/* llama.cpp's converter does not divide the stacks of Mistral 4. */
+static const forward_name mistral4_names[] = {
+    SHARED_EXPERTS, {PART_EXPERTS_GATE_UP, "mlp.experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "mlp.experts.down_proj"},
+    {0}};
+static const forward_name mistral4_gguf_names[] = {{PART_EXPERTS_GATE_UP, "ffn_gate_up_exps.weight"}, {0}};
 static const forward_name longcat_names[] = {
     {PART_NORM_ATTENTION, "input_layernorm.%.weight"}, {PART_NORM_FFN, "post_attention_layernorm.%.weight"},
     {PART_Q_A, "self_attn.%.q_a_proj.weight"}, {PART_BIAS_Q_A, "self_attn.%.q_a_proj.bias"},
@@ -72,7 +77,7 @@ const forward_family organ_forward_families_latent[] = {
     {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &organ_forward_deepseek3_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "Mistral4ForCausalLM", .gguf = "mistral4", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
-     .mixture = &mistral4_mixture, .names = shared_experts_names},
+     .mixture = &mistral4_mixture, .names = mistral4_names, .gguf_names = mistral4_gguf_names},
     {.architecture = "DeepseekV32ForCausalLM", .gguf = "deepseek32", .theta = 1e4, .latent = true,
      .indexer = INDEXER_HALVES, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},

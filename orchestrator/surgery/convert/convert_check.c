@@ -52,6 +52,7 @@
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
+    X(rope.exact_range)                                                                                                \
     X(rope_local.theta)
 
 typedef struct check_field {

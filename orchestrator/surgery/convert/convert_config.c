@@ -26,6 +26,17 @@ static json_t *config_real(double value)
     return json_real(strtod(text, NULL));
 }
 
+/* Returns the factor of a width of which `part` dimensions are rotated: loaders round the product down. */
+static json_t *config_part(unsigned part, unsigned width)
+{
+    double power = 1, factor = (double)part / width;
+    do {
+        power *= 10;
+        factor = ceil((double)part / width * power - 1e-6) / power;
+    } while ((unsigned)(factor * width) != part && power < 1e9);
+    return json_real(factor);
+}
+
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -58,10 +69,17 @@ static bool config_is_named(const char *own, const char *name, size_t length)
 }
 
 /* Returns whether the row of the architecture names this member. */
-static bool config_has_member(const forward_family *f, const char *name, size_t length)
+static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
+    const forward_family *const f = job->family;
     const forward_mixture *const m = f->mixture;
     const forward_multipliers *const factors = f->multipliers;
+    for (size_t k = 0; f->aliases && f->aliases[k][0]; k++) {
+        if (config_is_named(f->aliases[k][!f->old_aliases], name, length))
+            return true;
+        if (config_is_named(f->aliases[k][f->old_aliases], name, length))
+            return false;
+    }
     if (factors &&
         (config_is_named(factors->logit, name, length) || config_is_named(factors->logit_divisor, name, length)))
         return true;
@@ -80,7 +98,7 @@ static const char *config_member(const organ_convert_job *job, const char *membe
         const size_t all = strcspn(at, " ");
         const bool windowed = strncmp(at, "swa.", 4) == 0;
         *length = all;
-        if (!windowed && config_has_member(job->family, at, all))
+        if (!windowed && config_has_member(job, at, all))
             return at;
         first = first || windowed ? first : at;
         at += all + (at[all] == ' ');
@@ -129,6 +147,23 @@ static int config_put_flag(json_t *config, forward_flag flag, bool value)
     return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
 }
 
+/* Returns a list with a word for each layer. */
+static json_t *config_words(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *yes,
+                            const char *no)
+{
+    json_t *const words = json_array();
+    for (unsigned l = 0; l < c->layers; l++)
+        if (json_array_append_new(words, json_string(is(&c->kinds[l]) ? yes : no))) {
+            json_decref(words);
+            return NULL;
+        }
+    return words;
+}
+
+static bool config_is_windowed(const organ_layer_kind *kind) { return kind->window > 0; }
+static bool config_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
+static bool config_is_indexed(const organ_layer_kind *kind) { return kind->indexed; }
+
 /* Adds the sliding window, with the list of layers that have it. Returns nonzero if an allocation was refused. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
@@ -140,19 +175,32 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
         return -1;
     if (!c->window || job->family->windows == WINDOWS_ALL)
         return 0;
-    json_t *const types = json_array();
-    int failed = 0;
-    for (unsigned l = 0; l < c->layers; l++)
-        failed |=
-            json_array_append_new(types, json_string(c->kinds[l].window ? "sliding_attention" : "full_attention"));
-    return !ORGAN_ADD(config, SET("layer_types", types)) || failed;
+    return !ORGAN_ADD(config,
+                      SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
                       SET_COUNT("qk_nope_head_dim", c->latent.plain), SET_COUNT("qk_rope_head_dim", c->latent.rotated),
-                      SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank));
+                      SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank),
+                      SET_IF(c->latent.keys && c->latent.index_neighbours, "indexer_types",
+                             config_words(c, config_is_indexed, "full", "shared")));
+}
+
+/* Adds members of a mixture of experts that GGUF states in another form. */
+static int config_put_mixture(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    const forward_mixture *const m = job->family->mixture;
+    const uint64_t shared = c->expert_intermediate ? c->shared_intermediate / c->expert_intermediate : 0;
+    const bool lacks = !job->family->aliases && !json_object_get(config, "intermediate_size");
+    return config_put_flag(config, m->normalise, c->normalise_experts) |
+           !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
+           !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
+                      SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
+                      SET_IF(m->dense == DENSE_FREQ, "mlp_layer_types",
+                             config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
 /* Adds members whose values come from the configuration of the forward pass instead of a key-value, since GGUF states
@@ -161,9 +209,11 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
+    const bool sized = !f->aliases; /* heads have sizes of their own */
     int failed =
-        !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_COUNT("head_dim", c->head_dim),
-                   SET_COUNT("num_key_value_heads", c->kv_heads), SET_FLAG("tie_word_embeddings", c->tied_output));
+        !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
+                   SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
+                   SET_FLAG("tie_word_embeddings", c->tied_output));
     failed |= config_put_flag(config, f->qkv_bias, c->qkv_bias) | config_put_flag(config, f->mlp_bias, c->mlp_bias) |
               config_put_windows(job, config);
     if (f->output_bias.key && (!f->qkv_bias.key || strcmp(f->output_bias.key, f->qkv_bias.key)))
@@ -171,14 +221,32 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     failed |= !ORGAN_ADD(config, SET_IF(f->qk_norm_key, f->qk_norm_key, json_boolean(c->qk_norm != ORGAN_QK_NORM_NONE)),
                          SET_IF(f->query_scalar, "query_pre_attn_scalar",
                                 json_integer(llround(1 / (c->attention_scale * c->attention_scale)))));
-    if (f->mixture && f->mixture->normalise.key)
-        failed |= config_put_flag(config, f->mixture->normalise, c->normalise_experts);
+    if (f->mixture && c->experts)
+        failed |= config_put_mixture(job, config);
     if (c->latent.rank)
         return failed | config_put_latent(c, config);
-    if (c->rope.dimensions != c->head_dim)
-        failed |=
-            !ORGAN_ADD(config, SET("partial_rotary_factor", config_real((double)c->rope.dimensions / c->head_dim)));
+    if (c->rope.dimensions != c->head_dim || (f->rotated_part > 0 && f->rotated_part < 1))
+        failed |= !ORGAN_ADD(config, SET("partial_rotary_factor", config_part(c->rope.dimensions, c->head_dim)));
     return failed;
+}
+
+/* Adds the members of early architectures that choose heads, norms and ALiBi. */
+static int config_put_early(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    const bool one = c->kv_heads == 1;
+    if (job->family->early == EARLY_BIGCODE)
+        return !ORGAN_ADD(config, SET_FLAG("multi_query", one));
+    if (job->family->early == EARLY_MPT) {
+        json_t *const own = ORGAN_OBJECT(SET_FLAG("alibi", true), SET_COUNT("alibi_bias_max", lround(c->alibi_max)),
+                                         SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+        return !ORGAN_ADD(config, SET("attn_config", own));
+    }
+    if (!job->family->falcon)
+        return 0;
+    return !ORGAN_ADD(config, SET_FLAG("new_decoder_architecture", !one || !c->one_norm), SET_FLAG("multi_query", one),
+                      SET_COUNT("num_ln_in_parallel_attn", c->one_norm ? 1 : 2),
+                      SET_COUNT("ffn_hidden_size", c->intermediate));
 }
 
 static int config_put_ids(const organ_convert_job *job, json_t *config)
@@ -289,13 +357,19 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
 /* Rotations of layers with and without a window, where both have a base of their own and one name for it. */
 static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
 {
-    const organ_rope_config *const local = &job->config.rope_local;
-    if (job->family->local != LOCAL_PLAIN || local->theta == job->config.rope.theta)
+    const organ_forward_config *const c = &job->config;
+    const organ_rope_config *const local = &c->rope_local;
+    const forward_family *const f = job->family;
+    const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* and part of a head */
+    if (!own_part && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
-                            SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")));
+                            SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")),
+                            SET_IF(own_part, "partial_rotary_factor", config_part(c->rope.dimensions, c->head_dim)));
     failed |= json_object_del(config, "rope_theta");
-    json_t *const own = ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", config_real(local->theta)));
+    json_t *const own =
+        ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", config_real(local->theta)),
+                     SET_IF(own_part, "partial_rotary_factor", config_part(local->dimensions, c->head_dim)));
     return failed | !ORGAN_ADD(config, SET("rope_parameters", ORGAN_OBJECT(SET("full_attention", json_incref(rope)),
                                                                            SET("sliding_attention", own))));
 }
@@ -321,8 +395,12 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_ids(job, config);
+              config_put_early(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
+    if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
+        failed |= json_object_set_new(rope, "truncate", json_false());
+    if (json_object_get(rope, "mscale_all_dim") && !json_object_get(rope, "mscale"))
+        failed |= json_object_set_new(rope, "mscale", json_real(1));
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;

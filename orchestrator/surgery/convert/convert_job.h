@@ -33,14 +33,23 @@ typedef enum convert_function {
     CONVERT_LOG_MINUS  /* log(-x) */
 } convert_function;
 
+/* How the values that a place makes of the source's counterpart share the rows of the piece with those of the source.
+ * Both make `rows` values of a transposed row, and `cols` of a picked one. */
+typedef enum convert_join {
+    CONVERT_ALONE, /* the source has no counterpart */
+    CONVERT_PAIRS, /* they alternate */
+    CONVERT_ENDS   /* they follow them */
+} convert_join;
+
 /* Copies rows of a source, a stack of matrices, to a piece of the output. From each block of `block` rows of the
  * matrices [matrix, matrix + matrices) it selects `rows` rows, beginning with row `first`. Row 0 of block b of matrix m
- * becomes row at + (m - matrix) x per_matrix + b x per_block of the piece; rows of a piece are counted over all its
- * matrices. */
+ * becomes row at + (m - matrix) x per_matrix + (b - from) x per_block of the piece; rows of a piece are counted over
+ * all its matrices. A vector counts as a column: its rows have one value each. */
 typedef struct convert_place {
     size_t piece;
     uint64_t matrix, matrices;
     uint64_t block, first, rows;
+    uint64_t from, blocks; /* it takes blocks [from, from + blocks) of each matrix; `blocks` 0: all */
     uint64_t at, per_matrix, per_block;
     bool pairs, halves; /* the order of the rows in a block changes: 0, n/2, 1, n/2 + 1, ... , or back */
     /* A block is written as a matrix of `rows` columns, with a row for each of `cols` columns of the source: `col`,
@@ -48,15 +57,17 @@ typedef struct convert_place {
     bool transposed;
     bool picked; /* a block is one row, of which the columns `col`, `col` + `col_step`, ... become a row */
     uint64_t col, col_step, cols;
+    convert_join join;
     convert_function function;
 } convert_place;
 
 /* A weight of the model, whose rows are read once. */
 typedef struct convert_source {
     const organ_weight *weight;
-    size_t first, count; /* places */
-    uint64_t block;      /* that of all its places; 1 if the rows keep their order */
-    organ_dtype as;      /* type in which rows are read */
+    const organ_weight *other; /* its counterpart, of the same shape, which is read with it; NULL: none */
+    size_t first, count;       /* places */
+    uint64_t block;            /* that of all its places; 1 if the rows keep their order */
+    organ_dtype as;            /* type in which rows are read */
 } convert_source;
 
 typedef struct convert_piece {
@@ -106,12 +117,19 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
 
+/* Like organ_weight_matrices, but a vector is a matrix of one column. */
+organ_matrices organ_convert_matrices(const organ_weight *weight);
+
 /* Finds the piece of that name or adds it; its type follows from name and rank. SIZE_MAX without memory. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error);
 
 /* Adds a place of the source that is being planned. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
+
+/* Returns how many of the blocks [*block, *block + count) of a matrix the place takes, and moves *block to the first.
+ */
+uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count);
 
 /* Rows of a piece that a block of the place becomes, and their columns, if the source has `cols`. */
 uint64_t organ_convert_made(const convert_place *place);
@@ -125,6 +143,9 @@ bool organ_convert_has_attention(const organ_forward_config *config);
 
 /* Returns true if the attention of a layer rotates queries and keys. */
 bool organ_convert_rotates(const organ_forward_config *config);
+
+/* Returns the number of leading layers without experts. */
+unsigned organ_convert_dense(const organ_forward_config *config);
 
 /* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
  * llama.cpp's converter does (_compute_llama3_parameters of transformers). */

@@ -73,6 +73,10 @@ static bool keys_apply(const json_t *text, const char *when)
 /* Returns the number of a layer in an array. */
 static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *kind)
 {
+    if (row->rule == EXCHANGE_WINDOWS)
+        return kind->window > 0;
+    if (row->rule == EXCHANGE_INDEXED)
+        return kind->indexed;
     if (row->rule == EXCHANGE_FEED_LAYERS)
         return kind->feed ? (int32_t)kind->intermediate : 0;
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
@@ -103,8 +107,8 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     for (unsigned l = 0; l < layers; l++) {
         const organ_layer_kind *const kind = &job->config.kinds[l];
         const int32_t number = keys_of_layer(row, kind);
-        const unsigned char windowed = kind->window > 0;
-        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&windowed : &number, size);
+        const unsigned char flag = number != 0;
+        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&flag : &number, size);
     }
     const organ_gguf_kv kv = {.key = key,
                               .type = ORGAN_GGUF_ARRAY,
@@ -187,12 +191,13 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return ORGAN_OK;
     if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
-    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0)
+    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, '*'))
         return ORGAN_OK; /* settings of a mixture in the configuration of a dense model */
     switch (row->rule) {
     case EXCHANGE_ROTATED:
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
     case EXCHANGE_WINDOWS:
+    case EXCHANGE_INDEXED:
     case EXCHANGE_KV_LAYERS:
     case EXCHANGE_FEED_LAYERS:
         return keys_set_layers(job, row, key, error);
@@ -212,9 +217,9 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->latent.plain + c->latent.rotated, error);
     case EXCHANGE_MLA_WIDE:
         return keys_set_number(job, key, row->type, c->latent.rank + c->latent.rotated, error);
-    case EXCHANGE_NO_SCALE:
-        return organ_gguf_writer_set_string(job->gguf, key, "none", 4, error);
     case EXCHANGE_NUMBER:
+        if (row->type == ORGAN_GGUF_STRING)
+            return organ_gguf_writer_set_string(job->gguf, key, row->words, strlen(row->words), error);
         return keys_set_number(job, key, row->type, atoi(row->words), error);
     case EXCHANGE_TENTH:
         value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
@@ -223,6 +228,18 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, organ_convert_rotates(c), error);
     case EXCHANGE_LAYERS:
         return keys_set_number(job, key, row->type, c->layers, error);
+    case EXCHANGE_THETA:
+        return keys_set_number(job, key, row->type, c->rope.theta, error);
+    case EXCHANGE_DENSE:
+        return keys_set_number(job, key, row->type, organ_convert_dense(c), error);
+    case EXCHANGE_CONTEXT:
+        return keys_set_number(job, key, row->type, (double)c->context, error);
+    case EXCHANGE_KV_HEADS:
+        return keys_set_number(job, key, row->type, c->kv_heads, error);
+    case EXCHANGE_ALIBI:
+        return keys_set_number(job, key, row->type, c->alibi_max, error);
+    case EXCHANGE_CLIP:
+        return c->clip_qkv > 0 ? keys_set_number(job, key, row->type, c->clip_qkv, error) : ORGAN_OK;
     case EXCHANGE_FEED:
         return keys_set_number(job, key, row->type, (double)keys_feed(c), error);
     case EXCHANGE_SHARED:

@@ -22,6 +22,7 @@ typedef struct pass_strip {
     const convert_place *place;
     const organ_weight_strip *strip;
     uint64_t matrix, row; /* of the strip's first row */
+    size_t rows, cols;    /* of the strip */
     size_t bytes;         /* of a value */
     pass_buffers buffers;
 } pass_strip;
@@ -87,26 +88,32 @@ static uint64_t pass_row_from(const convert_place *place, uint64_t k)
     return k;
 }
 
-static void pass_transpose(const pass_strip *s, const unsigned char *from, unsigned char *to)
+/* Makes columns of the rows of one block, or a row of some of its columns. `other`: of the source's counterpart. */
+static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
-    for (uint64_t c = 0; c < p->cols; c++)
-        for (uint64_t r = 0; r < p->rows; r++)
-            memcpy(to + (c * p->rows + r) * s->bytes,
-                   from + ((p->first + r) * s->strip->cols + p->col + c * p->col_step) * s->bytes, s->bytes);
+    const uint64_t rows = p->picked ? p->cols : p->rows, step = p->join == CONVERT_PAIRS ? 2 : 1;
+    const uint64_t all = organ_convert_cols(p, 0), second = p->join == CONVERT_PAIRS ? 1 : rows;
+    const uint64_t start = other ? second : 0;
+    for (uint64_t c = 0; c < (p->picked ? 1 : p->cols); c++)
+        for (uint64_t r = 0; r < rows; r++) {
+            const uint64_t at =
+                p->picked ? p->col + r * p->col_step : (p->first + r) * s->cols + p->col + c * p->col_step;
+            memcpy(to + (c * all + start + r * step) * s->bytes, from + at * s->bytes, s->bytes);
+        }
 }
 
-/* Orders the rows of one block. */
-static void pass_order(const pass_strip *s, const unsigned char *from, unsigned char *to)
+/* Orders the rows of one block, which begins `at` bytes after the begin of the strip. */
+static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
 {
     const convert_place *const p = s->place;
-    const size_t row = s->strip->cols * s->bytes;
-    if (p->picked)
-        for (uint64_t c = 0; c < p->cols; c++)
-            memcpy(to + c * s->bytes, from + (p->col + c * p->col_step) * s->bytes, s->bytes);
-    else if (p->transposed)
-        pass_transpose(s, from, to);
-    else if (p->pairs || p->halves)
+    const unsigned char *const from = (const unsigned char *)s->strip->values + at;
+    const size_t row = s->cols * s->bytes;
+    if (p->picked || p->transposed) {
+        pass_place_values(s, from, false, to);
+        if (p->join != CONVERT_ALONE)
+            pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
+    } else if (p->pairs || p->halves)
         for (uint64_t k = 0; k < p->rows; k++)
             memcpy(to + k * row, from + (p->first + pass_row_from(p, k)) * row, row);
     else
@@ -118,15 +125,17 @@ static void pass_order(const pass_strip *s, const unsigned char *from, unsigned 
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
-    const size_t cols = (size_t)organ_convert_cols(p, s->strip->cols), made = (size_t)organ_convert_made(p),
+    const size_t cols = (size_t)organ_convert_cols(p, s->cols), made = (size_t)organ_convert_made(p),
                  block = (size_t)p->block;
     const size_t together = p->per_block == made ? organ_max(s->buffers.values / (made * cols), 1) : 1;
-    const size_t blocks = s->strip->rows / block;
-    const uint64_t to = p->at + (s->matrix - p->matrix) * p->per_matrix + s->row / block * p->per_block;
+    uint64_t first = s->row / block;
+    const size_t blocks = (size_t)organ_convert_blocks(p, &first, s->rows / block);
+    const size_t skipped = (size_t)(first - s->row / block);
+    const uint64_t to = p->at + (s->matrix - p->matrix) * p->per_matrix + (first - p->from) * p->per_block;
     for (size_t b = 0, count; b < blocks; b += count) {
         count = organ_min(together, blocks - b);
         for (size_t k = 0; k < count; k++)
-            pass_order(s, (unsigned char *)s->strip->values + (b + k) * block * s->strip->cols * s->bytes,
+            pass_order(s, (skipped + b + k) * block * s->cols * s->bytes,
                        s->buffers.ordered + k * made * cols * s->bytes);
         if (pass_put(s, s->buffers.ordered, count * made, cols, to + b * p->per_block, error))
             return error->status;
@@ -137,11 +146,11 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 /* Copies rows in the order of the source, as many at once as the buffer for another type holds. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
-    const size_t cols = s->strip->cols, together = organ_max(s->buffers.values / cols, 1);
+    const size_t cols = s->cols, together = organ_max(s->buffers.values / cols, 1);
     const uint64_t to = s->place->at + (s->matrix - s->place->matrix) * s->place->per_matrix + s->row;
     const bool as_read = s->job->pieces[s->place->piece].dtype == s->source->as;
-    for (size_t r = 0, count; r < s->strip->rows; r += count) {
-        count = as_read ? s->strip->rows : organ_min(together, s->strip->rows - r);
+    for (size_t r = 0, count; r < s->rows; r += count) {
+        count = as_read ? s->rows : organ_min(together, s->rows - r);
         if (pass_put(s, (unsigned char *)s->strip->values + r * cols * s->bytes, count, cols, to + r, error))
             return error->status;
     }
@@ -160,7 +169,8 @@ static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t
     uint64_t most = ORGAN_STRIP_VALUES;
     for (size_t k = 0; k < job->source_count; k++)
         if (job->sources[k].as == as && job->sources[k].block == block)
-            most = organ_max(most, block * organ_weight_matrices(job->sources[k].weight).cols);
+            most = organ_max(most, (job->sources[k].other ? 2 : 1) * block *
+                                       organ_convert_matrices(job->sources[k].weight).cols);
     return (size_t)most;
 }
 
@@ -171,12 +181,15 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
 {
     const organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
-    const uint64_t rows = organ_weight_matrices(source->weight).rows;
+    const organ_matrices m = organ_convert_matrices(source->weight);
+    const uint64_t first = strip->first * strip->cols / m.cols; /* a vector is read as a row */
     pass_strip s = {.job = job,
                     .source = source,
                     .strip = strip,
-                    .matrix = strip->first / rows,
-                    .row = strip->first % rows,
+                    .matrix = first / m.rows,
+                    .row = first % m.rows,
+                    .rows = strip->rows * strip->cols / (size_t)m.cols,
+                    .cols = (size_t)m.cols,
                     .bytes = pass_value_bytes(source->as)};
     (void)result;
     s.buffers.values = pass_values(job, source->as, source->block);
@@ -187,7 +200,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
         s.place = &job->places[k];
         if (!pass_takes(job, s.place, s.matrix))
             continue;
-        if (s.place->block == rows && s.place->rows == rows && source->block == 1 && !s.place->picked)
+        if (s.place->block == m.rows && s.place->rows == m.rows && source->block == 1 && !s.place->picked)
             pass_straight(&s, error);
         else
             pass_blocks(&s, error);
@@ -200,14 +213,17 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 {
     organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
-    const uint64_t rows = organ_weight_matrices(source->weight).rows, matrix = strip->first / rows;
+    const organ_matrices m = organ_convert_matrices(source->weight);
+    const uint64_t first = strip->first * strip->cols / m.cols, rows = strip->rows * strip->cols / m.cols;
     (void)result;
     for (size_t k = source->first; k < source->first + source->count; k++) {
         const convert_place *const place = &job->places[k];
-        const uint64_t made = organ_convert_made(place);
-        if (!pass_takes(job, place, matrix))
+        uint64_t block = first % m.rows / place->block;
+        if (!pass_takes(job, place, first / m.rows))
             continue;
-        job->facts[place->piece].left -= source->block == 1 ? strip->rows : strip->rows / (size_t)place->block * made;
+        job->facts[place->piece].left -=
+            source->block == 1 ? rows
+                               : organ_convert_blocks(place, &block, rows / place->block) * organ_convert_made(place);
         if (job->facts[place->piece].left == 0 && organ_write_finish(job->run, place->piece, json_object(), error))
             return error->status;
     }
@@ -236,10 +252,11 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
         if (source->as != as || source->block != block || !pass_is_left(job, source))
             continue;
         job->todo[count] = source;
-        items[count++].weight = source->weight;
+        items[count++] = (organ_weight_item){source->weight, source->other};
     }
     const size_t values = pass_values(job, as, block);
     const organ_weight_pass pass = {.model = job->model,
+                                    .other_model = job->model,
                                     .items = items,
                                     .item_count = count,
                                     .as = as,

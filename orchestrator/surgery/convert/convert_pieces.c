@@ -92,7 +92,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     *facts = (convert_piece){.rows = 1};
     for (unsigned d = 0; d < rank; d++) {
         own[d] = shape[d];
-        facts->rows *= d + 1 < rank ? shape[d] : 1;
+        facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1;
     }
     const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
     job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
@@ -101,9 +101,15 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
 
 /* ---- places ---- */
 
-convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
+organ_matrices organ_convert_matrices(const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
+    return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
+}
+
+convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
+{
+    const organ_matrices m = organ_convert_matrices(weight);
     return (convert_place){.piece = piece,
                            .matrices = m.count,
                            .block = m.rows,
@@ -117,15 +123,25 @@ uint64_t organ_convert_made(const convert_place *place) { return place->transpos
 
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
 {
+    const uint64_t sources = place->join == CONVERT_ALONE ? 1 : 2;
     if (place->picked)
-        return place->cols;
-    return place->transposed ? place->rows : cols;
+        return sources * place->cols;
+    return place->transposed ? sources * place->rows : cols;
+}
+
+uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count)
+{
+    const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
+    *block = first > place->from ? first : place->from;
+    const uint64_t end = first + count < last ? first + count : last;
+    return end > *block ? end - *block : 0;
 }
 
 /* Returns the number of rows of the piece that the place fills. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
-    return place->matrices * (m->rows / place->block) * organ_convert_made(place);
+    uint64_t first = 0;
+    return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
@@ -133,9 +149,9 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     if (place->piece == SIZE_MAX)
         return error->status;
     convert_source *const source = &job->sources[job->source_count];
-    const organ_matrices m = organ_weight_matrices(source->weight);
+    const organ_matrices m = organ_convert_matrices(source->weight);
     const organ_shard_piece *const piece = &job->pieces[place->piece];
-    const uint64_t cols = piece->rank ? piece->shape[piece->rank - 1] : 1;
+    const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
     if (place->block == 0 || m.rows % place->block || cols != organ_convert_cols(place, m.cols))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
@@ -164,6 +180,14 @@ bool organ_convert_rotates(const organ_forward_config *c)
         if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
             return true;
     return false;
+}
+
+unsigned organ_convert_dense(const organ_forward_config *c)
+{
+    unsigned dense = 0;
+    while (dense < c->layers && !c->kinds[dense].mixture)
+        dense++;
+    return dense;
 }
 
 /* ---- refusals ---- */

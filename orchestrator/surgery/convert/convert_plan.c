@@ -12,7 +12,7 @@
 static bool plan_is_straight(const convert_place *place, uint64_t matrix_rows)
 {
     return place->block == matrix_rows && place->rows == matrix_rows && !place->pairs && !place->halves &&
-           !place->transposed && !place->picked;
+           !place->transposed && !place->picked && !place->blocks;
 }
 
 /* Returns whether the bytes of a piece can be copied: it has one source, in the same order and type. */
@@ -21,7 +21,7 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
     const organ_weight *const w = source->weight;
     const convert_place *const place = &job->places[source->first];
     organ_shard_piece *const piece = &job->pieces[place->piece];
-    const organ_matrices m = organ_weight_matrices(w);
+    const organ_matrices m = organ_convert_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
         place->function == CONVERT_SAME && plan_is_straight(place, m.rows) && piece->dtype == w->codes->dtype &&
         job->facts[place->piece].rows == m.count * m.rows)
@@ -31,7 +31,7 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
 /* Rows are read in the type of the pieces if they have all the same and no function needs numbers. */
 static void plan_source(organ_convert_job *job, convert_source *source)
 {
-    const uint64_t rows = organ_weight_matrices(source->weight).rows;
+    const uint64_t rows = organ_convert_matrices(source->weight).rows;
     source->as = job->pieces[job->places[source->first].piece].dtype;
     source->block = 1;
     for (size_t k = source->first; k < source->first + source->count; k++) {

@@ -23,6 +23,8 @@ typedef struct gguf_move {
 /* Returns the piece of a part in this layer, with the shape of the weight or another one. */
 static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned rank, const uint64_t *shape)
 {
+    if (move->job->family->falcon && part == PART_NORM_ATTENTION && move->job->config.one_norm)
+        part = PART_NORM_FFN; /* the only norm has the name of the feed-forward's */
     const exchange_part as = {.part = part, .bias = move->part.bias, .number = move->part.number};
     char tail[256], name[300];
     if (!organ_exchange_part_name(move->job->gguf_family, true, &as, tail)) {
@@ -117,6 +119,36 @@ static organ_status to_gguf_latent(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans q, k and v, whose rows alternate by head of k and v: all of q, of k and of v follow each other in GGUF. */
+static organ_status to_gguf_heads(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
+    const uint64_t head = kind->head_dim, q = (uint64_t)kind->heads / kind->kv_heads * head;
+    const uint64_t rows[] = {q, head, head}, first[] = {0, q, q + head};
+    const uint64_t at[] = {0, kind->heads * head, (kind->heads + kind->kv_heads) * head};
+    for (unsigned k = 0; k < 3 && !move->error->status; k++) {
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, PART_QKV, w->rank, w->shape), at[k]);
+        place.block = q + 2 * head;
+        place.first = first[k];
+        place.rows = place.per_block = rows[k];
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+/* Plans a matrix of in_features x out_features. */
+static organ_status to_gguf_turned(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t shape[] = {w->shape[1], w->shape[0]};
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
+    place.transposed = true;
+    place.cols = place.per_block = shape[0];
+    place.col_step = 1;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
 /* Plans stacks of in_features x out_features, which GGUF stores transposed. With `pairs`, the columns of gate and up
  * alternate; else those of gate come first. */
 static organ_status to_gguf_transposed(const gguf_move *move, forward_part first, forward_part second)
@@ -179,11 +211,6 @@ static organ_status to_gguf_column(const gguf_move *move)
     const uint64_t shape[] = {w->shape[0], 1};
     convert_place place =
         organ_convert_all(w, to_gguf_piece(move, move->part.part, column ? 2 : w->rank, column ? shape : w->shape), 0);
-    if (column) {
-        place.transposed = true;
-        place.block = place.rows = place.col_step = 1;
-        place.cols = place.per_matrix = place.per_block = w->shape[0];
-    }
     if (move->part.part == PART_A_LOG)
         place.function = CONVERT_MINUS_EXP;
     return organ_convert_place(move->job, &place, move->error);
@@ -196,15 +223,11 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     const uint64_t groups = move->job->config.recurrent.groups, shape[] = {groups, w->shape[0] / groups};
     if (move->job->config.kinds[move->layer].mixer != ORGAN_MIXER_MAMBA2 || w->rank != 1)
         return to_gguf_whole(move);
-    for (uint64_t g = 0; g < groups && !move->error->status; g++) {
-        convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), g);
-        place.picked = true;
-        place.col = g * shape[1];
-        place.col_step = 1;
-        place.cols = shape[1];
-        organ_convert_place(move->job, &place, move->error);
-    }
-    return move->error->status;
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
+    place.transposed = true;
+    place.block = place.rows = shape[1];
+    place.cols = place.col_step = place.per_block = 1;
+    return organ_convert_place(move->job, &place, move->error);
 }
 
 /* Granite 4 hybrids have one name for the dense feed and, in layers with experts, for the shared expert. */
@@ -224,6 +247,8 @@ static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
     const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
+    if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
+        return to_gguf_turned(move);
     switch (move->part.part) {
     case PART_KV_B:
         return to_gguf_latent(move);
@@ -245,19 +270,19 @@ static organ_status to_gguf_part(const gguf_move *move)
     case PART_EXPERT_DOWN:
         return to_gguf_stacked(move, PART_EXPERTS_DOWN);
     case PART_EXPERTS_GATE_UP:
-        return transposed ? to_gguf_transposed(move, PART_EXPERTS_GATE, PART_EXPERTS_UP)
-                          : to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
+        if (transposed)
+            return to_gguf_transposed(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
+        return organ_exchange_has_name(gguf->gguf_names, PART_EXPERTS_GATE_UP)
+                   ? to_gguf_whole(move)
+                   : to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
     case PART_SHARED_GATE_UP:
         return to_gguf_halves(move, PART_SHARED_GATE, PART_SHARED_UP);
     case PART_GATE_UP:
         if (!organ_forward_part_name(gguf->gguf_names, PART_GATE_UP, true, 0))
             return to_gguf_halves(move, PART_GATE, PART_UP);
         return to_gguf_whole(move);
-    case PART_BIAS_Q: /* some architectures name the bias of a fused tensor so */
-        if (move->job->config.fused != ORGAN_FUSED_NONE)
-            return to_gguf_whole(&(gguf_move){
-                move->job, move->weight, move->layer, {.part = PART_QKV, .bias = true, .number = -1}, move->error});
-        return to_gguf_whole(move);
+    case PART_QKV:
+        return move->job->config.fused == ORGAN_FUSED_HEADS ? to_gguf_heads(move) : to_gguf_whole(move);
     default:
         return to_gguf_whole(move);
     }
@@ -317,6 +342,8 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
         job->dropped++;
         return ORGAN_OK;
     }
+    if (move.part.part == PART_BIAS_Q && job->config.fused != ORGAN_FUSED_NONE) /* the name of the fused bias */
+        move.part = (exchange_part){.part = PART_QKV, .bias = true, .number = -1};
     to_gguf_share(&move);
     return to_gguf_part(&move);
 }

@@ -99,14 +99,73 @@ static organ_status to_hf_half(const hf_move *move, forward_part part, bool lowe
 /* Returns whether the published files of the architecture have a name of their own for this part. */
 static bool to_hf_has(const hf_move *move, forward_part part)
 {
-    for (const forward_name *n = move->job->family->names; n && n->name; n++)
-        if (n->part == part)
-            return true;
-    return false;
+    return organ_exchange_has_name(move->job->family->names, part);
+}
+
+/* Makes the tensor of `part` in the same layer the counterpart of the source. */
+static organ_status to_hf_join(const hf_move *move, forward_part part)
+{
+    organ_convert_job *const job = move->job;
+    const organ_weight *const w = move->weight;
+    const exchange_part other = {.part = part, .number = -1};
+    char tail[256], name[300];
+    organ_exchange_part_name(job->gguf_family, true, &other, tail);
+    snprintf(name, sizeof name, "blk.%lld.%s", (long long)move->layer, tail);
+    const organ_weight *const found = organ_weights_named(job->weights, name);
+    if (!found || !ORGAN_SAME_SHAPE(w, found))
+        return organ_convert_unknown(job, w->name, "has no counterpart of the same shape", move->error);
+    job->sources[job->source_count].other = found;
+    return ORGAN_OK;
+}
+
+/* Plans stacks that are experts x in_features x out_features in safetensors. With `other`, the part of the counterpart
+ * whose columns share a tensor with those of the source. */
+static organ_status to_hf_transposed(const hf_move *move, forward_part to, forward_part other)
+{
+    const organ_weight *const w = move->weight;
+    const exchange_part part = {.part = to, .number = -1};
+    const bool both = other != to;
+    if (w->rank != 3)
+        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
+    if (both && to_hf_join(move, other))
+        return move->error->status;
+    const uint64_t shape[] = {w->shape[0], w->shape[2], (both ? 2 : 1) * w->shape[1]};
+    convert_place place = organ_convert_all(w, to_hf_piece(move, part, 3, shape), 0);
+    place.transposed = true;
+    place.cols = place.per_matrix = place.per_block = shape[1];
+    place.col_step = 1;
+    if (both)
+        place.join = move->job->family->mixture->pairs ? CONVERT_PAIRS : CONVERT_ENDS;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Plans the biases of gate and up, which alternate in one tensor of safetensors. */
+static organ_status to_hf_picked(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const exchange_part both = {.part = PART_EXPERTS_BIAS_GATE_UP, .number = -1};
+    if (w->rank != 2)
+        return organ_convert_unknown(move->job, w->name, "does not have one row for each expert", move->error);
+    if (to_hf_join(move, PART_EXPERTS_BIAS_UP))
+        return move->error->status;
+    const uint64_t shape[] = {w->shape[0], 2 * w->shape[1]};
+    convert_place place = organ_convert_all(w, to_hf_piece(move, both, 2, shape), 0);
+    place.picked = true;
+    place.block = place.rows = place.per_block = place.col_step = 1;
+    place.cols = w->shape[1];
+    place.join = CONVERT_PAIRS;
+    return organ_convert_place(move->job, &place, move->error);
 }
 
 static organ_status to_hf_experts(const hf_move *move)
 {
+    const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
+    if (transposed && move->part.part == PART_EXPERTS_UP) /* planned with the gates */
+        return ORGAN_OK;
+    if (transposed && move->part.part == PART_EXPERTS_GATE)
+        return to_hf_transposed(move, PART_EXPERTS_GATE_UP, PART_EXPERTS_UP);
+    if (transposed)
+        return to_hf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN);
     const bool stacked = to_hf_has(move, PART_EXPERTS_GATE_UP) && !to_hf_has(move, PART_EXPERT_GATE);
     switch (move->part.part) {
     case PART_EXPERTS_GATE:
@@ -134,11 +193,70 @@ static organ_status to_hf_latent(const hf_move *move, bool keys)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Adds a place for heads [from, from + heads) of the tensor with q, k and v: head from + k begins at row
+ * at + k x `step`. */
+static void to_hf_some_heads(const hf_move *move, uint64_t from, uint64_t heads, uint64_t at, uint64_t step)
+{
+    const organ_weight *const w = move->weight;
+    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, w->rank, w->shape), at);
+    place.block = place.rows = move->job->config.kinds[move->layer].head_dim;
+    place.from = from;
+    place.blocks = heads;
+    place.per_block = step;
+    if (!move->error->status)
+        organ_convert_place(move->job, &place, move->error);
+}
+
+/* Returns whether the rows of q, k and v alternate by head of k and v in safetensors. */
+static bool to_hf_alternates(const hf_move *move)
+{
+    const forward_family *const f = move->job->family;
+    return f->fused == ORGAN_FUSED_HEADS || (f->early == EARLY_BIGCODE && move->job->config.kv_heads > 1);
+}
+
+/* Plans q, k and v, whose rows alternate by head of k and v in safetensors. */
+static organ_status to_hf_heads(const hf_move *move)
+{
+    const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
+    const uint64_t head = kind->head_dim, each = kind->heads / kind->kv_heads, group = (each + 2) * head;
+    for (uint64_t g = 0; g < kind->kv_heads; g++)
+        to_hf_some_heads(move, g * each, each, g * group, head);
+    to_hf_some_heads(move, kind->heads, kind->kv_heads, each * head, group);
+    to_hf_some_heads(move, kind->heads + kind->kv_heads, kind->kv_heads, (each + 1) * head, group);
+    return move->error->status;
+}
+
+/* Plans a matrix that is in_features x out_features in safetensors. */
+static organ_status to_hf_turned(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t shape[] = {w->shape[1], w->shape[0]};
+    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 2, shape), 0);
+    place.transposed = true;
+    place.cols = place.per_block = shape[0];
+    place.col_step = 1;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Layers of Falcon have one norm, or the name of the only norm in GGUF is that of the feed-forward's. */
+static void to_hf_falcon(hf_move *move)
+{
+    if (move->part.part != PART_NORM_ATTENTION)
+        return;
+    move->part.first = move->job->config.one_norm;
+    if (!move->part.first && strstr(move->weight->name, ".attn_norm."))
+        move->part.part = PART_NORM_FFN;
+}
+
 /* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
+    if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
+        return to_hf_turned(move);
     switch (move->part.part) {
+    case PART_QKV:
+        return to_hf_alternates(move) ? to_hf_heads(move) : to_hf_whole(move);
     case PART_K_B:
     case PART_V_B:
         return to_hf_latent(move, move->part.part == PART_K_B);
@@ -146,6 +264,10 @@ static organ_status to_hf_part(const hf_move *move)
     case PART_EXPERTS_UP:
     case PART_EXPERTS_DOWN:
         return to_hf_experts(move);
+    case PART_EXPERTS_BIAS_GATE:
+        return to_hf_picked(move);
+    case PART_EXPERTS_BIAS_UP: /* planned with those of the gates */
+        return ORGAN_OK;
     case PART_SHARED_GATE:
         return fused_shared ? to_hf_half(move, PART_SHARED_GATE_UP, false) : to_hf_whole(move);
     case PART_SHARED_UP:
@@ -178,5 +300,7 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
         job->dropped++;
         return ORGAN_OK;
     }
+    if (job->family->falcon)
+        to_hf_falcon(&move);
     return to_hf_part(&move);
 }
