@@ -96,7 +96,7 @@ row() {
     build/checks/arch_model "$type" "$model" >"$scratch/out" 2>&1 || { judge "$type: cannot be made" false && return; }
     architecture=$(sed -n '/"architectures"/,/\]/p' "$model/config.json" | grep -oE '"[A-Za-z0-9_]+"' | sed -n 2p | tr -d '"')
     name=${type//_/} name=${name%text}
-    if [[ -e fixtures/architectures/$type/gguf.tsv || -e fixtures/forward/$name.gguf || -e fixtures/tiny-$name-gguf ]]; then gguf=yes; fi
+    if grep -q "^$type	" fixtures/convert.tsv || [[ -e fixtures/architectures/$type/gguf.tsv || -e fixtures/forward/$name.gguf || -e fixtures/tiny-$name-gguf ]]; then gguf=yes; fi
     try "$type" inspect inspect "$model"
     try "$type" prune prune "$model" -o "$out" --sparsity 50 --dry-run
     targets=$(share "$scratch/out")
@@ -167,8 +167,9 @@ converted to other types; `organ inspect MODEL` lists the roles of their tensors
 
 The column "targets" is the percentage of the weights in linear layers that `organ prune` prunes by default, "GGUF"
 whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys, "convert" what
-[`organ convert`](verbs/convert.md) makes of the test model: GGUF, or GGUF and safetensors again. "Cache" is what `organ
-models` says of the test model in a Hugging Face cache: "all" if it opens, scores, calibrates and cuts.
+[`organ convert`](verbs/convert.md) makes of the test model, with the settings of `fixtures/convert.tsv`: GGUF, or GGUF
+and safetensors again. "Cache" is what `organ models` says of the test model in a Hugging Face cache: "all" if it opens,
+scores, calibrates and cuts.
 
 `tests/cli/check_models.sh --write` makes this page from small models with random weights (`fixtures/architectures`),
 one or more for each model type: variants, such as `mixtral-stacked`, have other tensor names or settings. The suite

@@ -163,12 +163,23 @@ static organ_status keys_set_word(organ_convert_job *job, const exchange_key *ro
     return organ_gguf_writer_set_integer(job->gguf, key, row->type, atoi(word), error);
 }
 
+/* Returns whether a list has the same value for each layer. */
+static bool keys_is_uniform(const json_t *list)
+{
+    const json_t *value;
+    size_t k;
+    json_array_foreach(list, k, value) if (!json_equal(value, json_array_get(list, 0))) return false;
+    return json_array_size(list) > 0;
+}
+
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
-    const json_t *const value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
+    const json_t *value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
     if (!value)
         return ORGAN_OK;
+    if (keys_is_uniform(value))
+        value = json_array_get(value, 0);
     if (row->words)
         return keys_set_word(job, row, key, value, error);
     if (json_is_boolean(value))
