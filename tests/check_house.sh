@@ -428,16 +428,34 @@ while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja ben
 # Benchmarks only measure; targets with other names change pages.
 awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" && /docs\/make_/ { print "bench/build.ninja: " target " changes a page" }' bench/build.ninja |
     check "no benchmark changes a page of docs"
-# Programs named *_long take hours or minutes; a separate target runs each.
-grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
-    grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"
 
 # ---- tests/suites.tsv ----
+# Lists the programs of suites. Programs named *_long take hours or minutes; a separate target runs each.
+test_programs() {
+    grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build build/tests/([^ :]+): .*,\1,p' | grep -v '_long$'
+}
 # Lists the suites that exist: test programs and scripts.
 existing_suites() {
-    sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | grep -oE 'build/tests/[a-z0-9_]+' | sed 's,.*/,,'
+    test_programs
     sed -nE 's,^tests/(.*/)?check_([a-z0-9_]+)\.sh$,\2,p' "$scratch/files"
 }
+# programs_of NAME PATTERN: the phony target NAME of the programs whose "TIER,TREE,TREE," in tests/suites.tsv has the pattern.
+programs_of() {
+    awk -F '\t' -v name="$1" -v pattern="$2" '
+        NR == FNR { program[$1]; next }
+        $1 in program && $3 "," $2 "," ~ pattern { list = list " $\n  build/tests/" $1 }
+        END { print "build " name ": phony tools" list }' "$scratch/programs" tests/suites.tsv
+}
+test_programs >"$scratch/programs"
+{
+    echo "# The programs that the suites of each tree run: tests/check_house.sh --write makes this file from tests/suites.tsv."
+    programs_of programs .
+    programs_of programs-quick '^quick,'
+    programs_of programs-complete ',(native|complete),'
+    programs_of programs-whole ',(sanitize|whole),'
+    for tree in native sanitize neon threads; do programs_of "programs-$tree" ",$tree,"; done
+} >"$scratch/expected"
+expected tests/programs.ninja | check "tests/programs.ninja has the programs of each tree"
 grep -v '^#' tests/suites.tsv | cut -f 1 | diff - <(existing_suites | LC_ALL=C sort) | grep '^[<>]' | check "tests/suites.tsv has a row for each suite, in order"
 grep -vnP '^#|^[a-z0-9_]+\t((native|complete|sanitize|whole|neon|threads)(,(?=[a-z])|(?=\t)))+\t(quick|full)\t(-|alone)\t[1-9][0-9]*$' tests/suites.tsv |
     check "tests/suites.tsv names trees, tier, exclusive and cost"

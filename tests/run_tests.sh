@@ -11,7 +11,7 @@
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu
 #
-# tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds of processor that it takes. The script
+# tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds that it takes natively. The script
 # builds all trees first. Then it runs JOBS suites at a time, the most costly first (default: one more than there are CPUs, since many suites wait
 # for a disk or another process). SUITES="kernels cli" selects suites. docs/testing.md explains EFFORT=all|some|few.
 set -uo pipefail
@@ -169,6 +169,17 @@ in_order() {
     done | sort -s -n -r -t '|' -k 1,1 | cut -d '|' -f 2-
 }
 
+# script_of SUITE: its script, or nothing for a suite that is a program.
+script_of() { find tests/ -name "check_$1.sh"; }
+
+# targets TREE: the programs of the tree, or those that SUITES names.
+targets() {
+    local name
+    [[ -n ${SUITES:-} ]] || { echo "programs-$1" && return; }
+    echo tools
+    for name in $SUITES; do [[ -n $(script_of "$name") ]] || echo "build/tests/$name"; done
+}
+
 # elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, with links to the source folders.
 elsewhere() {
     local tree=$1 start=$EPOCHREALTIME
@@ -176,7 +187,8 @@ elsewhere() {
     mkdir -p "build/$tree" || return 1
     ln -sfn ../../packaging ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
     printf '%-9s building ...\n' "$tree"
-    (cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja programs) >"$scratch/log" 2>&1 && return
+    # shellcheck disable=SC2086 # a list of words
+    (targets=$(targets "$tree") && cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja $targets) >"$scratch/log" 2>&1 && return
     report "$tree" build 0 1 "$start" "$scratch/log"
     return 1
 }
@@ -186,7 +198,7 @@ elsewhere() {
 in_tree() {
     local name script emulator=${5:-}
     for name in $3; do
-        script=$(find tests/ -name "check_$name.sh")
+        script=$(script_of "$name")
         if [[ -n $script && $emulator == *qemu* ]]; then
             [[ ,$(column "$name" 2), == *",$1,"* ]] && later "$1" "$name" . "$4" "bash $script"
         elif [[ -n $script ]]; then
@@ -202,6 +214,9 @@ native() {
     local suites effort=some
     [[ $1 == native ]] || effort=all
     suites=$({ suites_of native && { [[ $1 == native || -n ${SUITES:-} ]] || suites_of complete; }; }) || exit 2
+    # The programs of the tree are built. SUITES may name one of another tree.
+    # shellcheck disable=SC2046 # a list of words
+    [[ -z ${SUITES:-} ]] || "${NINJA:-ninja}" $(targets "$1") || exit
     in_tree "$1" . "$suites" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=${EFFORT:-$effort}"
 }
 
@@ -221,14 +236,14 @@ sanitize() {
     # The sanitizers check more than _FORTIFY_SOURCE does. At -O2 instrumented code takes half as long again to compile, which pays off for the kernels
     # only; -g1 is enough for a stack trace.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-    # The vector tables are the bodies of the scalar table over intrinsics, so undefined behaviour of a body shows in the scalar table. Checking their
-    # addresses would double the time to compile and run the tree; the suites of the kernels place inaccessible pages around each array, also
+    # The vector tables are the bodies of the scalar table over intrinsics, so undefined behaviour of a body shows in the scalar table. Checking
+    # addresses of tables would double the time to compile and run the tree; the suites of the kernels place inaccessible pages around each array, also
     # without a sanitizer.
-    local vectors="-fno-sanitize=undefined,address -O2" tables=
-    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2"; else environment+=" KERNEL_TABLES=scalar"; fi
+    local vectors="-fno-sanitize=undefined,address -O2" scalar="-fno-sanitize=address -O2" tables=
+    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" scalar=-O2; else environment+=" KERNEL_TABLES=scalar"; fi
     # Tables without sanitizers are copied from build/ if they are up to date there.
     if [[ $1 != whole && $("${NINJA:-ninja}" -n build/kernels.a) == *"no work to do"* ]]; then tables=$PWD/build/kernels; fi
-    elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" TABLES="$tables" || return
+    elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR="$scalar" CFLAGS_SIMD="$vectors" TABLES="$tables" || return
     in_tree "$1" "build/$1" "$suites" "$environment"
 }
 
