@@ -319,7 +319,7 @@ START_TEST(who_did_what)
 }
 END_TEST
 
-/* A wrong token sent through a proxy delays its client, not the proxy. */
+/* A wrong token sent through a proxy delays the network of its client, not the proxy. */
 START_TEST(penalties_go_by_the_client)
 {
     static const char wrong[] = "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.7\r\n";
@@ -327,12 +327,13 @@ START_TEST(penalties_go_by_the_client)
     serve_tokens(TWO_TOKENS);
     serve_begin(
         (organ_serve_options){.token_file = scratch_path("token"), .proxies = {.word = {"127.0.0.1"}, .count = 1}});
-    for (int k = 0; k < 5; k++)
+    for (int k = 0; k < 4; k++)
         expect_answer("GET /metrics", wrong, NULL, 401, NULL);
-    double other = 1e9; /* best of three, since the machine may stop for a while */
+    double other = 1e9; /* best of three: the machine may stop for a while, and two networks may share a place in the
+                           table */
     for (int k = 0; k < 3; k++) {
         char another[128];
-        snprintf(another, sizeof another, "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.%d\r\n", 8 + k);
+        snprintf(another, sizeof another, "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.18.%d.7\r\n", k);
         clock_gettime(CLOCK_MONOTONIC, &before);
         expect_answer("GET /metrics", another, NULL, 401, NULL);
         clock_gettime(CLOCK_MONOTONIC, &after);
@@ -341,7 +342,7 @@ START_TEST(penalties_go_by_the_client)
     expect_answer("GET /metrics", wrong, NULL, 401, NULL);
     clock_gettime(CLOCK_MONOTONIC, &before);
     const double same = (double)(before.tv_sec - after.tv_sec) + 1e-9 * (double)(before.tv_nsec - after.tv_nsec);
-    ck_assert_msg(same > 0.9 && other < same, "%g s for the one, %g s for another", same, other);
+    ck_assert_msg(same > 0.4 && other < same, "%g s for the one, %g s for another", same, other);
     serve_end();
 }
 END_TEST
