@@ -21,7 +21,7 @@ judge "other matrices are left out" test "$(jq -c '[.matrices.left[] | [.name, .
     '[["model.altup_projections.N",3],["model.altup_unembed_projections.N",3],["model.per_layer_model_projection",1]]'
 refused 2 "tensor 'model.per_layer_model_projection.weight' is in none of the 10 layers of the forward pass: 'wanda' cannot prune it" \
     prune gemma3n_text -o no --method wanda --sparsity 50 "${short[@]}" --targets '*.per_layer_model_projection.weight'
-ends 0 prune gemma3n_text -o divided --sparsity 50 --allocate global --method physarum-v1 "${short[@]}"
+ends 0 prune gemma3n_text -o divided --sparsity 50 --allocate global --allocate-tokens 64 --allocate-layers 2 --method physarum-v1 "${short[@]}"
 judge "a matrix without inputs is pruned" test "$(jq .matrices.target_tensors divided/organ/prune.json)" = 106
 refused 2 "tensor 'model.altup_projections.1.weight' is in none of the 10 layers of the forward pass: 'gptq' cannot quantise it" \
     quantize gemma3n_text -o no --scheme int8-channel --method gptq "${short[@]}" --targets '*.altup_projections.1.weight'

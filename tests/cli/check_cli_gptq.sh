@@ -7,7 +7,8 @@ ln -s "$model/../imatrix" imatrix
 text=tiny-qwen2/calibration.txt
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
-narrow=() schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
+narrow=(--targets '*.[02].*_proj.weight') narrow_blocks=(--targets 'blk.[02].attn_[qkvo]*.weight,blk.[02].ffn_[gud]*.weight')
+schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
 # The suite cli_prune_then covers codes of three bits.
 if in_part; then blocks=q4_0 schemes="int8-channel int2-group32"; fi
 if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
@@ -151,7 +152,7 @@ says "the unfinished run cannot be continued"
 ends 0 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=3}" "${narrow[@]}" --resume
 says "done and intact"
 judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors resumed/model.safetensors
-ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --memory 22M
+ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" "${narrow[@]}" --memory 22M
 prints "second moments in blocks of 256 inputs"
 
 # ---- mixed widths, interrupted while codes are computed and while curves are measured ----
@@ -174,7 +175,7 @@ judge "curves are not the same" cmp -s mixed.curves cut.curves
 judge "an interrupted measurement makes other bytes" cmp -s mixed/model.safetensors mixed-cut/model.safetensors
 
 # ---- blocks of GGUF ----
-ends 0 quantize $plain -o by_text.gguf --scheme q4_1 "${short[@]}" --threads 1
+ends 0 quantize $plain -o by_text.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --threads 1
 matches quantize/gguf_gptq ../out
 matches quantize/GGUF_GPTQ_REPORT by_text.QUANTIZE_REPORT.md
 matches quantize/gguf_gptq_report_json by_text.quantize.json
@@ -188,23 +189,23 @@ for scheme in $blocks; do
     judge "$scheme: $(number kl_divergence ../out) by a text, $(number kl_divergence ../nearest) without" \
         below "$(number kl_divergence ../out)" "$(number kl_divergence ../nearest)"
 done
-ends 0 quantize $plain -o both.gguf --scheme q4_1 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
+ends 0 quantize $plain -o both.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --imatrix imatrix/tiny-qwen2.gguf
 prints "Columns weighted by tiny-qwen2.gguf"
 judge "the imatrix changes nothing" test "$(cmp -s both.gguf by_text.gguf; echo $?)" = 1
-ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" --no-resolve
+ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --no-resolve
 judge "the definition is not gptq-gguf/1" grep -q '"gptq-gguf/1"' plain.quantize.json
 judge "solving anew changed nothing" test "$(cmp -s plain.gguf by_text.gguf; echo $?)" = 1
-ends 0 quantize $plain -o dry.gguf --scheme q4_1 "${short[@]}" --dry-run
+ends 0 quantize $plain -o dry.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --dry-run
 judge "a dry run wrote something" test ! -e dry.gguf
-interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=1}"
+interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=1}" "${narrow_blocks[@]}"
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 2 quantize $plain -o resumed.gguf --scheme q4_1 --resume
 says "the unfinished run cannot be continued"
-ends 0 quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=3}" --resume
+ends 0 quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=3}" "${narrow_blocks[@]}" --resume
 says "done and intact"
 judge "a resumed run differs from a whole one" cmp -s by_text.gguf resumed.gguf
 judge "a resumed run tells of another error" test "$(number output_error resumed.quantize.json)" = "$(number output_error by_text.quantize.json)"
-ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" --memory 22M
+ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --memory 22M
 prints "second moments in blocks of 256 inputs"
 
 # ---- errors ----

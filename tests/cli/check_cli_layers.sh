@@ -8,9 +8,7 @@ ln -s "$fixtures/tiny-moe" tiny-moe
 gguf=$fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 text=tiny-qwen2/calibration.txt
 searched=(--calibration "$text" --context 64 --search-tokens 640)
-healed=(--heal --calibration "$text" --samples 16 --context 128)
 short=(--heal --calibration "$text" --samples 8 --context 64)
-if sampled; then healed=("${short[@]}"); fi
 
 ends 0 help layers
 matches help/help_layers ../out
@@ -82,12 +80,11 @@ ends 0 layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json 
 judge "a killed search ends elsewhere" test "$(jq -c .search ../out)" = "$(jq -c .search found/organ/layers.json)"
 
 # ---- healed blocks ----
-ends 0 layers tiny-qwen2 -o healed --drop 1-1 "${healed[@]}" --threads 1 --quiet
+ends 0 layers tiny-qwen2 -o healed --drop 1-1 "${short[@]}" --threads 1 --quiet
 sampled || matches layers/layers_healed ../out
-ends 0 layers tiny-qwen2 -o short --drop 1-1 "${short[@]}" --threads 1 --quiet
 if ! sampled; then # with --scratch a sanitized program heals blocks of GGUF
     ends 0 layers tiny-qwen2 -o threads --drop 1-1 "${short[@]}" --scratch . --threads 3 --quiet
-    judge "other bytes by more threads and with --scratch" cmp -s short/model.safetensors threads/model.safetensors
+    judge "other bytes by more threads and with --scratch" cmp -s healed/model.safetensors threads/model.safetensors
 fi
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
 ends 0 audit tiny-qwen2 healed --compensated
@@ -149,14 +146,14 @@ refused 2 "--resume continues it, --force starts over" layers tiny-qwen2 -o resu
 ends 2 layers tiny-qwen2 -o resumed --drop 2-2 "${short[@]}" --resume
 says "the unfinished run cannot be continued"
 ends 0 layers tiny-qwen2 -o resumed --drop 1-1 "${short[@]}" --resume
-judge "a resumed run differs from a whole one" cmp -s short/model.safetensors resumed/model.safetensors
-judge "a resumed run tells something else of what it healed" test "$(jq -c .heal short/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
+judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
+judge "a resumed run tells something else of what it healed" test "$(jq -c .heal healed/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- dry runs ----
 ends 0 layers tiny-qwen2 -o dry --drop 2 "${searched[@]}" --dry-run --quiet
 matches layers/layers_dry ../out
-ends 0 layers tiny-qwen2 -o dry --drop 1-2 "${healed[@]}" --dry-run --json
+ends 0 layers tiny-qwen2 -o dry --drop 1-2 "${short[@]}" --dry-run --json
 judge "a dry run does not tell which blocks would go" test "$(jq -c .dropped ../out)" = '[1,2]'
 judge "a dry run wrote something" test ! -e dry
 
@@ -189,13 +186,13 @@ head -c 3000 "$text" >../little.txt
 ends 0 layers tiny-qwen2 -o no --drop 2 --calibration ../little.txt --search-tokens 200000 --context 256 --dry-run
 says "windows of 256 are used, not 782 (--search-tokens)"
 refused 2 "windows of 256 (--context), and at least 4 are needed" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration ../little.txt --context 256
-refused 2 "--heal holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
+refused 2 "--heal holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
-refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --memory 8M
+refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --memory 8M
 ends 0 quantize tiny-qwen2 -o packed --scheme fp8-channel --quiet
-refused 2 "o_proj.weight' is F8_E4M3: --heal cannot refit it" layers packed -o no --drop 2-2 "${healed[@]}"
+refused 2 "o_proj.weight' is F8_E4M3: --heal cannot refit it" layers packed -o no --drop 2-2 "${short[@]}"
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
-refused 2 "--heal cannot refit it" layers int4 -o no --drop 2-2 "${healed[@]}"
+refused 2 "--heal cannot refit it" layers int4 -o no --drop 2-2 "${short[@]}"
 refused 2 "taken" layers tiny-qwen2 -o taken --drop 2-2
 refused 2 "tiny-qwen2" layers tiny-qwen2 -o tiny-qwen2 --drop 2-2 --force
 refused 4 "nothing" layers nothing -o no --drop 2-2

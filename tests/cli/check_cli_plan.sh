@@ -84,7 +84,7 @@ for verb in prune quantize experts layers width; do
 done
 
 # A dry run that measures says so first, unless a file has the measurements.
-mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2)
+mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2 --targets "*.[03].self_attn.[kv]_proj.weight")
 says="scheme mixed measures the widths first, as the run does: about [0-9]* s on this machine"
 ends 0 "${mixed[@]}" -o made --dry-run
 judge "does not say that it measures, and for how long" grep -q "$says; with --allocation FILE the run reads them" ../err

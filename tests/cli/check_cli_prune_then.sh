@@ -6,14 +6,14 @@
 text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
-half=(--method physarum-v3 --sparsity 50)
-masked=2150400 # half of the model
+whole=(--method physarum-v3 --sparsity 50)
+targets=(--targets '*.[02].self_attn.*_proj.weight')
+masked=245760 # half of them
 if sampled; then # narrow matrices alone
-    half+=(--targets '*.self_attn.[kv]_proj.weight')
+    targets=(--targets '*.self_attn.[kv]_proj.weight')
     masked=81920
-    scored=("${scored[@]:0:4}" --evaluate-max-tokens 130)
 fi
-targets=("${half[@]:4}")
+half=("${whole[@]}" "${targets[@]}")
 
 # number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
@@ -34,8 +34,8 @@ judge "config.json is another one than quantize writes" cmp -s both/config.json 
 ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
 some=(--targets '*.[02].*_proj.weight') half_of_some=1075200
-if in_part; then methods="sparsegpt physarum-v3" some=(--targets '*.[02].self_attn.*_proj.weight') half_of_some=245760; fi
-if sampled; then schemes=fp8-block128 first='*.0.mlp.up_proj.weight' some=("${targets[@]}") half_of_some=$masked; fi
+if in_part; then methods="sparsegpt physarum-v3" some=("${targets[@]}") half_of_some=$masked; fi
+if sampled; then schemes=fp8-block128 first='*.0.mlp.up_proj.weight'; fi
 for method in $methods; do
     ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${some[@]}" --then int3-group32
     ends 0 dequantize $method -o $method-plain --quiet
@@ -45,17 +45,17 @@ for method in $methods; do
     judge "$method: half was not left out" test "$(number masked $method/organ/quantize.json)" = $half_of_some
 done
 for scheme in $schemes; do
-    ends 0 prune tiny-qwen2 -o $scheme "${half[@]:0:4}" "${short[@]}" --then $scheme --targets "$first"
+    ends 0 prune tiny-qwen2 -o $scheme "${whole[@]}" "${short[@]}" --then $scheme --targets "$first"
     ends 0 dequantize $scheme -o $scheme-plain --quiet
     ends 0 audit donor $scheme-plain --compensated --json --quiet --targets "$first"
     judge "$scheme: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $scheme/organ/quantize.json)"
 done
 
 # ---- two runs instead of one: calibrated codes change zeros, codes without calibration lose more ----
-ends 0 prune tiny-qwen2 -o scored "${half[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
-cp ../out ../together
 if ! in_part; then # numbers, of a whole model
-    ends 0 prune tiny-qwen2 -o first "${half[@]}" "${short[@]}"
+    ends 0 prune tiny-qwen2 -o scored "${whole[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
+    cp ../out ../together
+    ends 0 prune tiny-qwen2 -o first "${whole[@]}" "${short[@]}"
     ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
     ends 0 dequantize second -o second-plain --quiet
     ends 0 audit donor second-plain --compensated --json --quiet

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # The verbs on each architecture of fixtures/architectures, and docs/models.md, which lists what works. `check_models.sh --write` writes the page;
 # otherwise the page must say what the verbs did, and no verb may end with another status than 0 or, with a message that names the reason, 2 or 3.
-# TYPES="llama gpt_oss" tries these alone and does not look at the page. Unless EFFORT is all, each type of the page tries the dry run of prune and one other
-# verb, in turn; the other cells are taken from the page. Ends with the line "N passed, N failed".
+# TYPES="llama gpt_oss" tries these alone and does not look at the page. Unless EFFORT is all, every third type with its variants tries the dry run of prune and
+# one other verb, in turn; all else is taken from the page. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
@@ -22,11 +22,23 @@ while IFS=$'\t' read -r rejecting named reason; do
     for verb in ${rejecting//,/}; do for type in ${named//,/}; do reasons_of["$type $verb"]=$reason; done; done
 done < <(sed -e ':a' -e 'N;$!ba' -e 's/\n  / /g' "$page" | sed -nE 's/^- ([a-z, ]+): ([a-z0-9_, -]+): (.*)$/\1\t\2\t\3/p')
 
+# as_the_page TYPE VERB: the rejection that the page has for the verb, if any.
+as_the_page() {
+    local reason=${reasons_of["$1 $2"]:-}
+    [[ -z $reason ]] || printf '%s\t%s\t%s\n' "$1" "$2" "$reason" >>"$scratch/reasons"
+}
+
 # left_out TYPE VERB: whether this run takes the verb's result from the page. The verb `turn` is tried.
 left_out() {
-    local reason=${reasons_of["$1 $2"]:-}
     $is_in_part && [[ $2 != prune && $2 != "$turn" ]] || return
-    if [[ -n $reason ]]; then printf '%s\t%s\t%s\n' "$1" "$2" "$reason" >>"$scratch/reasons"; fi
+    as_the_page "$1" "$2"
+}
+
+# row_of_page TYPE: takes the row and the rejections of the type from the page; fails if the page has no row, so that a new type is tried.
+row_of_page() {
+    local verb
+    for verb in "${verbs[@]}" convert; do as_the_page "$1" "$verb"; done
+    grep -F "|\`${1%%-*}\`|" "$page" >>"$scratch/kept_rows"
 }
 
 # is_mixture TYPE: whether its tensors include routed experts.
@@ -125,7 +137,7 @@ table() {
                 share = least[type] == most[type] ? least[type] : least[type] " to " most[type]
                 printf "|%s|`%s`|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-", cache[type]
             }
-        }' "$scratch/rows" | LC_ALL=C sort
+        }' "$scratch/rows" | LC_ALL=C sort -u - "$scratch/kept_rows"
 }
 
 # wrapped: lines of at most 120 columns; continuations are indented.
@@ -150,10 +162,13 @@ rejections() {
 }
 
 : >"$scratch/reasons"
-types=${TYPES:-$(cd fixtures/architectures && ls -d */ | tr -d /)}
-number=0
+types=${TYPES:-$(cd fixtures/architectures && LC_ALL=C ls -d */ | tr -d /)} # variants follow their type
+number=0 base=
+: >"$scratch/kept_rows"
 for type in $types; do
-    turn_of $((number++)) "$type"
+    [[ ${type%%-*} == "$base" ]] || base=${type%%-*} number=$((number + 1))
+    if $is_in_part && ((number % 3)); then row_of_page "$type" && continue; fi
+    turn_of $((number / 3)) "$type"
     row "$type"
 done
 {
