@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/adapter/adapter_names.h"
+#include "formats/base/path.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
-{
-    const size_t tail = strlen(suffix);
-    if (*length <= tail || memcmp(begin + *length - tail, suffix, tail) != 0)
-        return false;
-    *length -= tail;
-    return true;
-}
-
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};
-    out->is_b = cut_suffix(name, &out->length, ".lora_b");
-    return (out->is_b || cut_suffix(name, &out->length, ".lora_a")) && cut_suffix(name, &out->length, ".weight");
+    out->is_b = organ_cut_end(name, &out->length, ".lora_b");
+    return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
@@ -29,11 +21,11 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
     if (strncmp(name, prefix, sizeof prefix - 1) == 0)
         out->module += sizeof prefix - 1;
     size_t length = strlen(out->module);
-    const bool weight = cut_suffix(out->module, &length, ".weight");
-    cut_suffix(out->module, &length, ".default");
+    const bool weight = organ_cut_end(out->module, &length, ".weight");
+    organ_cut_end(out->module, &length, ".default");
     static const char *const kinds[] = {".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"};
     for (unsigned k = 0; k < 4; k++)
-        if (weight == (k < 2) && cut_suffix(out->module, &length, kinds[k])) {
+        if (weight == (k < 2) && organ_cut_end(out->module, &length, kinds[k])) {
             *out = (organ_adapter_name){out->module, length, k % 2 == 1, k >= 2};
             return true;
         }
@@ -51,11 +43,9 @@ static bool selects(const char *target, const char *module, size_t length, const
 {
     char name[512];
     const int size = snprintf(name, sizeof name, ".%.*s.%s", (int)length, module, word);
-    const size_t tail = strlen(target);
     if (!strchr(target, '.') && !(length >= 7 && strncmp(module + length - 7, "experts", 7) == 0))
         return false;
-    return size > 0 && (size_t)size < sizeof name && (size_t)size > tail && name[(size_t)size - tail - 1] == '.' &&
-           strcmp(name + size - tail, target) == 0;
+    return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
 /* Returns the word of wrapper number `index`, the innermost first, and the number of wrappers. */
@@ -87,7 +77,7 @@ const char *organ_adapter_parameter(const json_t *config, const char *module, or
     *is_parameter = false;
     if (json_array_size(targets) == 0)
         return module;
-    while (cut_suffix(module, &length, ".base_layer"))
+    while (organ_cut_end(module, &length, ".base_layer"))
         depth++;
     const char *word = wrapped_word(targets, module, length, 0, &count);
     if (!word)

@@ -6,8 +6,23 @@
 
 bool organ_ends_with(const char *name, const char *end)
 {
-    const size_t length = strlen(name), tail = strlen(end);
-    return length > tail && memcmp(name + length - tail, end, tail) == 0;
+    size_t length = strlen(name);
+    return organ_cut_end(name, &length, end);
+}
+
+bool organ_cut_end(const char *name, size_t *length, const char *end)
+{
+    const size_t tail = strlen(end);
+    if (*length <= tail || memcmp(name + *length - tail, end, tail) != 0)
+        return false;
+    *length -= tail;
+    return true;
+}
+
+bool organ_ends_in_words(const char *name, const char *words)
+{
+    size_t length = strlen(name);
+    return strcmp(name, words) == 0 || (organ_cut_end(name, &length, words) && name[length - 1] == '.');
 }
 
 bool organ_is_one_of(const char *word, const char *const *words)

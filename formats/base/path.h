@@ -10,6 +10,13 @@
 /* Returns true if `name` ends with `end` and is longer. */
 bool organ_ends_with(const char *name, const char *end);
 
+/* Subtracts the length of `end` from *length if the first *length bytes of `name` end with it and are more. Returns
+ * whether they do. */
+bool organ_cut_end(const char *name, size_t *length, const char *end);
+
+/* Returns true if `name` equals `words` or ends with a dot and `words`. */
+bool organ_ends_in_words(const char *name, const char *words);
+
 /* Returns true if `word` equals one of `words`, a list that NULL terminates. */
 bool organ_is_one_of(const char *word, const char *const *words);
 

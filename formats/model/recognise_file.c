@@ -78,13 +78,9 @@ static bool head_starts_with(const head *h, const char *text)
  * X.gguf. */
 static bool is_markdown_report(const char *name, const head *h)
 {
-    const size_t length = strlen(name);
-    for (size_t k = 0; k < COUNT(markdown); k++) {
-        const size_t own = strlen(markdown[k].name);
-        if (length >= own && strcmp(name + length - own, markdown[k].name) == 0 &&
-            (length == own || name[length - own - 1] == '.'))
+    for (size_t k = 0; k < COUNT(markdown); k++)
+        if (organ_ends_in_words(name, markdown[k].name))
             return head_starts_with(h, markdown[k].title);
-    }
     return false;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/anatomy_names.h"
+#include "formats/base/path.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -175,16 +176,6 @@ static bool read_decimal(const char *begin, const char *end, int32_t *number)
     return end > begin;
 }
 
-/* Removes `suffix` from [begin, *end) if the text ends with it and is longer. */
-static bool cut_suffix(const char *begin, const char **end, const char *suffix)
-{
-    const size_t length = strlen(suffix);
-    if ((size_t)(*end - begin) <= length || memcmp(*end - length, suffix, length) != 0)
-        return false;
-    *end -= length;
-    return true;
-}
-
 /* Finds the number of the expert: "experts.7.down_proj" in HF names, "ffn_down.7" in GGUF names. */
 static void find_expert(parts *p)
 {
@@ -220,14 +211,15 @@ static void find_foreign_layer(parts *p, const char *name)
     }
 }
 
-/* Splits a tensor name: finds the number of the layer, the words after it (the module), a number of an expert, and an
- * ending ".weight" or ".bias". `in_trunk` becomes false if a word before the layer does not belong to the language
- * model. */
-static parts split_tensor_name(const char *name, const char *end_of_name)
+/* Splits the first `length` bytes of a tensor name: finds the number of the layer, the words after it (the module), a
+ * number of an expert, and an ending ".weight" or ".bias". `in_trunk` becomes false if a word before the layer does not
+ * belong to the language model. */
+static parts split_tensor_name(const char *name, size_t length)
 {
-    parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
-    if (!cut_suffix(name, &p.end, ".weight"))
-        p.bias = cut_suffix(name, &p.end, ".bias") || cut_suffix(name, &p.end, "_bias");
+    parts p = {.module = name, .layer = -1, .expert = -1, .in_trunk = true};
+    if (!organ_cut_end(name, &length, ".weight"))
+        p.bias = organ_cut_end(name, &length, ".bias") || organ_cut_end(name, &length, "_bias");
+    p.end = name + length;
     for (const char *word = name; p.in_trunk && !p.has_layer;) {
         const char *end = word_end(word);
         if (end >= p.end)
@@ -314,29 +306,28 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Removes the suffix of a packed weight from [name, *end) and returns its entry in `leaves`, or NULL if there is
- * none. */
-static const char *const *cut_leaf(const char *name, const char **end)
+/* Removes the suffix of a packed weight from the first *length bytes of the name and returns its entry in `leaves`, or
+ * NULL if there is none. */
+static const char *const *cut_leaf(const char *name, size_t *length)
 {
     const char *const *found = NULL;
-    const char *best = *end;
+    size_t best = *length;
     for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
-        const char *at = *end;
-        if (cut_suffix(name, &at, leaves[k]) && (at[-1] == '.' || at[-1] == '_') && at < best) {
+        size_t at = *length;
+        if (organ_cut_end(name, &at, leaves[k]) && (name[at - 1] == '.' || name[at - 1] == '_') && at < best) {
             best = at;
             found = &leaves[k];
         }
     }
-    *end = found ? best - 1 : *end;
+    *length = found ? best - 1 : *length;
     return found;
 }
 
 bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
-    const char *end = tensor_name + strlen(tensor_name);
-    const bool plain = cut_suffix(tensor_name, &end, ".weight");
-    const char *const *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
-    *length = (size_t)(end - tensor_name);
+    *length = strlen(tensor_name);
+    const bool plain = organ_cut_end(tensor_name, length, ".weight");
+    const char *const *const leaf = plain ? NULL : cut_leaf(tensor_name, length);
     return leaf && leaf >= leaves + CODES;
 }
 
@@ -348,10 +339,11 @@ static organ_experts experts_of(const parts *p, const char *module)
                                                                                                "switch_glu"};
     organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
-        const char *end = word_end(word), *tail = end;
-        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || cut_suffix(word, &tail, "_shexp"))
+        const char *const end = word_end(word);
+        size_t length = (size_t)(end - word);
+        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || organ_cut_end(word, &length, "_shexp"))
             return ORGAN_EXPERTS_SHARED;
-        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || cut_suffix(word, &tail, "_exps"))
+        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || organ_cut_end(word, &length, "_exps"))
             found = ORGAN_EXPERTS_ROUTED;
         word = *end ? end + 1 : end;
     }
@@ -393,17 +385,17 @@ static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role r
 organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
-    const char *end = tensor_name + strlen(tensor_name);
-    parts p = split_tensor_name(tensor_name, end);
+    size_t length = strlen(tensor_name);
+    parts p = split_tensor_name(tensor_name, length);
     const organ_role outside = p.in_trunk || p.has_layer ? ORGAN_ROLE_OTHER : role_outside(tensor_name);
     if (outside != ORGAN_ROLE_OTHER)
         return (organ_anatomy){outside, ORGAN_GROUP_OTHER, ORGAN_EXPERTS_NONE, -1, -1};
     const organ_role role = role_of_parts(&p, module);
-    const char *const *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
+    const char *const *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &length) : NULL;
     if (!leaf)
         return anatomy_of(&p, module, role, false);
     const parts whole = p;
-    p = split_tensor_name(tensor_name, end);
+    p = split_tensor_name(tensor_name, length);
     const organ_role owner = role_of_parts(&p, module);
     return can_have(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
                                              : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
@@ -441,7 +433,7 @@ organ_role organ_anatomy_row_role(unsigned row)
 
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
-    parts p = split_tensor_name(tensor_name, tensor_name + strlen(tensor_name));
+    parts p = split_tensor_name(tensor_name, strlen(tensor_name));
     if (size == 0)
         return;
     if (p.bias)
@@ -451,7 +443,7 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
 
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
-    const parts p = split_tensor_name(tensor_name, tensor_name + strlen(tensor_name));
+    const parts p = split_tensor_name(tensor_name, strlen(tensor_name));
     const char *const layer_end = p.has_layer && layer >= 0 ? p.module - 1 : tensor_name;
     const char *layer_begin = layer_end;
     while (layer_begin > tensor_name && layer_begin[-1] != '.')

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/counterpart.h"
+#include "formats/base/path.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,10 +67,9 @@ bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bo
     organ_anatomy_module(name, module, sizeof module);
     if (anatomy->expert >= 0 || strlen(module) + 1 == sizeof module)
         return false;
-    const size_t length = strlen(module);
-    const bool bias = length > 5 && strcmp(module + length - 5, ".bias") == 0;
-    if (bias)
-        module[length - 5] = '\0';
+    size_t length = strlen(module);
+    const bool bias = organ_cut_end(module, &length, ".bias");
+    module[length] = '\0';
     const bool inside = anatomy->layer >= 0;
     const size_t count = inside ? sizeof modules / sizeof *modules : sizeof outside / sizeof *outside;
     for (size_t k = 0; k < count; k++) {

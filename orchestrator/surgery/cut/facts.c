@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Determines the properties of each layer of the donor, and its kept parts. */
 #include "orchestrator/surgery/cut/cut_job.h"
+#include "formats/base/path.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <inttypes.h>
@@ -23,8 +24,7 @@ bool organ_cut_is_router(const char *name)
     size_t length;
     organ_anatomy_companion(name, &length);
     for (size_t k = 0; k < 2; k++)
-        if (length > 5 && memcmp(name + length - 5, ends[k], 5) == 0)
-            length -= 5;
+        organ_cut_end(name, &length, ends[k]);
     if (length >= sizeof module || strstr(name, "shared_expert_gate") || strstr(name, "_shexp") ||
         strstr(name, "tid2eid") || strstr(name, "router.scale") || strstr(name, "per_expert_scale"))
         return false;

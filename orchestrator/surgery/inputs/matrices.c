@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/inputs/matrices.h"
 
+#include "formats/base/path.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -84,9 +85,8 @@ typedef struct kinds {
 /* Writes a name without ".weight", with each number replaced by N. */
 static void fold_name(const char *name, char out[160])
 {
-    const size_t length = strlen(name),
-                 end = length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length;
-    size_t used = 0;
+    size_t used = 0, end = strlen(name);
+    organ_cut_end(name, &end, ".weight");
     for (size_t k = 0; k < end && used + 1 < 160;) {
         const size_t digits = strspn(name + k, "0123456789");
         const bool word =

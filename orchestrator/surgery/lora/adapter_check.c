@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/adapter_check.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 
@@ -40,12 +41,7 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
     return organ_lora_unservable(adapter, pair->a->name, true);
 }
 
-bool organ_lora_is_target(const char *target, const char *module)
-{
-    const size_t length = strlen(module), tail = strlen(target);
-    return length >= tail && strcmp(module + length - tail, target) == 0 &&
-           (length == tail || module[length - tail - 1] == '.');
-}
+bool organ_lora_is_target(const char *target, const char *module) { return organ_ends_in_words(module, target); }
 
 typedef struct check {
     const organ_adapter *adapter;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/adapter_translate.h"
 
+#include "formats/base/path.h"
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
 #include "orchestrator/forward/config/exchange.h"
@@ -119,7 +120,7 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
 {
     translated *const to = t->to;
     const size_t *const known = organ_name_table_find(&to->names, weight);
-    const size_t length = strlen(weight), tail = sizeof ".weight" - 1, count = to->adapter.pair_count;
+    const size_t length = strlen(weight), count = to->adapter.pair_count;
     if (known)
         return &to->pairs[*known];
     if (count == to->capacity) {
@@ -130,9 +131,10 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
         to->pairs = pairs;
         to->capacity = capacity;
     }
-    const bool cut = length > tail && strcmp(weight + length - tail, ".weight") == 0;
+    size_t of_module = length;
+    organ_cut_end(weight, &of_module, ".weight");
     char *const kept = organ_arena_copy(&to->arena, weight, length);
-    char *const module = organ_arena_copy(&to->arena, weight, cut ? length - tail : length);
+    char *const module = organ_arena_copy(&to->arena, weight, of_module);
     if (!kept || !module || !organ_name_table_put(&to->names, kept, count))
         return NULL;
     to->pairs[count] = (organ_adapter_pair){.module = module, .weight = kept, .anatomy = organ_anatomy_of(weight)};

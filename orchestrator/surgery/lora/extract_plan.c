@@ -2,6 +2,7 @@
  * Pairs the weights of both models and selects those that get factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/path.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/lora/factors.h"
@@ -17,10 +18,10 @@
  * memory. */
 static char *extract_plan_module_of(const char *name, bool *memory)
 {
-    const size_t length = strlen(name), tail = sizeof WEIGHT - 1;
-    if (length <= tail || strcmp(name + length - tail, WEIGHT) != 0)
+    size_t length = strlen(name);
+    if (!organ_cut_end(name, &length, WEIGHT))
         return NULL;
-    char *const module = strndup(name, length - tail);
+    char *const module = strndup(name, length);
     *memory = module != NULL;
     return module;
 }

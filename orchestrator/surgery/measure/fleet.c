@@ -2,6 +2,7 @@
  * Ranks: a fault in one model does not end the run, so all ranks meet after each model and continue without it. */
 #include "orchestrator/surgery/measure/fleet.h"
 
+#include "formats/base/path.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
@@ -57,8 +58,8 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     folder[used] = '\0';
     static const char *const endings[] = {".gguf", ".safetensors"};
     for (size_t k = 0; k < 2; k++)
-        if (used > strlen(endings[k]) && strcmp(folder + used - strlen(endings[k]), endings[k]) == 0)
-            folder[used -= strlen(endings[k])] = '\0';
+        organ_cut_end(folder, &used, endings[k]);
+    folder[used] = '\0';
     const char *key;
     json_t *entry;
     json_object_foreach(f->state, key, entry) if (strcmp(organ_json_text(entry, "dissection.folder"), folder) ==

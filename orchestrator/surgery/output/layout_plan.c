@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/layout.h"
 
+#include "formats/base/path.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 
@@ -64,11 +65,9 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
 /* Names the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
-    static const char weight[] = ".weight";
     char name[NAME_LENGTH + 1];
     size_t length = strlen(as->name);
-    if (length >= sizeof weight && strcmp(as->name + length - (sizeof weight - 1), weight) == 0)
-        length -= sizeof weight - 1;
+    organ_cut_end(as->name, &length, ".weight");
     sanitize_name(as->name, length, false, name);
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
@@ -11,8 +12,7 @@
  * tensor that is no matrix, is looked up, or is a bias. */
 static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
-    const size_t length = strlen(tensor->name), end = strlen(".weight");
-    const bool weight = length > end && strcmp(tensor->name + length - end, ".weight") == 0;
+    const bool weight = organ_ends_with(tensor->name, ".weight");
     const bool stack = tensor->rank == 3 && organ_quantize_is_routed(tensor);
     const char *const dot = strrchr(tensor->name, '.');
     if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))

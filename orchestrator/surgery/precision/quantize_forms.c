@@ -3,24 +3,19 @@
  * transformers reads one scheme for the experts of all layers: routed experts get one scheme, or the run is refused
  * before anything is written. */
 #include "orchestrator/surgery/precision/quantize_job.h"
+#include "formats/base/path.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- what no encoding can represent ---- */
 
-static bool ends_in_weight(const char *name)
-{
-    const size_t length = strlen(name);
-    return length > 7 && strcmp(name + length - 7, ".weight") == 0;
-}
-
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
                "schemes (MXFP4).";
-    if (!ends_in_weight(tensor->name))
+    if (!organ_ends_with(tensor->name, ".weight"))
         return "its name does not end in '.weight', so its scales would have none.";
     if (!organ_target_is_float(tensor))
         return "its type is not BF16, F16 or F32.";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/untrusted/findings.h"
 
+#include "formats/base/path.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
@@ -97,8 +98,7 @@ bool organ_findings_have(const organ_findings *findings, const char *message)
 {
     for (size_t k = 0; k < json_array_size(findings->list); k++) {
         const char *const what = organ_json_text(json_array_get(findings->list, k), "what");
-        const size_t length = strlen(message), end = strlen(what);
-        if (end > 0 && length >= end && strcmp(message + length - end, what) == 0)
+        if (*what && (strcmp(message, what) == 0 || organ_ends_with(message, what)))
             return true;
     }
     return false;
