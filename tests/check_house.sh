@@ -393,10 +393,9 @@ described() {
         awk -v present="$1/build.ninja" -v objects="$objects" '
         BEGIN {
             while ((getline line < present) > 0 && line != "") {
-                if (line ~ /^build /) { split(line, word, " "); name = word[4] }
-                if (line !~ /^(build|  )/) name = ""
-                if (name in block) block[name] = block[name] "\n" line
-                else if (name != "") block[name] = line
+                if (line ~ /^build /) { split(line, word, " "); name = word[4]; block[name] = line }
+                else if (line !~ /^  /) name = ""
+                else if (name != "") block[name] = block[name] "\n" line
             }
         }
         { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build " objects object ": cc " $0) }'

@@ -115,11 +115,11 @@ same_runs() {
     done
 }
 
-# Prints the process of a rank, on whatever host it runs.
+# Prints the process of a rank, on whatever host it runs. A process that has just ended has no environment.
 rank_process() {
     local process
     for process in $(pgrep -x organ); do
-        grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK|SLURM_PROCID)=$1" < <(tr '\0' '\n' <"/proc/$process/environ") && echo "$process" && return
+        grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK|SLURM_PROCID)=$1" < <({ tr '\0' '\n' <"/proc/$process/environ"; } 2>/dev/null) && echo "$process" && return
     done
 }
 kill_rank() { kill -KILL "$(rank_process "$1")"; }
