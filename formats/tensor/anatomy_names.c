@@ -81,11 +81,11 @@ static const struct anatomy_row {
     /* Feed-forward: plain, numbered, shared, and all experts in one 3-D tensor */
     {LAYER, ORGAN_ROLE_GATE,
      {"gate_proj", "mlp.linear_gate", "shared_experts.linear_gate", "experts.w1", "shared_experts.w1",
-      "experts.mlp.w1", "feed_forward.w1", "feed_forward.receptance", "ffn_gate", "ffn_gate_exps",
+      "experts.mlp.w1", "mlp.c_fc_0", "feed_forward.w1", "feed_forward.receptance", "ffn_gate", "ffn_gate_exps",
       "ffn_gate_shexp"}},
     {LAYER, ORGAN_ROLE_UP,
      {"up_proj", "experts.w3", "shared_experts.w3", "experts.mlp.v1", "feed_forward.w3", "feed_forward.key", "fc1",
-      "mlp.c_fc", "mlp.dense_h_to_4h", "mlp.fc_in", "ffn_up", "ffn_up_exps", "ffn_up_shexp"}},
+      "mlp.c_fc", "mlp.c_fc_1", "mlp.dense_h_to_4h", "mlp.fc_in", "ffn_up", "ffn_up_exps", "ffn_up_shexp"}},
     {LAYER, ORGAN_ROLE_GATE_UP,
      {"gate_up_proj", "block_sparse_moe.input_linear", "shared_mlp.input_linear", "mlp.input_linear",
       "ffn_gate_up_exps"}},
@@ -114,8 +114,8 @@ static const struct anatomy_row {
       "post_attention_residual", "layer_output_scale"}},
     /* input_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ... */
     {LAYER, ORGAN_ROLE_NORM,
-     {"*norm", "*norm_1", "*norm_2", "ffn_norm_exps", "ln_1", "ln_2", "ln_attn", "ln_mlp", "ln1", "ln2", "pre_ln",
-      "q_layernorm.norms", "k_layernorm.norms"}},
+     {"*norm", "*norm_1", "*norm_2", "post_norm1", "post_norm2", "ffn_norm_exps", "ln_1", "ln_2", "ln_attn", "ln_mlp",
+      "ln1", "ln2", "pre_ln", "q_layernorm.norms", "k_layernorm.norms"}},
     /* The prediction layers of DeepSeek contain embeddings of their own. */
     {LAYER, ORGAN_ROLE_EMBED, {"embed_tokens"}},
     {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 
 organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, organ_error *error)
 {
-    if (f->positions && tokens > f->config.positions)
+    if (f->config.positions && tokens > f->config.positions)
         return organ_fail(error, ORGAN_USAGE, "%s: a window of %zu tokens exceeds the %" PRIu64 " learned positions",
                           f->model->path, tokens, f->config.positions);
     return ORGAN_OK;
@@ -57,6 +58,33 @@ static organ_status read_states(organ_forward *f, const organ_weight *weight, bo
     return error->status;
 }
 
+typedef struct wave_job {
+    const organ_forward_config *config;
+    const uint32_t *numbers; /* rows of the table, one for each token */
+    float *states;
+    size_t tokens;
+} wave_job;
+
+/* Adds the rows of a run of tokens. Frequencies and angles are rounded to FP32 like those of the training code. */
+static void add_waves(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const wave_job *const j = context;
+    const size_t half = (size_t)j->config->hidden / 2, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const float step = (float)(-log(10000) / (double)(half - 1));
+    for (size_t k = 0; k < half; k++) {
+        const float frequency = (float)exp((double)((float)k * step));
+        for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+            const float angle = (float)j->numbers[t] * frequency;
+            float *const state = j->states + t * (size_t)j->config->state;
+            if (j->numbers[t] == j->config->position_padding)
+                continue;
+            state[k] += sinf(angle);
+            state[half + k] += cosf(angle);
+        }
+    }
+}
+
 /* Adds the positions of tokens; `before` tokens precede each window. */
 static organ_status add_positions(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                   organ_error *error)
@@ -68,7 +96,12 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
     for (size_t w = 0; w < windows->count; w++)
         for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
             numbers[t] = (uint32_t)(before + t - windows->begin[w]) + f->config.position_offset;
-    read_states(f, f->positions, true, numbers, tokens, states, error);
+    wave_job j = {&f->config, numbers, states, tokens};
+    if (f->config.sinusoidal)
+        organ_forward_share(f->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE),
+                            ORGAN_SHARE_HARD * (double)tokens * (double)f->config.hidden, add_waves, &j, error);
+    else
+        read_states(f, f->positions, true, numbers, tokens, states, error);
     free(numbers);
     return error->status;
 }
@@ -111,7 +144,7 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
     if (c->state > c->hidden)
         memset(states, 0, tokens * (size_t)c->state * sizeof *states);
     if (read_states(f, f->embedding, false, windows->tokens, tokens, states, error) ||
-        (f->positions && add_positions(f, windows, before, states, error)) ||
+        (c->positions && add_positions(f, windows, before, states, error)) ||
         ((c->embedding_norm || f->embedding_norm) && norm_embeddings(f, tokens, states, error)))
         return error->status;
     return c->streams ? organ_forward_streams_split(f, states, tokens, error) : ORGAN_OK;

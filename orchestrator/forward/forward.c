@@ -91,7 +91,7 @@ static organ_status find_positions(organ_forward *f, organ_error *error)
     const organ_forward_config *const c = &f->config;
     const organ_weight *weight;
     char name[256], of_bias[256];
-    if (c->positions)
+    if (c->positions && !c->sinusoidal)
         f->positions = organ_forward_weight_named(f, end_name(f, PART_POSITIONS, name),
                                                   c->positions + c->position_offset, c->hidden, error);
     if (!c->embedding_normed || error->status)

@@ -16,8 +16,9 @@
  * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
 
-/* The stored form of a weight that weights.h describes as in_features x out_features although its codes are
- * out_features x in_features (MXFP4 of gpt-oss). */
+/* A weight with a shape of its own: the stored form of one that weights.h describes as in_features x out_features
+ * although its codes are out_features x in_features (MXFP4 of gpt-oss), or a stack whose tensor has two dimensions
+ * (DBRX). */
 typedef struct forward_stored_form {
     organ_weight weight;
     uint64_t shape[3];
@@ -36,6 +37,7 @@ typedef struct forward_slot {
     size_t at, bytes;
     unsigned turned_head_dim; /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
     forward_stored_form *stored_form; /* what `weight` points to, if the slot owns it; else NULL */
+    bool reshaped;                    /* the tensor has two dimensions, so calibration takes the stack for one matrix */
     bool transposed; /* matrices are stored as in_features x out_features; loading transposes them, rows are
                         out_features */
     bool vectors;    /* one vector for each matrix (biases of stacked experts), read as FP32 */
@@ -46,6 +48,12 @@ typedef struct forward_view {
     size_t slot; /* SIZE_MAX: the layer does not have it */
     uint64_t row;
 } forward_view;
+
+/* Returns the view from its row number `rows` on. */
+static inline forward_view organ_view_from_row(forward_view view, uint64_t rows)
+{
+    return (forward_view){view.slot, view.row + rows};
+}
 
 typedef struct forward_plan {
     size_t count;
@@ -186,9 +194,11 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
     return c->expert_latent ? c->expert_latent : c->hidden;
 }
 void organ_forward_plan_release(forward_plan *plan);
-/* Returns the weight with the order in which the file stores its values; the caller frees it. NULL and an error without
- * memory. */
-forward_stored_form *organ_forward_stored_form(const organ_weight *weight, organ_error *error);
+/* Writes the name of a part of a layer, with the prefix of the text model. Returns `name`. */
+const char *organ_forward_layer_name(const organ_forward *forward, unsigned layer, const char *part, char name[256]);
+/* Returns the weight with another shape, in the order in which the file stores its values; the caller frees it. NULL
+ * with an error. */
+forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error);
 /* Returns the weight of that name: a stack of `matrices` matrices, one matrix (1), a vector (rows 0), or with matrices
  * 0 rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have dimensions of 1 in
  * addition: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as

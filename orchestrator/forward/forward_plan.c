@@ -24,17 +24,7 @@ static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; 
 
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
-    const bool shortcut = b->forward->config.shortcut;
-    if (is_gguf(b))
-        snprintf(name, 256, "blk.%u.%s", b->layer, part);
-    else
-        snprintf(name, 256, "%s%s.%u.%s", b->forward->prefix,
-                 b->forward->family->ladder ? b->forward->family->ladder : "layers", shortcut ? b->layer / 2 : b->layer,
-                 part);
-    char *const second = shortcut ? strchr(name, '%') : NULL;
-    if (second)
-        *second = (char)('0' + b->layer % 2);
-    return name;
+    return organ_forward_layer_name(b->forward, b->layer, part, name);
 }
 
 static bool part_exists(const builder *b, const char *part)
@@ -138,7 +128,9 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
-    if (weight && pairs && (slot.stored_form = organ_forward_stored_form(weight, b->error)))
+    if (weight && pairs &&
+        (slot.stored_form = organ_forward_stored_form(
+             weight, (uint64_t[]){weight->shape[0], weight->shape[2], weight->shape[1]}, b->error)))
         slot.weight = &slot.stored_form->weight;
     slot.transposed = !pairs;
     return add_slot(b, slot);
@@ -205,12 +197,6 @@ static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
     add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
-static forward_view view_from_row(forward_view view, uint64_t rows)
-{
-    view.row += rows;
-    return view;
-}
-
 /* ---- parts ---- */
 
 /* Marks rows of q and k that llama.cpp has reordered. */
@@ -233,8 +219,8 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
         parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
     if (c->fused != ORGAN_FUSED_NONE)
         return;
-    parts[PART_K] = view_from_row(parts[PART_Q], rows[0]);
-    parts[PART_V] = view_from_row(parts[PART_K], rows[1]);
+    parts[PART_K] = organ_view_from_row(parts[PART_Q], rows[0]);
+    parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
 /* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. A GGUF file of
@@ -321,7 +307,7 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
     for (unsigned h = 0; h < heads && !b->error->status; h++) {
         if (numbered)
             organ_forward_number_name(pattern, h, name);
-        views[h] = numbered ? add_matrix(b, name, 0, width) : view_from_row(all, h);
+        views[h] = numbered ? add_matrix(b, name, 0, width) : organ_view_from_row(all, h);
     }
 }
 
@@ -388,7 +374,7 @@ static void add_dense(builder *b)
     forward_view *parts = b->plan->parts;
     if (fused) {
         parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
-        parts[PART_UP] = view_from_row(parts[PART_GATE], inner);
+        parts[PART_UP] = organ_view_from_row(parts[PART_GATE], inner);
     } else {
         if (!c->ungated) {
             add_named_part(b, PART_GATE, inner, c->hidden);
@@ -403,6 +389,20 @@ static void add_dense(builder *b)
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }
 
+/* Adds a stack of DBRX, whose tensor has two dimensions: (matrices x rows) x cols, or (matrices x cols) x rows if
+ * `transposed`. */
+static forward_view add_flat(builder *b, forward_part part, bool transposed, uint64_t matrices, uint64_t rows,
+                             uint64_t cols)
+{
+    const uint64_t shape[3] = {matrices, transposed ? cols : rows, transposed ? rows : cols};
+    const organ_weight *const weight = find_part(b, name_of(b, part), 1, matrices * shape[1], shape[2]);
+    forward_slot slot = {.rows = matrices * rows, .cols = cols, .matrices = matrices, .reshaped = true};
+    if (weight && (slot.stored_form = organ_forward_stored_form(weight, shape, b->error)))
+        slot.weight = &slot.stored_form->weight;
+    slot.transposed = transposed;
+    return add_slot(b, slot);
+}
+
 /* Adds stacks of all experts: gate and up in one, or two of them, and down. */
 static void add_stacked(builder *b, const char *fused)
 {
@@ -414,20 +414,25 @@ static void add_stacked(builder *b, const char *fused)
     forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
         transposed ? add_transposed : add_stack;
     forward_view gate, up;
+    const bool flat = m && m->flat && !is_gguf(b);
     b->plan->pairs = fused && c->gate_up_pairs;
-    if (fused) {
+    if (flat) {
+        gate = add_flat(b, PART_EXPERTS_GATE, false, c->experts, step, hidden);
+        up = add_flat(b, PART_EXPERTS_UP, false, c->experts, step, hidden);
+    } else if (fused) {
         gate = add(b, fused, c->experts, step, hidden);
-        up = b->plan->pairs ? gate : view_from_row(gate, inner);
+        up = b->plan->pairs ? gate : organ_view_from_row(gate, inner);
     } else {
         up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, hidden);
         gate = c->ungated ? up : add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, hidden);
     }
-    const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
+    const forward_view down = flat ? add_flat(b, PART_EXPERTS_DOWN, true, c->experts, hidden, inner)
+                                   : add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
-        expert[0] = view_from_row(gate, e * step);
-        expert[1] = view_from_row(up, e * step);
-        expert[2] = view_from_row(down, e * hidden);
+        expert[0] = organ_view_from_row(gate, e * step);
+        expert[1] = organ_view_from_row(up, e * step);
+        expert[2] = organ_view_from_row(down, e * hidden);
     }
 }
 
@@ -447,7 +452,7 @@ static void add_expert_biases(builder *b, bool fused)
     views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
     for (size_t e = 0; e < c->experts; e++)
         for (unsigned k = 0; k < 3; k++)
-            b->plan->expert_biases[3 * e + k] = view_from_row(views[k], e);
+            b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
 }
 
 static void add_numbered(builder *b)
@@ -488,7 +493,7 @@ static void add_shared(builder *b)
         add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
     if (fused) {
         b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
-        b->plan->parts[PART_SHARED_UP] = view_from_row(b->plan->parts[PART_SHARED_GATE], inner);
+        b->plan->parts[PART_SHARED_UP] = organ_view_from_row(b->plan->parts[PART_SHARED_GATE], inner);
     } else {
         if (!c->ungated)
             add_biased(b, PART_SHARED_GATE, PART_BIAS_SHARED_GATE, c->mlp_bias, inner, c->hidden);
@@ -520,7 +525,7 @@ static void add_experts(builder *b)
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    if (is_gguf(b) || fused)
+    if (is_gguf(b) || fused || b->forward->family->mixture->flat)
         add_stacked(b, fused);
     else
         add_numbered(b);

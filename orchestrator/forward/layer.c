@@ -407,7 +407,8 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
     for (const forward_plan *plan = plans_of_tensor(forward, tensor, &end); plan < end; plan++)
         for (size_t k = 0; k < plan->count; k++)
             if (plan->slots[k].weight->codes == tensor)
-                return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && plan->parts[PART_K_B].slot != k;
+                return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && !plan->slots[k].reshaped &&
+                       plan->parts[PART_K_B].slot != k;
     return false;
 }
 

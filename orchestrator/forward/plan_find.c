@@ -8,6 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, const char *part, char name[256])
+{
+    const bool shortcut = f->config.shortcut;
+    if (f->model->gguf)
+        snprintf(name, 256, "blk.%u.%s", layer, part);
+    else
+        snprintf(name, 256, "%s%s.%u.%s", f->prefix, f->family->ladder ? f->family->ladder : "layers",
+                 shortcut ? layer / 2 : layer, part);
+    char *const second = shortcut ? strchr(name, '%') : NULL;
+    if (second)
+        *second = (char)('0' + layer % 2);
+    return name;
+}
+
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -63,14 +77,20 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-forward_stored_form *organ_forward_stored_form(const organ_weight *weight, organ_error *error)
+forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
+    if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {
+        organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': quantised weights are not supported in its layout",
+                   weight->name);
+        return NULL;
+    }
     forward_stored_form *const made = malloc(sizeof *made);
     if (!made) {
         organ_fail_errno(error, ENOMEM, "cannot allocate the plan of '%s'", weight->name);
         return NULL;
     }
-    *made = (forward_stored_form){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
+    *made = (forward_stored_form){.weight = *weight, .shape = {shape[0], shape[1], shape[2]}};
+    made->weight.rank = 3;
     made->weight.shape = made->shape;
     made->weight.transposed = false;
     made->weight.block_rows = weight->block_cols;

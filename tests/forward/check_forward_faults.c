@@ -83,7 +83,10 @@ START_TEST(configs_that_cannot_be)
     static const struct {
         const char *base, *key, *value, *says[3];
     } rows[] = {
-        {"llama", "architectures", "[\"XGLMForCausalLM\"]", {"config.json", "'XGLMForCausalLM'", "not supported"}},
+        {"llama",
+         "architectures",
+         "[\"KlingonForCausalLM\"]",
+         {"config.json", "'KlingonForCausalLM'", "not supported"}},
         {"llama", "architectures", "[]", {"'(none)'", "not supported"}},
         {"llama", "num_hidden_layers", "0", {"num_hidden_layers is 0"}},
         {"llama", "num_hidden_layers", NULL, {"num_hidden_layers is missing"}},

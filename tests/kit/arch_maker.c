@@ -42,23 +42,25 @@ static void arch_scale(const arch_tensor *t, float *a, float *b)
                              *const embeddings[] = {"embed", "wte", "wpe", NULL}, *const biases[] = {"bias", NULL},
                              *const vectors[] = {"embed", "wte", "wpe", "norm", "A_log", NULL},
                              *const strong[] = {"router", ".gate.", "lm_head", NULL};
+    const char *const both = strstr(t->name, "norm_attn_norm."); /* of DBRX, which has more than norms there */
+    const char *const name = both ? strchr(both, '.') + 1 : t->name;
     *a = 1;
     *b = 0;
-    if (strstr(t->name, "act_fn.eps")) {
+    if (strstr(name, "act_fn.eps")) {
         *a = 0;
         *b = -1e-6F;
-    } else if (strstr(t->name, "act_fn.beta")) {
+    } else if (strstr(name, "act_fn.beta")) {
         *a = 0.1F;
         *b = 0.5F;
-    } else if (arch_has(t->name, norms)) {
+    } else if (arch_has(name, norms)) {
         *a = 0.3F;
         *b = 1;
-    } else if (arch_has(t->name, states))
+    } else if (arch_has(name, states))
         *b = 0.5F;
-    else if (!arch_has(t->name, embeddings) && arch_has(t->name, biases))
+    else if (!arch_has(name, embeddings) && arch_has(name, biases))
         *a = 0.3F;
-    if (t->rank >= 2 && !arch_has(t->name, vectors)) {
-        *a = (float)((arch_has(t->name, strong) ? 3.0 : 1.0) * sqrt(3.0 / (double)t->shape[t->rank - 1]));
+    if (t->rank >= 2 && !arch_has(name, vectors)) {
+        *a = (float)((arch_has(name, strong) ? 3.0 : 1.0) * sqrt(3.0 / (double)t->shape[t->rank - 1]));
         *b = 0;
     }
 }

@@ -231,9 +231,13 @@ typedef struct organ_forward_config {
     bool ungated; /* a feed-forward is down(act(up(x))), without a gate; experts as well */
     organ_fused fused;
     /* Learned absolute positions: row position + position_offset of a table is added to the embedding of a token. A
-     * window has at most `positions` tokens; 0: there is no table. */
+     * window has at most `positions` tokens; 0: there is no table. With `sinusoidal` the rows are computed: the first
+     * half of a row has the sines, the other the cosines of position x 10000^(-k / (hidden / 2 - 1)) for k from 0 on;
+     * row `position_padding` is zeros. */
     uint64_t positions;
     unsigned position_offset;
+    bool sinusoidal;
+    uint32_t position_padding;
     bool embedding_normed; /* a norm of the embeddings, before the first layer */
     /* ALiBi (Press, Smith and Lewis 2021): the score of a key at distance d gets -slope d, with a slope for each head;
      * the steepest slope of n heads is 2 ^ (-alibi_max / n) if n is a power of two. 0: none. */

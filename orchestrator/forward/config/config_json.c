@@ -10,6 +10,11 @@
 
 const json_t *organ_config_member(const json_t *object, const char *key)
 {
+    const char *dot;
+    while ((dot = strchr(key, '.'))) {
+        object = json_object_getn(object, key, (size_t)(dot - key));
+        key = dot + 1;
+    }
     const json_t *value = json_object_get(object, key);
     return json_is_null(value) ? NULL : value;
 }
@@ -21,8 +26,7 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
     free(text);
 }
 
-/* Returns the architecture's name for a member of the root, or `key`. */
-static const char *own_name(const config_hf_source *s, const char *key)
+const char *organ_config_name(const config_hf_source *s, const char *key)
 {
     for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)
         if (strcmp((*alias)[0], key) == 0 && organ_config_member(s->root, (*alias)[1]))
@@ -43,7 +47,7 @@ void organ_config_require(const config_hf_source *s, const json_t *object, const
 
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
-    key = object == s->root ? own_name(s, key) : key;
+    key = object == s->root ? organ_config_name(s, key) : key;
     const json_t *value = organ_config_member(object, key);
     if (value && !json_is_number(value))
         organ_config_refuse(s, key, value, "a number");
@@ -52,7 +56,7 @@ double organ_config_real(const config_hf_source *s, const json_t *object, const 
 
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback)
 {
-    key = own_name(s, key);
+    key = organ_config_name(s, key);
     const json_t *value = organ_config_member(s->root, key);
     if (!value)
         return fallback;
@@ -65,14 +69,14 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
 
 unsigned organ_config_needed(const config_hf_source *s, const char *key)
 {
-    if (!organ_config_member(s->root, own_name(s, key)))
+    if (!organ_config_member(s->root, organ_config_name(s, key)))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
     return organ_config_size(s, key, 0);
 }
 
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback)
 {
-    key = own_name(s, key);
+    key = organ_config_name(s, key);
     const json_t *value = organ_config_member(s->root, key);
     if (value && !json_is_boolean(value))
         organ_config_refuse(s, key, value, "true or false");
@@ -81,6 +85,7 @@ bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback
 
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback)
 {
+    key = object == s->root ? organ_config_name(s, key) : key;
     const json_t *value = organ_config_member(object, key);
     const char *word = value ? organ_json_plain(value) : fallback;
     if (value && !word)

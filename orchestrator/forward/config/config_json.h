@@ -17,8 +17,11 @@ typedef struct config_hf_source {
     organ_error *error;
 } config_hf_source;
 
-/* Returns the member, or NULL if it is missing. `object` may be NULL. */
+/* Returns the member, or NULL if it is missing; a key with a dot names a member of a member. `object` may be NULL. */
 const json_t *organ_config_member(const json_t *object, const char *key);
+
+/* Returns the name that the architecture has for a member of the root and that the file uses, or `key`. */
+const char *organ_config_name(const config_hf_source *s, const char *key);
 
 /* Fails with ORGAN_BAD_INPUT and "FILE: KEY is VALUE, not EXPECTED". */
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected);

@@ -121,6 +121,21 @@ static const forward_name persimmon_names[] = {
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};
 static const forward_name nanochat_names[] = {{PART_UP, "mlp.fc1.weight"}, {PART_DOWN, "mlp.fc2.weight"}, {0}};
+static const forward_name exaone_names[] = {
+    {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "ln_f.weight"}, {PART_NORM_ATTENTION, "ln_1.weight"},
+    {PART_NORM_FFN, "ln_2.weight"}, {PART_Q, "attn.attention.q_proj.weight"},
+    {PART_BIAS_Q, "attn.attention.q_proj.bias"},
+    {PART_K, "attn.attention.k_proj.weight"}, {PART_BIAS_K, "attn.attention.k_proj.bias"},
+    {PART_V, "attn.attention.v_proj.weight"}, {PART_BIAS_V, "attn.attention.v_proj.bias"},
+    {PART_O, "attn.attention.out_proj.weight"}, {PART_BIAS_O, "attn.attention.out_proj.bias"},
+    {PART_GATE, "mlp.c_fc_0.weight"}, {PART_BIAS_GATE, "mlp.c_fc_0.bias"}, {PART_UP, "mlp.c_fc_1.weight"},
+    {PART_BIAS_UP, "mlp.c_fc_1.bias"}, {PART_DOWN, "mlp.c_proj.weight"}, {PART_BIAS_DOWN, "mlp.c_proj.bias"}, {0}};
+static const forward_name sarvam_names[] = {
+    {PART_EMBEDDING, "word_embeddings.weight"}, {PART_QKV, "attention.query_key_value.weight"},
+    {PART_O, "attention.dense.weight"}, {PART_NORM_Q, "attention.query_layernorm.weight"},
+    {PART_NORM_K, "attention.key_layernorm.weight"}, {PART_ROUTER_BIAS, "mlp.gate.expert_bias"}, SHARED_EXPERTS, {0}};
+static const forward_name hyperclovax_names[] = {
+    {PART_NORM_POST_ATTENTION, "post_norm1.weight"}, {PART_NORM_POST_FFN, "post_norm2.weight"}, {0}};
 static const forward_name stablelm_names[] = {
     {PART_NORM_Q, "self_attn.q_layernorm.norms.#.weight"}, {PART_NORM_K, "self_attn.k_layernorm.norms.#.weight"}, {0}};
 
@@ -225,6 +240,8 @@ static const forward_mixture mellum_mixture = {
 
 /* ---- members with one supported value ---- */
 
+static const forward_fixed iquest_fixed[] = {{"clip_qkv", "null"}, {"use_sliding_window", "false"}, {0}};
+static const forward_fixed sarvam_fixed[] = {{"use_qk_norm", "true"}, {0}};
 static const forward_fixed nanochat_fixed[] = {{"attn_logit_softcapping", "null"}, {0}};
 static const forward_fixed hunyuan_fixed[] = {
     {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
@@ -242,7 +259,18 @@ static const forward_multipliers granite_multipliers = {
     .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
     .logit_divisor = "logits_scaling"};
 
+static const forward_multipliers hyperclovax_multipliers = {
+    .embedding = "embedding_multiplier", .attention = "attention_multiplier", .attention_usual = true,
+    .residual = "residual_multiplier", .logit = "logits_scaling"};
+
 static const forward_multipliers cohere_multipliers = {.logit = "logit_scale"};
+
+static const char *const exaone_aliases[][2] = {
+    {"num_hidden_layers", "num_layers"}, {"rms_norm_eps", "layer_norm_epsilon"}, {"hidden_act", "activation_function"},
+    {NULL, NULL}};
+static const char *const sarvam_aliases[][2] = {
+    {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"},
+    {"attention_bias", "use_qkv_bias"}, {NULL, NULL}};
 
 static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
@@ -254,6 +282,9 @@ static const char *const falcon_aliases[][2] = {
 /* Published files spell the class in another way. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
+#define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .tied = true, .multipliers = &granite_multipliers, \
+    .windows = WINDOWS_TYPES, .window_pattern = 4, .first_full = true, .unrotated = UNROTATED_THETAS, \
+    .sinks = SINKS_ALL
 #define PHIMOE .theta = 1e6, ATTENTION_BIAS, .head_bias = {"lm_head_bias", false}, .norm = ORGAN_NORM_LAYER, \
     .norm_biased = true, .eps = 1e-5, .windows = WINDOWS_ALL, .rope_mscale = true, .mixture = &phimoe_mixture, \
     .names = phimoe_names
@@ -275,6 +306,15 @@ static const forward_family families[] = {
     {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
      .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm",
      .mixture = &organ_forward_deepseek3_mixture, .names = shared_experts_names, .gguf_names = post_attn_names},
+    {.architecture = "SarvamMoEForCausalLM", .theta = 8e6, .rotated_part = 1, .head_dim = 64,
+     .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .fused = ORGAN_FUSED_THIRDS,
+     .aliases = sarvam_aliases, .mixture = &organ_forward_deepseek3_mixture, .names = sarvam_names,
+     .fixed = sarvam_fixed},
+    {.architecture = "InternLM3ForCausalLM", .theta = 1e4, .qkv_bias = {"qkv_bias", false},
+     .output_bias = {"bias", false}, .mlp_bias = {"bias", false}},
+    {.architecture = "IQuestCoderForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .fixed = iquest_fixed},
+    {.architecture = "ExaoneForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 5e5,
+     ATTENTION_BIAS, MLP_BIAS, .eps = 1e-5, .aliases = exaone_aliases, .names = exaone_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &organ_forward_deepseek3_mixture,
      .names = shared_experts_names},
@@ -345,6 +385,9 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
     {.architecture = "GraniteForCausalLM", .gguf = "granite", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      MLP_BIAS, .multipliers = &granite_multipliers},
+    {.architecture = "GraniteSWAForCausalLM", GRANITE_SWA, MLP_BIAS},
+    {.architecture = "HyperCLOVAXForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .norms = ORGAN_NORMS_AROUND,
+     .norms_key = "use_post_norm", .multipliers = &hyperclovax_multipliers, .names = hyperclovax_names},
     {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,
      .qkv_bias = {"attention_bias", true}, .output_bias = {"attention_out_bias", false}, MLP_BIAS,
      .gguf_names = post_attn_names},
@@ -365,6 +408,7 @@ static const forward_family families[] = {
      .mixture = &granite_mixture, .names = granitemoe_names},
     {.architecture = "GraniteMoeSharedForCausalLM", .theta = 1e4, ATTENTION_BIAS,
      .multipliers = &granite_multipliers, .mixture = &granite_mixture, .names = granitemoe_names},
+    {.architecture = "GraniteMoeSWAForCausalLM", GRANITE_SWA, .mixture = &granite_mixture, .names = granitemoe_names},
     {.architecture = "MiniMaxM2ForCausalLM", .gguf = "minimax-m2", .theta = 5e6, .head_dim = 128, .rotated_part = 1,
      .rotary_dim = true, .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &minimax_mixture, .names = minimax_names},
     {.architecture = "Ernie4_5_MoeForCausalLM", .gguf = "ernie4_5-moe",
@@ -481,7 +525,8 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->ungated = f->ungated;
     c->shortcut = f->shortcut;
     c->fused = f->fused;
-    c->positions = f->learned ? c->context : 0;
+    c->positions = f->learned || f->sinusoidal ? c->context : 0;
+    c->sinusoidal = f->sinusoidal;
     c->position_offset = f->position_offset;
     c->embedding_normed = f->embedding_normed;
     c->alibi_max = f->alibi;

@@ -34,7 +34,15 @@ typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_quer
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
 
 /* Architectures with members of their own (config_hf_own.c). */
-typedef enum forward_early { EARLY_NONE, EARLY_BIGCODE, EARLY_NEO, EARLY_OPT, EARLY_MPT } forward_early;
+typedef enum forward_early {
+    EARLY_NONE,
+    EARLY_BIGCODE,
+    EARLY_NEO,
+    EARLY_OPT,
+    EARLY_MPT,
+    EARLY_DBRX,
+    EARLY_XGLM
+} forward_early;
 
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
@@ -64,6 +72,7 @@ typedef enum forward_unrotated {
     UNROTATED_EVERY_FULL, /* layers without a window */
     UNROTATED_UNLESS,     /* all, unless position_embedding_type is "rope" */
     UNROTATED_NULL,       /* all, if rope_theta is null in the rotation, or in config.json without a rotation */
+    UNROTATED_THETAS,     /* where layer_rope_theta has 0; its other numbers are theta of the layers */
     UNROTATED_ALL
 } forward_unrotated;
 
@@ -77,6 +86,7 @@ typedef enum forward_local {
 /* Factors: members of config.json, which transformers takes for 1 if they are missing. NULL: no such member. */
 typedef struct forward_multipliers {
     const char *embedding, *attention, *residual;
+    bool attention_usual;      /* without the member for attention, scores are scaled by 1 / sqrt(head_dim) */
     const char *logit_divisor; /* the logits are divided by it */
     const char *logit;         /* the logits are multiplied by it; config.json must have it */
 } forward_multipliers;
@@ -124,6 +134,8 @@ typedef struct forward_mixture {
     forward_flag normalise;  /* the factors of a token's experts are divided by their sum */
     bool gguf_normalise;     /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
     bool biases;             /* of the router and of each expert's gate, up and down */
+    bool flat;               /* stacks of safetensors are (experts x rows) x columns, one tensor for gate, up and
+                                down; that of down has its columns as rows */
     bool transposed;         /* stacks of safetensors are experts x in_features x out_features */
     bool or_straight;        /* unless their shape is experts x out_features x in_features */
     bool pairs;              /* and their columns of gate and up alternate */
@@ -195,6 +207,7 @@ typedef struct forward_family {
     const char *architecture; /* in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
     organ_norm_placement norms;
+    const char *norms_key; /* member that is false if there are only norms before; NULL: no such member */
     organ_norm norm;
     bool norm_biased, norm_unweighted, qk_norm_biased;
     const char *eps_key;   /* NULL: rms_norm_eps; "": no member */
@@ -228,6 +241,7 @@ typedef struct forward_family {
     forward_early early;
     bool transposed;                 /* matrices of layers are in_features x out_features in safetensors (Conv1D) */
     bool learned;                    /* learned absolute positions: max_position_embeddings of them, */
+    bool sinusoidal;                 /* or sines and cosines of positions (XGLM), */
     unsigned position_offset;        /* from this row of the table on */
     bool embedding_normed;           /* as in organ_forward_config */
     double alibi;                    /* alibi_max */

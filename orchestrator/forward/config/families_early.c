@@ -48,6 +48,19 @@ static const forward_name codegen_names[] = {
 static const forward_name opt_names[] = {{PART_FINAL_NORM, "final_layer_norm.weight"}, OPT_LAYER, {0}};
 static const forward_name biogpt_names[] = {{PART_FINAL_NORM, "layer_norm.weight"}, OPT_LAYER, {0}};
 
+static const forward_name dbrx_names[] = {
+    {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "norm_f.weight"},
+    {PART_NORM_ATTENTION, "norm_attn_norm.norm_1.weight"}, {PART_NORM_FFN, "norm_attn_norm.norm_2.weight"},
+    {PART_QKV, "norm_attn_norm.attn.Wqkv.weight"}, {PART_O, "norm_attn_norm.attn.out_proj.weight"},
+    {PART_ROUTER, "ffn.router.layer.weight"}, {PART_EXPERTS_GATE, "ffn.experts.mlp.w1"},
+    {PART_EXPERTS_UP, "ffn.experts.mlp.v1"}, {PART_EXPERTS_DOWN, "ffn.experts.mlp.w2"}, {0}};
+static const forward_mixture dbrx_mixture = {
+    .experts = "ffn_config.moe_num_experts", .used = "ffn_config.moe_top_k", .width = "ffn_config.ffn_hidden_size",
+    .flat = true};
+
+static const char *const dbrx_aliases[][2] = {
+    {"num_hidden_layers", "n_layers"}, {"num_attention_heads", "n_heads"}, {"hidden_size", "d_model"},
+    {"max_position_embeddings", "max_seq_len"}, {"num_key_value_heads", "attn_config.kv_n_heads"}, {NULL, NULL}};
 static const char *const gpt2_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"hidden_size", "n_embd"},
     {"intermediate_size", "n_inner"}, {"max_position_embeddings", "n_positions"}, {NULL, NULL}};
@@ -60,12 +73,16 @@ static const char *const bloom_aliases[][2] = {
 static const char *const mpt_aliases[][2] = {
     {"num_hidden_layers", "n_layers"}, {"num_attention_heads", "n_heads"}, {"hidden_size", "d_model"},
     {"max_position_embeddings", "max_seq_len"}, {NULL, NULL}};
+static const char *const xglm_aliases[][2] = {
+    {"num_hidden_layers", "num_layers"}, {"num_attention_heads", "attention_heads"}, {"hidden_size", "d_model"},
+    {"intermediate_size", "ffn_dim"}, {NULL, NULL}};
 static const char *const opt_aliases[][2] = {{"intermediate_size", "ffn_dim"}, {NULL, NULL}};
 
 static const forward_fixed bloom_fixed[] = {{"apply_residual_connection_post_layernorm", "false"}, {0}};
 /* transformers computes without the logit_scale of MPT, and with four times hidden_size. */
 static const forward_fixed mpt_fixed[] = {
     {"no_bias", "true"}, {"expansion_ratio", "4"}, {"logit_scale", "null"}, {0}};
+static const forward_fixed xglm_fixed[] = {{"add_cross_attention", "false"}, {0}};
 static const forward_fixed gpt2_fixed[] = {
     {"scale_attn_weights", "true"}, {"scale_attn_by_inverse_layer_idx", "false"}, {"add_cross_attention", "false"},
     {0}};
@@ -115,6 +132,15 @@ const forward_family organ_forward_families_early[] = {
      .output_bias = {"enable_bias", true}, .mlp_bias = {"enable_bias", true}, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true, .activation = ORGAN_RELU,
      .activation_key = "activation_function", .tied = true, .names = opt_names},
+    {.architecture = "XGLMForCausalLM", .theta = 1e4, .aliases = xglm_aliases, .early = EARLY_XGLM,
+     .sinusoidal = true, .position_offset = 2, .scaled_embeddings = true, .scaled_key = "scale_embedding", ALL_BIASES,
+     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true,
+     .activation = ORGAN_GELU, .activation_key = "activation_function", .tied = true, .names = biogpt_names,
+     .fixed = xglm_fixed},
+    {.architecture = "DbrxForCausalLM", .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
+     .theta_key = "attn_config.rope_theta", .aliases = dbrx_aliases, .early = EARLY_DBRX,
+     .clip = "attn_config.clip_qkv", .norm = ORGAN_NORM_LAYER, .eps_key = "", .eps = 1e-5,
+     .activation_key = "ffn_config.ffn_act_fn.name", .mixture = &dbrx_mixture, .names = dbrx_names},
     {.architecture = "BioGptForCausalLM", .prefix = "biogpt.", .theta = 1e4, .learned = true, .position_offset = 2,
      .scaled_embeddings = true, .scaled_key = "scale_embedding", ALL_BIASES, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .tied = true,

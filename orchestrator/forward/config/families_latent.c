@@ -63,6 +63,8 @@ static const forward_fixed longcat_fixed[] = {
     {"zero_expert_type", "\"identity\""}, {"mla_scale_q_lora", "true"}, {"mla_scale_kv_lora", "true"},
     {"router_bias", "false"}, {"attention_method", "\"MLA\""}, {0}};
 
+static const char *const sarvam_aliases[][2] = {
+    {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"}, {NULL, NULL}};
 static const char *const longcat_aliases[][2] = {
     {"num_hidden_layers", "num_layers"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
 
@@ -70,6 +72,8 @@ const forward_family organ_forward_families_latent[] = {
     {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, MLP_BIAS,
      .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
     {.architecture = "DeepseekV3ForCausalLM", .gguf = "deepseek2", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+     .mixture = &organ_forward_deepseek3_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "SarvamMLAForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, .aliases = sarvam_aliases,
      .mixture = &organ_forward_deepseek3_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "LongcatFlashForCausalLM", .theta = 1e7, .latent = true, .latent_scaled = true, .shortcut = true,
      ATTENTION_BIAS, .aliases = longcat_aliases, .mixture = &longcat_mixture, .fixed = longcat_fixed,

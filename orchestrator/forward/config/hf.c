@@ -96,7 +96,7 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
     if (m->embedding)
         c->embedding_scale = organ_config_real(s, s->root, m->embedding, 1);
     if (m->attention)
-        c->attention_scale = organ_config_real(s, s->root, m->attention, 1);
+        c->attention_scale = organ_config_real(s, s->root, m->attention, m->attention_usual ? c->attention_scale : 1);
     if (m->residual)
         c->residual_scale = organ_config_real(s, s->root, m->residual, 1);
     if (m->logit && !organ_config_member(s->root, m->logit))
@@ -201,6 +201,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
     organ_forward_family_apply(f, c);
+    if (f->norms_key && !organ_config_flag(s, f->norms_key, true))
+        c->norms = ORGAN_NORMS_BEFORE;
     organ_config_latent(s, c);
     read_hf_scales(s, c);
     organ_config_mixers(s, c);

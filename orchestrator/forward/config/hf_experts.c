@@ -11,7 +11,7 @@
 static void require_members(const config_hf_source *s, const char *const *keys)
 {
     for (; keys && *keys; keys++)
-        if (!json_object_get(s->root, *keys))
+        if (!json_object_get(s->root, organ_config_name(s, *keys)))
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, *keys);
 }
 

@@ -121,6 +121,26 @@ static bool has_null_theta(const config_hf_source *s)
     return json_is_null(json_object_get(rope ? rope : s->root, "rope_theta"));
 }
 
+/* Reads the base of each layer. Layers with a window have one base, and the others one. */
+static void read_thetas(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char key[] = "layer_rope_theta";
+    const json_t *const list =
+        organ_config_member(s->root, key) ? organ_config_list(s, key, "a number", c->layers) : NULL;
+    double of_kind[2] = {0, 0};
+    for (unsigned l = 0; list && l < c->layers; l++) {
+        const json_t *const value = json_array_get(list, l);
+        const double theta = json_number_value(value);
+        double *const theta_of_kind = &of_kind[c->kinds[l].window != 0];
+        if (!json_is_number(value) || (theta != 0 && *theta_of_kind != 0 && theta != *theta_of_kind))
+            organ_config_refuse(s, key, list, "a list in which layers of the same kind have the same number, or 0");
+        c->kinds[l].rotated = theta != 0;
+        *theta_of_kind = theta != 0 ? theta : *theta_of_kind;
+    }
+    c->rope.theta = of_kind[0] != 0 ? of_kind[0] : c->rope.theta;
+    c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
+}
+
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);
@@ -136,6 +156,8 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
     const bool none = s->family->unrotated == UNROTATED_NULL && has_null_theta(s);
     for (unsigned l = 0; (unless || none || s->family->unrotated == UNROTATED_ALL) && l < c->layers; l++)
         c->kinds[l].rotated = false;
+    if (s->family->unrotated == UNROTATED_THETAS)
+        read_thetas(s, c);
     if (s->family->chunk && !s->error->status)
         read_chunks(s, c);
 }

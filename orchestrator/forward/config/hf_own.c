@@ -169,12 +169,36 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
     c->attention_scale = organ_config_real(s, object, "softmax_scale", c->attention_scale);
 }
 
+/* ---- DBRX ---- */
+
+/* moe_normalize_expert_weights is the p of the p-norm by which the factors of a token's experts are divided. */
+static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char key[] = "ffn_config.moe_normalize_expert_weights";
+    const json_t *const object = organ_config_member(s->root, "ffn_config");
+    const double p = organ_config_real(s, s->root, key, json_object_get(object, strchr(key, '.') + 1) ? 0 : 1);
+    c->normalise_experts = p == 1;
+    if (p != 0 && p != 1)
+        organ_config_refuse(s, key, organ_config_member(s->root, key), "1 or null");
+}
+
+/* ---- XGLM ---- */
+
+static void read_xglm(const config_hf_source *s, organ_forward_config *c)
+{
+    const bool missing = !json_object_get(s->root, "pad_token_id");
+    c->position_padding = organ_config_size(s, "pad_token_id", missing ? 1 : UINT32_MAX);
+    if (c->hidden < 4)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sinusoidal positions need a hidden_size of at least 4", s->label);
+}
+
 /* ---- all ---- */
 
 void organ_config_early(const config_hf_source *s, organ_forward_config *c)
 {
     static void (*const readers[])(const config_hf_source *, organ_forward_config *) = {
-        [EARLY_BIGCODE] = read_bigcode, [EARLY_NEO] = read_neo, [EARLY_OPT] = read_opt, [EARLY_MPT] = read_mpt};
+        [EARLY_BIGCODE] = read_bigcode, [EARLY_NEO] = read_neo,   [EARLY_OPT] = read_opt,
+        [EARLY_MPT] = read_mpt,         [EARLY_DBRX] = read_dbrx, [EARLY_XGLM] = read_xglm};
     if (s->error->status == ORGAN_OK && s->family->early != EARLY_NONE)
         readers[s->family->early](s, c);
     if (c->fused == ORGAN_FUSED_QUARTERS && c->heads % 4)

@@ -18,6 +18,38 @@ static const struct {
     const char *model_type, *architecture, *defaults; /* defaults: an object; NULL: published files are complete */
 } texts[] = {
     {"llama",               "LlamaForCausalLM",      NULL},
+    {"glm4v_text",         "Glm4ForCausalLM", NULL},
+    {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
+    {"paddleocr_vl_text",   "LlamaForCausalLM",      NULL},
+    {"qwen2_5_omni_text",  "Qwen2ForCausalLM", NULL},
+    {"qwen3_omni_moe_text","Qwen3MoeForCausalLM", NULL},
+    {"granite_docling_text","GraniteForCausalLM", NULL},
+    {"mixtral",            "MixtralForCausalLM", NULL},
+    {"qwen2_moe",          "Qwen2MoeForCausalLM", NULL},
+    {"qwen3_moe",          "Qwen3MoeForCausalLM", NULL},
+    {"gemma",              "GemmaForCausalLM", NULL},
+    {"gemma2",             "Gemma2ForCausalLM", NULL},
+    {"cohere",             "CohereForCausalLM", NULL},
+    {"cohere2",            "Cohere2ForCausalLM", NULL},
+    {"phi",                "PhiForCausalLM", NULL},
+    {"phi3",               "Phi3ForCausalLM", NULL},
+    {"opt",                "OPTForCausalLM", NULL},
+    {"stablelm",           "StableLmForCausalLM", NULL},
+    {"persimmon",          "PersimmonForCausalLM", NULL},
+    {"glm",                "GlmForCausalLM", NULL},
+    {"glm4",               "Glm4ForCausalLM", NULL},
+    {"glm4_moe",           "Glm4MoeForCausalLM", NULL},
+    {"deepseek_v2",        "DeepseekV2ForCausalLM", NULL},
+    {"granite",            "GraniteForCausalLM", NULL},
+    {"granitemoehybrid",   "GraniteMoeHybridForCausalLM", NULL},
+    {"hyperclovax",        "HyperCLOVAXForCausalLM", NULL},
+    {"exaone4",            "Exaone4ForCausalLM", NULL},
+    {"ernie4_5",           "Ernie4_5ForCausalLM", NULL},
+    {"smollm3",            "SmolLM3ForCausalLM", NULL},
+    {"lfm2",               "Lfm2ForCausalLM", NULL},
+    {"lfm2_moe",           "Lfm2MoeForCausalLM", NULL},
+    {"olmo2",              "Olmo2ForCausalLM", NULL},
+    {"nemotron_h",         "NemotronHForCausalLM", NULL},
     {"mistral",             "MistralForCausalLM",    NULL},
     {"ministral3",          "Ministral3ForCausalLM", NULL},
     {"mistral4",            "Mistral4ForCausalLM",   NULL},
@@ -53,14 +85,23 @@ static void add_defaults(json_t *text, const char *defaults)
     json_decref(missing);
 }
 
+/* Model types of files that transformers has saved with another architecture's class and the published names of
+ * tensors. */
+static const struct {
+    const char *model_type, *architecture;
+} published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
+
 json_t *organ_config_text(json_t *root, const char **architecture)
 {
     json_t *const nested = json_object_get(root, "text_config");
     const bool has_text = json_object_size(nested) > 0;
     json_t *const text = has_text ? nested : root;
+    const char *const type = word_in(json_object_get(text, "model_type"));
+    for (size_t k = 0; type && k < sizeof published / sizeof *published; k++)
+        if (strcmp(type, published[k].model_type) == 0)
+            *architecture = published[k].architecture;
     if (!has_text && !strstr(*architecture, "ForConditionalGeneration"))
         return root;
-    const char *const type = word_in(json_object_get(text, "model_type"));
     const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
     /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
     if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
@@ -77,7 +118,14 @@ json_t *organ_config_text(json_t *root, const char **architecture)
 
 const char *organ_text_prefix(const organ_weights *weights)
 {
-    static const char *const prefixes[] = {"model.", "model.language_model.", "language_model.model."};
+    static const char *const prefixes[] = {"model.",
+                                           "model.language_model.",
+                                           "language_model.model.",
+                                           "model.text_model.",
+                                           "model.llm.",
+                                           "thinker.model.",
+                                           "llm.model.",
+                                           ""};
     for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++) {
         char name[64];
         snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[k]);
