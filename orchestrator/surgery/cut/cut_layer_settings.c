@@ -66,6 +66,7 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
     static const char *const by_layer[] = {"layer_types",
                                            "mlp_layer_types",
                                            "no_rope_layers",
+                                           "layer_rope_theta",
                                            "block_types",
                                            "layers_block_type",
                                            "attn_layer_types",
