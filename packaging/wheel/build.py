@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY. PROGRAM is build/organ-static; the wheel contains it, stripped of symbols, and the
-module `organ`. Needs Python 3.8 without packages, and strip. Two builds of one program have the same bytes. Prints the path of the wheel."""
+"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY. PROGRAM is build/organ-wheel or build/organ-static; the wheel contains it, stripped of
+symbols, the shared libraries that it loads from its own directory, and the module `organ`. Needs Python 3.8 without packages, strip, readelf and the C
+compiler that linked PROGRAM. Two builds of one program have the same bytes. Prints the path of the wheel."""
 
 import base64
 import hashlib
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -18,22 +20,40 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 MACHINES = {62: "x86_64", 183: "aarch64"}  # e_machine of the ELF header
 
 
+def readelf(option, path):
+    return subprocess.run(["readelf", "-W", option, path], check=True, capture_output=True, encoding="utf-8", env={**os.environ, "LC_ALL": "C"}).stdout
+
+
 def machine_of(program):
-    """The architecture of a static program. A program with an interpreter needs libraries that a wheel does not have."""
+    """The architecture of a program, and whether it is linked statically."""
     with open(program, "rb") as file:
-        header = file.read(64)
-        if header[:6] != b"\x7fELF\x02\x01":
-            sys.exit(f"{program}: no 64-bit little-endian ELF file")
-        machine, = struct.unpack_from("<H", header, 18)
-        offset, = struct.unpack_from("<Q", header, 32)
-        size, count = struct.unpack_from("<HH", header, 54)
-        file.seek(offset)
-        types = [struct.unpack_from("<I", file.read(size))[0] for _ in range(count)]
-    if 3 in types:
-        sys.exit(f"{program} is linked dynamically; the wheel takes build/organ-static (ninja organ-static)")
+        header = file.read(20)
+    if header[:6] != b"\x7fELF\x02\x01":
+        sys.exit(f"{program}: no 64-bit little-endian ELF file")
+    machine, = struct.unpack_from("<H", header, 18)
     if machine not in MACHINES:
         sys.exit(f"{program}: wheels exist for {', '.join(MACHINES.values())}, not for ELF machine {machine}")
-    return MACHINES[machine]
+    return MACHINES[machine], " INTERP " not in readelf("-l", program)
+
+
+def libraries_of(program):
+    """The shared libraries that PROGRAM needs besides those of glibc, as a dict of names and paths."""
+    dynamic = readelf("-d", program)
+    if "[$ORIGIN]" not in dynamic:
+        sys.exit(f"{program} loads its libraries from this machine's directories; the wheel takes build/organ-wheel (ninja wheel)")
+    names = [name for name in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic) if not re.match(r"(libc|libm|libpthread|libdl|ld-linux[^.]*)\.so\.", name)]
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    found = {}
+    for name in names:
+        found[name] = subprocess.run([*compiler, f"-print-file-name={name}"], check=True, capture_output=True, encoding="utf-8").stdout.strip()
+        if not os.path.isabs(found[name]):
+            sys.exit(f"{program} needs {name}, which {compiler[-1]} does not find")
+    return found
+
+
+def oldest_glibc(paths):
+    """The minor number of the oldest glibc 2 that has the symbols of these files."""
+    return max(int(minor) for path in paths for minor in re.findall(r"GLIBC_2\.(\d+)", readelf("-V", path)))
 
 
 def stripped(program):
@@ -54,11 +74,16 @@ def main():
         sys.exit(__doc__)
     program, directory = sys.argv[1:]
     version = re.search(r'^#define ORGAN_VERSION "(.*)"$', content(os.path.join(ROOT, "orchestrator/version.h")).decode(), re.M)[1]
-    machine = machine_of(program)
-    tag = f"py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}"
+    machine, static = machine_of(program)
+    libraries = {} if static else libraries_of(program)
+    if static:
+        tag = f"py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}"
+    else:
+        tag = f"py3-none-manylinux_2_{oldest_glibc([program, *libraries.values()])}_{machine}"
     info = f"organ-{version}.dist-info"
     files = {f"organ/{name}": content(os.path.join(HERE, "organ", name)) for name in ("__init__.py", "__main__.py")}
     files["organ/bin/organ"] = stripped(program)
+    files.update({f"organ/bin/{name}": stripped(path) for name, path in libraries.items()})
     files[f"{info}/LICENSE"] = content(os.path.join(ROOT, "LICENSE"))
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: organ\nVersion: {version}\nSummary: Inspects, prunes, quantises, cuts and evaluates language models as files\n"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Builds the wheel twice, installs it in a fresh virtual environment without a network and tries it there (wheel_use.py). `ninja test-wheel` builds
-# build/organ-static first; needs python3-venv. Ends with the line "N passed, N failed".
+# build/organ-wheel first; needs python3-venv. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
-static=$PWD/build/organ-static dynamic=$PWD/build/organ
+program=$PWD/build/organ-wheel dynamic=$PWD/build/organ
 
-wheel=$(packaging/wheel/build.py "$static" "$scratch/a") || { bad "the wheel is not built"; finish; }
-again=$(packaging/wheel/build.py "$static" "$scratch/b") || bad "the wheel is not built a second time"
+wheel=$(packaging/wheel/build.py "$program" "$scratch/a") || { bad "the wheel is not built"; finish; }
+again=$(packaging/wheel/build.py "$program" "$scratch/b") || bad "the wheel is not built a second time"
 judge "two builds have other bytes" cmp "$wheel" "$again"
-judge "the name of the wheel has another version" grep -qF "organ-$("$static" version | awk 'NR == 1 { print $2 }')-py3-none-manylinux" <<<"${wheel##*/}"
+judge "the name of the wheel has another version" grep -qF "organ-$("$program" version | awk 'NR == 1 { print $2 }')-py3-none-manylinux" <<<"${wheel##*/}"
 
 # refuses WHAT WORDS PROGRAM: checks that no wheel is written and that the message contains the words.
 refuses() {
@@ -18,7 +18,7 @@ refuses() {
     judge "$1: another message" grep -qF "$2" "$scratch/log"
     judge "$1: a file is left" test -z "$(ls "$scratch/c" 2>/dev/null)"
 }
-refuses "the dynamic program" "is linked dynamically" "$dynamic"
+refuses "the dynamic program" "loads its libraries from this machine" "$dynamic"
 refuses "a script" "no 64-bit little-endian ELF file" tests/package/wheel.sh
 
 if ! python3 -m venv "$scratch/venv" >"$scratch/log" 2>&1; then
@@ -27,8 +27,11 @@ if ! python3 -m venv "$scratch/venv" >"$scratch/log" 2>&1; then
 fi
 python=$scratch/venv/bin/python
 if "$python" -m pip install --no-index --no-cache-dir "$wheel" >"$scratch/log" 2>&1; then good; else bad "pip install" "$scratch/log"; fi
-same "python -m organ is another program" <("$python" -m organ version) <("$static" version)
-same "the command organ is another program" <("$scratch/venv/bin/organ" version) <("$static" version)
+same "python -m organ is another program" <("$python" -m organ version) <("$program" version)
+same "the command organ is another program" <("$scratch/venv/bin/organ" version) <("$program" version)
+if readelf -d "$program" | grep -qF "[libsleef."; then
+    judge "SLEEF is not that of the wheel" grep -q "libsleef[^ ]* => $scratch/venv/" <(ldd "$scratch"/venv/lib/python3*/site-packages/organ/bin/organ)
+fi
 "$python" -m organ inspect nothing >"$scratch/log" 2>&1
 judge "python -m organ has another exit code" test $? -eq 4
 judge "the module has more than 200 lines" test "$(cat packaging/wheel/organ/*.py | wc -l)" -le 200
