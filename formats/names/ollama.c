@@ -219,6 +219,18 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
+/* Opens the manifest of the model `text`. A fault of the manifest is reported with the name as typed in front. */
+static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
+                               const char **path, organ_error *error)
+{
+    organ_error fault = {0};
+    if (open_manifest(manifest, root, arena, path, &fault) != ORGAN_BAD_INPUT)
+        *error = fault;
+    else
+        organ_fail(error, fault.status, "%s: %s", text, fault.message);
+    return error->status;
+}
+
 /* Returns the path of the manifest below `root`; NULL if there is none or without memory. */
 static const char *find_manifest(const char *root, const ollama_name *name, organ_arena *arena)
 {
@@ -272,7 +284,7 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
     for (size_t k = 0; k < count; k++) {
         const char *const manifest = find_manifest(roots[k], &name, arena);
         if (manifest)
-            return open_manifest(manifest, roots[k], arena, path, error);
+            return open_named(text, manifest, roots[k], arena, path, error);
     }
     char hint[ORGAN_FOLDER_HINT];
     near_name(roots, count, &name, arena, hint);

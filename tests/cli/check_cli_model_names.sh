@@ -194,7 +194,7 @@ lie "sha256:$(printf %064d 7)" "$bytes" "which is not a file: the download is in
 liar=$ollama/manifests/registry.ollama.ai/library/liar/latest
 for text in '' '[]' '{' '{}' '{"layers":{}}' '{"layers":[]}' '{"layers":[{"mediaType":7}]}'; do
     printf %s "$text" >"$liar"
-    refused 3 "library/liar/latest" inspect ollama:liar
+    refused 3 "ollama:liar: $liar: " inspect ollama:liar
 done
 printf '{"layers":[{"mediaType":"application/vnd.ollama.image.adapter","digest":"sha256:%s","size":1}]}' "$digest" >"$liar"
 refused 3 "has a LoRA adapter (layer 0), which organ does not apply" inspect ollama:liar

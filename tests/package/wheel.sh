@@ -29,7 +29,7 @@ python=$scratch/venv/bin/python
 if "$python" -m pip install --no-index --no-cache-dir "$wheel" >"$scratch/log" 2>&1; then good; else bad "pip install" "$scratch/log"; fi
 same "python -m organ is another program" <("$python" -m organ version) <("$program" version)
 same "the command organ is another program" <("$scratch/venv/bin/organ" version) <("$program" version)
-if readelf -d "$program" | grep -qF "[libsleef."; then
+if grep -qF "[libsleef." < <(readelf -d "$program"); then
     judge "SLEEF is not that of the wheel" grep -q "libsleef[^ ]* => $scratch/venv/" <(ldd "$scratch"/venv/lib/python3*/site-packages/organ/bin/organ)
 fi
 "$python" -m organ inspect nothing >"$scratch/log" 2>&1
