@@ -38,7 +38,7 @@ def make_models(path):
 
 
 def make_gguf(path, model):
-    """The same weights as a GGUF file: matrices in BF16, the rest in FP32, no vocabulary."""
+    """Writes the same weights as a GGUF file: matrices in BF16, the rest in FP32, no vocabulary."""
     import gguf
     import numpy
     import torch
@@ -69,7 +69,7 @@ def make_gguf(path, model):
 
 
 def run_llama(path, threads):
-    """The logits of every position and their log-likelihood, a window at a time."""
+    """Returns the logits of every position and their log-likelihood, one window at a time."""
     import llama_cpp as llama
     import numpy
     silent = llama.llama_log_callback(lambda level, text, data: None)
@@ -133,7 +133,7 @@ def main():
             run_torch(path, threads, one)
         return
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    # In a process of its own: Linux hands the peak of a process down to the programs that it starts.
+    # In a separate process, because Linux passes the peak memory of a process on to the programs that it starts.
     subprocess.run([sys.executable, __file__, path, "1", "models"], check=True)
     peers = ["float32", "bfloat16", *(["llama.cpp"] if has_llama() else [])]
     computes = {"organ": "exact", "organ split": "split", "organ bf16": "bf16"}

@@ -34,7 +34,7 @@ def ggml():
 
 
 def by_ggml(quantize, kind, values, weights):
-    """What the blocks mean, and seconds of the processor."""
+    """Returns the dequantised blocks, and seconds of processor time."""
     elements, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = np.zeros(values.size // elements * size, np.uint8)
     start = time.process_time()
@@ -57,7 +57,7 @@ def write(path, tensors, kind):
 
 
 def by_organ(organ, source, kind, imatrix):
-    """Tensors by name, and seconds of the processor."""
+    """Returns tensors by name, and seconds of processor time."""
     out = source + "." + kind + ".gguf"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([organ, "quantize", source, "-o", out, "--scheme", kind.lower(), "--quiet", "--force", "--threads", "1"] +
@@ -71,7 +71,7 @@ def read(path):
 
 
 def fixture():
-    """Projections with whole blocks of 256 to a row, and the weights of their columns."""
+    """Returns projections with whole blocks of 256 per row, and the weights of their columns."""
     sums = {t.name: np.array(t.data) for t in gguf.GGUFReader("fixtures/imatrix/tiny-qwen2.gguf").tensors}
     found = {}
     for path in sorted(glob.glob("fixtures/tiny-qwen2-gguf/*BF16*.gguf")):

@@ -33,7 +33,7 @@ def scored_here(path, text):
 
 
 def tokens_of(path, text):
-    """Those that `organ perplexity` scores: BOS once, before the text."""
+    """Returns the tokens that `organ perplexity` scores: BOS once, before the text."""
     ids = subprocess.run([ORGAN, "tokenize", path, "--text", text, "--ids", "--special", "--quiet"], check=True, stdout=subprocess.PIPE).stdout.split()
     model = llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
     vocabulary = llama.llama_model_get_vocab(model)
@@ -43,7 +43,7 @@ def tokens_of(path, text):
 
 
 def scored_there(path, tokens, cache=0):
-    """cache: the ggml type of keys and values, 0 for F32, 1 for F16."""
+    """Returns llama.cpp's score. cache: the ggml type of keys and values, 0 for F32, 1 for F16."""
     options = llama.llama_model_default_params()
     options.use_extra_bufts = False  # 0.3.36 crashes on narrow Q8_0 matrices with the repacked weights for AMX
     model = llama.llama_model_load_from_file(path.encode(), options)

@@ -43,7 +43,8 @@ def perplexity_there(model, ids, context=CONTEXT):
 
 
 def opened_there(directory):
-    """Perplexity with quantised activations and without, and what the file and the model do not have in common."""
+    """Returns the perplexity with and without quantised activations, and the tensors that only the file or only the
+    model has."""
     model, found = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
     with open(HELDOUT, encoding="utf-8") as file:
         ids = transformers.AutoTokenizer.from_pretrained(directory)(file.read(), add_special_tokens=False)["input_ids"][:TOKENS]
@@ -63,7 +64,7 @@ def compare(organ, model, scheme, directory):
     here = perplexity_here(organ, directory)
     try:
         served, there, strays = opened_there(directory)
-    except Exception as error:  # whatever the libraries throw at a file that they do not take
+    except Exception as error:  # any exception of the libraries for a file that they reject
         print(f"| {scheme} | {here:.4f} | not opened: {type(error).__name__}: {' '.join(str(error).split())[:200]} | | |", flush=True)
         return False
     print(f"| {scheme} | {here:.4f} | {there:.4f} | {there / here - 1:+.1e} | {served:.4f} | {strays}", flush=True)

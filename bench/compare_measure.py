@@ -39,7 +39,7 @@ def make(path, megabytes):
 
 
 def by_numpy(path, rows, null):
-    """{name: (theta, slope)} and seconds of CPU."""
+    """Returns {name: (theta, slope)} and seconds of CPU time."""
     start, found = time.process_time(), {}
     with open(path, "rb") as file:
         length = struct.unpack("<Q", file.read(8))[0]

@@ -35,7 +35,7 @@ def make_models(base, tuned):
 
 
 def left(base, tuned, adapter):
-    """Of the change of the projections, what the adapter does not have."""
+    """Returns the part of the projections' change that the adapter lacks."""
     import json
 
     import torch
@@ -56,7 +56,7 @@ def left(base, tuned, adapter):
 
 
 def apart(*words):
-    """This program again, so that what the libraries take is not counted as memory of what is started here."""
+    """Runs this program again, so that the memory of the libraries is not counted for the programs started here."""
     return subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 

@@ -37,7 +37,7 @@ def change(rng, w):
 
 
 def tune(model, out):
-    """A copy of the model with its BF16 projections changed in place."""
+    """Writes a copy of the model with changed BF16 projections."""
     rng = np.random.default_rng(1)
     shutil.copytree(model, out)
     for name in sorted(n for n in os.listdir(out) if n.endswith(".safetensors")):
@@ -67,7 +67,7 @@ def main():
         return run.stdout
 
     def errors(copy):
-        """By projection: the relative errors of its weights."""
+        """Returns the relative errors of the weights of each projection."""
         found = {}
         for t in json.loads(organ("autopsy", copy, f"{here}/tuned", "--json"))["tensors"]:
             if t["role"].endswith("_proj"):

@@ -98,7 +98,7 @@ def scored_here(organ, directory):
 
 
 def scored_there(directory):
-    """The same by transformers, and what it reports about tensors of the file and of the model."""
+    """Returns the score of transformers, and its messages about tensors of the file and of the model."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         model, found = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
     if not any(hasattr(module, "quantization_scheme") for module in model.modules()):
@@ -121,7 +121,7 @@ def widen_scales(directory):
 
 
 def quantise(organ, model, scheme, directory):
-    """What organ did, or why it refused."""
+    """Returns the output of organ, or its error."""
     spread = ["--method", "gptq", "--allocate", "global", "--budget", "4.5bpw", "--allocate-tokens", "512", "--calibration", CALIBRATION,
               "--samples", "16", "--context", "128"]
     shutil.rmtree(directory, ignore_errors=True)

@@ -12,7 +12,7 @@ CALIBRATED = ["--samples", str(WINDOWS), "--context", str(CONTEXT)]
 
 
 def compress(model, text, out, recipe, **saving):
-    """llm-compressor's way: the recipe on windows spread over the text as organ spreads them."""
+    """Runs llm-compressor with the recipe on windows spread over the text as organ spreads them."""
     from datasets import Dataset
     from llmcompressor import oneshot
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -42,7 +42,7 @@ def timed(what, command, log):
 
 
 def compare(model, organ, heldout, runs):
-    """runs: {name: arguments that end with the output's directory}; all are scored in one table."""
+    """Prints one table of scores. runs: {name: arguments that end with the output's directory}."""
     here = tempfile.mkdtemp()
     try:
         with open(f"{here}/log", "w", encoding="utf-8") as log:

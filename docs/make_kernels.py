@@ -13,16 +13,16 @@ import json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
-# Per ISA: the models of llvm-mca.
+# The models of llvm-mca for each ISA.
 MODELS = {
     "avx512": ["skylake-avx512", "icelake-server", "znver4"],
     "avx2": ["icelake-server", "znver3", "znver4"],
 }
 SHOWN = "avx512"  # the ISA of docs/kernels.tsv; `ninja bench-kernels` prints all
-UNROLLED = 400  # iterations that llvm-mca simulates; as many again tell what one takes
+UNROLLED = 400  # iterations that llvm-mca simulates; the difference to twice as many gives the cycles of one
 
-# Of each kernel: its name in the benchmark, its function, how the elements that its loop makes are counted (vectors stored, loaded or divided,
-# and bytes of an element in them), and a regular expression that one of its instructions matches.
+# For each kernel: its name in the benchmark, its function, the way to count the elements of its loop (vectors stored,
+# loaded or divided, and bytes per element in them), and a regular expression for one of its instructions.
 CODES = "e4m3 e5m2 e4m3fnuz e5m2fnuz i8 u8 e2m1 u4".split()
 NIBBLES = ["e2m1", "u4"]
 BLOCKS = "q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq2_0 mxfp4 nvfp4 q1_0 q2_0".split()
@@ -59,7 +59,7 @@ WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16}
 
 
 def disassembly(object_file, function):
-    """Instructions with their addresses; those of the function that has taken it in where the compiler left none of that name."""
+    """Returns instructions with their addresses; those of the caller if the compiler has inlined the function."""
     for name in (function, function + "_past"):
         code, text, error = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", object_file)
         lines = re.findall(r"^ +([0-9a-f]+):\t(.*)$", text, re.M)
@@ -69,7 +69,7 @@ def disassembly(object_file, function):
 
 
 def loops(lines):
-    """Ranges of lines from the target of a jump backwards to it, of which none contains another."""
+    """Yields ranges of lines from the target of a backward jump to the jump, without ranges that contain another."""
     at = {address: k for k, (address, _) in enumerate(lines)}
     found = []
     for k, (address, text) in enumerate(lines):
@@ -81,12 +81,12 @@ def loops(lines):
 
 
 def moved(text, way):
-    """Bytes of vectors that an instruction loads, stores or divides."""
+    """Returns the bytes of vectors that an instruction loads, stores or divides."""
     if way == "divide":
         divides = re.match(r"(?:v(?:div|rcp14)ps\s+.*%([yz]mm)|fdiv\s+v\d+\.4s)", text)
         return 0 if not divides else WIDTH[divides.group(1)] if divides.group(1) else 16
     if re.search(r"%rip|%rsp|-0x[0-9a-f]+\(%rbp|\[sp", text):
-        return 0  # a constant, or a register that had no place
+        return 0  # a constant, or a spilled register
     plain = re.match(r"\{?(?:evex\}\s*)?(v\w+)\s+(.*)$", text)
     if plain:
         operands = re.split(r",(?![^(]*\))", plain.group(2))
@@ -103,7 +103,7 @@ def moved(text, way):
 
 
 def inner_loop(object_file, function, way, size, having):
-    """The innermost loop with the fewest instructions an element, and how many elements it makes."""
+    """Returns the innermost loop with the fewest instructions per element, and its number of elements."""
     lines = disassembly(object_file, function)
     best = None
     for first, last in loops(lines):
@@ -149,7 +149,7 @@ UNITS = [
 
 
 def bound(mca, model, texts):
-    """Cycles of one iteration, and what limits them."""
+    """Returns the cycles of one iteration and their bottleneck."""
     first, why = simulate(mca, model, texts, UNROLLED)
     if first is None:
         return None, why
@@ -184,7 +184,7 @@ COLUMNS = ["kernel", "bound", "unit", "model", "measured", "cold"]
 
 
 def read_rows():
-    """The cells of each kernel's row in docs/kernels.tsv, behind its name."""
+    """Returns the cells of each kernel's row in docs/kernels.tsv after its name."""
     with open(TABLE, encoding="utf-8") as stream:
         rows = [line.rstrip("\n").split("\t") for line in stream]
     return {row[0]: row[1:] for row in rows[1:]}

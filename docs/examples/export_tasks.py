@@ -13,7 +13,7 @@ import sys
 
 
 def lines_of(name, task):
-    """The questions of a task. Each of its instances is one choice."""
+    """Yields the questions of a task. Each of its instances is one choice."""
     if task.OUTPUT_TYPE != "multiple_choice":
         sys.exit(f"{name} is a task of kind {task.OUTPUT_TYPE}, not multiple_choice")
     for _, requests in itertools.groupby(task.instances, key=lambda request: request.doc_id):
@@ -30,7 +30,7 @@ def lines_of(name, task):
 
 
 def tasks_in(loaded):
-    """Names and tasks of what TaskManager.load returns, groups included."""
+    """Yields names and tasks from the result of TaskManager.load, including those of groups."""
     for name, task in loaded.items():
         if isinstance(task, dict):
             yield from tasks_in(task)

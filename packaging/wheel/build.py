@@ -25,7 +25,7 @@ def readelf(option, path):
 
 
 def machine_of(program):
-    """The architecture of a program, and whether it is linked statically."""
+    """Returns the architecture of a program, and whether it is linked statically."""
     with open(program, "rb") as file:
         header = file.read(20)
     if header[:6] != b"\x7fELF\x02\x01":
@@ -37,7 +37,7 @@ def machine_of(program):
 
 
 def libraries_of(program):
-    """The shared libraries that PROGRAM needs besides those of glibc, as a dict of names and paths."""
+    """Returns the shared libraries that PROGRAM needs besides those of glibc, as a dict of names and paths."""
     dynamic = readelf("-d", program)
     if "[$ORIGIN]" not in dynamic:
         sys.exit(f"{program} loads its libraries from this machine's directories; the wheel takes build/organ-wheel (ninja wheel)")
@@ -52,12 +52,12 @@ def libraries_of(program):
 
 
 def oldest_glibc(paths):
-    """The minor number of the oldest glibc 2 that has the symbols of these files."""
+    """Returns the minor number of the oldest glibc 2 that has the symbols of these files."""
     return max(int(minor) for path in paths for minor in re.findall(r"GLIBC_2\.(\d+)", readelf("-V", path)))
 
 
 def stripped(program):
-    """The program without symbols."""
+    """Returns the program without symbols."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = os.path.join(scratch, "organ")
         subprocess.run([os.environ.get("STRIP", "strip"), "-o", copy, program], check=True)
