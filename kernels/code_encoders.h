@@ -27,6 +27,7 @@ INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
     return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
 }
 
+/* Rounds 16 scaled values to codes, one byte each, saturating to the range of the code. */
 INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
 {
     switch (code) {
@@ -41,6 +42,7 @@ INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
     }
 }
 
+/* Encodes 32 values, 16 by each of the two factors. 4-bit codes are packed two to a byte, the first in the low half. */
 INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *codes, const organ_code code)
 {
     const u8x16 a = encode_vector(f32_div(f32_load(values), f->scale[0]), code);

@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include <string.h>
 
-static float of_bits(uint32_t bits)
+static float float_of_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -14,18 +14,18 @@ static float of_bits(uint32_t bits)
 float organ_e8m0_to_f32(uint8_t code)
 {
     if (code == 0xff)
-        return of_bits(0x7fc00000);
-    return of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
+        return float_of_bits(0x7fc00000);
+    return float_of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
 }
 
 float organ_e4m3_to_f32(uint8_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;
     if ((code & 0x7f) == 0x7f)
-        return of_bits(0x7fc00000);
+        return float_of_bits(0x7fc00000);
     if (exponent == 0)
         return (sign ? -0x1p-9f : 0x1p-9f) * (float)fraction;
-    return of_bits(sign | (exponent + 120) << 23 | fraction << 20);
+    return float_of_bits(sign | (exponent + 120) << 23 | fraction << 20);
 }
 
 /* ---- codes out of words ---- */

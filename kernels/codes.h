@@ -7,7 +7,7 @@ enum { PAIR = 32 };
 /* ---- scales and zero points by element ---- */
 typedef struct code_factors {
     const float *scales, *zeros;
-    size_t group, left; /* left: remaining elements of the current group */
+    size_t group, group_left; /* group_left: elements of the current group not yet read */
 } code_factors;
 
 typedef struct factor_pair {
@@ -16,9 +16,9 @@ typedef struct factor_pair {
 
 INLINE void pass_factors(code_factors *f, size_t n) /* skips n elements of one group */
 {
-    f->left -= n;
-    if (f->left == 0) {
-        f->left = f->group;
+    f->group_left -= n;
+    if (f->group_left == 0) {
+        f->group_left = f->group;
         f->scales++;
         f->zeros = f->zeros ? f->zeros + 1 : NULL;
     }
@@ -27,7 +27,7 @@ INLINE void pass_factors(code_factors *f, size_t n) /* skips n elements of one g
 /* Loads scales and zero points of the next n <= 16 elements. Reads none beyond the last element. */
 INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 {
-    if (n > 0 && f->left >= n) {
+    if (n > 0 && f->group_left >= n) {
         *scale = f32_set1(*f->scales);
         *zero = f32_set1(f->zeros ? *f->zeros : 0.0f);
         pass_factors(f, n);
@@ -43,6 +43,7 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
     *zero = f32_load(zeros);
 }
 
+/* Loads the factors of the next 32 codes, of which only `n` may be left. */
 INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = n < 16 ? n : 16;
@@ -51,10 +52,10 @@ INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 }
 
 /* ---- codes to FP32, exactly ---- */
-/* E4M3 has the layout of F16 without its upper two exponent bits. Shifting the sign-extended byte left by 7 puts the
- * sign into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. Because the exponent biases
- * differ by 8, the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit carry into bit 14,
- * and that bit makes the F16 a NaN. */
+/* Widens FP8 E4M3 via F16, whose layout it has without the upper two exponent bits. Shifting the sign-extended byte
+ * left by 7 puts the sign into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. Because
+ * the exponent biases differ by 8, the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit
+ * carry into bit 14, and that bit makes the F16 a NaN. */
 INLINE f32x16 e4m3_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -62,6 +63,8 @@ INLINE f32x16 e4m3_values(u8x16 codes)
     return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(256));
 }
 
+/* Widens FP8 E4M3 with 4 exponent bits and bias 8, via F16: the shifted bits are an F16 that is 2^7 too small. 0x80 is
+ * the only NaN. */
 INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -69,6 +72,7 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
     return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(128));
 }
 
+/* Widens FP8 E5M2, which is the upper byte of an F16. */
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
 /* The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers. So the bits go to the low
@@ -120,12 +124,13 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 
 /* ---- storing values ---- */
 /* Rounds to BF16 in the upper half; every NaN becomes the positive quiet one. */
-INLINE u32x16 tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
+INLINE u32x16 bf16_tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
-    return type == BF16 ? u32_tops(tops_one_nan(a)) : f16_narrow(one_nan(a));
+    return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
 }
 
+/* Stores 32 BF16; with `streams` past the caches, which needs an aligned address. */
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
 {
     if (streams) {
@@ -148,9 +153,9 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
         f32_store(wide, one_nan(a));
         f32_store(wide + 16, one_nan(b));
     } else if (type == BF16 && streams) {
-        u16_stream_tops(narrow, tops_one_nan(a), tops_one_nan(b));
+        u16_stream_tops(narrow, bf16_tops_one_nan(a), bf16_tops_one_nan(b));
     } else if (type == BF16) {
-        u16_store_tops(narrow, tops_one_nan(a), tops_one_nan(b));
+        u16_store_tops(narrow, bf16_tops_one_nan(a), bf16_tops_one_nan(b));
     } else {
         put_words(narrow, narrow_one_nan(a, type), narrow_one_nan(b, type), streams);
     }
@@ -172,11 +177,13 @@ INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pa
     }
 }
 
+/* Returns (code - zero) x scale. */
 INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
 {
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
+/* Decodes 32 codes to `values` from element `at` on. */
 INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values, size_t at, const organ_code code,
                         const enum element_type type, const int streams)
 {
@@ -205,7 +212,8 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
 }
 
 /* ---- runs of one group, n a multiple of PAIR ---- */
-/* A 4-bit code has only 16 values in a group. They are computed and rounded once; each code is then a table lookup. */
+/* Decodes 4-bit codes that share a scale and zero point. The 16 possible values are computed and rounded once; each
+ * code is then a table lookup. */
 INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
                                     const organ_code code, const enum element_type type, const int streams)
 {
@@ -227,9 +235,9 @@ INLINE int is_moderate(float scale)
     return (bits >> 23 & 255) - 27 <= 200;
 }
 
-/* FP8 to BF16 by table. The fraction of a product does not depend on the exponent of the code, so only 16 products
- * are computed and rounded: those of the subnormal codes, and those of each fraction at the smallest normal exponent.
- * fp8_words looks up the product and adds the code's exponent and sign. */
+/* Returns a table to convert FP8 codes with one scale to BF16. The fraction of a product does not depend on the
+ * exponent of the code, so only 16 products are computed and rounded: those of the subnormal codes, and those of each
+ * fraction at the smallest normal exponent. fp8_words looks up the product and adds the code's exponent and sign. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -240,6 +248,8 @@ INLINE u16x16 fp8_table(float scale, const organ_code code)
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
 }
 
+/* Converts FP8 codes to BF16 with one table look-up of the magnitude: exponents above the table's are added as a shift,
+ * since each step of the exponent is a constant of the BF16 word. */
 INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
@@ -255,7 +265,7 @@ INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
     return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
 }
 
-/* Returns 0 if a code was infinite or NaN; the values written are then wrong. */
+/* Decodes FP8 codes that share a scale. Returns 0 if a code was infinite or NaN; the values written are then wrong. */
 INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
                       const int streams)
 {
@@ -346,6 +356,8 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
+/* Decodes whole sets of 16 groups of 16 or 32 E2M1 codes with one multiplication each; returns the first value not
+ * decoded, which is earlier than `n` if a scale makes that inexact. */
 INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
                                   const int streams)
 {
@@ -367,9 +379,9 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
                            const organ_code code, const enum element_type type, const int streams)
 {
     while (at + PAIR <= n) {
-        size_t run = n - at < f->left ? n - at : f->left;
+        size_t run = n - at < f->group_left ? n - at : f->group_left;
         run = (run < MAX_RUN ? run : MAX_RUN) / PAIR * PAIR;
-        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->left == f->group &&
+        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->group_left == f->group &&
             (f->group == 16 || f->group == 32)) {
             const size_t from = at;
             at = decode_small_groups(codes, f, values, at, n, streams);

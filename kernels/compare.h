@@ -27,6 +27,7 @@ static uint64_t zeros_32(const float *values, size_t n)
     return zeros;
 }
 
+/* Adds 16 pairs to the counts: zero before and after, zero only after (killed), unchanged and not zero (kept). */
 INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts)
 {
     const m16x16 was_zero = zeros_of_16(donor), is_zero = zeros_of_16(copy);
@@ -37,18 +38,19 @@ INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts
 
 static void audit_16(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
 {
-    organ_audit_counts seen = {0};
+    organ_audit_counts found = {0};
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
-        audit_words_16(u16_load(donor + at), u16_load(copy + at), &seen);
+        audit_words_16(u16_load(donor + at), u16_load(copy + at), &found);
     if (at < n) {
-        audit_words_16(u16_load_part(donor + at, n - at), u16_load_part(copy + at, n - at), &seen);
-        seen.zero_before -= 16 - (n - at);
+        audit_words_16(u16_load_part(donor + at, n - at), u16_load_part(copy + at, n - at), &found);
+        found.zero_before -= 16 - (n - at);
     }
-    seen.changed = n - seen.zero_before - seen.killed - seen.kept;
-    *counts = seen;
+    found.changed = n - found.zero_before - found.killed - found.kept;
+    *counts = found;
 }
 
+/* As audit_words_16, for FP32. */
 INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts)
 {
     const m32x16 was_zero = zeros_of_32(donor), is_zero = zeros_of_32(copy);
@@ -59,14 +61,14 @@ INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts
 
 static void audit_32(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
 {
-    organ_audit_counts seen = {0};
+    organ_audit_counts found = {0};
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
-        audit_words_32(f32_bits(f32_load(donor + at)), f32_bits(f32_load(copy + at)), &seen);
+        audit_words_32(f32_bits(f32_load(donor + at)), f32_bits(f32_load(copy + at)), &found);
     if (at < n) {
-        audit_words_32(f32_bits(f32_load_part(donor + at, n - at)), f32_bits(f32_load_part(copy + at, n - at)), &seen);
-        seen.zero_before -= 16 - (n - at);
+        audit_words_32(f32_bits(f32_load_part(donor + at, n - at)), f32_bits(f32_load_part(copy + at, n - at)), &found);
+        found.zero_before -= 16 - (n - at);
     }
-    seen.changed = n - seen.zero_before - seen.killed - seen.kept;
-    *counts = seen;
+    found.changed = n - found.zero_before - found.killed - found.kept;
+    *counts = found;
 }

@@ -9,15 +9,15 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Reads CPUID directly, because __builtin_cpu_supports of clang 14 lacks F16C. */
+/* Returns true if the CPU converts F16. Reads CPUID directly, because __builtin_cpu_supports of clang 14 lacks F16C. */
 static int has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Reads CPUID directly, as for F16C. XCR0 says whether the system saves the tile registers; it may be read only if
- * bit 27 of CPUID is set. */
+/* Detects the dot product and tile instructions from CPUID, as for F16C. XCR0 says whether the system saves the tile
+ * registers; it may be read only if bit 27 of CPUID is set. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;

@@ -18,7 +18,8 @@ _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <=
 #define ROWS_AHEAD    8 /* rows prefetched before they are packed */
 #define GREATEST_BF16 0x7f7f0000u
 
-INLINE size_t dot_fill(size_t n, size_t to) { return (n + to - 1) / to * to; }
+/* Rounds n up to a multiple of `multiple`. */
+INLINE size_t dot_fill(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /* Splits values into terms: each is the BF16 nearest to the remainder of the terms before it. If rounding to nearest
  * would overflow, the first term is truncated. A value that is not finite is its own single term. */
@@ -79,6 +80,8 @@ INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
         f32_store((float *)(void *)(to + 2 * l * DOT_STRIP), square[l]);
 }
 
+/* Packs 16 rows x DOT_DEPTH columns of BF16: pairs of neighbouring columns stay together, as the dot product
+ * instruction reads them. */
 INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size_t from)
 {
     f32x16 square[16];
@@ -114,6 +117,7 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     }
 }
 
+/* Packs a strip of DOT_STRIP rows, square by square; `terms` is the number of BF16 that each value is split into. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
@@ -138,11 +142,11 @@ typedef struct dot_operands {
 
 /* Adds the dot products of term i of a and term j of b, smallest first. Pairs with i + j >= a_terms are omitted: they
  * rank below the last term of a. */
-INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t meet, const int rows)
+INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t stored_rows, const int rows)
 {
     _Alignas(64) float totals[DOT_ROWS * DOT_STRIP];
     dot_sums sums;
-    expect_totals(place, DOT_STRIP, meet);
+    prefetch_totals(place, DOT_STRIP, stored_rows);
     dots_zero(&sums, rows);
     for (int order = o->a_terms - 1; order >= 0; order--)
         for (int j = 0; j <= order && j < o->b_terms; j++) {
@@ -152,20 +156,20 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t m
                 dots_add(&sums, a, b, rows);
         }
     dots_store(&sums, totals, rows);
-    combine_totals(place, totals, DOT_STRIP, meet);
+    combine_totals(place, totals, DOT_STRIP, stored_rows);
 }
 
-static void dot_full_tile(const product_place *place, const dot_operands *o, size_t meet)
+static void dot_full_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
-    dot_tile(place, o, meet, DOT_ROWS);
+    dot_tile(place, o, stored_rows, DOT_ROWS);
 }
-static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t meet)
+static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
-    dot_tile(place, o, meet, DOT_SOME);
+    dot_tile(place, o, stored_rows, DOT_SOME);
 }
-static void dot_least(const product_place *place, const dot_operands *o, size_t meet)
+static void dot_smallest_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
-    dot_tile(place, o, meet, DOT_MIN);
+    dot_tile(place, o, stored_rows, DOT_MIN);
 }
 
 /* Multiplies a packed block by a packed strip in the largest tiles that fit the remaining rows. The last tile may
@@ -174,18 +178,18 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
 {
     static const struct {
         size_t rows;
-        void (*sum)(const product_place *place, const dot_operands *o, size_t meet);
-    } tiles[] = {{DOT_ROWS, dot_full_tile}, {DOT_SOME, dot_partial_tile}, {DOT_MIN, dot_least}};
+        void (*sum)(const product_place *place, const dot_operands *o, size_t stored_rows);
+    } tiles[] = {{DOT_ROWS, dot_full_tile}, {DOT_SOME, dot_partial_tile}, {DOT_MIN, dot_smallest_tile}};
     const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
     for (size_t t = 0; rows > 0;) {
-        const size_t meet = min_size(rows, tiles[t].rows);
-        if (meet < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
+        const size_t stored_rows = min_size(rows, tiles[t].rows);
+        if (stored_rows < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
             t++;
             continue;
         }
-        expect_lines(ahead, share);
-        tiles[t].sum(&place, &o, meet);
-        place.row += meet, rows -= meet, o.a += meet * DOT_PITCH;
+        prefetch_lines(ahead, share);
+        tiles[t].sum(&place, &o, stored_rows);
+        place.row += stored_rows, rows -= stored_rows, o.a += stored_rows * DOT_PITCH;
     }
 }
 

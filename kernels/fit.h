@@ -46,6 +46,7 @@ INLINE f32x16 fit_bounded(f32x16 a)
     return f32_select(f32_gt(max, above), above, max);
 }
 
+/* Transposes 16 x 16 values in four steps of interleaving rows k and k + 8. */
 INLINE void fit_transpose(f32x16 rows[16])
 {
     f32x16 next[16];
@@ -59,16 +60,16 @@ INLINE void fit_transpose(f32x16 rows[16])
     }
 }
 
-/* Loads one group into each of the first `there` lanes, from `values` on, and zeros into the other lanes. `col` is
- * the column of the first value in a row of `cols` values; `weights` are those of a row (NULL: all 1). */
-INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int there)
+/* Loads one group into each of the first `count` lanes, from `values` on, and zeros into the other lanes. `col` is the
+ * column of the first value in a row of `cols` values; `weights` are those of a row (NULL: all 1). */
+INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
     for (int from = 0; from < g->size; from += 16) {
         size_t at = col;
         for (int l = 0; l < 16; l++) {
-            rows[0][l] = l < there ? fit_bounded(f32_load(values + l * g->size + from)) : f32_set1(0);
-            rows[1][l] = l < there && weights ? f32_load(weights + at + from) : f32_set1(1);
+            rows[0][l] = l < count ? fit_bounded(f32_load(values + l * g->size + from)) : f32_set1(0);
+            rows[1][l] = l < count && weights ? f32_load(weights + at + from) : f32_set1(1);
             at += (size_t)g->size;
             at = at == cols ? 0 : at;
         }

@@ -28,8 +28,8 @@ INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *
     store_nibbles(to, codes);
 }
 
-/* Quantises 16 groups and writes the first `there` of them as blocks. */
-INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int there, const fit_block *type)
+/* Quantises 16 groups and writes the first `count` of them as blocks. */
+INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
 {
     const f32x16 zero = f32_set1(0);
     float s[16], m[16];
@@ -42,26 +42,27 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int there, const fit
         f32_store(s, fit_scale(g, type->kind));
         f32_store(m, zero);
     }
-    for (int l = 0; l < there; l++) {
+    for (int l = 0; l < count; l++) {
         uint8_t *const block = to + (size_t)l * type->bytes;
         s[l] = fit_put_half(block, s[l]);
         m[l] = type->affine ? fit_put_half(block + 2, m[l]) : 0;
     }
     const f32x16 inverse = fit_inverse(f32_load(s)), shift = f32_mul(fit_negative(f32_load(m)), inverse);
     fit_put_codes(g, inverse, shift, type->affine ? 0 : type->kind->low, type->high, type->plus, codes);
-    for (int l = 0; l < there; l++)
+    for (int l = 0; l < count; l++)
         fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
 }
 
+/* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `cols`: period of the weights. */
 INLINE void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
                        const fit_block *type)
 {
     uint8_t *to = blocks;
     fit_groups g = {.size = 32};
     for (size_t k = 0; k < n; k += 16) {
-        const int there = n - k < 16 ? (int)(n - k) : 16;
-        fit_load(&g, values + 32 * k, weights, weights ? 32 * k % cols : 0, cols, there);
-        fit_blocks_16(&g, to + k * type->bytes, there, type);
+        const int count = n - k < 16 ? (int)(n - k) : 16;
+        fit_load(&g, values + 32 * k, weights, weights ? 32 * k % cols : 0, cols, count);
+        fit_blocks_16(&g, to + k * type->bytes, count, type);
     }
 }
 

@@ -12,6 +12,7 @@ typedef struct fit_k {
     f32x16 scales, minima;
 } fit_k;
 
+/* Returns the scales of the 8 sub-blocks as stored: d times the 6-bit scale. */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
@@ -185,8 +186,8 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     f32x16 sum = f32_set1(0);
     for (int k = 0; k < g->size; k++) {
         const f32x16 x = f32_load(g->values[k]),
-                     lost = f32_fnma(s, fit_code(f32_mul(x, inverse), kind->low, kind->high), x);
-        sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
+                     error = f32_fnma(s, fit_code(f32_mul(x, inverse), kind->low, kind->high), x);
+        sum = f32_fma(f32_mul(f32_load(g->weights[k]), error), error, sum);
     }
     return sum;
 }

@@ -24,11 +24,13 @@ INLINE uint32_t word_at(const uint8_t *p)
     return word;
 }
 
+/* Stores scale x code for 16 signed codes. */
 INLINE void put_scaled(float *values, u8x16 codes, float scale)
 {
     f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale)));
 }
 
+/* Stores scale x code - minimum for 16 codes. */
 INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
 {
     f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
@@ -42,6 +44,7 @@ INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float 
     put_scaled(values + 16, u8_sub(u8_field(codes, 4, 15), minus), scale);
 }
 
+/* Stores 32 values of a block of 16 bytes: low nibbles first, then high ones, each through `table`. */
 INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -101,6 +104,7 @@ static void dequantize_q5_1(const void *blocks, float *values, size_t n)
             put_affine(values, five_bits(b->fifth, b->codes, half), block_scale(b->d), -block_scale(b->m));
 }
 
+/* Returns the 16 values of IQ4_NL's codes. */
 INLINE u8x16 iq4_values(void)
 {
     static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -216,7 +220,8 @@ static void dequantize_q5_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* In each half of 128 elements, strips of 32 use the low nibbles of 64 bytes, then the high ones. */
+/* Decodes blocks of q6_k. In each half of 128 elements, strips of 32 use the low nibbles of 64 bytes, then the high
+ * ones. */
 static void dequantize_q6_k(const void *blocks, float *values, size_t n)
 {
     const block_q6_k *b = blocks;
@@ -264,8 +269,8 @@ INLINE u8x16 nearest_s8(f32x16 a)
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
     const f32x16 any = f32_of_bits(u32_keep(f32_ge(f32_of_bits(magnitude), f32_set1(0)), magnitude)),
                  away = f32_min(any, f32_set1(127));
-    const f32x16 whole = f32_trunc(away), up = f32_add(whole, f32_set1(1));
-    const f32x16 nearest = f32_select(f32_ge(f32_sub(away, whole), f32_set1(0.5f)), up, whole);
+    const f32x16 truncated = f32_trunc(away), up = f32_add(truncated, f32_set1(1));
+    const f32x16 nearest = f32_select(f32_ge(f32_sub(away, truncated), f32_set1(0.5f)), up, truncated);
     return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));
 }
 

@@ -12,6 +12,8 @@ INLINE uint64_t spread_pairs(uint64_t entry)
     entry = (entry | entry << 12) & 0x000f000f000f000f;
     return (entry | entry << 6) & 0x0303030303030303;
 }
+
+/* Spreads two 12-bit indices of four 3-bit digits each to eight bytes. */
 INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
 {
     uint64_t both = first | second << 12;
@@ -32,6 +34,8 @@ INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int 
     return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
 }
 
+/* Stores 16 values of IQ2: two grid entries of eight digits, whose magnitudes are 8, 25 and 43, with one sign bit
+ * each. */
 INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};

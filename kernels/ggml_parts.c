@@ -64,7 +64,8 @@ static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *par
     put_nibbles(to, codes, QK / 2);
 }
 
-/* Packs fifth bits: bit g of byte j belongs to value j of group g. */
+/* Packs a block of q4_k or q5_k: d and dmin, scales and minima of 6 bits, fifth bits, nibbles. Bit g of byte j of the
+ * fifth bits belongs to value j of group g. */
 static void pack_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);
@@ -81,6 +82,7 @@ static void pack_groups(const organ_ggml_kind *kind, const organ_ggml_parts *par
         put_nibbles(to + 32 * pair, codes + 64 * pair, 32);
 }
 
+/* Writes a Q6_K block: low four bits of the codes, high two bits, 16 scales and d. */
 static void pack_q6_k(const organ_ggml_parts *parts, const uint8_t *codes, block_q6_k *to)
 {
     half_put(to->d, parts->d);

@@ -18,7 +18,13 @@ INLINE u8x16 code_of(f32x16 value, float top)
  * among matches belongs to the first match. */
 static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
                                         16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
-INLINE u32x16 ends_at(int half) { return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half))); }
+
+/* Returns the lanes' distances to the end of the block, counted from 32 or 16 down, so that the first of equal values
+ * is found as the largest. */
+INLINE u32x16 distances_to_end(int half)
+{
+    return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half)));
+}
 
 /* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
 INLINE float value_of_largest_magnitude(const float *values)
@@ -26,7 +32,8 @@ INLINE float value_of_largest_magnitude(const float *values)
     const u32x16 low = magnitude_bits(f32_load(values)), high = magnitude_bits(f32_load(values + 16));
     const uint32_t top = u32_top(u32_max(low, high));
     const u32x16 tops = u32_set1(top);
-    const u32x16 left = u32_max(u32_keep(u32_eq(low, tops), ends_at(0)), u32_keep(u32_eq(high, tops), ends_at(1)));
+    const u32x16 left =
+        u32_max(u32_keep(u32_eq(low, tops), distances_to_end(0)), u32_keep(u32_eq(high, tops), distances_to_end(1)));
     return top ? values[32 - u32_top(left)] : 0;
 }
 
@@ -41,8 +48,8 @@ INLINE float symmetric_codes(const float *values, float top, float middle, u8x16
     return d;
 }
 
-/* If the smallest value is a zero, returns the first zero, with its sign. */
-static float first_zero(const float *values)
+/* Returns the first zero of 32 values that have one, with its sign. */
+static float first_zero_of_block(const float *values)
 {
     int j = 0;
     while (j < 31 && values[j] != 0)
@@ -51,7 +58,7 @@ static float first_zero(const float *values)
 }
 
 /* Computes codes from 0 (the smallest value) to `top` (the largest). Returns the scale. */
-INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *least)
+INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),
                  fewest = f32_set1(-FLT_MAX);
@@ -64,7 +71,7 @@ INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float 
     const f32x16 inverse = f32_set1(reciprocal(d)), from = f32_set1(min), half = f32_set1(0.5f);
     codes[0] = code_of(f32_add(f32_mul(f32_sub(low, from), inverse), half), top);
     codes[1] = code_of(f32_add(f32_mul(f32_sub(high, from), inverse), half), top);
-    *least = min == 0 ? first_zero(values) : min;
+    *minimum = min == 0 ? first_zero_of_block(values) : min;
     return d;
 }
 

@@ -9,6 +9,8 @@ INLINE u8x16 first_trit(u8x16 a)
     const u8x16 above_170 = u8_min(u8_sub(u8_max(a, u8_set1(170)), u8_set1(170)), one);
     return u8_sub(above_85, u8_sub(one, above_170));
 }
+
+/* Returns 3 x a modulo 256, with the operations that all vector sets have for bytes. */
 INLINE u8x16 times_three(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
 /* Decodes blocks of tq1_0: a byte holds five ternary digits as a fraction of 256, so the leading digit of byte x 3 is

@@ -3,6 +3,7 @@
  * with non-temporal stores. */
 enum { STREAM_FLOATS = 2048 };
 
+/* Copies n floats with non-temporal stores, whole cache lines at a time. */
 INLINE void stream_store(const float *from, float *to, size_t n)
 {
     size_t at = elements_to_line(to, sizeof *to, n);

@@ -100,11 +100,13 @@ INLINE int haar_is_significant(const haar_level *level, size_t at)
     return __builtin_fabsf(level->details[at]) > level->limit;
 }
 
+/* Multiplies the details that are not significant by `factor`. */
 INLINE f32x16 haar_shrink(f32x16 details, m32x16 significant, f32x16 factor)
 {
     return f32_select(significant, details, f32_mul(details, factor));
 }
 
+/* Returns the lanes whose magnitude exceeds `limit`. */
 INLINE m32x16 significant_of(f32x16 details, float limit)
 {
     return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));

@@ -3,8 +3,8 @@
  * baseline. */
 #include "kernels/kernels.h"
 
-/* Sums of powers of deviations from the common mean (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and
- * n = n_a + n_b. */
+/* Combines the sums of powers of deviations of two sets to those from the common mean (Pebay 2008, formulas 2.1 and
+ * 3.1), with d = mean_b - mean_a and n = n_a + n_b. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;

@@ -58,23 +58,24 @@ INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *pa
         }
 }
 
-INLINE void pack_as(float *to, size_t pitch, const product_part *part, size_t fill, bool turned,
-                    const enum element_type type)
+/* Packs a part of a matrix as rows, or as columns if `transposed`; fills up to `fill` with zeros. */
+INLINE void pack_panel(float *to, size_t pitch, const product_part *part, size_t fill, bool transposed,
+                       const enum element_type type)
 {
-    if (turned)
+    if (transposed)
         pack_rows_as_columns(to, pitch, part, fill, type);
     else
         pack_rows_as_rows(to, pitch, part, fill, type);
 }
 
-static void pack_part(float *to, size_t pitch, const product_part *part, size_t fill, bool turned, organ_real type)
+static void pack_part(float *to, size_t pitch, const product_part *part, size_t fill, bool transposed, organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
-        pack_as(to, pitch, part, fill, turned, BF16);
+        pack_panel(to, pitch, part, fill, transposed, BF16);
     else if (type == ORGAN_REAL_F16)
-        pack_as(to, pitch, part, fill, turned, F16);
+        pack_panel(to, pitch, part, fill, transposed, F16);
     else
-        pack_as(to, pitch, part, fill, turned, F32);
+        pack_panel(to, pitch, part, fill, transposed, F32);
 }
 
 typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS];
@@ -110,11 +111,11 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
 {
     product_sums sums;
     const float *b = strip->values;
-    expect_totals(place, PRODUCT_STRIP, (size_t)rows);
+    prefetch_totals(place, PRODUCT_STRIP, (size_t)rows);
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_set1(0);
     for (size_t from = 0; from < strip->depth; from += PRODUCT_STEP) {
         const size_t end = min_size(from + PRODUCT_STEP, strip->depth);
-        expect_lines(strip->ahead, strip->share);
+        prefetch_lines(strip->ahead, strip->share);
         for (size_t k = from; k < end; k++, b += PRODUCT_STRIP) {
             f32x16 column[PRODUCT_VECTORS];
             UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) column[v] = f32_load(b + 16 * v);

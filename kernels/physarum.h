@@ -74,7 +74,7 @@ INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
 }
 
 /* Divides the scratch memory of a tile into its arrays; rows and columns are padded to whole vectors. */
-INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
+INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
     physarum_tile t = {.params = params, .rows = rows, .cols = cols, .width = width, .food = scratch};
@@ -113,7 +113,7 @@ INLINE void physarum_initialise(const physarum_tile *t, const void *weights, siz
 }
 
 /* Returns (mean / value)^(coupling / 2), or 1 if value is 0. */
-INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
+INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
 {
     const f32x16 one = f32_set1(1.0f);
     if (coupling == 0.0f)
@@ -137,11 +137,11 @@ INLINE void physarum_shrink(const physarum_tile *t)
     }
     const f32x16 mean = f32_set1(f32_fold(total) / (float)t->rows);
     for (size_t i = 0; i < height; i += 16) {
-        const f32x16 pull = f32_mul(gain, pull_of(mean, f32_load(t->row_pull + i), t->params->coupling));
+        const f32x16 pull = f32_mul(gain, physarum_pull(mean, f32_load(t->row_pull + i), t->params->coupling));
         f32_store(t->row_pull + i, f32_min(pull, strongest));
     }
     for (size_t j = 0; j < t->width; j += 16) {
-        const f32x16 pull = pull_of(mean, f32_div(f32_load(t->col_sums + j), rows), t->params->coupling);
+        const f32x16 pull = physarum_pull(mean, f32_div(f32_load(t->col_sums + j), rows), t->params->coupling);
         f32_store(t->col_pull + j, f32_min(pull, strongest));
     }
 }
@@ -159,7 +159,7 @@ INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float bet
 
 /* Runs one iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip
  * and each vector adds one term, so their order does not depend on the width of strips. */
-INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
+INLINE void physarum_grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;
     f32x16 pull[FLOW_STRIP], sum[FLOW_STRIP], added[FLOW_STRIP];
@@ -193,21 +193,22 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
     UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
+/* Updates the conductances of a tile, in strips of vectors as wide as registers allow. */
 INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const int mixed)
 {
     size_t from = 0;
     for (; from + 16 * FLOW_STRIP <= t->width; from += 16 * FLOW_STRIP)
-        grow_strip(t, from, square, mixed, FLOW_STRIP);
+        physarum_grow_strip(t, from, square, mixed, FLOW_STRIP);
     for (; FLOW_STRIP > 4 && from + 64 <= t->width; from += 64)
-        grow_strip(t, from, square, mixed, 4);
+        physarum_grow_strip(t, from, square, mixed, 4);
     for (; from < t->width; from += 16)
-        grow_strip(t, from, square, mixed, 1);
+        physarum_grow_strip(t, from, square, mixed, 1);
 }
 
 /* Runs the last iteration on a row (none if `still`) and sets the elements that do not survive to +0. Returns the
  * number of survivors. */
-INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum element_type type, const int still,
-                         const int square)
+INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, const enum element_type type,
+                                   const int still, const int square)
 {
     const f32x16 row_pull = f32_set1(still ? 0.0f : t->row_pull[i]);
     uint64_t kept = 0;
@@ -252,7 +253,8 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
         physarum_shrink(t);
     for (size_t i = 0; i < t->rows; i++) {
         void *row = (char *)weights + element_size(type) * i * stride;
-        kept += iterations > 0 ? reap_row(t, i, row, type, 0, square) : reap_row(t, i, row, type, 1, square);
+        kept += iterations > 0 ? physarum_prune_row(t, i, row, type, 0, square)
+                               : physarum_prune_row(t, i, row, type, 1, square);
     }
     return kept;
 }
@@ -274,7 +276,7 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
     counts->kept = n - seen.zeros;
     if (mean == 0.0f)
         return;
-    const physarum_tile tile = lay_out(rows, cols, params, scratch);
+    const physarum_tile tile = physarum_lay_out(rows, cols, params, scratch);
     physarum_initialise(&tile, weights, stride, mean, type);
     counts->kept = params->beta == 2.0f ? physarum_iterate(&tile, weights, stride, type, 1, mixed)
                                         : physarum_iterate(&tile, weights, stride, type, 0, 0);

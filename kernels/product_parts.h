@@ -48,6 +48,7 @@ typedef struct product_ahead {
         at; /* remaining rows; bytes from row to row and in a row; next byte of this row to prefetch */
 } product_ahead;
 
+/* Returns a cursor over the cache lines of a part, for prefetch_lines. `bytes`: size of an element. */
 INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 {
     return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes,
@@ -56,7 +57,7 @@ INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 
 INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }
 
-INLINE void expect_lines(product_ahead *ahead, size_t count)
+INLINE void prefetch_lines(product_ahead *ahead, size_t count)
 {
     for (; count > 0 && ahead->rows > 0; count--) {
         __builtin_prefetch(ahead->row + ahead->at);
@@ -69,6 +70,8 @@ INLINE void expect_lines(product_ahead *ahead, size_t count)
     }
 }
 
+/* Returns rows `row` to row + rows and columns k to k + depth of the factor, as they lie in memory: with rows and
+ * columns exchanged if it is stored transposed. */
 INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size_t k, size_t depth)
 {
     return o->transposed ? (product_part){o->values, k * o->stride + row, o->stride, depth, rows}
@@ -128,7 +131,8 @@ static void combine_totals(const product_place *place, const float *totals, size
         }
 }
 
-INLINE void expect_totals(const product_place *place, size_t columns, size_t rows)
+/* Prefetches the tile of C that is added to next. */
+INLINE void prefetch_totals(const product_place *place, size_t columns, size_t rows)
 {
     const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);
     const char *c = (const char *)place->product->c + (place->row * place->product->c_stride + place->column) * bytes;

@@ -9,15 +9,15 @@
 #define ROW_STRIP  (16 * ROW_GROUPS)
 #define ROW_AHEAD  256 /* bytes by which a row of b is prefetched ahead */
 
-/* Loads and transposes 16 rows of b from column `from` on; `whole`: all 16 rows and columns exist. */
-INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool whole,
+/* Loads and transposes 16 rows of b from column `from` on; `complete`: all 16 rows and columns exist. */
+INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool complete,
                        const enum element_type type)
 {
     UNROLL for (size_t l = 0; l < 16; l++)
     {
         const size_t at = b->at + (row + l) * b->stride + from;
-        square[l] = whole ? load_elements(b->values, at, type) : load_row_vector(b, row + l, from, type);
-        if (whole)
+        square[l] = complete ? load_elements(b->values, at, type) : load_row_vector(b, row + l, from, type);
+        if (complete)
             __builtin_prefetch((const char *)b->values + at * element_size(type) + ROW_AHEAD);
     }
     transpose_square(square);
@@ -38,14 +38,14 @@ INLINE void add_last_columns(float totals[ROW_STRIP], const float *a, const prod
 
 /* Computes the sums of values [k, end) of the row. */
 INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
-                      const bool whole, const enum element_type type)
+                      const bool complete, const enum element_type type)
 {
     for (size_t g = 0; g < ROW_GROUPS; g++)
         f32_store(totals + 16 * g, f32_set1(0));
     for (; k + 16 <= end; k += 16)
         for (size_t g = 0; g < ROW_GROUPS; g++) {
             f32x16 square[16], sum = f32_load(totals + 16 * g);
-            row_square(square, b, 16 * g, k, whole, type);
+            row_square(square, b, 16 * g, k, complete, type);
             UNROLL for (size_t l = 0; l < 16; l++) sum = f32_fma(f32_set1(a[k + l]), square[l], sum);
             f32_store(totals + 16 * g, sum);
         }

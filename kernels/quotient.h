@@ -2,6 +2,7 @@
  * x / (1 + x) in two ways with the same bits: by the divider, and by multiplications for CPUs with a slow divider. */
 #define FLOW_SATURATES 0x1p26f /* from 2^25 on, 1 + x rounds to x and the quotient is 1 */
 
+/* Returns x / (1 + x). */
 INLINE f32x16 saturating_quotient(f32x16 x) { return f32_div(x, f32_add(f32_set1(1.0f), x)); }
 
 /* One Newton step turns any estimate within 2^-14 into a reciprocal within 2^-23. The quotient from it is wrong in

@@ -29,7 +29,7 @@ INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *
     UNROLL for (int v = 0; v < vectors; v++)
     {
         const size_t n = v + 1 < vectors ? 16 : last;
-        f32x16 s = f32_from(row + 16 * v, n);
+        f32x16 s = f32_load_first(row + 16 * v, n);
         if (now) {
             s = f32_fma(f32_set1(now->key[i]), writes[v], s);
             outs[v] = f32_fma(f32_set1(now->query[i]), s, outs[v]);
@@ -38,7 +38,7 @@ INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *
             s = f32_mul(f32_set1(next->decays[i * next->step]), s);
             reads[v] = f32_fma(f32_set1(next->key[i]), s, reads[v]);
         }
-        f32_to(row + 16 * v, s, n);
+        f32_store_first(row + 16 * v, s, n);
     }
 }
 
@@ -68,7 +68,7 @@ INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int
         float *const to = r->outs + t * r->out_stride + from;
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            const f32x16 value = f32_from(values + 16 * v, v + 1 < vectors ? 16 : last);
+            const f32x16 value = f32_load_first(values + 16 * v, v + 1 < vectors ? 16 : last);
             writes[v] = f32_mul(strength, r->delta ? f32_sub(value, reads[v]) : value);
             reads[v] = outs[v] = f32_set1(0);
         }
@@ -78,7 +78,7 @@ INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int
             now = next;
         } else
             recurrence_rows(r, &now, NULL, state, writes, outs, reads, vectors, last);
-        UNROLL for (int v = 0; v < vectors; v++) f32_to(to + 16 * v, outs[v], v + 1 < vectors ? 16 : last);
+        UNROLL for (int v = 0; v < vectors; v++) f32_store_first(to + 16 * v, outs[v], v + 1 < vectors ? 16 : last);
     }
 }
 

@@ -8,17 +8,17 @@ INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, 
 {
     float *const at = s->values + t * s->value_stride + from;
     const float *const writes = s->writes + t * s->write_stride, *const reads = s->reads + t * s->read_stride;
-    const f32x16 value = f32_from(at, n), step = f32_from(s->steps + t * s->step_stride + from, n);
+    const f32x16 value = f32_load_first(at, n), step = f32_load_first(s->steps + t * s->step_stride + from, n);
     const f32x16 written = f32_mul(step, value);
     f32x16 sum = f32_set1(0);
     for (size_t i = 0; i < s->states; i++) {
         float *const row = s->state + i * s->state_stride + from;
-        const f32x16 decay = f32_exp(f32_mul(f32_from(s->rates + i * s->rate_stride + from, n), step));
-        const f32x16 state = f32_fma(f32_set1(writes[i]), written, f32_mul(decay, f32_from(row, n)));
-        f32_to(row, state, n);
+        const f32x16 decay = f32_exp(f32_mul(f32_load_first(s->rates + i * s->rate_stride + from, n), step));
+        const f32x16 state = f32_fma(f32_set1(writes[i]), written, f32_mul(decay, f32_load_first(row, n)));
+        f32_store_first(row, state, n);
         sum = f32_fma(f32_set1(reads[i]), state, sum);
     }
-    f32_to(at, f32_fma(f32_from(s->skip + from, n), value, sum), n);
+    f32_store_first(at, f32_fma(f32_load_first(s->skip + from, n), value, sum), n);
 }
 
 static void selective_scan(const organ_selective_scan *s)

@@ -15,7 +15,7 @@ INLINE m32x16 finite_of(f32x16 values)
 }
 
 /* Replaces the lanes from n on by NaN, which both passes ignore. */
-INLINE f32x16 void_from(f32x16 values, size_t n)
+INLINE f32x16 nan_from_lane(f32x16 values, size_t n)
 {
     const m32x16 beyond = u32_gt(u32_lanes(), u32_set1((uint32_t)n - 1));
     return f32_of_bits(u32_or(f32_bits(values), u32_keep(beyond, u32_set1(MAGNITUDE))));
@@ -49,7 +49,7 @@ INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t fr
     for (; at + 16 <= n; at += 16)
         first_pass_vector(&pass, load_elements(values, from + at, type));
     if (at < n) {
-        first_pass_vector(&pass, void_from(load_elements_part(values, from + at, n - at, type), n - at));
+        first_pass_vector(&pass, nan_from_lane(load_elements_part(values, from + at, n - at, type), n - at));
         pass.nan -= 16 - (n - at);
     }
     chunk->n = pass.finite;
@@ -65,6 +65,7 @@ typedef struct powers {
     f64x16 m2, m3, m4;
 } powers;
 
+/* Adds the second to fourth powers of deviations from the mean. */
 INLINE void add_powers(powers *sums, f64x16 deviation)
 {
     const f64x16 square = f64_mul(deviation, deviation);
@@ -87,7 +88,7 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
             add_powers(&sums, f64_sub(f64_of_f32(load_elements(values, from + at, type)), mean));
     for (; at < n; at += 16) {
         const f32x16 v = at + 16 <= n ? load_elements(values, from + at, type)
-                                      : void_from(load_elements_part(values, from + at, n - at, type), n - at);
+                                      : nan_from_lane(load_elements_part(values, from + at, n - at, type), n - at);
         add_powers(&sums, f64_keep(finite_of(v), f64_sub(f64_of_f32(v), mean)));
     }
     chunk->m2 = f64_fold(sums.m2);
@@ -97,15 +98,15 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
 
 INLINE void moments_of(const void *values, size_t n, organ_moments *moments, const enum element_type type)
 {
-    organ_moments whole = {.min = __builtin_inff(), .max = -__builtin_inff()};
+    organ_moments total = {.min = __builtin_inff(), .max = -__builtin_inff()};
     for (size_t from = 0; from < n; from += CHUNK) {
         const size_t length = n - from < CHUNK ? n - from : CHUNK;
         organ_moments chunk;
         first_pass_chunk(&chunk, values, from, length, type);
         second_pass_chunk(&chunk, values, from, length, type);
-        organ_moments_merge(&whole, &chunk);
+        organ_moments_merge(&total, &chunk);
     }
-    *moments = whole;
+    *moments = total;
 }
 
 static void moments_bf16(const uint16_t *values, size_t n, organ_moments *moments)

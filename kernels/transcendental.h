@@ -134,10 +134,10 @@ static double entropy(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);
     for (size_t at = 0; at < n; at += 16) {
-        double whole[16] = {0};
+        double full[16] = {0};
         if (n - at < 16)
-            __builtin_memcpy(whole, p + at, (n - at) * sizeof *p);
-        const f64x16 x = f64_load(n - at < 16 ? whole : p + at);
+            __builtin_memcpy(full, p + at, (n - at) * sizeof *p);
+        const f64x16 x = f64_load(n - at < 16 ? full : p + at);
         sum = f64_sub(sum, f64_mul(x, f64_log2(f64_max(x, f64_set1(0x1p-1022)))));
     }
     return f64_fold(sum);

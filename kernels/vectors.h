@@ -34,9 +34,10 @@ static void add_scaled_f64(double *y, double factor, const double *x, size_t n)
     }
 }
 
-INLINE f32x16 f32_from(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
+/* Loads the first n of up to 16 floats; other lanes are 0. */
+INLINE f32x16 f32_load_first(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
 
-INLINE void f32_to(float *p, f32x16 a, size_t n)
+INLINE void f32_store_first(float *p, f32x16 a, size_t n)
 {
     if (n < 16)
         f32_store_part(p, a, n);
@@ -51,10 +52,10 @@ static void cholesky_f32(float *a, size_t n)
     for (size_t i = 0; i < n; i++) {
         float *const row = a + i * n;
         for (size_t j = i; j < n; j += 16) {
-            f32x16 left = f32_from(row + j, n - j);
+            f32x16 left = f32_load_first(row + j, n - j);
             for (size_t k = 0; k < i; k++)
-                left = f32_fma(f32_set1(-a[k * n + i]), f32_from(a + k * n + j, n - j), left);
-            f32_to(row + j, left, n - j);
+                left = f32_fma(f32_set1(-a[k * n + i]), f32_load_first(a + k * n + j, n - j), left);
+            f32_store_first(row + j, left, n - j);
         }
         if (!(row[i] > 0))
             return;
@@ -71,13 +72,14 @@ static void solve_f32(const float *factor, size_t n, float *x)
         const float *const row = factor + i * n;
         x[i] = x[i] / row[i];
         for (size_t j = i + 1; j < n; j += 16)
-            f32_to(x + j, f32_fma(f32_set1(-x[i]), f32_from(row + j, n - j), f32_from(x + j, n - j)), n - j);
+            f32_store_first(
+                x + j, f32_fma(f32_set1(-x[i]), f32_load_first(row + j, n - j), f32_load_first(x + j, n - j)), n - j);
     }
     for (size_t i = n; i-- > 0;) {
         const float *const row = factor + i * n;
         f32x16 sum = f32_set1(0);
         for (size_t j = i + 1; j < n; j += 16)
-            sum = f32_fma(f32_from(row + j, n - j), f32_from(x + j, n - j), sum);
+            sum = f32_fma(f32_load_first(row + j, n - j), f32_load_first(x + j, n - j), sum);
         x[i] = (x[i] - f32_fold(sum)) / row[i];
     }
 }

@@ -15,7 +15,7 @@ INLINE void count_four(const uint16_t *codes, uint64_t *counts)
 }
 
 /* Returns true if 64 codes are equal. Compares the two ends first, since they usually differ. */
-INLINE int is_run(const uint16_t *codes)
+INLINE int is_run_of_one_code(const uint16_t *codes)
 {
     const u16x16 first = u16_set1(codes[0]);
     if (codes[0] != codes[63])
@@ -25,13 +25,13 @@ INLINE int is_run(const uint16_t *codes)
     return m16_count(m16_and(low, high)) == 16;
 }
 
-/* Counts a run of one code, common after pruning, in one addition: single increments of the same counter depend on
- * each other. */
+/* Counts n codes. A run of one code, common after pruning, is counted in one addition, because single increments of the
+ * same counter depend on each other. */
 static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
 {
     size_t at = 0;
     for (; at + 64 <= n; at += 64)
-        if (is_run(codes + at))
+        if (is_run_of_one_code(codes + at))
             counts[codes[at]] += 64;
         else
             for (size_t l = 0; l < 64; l += 4)
@@ -54,16 +54,17 @@ INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_ty
     return f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f));
 }
 
+/* Computes the means of neighbouring pairs: means[k] = (values[2k] + values[2k + 1]) / 2. */
 INLINE void pair_means_of(const void *values, float *means, size_t n, const enum element_type type)
 {
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
         f32_store(means + at, pair_means_at(values, 2 * at, type));
     if (at < n) {
-        const size_t left = 2 * (n - at);
+        const size_t remaining = 2 * (n - at);
         const f32x16 a =
-            left < 16 ? load_elements_part(values, 2 * at, left, type) : load_elements(values, 2 * at, type);
-        const f32x16 b = left > 16 ? load_elements_part(values, 2 * at + 16, left - 16, type) : f32_set1(0);
+            remaining < 16 ? load_elements_part(values, 2 * at, remaining, type) : load_elements(values, 2 * at, type);
+        const f32x16 b = remaining > 16 ? load_elements_part(values, 2 * at + 16, remaining - 16, type) : f32_set1(0);
         f32_store_part(means + at, f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f)), n - at);
     }
 }
@@ -105,7 +106,8 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Clamps before rounding down, so that distant values convert as well; both steps are exact. */
+/* Returns the bins of 16 values. Clamps before rounding down, so that distant values convert as well; both steps are
+ * exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -129,6 +131,7 @@ typedef struct bin_places {
     int narrow; /* FP32 is precise enough */
 } bin_places;
 
+/* Prepares the mapping value -> bin: (value - mean) x per_bin + offset. `narrow`: FP32 is exact enough for it. */
 INLINE bin_places bin_places_of(double mean, double per_bin)
 {
     const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;
@@ -149,7 +152,7 @@ INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
     return u8_of_u32(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
 }
 
-/* Counts in four histograms, so that neighbours in one bin do not wait for each other's increment. */
+/* Counts eight bins in four histograms, so that neighbours in one bin do not wait for each other's increment. */
 INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
 {
     uint64_t eight;
@@ -157,7 +160,8 @@ INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
     UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
 }
 
-/* Stores all bins of a chunk before counting: a load from bytes that were stored just before would stall. */
+/* Counts n values in bins of their distance from the mean. All bins of a chunk are stored before counting: a load from
+ * bytes that were stored just before would stall. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);

@@ -34,6 +34,7 @@ typedef struct organ_adapter_patterns {
     pcre2_match_context *context;
 } organ_adapter_patterns;
 
+/* Reads an optional true or false; a missing key is false. */
 static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
 {
     const json_t *const value = organ_json_value(from, key);
@@ -48,7 +49,7 @@ static bool is_finite_number(const json_t *value)
     return json_is_number(value) && isfinite(json_number_value(value));
 }
 
-static bool is_words(const json_t *value)
+static bool is_string_list(const json_t *value)
 {
     const size_t count = json_array_size(value);
     for (size_t k = 0; k < count; k++)
@@ -59,7 +60,9 @@ static bool is_words(const json_t *value)
 
 /* ---- patterns ---- */
 
-static bool is_plain(const char *key)
+/* Returns true if the key has no regular expression operator, so that a comparison of text can replace PCRE. An escaped
+ * dot counts as literal. */
+static bool is_literal_key(const char *key)
 {
     for (const char *s = key; *s; s++)
         if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_' ||
@@ -68,6 +71,7 @@ static bool is_plain(const char *key)
     return true;
 }
 
+/* Compiles a key the way peft applies it: "^(.*\.)?(KEY)$" against the module's full name. */
 static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
@@ -90,6 +94,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
                       patterns->field, p->key, (const char *)why);
 }
 
+/* Copies the members of rank_pattern or alpha_pattern to `patterns`, in file order; compiles the keys that are regular
+ * expressions. */
 static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool integers,
                                   organ_adapter_patterns *patterns, organ_error *error)
 {
@@ -103,7 +109,7 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
                      : !is_finite_number(value))
             return organ_json_refuse(from, patterns->field,
                                      integers ? "an object of whole numbers above 0" : "an object of numbers", error);
-        if (is_plain(key))
+        if (is_literal_key(key))
             continue;
         patterns->expressions++;
         if (compile_pattern(patterns, p, error) != ORGAN_OK)
@@ -112,6 +118,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
+/* Reads rank_pattern or alpha_pattern. *out stays NULL if the field is missing or empty, so that every module has the
+ * default. */
 static organ_status read_patterns(const organ_json_object *from, const char *field, bool integers,
                                   organ_adapter_patterns **out, organ_error *error)
 {
@@ -144,9 +152,9 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* Compares a plain pattern with the end of a name. A dot that is not escaped matches any character, as in a regular
- * expression. */
-static bool ends_plainly(const config_pattern *p, const char *module)
+/* Returns true if the module's name ends with the key of a literal pattern, as whole words. A dot that is not escaped
+ * matches any character, as in a regular expression. */
+static bool ends_with_literal(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
     for (const char *k = p->key + p->length; k > p->key;) {
@@ -160,15 +168,16 @@ static bool ends_plainly(const config_pattern *p, const char *module)
     return s == module || s[-1] == '.';
 }
 
-static organ_status find_value(const organ_adapter_patterns *patterns, const char *module, double *value,
-                               organ_error *error)
+/* Sets *value to that of the first pattern that matches the module; leaves it unchanged if none matches. */
+static organ_status find_pattern_value(const organ_adapter_patterns *patterns, const char *module, double *value,
+                                       organ_error *error)
 {
     for (size_t k = 0; patterns && k < patterns->count; k++) {
         const config_pattern *const p = &patterns->list[k];
         int result = PCRE2_ERROR_NOMATCH;
         if (p->code)
             result = pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context);
-        else if (ends_plainly(p, module))
+        else if (ends_with_literal(p, module))
             result = 1;
         if (result >= 0) {
             *value = p->value;
@@ -189,14 +198,15 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
                                     int64_t *rank, double *scale, organ_error *error)
 {
     double r = (double)adapter->r, alpha = adapter->alpha;
-    if (find_value(rules->ranks, module, &r, error) != ORGAN_OK ||
-        find_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
+    if (find_pattern_value(rules->ranks, module, &r, error) != ORGAN_OK ||
+        find_pattern_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
         return error->status;
     *rank = (int64_t)r;
     *scale = alpha / (adapter->rslora ? sqrt(r) : r);
     return ORGAN_OK;
 }
 
+/* Bounds the work before it begins: patterns x modules, with a lower limit for regular expressions. */
 static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
@@ -217,7 +227,7 @@ organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t m
 /* ---- the document ---- */
 
 /* Rejects options that change the product beyond W + scale B A. */
-static organ_status refuse_others(const organ_json_object *from, organ_error *error)
+static organ_status refuse_unsupported(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
                                          "kasa_config", "arrow_config"};
@@ -232,18 +242,20 @@ static organ_status refuse_others(const organ_json_object *from, organ_error *er
     return ORGAN_OK;
 }
 
-static organ_status read_words(const organ_json_object *from, organ_error *error)
+/* Checks the types of fields whose values organ reads later or only copies: modules_to_save, target_modules,
+ * target_parameters, bias. */
+static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
     const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets =
                                                                                organ_json_value(from, "target_modules");
     const json_t *const bias = organ_json_value(from, "bias"), *const parameters =
                                                                    organ_json_value(from, "target_parameters");
-    if (parameters && !is_words(parameters))
+    if (parameters && !is_string_list(parameters))
         return organ_json_refuse(from, "target_parameters", "a list of strings", error);
-    if (saved && !is_words(saved))
+    if (saved && !is_string_list(saved))
         return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
-    if (targets && !is_words(targets) && !organ_json_plain(targets))
+    if (targets && !is_string_list(targets) && !organ_json_plain(targets))
         return organ_json_refuse(from, "target_modules", "a string or a list of strings", error);
     if (bias && !(organ_json_plain(bias) && organ_is_one_of(organ_json_plain(bias), biases)))
         return organ_json_refuse(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
@@ -277,8 +289,8 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
         read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
         read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
         read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
-        read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && read_words(from, error) == ORGAN_OK &&
-        refuse_others(from, error) == ORGAN_OK &&
+        read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && check_string_fields(from, error) == ORGAN_OK &&
+        refuse_unsupported(from, error) == ORGAN_OK &&
         read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
         read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
     return error->status;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Splits MODULE.weight.lora_a or .lora_b, as llama.cpp names the tensors of an adapter. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};
@@ -39,7 +40,7 @@ static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down
 
 /* Returns whether `target` selects the parameter "MODULE.WORD": it equals the name or its last words. A target of one
  * word selects parameters of modules named "experts" alone, because a file does not say which modules have it. */
-static bool selects(const char *target, const char *module, size_t length, const char *word)
+static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
     char name[512];
     const int size = snprintf(name, sizeof name, ".%.*s.%s", (int)length, module, word);
@@ -48,21 +49,23 @@ static bool selects(const char *target, const char *module, size_t length, const
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* Returns the word of wrapper number `index`, the innermost first, and the number of wrappers. */
-static const char *wrapped_word(const json_t *targets, const char *module, size_t length, size_t index, size_t *count)
+/* Returns the name of the parameter that wrapper number `index` of the module changes, the innermost wrapper first, and
+ * sets *count to the number of wrappers. peft wraps a module once for each parameter in target_parameters. */
+static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
+                                          size_t *count)
 {
     const char *found = NULL, *other = NULL;
     *count = 0;
     for (size_t k = 0; ordered[k]; k++)
         for (size_t t = 0; t < json_array_size(targets); t++)
-            if (selects(json_string_value(json_array_get(targets, t)), module, length, ordered[k])) {
+            if (target_selects_parameter(json_string_value(json_array_get(targets, t)), module, length, ordered[k])) {
                 found = (*count)++ == index ? ordered[k] : found;
                 break;
             }
     for (size_t t = 0; t < json_array_size(targets) && *count == 0; t++) { /* a single parameter of another name */
         const char *const target = json_string_value(json_array_get(targets, t)), *const dot = strrchr(target, '.');
         const char *const word = dot ? dot + 1 : target;
-        if (selects(target, module, length, word))
+        if (target_selects_parameter(target, module, length, word))
             other = other ? "" : word;
     }
     *count += other && *other;
@@ -79,11 +82,11 @@ const char *organ_adapter_parameter(const json_t *config, const char *module, or
         return module;
     while (organ_cut_end(module, &length, ".base_layer"))
         depth++;
-    const char *word = wrapped_word(targets, module, length, 0, &count);
+    const char *word = find_wrapped_parameter(targets, module, length, 0, &count);
     if (!word)
         return module;
     if (depth < count)
-        word = wrapped_word(targets, module, length, count - 1 - depth, &count);
+        word = find_wrapped_parameter(targets, module, length, count - 1 - depth, &count);
     if (depth >= count || !word) {
         organ_fail(error, ORGAN_BAD_INPUT,
                    "adapter_config.json: target_parameters: which parameter the factors of '%s' change is unknown",

@@ -64,15 +64,15 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
     return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Sets *path to the path of a file in the directory, and *there to whether it exists. */
-static organ_status find_word(open_state *s, const char *name, char **path, bool *there, organ_error *error)
+/* Sets *path to the path of a file in the directory, and *exists to whether it is there. */
+static organ_status find_adapter_file(open_state *s, const char *name, char **path, bool *exists, organ_error *error)
 {
     struct stat info;
     *path = organ_path_join(&s->arena, s->adapter.path, name);
     if (!*path)
         return organ_fail_memory(error, s->adapter.path);
-    *there = stat(*path, &info) == 0;
-    return *there || errno == ENOENT || errno == ENOTDIR
+    *exists = stat(*path, &info) == 0;
+    return *exists || errno == ENOENT || errno == ENOTDIR
                ? ORGAN_OK
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
@@ -98,6 +98,8 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
+/* Opens the tensors of an adapter: the GGUF file, or in a directory adapter_model.safetensors, its index, or the GGUF
+ * file, in this order. */
 static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
@@ -108,7 +110,7 @@ static organ_status open_weights(open_state *s, organ_error *error)
     if (s->adapter.gguf)
         return open_gguf(s, s->adapter.path, error);
     for (size_t k = 0; k < KINDS; k++)
-        if (find_word(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
+        if (find_adapter_file(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
             return error->status;
     if (!has[SINGLE] && !has[INDEX] && has[PICKLE])
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -151,6 +153,8 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     return fail_tensor(s, t, why, error);
 }
 
+/* Enters A or B in the pair of its module, which the first of the two creates. Rejects a second tensor for the same
+ * place. */
 static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
@@ -161,23 +165,24 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
         module = organ_adapter_parameter(s->adapter.config, module, &s->arena, &parameter, error);
     if (error->status)
         return error->status;
-    const size_t *const at = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
-    if (!at)
+    const size_t *const number = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
+    if (!number)
         return organ_fail_memory(error, s->adapter.path);
-    organ_adapter_pair *const pair = &s->pairs[*at];
-    if (*at == s->adapter.pair_count) {
+    organ_adapter_pair *const pair = &s->pairs[*number];
+    if (*number == s->adapter.pair_count) {
         *pair = (organ_adapter_pair){
             .module = module, .weight = parameter ? module : NULL, .embedding = k->embedding, .experts = 1};
         s->adapter.pair_count++;
     }
-    const organ_tensor **const place = k->is_b ? &pair->b : &pair->a;
-    if (*place || pair->embedding != k->embedding) {
-        const organ_tensor *const half = pair->a ? pair->a : pair->b, *const other = *place ? *place : half;
+    const organ_tensor **const factor = k->is_b ? &pair->b : &pair->a;
+    if (*factor || pair->embedding != k->embedding) {
+        const organ_tensor *const first_factor = pair->a ? pair->a : pair->b, *const other =
+                                                                                  *factor ? *factor : first_factor;
         const char *const role = k->is_b ? "the B" : "the A";
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' both claim to be %s of one module",
-                          s->model->files[t->file].name, other->name, t->name, *place ? role : "factors");
+                          s->model->files[t->file].name, other->name, t->name, *factor ? role : "factors");
     }
-    *place = t;
+    *factor = t;
     return ORGAN_OK;
 }
 
@@ -209,22 +214,22 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 static bool adapter_find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;
-    const unsigned at = a->rank - 2;
+    const unsigned first_axis = a->rank - 2;
     if (p->layout == ORGAN_FACTORS_PARAMETER) {
         p->experts = a->shape[0] / p->rank;
         p->in_features = a->shape[1];
         p->out_features = b->shape[0];
         return p->experts * p->rank == a->shape[0] && b->shape[1] == a->shape[0];
     }
-    const bool turned = p->layout == ORGAN_FACTORS_TURNED;
-    p->rank = a->shape[at + turned];
-    p->in_features = a->shape[at + !turned];
-    p->experts = at ? a->shape[0] : 1;
-    p->out_features = b->rank == a->rank ? b->shape[at] : 0;
-    return b->rank == a->rank && b->shape[at + 1] == p->rank && (!at || b->shape[0] == a->shape[0]);
+    const bool transposed = p->layout == ORGAN_FACTORS_TURNED;
+    p->rank = a->shape[first_axis + transposed];
+    p->in_features = a->shape[first_axis + !transposed];
+    p->experts = first_axis ? a->shape[0] : 1;
+    p->out_features = b->rank == a->rank ? b->shape[first_axis] : 0;
+    return b->rank == a->rank && b->shape[first_axis + 1] == p->rank && (!first_axis || b->shape[0] == a->shape[0]);
 }
 
-/* Rank and scale of a pair of peft, whose sizes must be those in adapter_config.json. */
+/* Sets rank and scale of a pair of peft, and checks that its sizes are those in adapter_config.json. */
 static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -246,6 +251,8 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
+/* Computes what GGUF does not store for a pair: layout, sizes, and scale = alpha / rank (1 if alpha is 0, as in
+ * llama.cpp). */
 static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -288,6 +295,7 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
+/* Finishes all pairs, sorts them by layer and name, and indexes them by module. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)

@@ -16,7 +16,7 @@ typedef struct json_edit_place {
     bool found;
 } json_edit_place;
 
-static organ_json_source text_of(const organ_json_edit *edit)
+static organ_json_source source_of_edit(const organ_json_edit *edit)
 {
     return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
 }
@@ -28,13 +28,13 @@ static size_t skip_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* The span to delete for a member. It starts after the previous member; for the first member it includes the comma
- * that follows. */
-static organ_json_span json_edit_cut_of(const organ_json_source *text, size_t before, bool first, organ_json_span value)
+/* Returns the span to delete for a member. It starts after the previous member; for the first member it includes the
+ * comma that follows. */
+static organ_json_span span_to_delete(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
-    const size_t behind = skip_space(text, value.end);
-    const bool comma = first && behind < text->length && text->bytes[behind] == ',';
-    return (organ_json_span){before, comma ? behind + 1 : value.end};
+    const size_t after = skip_space(text, value.end);
+    const bool comma = first && after < text->length && text->bytes[after] == ',';
+    return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
 /* Finds the first member called `name` in the object in `span`. Nested objects are searched too, `deep` levels down. */
@@ -47,7 +47,7 @@ static organ_status seek_member(const organ_json_source *text, organ_json_span s
     for (bool first = true; !to->found && organ_json_walk_next(&walk, error); first = false) {
         if (strcmp(json_string_value(walk.name), name) == 0)
             *to = (json_edit_place){
-                .value = walk.value, .cut = json_edit_cut_of(text, before, first, walk.value), .found = true};
+                .value = walk.value, .cut = span_to_delete(text, before, first, walk.value), .found = true};
         else if (deep > 0 && text->bytes[walk.value.begin] == '{')
             seek_member(text, walk.value, name, deep - 1, to, error);
         before = walk.value.end;
@@ -81,7 +81,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
         return organ_fail_memory(error, edit->label);
     memcpy(edit->bytes, bytes, length);
     edit->bytes[length] = '\0';
-    const organ_json_source text = text_of(edit);
+    const organ_json_source text = source_of_edit(edit);
     json_edit_place to = {.found = false};
     /* searches no name, checks all members */
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
@@ -110,7 +110,7 @@ static bool find_object(const organ_json_source *text, const char *inside, organ
 /* Finds the span of the member's value; returns false if there is none. */
 static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
-    const organ_json_source text = text_of(edit);
+    const organ_json_source text = source_of_edit(edit);
     organ_error ignored = {0};
     organ_json_span object;
     json_edit_place to = {.found = false};
@@ -129,7 +129,7 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
-        const organ_json_source text = text_of(edit);
+        const organ_json_source text = source_of_edit(edit);
         to.found = false;
         if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||
             (to.found && replace_span(edit, to.cut, "", 0, error)))
@@ -140,8 +140,8 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
     return ORGAN_OK;
 }
 
-/* The white space between the opening brace and the first member: its line break and indentation, if the object has
- * them. */
+/* Returns the white space between the opening brace and the first member: its line break and indentation, if the object
+ * has them. */
 static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);
@@ -174,36 +174,37 @@ static char *value_as_text(const organ_json_source *text, organ_json_span indent
 
 /* Finds the position for a new last member; *first says whether the object is still empty. */
 static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
-                                 organ_json_span *at, bool *first, organ_error *error)
+                                 organ_json_span *place, bool *first, organ_error *error)
 {
     organ_json_walk walk;
     *first = true;
-    at->end = indent.begin;
+    place->end = indent.begin;
     organ_json_walk_begin(&walk, text, object, NULL, error);
     while (organ_json_walk_next(&walk, error)) {
-        at->end = walk.value.end;
+        place->end = walk.value.end;
         *first = false;
     }
-    at->begin = at->end;
+    place->begin = place->end;
     return error->status;
 }
 
+/* Adds a member at the end of an object, indented as the object's other members are. */
 static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
                                   organ_error *error)
 {
-    const organ_json_source text = text_of(edit);
+    const organ_json_source text = source_of_edit(edit);
     const organ_json_span indent = indent_of(&text, object);
-    organ_json_span at;
+    organ_json_span place;
     bool first;
     char *member = NULL;
-    if (append_place(&text, object, indent, &at, &first, error))
+    if (append_place(&text, object, indent, &place, &first, error))
         return error->status;
     const int space = first ? 0 : (int)(indent.end - indent.begin);
     const int length =
         asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
     if (length < 0)
         return organ_fail_memory(error, edit->label);
-    replace_span(edit, at, member, (size_t)length, error);
+    replace_span(edit, place, member, (size_t)length, error);
     free(member);
     return error->status;
 }
@@ -211,7 +212,7 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error)
 {
-    const organ_json_source text = text_of(edit);
+    const organ_json_source text = source_of_edit(edit);
     organ_json_span object, old;
     size_t length = 0;
     if (!find_object(&text, inside, &object))

@@ -41,6 +41,7 @@ static struct {
     json_spool_piece *free[LARGEST / GRAIN + 1];
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
+/* Returns the size of map k. Each map is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
 static bool grow_file(void)
@@ -50,6 +51,7 @@ static bool grow_file(void)
     return grown;
 }
 
+/* Adds a map behind the last one. Sets the offset of the map in the file. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;
@@ -74,6 +76,7 @@ static bool map_more(void)
     return true;
 }
 
+/* Returns `bytes` bytes behind those used so far; NULL if the disk is full or the limit of maps is reached. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
@@ -85,6 +88,7 @@ static void *allocate_in_spool(size_t bytes)
     return memory;
 }
 
+/* Returns the number of grains that hold `bytes` bytes; at least 1. */
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
 /* A header before each piece stores the size of the piece in grains. */
@@ -120,6 +124,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
+/* Returns true if the memory lies in one of the spool's maps. Needs no lock: maps are only added. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)

@@ -78,6 +78,7 @@ static organ_status fail_at(const organ_json_source *text, size_t at, const char
                       at - start + 1, reason);
 }
 
+/* Reports a fault at the position of the walk. */
 static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
 {
     return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0},
@@ -104,18 +105,19 @@ static organ_status walk_end(organ_json_walk *walk, organ_error *error)
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
+/* Reads the name of the next member into walk->name and steps past the blanks after it. */
 static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
     if (walk->at >= walk->end || s[walk->at] != '"')
         return fail_walk(walk, "a name in quotes is expected", error);
-    const size_t behind = skip_string(s, walk->at, walk->end);
-    if (behind > walk->end)
+    const size_t after = skip_string(s, walk->at, walk->end);
+    if (after > walk->end)
         return fail_walk(walk, "a name has no closing quote", error);
-    const organ_json_span span = {walk->at, behind};
+    const organ_json_span span = {walk->at, after};
     if (organ_json_parse(walk->text, span, "a name", &walk->name, error) != ORGAN_OK)
         return error->status;
-    walk->at = skip_space(s, behind, walk->end);
+    walk->at = skip_space(s, after, walk->end);
     if (walk->any_names || organ_json_plain(walk->name))
         return ORGAN_OK;
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
@@ -129,11 +131,11 @@ static organ_status find_value(organ_json_walk *walk, organ_error *error)
         return fail_walk(walk, "':' is expected", error);
     walk->at = skip_space(s, walk->at + 1, walk->end);
     size_t values;
-    const size_t behind = skip_value(s, walk->at, walk->end, &values);
-    if (behind == walk->at || behind > walk->end)
-        return fail_walk(walk, behind == walk->at ? "a value is expected" : "the text ends inside this value", error);
-    walk->value = (organ_json_span){walk->at, behind};
-    walk->at = behind;
+    const size_t after = skip_value(s, walk->at, walk->end, &values);
+    if (after == walk->at || after > walk->end)
+        return fail_walk(walk, after == walk->at ? "a value is expected" : "the text ends inside this value", error);
+    walk->value = (organ_json_span){walk->at, after};
+    walk->at = after;
     return ORGAN_OK;
 }
 
@@ -171,23 +173,24 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 static organ_json_span member_at(const organ_json_source *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;
-    size_t here = skip_space(s, span.begin, span.end), values;
-    while (here < span.end && (s[here] == '{' || s[here] == ',')) {
-        const size_t name = skip_space(s, here + 1, span.end);
+    size_t position = skip_space(s, span.begin, span.end), values;
+    while (position < span.end && (s[position] == '{' || s[position] == ',')) {
+        const size_t name = skip_space(s, position + 1, span.end);
         if (name >= span.end || s[name] != '"')
             break;
-        const size_t behind = skip_string(s, name, span.end);
-        here = skip_space(s, behind, span.end);
-        if (here >= span.end || s[here] != ':')
+        const size_t after = skip_string(s, name, span.end);
+        position = skip_space(s, after, span.end);
+        if (position >= span.end || s[position] != ':')
             break;
-        here = skip_value(s, skip_space(s, here + 1, span.end), span.end, &values);
-        if (at > behind && at <= here)
-            return (organ_json_span){name, behind};
-        here = skip_space(s, here, span.end);
+        position = skip_value(s, skip_space(s, position + 1, span.end), span.end, &values);
+        if (at > after && at <= position)
+            return (organ_json_span){name, after};
+        position = skip_space(s, position, span.end);
     }
     return (organ_json_span){0, 0};
 }
 
+/* Parses the JSON text of `span`. Counts its values first, because the tree of a hostile text could exceed memory. */
 static organ_status parse_value(const organ_json_source *text, organ_json_span span, const char *what, size_t flags,
                                 json_t **value, organ_error *error)
 {

@@ -38,6 +38,8 @@ static void *from_reserve(size_t bytes)
     return reading.reserve + reading.used - capacity;
 }
 
+/* Allocates for jansson: from the spool if one is open, else from the heap. After the first refusal while a text is
+ * read, the reserve serves small requests. */
 static void *watched_malloc(size_t bytes)
 {
     if (reading.on && refusals != reading.before)
@@ -49,6 +51,7 @@ static void *watched_malloc(size_t bytes)
     return reading.on ? from_reserve(bytes) : NULL;
 }
 
+/* Frees memory of the spool or the heap. Memory of the reserve is reused only when the next text is read. */
 static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
@@ -57,14 +60,14 @@ static void watched_free(void *memory)
 }
 
 /* Runs when the library is loaded, before other threads can be inside jansson. */
-__attribute__((constructor)) static void watch(void)
+__attribute__((constructor)) static void install_watch(void)
 {
     json_get_alloc_funcs(&make_below, &free_below);
     json_set_alloc_funcs(watched_malloc, watched_free);
 }
 
 /* Restores jansson's functions: a program may unload the library and continue to use jansson. */
-__attribute__((destructor)) static void watch_no_more(void)
+__attribute__((destructor)) static void remove_watch(void)
 {
     json_malloc_t now = NULL;
     json_get_alloc_funcs(&now, &(json_free_t){NULL});
@@ -72,6 +75,7 @@ __attribute__((destructor)) static void watch_no_more(void)
         json_set_alloc_funcs(make_below, free_below);
 }
 
+/* Starts to watch allocations: every refusal from here to read_end is counted. */
 static void read_begin(void)
 {
     reading.on = true;
@@ -80,6 +84,7 @@ static void read_begin(void)
     reading.before = refusals;
 }
 
+/* Discards the tree if an allocation was refused while it was made: the tree may be incomplete. */
 static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
 {
     *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);

@@ -18,6 +18,8 @@ static organ_name_slot *slot_of_name(const organ_name_table *table, const char *
     }
 }
 
+/* Doubles the table and enters all names again. The first table draws a random seed, so that a file cannot choose names
+ * that collide. */
 static bool grow_table(organ_name_table *table)
 {
     organ_name_table larger = {

@@ -25,6 +25,7 @@ static struct {
     array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Maps a new unnamed file of `bytes` bytes; NULL if there is no disk space. */
 static char *map_file(size_t bytes)
 {
     const int fd = organ_unnamed_file();
@@ -40,6 +41,7 @@ static char *map_file(size_t bytes)
     return map;
 }
 
+/* Records a map, so that freeing recognises it. Returns false if MAX_ARRAYS are in use. */
 static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
@@ -55,7 +57,7 @@ static bool paged_rows_enter(char *map, size_t bytes)
     return k < MAX_ARRAYS;
 }
 
-/* Returns NULL if the array belongs on the heap. */
+/* Maps an array of at least MIN_BYTES to a file; returns NULL if it belongs on the heap. */
 static void *map_if_large(size_t bytes)
 {
     char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;

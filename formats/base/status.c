@@ -32,6 +32,7 @@ static void append_visible(organ_error *error, const char *text)
 /* Value of errnum in an error with ORGAN_OK: `message` contains the prefix written by organ_error_output_whole. */
 enum { WHOLE_OUTPUT = -1 };
 
+/* Starts a message with `text`. ENOMEM is recognised by the words "no memory" of the format. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];

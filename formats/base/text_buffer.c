@@ -31,8 +31,8 @@ static bool reserve_text(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
         return false;
-    const size_t needed = text->size + bytes + 1, twice = text->room ? 2 * text->room : FIRST_ROOM;
-    if (needed <= text->room)
+    const size_t needed = text->size + bytes + 1, twice = text->capacity ? 2 * text->capacity : FIRST_ROOM;
+    if (needed <= text->capacity)
         return true;
     const size_t capacity = needed > twice ? needed : twice;
     char *const data =
@@ -40,11 +40,12 @@ static bool reserve_text(organ_text *text, size_t bytes)
     if (!data)
         return false;
     text->data = data;
-    text->room = capacity;
+    text->capacity = capacity;
     return true;
 }
 
-/* Returns 0 on failure, which makes stdio set the error flag of the stream. */
+/* Writes to the buffer, as the stream's write function. Returns 0 on failure, which makes stdio set the error flag of
+ * the stream. */
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
@@ -56,8 +57,8 @@ static ssize_t text_append(void *cookie, const char *bytes, size_t count)
     return (ssize_t)count;
 }
 
-/* The seek function of the stream, which only ftell calls: returns the current size and refuses to move. */
-static int text_print(void *cookie, off64_t *offset, int whence)
+/* Implements the stream's seek function, which only ftell calls: returns the current size and refuses to move. */
+static int text_tell(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {
         errno = ESPIPE;
@@ -70,7 +71,7 @@ static int text_print(void *cookie, off64_t *offset, int whence)
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
-    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_print});
+    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_tell});
     if (text->out)
         return ORGAN_OK;
     organ_memory_refused();

@@ -18,9 +18,9 @@ char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2))
  * write that gets no memory sets the stream's error flag. */
 typedef struct organ_text {
     FILE *out;
-    char *data;        /* text up to the last fflush, NUL-terminated; NULL if it is empty */
-    size_t size, room; /* length without the NUL; capacity */
-    bool in_rows;      /* `data` is an array of formats/base/paged_rows.h */
+    char *data;            /* text up to the last fflush, NUL-terminated; NULL if it is empty */
+    size_t size, capacity; /* length without the NUL; capacity */
+    bool in_rows;          /* `data` is an array of formats/base/paged_rows.h */
 } organ_text;
 
 organ_status organ_text_open(organ_text *text, organ_error *error);

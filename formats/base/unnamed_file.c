@@ -34,6 +34,8 @@ void organ_unnamed_files_fail(int reason)
     atomic_compare_exchange_strong(&fault, &none, reason);
 }
 
+/* Opens a file without a name: O_TMPFILE, or where the file system lacks it a file that is unlinked at once. Returns -1
+ * and sets errno on failure. */
 static int make_file(void)
 {
     char path[4096];

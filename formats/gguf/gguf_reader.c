@@ -32,7 +32,8 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* Users often pass files of these kinds under the name of a GGUF file. */
+/* Returns what a file with another magic number is: users often pass such files under the name of a GGUF file. "" if
+ * unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -117,7 +118,8 @@ static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* GGUF stores dimensions fastest axis first; organ_tensor.shape has the slowest axis first. */
+/* Reads one dimension and multiplies *elements by it. Axis 0 is the fastest in GGUF, but the last in
+ * organ_tensor.shape. */
 static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
@@ -128,6 +130,7 @@ static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_
                           *size, INT64_MAX);
 }
 
+/* Reads the dimensions of a tensor. GGUF lists them fastest first; `shape` is in the order of torch. */
 static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
@@ -146,6 +149,7 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
+/* Names types that once were in the format or never are in files, instead of a number. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
@@ -181,8 +185,8 @@ static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Tensor data must be in the order of the infos, without gaps other than padding. tensor->offset counts from the
- * beginning of the data until place_data adds the beginning. */
+/* Reads the offset of the tensor's data, which must follow the previous tensor without gaps other than padding.
+ * tensor->offset counts from the beginning of the data until place_data adds that. */
 static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -211,7 +215,8 @@ static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-static organ_status enter_name(gguf_reader *r)
+/* Enters the last tensor's name in the list; rejects a name that the file or an earlier part has. */
+static organ_status enter_tensor_name(gguf_reader *r)
 {
     const size_t number = r->list->count - 1;
     const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
@@ -233,11 +238,12 @@ static organ_status read_tensor_info(gguf_reader *r)
         read_dtype(r, &tensor) != ORGAN_OK || read_offset(r, &tensor) != ORGAN_OK)
         return r->cursor.error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
-    return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_name(r)
+    return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_tensor_name(r)
                                                                                    : r->cursor.error->status;
 }
 
-/* After a fault that r->cursor.faults accepts, continues with the next info and sets r->lost. */
+/* Reads all tensor infos. After a fault that r->cursor.faults accepts, continues with the next info and sets
+ * r->lost. */
 static void read_infos(gguf_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
@@ -253,7 +259,7 @@ static void read_infos(gguf_reader *r)
 
 /* ---- the whole ---- */
 
-/* Makes the offsets relative to the file. A file without tensors may end before the padding of its header. */
+/* Adds the beginning of the data to all offsets. A file without tensors may end before the padding of its header. */
 static organ_status place_data(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -295,6 +301,7 @@ static organ_status read_gguf_header(gguf_reader *r)
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
+/* Reads the header of one file and appends its tensors to `list`. */
 static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                   organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {

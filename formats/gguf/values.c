@@ -50,11 +50,11 @@ static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
     size_t requested = cursor->held ? 2 * cursor->held : FIRST_READ;
     if (requested < end)
         requested = end;
-    uint64_t there = cursor->file->size;
-    if (cursor->file->fd >= 0 && fstat(cursor->file->fd, &info) == 0 && (uint64_t)info.st_size < there)
-        there = (uint64_t)info.st_size; /* the file may be a header stored without its data */
-    if (requested > there)
-        requested = there > end ? (size_t)there : end;
+    uint64_t available = cursor->file->size;
+    if (cursor->file->fd >= 0 && fstat(cursor->file->fd, &info) == 0 && (uint64_t)info.st_size < available)
+        available = (uint64_t)info.st_size; /* the file may be a header stored without its data */
+    if (requested > available)
+        requested = available > end ? (size_t)available : end;
     unsigned char *larger = realloc(cursor->image, requested);
     if (!larger)
         return organ_fail_errno(cursor->error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, requested);
@@ -116,7 +116,7 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-/* `cursor->where` identifies the key by its number until its text has been validated. */
+/* Reads a key. cursor->where identifies it by its number until its text has been validated. */
 static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
@@ -171,6 +171,7 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
     return cursor->error->status;
 }
 
+/* Steps past a value, checking its length, and sets the type and number of its elements. */
 static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = kv->type;
@@ -229,9 +230,9 @@ static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, or
 {
     kv->key = read_key(cursor, arena);
     kv->type = read_type(cursor, "value type");
-    const size_t begin = cursor->at;
+    const size_t value_begin = cursor->at;
     skip_value(cursor, kv);
-    return cursor->error->status ? cursor->error->status : copy_value(cursor, begin, arena, kv);
+    return cursor->error->status ? cursor->error->status : copy_value(cursor, value_begin, arena, kv);
 }
 
 static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number)

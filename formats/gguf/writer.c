@@ -197,7 +197,7 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
 
-/* The sum cannot overflow, because all of these bytes are in memory. */
+/* Returns the size of the header. The sum cannot overflow, because all of these bytes are in memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
     size_t size = 4 + 4 + 8 + 8;
@@ -231,6 +231,7 @@ static unsigned char *put_string(unsigned char *at, const char *text)
     return at + length;
 }
 
+/* Writes the header, whose size the caller has computed: magic, version, counts, key-values, tensor infos. */
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);

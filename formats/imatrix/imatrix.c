@@ -55,15 +55,18 @@ static char *name_without_suffix(organ_imatrix_state *s, const char *name, const
     return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;
 }
 
+/* Finds the tensor NAME + SUFFIX; NULL if the file has none. */
 static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const char *name, const char *suffix)
 {
-    char whole[2 * ORGAN_GGUF_NAME_LIMIT];
-    strcpy(whole, name); /* shorter than the limit of names */
-    strcat(whole, suffix);
-    const size_t *const found = organ_name_table_find(&list->names, whole);
+    char full_name[2 * ORGAN_GGUF_NAME_LIMIT];
+    strcpy(full_name, name); /* shorter than the limit of names */
+    strcat(full_name, suffix);
+    const size_t *const found = organ_name_table_find(&list->names, full_name);
     return found ? &list->tensors[*found] : NULL;
 }
 
+/* Adds an entry: `sums` of squared inputs per column and `counts` of tokens, one for each matrix of the stack or one
+ * for all. */
 static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
                              const organ_tensor *counts, organ_error *error)
 {
@@ -81,7 +84,8 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
                              (organ_imatrix_bytes){sums->offset, counts->offset}, error);
 }
 
-/* Tensors of other names are ignored: newer files also have the sums of the inputs themselves. */
+/* Adds an entry for each pair NAME.in_sum2 and NAME.counts. Tensors of other names are ignored: newer files also have
+ * the sums of the inputs themselves. */
 static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list *list, organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
@@ -132,6 +136,7 @@ static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, 
     return ORGAN_OK;
 }
 
+/* Reads the file as GGUF, or as llama.cpp's older imatrix.dat. */
 static organ_status read_file(organ_imatrix_state *s, organ_error *error)
 {
     uint32_t first = 0;
@@ -191,6 +196,8 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
+/* Reads the stored count of a matrix. An entry has one count for all matrices of a stack, or one for each; the old
+ * format keeps it in place of an offset. */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -217,6 +224,7 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
     return ORGAN_OK;
 }
 
+/* Checks that the entry has features x matrices values, and counts for one matrix or for all. */
 static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor,
                               uint64_t features, organ_error *error)
 {

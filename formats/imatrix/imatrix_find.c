@@ -63,26 +63,29 @@ typedef struct find_requested {
     find_kind kind;
 } find_requested;
 
-static bool fits_request(const organ_imatrix_entry *e, const find_requested *w, organ_role role)
+static bool fits_request(const organ_imatrix_entry *e, const find_requested *request, organ_role role)
 {
-    return e->anatomy.role == role && e->anatomy.layer == w->layer &&
-           (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) && kind_of_name(e->name, &e->anatomy) == w->kind;
+    return e->anatomy.role == role && e->anatomy.layer == request->layer &&
+           (e->anatomy.expert < 0 || e->anatomy.expert == request->expert) &&
+           kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
-static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const find_requested *w,
-                                          const organ_role *roles, const organ_imatrix_entry **second)
+/* Finds the entry with the first of `roles` that has one. *second is another entry that fits the same role, which makes
+ * the choice ambiguous, or NULL. */
+static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
+                                               const organ_role *roles, const organ_imatrix_entry **second)
 {
     const organ_imatrix_entry *found = NULL;
     *second = NULL;
     for (; *roles != ORGAN_ROLE_OTHER && !found; roles++)
         for (size_t k = 0; k < imatrix->entry_count && !*second; k++)
-            if (fits_request(&imatrix->entries[k], w, *roles))
+            if (fits_request(&imatrix->entries[k], request, *roles))
                 *(found ? second : &found) = &imatrix->entries[k];
     return found;
 }
 
-/* llama.cpp's converter writes the columns of linear_attn.out_proj in another order of heads for Qwen3.5. It keeps
- * their order for Qwen3-Next, which alone has an entry ssm_ba. */
+/* Returns true if the entry's columns have another order than the tensor's: llama.cpp's converter reorders the heads of
+ * linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next, which alone has an entry ssm_ba. */
 static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, int32_t layer)
 {
     char name[48];
@@ -98,7 +101,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
     const find_requested w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found =
-        same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);
+        same ? &s->entries[*same] : find_by_role(imatrix, &w, same_inputs(anatomy->role), &second);
     if (found && !same && has_other_columns(s, tensor, anatomy->layer))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': llama.cpp has the columns of %s's '%s' in another order of heads: leave the "

@@ -62,7 +62,7 @@ typedef struct imatrix_file {
     uint64_t at;
 } imatrix_file;
 
-static organ_status put(imatrix_file *file, const void *bytes, size_t count, organ_error *error)
+static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t count, organ_error *error)
 {
     file->at += count;
     return organ_write_all(file->fd, bytes, count) ? organ_fail_errno(error, errno, "%s: cannot be written", file->path)
@@ -74,16 +74,17 @@ static organ_status put_numbers(imatrix_file *file, uint64_t offset, const doubl
                                 organ_error *error)
 {
     static const unsigned char zeros[512];
-    float some[1024];
-    const size_t most = sizeof some / sizeof *some;
+    float buffer[1024];
+    const size_t limit = sizeof buffer / sizeof *buffer;
     while (file->at < offset)
-        if (put(file, zeros, offset - file->at < sizeof zeros ? (size_t)(offset - file->at) : sizeof zeros, error))
+        if (put_bytes(file, zeros, offset - file->at < sizeof zeros ? (size_t)(offset - file->at) : sizeof zeros,
+                      error))
             return error->status;
-    for (uint64_t k = 0; k < count && !error->status; k += most) {
-        const size_t together = count - k < most ? (size_t)(count - k) : most;
-        for (size_t i = 0; i < together; i++)
-            some[i] = (float)numbers[k + i];
-        put(file, some, together * sizeof *some, error);
+    for (uint64_t k = 0; k < count && !error->status; k += limit) {
+        const size_t n = count - k < limit ? (size_t)(count - k) : limit;
+        for (size_t i = 0; i < n; i++)
+            buffer[i] = (float)numbers[k + i];
+        put_bytes(file, buffer, n * sizeof *buffer, error);
     }
     return error->status;
 }
@@ -99,7 +100,7 @@ organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *tex
     if (!error->status && (file.fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
         organ_fail_errno(error, errno, "%s: cannot be created", path);
     if (!error->status)
-        put(&file, layout.bytes, layout.size, error);
+        put_bytes(&file, layout.bytes, layout.size, error);
     for (size_t k = 0; k < count && !error->status; k++)
         if (put_numbers(&file, layout.offsets[2 * k], sums[k].sums, sums[k].matrices * sums[k].features, error) ==
             ORGAN_OK)

@@ -54,7 +54,7 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
     return s->place.index;
 }
 
-/* A missing shard of an index, or a missing part of a split, is a fault of the model, not of the system. */
+/* Reports a missing shard of an index or part of a split as a fault of the model, not of the system. */
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
@@ -62,6 +62,7 @@ static organ_status fail_missing(const model_state *s, const organ_model_file *f
                       s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
+/* Opens a file on an HTTP server. A 404 for a file that the user named or the index lists is reported as such. */
 static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
 {
     organ_error fault = {0};
@@ -84,7 +85,7 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     return organ_model_file_open_here(file, error);
 }
 
-/* Keeps the header of the first file. */
+/* Reads the header of file k and appends its tensors; keeps the key-values of the first file only. */
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
@@ -156,6 +157,7 @@ static organ_status append_sentence(model_state *s, const char *text, const char
     return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
+/* Warns if metadata.total_size of the index differs from the sum of the tensors' bytes. */
 static organ_status check_total(model_state *s, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -263,6 +265,7 @@ static organ_status open_single(model_state *s, organ_error *error)
     return fault.status;
 }
 
+/* Opens the file that the path names, the shards of an index, or the single file of a directory. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
@@ -272,7 +275,7 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
-/* The named file is open and is a part of a split model: opens all parts, from the first on. */
+/* Opens all parts of a split model, from the first on. The named file is open and may be any of them. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -316,6 +319,7 @@ static organ_status note_deviations(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens a GGUF file, and the other parts if its name and header say that it is one of several. */
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
@@ -349,6 +353,7 @@ static organ_status open_organ_directory(model_state *s, const char *path, organ
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
+/* Opens an organ directory, GGUF or safetensors, whichever the path is. */
 static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";

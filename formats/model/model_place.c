@@ -55,8 +55,8 @@ static organ_status copy_name(organ_model_place *place, const char *name, const 
     return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
 }
 
-/* Returns true if both are parts of one model. */
-static bool same_set(const char *a, const char *b)
+/* Returns true if both names are parts of one split model. */
+static bool is_same_split(const char *a, const char *b)
 {
     unsigned part, a_parts, b_parts;
     const size_t length = organ_gguf_split_parse(a, &part, &a_parts);
@@ -64,22 +64,23 @@ static bool same_set(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Keeps the two alphabetically first names, one for each model, so that messages do not depend on the order in a
- * directory. */
+/* Records a GGUF name: the two alphabetically first names are kept, one for each model, so that messages do not depend
+ * on the order in a directory. */
 static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
-        if (same_set(found->gguf[k], name))
+        if (is_same_split(found->gguf[k], name))
             return strcmp(name, found->gguf[k]) < 0 ? copy_name(place, name, &found->gguf[k], error) : ORGAN_OK;
-    const size_t at = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
+    const size_t place_in_order = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
     found->ggufs++;
-    if (at == 0)
+    if (place_in_order == 0)
         found->gguf[1] = found->gguf[0];
     else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
         return ORGAN_OK;
-    return copy_name(place, name, &found->gguf[at], error);
+    return copy_name(place, name, &found->gguf[place_in_order], error);
 }
 
+/* Records in `found` what one entry of the directory is: index, weights, GGUF or a foreign format. */
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     if (*name == '.')
@@ -123,7 +124,7 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
 
 /* Writes the first names in the folder "snapshots" of an entry of the Hugging Face cache, separated by commas; "" if
  * there is no such folder. */
-static void name_snapshots(const organ_model_place *place, char *names, size_t size)
+static void list_cached_snapshots(const organ_model_place *place, char *names, size_t size)
 {
     enum { MAX = 4 };
     char path[4096];
@@ -147,7 +148,7 @@ static void name_snapshots(const organ_model_place *place, char *names, size_t s
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];
-    name_snapshots(place, snapshots, sizeof snapshots);
+    list_cached_snapshots(place, snapshots, sizeof snapshots);
     if (*snapshots)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
@@ -172,6 +173,7 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
 }
 
+/* Chooses the weights of a directory: index, model.safetensors, the only other .safetensors, the only GGUF. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -210,8 +212,8 @@ static organ_status set_file(organ_model_place *place, const char *name, organ_e
     return ORGAN_OK;
 }
 
-/* Recognises GGUF files by their first bytes, because some programs name them by digests. */
-static bool is_gguf_inside(const char *path)
+/* Returns true if the file begins with "GGUF", because some programs name GGUF files by digests. */
+static bool has_gguf_magic(const char *path)
 {
     organ_error ignored = {0};
     struct stat info;
@@ -224,6 +226,7 @@ static bool is_gguf_inside(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
+/* Splits the path into directory and file name. */
 static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
@@ -232,7 +235,7 @@ static organ_status set_from_path(organ_model_place *place, organ_error *error)
     place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
     if (!place->directory)
         return organ_fail_memory(error, place->path);
-    if (organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".json") || !is_gguf_inside(place->path))
+    if (organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".json") || !has_gguf_magic(place->path))
         return set_file(place, name, error);
     place->file = name;
     place->gguf = true;

@@ -68,7 +68,7 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
     return error->status;
 }
 
-/* Errors are ignored here; the reader of the manifest reports them. */
+/* Returns true if the path has a manifest. Errors are ignored here; the reader of the manifest reports them. */
 bool organ_directory_is(const char *path)
 {
     bool is;
@@ -100,6 +100,7 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
+/* Returns a member that is a whole number from 0; refuses anything else. */
 static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
                                          const char *field)
 {
@@ -109,20 +110,21 @@ static uint64_t organ_directory_count_of(const organ_directory_reading *r, const
     return (uint64_t)json_integer_value(number);
 }
 
-static bool is_name(const char *name)
+/* Returns true if the name is safe as a file name: letters, digits, "_.-", no leading dot. */
+static bool is_safe_file_name(const char *name)
 {
     const size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
     return length > 0 && name[length] == '\0' && *name != '.' && length <= NAME_MAX;
 }
 
 /* Returns true for "FOLDER/NAME" with a folder of tensors, or with `header` of headers. */
-static bool is_place(const char *path, bool header)
+static bool is_safe_place(const char *path, bool header)
 {
     for (size_t k = 0; k < (header ? 1 : sizeof folders / sizeof *folders); k++) {
         const char *const folder = header ? ORGAN_HEADER_FOLDER : folders[k];
         const size_t length = strlen(folder);
         if (strncmp(path, folder, length) == 0 && path[length] == '/')
-            return is_name(path + length + 1);
+            return is_safe_file_name(path + length + 1);
     }
     return false;
 }
@@ -145,7 +147,7 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
     struct stat info;
     if (r->error->status)
         return r->error->status;
-    if (!is_place(place, header))
+    if (!is_safe_place(place, header))
         return organ_directory_refuse(r, what, "file '%.*s' is not a file of an organ directory", SHOWN, place);
     char *const name = organ_arena_copy(&r->list->arena, place, strlen(place));
     char *const path = name ? organ_path_join(&r->list->arena, r->directory, name) : NULL;
@@ -205,6 +207,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
+/* Makes room for one more file in the two arrays that run in parallel. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t capacity = r->donor_room;
@@ -212,7 +215,7 @@ static bool grow_file_lists(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_room, sizeof *r->donors);
 }
 
-/* Stored headers must be unchanged, since only they describe the tensors. */
+/* Checks the digest of a stored header, since only the header describes the tensors. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -259,12 +262,12 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
 
 /* ---- tensors ---- */
 
-static bool shape_agrees(const json_t *rows, const organ_tensor *tensor)
+static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 {
-    bool same = json_is_array(rows) && json_array_size(rows) == tensor->rank;
+    bool same = json_is_array(stored_shape) && json_array_size(stored_shape) == tensor->rank;
     for (unsigned k = 0; k < tensor->rank && same; k++)
-        same = json_is_integer(json_array_get(rows, k)) &&
-               (uint64_t)json_integer_value(json_array_get(rows, k)) == tensor->shape[k];
+        same = json_is_integer(json_array_get(stored_shape, k)) &&
+               (uint64_t)json_integer_value(json_array_get(stored_shape, k)) == tensor->shape[k];
     return same;
 }
 
@@ -292,6 +295,7 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
         }
 }
 
+/* Reads one tensor of the manifest and the file that holds its bytes. No two tensors may share a file. */
 static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
@@ -321,6 +325,8 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
 
 typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
+/* Parses the members of an object of the manifest one after the other and calls `read` for each, so that the whole tree
+ * is never in memory. */
 static organ_status read_object(organ_directory_reading *r, const char *what, read_member *read)
 {
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, what);
@@ -338,7 +344,7 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
 }
 
 /* Returns a member of the document, which the caller releases; NULL if it is absent or after an error. */
-static json_t *member_of(const organ_directory_reading *r, const char *field)
+static json_t *parse_member(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, field);
@@ -348,9 +354,9 @@ static json_t *member_of(const organ_directory_reading *r, const char *field)
 }
 
 /* Returns the entry of `allowed` that the member equals. */
-static const char *read_text(const organ_directory_reading *r, const char *field, const char *const *allowed)
+static const char *read_choice(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
-    json_t *const json = member_of(r, field);
+    json_t *const json = parse_member(r, field);
     const char *const text = organ_json_plain(json) ? organ_json_plain(json) : "";
     while (*allowed && strcmp(text, *allowed) != 0)
         allowed++;
@@ -361,16 +367,17 @@ static const char *read_text(const organ_directory_reading *r, const char *field
     return *allowed;
 }
 
+/* Reads whether the weights differ from the donor's ("donor_again": false). */
 static void read_changed(const organ_directory_reading *r)
 {
-    json_t *const json = member_of(r, "donor_again");
+    json_t *const json = parse_member(r, "donor_again");
     r->manifest->changed = !json_is_true(json);
     if (!json_is_boolean(json))
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: donor_again is missing or neither true nor false", r->text.label);
     json_decref(json);
 }
 
-/* A stored GGUF header is a file of its own; the original's size must match the tensors in the header. */
+/* Reads the stored GGUF header of file k, and checks that the original's size matches the tensors in it. */
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];
@@ -427,8 +434,8 @@ static organ_status read_manifest(organ_directory_reading *r)
                                                                                             NULL};
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->text, (organ_json_span){0, r->text.length}, NULL, r->error);
-    read_text(r, "schema", schemas);
-    r->manifest->format = read_text(r, "format", formats);
+    read_choice(r, "schema", schemas);
+    r->manifest->format = read_choice(r, "format", formats);
     read_changed(r);
     if (r->error->status || read_object(r, "sources", read_donor) || read_headers(r))
         return r->error->status;

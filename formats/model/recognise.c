@@ -56,8 +56,8 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
     return true;
 }
 
-/* Returns a descriptor, or -1, with an error unless the file does not exist. */
-static int open_one(const recognise_walk *w, int at, const char *name)
+/* Returns a descriptor or -1. Sets an error unless the file does not exist. */
+static int open_if_exists(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0 && organ_is_system_failure(errno))
@@ -65,9 +65,9 @@ static int open_one(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns whether the directory has the same file with the same bytes. An organ directory keeps the files next to a
- * model in files/. */
-static bool is_in(const recognise_walk *w, const char *like, int fd, const char *path)
+/* Returns true if the model directory `like` has the same file with the same bytes. An organ directory keeps the files
+ * next to a model in files/. */
+static bool has_same_copy(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
     const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
@@ -79,7 +79,7 @@ static bool is_in(const recognise_walk *w, const char *like, int fd, const char 
             length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
         else if (inside)
             length = snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1);
-        const int other_file = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
+        const int other_file = length < PATH_MAX ? open_if_exists(w, AT_FDCWD, other) : -1;
         same = other_file >= 0 && same_bytes(w, fd, other_file, path);
         if (other_file >= 0)
             close(other_file);
@@ -87,14 +87,14 @@ static bool is_in(const recognise_walk *w, const char *like, int fd, const char 
     return same;
 }
 
-/* Records the entry; returns false, which ends the walk. */
+/* Records the first entry that --force does not replace; returns false, which ends the walk. */
 static bool refuse_foreign_file(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->foreign_file, sizeof w->foreign_file, "'%s'%s", path, why);
     return false;
 }
 
-/* If a list has only the name of a file with weights, the file must contain weights. */
+/* Returns true if a list of organ's output contains the file. A file with weights must also begin as one. */
 static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
@@ -103,16 +103,16 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
 }
 
 /* Returns whether --force may replace the file; false ends the walk. */
-static bool is_ours(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
+static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
     if (!ours && (where == ROOT || where == REPORTS))
         ours = organ_is_report_at(at, name, w->error);
-    const int fd = ours || w->error->status ? -1 : open_one(w, at, name);
+    const int fd = ours || w->error->status ? -1 : open_if_exists(w, at, name);
     if (!ours && !w->error->status)
         ours = is_listed(w, at, name, path, fd, &changed);
     for (int k = 0; k < 2 && fd >= 0 && !ours && !w->error->status; k++)
-        ours = w->like[k] && is_in(w, w->like[k], fd, path);
+        ours = w->like[k] && has_same_copy(w, w->like[k], fd, path);
     if (fd >= 0)
         close(fd);
     return !w->error->status &&
@@ -126,17 +126,17 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
         return strcmp(name, "donor") == 0 ? REPORTS : ELSEWHERE;
     if (where == ROOT && strcmp(name, ORGAN_REPORT_FOLDER) == 0)
         return REPORTS;
-    for (organ_group g = 0; g <= ORGAN_GROUP_OTHER && where == ROOT && w->written.apart; g++)
+    for (organ_group g = 0; g <= ORGAN_GROUP_OTHER && where == ROOT && w->written.organ_directory; g++)
         if (strcmp(name, organ_group_folder(g)) == 0)
             return PARTS;
-    return where == ROOT && w->written.apart && strcmp(name, ORGAN_HEADER_FOLDER) == 0 ? PARTS : ELSEWHERE;
+    return where == ROOT && w->written.organ_directory && strcmp(name, ORGAN_HEADER_FOLDER) == 0 ? PARTS : ELSEWHERE;
 }
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* Returns true to continue the walk. */
-static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where,
-                            int depth)
+/* Checks one entry, or all below it. Returns true to continue the walk. */
+static bool visit_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where,
+                        int depth)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -151,7 +151,7 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
     if (info.st_dev != w->device)
         return refuse_foreign_file(w, path, ", where another file system is mounted");
     if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
-        return is_ours(w, at, name, path, where);
+        return may_replace(w, at, name, path, where);
     if (!S_ISDIR(info.st_mode))
         return refuse_foreign_file(w, path, ", which is neither a file nor a directory");
     if (depth == DEEPEST)
@@ -167,12 +167,12 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
 
 typedef struct name_list {
     char **names;
-    size_t count, room;
+    size_t count, capacity;
 } name_list;
 
 static bool add_name(name_list *list, const char *name)
 {
-    return organ_grow(&list->names, list->count, &list->room, sizeof *list->names) &&
+    return organ_grow(&list->names, list->count, &list->capacity, sizeof *list->names) &&
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
@@ -199,7 +199,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     return !w->error->status;
 }
 
-/* Takes ownership of `fd`. */
+/* Checks all entries of a folder. Takes ownership of `fd`. Returns true to continue the walk. */
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
@@ -209,16 +209,18 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
         close(fd);
         return false;
     }
-    bool on = recognise_list_names(w, directory, folder, &list);
-    for (size_t k = 0; k < list.count && on; k++)
-        on = visit_one_entry(w, fd, folder, list.names[k], where, depth);
+    bool go_on = recognise_list_names(w, directory, folder, &list);
+    for (size_t k = 0; k < list.count && go_on; k++)
+        go_on = visit_entry(w, fd, folder, list.names[k], where, depth);
     for (size_t k = 0; k < list.count; k++)
         free(list.names[k]);
     free(list.names);
     closedir(directory);
-    return on;
+    return go_on;
 }
 
+/* Walks the directory and records the first file that organ did not write. `like` are the models whose files may be
+ * there as copies: the caller's and the report's donor. */
 static organ_status walk_output(recognise_walk *w)
 {
     struct stat info;

@@ -38,7 +38,7 @@ static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jso
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static bool is_one_of(const char *name, const char *const *patterns, size_t count)
+static bool matches_one_of(const char *name, const char *const *patterns, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if (fnmatch(patterns[k], name, 0) == 0)
@@ -74,8 +74,8 @@ static bool head_starts_with(const head *h, const char *text)
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
 
-/* The name of a report equals the standard name or ends with a dot and it: "X.DEQUANTIZE_REPORT.md" belongs to
- * X.gguf. */
+/* Returns true for a report of organ: its name is the standard name or ends with a dot and it ("X.DEQUANTIZE_REPORT.md"
+ * belongs to X.gguf), and its first line is the title. */
 static bool is_markdown_report(const char *name, const head *h)
 {
     for (size_t k = 0; k < COUNT(markdown); k++)
@@ -85,14 +85,14 @@ static bool is_markdown_report(const char *name, const head *h)
 }
 
 /* Returns the name of the file without the prefix of a draft (".4711."). */
-static const char *base_of(const char *path)
+static const char *name_without_draft_prefix(const char *path)
 {
     const char *const name = organ_path_name(path);
     const size_t digits = *name == '.' ? strspn(name + 1, "0123456789") : 0;
     return digits && name[digits + 1] == '.' ? name + digits + 2 : name;
 }
 
-/* Documents of this program begin with their schema. */
+/* Returns true if the JSON text begins with a schema of organ, as all documents of this program do. */
 static bool has_schema(const head *h)
 {
     static const char key[] = "\"schema\"", family[] = "\"organ.";
@@ -109,23 +109,23 @@ static bool has_schema(const head *h)
 
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
-    const char *const name = base_of(path);
+    const char *const name = name_without_draft_prefix(path);
     head h;
     if (!read_head(at, path, &h, error))
         return false;
     if (organ_ends_with(name, ".md"))
         return is_markdown_report(name, &h);
     if (organ_ends_with(name, ".svg"))
-        return is_one_of(name, charts, COUNT(charts)) &&
+        return matches_one_of(name, charts, COUNT(charts)) &&
                (head_starts_with(&h, "<svg") || head_starts_with(&h, "<?xml"));
     if (organ_ends_with(name, ".jsonl"))
-        return is_one_of(name, lines, COUNT(lines)) && (h.size == 0 || head_starts_with(&h, "{"));
+        return matches_one_of(name, lines, COUNT(lines)) && (h.size == 0 || head_starts_with(&h, "{"));
     return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
-    const char *const name = base_of(path);
+    const char *const name = name_without_draft_prefix(path);
     head h;
     if (!organ_ends_with(name, ".gguf") && !organ_ends_with(name, ".safetensors"))
         return false;

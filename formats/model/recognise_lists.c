@@ -22,7 +22,8 @@
 #define STEP         ((size_t)1 << 16)
 #define INDEX        ".safetensors.index.json"
 
-/* Returns NULL if there is no such file, or with an error if memory ran out. */
+/* Loads a JSON file of the directory. Returns NULL if it does not exist or is no JSON; sets an error only if memory ran
+ * out. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -40,12 +41,14 @@ static json_t *load_json(const char *directory, const char *name, organ_error *e
     return json;
 }
 
-static void list_file(organ_written *w, const char *path, json_t *as)
+/* Adds a file to those that organ wrote, with `value` as its value unless it is listed already. Takes ownership of
+ * `value`. */
+static void add_listed_file(organ_written *w, const char *path, json_t *value)
 {
     if (path && !json_object_get(w->files, path))
-        json_object_set_new(w->files, path, as);
+        json_object_set_new(w->files, path, value);
     else
-        json_decref(as);
+        json_decref(value);
 }
 
 /* Returns "organ.NAME/1" of a document of organ; NULL for other JSON. */
@@ -72,33 +75,34 @@ static void collect_paths(const json_t *json, json_t *paths, int depth)
         json_object_set_new(paths, text, json_true());
 }
 
-static void list_members(organ_written *w, const json_t *files)
+static void add_member_names(organ_written *w, const json_t *files)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)files, key, value) list_file(w, key, json_incref(value));
+    json_object_foreach((json_t *)files, key, value) add_listed_file(w, key, json_incref(value));
 }
 
+/* Adds the files of an organ directory's manifest. */
 static void read_manifest(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const manifest = organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
     if (manifest) {
-        w->apart = true;
+        w->organ_directory = true;
         collect_paths(manifest, w->parts, 0);
-        list_file(w, ORGAN_MANIFEST, json_true());
-        list_members(w, json_object_get(manifest, ORGAN_FILES_FOLDER));
+        add_listed_file(w, ORGAN_MANIFEST, json_true());
+        add_member_names(w, json_object_get(manifest, ORGAN_FILES_FOLDER));
     }
     json_decref(manifest);
 }
 
-/* Returns true if there is a record. */
+/* Adds the files of organ's record in the directory; returns true if there is one. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);
     const char *const schema = schema_of(record);
     const bool found = schema && strcmp(schema, ORGAN_RECORD_SCHEMA) == 0;
     if (found)
-        list_members(w, json_object_get(record, "files"));
+        add_member_names(w, json_object_get(record, "files"));
     json_decref(record);
     return found;
 }
@@ -123,6 +127,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
     return names;
 }
 
+/* Adds the shards of the index, if the directory has exactly one. */
 static void read_index(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, "", INDEX, error);
@@ -130,9 +135,9 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
     json_t *const index = name && !error->status ? load_json(directory, name, error) : NULL, *value;
     json_t *const map = json_object_get(index, "weight_map");
     const char *key;
-    json_object_foreach(map, key, value) list_file(w, json_string_value(value), json_true());
+    json_object_foreach(map, key, value) add_listed_file(w, json_string_value(value), json_true());
     if (json_object_size(map) > 0)
-        list_file(w, name, json_true());
+        add_listed_file(w, name, json_true());
     json_decref(index);
     json_decref(names);
 }
@@ -147,7 +152,7 @@ static void list_names(organ_written *w, const json_t *array)
     json_array_foreach(array, k, value)
     {
         const json_t *const name = json_is_object(value) ? json_object_get(value, "name") : value;
-        list_file(w, json_string_value(name), json_true());
+        add_listed_file(w, json_string_value(name), json_true());
     }
 }
 
@@ -161,11 +166,13 @@ static void list_weights(organ_written *w, const char *directory, size_t of_inpu
         json_t *const names = names_ending(directory, "", endings[k], error), *value;
         const char *key;
         json_object_foreach(names, key, value) if (json_object_size(names) == of_input || strcmp(key, usual[0]) == 0 ||
-                                                   strcmp(key, usual[1]) == 0) list_file(w, key, json_true());
+                                                   strcmp(key, usual[1]) == 0) add_listed_file(w, key, json_true());
         json_decref(names);
     }
 }
 
+/* Adds the files that a report names: copied ones, configurations, weights. The first input that is a path becomes the
+ * donor. */
 static void read_report(organ_written *w, const char *directory, const json_t *report, organ_error *error)
 {
     static const char *const inputs[] = {"donor", "model", "base", "adapter", "target"};
@@ -181,10 +188,11 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
     list_names(w, json_object_get(report, "copied_files"));
     list_names(w, json_object_get(report, "files"));
     for (size_t k = 0; k < sizeof written / sizeof *written; k++)
-        list_file(w, written[k], json_true());
+        add_listed_file(w, written[k], json_true());
     list_weights(w, directory, count, error);
 }
 
+/* Reads all reports of the directory that have a schema of organ. */
 static void read_reports(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, ORGAN_REPORT_FOLDER, ".json", error), *value;
@@ -201,13 +209,13 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
     json_decref(names);
 }
 
-/* A model that `assemble` makes of an organ directory has the files of the original model. */
+/* Adds the files of the original model if `like` is an organ directory: `assemble` writes them again. */
 static void read_sources(organ_written *w, const char *like, organ_error *error)
 {
     json_t *const manifest = like && organ_directory_is(like) ? load_json(like, ORGAN_MANIFEST, error) : NULL, *source;
     const char *name;
     json_object_foreach(json_object_get(manifest, "sources"), name, source)
-        list_file(w, name, json_pack("{s:O*}", "bytes", json_object_get(source, "size")));
+        add_listed_file(w, name, json_pack("{s:O*}", "bytes", json_object_get(source, "size")));
     json_decref(manifest);
 }
 
@@ -219,9 +227,9 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
     if (!error->status)
         read_manifest(w, directory, error);
     if (!error->status && !recorded &&
-        !w->apart) /* if there is a record or manifest, a file that it does not list was added later */
+        !w->organ_directory) /* if there is a record or manifest, a file that it does not list was added later */
         read_index(w, directory, error);
-    if (!error->status && !recorded && !w->apart)
+    if (!error->status && !recorded && !w->organ_directory)
         read_reports(w, directory, error);
     if (!error->status && !recorded)
         read_sources(w, like, error);

@@ -18,8 +18,8 @@
 #define ORGAN_RECORD_SCHEMA "organ.files/1"
 
 typedef struct organ_written {
-    bool apart;    /* the directory is an organ directory: it has a manifest */
-    json_t *parts; /* its pieces: an object whose keys are paths */
+    bool organ_directory; /* the directory is an organ directory: it has a manifest */
+    json_t *parts;        /* its pieces: an object whose keys are paths */
     json_t *files; /* paths of other files: {"bytes", "xxh3"} from the record, or true if only the name is listed */
     char donor[PATH_MAX]; /* the input of the run that made the directory, from its report; empty: unknown */
 } organ_written;

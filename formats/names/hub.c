@@ -58,10 +58,11 @@ static bool is_hub_id(const char *id, size_t length)
 /* Returns the length of ORG/NAME, up to the second '/' or to '@'. */
 static size_t id_length(const char *text)
 {
-    const size_t whole = strcspn(text, "@"), first = strcspn(text, "/@");
-    return first == whole ? whole : first + 1 + strcspn(text + first + 1, "/@");
+    const size_t before_revision = strcspn(text, "@"), first_part = strcspn(text, "/@");
+    return first_part == before_revision ? before_revision : first_part + 1 + strcspn(text + first_part + 1, "/@");
 }
 
+/* Returns the folder name that huggingface_hub gives a repository: models--ORG--NAME. */
 static const char *entry_folder(const char *id, organ_arena *arena)
 {
     const char *const slash = strchr(id, '/');
@@ -137,6 +138,7 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     return error->status;
 }
 
+/* Explains why no snapshot could be chosen, and lists the snapshots that there are. */
 static organ_status fail_without_ref(const char *text, const organ_hub_name *name, const char *entry,
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
@@ -196,7 +198,7 @@ static long long incomplete_bytes(const char *entry, const char *blob, organ_are
     return -1;
 }
 
-/* `path` is a link without a target. */
+/* Explains a link without a target: an unfinished download, or a missing blob. */
 static organ_status fail_broken(const char *text, const char *entry, const char *path, organ_arena *arena,
                                 organ_error *error)
 {
@@ -211,7 +213,7 @@ static organ_status fail_broken(const char *text, const char *entry, const char 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which does not exist", text, path, target);
 }
 
-static bool is_broken(const char *path)
+static bool is_dangling_link(const char *path)
 {
     struct stat about;
     return lstat(path, &about) == 0 && S_ISLNK(about.st_mode) && stat(path, &about) != 0 && errno == ENOENT;
@@ -236,7 +238,7 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
         const char *const path = organ_path_join(arena, snapshot, found.names[k]);
         if (!path)
             return organ_fail_memory(error, text);
-        if (is_broken(path))
+        if (is_dangling_link(path))
             return fail_broken(text, entry, path, arena, error);
         weights = weights || has_weights(found.names[k]);
     }
@@ -257,7 +259,7 @@ static organ_status find_file(const char *text, const char *entry, const char *s
         return organ_fail_memory(error, text);
     if (stat(*path, &about) == 0)
         return ORGAN_OK;
-    if (is_broken(*path))
+    if (is_dangling_link(*path))
         return fail_broken(text, entry, *path, arena, error);
     char hint[ORGAN_FOLDER_HINT];
     organ_folder_near(snapshot, file, arena, "", hint);
@@ -316,7 +318,7 @@ bool organ_hub_lacks(const char *text, organ_arena *arena)
     return ref && snapshot && stat(ref, &about) != 0 && stat(snapshot, &about) != 0;
 }
 
-/* "models--ORG--NAME" as "ORG/NAME"; NULL for the entry of a data set or without memory. */
+/* Returns "ORG/NAME" for "models--ORG--NAME"; NULL for the entry of a data set or without memory. */
 static const char *entry_id(const char *folder, organ_arena *arena)
 {
     if (strncmp(folder, ENTRY_PREFIX, strlen(ENTRY_PREFIX)) != 0)
@@ -353,6 +355,7 @@ typedef struct hub_entry {
     bool *referred; /* for each snapshot: a ref names it */
 } hub_entry;
 
+/* Adds the models of a snapshot as hf:ORG/NAME@REVISION, without "@main". */
 static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char *revision, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -366,17 +369,17 @@ static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char 
 }
 
 /* Adds the model of each ref in the folder refs/BEFORE; the names of refs may have slashes. */
-static organ_status add_refs(hub_entry *e, const char *before, int depth, organ_error *error)
+static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
     organ_folder_names found = {0};
-    const char *const folder = organ_arena_format(arena, "%s/refs/%s", e->path, before);
+    const char *const folder = organ_arena_format(arena, "%s/refs/%s", e->path, prefix);
     if (!folder || depth > DEEPEST_REF || organ_folder_list(folder, arena, &found, error) != ORGAN_OK)
         return folder ? error->status : organ_fail_memory(error, e->path);
     for (size_t k = 0; k < found.count && !error->status; k++) {
         organ_error fault = {0};
         const char *snapshot = NULL;
-        const char *const name = organ_arena_format(arena, "%s%s%s", before, *before ? "/" : "", found.names[k]);
+        const char *const name = organ_arena_format(arena, "%s%s%s", prefix, *prefix ? "/" : "", found.names[k]);
         const char *const path = name ? organ_arena_format(arena, "%s/refs/%s", e->path, name) : NULL;
         if (!path)
             return organ_fail_memory(error, e->path);
@@ -392,6 +395,7 @@ static organ_status add_refs(hub_entry *e, const char *before, int depth, organ_
     return error->status;
 }
 
+/* Adds the models of one repository in the cache: the snapshots that refs name, then the others by commit. */
 static organ_status add_entry(organ_name_list *list, const char *root, const char *folder, organ_error *error)
 {
     hub_entry e = {.list = list, .path = organ_path_join(&list->arena, root, folder)};
@@ -422,7 +426,7 @@ organ_status organ_hub_list(organ_name_list *list, organ_error *error)
         return ORGAN_OK;
     list->roots[ORGAN_STORE_HUB] = root;
     organ_folder_list(root, &list->arena, &found, error);
-    for (size_t k = 0; !error->status && !list->cut && k < found.count; k++)
+    for (size_t k = 0; !error->status && !list->truncated && k < found.count; k++)
         add_entry(list, root, found.names[k], error);
     return error->status;
 }

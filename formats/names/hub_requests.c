@@ -18,7 +18,8 @@ enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096, COMMIT_DIGITS = 40, SHA256_DIG
 
 /* ---- environment ---- */
 
-static bool is_set(const char *variable)
+/* Reads a boolean variable with the words that huggingface_hub accepts. */
+static bool is_enabled(const char *variable)
 {
     static const char *const yes[] = {"1", "ON", "YES", "TRUE"};
     const char *const value = getenv(variable);
@@ -28,7 +29,7 @@ static bool is_set(const char *variable)
     return false;
 }
 
-bool organ_hub_is_offline(void) { return is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"); }
+bool organ_hub_is_offline(void) { return is_enabled("HF_HUB_OFFLINE") || is_enabled("TRANSFORMERS_OFFLINE"); }
 
 /* The URL of the server without a slash at its end. */
 static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
@@ -56,7 +57,7 @@ static organ_status load_token(const char *path, organ_arena *arena, const char 
     return *token ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* The file in which huggingface_hub keeps the user's token, or NULL if there is none. */
+/* Returns the file in which huggingface_hub keeps the user's token, or NULL if there is none. */
 static const char *stored_token(organ_arena *arena)
 {
     const char *path = organ_folder_of("HF_TOKEN_PATH", arena);
@@ -77,7 +78,7 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
     const char *file = path;
     if (find_endpoint(arena, &access->bearer_origin, error) != ORGAN_OK)
         return error->status;
-    if (!path && is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+    if (!path && is_enabled("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
         return ORGAN_OK;
     if (!file && !(token && *token))
         file = stored_token(arena);
@@ -93,7 +94,8 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
 
 /* ---- the list of files ---- */
 
-/* Segments are not empty, ".", "..", and have no control characters and backslashes. */
+/* Returns true if a path from the server is safe below a folder: its segments are not empty, "." or "..", and have no
+ * control characters and backslashes. */
 static bool is_inner_path(const char *path)
 {
     if (!path || !*path || strlen(path) > 1000)
@@ -113,7 +115,7 @@ static bool is_inner_path(const char *path)
     return true;
 }
 
-static bool has_digits(const char *text, size_t count)
+static bool is_hex_of_length(const char *text, size_t count)
 {
     return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
 }
@@ -131,7 +133,7 @@ static organ_status read_hub_file(const char *label, const json_t *row, organ_ar
                           path ? path : "");
     if (!json_is_integer(size) || json_integer_value(size) < 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no size", label, path);
-    if (!has_digits(digest, file->lfs ? SHA256_DIGITS : COMMIT_DIGITS))
+    if (!is_hex_of_length(digest, file->lfs ? SHA256_DIGITS : COMMIT_DIGITS))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' of %s is neither SHA-256 nor SHA-1", label,
                           digest ? digest : "", path);
     file->bytes = (uint64_t)json_integer_value(size);
@@ -151,7 +153,7 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     const char *const commit = organ_json_plain(json_object_get(tree, "sha"));
     const json_t *const list = json_object_get(tree, "siblings");
     const size_t count = json_array_size(list);
-    if (!has_digits(commit, COMMIT_DIGITS) || !json_is_array(list))
+    if (!is_hex_of_length(commit, COMMIT_DIGITS) || !json_is_array(list))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server's answer has no commit or no list of files", label);
     found->commit = organ_arena_copy(arena, commit, COMMIT_DIGITS);
     found->files = organ_arena_take(arena, (count + 1) * sizeof *found->files);

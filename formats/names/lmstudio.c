@@ -15,7 +15,7 @@
 
 enum { POINTER_LIMIT = 4096, SETTINGS_LIMIT = 4 << 20 };
 
-/* Returns a small file without white space at its end, or NULL. */
+/* Loads a small file and removes white space at its end; NULL if that fails. */
 static char *load_text(const char *path, size_t limit)
 {
     organ_error ignored = {0};
@@ -28,7 +28,8 @@ static char *load_text(const char *path, size_t limit)
     return bytes;
 }
 
-/* The folder of the program: that which ~/.lmstudio-home-pointer names, else ~/.cache/lm-studio, else ~/.lmstudio. */
+/* Returns LM Studio's folder: the one that ~/.lmstudio-home-pointer names, else ~/.cache/lm-studio, else
+ * ~/.lmstudio. */
 static const char *lmstudio_home(organ_arena *arena)
 {
     char *const pointer = load_text(organ_folder_at_home(".lmstudio-home-pointer", arena), POINTER_LIMIT);
@@ -40,7 +41,7 @@ static const char *lmstudio_home(organ_arena *arena)
     return home && organ_is_folder(home) ? home : organ_folder_at_home(".lmstudio", arena);
 }
 
-/* "downloadsFolder" in settings.json, else HOME/models. */
+/* Returns the folder with LM Studio's models: "downloadsFolder" in settings.json, else HOME/models. */
 const char *organ_lmstudio_root(organ_arena *arena)
 {
     const char *const home = lmstudio_home(arena), *root = NULL;
@@ -63,8 +64,8 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
     struct stat about;
     if (!organ_is_plain_path(own) || !strchr(own, '/'))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]", text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]",
+                          text);
     *path = root ? organ_path_join(arena, root, own) : NULL;
     if (!*path)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: HOME is not set, so the folder of LM Studio is unknown", text);
@@ -97,7 +98,7 @@ organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)
         if (!folder)
             return organ_fail_memory(error, root);
         organ_folder_list(folder, arena, &models, error);
-        for (size_t m = 0; !error->status && !list->cut && m < models.count; m++) {
+        for (size_t m = 0; !error->status && !list->truncated && m < models.count; m++) {
             const char *const model = organ_path_join(arena, folder, models.names[m]);
             const char *const name = organ_arena_format(arena, "lmstudio:%s/%s", publishers.names[p], models.names[m]);
             if (!model || !name)

@@ -10,10 +10,10 @@
 organ_status organ_name_list_add(organ_name_list *list, organ_store store, const char *name, organ_error *error)
 {
     if (list->count == ORGAN_NAMES_MAX) {
-        list->cut = true;
+        list->truncated = true;
         return ORGAN_OK;
     }
-    if (!name || !organ_grow(&list->models, list->count, &list->room, sizeof *list->models))
+    if (!name || !organ_grow(&list->models, list->count, &list->capacity, sizeof *list->models))
         return organ_fail_memory(error, "names of models");
     list->models[list->count++] = (organ_named_model){.store = store, .name = name};
     return ORGAN_OK;

@@ -98,7 +98,7 @@ static int by_store_and_name(const void *a, const void *b)
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* Sets the path or the fault. */
+/* Sets the path of a listed model, or the fault that keeps it from being opened. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};

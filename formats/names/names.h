@@ -55,9 +55,9 @@ typedef struct organ_named_model {
 
 typedef struct organ_name_list {
     organ_named_model *models; /* by store, then by name */
-    size_t count, room;
+    size_t count, capacity;
     const char *roots[ORGAN_STORES]; /* folder of each store, NULL if it does not exist */
-    bool cut;                        /* there are more than ORGAN_NAMES_MAX */
+    bool truncated;                  /* there are more than ORGAN_NAMES_MAX */
     organ_arena arena;
 } organ_name_list;
 

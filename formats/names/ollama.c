@@ -113,7 +113,7 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
                                "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
 }
 
-static organ_status find_blob(const char *manifest, const char *path, struct stat *about, organ_error *error)
+static organ_status check_is_file(const char *manifest, const char *path, struct stat *about, organ_error *error)
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))
         return ORGAN_OK;
@@ -124,7 +124,7 @@ static organ_status find_blob(const char *manifest, const char *path, struct sta
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
 {
     struct stat about;
-    if (find_blob(manifest, path, &about, error) != ORGAN_OK)
+    if (check_is_file(manifest, path, &about, error) != ORGAN_OK)
         return error->status;
     if (!json_is_integer(size) || json_integer_value(size) != (json_int_t)about.st_size)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: states %lld bytes for %s, which has %lld", manifest,
@@ -160,7 +160,7 @@ static const char *blob_path(const char *manifest, const char *root, const char 
 }
 
 /* Returns the manifest of a list that Ollama's runners of GGUF files use; NULL if there is none. */
-static json_t *chosen_of_list(const json_t *list)
+static json_t *find_gguf_manifest(const json_t *list)
 {
     static const char *const runners[] = {"ollama", "llamacpp"};
     size_t k;
@@ -183,7 +183,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     const char *const type = organ_json_plain(json_object_get(*tree, "mediaType"));
     if (!type || strcmp(type, LIST_TYPE) != 0)
         return ORGAN_OK;
-    json_t *const child = chosen_of_list(json_object_get(*tree, "manifests"));
+    json_t *const child = find_gguf_manifest(json_object_get(*tree, "manifests"));
     const char *const digest = organ_json_plain(json_object_get(child, "digest"));
     if (!child)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: none of the manifests that it lists is for GGUF files",
@@ -197,7 +197,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     json_decref(*tree); /* and with it the digest */
     *tree = NULL;
     struct stat about;
-    if (!path || find_blob(*manifest, path, &about, error) != ORGAN_OK)
+    if (!path || check_is_file(*manifest, path, &about, error) != ORGAN_OK)
         return error->status;
     *manifest = path;
     return load_manifest(path, tree, error);
@@ -248,8 +248,8 @@ static const char *find_manifest(const char *root, const ollama_name *name, orga
 }
 
 /* Sets `hint` to a near tag of the model, or to a near name of a model of the same user. */
-static void near_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
-                      char hint[ORGAN_FOLDER_HINT])
+static void suggest_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
+                         char hint[ORGAN_FOLDER_HINT])
 {
     *hint = '\0';
     for (size_t k = 0; k < count * MANIFEST_FOLDERS && !*hint; k++) {
@@ -259,12 +259,12 @@ static void near_name(const char *const *roots, size_t count, const ollama_name 
                                                     renamed ? OTHER_HOST : name->host, name->user);
         const char *const tags = user ? organ_path_join(arena, user, name->name) : NULL;
         const bool known = tags && organ_is_folder(tags);
-        const char *const before = known ? organ_arena_format(arena, "ollama:%s:", name->name) : "ollama:";
+        const char *const prefix = known ? organ_arena_format(arena, "ollama:%s:", name->name) : "ollama:";
         organ_folder_names found;
         organ_error ignored = {0};
-        if (!tags || !before)
+        if (!tags || !prefix)
             return;
-        organ_folder_near(known ? tags : user, known ? name->tag : name->name, arena, before, hint);
+        organ_folder_near(known ? tags : user, known ? name->tag : name->name, arena, prefix, hint);
         if (known && !*hint && organ_folder_list(tags, arena, &found, &ignored) == ORGAN_OK && found.count)
             snprintf(hint, ORGAN_FOLDER_HINT, "; there is ollama:%.60s:%.60s", name->name, found.names[0]);
     }
@@ -287,7 +287,7 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
             return open_named(text, manifest, roots[k], arena, path, error);
     }
     char hint[ORGAN_FOLDER_HINT];
-    near_name(roots, count, &name, arena, hint);
+    suggest_name(roots, count, &name, arena, hint);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no manifest %s/%s/%s/%s in %s/manifests%s%s%s", text, name.host,
                       name.user, name.name, name.tag, roots[0], count > 1 ? " nor in " : "",
                       count > 1 ? SYSTEM_ROOT "/manifests" : "", hint);
@@ -314,7 +314,7 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
 {
     organ_folder_names found;
     organ_folder_list(folder, &list->arena, &found, error);
-    for (size_t k = 0; !error->status && !list->cut && k < found.count; k++) {
+    for (size_t k = 0; !error->status && !list->truncated && k < found.count; k++) {
         part[level] = found.names[k];
         const char *const below = organ_path_join(&list->arena, folder, found.names[k]);
         if (!below)

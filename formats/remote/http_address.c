@@ -33,6 +33,7 @@ static const http_address_block blocks[] = {
     {0xe0000000, 3},  /* multicast and reserved */
 };
 
+/* Returns true if the address is in one of the CIDR blocks. */
 static bool lies_in(uint32_t address, const http_address_block *list, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -53,6 +54,7 @@ static uint32_t word_at(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
+/* Classifies an IPv6 address. Addresses that embed an IPv4 address are classified by that one. */
 static organ_reach reach_of_ipv6(const unsigned char a[16])
 {
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};

@@ -39,7 +39,8 @@ static bool is_file_name(const char *name)
     return false;
 }
 
-/* Takes a URL as organ_http_without_secrets() returns it. */
+/* Returns true if the last part of the URL is the name of a file. Takes a URL as organ_http_without_secrets() returns
+ * it. */
 bool organ_http_names_file(const char *text)
 {
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
@@ -48,7 +49,8 @@ bool organ_http_names_file(const char *text)
     return file;
 }
 
-/* `length` is that of the decoded name, which may contain NUL characters. */
+/* Splits a URL into directory and file name. `plain` is its decoded last part of `length` bytes, which may contain NUL
+ * characters. */
 static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {

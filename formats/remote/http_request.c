@@ -61,6 +61,7 @@ static bool is_header(const char *text)
     return colon && colon > text && !strpbrk(text, "\r\n");
 }
 
+/* Appends the user's headers (--header) to those of every request. */
 static organ_status add_access_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
@@ -91,6 +92,7 @@ static organ_status make_bearer_headers(organ_http_line *line, organ_error *erro
     return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
 }
 
+/* Lets all requests of a model reuse connections and TLS sessions. */
 static bool share_connections(organ_http_line *line)
 {
     line->share = organ_curl.share_init();
@@ -168,7 +170,7 @@ static void read_answer_header(organ_http_answer *answer, const char *name, cons
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
-/* Length of the name of a header, for messages. */
+/* Returns the length of a header's name, for messages. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
@@ -210,8 +212,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
 static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
-    if (h->request->to)
-        return h->request->to + answer->got;
+    if (h->request->buffer)
+        return h->request->buffer + answer->got;
     if (answer->got + bytes >= h->capacity) {
         h->capacity = 2 * (answer->got + bytes) + 4096;
         char *larger = realloc(answer->body, h->capacity);
@@ -222,19 +224,20 @@ static char *reserve_body(hop *h, size_t bytes)
     return answer->body + answer->got;
 }
 
+/* Receives a piece of the body from curl. Any return value other than `length` aborts the transfer. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
     organ_http_answer *answer = h->answer;
-    const size_t length = size * count, room = h->request->room - answer->got;
+    const size_t length = size * count, remaining = h->request->capacity - answer->got;
     long code = 0;
     organ_curl.easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
     if (code != 206 && (code != 200 || h->request->ranged)) {
         h->dropped += length;
         return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file in answer to a request for a part */
     }
-    answer->too_long = length > room;
-    const size_t taken = length < room ? length : room;
+    answer->too_long = length > remaining;
+    const size_t taken = length < remaining ? length : remaining;
     char *to = reserve_body(h, taken);
     if (!to)
         return 0;
@@ -243,6 +246,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return answer->too_long ? 0 : length;
 }
 
+/* Ends a transfer that is below the minimum rate. The time allowed grows with the bytes received. */
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
@@ -255,6 +259,7 @@ static bool is_late(hop *h)
     return true;
 }
 
+/* Called by curl about once a second; a non-zero result aborts the transfer. */
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     hop *h = context;
@@ -378,7 +383,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
                                line->authorised && same_origin(url, line->access->bearer_origin) ? line->authorised
                                                                                                  : line->headers);
     if (request->ranged) {
-        snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, request->from, request->from + (request->room - 1));
+        snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, request->from, request->from + (request->capacity - 1));
         organ_curl.easy_setopt(curl, CURLOPT_RANGE, range);
     }
 }
@@ -412,8 +417,8 @@ static void set_final_fault(organ_http_answer *answer, const char *fault)
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* `redirected`: the request follows a redirect; `from_public`: a server before it has a public address. Returns whether
- * this server has a public address. */
+/* Sends a request without following redirects; returns true if the server has a public address. `redirected`: the
+ * request follows a redirect; `from_public`: a server before it has a public address. */
 static bool send_one_request(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
                              bool from_public, organ_http_answer *answer)
 {

@@ -19,11 +19,11 @@ typedef struct organ_http_line organ_http_line;
 typedef struct organ_http_request {
     const char *url;
     const char *origin_url; /* the user's headers go to the scheme, host and port of this URL alone */
-    bool ranged;            /* bytes from `from`, `room` at most; else the whole of at most `room` bytes */
+    bool ranged;            /* bytes from `from`, `capacity` at most; else the whole of at most `capacity` bytes */
     uint64_t from;
-    size_t room;
+    size_t capacity;
     double seconds; /* limit of seconds, plus one for each ORGAN_HTTP_MIN_RATE bytes received */
-    char *to;       /* room bytes; NULL: the answer's `body` grows with the received bytes */
+    char *buffer;   /* room bytes; NULL: the answer's `body` grows with the received bytes */
 } organ_http_request;
 
 typedef struct organ_http_answer {

@@ -150,8 +150,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
 {
     organ_http *http = file->http;
     const organ_model_access *access = http->access;
-    const unsigned usual = http->has_responded ? USUAL_TRIES : GREETING_TRIES;
-    const unsigned tries = access->tries ? access->tries : usual;
+    const unsigned default_tries = http->has_responded ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned tries = access->tries ? access->tries : default_tries;
     const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
     char what[320], note[900];
     describe_fault(answer, what);
@@ -196,9 +196,9 @@ static organ_status fail_changed(const organ_http_file *file, const char *what, 
                       what, before, *now ? now : "no longer sent");
 }
 
-/* The first answer sets size and validator of the file; later answers must agree, otherwise the file was changed during
- * the run. */
-static organ_status same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
+/* Takes size and validator of the file from its first answer; later answers must agree, otherwise the file was changed
+ * during the run. */
+static organ_status check_same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
 {
     char before[32], now[32];
     if (!file->known) {
@@ -220,7 +220,7 @@ static organ_status same_file(organ_http_file *file, const organ_http_answer *an
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
-    const uint64_t last = request->from + (request->room - 1);
+    const uint64_t last = request->from + (request->capacity - 1);
     if (answer->code == 416 && !file->known && answer->total == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", file->shown);
     if (answer->code == 416)
@@ -243,7 +243,7 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
             error, ORGAN_BAD_INPUT,
             "%s: bytes %" PRIu64 "-%" PRIu64 " were requested, but the server sends %s%" PRIu64 "-%" PRIu64,
             file->shown, request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
-    return same_file(file, answer, error);
+    return check_same_file(file, answer, error);
 }
 
 /* Forgets the target of an earlier redirect if the server rejects it, because such URLs expire; the original URL is
@@ -258,6 +258,7 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     return true;
 }
 
+/* Keeps the address after redirects for later requests, if this request was answered with a part. */
 static void remember_place(organ_http_file *file, organ_http_answer *answer)
 {
     if (!answer->resolved)
@@ -268,7 +269,7 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
 }
 
 /* Returns whether the answer needs no further try. A part that broke off counts if it has bytes. */
-static bool is_final(const organ_http_request *request, const organ_http_answer *answer)
+static bool is_usable_answer(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_transient_fault(answer->code))
         return false;
@@ -277,8 +278,8 @@ static bool is_final(const organ_http_request *request, const organ_http_answer 
     return !answer->broken || answer->too_long;
 }
 
-/* Starts the time of a read. */
-static void begin_reading(organ_http *http)
+/* Starts the budget of time and bytes of one read. */
+static void reset_read_budget(organ_http *http)
 {
     http->spent = 0;
     http->taken = 0;
@@ -308,7 +309,7 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
         const bool again = forget_expired(file, answer);
         remember_place(file, answer);
         file->http->has_responded |= answer->code != 0;
-        if (!again && !answer->stopped && is_final(request, answer))
+        if (!again && !answer->stopped && is_usable_answer(request, answer))
             return ORGAN_OK;
         free(answer->body);
         if (answer->stopped)
@@ -322,7 +323,7 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
 static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
-    organ_http_request request = {.ranged = true, .from = from, .room = capacity, .to = to};
+    organ_http_request request = {.ranged = true, .from = from, .capacity = capacity, .buffer = to};
     organ_http_answer answer;
     if (request_with_retries(file, &request, &answer, error))
         return error->status;
@@ -349,8 +350,8 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
     for (const http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++) {
-        const uint64_t end = s->from + s->length, off = end > offset ? end - offset : offset - end;
-        if (s->file == file && off < LONGEST_SPAN && 2 * s->step > step)
+        const uint64_t end = s->from + s->length, distance = end > offset ? end - offset : offset - end;
+        if (s->file == file && distance < LONGEST_SPAN && 2 * s->step > step)
             step = 2 * s->step < LONGEST_SPAN ? 2 * s->step : LONGEST_SPAN;
     }
     for (const http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
@@ -379,15 +380,16 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
     return ORGAN_OK;
 }
 
+/* Reads from the cached spans; large reads go straight to the destination, small ones through read-ahead. */
 static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     while (bytes > 0) {
         size_t got = 0;
-        const http_source_span *s = span_at(file, offset);
-        if (s) {
-            const size_t at = (size_t)(offset - s->from), there = s->length - at;
-            got = there < bytes ? there : bytes;
-            memcpy(to, s->bytes + at, got);
+        const http_source_span *span = span_at(file, offset);
+        if (span) {
+            const size_t at = (size_t)(offset - span->from), available = span->length - at;
+            got = available < bytes ? available : bytes;
+            memcpy(to, span->bytes + at, got);
         } else if (bytes >= LARGE_READ) {
             if (request_part(file, to, bytes, offset, &got, error))
                 return error->status;
@@ -406,7 +408,7 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
                           file->shown, file->size, bytes, offset);
     pthread_mutex_lock(&file->http->lock);
-    begin_reading(file->http);
+    reset_read_budget(file->http);
     read_locked(file, to, bytes, offset, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
@@ -452,7 +454,7 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
     if (make_file(http, name, file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
-    begin_reading(http);
+    reset_read_budget(http);
     read_ahead(*file, 0, error);
     pthread_mutex_unlock(&http->lock);
     if (missing)
@@ -488,7 +490,7 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     char byte;
     size_t got;
     pthread_mutex_lock(&file->http->lock);
-    begin_reading(file->http);
+    reset_read_budget(file->http);
     request_part(file, &byte, 1, file->size - 1, &got, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
@@ -512,12 +514,12 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
 {
     organ_http_file *file;
     organ_http_answer answer = {0};
-    organ_http_request request = {.room = limit};
+    organ_http_request request = {.capacity = limit};
     *bytes = NULL;
     if (make_file(http, name, &file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
-    begin_reading(http);
+    reset_read_budget(http);
     const bool answered = request_with_retries(file, &request, &answer, error) == ORGAN_OK;
     pthread_mutex_unlock(&http->lock);
     if (answered && answer.code != 404 && answer.code != 410 &&

@@ -186,6 +186,7 @@ static organ_status read_fields(entry *e, const char *what)
     return e->from->error->status;
 }
 
+/* Reads one member of the header, NAME: {dtype, shape, data_offsets}, and appends the tensor to the list. */
 static organ_status read_entry(const safetensors_reader *r, const json_t *name, organ_json_span span)
 {
     const size_t length = json_string_length(name);
@@ -228,7 +229,7 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     return r->error->status;
 }
 
-/* A __metadata__ of null is treated as absent. */
+/* Checks __metadata__: an object of strings, at most once. null is treated as absent. */
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
@@ -244,6 +245,7 @@ static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
 
+/* Reads all members of the header. When faults are collected, a faulty tensor is left out and reading goes on. */
 static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
@@ -268,7 +270,8 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-static organ_status enter_one(const safetensors_reader *r, size_t k)
+/* Enters a tensor's name; rejects one that this file or an earlier shard has. */
+static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
     const char *name = list->tensors[k].name;
@@ -287,11 +290,11 @@ static organ_status enter_one(const safetensors_reader *r, size_t k)
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
-        fault_was_recorded(r, enter_one(r, k));
+        fault_was_recorded(r, enter_tensor_name(r, k));
     return r->error->status;
 }
 
-/* Each tensor must begin at the end of the previous one. */
+/* Checks that a tensor begins at the end of the previous one. */
 static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
                                 uint64_t end)
 {
@@ -308,7 +311,7 @@ static organ_status check_begin(const safetensors_reader *r, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Tensors, sorted by offset, must fill the data without gaps, from its first byte to the end of the file. */
+/* Checks that the tensors, sorted by offset, fill the data without gaps, from its first byte to the end of the file. */
 static organ_status check_layout(const safetensors_reader *r)
 {
     uint64_t end = r->file->data_offset;
@@ -331,7 +334,8 @@ static organ_status check_layout(const safetensors_reader *r)
                       end - r->file->data_offset, r->data_bytes);
 }
 
-/* Users often pass files of these kinds under the name of a safetensors file. */
+/* Returns what a file with other first bytes is: users often pass such files under the name of a safetensors file. ""
+ * if unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -382,7 +386,7 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Reads the tensors. Releases the text before enter_names allocates the table of names, to keep the peak low. */
+/* Reads the tensors. Releases the text before enter_names allocates the table of names, to keep peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)

@@ -18,7 +18,7 @@ static bool is_plain_name(const char *name)
     return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
 }
 
-/* Returns in *file the number of that file, in the order of first appearance. */
+/* Sets *file to the number of the file, in the order of first appearance. */
 static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
 {
     const size_t *known = organ_name_table_find(&shards->file_names, name);
@@ -33,6 +33,7 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
     return ORGAN_OK;
 }
 
+/* Adds a row TENSOR: FILE of weight_map. */
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
@@ -79,7 +80,8 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_sourc
     return error->status;
 }
 
-/* Accepts total_size as a floating-point number if it is whole, since some writers store it so. */
+/* Reads total_size as a whole number. Floating-point numbers are accepted if they are whole, since some writers store
+ * them so. */
 static bool read_whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
@@ -94,7 +96,7 @@ static bool read_whole_number(const organ_json_source *text, organ_json_span spa
     return is_whole;
 }
 
-/* If total_size occurs twice, the last value is used, as in Python. */
+/* Reads total_size of the metadata. If it occurs twice, the last value is used, as in Python. */
 static organ_status read_total(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                organ_error *error)
 {
@@ -113,7 +115,7 @@ static organ_status read_total(organ_shards *shards, const organ_json_source *te
     return error->status;
 }
 
-/* The metadata are optional, so another type than an object is not an error. */
+/* Reads the optional metadata; another type than an object is not an error. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                   organ_error *error)
 {
@@ -135,6 +137,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
     return organ_json_check(text, span, name, error);
 }
 
+/* Reads the members of model.safetensors.index.json; weight_map is required. */
 static organ_status shards_read_document(organ_shards *shards, const organ_json_source *text, organ_error *error)
 {
     unsigned seen[2] = {0, 0};

@@ -363,9 +363,9 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
-/* Norms are never packed, and routers have a parameter called "scale". So such tensors are not parts of a packed
- * weight. */
-static bool can_have(organ_role role, const char *leaf)
+/* Returns false for tensors that cannot be parts of a packed weight although their names end like one: norms are never
+ * packed, and routers have a parameter called "scale". */
+static bool role_can_be_packed(organ_role role, const char *leaf)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);
 }
@@ -397,8 +397,8 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     const parts whole = p;
     p = split_tensor_name(tensor_name, length);
     const organ_role owner = role_of_parts(&p, module);
-    return can_have(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
-                                             : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
+    return role_can_be_packed(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
+                                                       : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
 unsigned organ_anatomy_row(const organ_anatomy *anatomy)

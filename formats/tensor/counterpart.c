@@ -39,8 +39,8 @@ bool organ_keeps_rope_rows(const char *architecture)
     return false;
 }
 
-/* The component of the name that is the number of the layer. */
-static const char *find_number(const char *name, int32_t layer, size_t *length)
+/* Finds the component of the name that is the number of the layer; NULL if there is none. */
+static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
 {
     char number[16];
     *length = (size_t)snprintf(number, sizeof number, "%d", (int)layer);
@@ -55,7 +55,7 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
     size_t length = 0;
     if (layer == anatomy->layer)
         return snprintf(out, size, "%s", name) < (int)size;
-    const char *const number = anatomy->layer >= 0 ? find_number(name, anatomy->layer, &length) : NULL;
+    const char *const number = anatomy->layer >= 0 ? find_layer_number(name, anatomy->layer, &length) : NULL;
     return number &&
            snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }

@@ -17,7 +17,7 @@ typedef enum field_kind { WORD, SIZE, FLAG } field_kind;
 static const struct hf_config_field {
     const char *key;
     field_kind kind;
-    size_t at, room; /* offset and size of the member in organ_hf_config */
+    size_t at, capacity; /* offset and size of the member in organ_hf_config */
 } fields[] = {
 /* clang-format off */
 #define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
@@ -50,6 +50,7 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .vocab_size = -1,
                                                  .num_experts = -1};
 
+/* Copies a string that must fit `capacity`. */
 static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
                               size_t capacity, organ_error *error)
 {
@@ -60,7 +61,7 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* A list has one value for each layer, so there is no single size: *out stays -1. */
+/* Reads a whole number. A list has one value for each layer, so there is no single size: *out stays -1. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -72,6 +73,7 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
+/* Reads one field unless an outer object has set it; flags are joined with "or". */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -80,7 +82,7 @@ static organ_status read_config_field(const organ_json_object *from, const struc
     if (!value)
         return ORGAN_OK;
     if (field->kind == WORD)
-        return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->room, error);
+        return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->capacity, error);
     if (field->kind == SIZE)
         return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
     if (!json_is_boolean(value))
@@ -123,6 +125,7 @@ static organ_status read_quantisation(const organ_json_object *from, organ_hf_co
                   : error->status;
 }
 
+/* Reads the settings of one object of config.json: the top level or a nested text_config. */
 static organ_status read_source(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
@@ -148,9 +151,9 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
     return error->status;
 }
 
-/* Python writes Infinity and NaN, which JSON does not have, and published models contain them ("time_step_limit":
- * [0.0, Infinity]). No field read here may be infinite or NaN, so these words are replaced by null or 0.0 of the same
- * length, which keeps the positions in messages correct. */
+/* Replaces the words Infinity and NaN, which Python writes but JSON does not have, by null or 0.0 of the same length,
+ * which keeps positions in messages correct. Published models contain them ("time_step_limit": [0.0, Infinity]); no
+ * field read here may be infinite or NaN. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ",

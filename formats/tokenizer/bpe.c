@@ -22,7 +22,7 @@ typedef struct organ_word_find {
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
     if (ids->count < ids->max) {
-        if (!organ_grow(&ids->items, ids->count, &ids->room, sizeof *ids->items))
+        if (!organ_grow(&ids->items, ids->count, &ids->capacity, sizeof *ids->items))
             return false;
         ids->items[ids->count] = id;
     }
@@ -32,9 +32,10 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 /* ---- symbols ---- */
 
+/* Appends a symbol to the linked list of the word. */
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
-    if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_room, sizeof *bpe->symbols))
+    if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_capacity, sizeof *bpe->symbols))
         return false;
     const uint32_t at = (uint32_t)bpe->symbol_count++;
     bpe->symbols[at] = (organ_symbol){id, at ? at - 1 : NONE, NONE, (uint32_t)start, (uint32_t)length};
@@ -43,6 +44,7 @@ static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
     return true;
 }
 
+/* Returns the id of a character; the first 2,048 code points come from a table. */
 static uint32_t letter_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
 {
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
@@ -63,33 +65,35 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
-    size_t unknown = 0, length; /* bytes of the unknown before */
-    bool good = true;
+    size_t unknown_bytes = 0, length; /* bytes of the unknown before */
+    bool complete = true;
     bpe->symbol_count = 0;
-    for (size_t at = 0; at < bytes && good; at += length) {
+    for (size_t at = 0; at < bytes && complete; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
         const uint32_t id = letter_id(t, code, word + at, length);
         if (id != NONE || t->by_scores) {
-            if (unknown)
-                good = add_symbol(bpe, t->unknown, at - unknown, unknown);
-            unknown = 0;
-            good = good && add_symbol(bpe, id, at, length);
+            if (unknown_bytes)
+                complete = add_symbol(bpe, t->unknown, at - unknown_bytes, unknown_bytes);
+            unknown_bytes = 0;
+            complete = complete && add_symbol(bpe, id, at, length);
         } else if (t->byte_fallback && has_bytes(t, word + at, length)) {
-            for (size_t k = 0; k < length && good; k++)
-                good = add_symbol(bpe, t->byte_ids[(unsigned char)word[at + k]], at + k, 1);
+            for (size_t k = 0; k < length && complete; k++)
+                complete = add_symbol(bpe, t->byte_ids[(unsigned char)word[at + k]], at + k, 1);
         } else if (t->unknown != NONE) {
-            if (unknown && !t->fuse_unknown) {
-                good = add_symbol(bpe, t->unknown, at - unknown, unknown);
-                unknown = 0;
+            if (unknown_bytes && !t->fuse_unknown) {
+                complete = add_symbol(bpe, t->unknown, at - unknown_bytes, unknown_bytes);
+                unknown_bytes = 0;
             }
-            unknown += length;
+            unknown_bytes += length;
         }
     }
-    return good && (!unknown || add_symbol(bpe, t->unknown, bytes - unknown, unknown));
+    return complete && (!unknown_bytes || add_symbol(bpe, t->unknown, bytes - unknown_bytes, unknown_bytes));
 }
 
 /* ---- the heap ---- */
 
+/* Pushes the merge of a symbol and its right neighbour, if the vocabulary has one. The heap is ordered by rank, then by
+ * position. */
 static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
@@ -98,16 +102,17 @@ static bool push_candidate(organ_bpe *bpe, uint32_t left)
         organ_tokenizer_pair(bpe->tokenizer, bpe->symbols[left].id, bpe->symbols[bpe->symbols[left].next].id);
     if (!merge)
         return true;
-    if (!organ_grow(&bpe->heap, bpe->heap_count, &bpe->heap_room, sizeof *bpe->heap))
+    if (!organ_grow(&bpe->heap, bpe->heap_count, &bpe->heap_capacity, sizeof *bpe->heap))
         return false;
     size_t at = bpe->heap_count++;
-    const organ_candidate one = {(uint64_t)merge->rank << 32 | left, merge->made};
-    for (; at && bpe->heap[(at - 1) / 2].order > one.order; at = (at - 1) / 2)
+    const organ_candidate candidate = {(uint64_t)merge->rank << 32 | left, merge->merged};
+    for (; at && bpe->heap[(at - 1) / 2].order > candidate.order; at = (at - 1) / 2)
         bpe->heap[at] = bpe->heap[(at - 1) / 2];
-    bpe->heap[at] = one;
+    bpe->heap[at] = candidate;
     return true;
 }
 
+/* Removes the candidate of lowest rank from the heap. */
 static organ_candidate pop_candidate(organ_bpe *bpe)
 {
     organ_candidate *heap = bpe->heap;
@@ -141,9 +146,9 @@ static bool merge_all(organ_bpe *bpe)
             continue;
         /* Skips a candidate whose symbols have changed since it was added to the heap. */
         const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, s[left].id, s[right].id);
-        if (!merge || merge->made != top.made)
+        if (!merge || merge->merged != top.merged)
             continue;
-        s[left].id = top.made;
+        s[left].id = top.merged;
         s[left].length += s[right].length;
         s[left].next = s[right].next;
         s[right].length = 0;
@@ -155,6 +160,8 @@ static bool merge_all(organ_bpe *bpe)
     return true;
 }
 
+/* Appends the ids of the merged symbols. A symbol that is not in the vocabulary becomes its bytes' tokens, or the
+ * unknown token. */
 static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -176,19 +183,22 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
+/* Returns the cache slot of a short word; NULL if it is too long or the cache cannot be allocated. The caller compares
+ * the text. */
 static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > KNOWN_TEXT)
         return NULL;
-    if (!bpe->known) {
-        bpe->known = calloc(KNOWN_WORDS, sizeof *bpe->known);
-        if (!bpe->known)
+    if (!bpe->cache) {
+        bpe->cache = calloc(KNOWN_WORDS, sizeof *bpe->cache);
+        if (!bpe->cache)
             return NULL;
     }
-    return &bpe->known[XXH3_64bits(word, bytes) % KNOWN_WORDS];
+    return &bpe->cache[XXH3_64bits(word, bytes) % KNOWN_WORDS];
 }
 
-static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
+/* Appends the ids of a word: from the cache if it was met before, else by merging. */
+static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
     organ_word_find *known = find_cached_word(bpe, word, bytes);
     if (known && known->bytes == bytes && memcmp(known->text, word, bytes) == 0) {
@@ -200,45 +210,46 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     const size_t before = bpe->ids->count;
     if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit_ids(bpe, word))
         return false;
-    const size_t made = bpe->ids->count - before;
-    if (known && made <= KNOWN_IDS && bpe->ids->count <= bpe->ids->max) {
+    const size_t count = bpe->ids->count - before;
+    if (known && count <= KNOWN_IDS && bpe->ids->count <= bpe->ids->max) {
         memcpy(known->text, word, bytes);
         known->bytes = (unsigned char)bytes;
-        known->count = (unsigned char)made;
-        if (made) /* a word of characters that are all unknown, and no token for that, has none */
-            memcpy(known->ids, bpe->ids->items + before, made * sizeof *known->ids);
+        known->count = (unsigned char)count;
+        if (count) /* a word of characters that are all unknown, and no token for that, has none */
+            memcpy(known->ids, bpe->ids->items + before, count * sizeof *known->ids);
     }
     return true;
 }
 
-/* Splits the word where no merge can cross: between two characters that are not adjacent in the result of any merge.
- * Does not split after an unknown character, which may be fused with the next one. */
+/* Appends the ids of one word. Long words are split where no merge can cross: between two characters that are not
+ * adjacent in the result of any merge. There is no split after an unknown character, which may be fused with the next
+ * one. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;
-    const uint32_t whole = t->ignore_merges ? organ_tokenizer_id(t, word, bytes) : NONE;
+    const uint32_t whole_word = t->ignore_merges ? organ_tokenizer_id(t, word, bytes) : NONE;
     if (bytes >= INT32_MAX)
         return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; the limit is %d", bytes,
                           INT32_MAX - 1);
-    bool good = whole == NONE || organ_ids_add(bpe->ids, whole);
+    bool complete = whole_word == NONE || organ_ids_add(bpe->ids, whole_word);
     size_t begin = 0, length;
     uint32_t before = NONE;
-    for (size_t at = 0; whole == NONE && at < bytes && good; at += length) {
+    for (size_t at = 0; whole_word == NONE && at < bytes && complete; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
         if (before != NONE && !t->whole_words && !organ_tokenizer_are_adjacent(t, before, code)) {
-            good = encode_part(bpe, word + begin, at - begin);
+            complete = encode_cached(bpe, word + begin, at - begin);
             begin = at;
         }
         before = letter_id(t, code, word + at, length) != NONE ? code : NONE;
     }
-    if (good && whole == NONE && begin < bytes)
-        good = encode_part(bpe, word + begin, bytes - begin);
-    return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the tokens of a text");
+    if (complete && whole_word == NONE && begin < bytes)
+        complete = encode_cached(bpe, word + begin, bytes - begin);
+    return complete ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the tokens of a text");
 }
 
 void organ_bpe_release(organ_bpe *bpe)
 {
     free(bpe->symbols);
     free(bpe->heap);
-    free(bpe->known);
+    free(bpe->cache);
 }

@@ -24,8 +24,9 @@ static bool is_space(uint32_t c)
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* As \w: alphabetic, marks, digits, connectors, joiners. */
-static bool is_word(uint32_t c)
+/* Returns true for characters that \w matches in a regular expression: alphabetic, marks, digits, connectors,
+ * joiners. */
+static bool is_word_character(uint32_t c)
 {
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC ||
@@ -61,8 +62,8 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
             size_t from = low, to = high;
             while (from < to) {
                 const size_t middle = from + (to - from) / 2;
-                const unsigned char there = (unsigned char)list->items[middle].text[depth];
-                if (side ? there <= byte : there < byte)
+                const unsigned char candidate = (unsigned char)list->items[middle].text[depth];
+                if (side ? candidate <= byte : candidate < byte)
                     from = middle + 1;
                 else
                     to = middle;
@@ -75,11 +76,12 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
     return best;
 }
 
+/* Returns true if no word character touches the span, as "single_word" of added tokens requires. */
 static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
-    return (begin == 0 || !is_word(character_before(text, begin, &length))) &&
-           (end == bytes || !is_word(organ_utf8_at(text + end, &length)));
+    return (begin == 0 || !is_word_character(character_before(text, begin, &length))) &&
+           (end == bytes || !is_word_character(organ_utf8_at(text + end, &length)));
 }
 
 /* Encodes a span of text between added tokens. first: the span begins the text. */
@@ -98,8 +100,8 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
 
 /* Finds the added tokens of a list in a text, appends their ids, and passes each text between two of them to `next`,
  * with `first` for the one at the beginning. */
-static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first,
-                                 encode_span *next, organ_error *error)
+static organ_status encode_around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes,
+                                        bool first, encode_span *next, organ_error *error)
 {
     size_t done = 0;
     bool starts[256] = {false};
@@ -129,7 +131,7 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
 
 /* ---- cutting ---- */
 
-static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
+static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Context of a split step: passes its pieces to the following step. */
 typedef struct split_context {
@@ -139,31 +141,35 @@ typedef struct split_context {
     bool first;
 } split_context;
 
+/* Callback of organ_step_cut: passes one piece of the split on to the next step. */
 static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
-    return cut_from(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
+    return run_steps(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
+/* Applies a Split step: each piece runs through the remaining steps by itself. */
 static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
                                bool first, organ_error *error)
 {
     return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
 }
 
+/* Applies a ByteLevel step: replaces each byte by its letter, then runs the remaining steps. */
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
-    organ_bytes *made = &e->texts[step];
-    bool good = true;
-    made->used = 0;
-    organ_growth_begin(&e->growth, e->growth.cut[step], made);
-    for (size_t k = 0; k < bytes && good; k++) {
+    organ_bytes *letters = &e->texts[step];
+    bool complete = true;
+    letters->used = 0;
+    organ_growth_begin(&e->growth, e->growth.pretokenizer[step], letters);
+    for (size_t k = 0; k < bytes && complete; k++) {
         char letter[4];
-        good = organ_bytes_add(made, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter));
+        complete = organ_bytes_add(letters, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter));
     }
-    if (organ_growth_end(e->tokenizer, &e->growth, &e->tokenizer->cut[step], made, good, error) != ORGAN_OK)
+    if (organ_growth_end(e->tokenizer, &e->growth, &e->tokenizer->pretokenizer[step], letters, complete, error) !=
+        ORGAN_OK)
         return error->status;
-    return cut_from(e, step + 1, made->data, made->used, first, error);
+    return run_steps(e, step + 1, letters->data, letters->used, first, error);
 }
 
 /* Replaces spaces by the mark of the Metaspace step, puts the mark before the text if the step requests it and the text
@@ -171,14 +177,14 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
 static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                   organ_error *error)
 {
-    const organ_step *metaspace = &e->tokenizer->cut[step];
+    const organ_step *metaspace = &e->tokenizer->pretokenizer[step];
     organ_bytes *marked = &e->texts[step];
     const bool needs_prefix =
         metaspace->prefix == ORGAN_PREFIX_ALWAYS || (metaspace->prefix == ORGAN_PREFIX_FIRST && first);
     const bool has_prefix =
         text[0] == ' ' || (bytes >= metaspace->text_bytes && memcmp(text, metaspace->text, metaspace->text_bytes) == 0);
     marked->used = 0;
-    organ_growth_begin(&e->growth, e->growth.cut[step], marked);
+    organ_growth_begin(&e->growth, e->growth.pretokenizer[step], marked);
     bool added = !needs_prefix || has_prefix || organ_bytes_add(marked, metaspace->text, metaspace->text_bytes);
     for (size_t k = 0; k < bytes && added; k++)
         added = text[k] == ' ' ? organ_bytes_add(marked, metaspace->text, metaspace->text_bytes)
@@ -186,38 +192,43 @@ static organ_status cut_metaspace(encoding *e, size_t step, const char *text, si
     if (organ_growth_end(e->tokenizer, &e->growth, metaspace, marked, added, error) != ORGAN_OK)
         return error->status;
     return metaspace->cuts ? cut_pieces(e, step, metaspace, marked->data, marked->used, first, error)
-                           : cut_from(e, step + 1, marked->data, marked->used, first, error);
+                           : run_steps(e, step + 1, marked->data, marked->used, first, error);
 }
 
-static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+/* Applies pre-tokenizer step `step` and all after it; after the last step the text is a word for BPE. `first`: the text
+ * begins the input. */
+static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     if (bytes == 0)
         return ORGAN_OK;
-    if (step == e->tokenizer->cut_count)
+    if (step == e->tokenizer->pretokenizer_count)
         return organ_bpe_word(&e->bpe, text, bytes, error);
-    const organ_step *by = &e->tokenizer->cut[step];
+    const organ_step *by = &e->tokenizer->pretokenizer[step];
     if (by->kind == ORGAN_STEP_SPLIT)
         return cut_pieces(e, step, by, text, bytes, first, error);
     return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error)
                                         : cut_metaspace(e, step, text, bytes, first, error);
 }
 
+/* Adapts run_steps to the callback of encode_around_added. */
 static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
-    return cut_from(e, 0, text, bytes, first, error);
+    return run_steps(e, 0, text, bytes, first, error);
 }
 
+/* Normalises the text between raw added tokens, then encodes it around those added tokens that match normalised
+ * text. */
 static organ_status encode_normalised(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
-    organ_bytes normal = {0};
+    organ_bytes normalised = {0};
     if (organ_is_normal(e->tokenizer, text, bytes))
-        return around_added(e, &e->tokenizer->normalized, text, bytes, first, encode_words, error);
-    if (!organ_bytes_add(&normal, text, bytes))
+        return encode_around_added(e, &e->tokenizer->normalized, text, bytes, first, encode_words, error);
+    if (!organ_bytes_add(&normalised, text, bytes))
         return organ_fail_memory(error, "the tokens of a text");
-    organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
-    if (!error->status && normal.used)
-        around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, encode_words, error);
-    free(normal.data);
+    organ_normalise(e->tokenizer, &e->search, &e->growth, &normalised, error);
+    if (!error->status && normalised.used)
+        encode_around_added(e, &e->tokenizer->normalized, normalised.data, normalised.used, first, encode_words, error);
+    free(normalised.data);
     return error->status;
 }
 
@@ -240,8 +251,8 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_mend(text, bytes, &mended)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,
-                     encode_normalised, error);
+        encode_around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,
+                            encode_normalised, error);
     /* A text without tokens has an array too. */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");

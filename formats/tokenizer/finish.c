@@ -25,7 +25,7 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Marks back to blanks. */
+/* Copies the token's text with SentencePiece's mark for blanks (U+2581) replaced by a blank. */
 static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 {
     for (size_t at = 0; at < token->bytes;) {
@@ -37,6 +37,8 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
+/* Sets the bytes that a token decodes to: letters back to bytes, <0xNN> to its byte, marks to blanks. An added token
+ * decodes to its text. */
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
     const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;
@@ -47,8 +49,8 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
         if (!letters_to_bytes(token, piece))
             return true;
     } else if (value >= 0) {
-        const char one = (char)value;
-        if (!organ_bytes_add(piece, &one, 1))
+        const char byte = (char)value;
+        if (!organ_bytes_add(piece, &byte, 1))
             return false;
     } else if (!marks_to_blanks(token, piece)) {
         return false;
@@ -61,10 +63,10 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};
-    bool good = true;
-    for (size_t k = 0; k < t->token_count && good; k++)
+    bool complete = true;
+    for (size_t k = 0; k < t->token_count && complete; k++)
         if (t->tokens[k].text)
-            good = make_piece(t, &t->tokens[k], &piece);
+            complete = make_piece(t, &t->tokens[k], &piece);
     /* The piece of an added token is its name. */
     for (size_t k = 0; k < t->raw.count; k++) {
         organ_token *token = &t->tokens[t->raw.items[k].id];
@@ -72,7 +74,7 @@ static bool make_pieces(organ_tokenizer *t)
         token->piece_bytes = (uint32_t)t->raw.items[k].bytes;
     }
     free(piece.data);
-    return good;
+    return complete;
 }
 
 /* ---- digest ---- */
@@ -87,6 +89,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
+/* Hashes everything that changes the result of a step, to tell tokenizers apart. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {
@@ -117,7 +120,7 @@ static void make_digest(organ_tokenizer *t)
     for (size_t k = 0; k < t->merge_slots; k++) {
         uint32_t left, right;
         if (organ_merge_is_of_tokens(&t->merges[k], &left, &right))
-            merges += hash_numbers((const uint64_t[]){left, right, t->merges[k].rank, t->merges[k].made}, 4);
+            merges += hash_numbers((const uint64_t[]){left, right, t->merges[k].rank, t->merges[k].merged}, 4);
     }
     for (size_t k = 0; k < t->raw.count; k++) {
         const organ_added *a = &t->raw.items[k];
@@ -128,11 +131,11 @@ static void make_digest(organ_tokenizer *t)
     const uint64_t all[] = {words,
                             merges,
                             added,
-                            hash_steps(t->normal, t->normal_count, 5),
+                            hash_steps(t->normalizer, t->normalizer_count, 5),
                             t->byte_fallback,
                             t->by_scores,
                             t->fuse_unknown,
-                            hash_steps(t->cut, t->cut_count, 6),
+                            hash_steps(t->pretokenizer, t->pretokenizer_count, 6),
                             t->ignore_merges,
                             t->byte_level,
                             t->unknown};
@@ -149,6 +152,7 @@ static int finish_by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
+/* Stores an added token with its text normalised, as it will appear in normalised input. */
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {

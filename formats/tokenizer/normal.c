@@ -70,9 +70,10 @@ enum { CHARACTER_CODES = 32 }; /* room for what one character becomes: 18 at mos
 
 typedef struct code_list {
     utf8proc_int32_t *codes;
-    size_t count, room;
+    size_t count, capacity;
 } code_list;
 
+/* Returns the canonical combining class of a code point; 0 for characters that are not combining marks. */
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
 /* Marks that stand together, by their class, those of one class in their order: counted, since a text may be nothing
@@ -97,29 +98,30 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
     return true;
 }
 
+/* Decomposes the text (NFD or NFKD) to code points in canonical order. */
 static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-    size_t length, marks = 0; /* where the marks that stand together begin */
+    size_t length, marks_begin = 0; /* where the marks that stand together begin */
     for (size_t at = 0; at < bytes->used; at += length) {
         const uint32_t code = organ_utf8_at(bytes->data + at, &length);
-        if (!organ_grow(&list->codes, list->count + CHARACTER_CODES, &list->room, sizeof *list->codes))
+        if (!organ_grow(&list->codes, list->count + CHARACTER_CODES, &list->capacity, sizeof *list->codes))
             return false;
-        const utf8proc_ssize_t made =
+        const utf8proc_ssize_t decomposed =
             utf8proc_decompose_char((utf8proc_int32_t)code, list->codes + list->count, CHARACTER_CODES, options, NULL);
-        for (utf8proc_ssize_t k = 0; k < made; k++, list->count++)
+        for (utf8proc_ssize_t k = 0; k < decomposed; k++, list->count++)
             if (class_of(list->codes[list->count]) == 0) {
-                if (!order_marks(list->codes + marks, list->count - marks))
+                if (!order_marks(list->codes + marks_begin, list->count - marks_begin))
                     return false;
-                marks = list->count + 1;
+                marks_begin = list->count + 1;
             }
     }
-    return order_marks(list->codes + marks, list->count - marks);
+    return order_marks(list->codes + marks_begin, list->count - marks_begin);
 }
 
 /* Returns whether the text is certainly unchanged by normalisation: no character below U+0300 changes under NFC (form
  * 0), and no ASCII character under any form. */
-static bool is_regular(const char *text, size_t bytes, unsigned form)
+static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
     for (size_t k = 0; k < bytes; k++)
@@ -131,24 +133,25 @@ static bool is_regular(const char *text, size_t bytes, unsigned form)
 /* Converts a text to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false without memory. */
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
-    if (is_regular(bytes->data, bytes->used, form))
+    if (is_unchanged_by_form(bytes->data, bytes->used, form))
         return true;
     code_list list = {0};
-    bool good = decompose_text(bytes, form >= 2, &list);
-    if (good && form % 2 == 0)
+    bool complete = decompose_text(bytes, form >= 2, &list);
+    if (complete && form % 2 == 0)
         list.count = (size_t)utf8proc_normalize_utf32(list.codes, (utf8proc_ssize_t)list.count,
                                                       UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     bytes->used = 0;
-    for (size_t k = 0; k < list.count && good; k++) {
+    for (size_t k = 0; k < list.count && complete; k++) {
         char text[4];
-        good = organ_bytes_add(bytes, text, organ_utf8_put((uint32_t)list.codes[k], text));
+        complete = organ_bytes_add(bytes, text, organ_utf8_put((uint32_t)list.codes[k], text));
     }
     free(list.codes);
-    return good;
+    return complete;
 }
 
 /* ---- small rewritings ---- */
 
+/* Maps each code point to lower case, without context, as the tokenizers library does. */
 static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 {
     size_t length;
@@ -156,30 +159,32 @@ static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
         const uint32_t code = organ_utf8_at(from->data + at, &length);
         char text[4];
         /* The only character with a longer small form. */
-        const bool good =
+        const bool complete =
             code == 0x130
                 ? organ_bytes_add(to, "i\xCC\x87", 3)
                 : organ_bytes_add(to, text, organ_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)code), text));
-        if (!good)
+        if (!complete)
             return false;
     }
     return true;
 }
 
-static organ_status replace_found(const organ_step *step, organ_search *search, const organ_bytes *from,
-                                  organ_bytes *to, bool *good, organ_error *error)
+/* Copies `from` to `to` with every match of the step replaced by its content. *good becomes false if memory runs
+ * out. */
+static organ_status replace_matches(const organ_step *step, organ_search *search, const organ_bytes *from,
+                                    organ_bytes *to, bool *complete, organ_error *error)
 {
     size_t at = 0, done = 0, begin, end = 0;
-    while (*good) {
+    while (*complete) {
         if (organ_step_find(step, search, from->data, from->used, &at, &begin, &end, error) != ORGAN_OK)
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        *good = organ_bytes_add(to, from->data + done, begin - done) &&
-                organ_bytes_add(to, step->content, step->content_bytes);
+        *complete = organ_bytes_add(to, from->data + done, begin - done) &&
+                    organ_bytes_add(to, step->content, step->content_bytes);
         done = end;
     }
-    *good = *good && organ_bytes_add(to, from->data + done, from->used - done);
+    *complete = *complete && organ_bytes_add(to, from->data + done, from->used - done);
     return ORGAN_OK;
 }
 
@@ -207,7 +212,7 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
-    made->over = false;
+    made->exceeded = false;
     made->max = growth->limit - so_far;
 }
 
@@ -224,43 +229,46 @@ static const char *name_of_step(const organ_step *step)
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
-    const bool cuts = step >= t->cut && step < t->cut + t->cut_count;
-    const size_t number = (size_t)(step - (cuts ? t->cut : t->normal));
-    (cuts ? growth->cut : growth->normal)[number] += good ? made->used : 0;
+    const bool cuts = step >= t->pretokenizer && step < t->pretokenizer + t->pretokenizer_count;
+    const size_t number = (size_t)(step - (cuts ? t->pretokenizer : t->normalizer));
+    (cuts ? growth->pretokenizer : growth->normalizer)[number] += good ? made->used : 0;
     made->bounded = false;
     if (good)
         return ORGAN_OK;
-    if (!made->over)
+    if (!made->exceeded)
         return organ_fail_errno(error, ENOMEM, "the tokens of a text of %zu bytes", growth->text);
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
-                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count,
-                      name_of_step(step), growth->limit, growth->text);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT, "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
+        cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->pretokenizer_count : t->normalizer_count,
+        name_of_step(step), growth->limit, growth->text);
 }
 
+/* Applies a lowercase, prepend or replace step. */
 static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
                                  organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
-    organ_bytes made = {0};
-    bool good = true;
-    organ_growth_begin(growth, growth->normal[step - t->normal], &made);
+    organ_bytes rewritten = {0};
+    bool complete = true;
+    organ_growth_begin(growth, growth->normalizer[step - t->normalizer], &rewritten);
     if (step->kind == ORGAN_STEP_LOWERCASE)
-        good = lowercase_text(bytes, &made);
+        complete = lowercase_text(bytes, &rewritten);
     else if (step->kind == ORGAN_STEP_PREPEND)
-        good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
+        complete = organ_bytes_add(&rewritten, step->text, step->text_bytes) &&
+                   organ_bytes_add(&rewritten, bytes->data, bytes->used);
     else
-        replace_found(step, search, bytes, &made, &good, error);
+        replace_matches(step, search, bytes, &rewritten, &complete, error);
     if (!error->status)
-        organ_growth_end(t, growth, step, &made, good, error);
+        organ_growth_end(t, growth, step, &rewritten, complete, error);
     free(bytes->data);
-    *bytes = made;
+    *bytes = rewritten;
     return error->status;
 }
 
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
 {
-    for (size_t k = 0; k < t->normal_count; k++)
-        if (t->normal[k].kind != ORGAN_STEP_NORMAL_FORM || !is_regular(text, bytes, t->normal[k].form))
+    for (size_t k = 0; k < t->normalizer_count; k++)
+        if (t->normalizer[k].kind != ORGAN_STEP_NORMAL_FORM ||
+            !is_unchanged_by_form(text, bytes, t->normalizer[k].form))
             return false;
     return true;
 }
@@ -268,10 +276,10 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {
-    for (size_t k = 0; k < t->normal_count && bytes->used && !error->status; k++) {
-        const organ_step *step = &t->normal[k];
+    for (size_t k = 0; k < t->normalizer_count && bytes->used && !error->status; k++) {
+        const organ_step *step = &t->normalizer[k];
         if (step->kind == ORGAN_STEP_NORMAL_FORM) {
-            organ_growth_begin(growth, growth->normal[k], bytes);
+            organ_growth_begin(growth, growth->normalizer[k], bytes);
             const bool good = to_form(bytes, step->form);
             organ_growth_end(t, growth, step, bytes, good, error);
         } else {

@@ -111,6 +111,7 @@ static const organ_pretokenizer pretokenizers[] = {
 };
 /* clang-format on */
 
+/* Returns true if `name` is one of the blank-separated `names`. */
 static bool has_name(const char *names, const char *name, size_t length)
 {
     for (const char *at = names; *at;) {
@@ -130,26 +131,29 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* Compares the steps of the tokenizer with a row: its patterns in their order, then bytes as letters. */
-static bool cuts_by(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
+/* Returns true if the tokenizer has exactly the steps of this row: its patterns in their order, then bytes as
+ * letters. */
+static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
-    const bool nfc = t->normal_count == 1 && t->normal[0].kind == ORGAN_STEP_NORMAL_FORM && t->normal[0].form == 0;
+    const bool nfc =
+        t->normalizer_count == 1 && t->normalizer[0].kind == ORGAN_STEP_NORMAL_FORM && t->normalizer[0].form == 0;
     size_t at = 0, patterns = 0;
-    if ((t->normal_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0) ||
+    if ((t->normalizer_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0) ||
         t->ignore_merges != ((pretokenizer->rules & ORGAN_CUT_WHOLE) != 0))
         return false;
     for (; patterns < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[patterns]; patterns++, at++)
-        if (at >= t->cut_count || !t->cut[at].pattern || t->cut[at].behaviour != ORGAN_ISOLATED || t->cut[at].invert ||
-            strcmp(t->cut[at].pattern, pretokenizer->patterns[patterns]) != 0)
+        if (at >= t->pretokenizer_count || !t->pretokenizer[at].pattern ||
+            t->pretokenizer[at].behaviour != ORGAN_ISOLATED || t->pretokenizer[at].invert ||
+            strcmp(t->pretokenizer[at].pattern, pretokenizer->patterns[patterns]) != 0)
             return false;
-    return at + 1 == t->cut_count && t->cut[at].kind == ORGAN_STEP_BYTES;
+    return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }
 
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++) {
-        if (!cuts_by(t, &pretokenizers[k]))
+        if (!matches_pretokenizer(t, &pretokenizers[k]))
             continue;
         if (has_name(pretokenizers[k].names, architecture, strlen(architecture))) {
             *length = strlen(architecture);
@@ -166,16 +170,16 @@ organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const
 {
     bool letters = false;
     if (pretokenizer->rules & ORGAN_CUT_NFC)
-        t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
+        t->normalizer[t->normalizer_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
     for (size_t k = 0; k < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[k] && !error->status; k++)
         if (*pretokenizer->patterns[k]) {
             organ_tokenizer_split_at(t, label, pretokenizer->patterns[k], pretokenizer->rules & ORGAN_CUT_DROPS, error);
         } else {
-            t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
+            t->pretokenizer[t->pretokenizer_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
             letters = true;
         }
     if (!letters)
-        t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
+        t->pretokenizer[t->pretokenizer_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
     t->byte_level = true;
     return error->status;
 }

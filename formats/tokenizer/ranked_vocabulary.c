@@ -7,8 +7,8 @@
 
 /* ---- merges ---- */
 
-/* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can
- * be merged. */
+/* Sets *id to the id of a part of a token. A single character that is no token gets a number after the vocabulary, so
+ * that it can be merged. */
 static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
@@ -54,8 +54,9 @@ static int base64_value(char c)
     return found ? (int)(found - digits) : -1;
 }
 
-/* Adds the bytes that four digits stand for, as letters; `last`: the group may end with '='. */
-static bool add_group(const char *digits, bool last, organ_bytes *word, bool *memory)
+/* Decodes four base64 digits to up to three bytes and appends them as letters. `last`: the group may end with '='.
+ * *memory becomes false if memory runs out. */
+static bool add_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
     const size_t padding = !last || digits[3] != '=' ? 0 : 1 + (size_t)(digits[2] == '=');
     uint32_t value = 0;
@@ -65,10 +66,10 @@ static bool add_group(const char *digits, bool last, organ_bytes *word, bool *me
             return false;
         value = value << 6 | (uint32_t)digit;
     }
-    for (size_t k = 0; k < 3 - padding && *memory; k++) {
+    for (size_t k = 0; k < 3 - padding && *has_memory; k++) {
         char letter[4];
         const uint32_t code = organ_letter_of((unsigned char)(value >> (16 - 8 * k)));
-        *memory = organ_bytes_add(word, letter, organ_utf8_put(code, letter));
+        *has_memory = organ_bytes_add(word, letter, organ_utf8_put(code, letter));
     }
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }

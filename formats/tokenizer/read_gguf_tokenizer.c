@@ -43,6 +43,7 @@ typedef struct strings {
     uint64_t index;
 } strings;
 
+/* Begins to read an array of strings; rejects a key of another type, and empty or too long arrays. */
 static organ_status begin_strings(const gguf_source *s, const char *key, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
@@ -89,8 +90,8 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 /* ---- vocabulary ---- */
 
 /* Finds an array with one entry per token: NULL if it is missing and not `needed`. */
-static organ_status array_next_to(const gguf_source *s, const char *key, bool needed, uint64_t count,
-                                  const organ_gguf_kv **kv)
+static organ_status find_token_array(const gguf_source *s, const char *key, bool needed, uint64_t count,
+                                     const organ_gguf_kv **kv)
 {
     *kv = organ_gguf_find(s->model->gguf, key);
     if (!*kv && !needed)
@@ -111,6 +112,7 @@ static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
            strcmp(text->data, "<|endoftext|>") != 0;
 }
 
+/* Enters token `id`; those of type control, user-defined or unknown also become added tokens. */
 static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
@@ -124,8 +126,8 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
                                .id = id,
                                .special = type != USER_DEFINED,
                                .rstrip = strips_blanks_after(s, text)};
-    const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
-    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
+    const bool is_added = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
+    return !is_added || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
 static organ_status read_tokens(const gguf_source *s)
@@ -134,7 +136,7 @@ static organ_status read_tokens(const gguf_source *s)
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
     if (begin_strings(s, KEY("tokens"), &list) == ORGAN_OK)
-        array_next_to(s, KEY("token_type"), false, list.kv->count, &types);
+        find_token_array(s, KEY("token_type"), false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_token(s, (uint32_t)list.index - 1, &text, types);
@@ -145,6 +147,7 @@ static organ_status read_tokens(const gguf_source *s)
 
 /* ---- byte-level ---- */
 
+/* Enters a merge "LEFT RIGHT". The blank is searched from the second byte, because a token may begin with one. */
 static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
@@ -154,15 +157,15 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
     const uint32_t left = organ_tokenizer_id(s->t, text->data, first),
                    right = organ_tokenizer_id(s->t, blank + 1, second);
     memmove(blank, blank + 1, second);
-    const uint32_t made = organ_tokenizer_id(s->t, text->data, first + second);
-    if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || made == ORGAN_NO_ID)
+    const uint32_t merged = organ_tokenizer_id(s->t, text->data, first + second);
+    if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || merged == ORGAN_NO_ID)
         return refuse_key(s, KEY("merges"),
                           ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
                           (int)(first + second > 100 ? 100 : first + second), text->data);
     /* If a pair occurs several times, its first merge is used. */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;
-    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
+    return organ_tokenizer_merge(s->t, left, right, rank, merged) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
 static organ_status read_merges(const gguf_source *s)
@@ -193,6 +196,7 @@ static organ_status choose_pretokenizer(const gguf_source *s)
     return organ_tokenizer_cut_by(t, s->label, pretokenizer, s->error);
 }
 
+/* Reads a vocabulary of model "gpt2": byte-level BPE with a list of merges. */
 static organ_status read_byte_level(const gguf_source *s)
 {
     s->t->facts.kind = "byte-level BPE";
@@ -217,11 +221,12 @@ static int by_score(const void *left, const void *right)
     return (a->id > b->id) - (a->id < b->id);
 }
 
+/* Turns the scores of SentencePiece into merge ranks: the highest score has rank 0, equal scores share a rank. */
 static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
-    if (array_next_to(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
+    if (find_token_array(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
         return s->error->status;
     scored *all = malloc(count * sizeof *all);
     if (!all)
@@ -242,7 +247,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* Bytes without a token become the unknown token, so the vocabulary must have one. */
+/* Checks that every byte has a token, or that there is an unknown token to stand for it. */
 static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
@@ -260,14 +265,15 @@ static void read_unknown(const gguf_source *s)
     s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
 }
 
+/* Reads a vocabulary of model "llama": SentencePiece BPE, whose merges follow from the scores of the tokens. */
 static organ_status read_scored(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
     t->by_scores = t->byte_fallback = t->facts.adds_bos = true;
     if (organ_gguf_integer(s->model->gguf, KEY("add_space_prefix"), 1))
-        t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
-    t->normal[t->normal_count++] = marks_for_blanks;
+        t->normalizer[t->normalizer_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
+    t->normalizer[t->normalizer_count++] = marks_for_blanks;
     if (read_tokens(s) != ORGAN_OK)
         return s->error->status;
     organ_tokenizer_ready(t);
@@ -292,7 +298,7 @@ static organ_status read_marked(const gguf_source *s)
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
     t->byte_fallback = t->facts.adds_bos = t->fuse_unknown = true;
-    t->normal[t->normal_count++] = marks_for_blanks;
+    t->normalizer[t->normalizer_count++] = marks_for_blanks;
     if (read_tokens(s) != ORGAN_OK)
         return s->error->status;
     organ_tokenizer_ready(t);
@@ -302,6 +308,7 @@ static organ_status read_marked(const gguf_source *s)
 
 /* ---- all of it ---- */
 
+/* Reads an optional token id; -1 if there is none. */
 static int64_t token_key(const gguf_source *s, const char *key)
 {
     const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);

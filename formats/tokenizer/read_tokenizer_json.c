@@ -74,6 +74,7 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
+/* Reads a decimal id below ID_LIMIT; rejects signs, leading zeros and fractions. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
@@ -86,8 +87,8 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Ids may have gaps (check_holes), but naming a token needs at least one byte. Therefore an id above the length of
- * the file is rejected before memory is allocated for it. */
+/* Rejects an id above the length of the file before memory is allocated for it: ids may have gaps (check_holes), but
+ * naming a token needs at least one byte. */
 static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -96,6 +97,7 @@ static organ_status check_id_limit(const json_reading *r, const char *list, cons
                        word, id, r->text.length);
 }
 
+/* Enters one member of "vocab". */
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
 {
     organ_tokenizer *const t = r->t;
@@ -110,9 +112,9 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
         return json_refuse(r, "vocab: id %u has %zu bytes; the limit is %u", id, bytes, ORGAN_TOKEN_SIZE);
     if (check_id_limit(r, "vocab", word, id) != ORGAN_OK)
         return r->error->status;
-    const uint32_t there = organ_tokenizer_id(t, word, bytes);
-    if (there != ORGAN_NO_ID)
-        return json_refuse(r, "vocab: '%.100s' occurs twice, as %u and as %u", word, there, id);
+    const uint32_t other = organ_tokenizer_id(t, word, bytes);
+    if (other != ORGAN_NO_ID)
+        return json_refuse(r, "vocab: '%.100s' occurs twice, as %u and as %u", word, other, id);
     if (id < t->token_count && t->tokens[id].text)
         return json_refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
@@ -152,6 +154,7 @@ static organ_status refuse_merge(const list *l, const char *what)
     return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
 }
 
+/* Skips blanks and returns the next character without consuming it; 0 at the end. */
 static char next_char(list *l)
 {
     while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])
@@ -213,7 +216,7 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
     return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
 }
 
-static uint32_t id_of(const list *l, const char *text, size_t bytes)
+static uint32_t require_token_id(const list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
     if (id == ORGAN_NO_ID)
@@ -222,17 +225,20 @@ static uint32_t id_of(const list *l, const char *text, size_t bytes)
     return id;
 }
 
+/* Reads one element of "merges" and enters it. */
 static void put_merge(list *l, organ_bytes *both)
 {
     size_t first = 0;
     if (read_merge(l, both, &first) != ORGAN_OK)
         return;
-    const uint32_t left = id_of(l, both->data, first), right = id_of(l, both->data + first, both->used - first);
-    const uint32_t made = id_of(l, both->data, both->used);
-    if (!l->r->error->status && !organ_tokenizer_merge(l->r->t, left, right, (uint32_t)l->index, made))
+    const uint32_t left = require_token_id(l, both->data, first),
+                   right = require_token_id(l, both->data + first, both->used - first);
+    const uint32_t merged = require_token_id(l, both->data, both->used);
+    if (!l->r->error->status && !organ_tokenizer_merge(l->r->t, left, right, (uint32_t)l->index, merged))
         fail_memory(l->r);
 }
 
+/* Reads the list "merges" element by element: parsed as a whole it would need many times its size in memory. */
 static void read_merges(const json_reading *r, organ_json_span span)
 {
     list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
@@ -268,7 +274,7 @@ static void read_flag(const json_reading *r, const char *name, bool *flag)
 }
 
 /* Rejects a member unless it is missing, null, 0 or "". */
-static void expect_nothing(const json_reading *r, const char *name)
+static void expect_unset(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
     if (value && !json_is_null(value) && !(json_is_number(value) && json_number_value(value) == 0.0) &&
@@ -283,9 +289,9 @@ static void check_type(const json_reading *r, bool merges)
     /* Old files have no type: a model with merges is BPE. */
     if (name ? strcmp(name, "BPE") != 0 : type || !merges)
         json_refuse(r, "a model of type '%.80s' is not supported, only BPE", name ? name : "");
-    expect_nothing(r, "dropout");
-    expect_nothing(r, "continuing_subword_prefix");
-    expect_nothing(r, "end_of_word_suffix");
+    expect_unset(r, "dropout");
+    expect_unset(r, "continuing_subword_prefix");
+    expect_unset(r, "end_of_word_suffix");
 }
 
 static void read_unknown(const json_reading *r)
@@ -303,10 +309,10 @@ static void read_unknown(const json_reading *r)
 /* ---- added tokens ---- */
 
 /* Reads one entry of added_tokens. Its id must not contradict the vocabulary. */
-static organ_status put_added(const json_reading *r, const json_t *one, size_t index)
+static organ_status put_added(const json_reading *r, const json_t *entry, size_t index)
 {
     organ_tokenizer *const t = r->t;
-    const json_t *content = json_object_get(one, "content"), *id = json_object_get(one, "id");
+    const json_t *content = json_object_get(entry, "content"), *id = json_object_get(entry, "id");
     const char *word = json_string_value(content);
     const size_t bytes = json_string_length(content);
     if (!word || bytes == 0 || bytes > ORGAN_TOKEN_SIZE)
@@ -317,16 +323,17 @@ static organ_status put_added(const json_reading *r, const json_t *one, size_t i
     const organ_added added = {.text = word,
                                .bytes = bytes,
                                .id = (uint32_t)json_integer_value(id),
-                               .special = json_is_true(json_object_get(one, "special")),
-                               .normalized = json_is_true(json_object_get(one, "normalized")),
-                               .lstrip = json_is_true(json_object_get(one, "lstrip")),
-                               .rstrip = json_is_true(json_object_get(one, "rstrip")),
-                               .single_word = json_is_true(json_object_get(one, "single_word"))};
+                               .special = json_is_true(json_object_get(entry, "special")),
+                               .normalized = json_is_true(json_object_get(entry, "normalized")),
+                               .lstrip = json_is_true(json_object_get(entry, "lstrip")),
+                               .rstrip = json_is_true(json_object_get(entry, "rstrip")),
+                               .single_word = json_is_true(json_object_get(entry, "single_word"))};
     if (check_id_limit(r, "added_tokens", word, added.id) != ORGAN_OK)
         return r->error->status;
-    const uint32_t there = organ_tokenizer_id(t, word, bytes);
-    if (there != ORGAN_NO_ID && there != added.id)
-        return json_refuse(r, "added_tokens: '%.100s' is %u here, but %u in the vocabulary", word, added.id, there);
+    const uint32_t vocabulary_id = organ_tokenizer_id(t, word, bytes);
+    if (vocabulary_id != ORGAN_NO_ID && vocabulary_id != added.id)
+        return json_refuse(r, "added_tokens: '%.100s' is %u here, but %u in the vocabulary", word, added.id,
+                           vocabulary_id);
     const organ_token *other = added.id < t->token_count ? &t->tokens[added.id] : NULL;
     if (other && other->text && (other->bytes != bytes || memcmp(other->text, word, bytes) != 0))
         return json_refuse(r, "added_tokens: id %u is both '%.100s' and '%.100s'", added.id, other->text, word);
@@ -344,6 +351,7 @@ static void read_added(const json_reading *r)
 
 /* ---- all of it ---- */
 
+/* Reads the member "model": vocabulary, added tokens, merges. */
 static void read_model(json_reading *r, organ_json_span span)
 {
     organ_json_span spans[MODEL_COUNT];

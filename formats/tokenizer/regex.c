@@ -114,6 +114,7 @@ static const struct rewriting {
     {'v', "\\x{b}", "\\x{b}"},
 };
 
+/* Copies or rewrites an escape sequence of the pattern, so that PCRE2 matches what Oniguruma would. */
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
@@ -149,8 +150,8 @@ static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "
                                      "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
 enum { CATEGORIES = sizeof categories / sizeof *categories };
 
-/* The categories of a class that consists of \p{Lu}, \p{M} and the like, up to "&&", at which *end is set; 0: the class
- * contains anything else. */
+/* Returns the categories of a class that consists of \p{Lu}, \p{M} and the like up to "&&", and sets *end to that
+ * place; 0 if the class contains anything else. */
 static uint32_t categories_until_and(const regex_scan *s, size_t *end)
 {
     uint32_t all = 0;
@@ -169,8 +170,8 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* PCRE2 has no intersections of classes. Writes [\p{Lu}\p{M}&&[^x]] as the complement of the union of x and all other
- * categories. Returns false if the class has another form. */
+/* Writes [\p{Lu}\p{M}&&[^x]] as the complement of the union of x and all other categories, because PCRE2 has no
+ * intersections of classes. Returns false if the class has another form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;
@@ -247,6 +248,7 @@ static organ_status put_character(regex_scan *s, organ_error *error)
     return put_pattern(s, &c, 1, error);
 }
 
+/* Translates the whole pattern from Oniguruma's syntax, which tokenizer.json uses, to PCRE2's. */
 static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
@@ -259,7 +261,7 @@ static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
     return error->status;
 }
 
-/* In Oniguruma only a line feed ends a line, whatever the build of PCRE2 takes for one. */
+/* Compiles the rewritten pattern. Only a line feed ends a line, as in Oniguruma, whatever the build of PCRE2 uses. */
 static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_SIZE *place)
 {
     pcre2_compile_context *const context = pcre2_compile_context_create(NULL);

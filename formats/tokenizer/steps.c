@@ -124,6 +124,7 @@ static void read_split(const steps_reading *r)
     add_step(r, &step);
 }
 
+/* ByteLevel becomes up to three steps: prefix blank, GPT-2's pattern, bytes to letters. */
 static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);
@@ -141,6 +142,7 @@ static void read_digits(const steps_reading *r)
     add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false);
 }
 
+/* Reads Metaspace. add_prefix_space is its older form of prepend_scheme. */
 static void read_metaspace(const steps_reading *r)
 {
     static const char *const schemes[] = {
@@ -287,10 +289,18 @@ static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *pretokenizer, organ_error *error)
 {
-    steps_reading normal = {
-        .t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
-    steps_reading cut = {
-        .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
+    steps_reading normal = {.t = t,
+                            .label = label,
+                            .part = "normalizer",
+                            .steps = t->normalizer,
+                            .count = &t->normalizer_count,
+                            .error = error};
+    steps_reading cut = {.t = t,
+                         .label = label,
+                         .part = "pre_tokenizer",
+                         .steps = t->pretokenizer,
+                         .count = &t->pretokenizer_count,
+                         .error = error};
     if (normalizer && !json_is_null(normalizer))
         read_step(&normal, normalizer, 0);
     if (!error->status && pretokenizer && !json_is_null(pretokenizer))
@@ -301,8 +311,12 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error)
 {
-    const steps_reading r = {
-        .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
+    const steps_reading r = {.t = t,
+                             .label = label,
+                             .part = "pre_tokenizer",
+                             .steps = t->pretokenizer,
+                             .count = &t->pretokenizer_count,
+                             .error = error};
     add_split(&r, pattern, drops ? ORGAN_REMOVED : ORGAN_ISOLATED, drops);
     return error->status;
 }

@@ -44,6 +44,7 @@ typedef struct tekken_reading {
     organ_error *error;       /* the first fault is kept */
 } tekken_reading;
 
+/* Finds the spans of the members of tekken.json; all but the special tokens are required. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;
@@ -63,6 +64,7 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
+/* Reads a whole number from 1 to max. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
@@ -73,6 +75,7 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     return number;
 }
 
+/* Reads the number of tokens and of special tokens, which have the lowest ids. */
 static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
 {
     const int64_t all = number_of(r, config, "default_vocab_size", ID_LIMIT - 1);
@@ -213,8 +216,8 @@ static size_t skip_json_space(const organ_json_source *text, size_t at, size_t e
     return at;
 }
 
-/* Tokens at or above the size of the vocabulary are not read, as in mistral_common: files list more tokens than a
- * model has. */
+/* Reads the list of tokens. Tokens at or above the size of the vocabulary are not read, as in mistral_common: files
+ * list more tokens than a model has. */
 static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_source *const text = r->text;
@@ -222,15 +225,15 @@ static organ_status read_vocab(const tekken_reading *r)
     organ_bytes word = {0};
     uint32_t index = 0;
     size_t at = skip_json_space(text, r->spans[TEKKEN_VOCAB].begin, end);
-    char before = at < end && text->bytes[at] == '[' ? ',' : 0;
-    while (index < r->tokens && before == ',' && !r->error->status) {
+    char separator = at < end && text->bytes[at] == '[' ? ',' : 0;
+    while (index < r->tokens && separator == ',' && !r->error->status) {
         const size_t begin = skip_json_space(text, at + 1, end);
         if (begin >= end || text->bytes[begin] != '{')
             break;
         at = object_end(text, begin, end);
         read_token(r, (organ_json_span){begin, at}, index++, &word);
         at = skip_json_space(text, at, end);
-        before = at < end ? text->bytes[at] : 0;
+        separator = at < end ? text->bytes[at] : 0;
     }
     free(word.data);
     if (!r->error->status && index < r->tokens)
@@ -241,7 +244,7 @@ static organ_status read_vocab(const tekken_reading *r)
 
 /* ---- all of it ---- */
 
-static int64_t special_named(const organ_tokenizer *t, const char *name)
+static int64_t find_special(const organ_tokenizer *t, const char *name)
 {
     for (size_t k = 0; k < t->raw.count; k++)
         if (t->raw.items[k].bytes == strlen(name) && memcmp(t->raw.items[k].text, name, strlen(name)) == 0)
@@ -259,8 +262,8 @@ organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokeniz
         read_special(&r, version) != ORGAN_OK || read_vocab(&r) != ORGAN_OK ||
         organ_tokenizer_ranked_end(t, text->label, r.special, r.tokens, error) != ORGAN_OK)
         return error->status;
-    t->facts.bos = special_named(t, "<s>");
-    t->facts.eos = special_named(t, "</s>");
+    t->facts.bos = find_special(t, "<s>");
+    t->facts.eos = find_special(t, "</s>");
     t->facts.adds_bos = t->facts.bos >= 0;
     return organ_tokenizer_finish(t, error);
 }

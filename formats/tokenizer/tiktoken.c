@@ -35,7 +35,7 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
-static bool rank_of(const char *digits, size_t count, uint32_t *rank)
+static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
     for (size_t k = 0; k < count; k++) {
@@ -51,7 +51,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
 {
     const char *const blank = memchr(line, ' ', bytes);
     uint32_t rank;
-    if (!blank || !rank_of(blank + 1, bytes - (size_t)(blank + 1 - line), &rank))
+    if (!blank || !read_rank(blank + 1, bytes - (size_t)(blank + 1 - line), &rank))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: line %zu is not a token in base64, a space and its rank below %d", text->label, number,
                           ID_LIMIT);
@@ -85,6 +85,7 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
 
 /* ---- special tokens ---- */
 
+/* Checks that added_tokens_decoder of tokenizer_config.json names only ids after the vocabulary's. */
 static organ_status check_decoder(const tiktoken_class *class, const json_t *decoder, uint32_t count,
                                   organ_error *error)
 {
@@ -96,7 +97,7 @@ static organ_status check_decoder(const tiktoken_class *class, const json_t *dec
     json_object_foreach((json_t *)decoder, name, value)
     {
         const json_t *const content = json_object_get(value, "content");
-        if (*name == '0' || !rank_of(name, strlen(name), &id) || id < count || id >= count + class->special)
+        if (*name == '0' || !read_rank(name, strlen(name), &id) || id < count || id >= count + class->special)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: added_tokens_decoder: '%.40s' is not one of the %u ids after the tokens 0 to %u",
                               config_name, name, class->special, count - 1);
@@ -108,6 +109,8 @@ static organ_status check_decoder(const tiktoken_class *class, const json_t *dec
     return ORGAN_OK;
 }
 
+/* Adds the special tokens after the vocabulary. Their texts come from the config, the class's list, or the class's
+ * numbering, in this order. */
 static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const json_t *config, uint32_t count,
                                 organ_error *error)
 {
@@ -115,15 +118,15 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
     if (check_decoder(class, decoder, count, error) != ORGAN_OK)
         return error->status;
     for (uint32_t k = 0; k < class->special; k++) {
-        char key[16], made[40];
+        char key[16], numbered[40];
         const bool named = k < FIRST_SPECIAL && class->first[k];
         const uint32_t number = class->numbered_by_id ? count + k : k - FIRST_SPECIAL;
         snprintf(key, sizeof key, "%u", count + k);
-        snprintf(made, sizeof made, "%s%u|>", class->prefix, number);
+        snprintf(numbered, sizeof numbered, "%s%u|>", class->prefix, number);
         const json_t *const content = json_object_get(json_object_get(decoder, key), "content");
-        const char *const usual = named ? class->first[k] : made;
-        const organ_added added = {.text = content ? json_string_value(content) : usual,
-                                   .bytes = content ? json_string_length(content) : strlen(usual),
+        const char *const default_text = named ? class->first[k] : numbered;
+        const organ_added added = {.text = content ? json_string_value(content) : default_text,
+                                   .bytes = content ? json_string_length(content) : strlen(default_text),
                                    .id = count + k,
                                    .special = true};
         if (!organ_tokenizer_add(t, &added))

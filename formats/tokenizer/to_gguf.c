@@ -29,12 +29,14 @@ static bool put_text(organ_bytes *to, const char *text, size_t length)
     return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
 }
 
+/* Begins the value of an array: element type and count, as GGUF stores them. */
 static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count)
 {
     *to = (organ_bytes){0};
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
+/* Adds the array to the writer under `key`, and frees it. `complete` is false if memory ran out on the way. */
 static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
                               bool complete, organ_gguf_writer *writer, organ_error *error)
 {
@@ -54,10 +56,10 @@ static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_typ
 
 /* ---- tokens ---- */
 
-static bool is_between(const char *text, size_t bytes, const char *with, const char *end)
+static bool is_between(const char *text, size_t bytes, const char *prefix, const char *suffix)
 {
-    const size_t head = strlen(with), tail = strlen(end);
-    return bytes >= head + tail && memcmp(text, with, head) == 0 && memcmp(text + bytes - tail, end, tail) == 0;
+    const size_t head = strlen(prefix), tail = strlen(suffix);
+    return bytes >= head + tail && memcmp(text, prefix, head) == 0 && memcmp(text + bytes - tail, suffix, tail) == 0;
 }
 
 /* Returns whether a token that files mark as ordinary controls a model; the list is llama.cpp's. */
@@ -71,6 +73,7 @@ static bool looks_special(const char *text, size_t bytes)
            is_between(text, bytes, "<unused", ">");
 }
 
+/* Returns the token type that llama.cpp's converter gives: normal, unknown, control, user-defined, unused or byte. */
 static int32_t type_of(const gguf_export *e, uint32_t id)
 {
     const organ_tokenizer *const t = e->t;
@@ -155,8 +158,8 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
     return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
 }
 
-/* SentencePiece merges the pair whose token has the highest score. Tokens get -0, -1, ... in the order of their first
- * merges, then those that no merge makes, by id; bytes and special tokens have 0. */
+/* Derives the scores of SentencePiece, which merges the pair whose token has the highest score: tokens get -0, -1, ...
+ * in the order of their first merges, then those that no merge makes, by id; bytes and special tokens have 0. */
 static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     float *const scores = calloc(e->count + 1, sizeof *scores);
@@ -165,9 +168,9 @@ static organ_status write_scores(const gguf_export *e, const organ_merge *merges
     float next = 0;
     bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
     for (size_t k = 0; k < count && complete; k++)
-        if (merges[k].made < e->count && !scored[merges[k].made]) {
-            scores[merges[k].made] = -next++;
-            scored[merges[k].made] = true;
+        if (merges[k].merged < e->count && !scored[merges[k].merged]) {
+            scores[merges[k].merged] = -next++;
+            scored[merges[k].merged] = true;
         }
     for (uint32_t id = 0; id < e->count && complete; id++)
         if (!scored[id] && type_of(e, id) == NORMAL)
@@ -208,15 +211,16 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
 
 static bool prepends_space(const organ_tokenizer *t)
 {
-    for (size_t k = 0; k < t->normal_count; k++)
-        if (t->normal[k].kind == ORGAN_STEP_PREPEND)
+    for (size_t k = 0; k < t->normalizer_count; k++)
+        if (t->normalizer[k].kind == ORGAN_STEP_PREPEND)
             return true;
-    for (size_t k = 0; k < t->cut_count; k++)
-        if (t->cut[k].kind == ORGAN_STEP_METASPACE && t->cut[k].prefix != ORGAN_PREFIX_NEVER)
+    for (size_t k = 0; k < t->pretokenizer_count; k++)
+        if (t->pretokenizer[k].kind == ORGAN_STEP_METASPACE && t->pretokenizer[k].prefix != ORGAN_PREFIX_NEVER)
             return true;
     return false;
 }
 
+/* Writes a SentencePiece vocabulary: scores instead of merges, except for Gemma 4, which has both. */
 static organ_status write_sentence_piece(const gguf_export *e, const organ_merge *merges, size_t count,
                                          organ_error *error)
 {
@@ -264,15 +268,15 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
     *found = false;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         char *const path = organ_format("%s/%s", model->directory, names[k]);
-        const bool there = path && access(path, F_OK) == 0;
+        const bool exists = path && access(path, F_OK) == 0;
         free(path);
         if (!path)
             return organ_fail_memory(error, model->path);
-        if (there && k == 0) {
+        if (exists && k == 0) {
             *found = true;
             return ORGAN_OK;
         }
-        if (there)
+        if (exists)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: has the tokenizer %s and no tokenizer.json, the only form that is converted",
                               model->path, names[k]);

@@ -55,6 +55,7 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
+/* Learns from a TemplateProcessing which special tokens are put before, after and between texts. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -97,6 +98,7 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
+/* Finds texts of the special tokens and whether they are added: -1 unknown, 0 no, 1 yes. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {
@@ -109,9 +111,9 @@ static void find_special(special_words *w, const json_t *config, const json_t *p
     w->text[EOS] = w->text[EOS] ? w->text[EOS] : w->text[SEP];
     read_post(w, post);
     for (unsigned k = 0; k < KINDS; k++) {
-        const json_t *const said = kinds[k].adds ? json_object_get(config, kinds[k].adds) : NULL;
-        if (w->adds[k] < 0 && json_is_boolean(said))
-            w->adds[k] = json_is_true(said);
+        const json_t *const stated = kinds[k].adds ? json_object_get(config, kinds[k].adds) : NULL;
+        if (w->adds[k] < 0 && json_is_boolean(stated))
+            w->adds[k] = json_is_true(stated);
     }
 }
 
@@ -125,6 +127,7 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
+/* Writes the ids of special tokens, then the flags tokenizer.ggml.add_*_token. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
@@ -153,6 +156,7 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- the chat template ---- */
 
+/* Writes the chat template: from tokenizer_config.json, one or several by name, or from chat_template.jinja. */
 static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
 {
     static const char key[] = "tokenizer.chat_template";

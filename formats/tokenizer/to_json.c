@@ -49,6 +49,7 @@ static bool write_normal(FILE *out, const organ_step *step)
     return true;
 }
 
+/* Writes a pre-tokenizer step. Returns false if tokenizer.json has no form that this file can write for it. */
 static bool write_cut(FILE *out, const organ_step *step)
 {
     if (step->kind == ORGAN_STEP_BYTES) {
@@ -65,8 +66,8 @@ static bool write_cut(FILE *out, const organ_step *step)
 
 static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
 {
-    const organ_step *const steps = cut ? t->cut : t->normal;
-    const size_t count = cut ? t->cut_count : t->normal_count;
+    const organ_step *const steps = cut ? t->pretokenizer : t->normalizer;
+    const size_t count = cut ? t->pretokenizer_count : t->normalizer_count;
     bool known = true;
     fprintf(out, "  \"%s\": ", cut ? "pre_tokenizer" : "normalizer");
     if (count == 0)
@@ -81,7 +82,8 @@ static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
     return known;
 }
 
-static void write_around(FILE *out, const organ_tokenizer *t)
+/* Writes the post-processor that puts BOS before each text, if the vocabulary asks for that. */
+static void write_post_processor(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const bos = t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
     fputs("  \"post_processor\": ", out);
@@ -108,7 +110,7 @@ static void write_around(FILE *out, const organ_tokenizer *t)
 
 static void write_decoder(FILE *out, const organ_tokenizer *t)
 {
-    const bool prefix = t->normal_count && t->normal[0].kind == ORGAN_STEP_PREPEND;
+    const bool prefix = t->normalizer_count && t->normalizer[0].kind == ORGAN_STEP_PREPEND;
     if (t->byte_level) {
         fputs("  \"decoder\": " BYTE_LEVEL ",\n", out);
         return;
@@ -129,6 +131,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Writes the added tokens by ascending id. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
@@ -221,7 +224,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
     if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json",
                    model->path);
-    write_around(text.out, t);
+    write_post_processor(text.out, t);
     write_decoder(text.out, t);
     write_model(text.out, t);
     if (!write_merges(text.out, t) && !error->status)
@@ -233,6 +236,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
 
 /* ---- tokenizer_config.json ---- */
 
+/* Copies a special token's text to the config. Returns non-zero if memory runs out; a missing token is no error. */
 static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
                      const char *member)
 {

@@ -69,8 +69,8 @@ void organ_tokenizer_close(organ_tokenizer *t)
     if (!t)
         return;
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
-        pcre2_code_free(t->normal[k].regex);
-        pcre2_code_free(t->cut[k].regex);
+        pcre2_code_free(t->normalizer[k].regex);
+        pcre2_code_free(t->pretokenizer[k].regex);
     }
     free(t->tokens);
     free(t->slots);

@@ -20,8 +20,8 @@
 
 typedef struct organ_bytes {
     char *data;
-    size_t used, room, max; /* most: largest number of bytes, if `bounded` */
-    bool bounded, over;     /* over: an addition exceeded `max` */
+    size_t used, capacity, max; /* most: largest number of bytes, if `bounded` */
+    bool bounded, exceeded;     /* over: an addition exceeded `max` */
 } organ_bytes;
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory, or `over` */
 
@@ -69,7 +69,7 @@ typedef struct organ_search {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
-    uint64_t left; /* remaining match steps of all patterns */
+    uint64_t steps_left; /* remaining match steps of all patterns */
 } organ_search;
 /* For a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may contain a
  * pattern that does not end. */
@@ -101,7 +101,7 @@ typedef struct organ_token {
  * characters: the pair is adjacent in the result of some merge; rank and made are unused. */
 typedef struct organ_merge {
     uint64_t pair; /* 0: the slot is free */
-    uint32_t rank, made;
+    uint32_t rank, merged;
 } organ_merge;
 
 typedef struct organ_added {
@@ -119,7 +119,7 @@ typedef struct organ_added_list {
 /* Sizes of a text after each step. A file can define several steps that lengthen a text, so each step has a limit. */
 typedef struct organ_growth {
     size_t text, limit; /* bytes of the text; largest total output of one step */
-    size_t normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
+    size_t normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
 } organ_growth;
 
 struct organ_tokenizer {
@@ -128,7 +128,7 @@ struct organ_tokenizer {
     organ_arena arena;
     uint64_t seed;
     organ_token *tokens; /* by id; after the vocabulary single characters that occur only in merges */
-    size_t token_count, token_room;
+    size_t token_count, token_capacity;
     uint32_t *slots; /* text -> id + 1, open addressing */
     size_t slot_count, named;
     organ_merge *merges; /* open addressing */
@@ -138,8 +138,8 @@ struct organ_tokenizer {
     uint32_t byte_ids[256];
     bool byte_fallback, by_scores, fuse_unknown, ignore_merges, byte_level;
     uint32_t unknown;
-    organ_step normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
-    size_t normal_count, cut_count;
+    organ_step normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
+    size_t normalizer_count, pretokenizer_count;
     organ_added_list raw, normalized; /* found before and after normalisation */
 };
 
@@ -195,7 +195,7 @@ organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, org
 
 typedef struct organ_ids {
     uint32_t *items;
-    size_t count, room, max; /* `items` contains the first `max` of `count` ids */
+    size_t count, capacity, max; /* `items` contains the first `max` of `count` ids */
 } organ_ids;
 bool organ_ids_add(organ_ids *ids, uint32_t id); /* false: no memory */
 
@@ -204,7 +204,7 @@ typedef struct organ_symbol {
 } organ_symbol;
 typedef struct organ_candidate {
     uint64_t order; /* rank, then position */
-    uint32_t made;
+    uint32_t merged;
 } organ_candidate;
 struct organ_word_find;
 
@@ -214,8 +214,8 @@ typedef struct organ_bpe {
     organ_ids *ids;
     organ_symbol *symbols;
     organ_candidate *heap;
-    size_t symbol_count, symbol_room, heap_count, heap_room;
-    struct organ_word_find *known;
+    size_t symbol_count, symbol_capacity, heap_count, heap_capacity;
+    struct organ_word_find *cache;
     size_t known_count;
 } organ_bpe;
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);

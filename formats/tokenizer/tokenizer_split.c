@@ -17,7 +17,7 @@ enum {
 
 bool organ_search_make(organ_search *search, size_t bytes)
 {
-    search->left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
+    search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
     search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL if the step has no pattern */
@@ -35,8 +35,8 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so
- * many steps. */
+/* Searches for a match that begins between `from` and *last. PCRE2's limit counts steps for each start, so *last is
+ * moved nearer to keep the total below STEPS_AT_ONCE. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -48,15 +48,17 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
         pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
     const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
     const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
-    search->left -= taken < search->left ? taken : search->left;
+    search->steps_left -= taken < search->steps_left ? taken : search->steps_left;
     return found;
 }
 
-/* Patterns in use take a few steps for a match: the limit grows only where that is not enough. */
-static int match_within(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from)
+/* Searches for a match with a small limit of steps first, which is enough for patterns in use, and raises it only if
+ * PCRE2 reports that it was reached. */
+static int match_with_growing_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                                    size_t from)
 {
     uint32_t limit = FIRST_LIMIT;
-    while (search->left > limit) {
+    while (search->steps_left > limit) {
         size_t last;
         const int found = match_with_limit(step, search, text, bytes, from, &last, limit);
         if (found == PCRE2_ERROR_MATCHLIMIT && limit < MATCH_LIMIT) {
@@ -80,7 +82,7 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
     *begin = SIZE_MAX;
     if (*from > bytes)
         return ORGAN_OK;
-    const int found = match_within(step, search, text, bytes, *from);
+    const int found = match_with_growing_limit(step, search, text, bytes, *from);
     if (found == PCRE2_ERROR_NOMATCH)
         return ORGAN_OK;
     if (found < 0) {
@@ -126,6 +128,7 @@ typedef struct split_cut {
     bool any, matched; /* a span was there before, and was it a match */
 } split_cut;
 
+/* Passes the pending piece to the sink, unless it is empty. */
 static organ_status emit_piece(split_cut *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
@@ -148,18 +151,19 @@ static bool joins_previous(const split_cut *c, bool match)
     return false;
 }
 
-/* The next span of the text, matched or not, under the behaviour of the step. */
+/* Adds the next span of the text, matched or not, to the pieces: joined to the last, emitted or removed, as the step's
+ * behaviour requires. */
 static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
         return ORGAN_OK;
     match = match != c->step->invert;
-    const bool join = joins_previous(c, match);
+    const bool joined = joins_previous(c, match);
     c->matched = match;
     c->any = true;
     if (match && c->step->behaviour == ORGAN_REMOVED)
         return ORGAN_OK;
-    if (!join) {
+    if (!joined) {
         if (emit_piece(c, error) != ORGAN_OK)
             return error->status;
         c->begin = begin;

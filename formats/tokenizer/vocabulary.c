@@ -11,16 +11,16 @@
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
     if (bytes->bounded && count > bytes->max - bytes->used) {
-        bytes->over = true;
+        bytes->exceeded = true;
         return false;
     }
-    if (count > bytes->room - bytes->used) {
+    if (count > bytes->capacity - bytes->used) {
         const size_t capacity = (bytes->used + count) * 2 + 64;
         char *larger = realloc(bytes->data, capacity);
         if (!larger)
             return false;
         bytes->data = larger;
-        bytes->room = capacity;
+        bytes->capacity = capacity;
     }
     if (count)
         memcpy(bytes->data + bytes->used, from, count);
@@ -68,6 +68,7 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
+/* Returns the slot that holds the text's token, or the empty one where it belongs (open addressing, linear probing). */
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
@@ -95,17 +96,18 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
+/* Makes room for token `id`; ids between it and the largest before stay unused. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
         return true;
-    if (id >= t->token_room) {
+    if (id >= t->token_capacity) {
         const size_t capacity = ((size_t)id + 1) * 2;
         organ_token *larger = realloc(t->tokens, capacity * sizeof *larger);
         if (!larger)
             return false;
         t->tokens = larger;
-        t->token_room = capacity;
+        t->token_capacity = capacity;
     }
     memset(t->tokens + t->token_count, 0, (id + 1 - t->token_count) * sizeof *t->tokens);
     t->token_count = (size_t)id + 1;
@@ -162,9 +164,11 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 
 /* Pairs of tokens and pairs of characters, none of which is 0. */
 enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
-static uint64_t pair_of(unsigned what, uint32_t left, uint32_t right)
+
+/* Packs two ids or code points and the kind of the pair into the key of the merge table. */
+static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
 {
-    return (uint64_t)what << 62 | (uint64_t)left << 31 | right;
+    return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
@@ -182,6 +186,7 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
+/* Enters or replaces a merge; keeps the table at most half full. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -203,15 +208,16 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
+/* Enters all pairs of adjacent characters of a token, so that a pair that no token contains is known not to merge. */
 static bool note_pairs(organ_tokenizer *t, const organ_token *token)
 {
-    uint32_t before = ORGAN_NO_ID;
+    uint32_t previous = ORGAN_NO_ID;
     size_t length;
     for (size_t at = 0; at < token->bytes; at += length) {
         const uint32_t code = organ_utf8_at(token->text + at, &length);
-        if (before != ORGAN_NO_ID && !put_pair(t, (organ_merge){.pair = pair_of(OF_CHARACTERS, before, code)}))
+        if (previous != ORGAN_NO_ID && !put_pair(t, (organ_merge){.pair = pair_key(OF_CHARACTERS, previous, code)}))
             return false;
-        before = code;
+        previous = code;
     }
     return true;
 }
@@ -229,7 +235,7 @@ bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, ui
     if (t->byte_fallback && !t->by_scores &&
         (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
-    return put_pair(t, (organ_merge){pair_of(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
+    return put_pair(t, (organ_merge){pair_key(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
 }
 
 static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
@@ -240,12 +246,12 @@ static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
 
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
-    return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_of(OF_TOKENS, left, right));
+    return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_key(OF_TOKENS, left, right));
 }
 
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
-    return find_pair(t, pair_of(OF_CHARACTERS, left, right)) != NULL;
+    return find_pair(t, pair_key(OF_CHARACTERS, left, right)) != NULL;
 }
 
 static int by_rank(const void *a, const void *b)

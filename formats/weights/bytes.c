@@ -128,6 +128,7 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
     return s->shape[rank - 1] == weight->shape[rank - 1] / MX_GROUP;
 }
 
+/* Adds an FP8 weight: MXFP8 with its fixed groups, or scales on a grid of blocks. */
 static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = is_mxfp8(weight, group) ? ORGAN_SCHEME_MXFP8 : ORGAN_SCHEME_FP8;
@@ -141,6 +142,7 @@ static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, c
     return ORGAN_OK;
 }
 
+/* Adds an INT8 weight with scales on a grid and optional zero points of the same shape. */
 static organ_status add_int8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = ORGAN_SCHEME_INT8;
@@ -158,8 +160,8 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
     return ORGAN_OK;
 }
 
-/* Returns whether no unquantised weight has this type. */
-static bool is_codes(organ_dtype t)
+/* Returns true for types that only codes of packed weights have. */
+static bool is_code_type(organ_dtype t)
 {
     return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 ||
            t == ORGAN_F6_E3M2;
@@ -172,7 +174,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
     bool named, skipped;
     const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 ||
                        codes->dtype == ORGAN_U16;
-    if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale))
+    if (!(is_code_type(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale))
         return search->error->status;
     const char *const type = organ_dtype_name(codes->dtype);
     if (scale)
@@ -189,7 +191,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
                                       search->error))
         return search->error->status;
     if (!named || skipped) {
-        search->alone = search->alone ? search->alone : codes->name;
+        search->without_scales = search->without_scales ? search->without_scales : codes->name;
         search->alone_count++;
         return ORGAN_OK;
     }
@@ -199,7 +201,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
 }
 
 /* Adds a weight whose codes have the plain weight's name. */
-static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);
     const organ_quant_group *group;
@@ -208,7 +210,7 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
         return search->error->status;
     if (!weight.scale)
         return ORGAN_OK;
-    *met = true;
+    *found = true;
     const bool exponent_scales = weight.scale->dtype == ORGAN_F8_E8M0 || weight.scale->dtype == ORGAN_U8;
     if (tensor->dtype == ORGAN_U8 || (tensor->dtype == ORGAN_I8 && exponent_scales))
         return add_fp4(search, &weight, strlen(tensor->name));
@@ -221,7 +223,7 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
 
 /* Adds *_blocks and *_scales of gpt-oss. In its first release the names have a dot and the tensors their stored axes;
  * transformers exchanges the last two axes. */
-static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
     const size_t length = strlen(tensor->name) - strlen("_blocks");
@@ -231,7 +233,7 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
     weight.scale = organ_weight_relative(search, tensor->name, length, first ? ".scales" : "_scales");
     if (tensor->rank != 4 || tensor->shape[3] != 16)
         return ORGAN_OK;
-    *met = true;
+    *found = true;
     if (!weight.scale)
         return organ_weight_fail(search, tensor, "has no scales: there is no '%s'", search->name);
     const uint64_t out = tensor->shape[1], in = tensor->shape[2] * MX_GROUP;
@@ -247,10 +249,10 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
 }
 
 /* Adds weight_packed of bytes: the 4-bit floats of compressed-tensors. */
-static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
-    *met = true;
+    *found = true;
     organ_weight weight = {.name = organ_weight_name(search, tensor->name, length, ""), .codes = tensor};
     weight.scale = organ_weight_relative(search, tensor->name, length, "_scale");
     if (!weight.scale)

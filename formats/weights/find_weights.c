@@ -14,7 +14,8 @@ static organ_status weights_no_memory(const organ_model *model, organ_error *err
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Types of packed weights. A model without tensors of these types is unquantised, and its config is not read. */
+/* Returns true for types of packed weights. A model without tensors of these types is unquantised, and its config is
+ * not read. */
 static bool is_packed_type(organ_dtype t)
 {
     return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
@@ -33,6 +34,7 @@ static bool is_plain_model(const organ_model *model)
 /* ---- GGUF: block types are decoded from one tensor, but NVFP4 may have a second one that multiplies its values ----
  */
 
+/* Finds the tensor scale that a GGUF file stores next to an NVFP4 tensor. */
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
@@ -67,23 +69,24 @@ static organ_status find_packed_weights(organ_weight_search *search)
             return search->error->status;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
-        bool met = false;
+        bool found = false;
         if (model->gguf) {
             if (find_gguf_scale(search, tensor))
                 return search->error->status;
             continue;
         }
-        if (organ_weight_find_words(search, tensor, &met))
+        if (organ_weight_find_words(search, tensor, &found))
             return search->error->status;
-        if (!met && organ_weight_find_mlx(search, tensor, &met))
+        if (!found && organ_weight_find_mlx(search, tensor, &found))
             return search->error->status;
-        if (!met && organ_weight_find_bytes(search, tensor, &met))
+        if (!found && organ_weight_find_bytes(search, tensor, &found))
             return search->error->status;
     }
     search->found.packed = search->count;
     return organ_weight_resolve_words(search);
 }
 
+/* Indexes weights by name; two tensors may not be the same weight. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);
@@ -118,7 +121,7 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         bool dropped;
-        if (search->taken[k])
+        if (search->claimed[k])
             continue;
         const char *const why = quantised ? organ_weight_add_unmatched(search, tensor, &dropped) : NULL;
         if (why) {
@@ -188,9 +191,9 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     search->error = error;
     search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
     search->unmatched = organ_rows_take(model->tensor_count + 1, sizeof *search->unmatched);
-    search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
+    search->claimed = calloc(model->tensor_count + 1, sizeof *search->claimed);
     search->name = malloc(longest_name(model) + 64);
-    const bool room = search->weights && search->unmatched && search->taken && search->name;
+    const bool room = search->weights && search->unmatched && search->claimed && search->name;
     if (room)
         find_all(search);
     else
@@ -214,7 +217,7 @@ void organ_weights_free(organ_weights *weights)
     organ_quant_config_free(search->config);
     organ_rows_free(search->weights);
     organ_rows_free(search->unmatched);
-    free(search->taken);
+    free(search->claimed);
     free(search->name);
     free(search);
 }

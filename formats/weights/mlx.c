@@ -64,6 +64,8 @@ static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weig
 
 /* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
 
+/* Adds a weight of mode mxfp4, mxfp8 or nvfp4. The ratio of words to scales decides the mode; a declared mode must
+ * agree. */
 static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *declared)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
@@ -90,8 +92,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* The tensors determine the product of bits and group size. Without a config, this chooses the only pair that MLX
- * writes with this product; false if there are several. */
+/* Chooses bits and group size without a config: the only pair that MLX writes with this product, which the tensors
+ * determine. Returns false if there are several. */
 static bool guess_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -151,7 +153,8 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem,
+/* Adds an affine weight, w = scale x code + bias, with one scale and bias for each group. */
+static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem_length,
                                const organ_quant_group *declared)
 {
     static const organ_dtype floats[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32, ORGAN_DTYPE_COUNT};
@@ -161,7 +164,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
         return search->error->status;
     if (!bias)
         return organ_weight_fail(search, weight->codes, "is an affine weight of MLX, but there is no '%.*sbiases'",
-                                 (int)(stem > 200 ? 200 : stem), weight->codes->name);
+                                 (int)(stem_length > 200 ? 200 : stem_length), weight->codes->name);
     if (bias->dtype != scale->dtype)
         return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype),
                                  scale->name, organ_dtype_name(scale->dtype));
@@ -174,6 +177,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     return mlx_add_rows(search, weight, group);
 }
 
+/* Checks that the declared mode is known and agrees with the type of the scales. */
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
                                const organ_quant_group *declared)
 {

@@ -173,6 +173,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     return ORGAN_OK;
 }
 
+/* Adds a weight of compressed-tensors' pack-quantized format: NAME_packed, _scale, _shape and optional _zero_point,
+ * _g_idx. */
 static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
@@ -251,21 +253,22 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Bits that contradict the config are accepted only if the length of g_idx confirms the number of inputs. */
+/* Finds the bits of a GPTQ weight. Bits that contradict the config are accepted only if the length of g_idx confirms
+ * the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
-    const unsigned said = (unsigned)group->bits;
-    unsigned found = said && bits_fit_shapes(weight, said, in) ? said : 0;
-    for (unsigned bits = 1; !found && bits <= 8 && (!said || weight->g_idx); bits++)
+    const unsigned stated = (unsigned)group->bits;
+    unsigned found = stated && bits_fit_shapes(weight, stated, in) ? stated : 0;
+    for (unsigned bits = 1; !found && bits <= 8 && (!stated || weight->g_idx); bits++)
         if (bits_fit_shapes(weight, bits, in))
             found = bits;
     weight->bits = found;
     if (found == 1 || (found > 4 && found < 8))
         return organ_weight_fail(search, weight->codes,
                                  "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
-    if (found && said && found != said)
-        organ_weight_disagree(search, weight, "bits", said, 0, found, 0);
+    if (found && stated && found != stated)
+        organ_weight_disagree(search, weight, "bits", stated, 0, found, 0);
     if (found)
         return ORGAN_OK;
     char q[ORGAN_SHAPE_TEXT], z[ORGAN_SHAPE_TEXT], s[ORGAN_SHAPE_TEXT];
@@ -273,9 +276,10 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         search, weight->codes, "has shape %s, qzeros %s, scales %s%s: these shapes fit no codes of %s bits",
         organ_shape_text(2, weight->codes->shape, q), organ_shape_text(2, weight->zero->shape, z),
         organ_shape_text(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
-        said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
+        stated ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[stated] : "2, 3, 4 or 8");
 }
 
+/* Adds a GPTQ weight: codes [in x bits / 32, out], scales [groups, out]. Bits follow from the shapes. */
 static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
@@ -293,6 +297,7 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
+/* Adds an AWQ weight: codes [in, out / 8], scales [groups, out]. */
 static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t *const q = weight->codes->shape;

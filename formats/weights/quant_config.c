@@ -166,6 +166,7 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
+/* Reads which packing a GPTQ or AWQ file has; other methods use these keys for other things. */
 static void read_layout(const scope *at)
 {
     static const char *const words[] = {"scale_fmt", "fmt", "quant_algo"};
@@ -187,6 +188,7 @@ static void read_layout(const scope *at)
         organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
+/* Reads one quantization_config; `method` applies if it names none. */
 static void read_section(const scope *at, const char *method)
 {
     organ_quant_config *const config = at->config;
@@ -236,6 +238,8 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
     return section.object;
 }
 
+/* Looks for quantization settings in config.json, then in the files that ModelOpt, GPTQ and AWQ write. The first found
+ * is used. */
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const files[][3] = {{"hf_quant_config.json", "quantization", "modelopt"},

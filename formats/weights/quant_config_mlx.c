@@ -5,7 +5,7 @@
 
 #include "formats/base/path.h"
 
-static bool has_words(const organ_model *model)
+static bool has_packed_weights(const organ_model *model)
 {
     for (size_t k = 0; k < model->tensor_count; k++)
         if (model->tensors[k].dtype == ORGAN_U32 && organ_ends_with(model->tensors[k].name, ".weight"))
@@ -21,7 +21,7 @@ static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_qua
     organ_quant_read_term(at, "mode", &group->format);
 }
 
-/* MLX writes module names as in the tensors, not as patterns. */
+/* Adds a rule for a module by its exact name: MLX writes names as in the tensors, not patterns. */
 static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules,
                            const organ_quant_group *group)
 {
@@ -59,7 +59,7 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
 {
     static const char *const keys[] = {"quantization", "quantization_config"};
     organ_quant_scope section = {.object = NULL};
-    const bool words = has_words(model);
+    const bool words = has_packed_weights(model);
     for (size_t k = 0; words && k < 4 && !section.object; k++) {
         section = organ_quant_enter(k < 2 ? top : inner, keys[k % 2]);
         if (organ_quant_member(&section, "quant_method"))

@@ -90,8 +90,10 @@ static int match_rule(const organ_quant_rules *rules, const struct organ_rule *r
                        rules->machine->context);
 }
 
-static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
-                              const char *file, bool *met, organ_error *error)
+/* Matches with growing step limits, each charged to a total for the model, because a hostile pattern could run for
+ * hours. */
+static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
+                                        const char *file, bool *matched, organ_error *error)
 {
     int result = PCRE2_ERROR_MATCHLIMIT;
     for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MAX; k++) {
@@ -100,7 +102,7 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
         if (result != PCRE2_ERROR_MATCHLIMIT && result != PCRE2_ERROR_DEPTHLIMIT)
             break;
     }
-    *met = result >= 0;
+    *matched = result >= 0;
     if (result >= 0 || result == PCRE2_ERROR_NOMATCH)
         return ORGAN_OK;
     if (result == PCRE2_ERROR_NOMEMORY)
@@ -109,8 +111,8 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
                       module);
 }
 
-/* Backtracks to the last star only, which is enough for globs and keeps the time within pattern length x name length.
- */
+/* Returns true if the glob matches the whole name. Backtracks to the last star only, which is enough for globs and
+ * keeps the time within pattern length x name length. */
 static bool glob_matches(const char *glob, const char *name)
 {
     const char *star = NULL, *from = NULL;
@@ -139,18 +141,19 @@ static bool is_class_of(const char *class, bool embedding)
                      : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
+/* Sets *matched if a rule that is not an exact name applies to the module. */
 static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
-                             bool embedding, const char *file, bool *met, organ_error *error)
+                             bool embedding, const char *file, bool *matched, organ_error *error)
 {
-    *met = false;
+    *matched = false;
     if (rule->kind == ORGAN_RULE_REGEX)
-        return try_regex(rules, rule, module, file, met, error);
+        return match_regex_bounded(rules, rule, module, file, matched, error);
     if (rule->kind == ORGAN_RULE_GLOB)
-        *met = glob_matches(rule->text, module);
+        *matched = glob_matches(rule->text, module);
     else if (rule->kind == ORGAN_RULE_PART)
-        *met = strstr(module, rule->text) != NULL;
+        *matched = strstr(module, rule->text) != NULL;
     else if (rule->kind == ORGAN_RULE_CLASS)
-        *met = is_class_of(rule->text, embedding);
+        *matched = is_class_of(rule->text, embedding);
     return ORGAN_OK;
 }
 

@@ -5,14 +5,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Finds the side of blocks that divide `whole` into `count` equal parts. Only powers of two are accepted (any side if
+/* Finds the side of blocks that divide `side` into `count` equal parts. Only powers of two are accepted (any side if
  * count is 1): two blocks of 130 rows, for example, are one of 128 and one that is cut off, not two of 65. */
-static bool find_block_side(uint64_t whole, uint64_t count, uint64_t *share)
+static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
-    if (count == 0 || whole % count != 0)
+    if (count == 0 || side % count != 0)
         return false;
-    *share = whole / count;
-    return count == 1 || (*share & (*share - 1)) == 0;
+    *block_side = side / count;
+    return count == 1 || (*block_side & (*block_side - 1)) == 0;
 }
 
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
@@ -97,25 +97,26 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
 static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
                               const organ_quant_group *group)
 {
-    char has[ORGAN_SHAPE_TEXT], whole[ORGAN_SHAPE_TEXT], needs[ORGAN_SHAPE_TEXT];
+    char scale_shape[ORGAN_SHAPE_TEXT], weight_shape[ORGAN_SHAPE_TEXT], needed[ORGAN_SHAPE_TEXT];
     const organ_matrices m = organ_weight_matrices(weight);
-    organ_shape_text(weight->scale->rank, weight->scale->shape, has);
-    organ_shape_text(weight->rank, weight->shape, whole);
+    organ_shape_text(weight->scale->rank, weight->scale->shape, scale_shape);
+    organ_shape_text(weight->rank, weight->shape, weight_shape);
     if (group->block_rows == 0 && group->group_size != 0)
         return organ_weight_fail(search, weight->scale,
                                  "has shape %s, but a weight of shape %s with group_size %" PRId64
                                  " (%s) has a row of scales for each row",
-                                 has, whole, group->group_size, search->config->file);
+                                 scale_shape, weight_shape, group->group_size, search->config->file);
     if (group->block_rows == 0)
         return organ_weight_fail(
             search, weight->scale,
-            "has shape %s for a weight of shape %s: the block size is ambiguous, and no config states it", has, whole);
+            "has shape %s for a weight of shape %s: the block size is ambiguous, and no config states it", scale_shape,
+            weight_shape);
     const uint64_t grid[2] = {organ_divide_up(m.rows, group->block_rows), organ_divide_up(m.cols, group->block_cols)};
     return organ_weight_fail(search, weight->scale,
                              "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64
                              " (%s) needs %s%s",
-                             has, whole, group->block_rows, group->block_cols, search->config->file,
-                             organ_shape_text(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
+                             scale_shape, weight_shape, group->block_rows, group->block_cols, search->config->file,
+                             organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
 /* Checks for rows x cols scales for each matrix and sets the blocks. */
@@ -140,8 +141,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     }
     /* If the config declares groups or rows, blocks of several rows are impossible; no known scheme has a scale for
      * each column. */
-    const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
-    if (spoken || !find_block_side(m.rows, rows, &weight->block_rows) ||
+    const bool declared = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
+    if (declared || !find_block_side(m.rows, rows, &weight->block_rows) ||
         !find_block_side(m.cols, cols, &weight->block_cols))
         return fail_grid(search, weight, group);
     return ORGAN_OK;

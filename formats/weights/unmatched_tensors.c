@@ -110,13 +110,13 @@ static void write_value(const char *what, const uint64_t value[2], char out[64])
 
 static void write_note(const organ_weight_search *search, const organ_weight_note *note, char *out, size_t size)
 {
-    char said[64], found[64], others[64] = "";
-    write_value(note->what, note->said, said);
+    char stated[64], found[64], others[64] = "";
+    write_value(note->what, note->stated, stated);
     write_value(note->what, note->found, found);
     if (note->count > 1)
         snprintf(others, sizeof others, " and %zu other%s", note->count - 1, note->count > 2 ? "s" : "");
     snprintf(out, size, "%s states %s %s, but the tensors of '%.300s'%s have %s: organ uses the tensors' value",
-             search->config->file, note->what, said, note->first, others, found);
+             search->config->file, note->what, stated, note->first, others, found);
 }
 
 static organ_status add_note(organ_weight_search *search, const char *text)
@@ -139,11 +139,11 @@ organ_status organ_weight_write_notes(organ_weight_search *search)
         if (add_note(search, text))
             return search->error->status;
     }
-    if (!search->alone)
+    if (!search->without_scales)
         return ORGAN_OK;
     snprintf(text, sizeof text,
              "%zu weight%s of a type for codes %s no scales, so organ uses the codes as values; the first is '%.300s'",
              search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
-             search->alone);
+             search->without_scales);
     return add_note(search, text);
 }

@@ -31,7 +31,7 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
         organ_weight_note *const note = &search->notes[k];
         /* The last place is for all further tensors. */
         if (k + 1 == ORGAN_NOTES_MAX ||
-            (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
+            (strcmp(note->what, what) == 0 && note->stated[0] == said0 && note->stated[1] == said1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
             note->count++;
             return;
@@ -95,6 +95,6 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
     search->weights[search->count++] = *weight;
     for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++)
         if (organ_weight_tensor(weight, k))
-            search->taken[organ_weight_tensor(weight, k) - search->model->tensors] = true;
+            search->claimed[organ_weight_tensor(weight, k) - search->model->tensors] = true;
     return ORGAN_OK;
 }

@@ -17,7 +17,7 @@
 /* A property that only the config determines; reported once for all weights with it. */
 typedef struct organ_weight_note {
     const char *what; /* "group_size" */
-    uint64_t said[2], found[2];
+    uint64_t stated[2], found[2];
     const char *first; /* name of the first of them */
     size_t count;
 } organ_weight_note;
@@ -30,14 +30,14 @@ typedef struct organ_weight_search {
     organ_weight *weights; /* room for one per tensor */
     size_t count;
     organ_unmatched_tensor *unmatched; /* likewise */
-    bool *taken;                       /* per tensor: it is codes or companion of a weight */
+    bool *claimed;                     /* per tensor: it is codes or companion of a weight */
     bool as_tensors; /* every tensor is a weight: same order and names, so the model's table of names serves */
     char *name;      /* room for the longest name of a relative */
     organ_quant_config *config;
     organ_weight_note notes[ORGAN_NOTES_MAX];
     size_t note_count;
     const char **sentences;
-    const char *alone; /* the first of the weights whose type is one of codes, but which have no scales */
+    const char *without_scales; /* the first of the weights whose type is one of codes, but which have no scales */
     size_t alone_count;
     unsigned layouts_found; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight
                               certainly has */

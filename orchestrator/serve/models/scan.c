@@ -116,7 +116,7 @@ static void add_stores(scan_walk *w)
     if (organ_names_list(&list, w->error) == ORGAN_OK)
         for (size_t k = 0; k < list.count && !w->error->status; k++)
             add_named(w, list.models[k].name);
-    w->found->cut = w->found->cut || list.cut;
+    w->found->cut = w->found->cut || list.truncated;
     organ_names_list_release(&list);
 }
 

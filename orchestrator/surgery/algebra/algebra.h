@@ -37,13 +37,13 @@ void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *
 
 /* ---- products ---- */
 
-/* A factor of the product kernel whose row i is the `stride` values from values[i * stride] on. */
+/* Returns a factor of the product kernel whose row i is the `stride` values from values[i * stride] on. */
 static inline organ_factor organ_by_rows(const float *values, size_t stride)
 {
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .stride = stride};
 }
 
-/* A factor whose row i is values[i], values[stride + i], ...: the transpose of organ_by_rows. */
+/* Returns a factor whose row i is values[i], values[stride + i], ...: the transpose of organ_by_rows. */
 static inline organ_factor organ_by_columns(const float *values, size_t stride)
 {
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};

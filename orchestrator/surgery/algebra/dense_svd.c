@@ -13,14 +13,15 @@
 /* X is A or its transpose, whichever has at least as many rows as columns, in FP64 and column-major. */
 typedef struct tall_matrix {
     size_t rows, cols;
-    double *x, *square, *values, *right, *left, *room;
+    double *x, *square, *values, *right, *left, *scratch;
 } tall_matrix;
 
-static void copy_in(const tall_matrix *t, const float *a, bool turned)
+/* Copies the matrix as FP64, column by column; `transposed` exchanges its rows and columns. */
+static void copy_in(const tall_matrix *t, const float *a, bool transposed)
 {
     for (size_t c = 0; c < t->cols; c++)
         for (size_t r = 0; r < t->rows; r++)
-            t->x[c * t->rows + r] = (double)(turned ? a[r * t->cols + c] : a[c * t->rows + r]);
+            t->x[c * t->rows + r] = (double)(transposed ? a[r * t->cols + c] : a[c * t->rows + r]);
 }
 
 /* Computes X^T X, column by column. A strip of columns stays in the cache while its products with all earlier columns
@@ -70,12 +71,12 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
     t.values = malloc((t.cols + 1) * sizeof *t.values);
     t.right = malloc((requested * t.cols + 1) * sizeof *t.right);
     t.left = malloc((requested * t.rows + 1) * sizeof *t.left);
-    t.room = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.room);
-    bool done = t.x && t.square && t.values && t.right && t.left && t.room;
+    t.scratch = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.scratch);
+    bool done = t.x && t.square && t.values && t.right && t.left && t.scratch;
     if (done) {
         copy_in(&t, a, turned);
         gram_matrix(kernels, &t);
-        done = organ_symmetric_eigen(kernels, t.square, t.cols, requested, t.values, t.right, t.room);
+        done = organ_symmetric_eigen(kernels, t.square, t.cols, requested, t.values, t.right, t.scratch);
     }
     if (done) {
         dense_svd_multiply(kernels, &t, requested);
@@ -83,7 +84,7 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
         copy_out(t.left, requested * t.rows, turned ? v : u);
         copy_out(t.right, requested * t.cols, turned ? u : v);
     }
-    double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.room};
+    double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.scratch};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     return done;

@@ -213,6 +213,8 @@ static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f
     }
 }
 
+/* Solves (T - shift I) x = z in place with the factors: forward with the row exchanges, then back through the three
+ * diagonals of U. */
 static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 {
     for (size_t k = 0; k + 1 < n; k++) {
@@ -221,12 +223,13 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
         z[k + 1] = second - f->lower[k] * first;
     }
     for (size_t k = n; k-- > 0;) {
-        const double one = k + 1 < n ? f->upper[1][k] * z[k + 1] : 0, two = k + 2 < n ? f->upper[2][k] * z[k + 2] : 0;
-        z[k] = (z[k] - one - two) / f->upper[0][k];
+        const double upper_term = k + 1 < n ? f->upper[1][k] * z[k + 1] : 0,
+                     second_term = k + 2 < n ? f->upper[2][k] * z[k + 2] : 0;
+        z[k] = (z[k] - upper_term - second_term) / f->upper[0][k];
     }
 }
 
-/* Inverse iteration from a random vector. Returns the factor by which the last solve lengthened the vector; its
+/* Runs inverse iteration from a random vector. Returns the factor by which the last solve lengthened the vector; its
  * reciprocal is the residual. Returns 0 if a solve overflows. */
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
@@ -266,7 +269,8 @@ static bool find_vectors(eigen *x, size_t requested, double *vectors)
     return done;
 }
 
-/* Eigenvectors of the three diagonals become those of the matrix. */
+/* Applies the Householder reflectors to eigenvectors of the tridiagonal matrix, which makes them eigenvectors of the
+ * matrix. */
 static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 {
     enum { TOGETHER = 8 };

@@ -13,14 +13,14 @@
 
 /* ---- decomposed whole ---- */
 
-typedef struct whole {
+typedef struct matrix_copy {
     float *matrix; /* row-major; the SVD reads it as the columns of the transpose */
     size_t cols;
-} whole;
+} matrix_copy;
 
 static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 {
-    const whole *const w = context;
+    const matrix_copy *const w = context;
     (void)worker;
     memcpy(w->matrix + strip->index * ORGAN_STRIP_ROWS * w->cols, strip->values,
            strip->rows * w->cols * sizeof *w->matrix);
@@ -30,7 +30,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    whole w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
+    matrix_copy w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
     const organ_strip_work work = {.context = &w, .each = copy_strip};
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
         organ_fail_memory(error, matrix->name);
@@ -47,14 +47,16 @@ static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd,
 /* Rank, extra vectors of the iteration, and whether the whole matrix is decomposed in memory instead. */
 typedef struct low_rank_search {
     size_t rank, oversampling;
-    bool whole;
+    bool exact;
 } low_rank_search;
 
+/* Chooses between exact and randomised SVD: the subspace has rank + oversampling vectors, and beyond half of the
+ * smaller side the exact one is cheaper. */
 static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
 {
-    const size_t least = (size_t)(rows < cols ? rows : cols), rank = organ_min(options->rank, least);
+    const size_t smaller_side = (size_t)(rows < cols ? rows : cols), rank = organ_min(options->rank, smaller_side);
     const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
-    return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
+    return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
@@ -62,7 +64,7 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
 {
     const low_rank_search s = search_of(rows, cols, options);
     const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
-    if (s.whole)
+    if (s.exact)
         return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
 }
@@ -81,6 +83,7 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
                       organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
+/* Sums the squares of all values and of the found singular values. */
 static void sum_energy(organ_svd *svd, const organ_strips *strips)
 {
     svd->energy = organ_strips_energy(strips);
@@ -101,7 +104,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     *svd = (organ_svd){0};
     if (options->exact && check_exact(strips, error))
         return error->status;
-    if (s.whole)
+    if (s.exact)
         exact_svd(strips, s.rank, svd, error);
     else
         organ_krylov(strips, s.rank, s.oversampling, options->seed, svd, error);
@@ -121,19 +124,19 @@ double organ_svd_residual(const organ_svd *svd)
 
 #define PANEL ((size_t)512) /* columns that a product is formed of at a time */
 
-typedef struct remains {
+typedef struct residual_sums {
     const float *b, *a;
     size_t rank, cols;
     const organ_kernels *kernels;
     float *product, *gap; /* per worker: ORGAN_STRIP_ROWS x PANEL, PANEL */
     unsigned char *scratch;
     double *sums; /* per strip */
-} remains;
+} residual_sums;
 
 /* Adds ||W - B A||^2 of a strip of rows, panel by panel of its columns. */
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
 {
-    const remains *const r = context;
+    const residual_sums *const r = context;
     float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL, *const gap = r->gap + worker * PANEL;
     const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
     double sum = 0;
@@ -168,7 +171,7 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     const organ_rows *matrix = organ_strips_matrix(strips);
     const size_t workers = organ_workers_count(organ_strips_engine(strips)->workers);
     const size_t count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    remains r = {
+    residual_sums r = {
         .b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
     r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
     r.gap = organ_floats(workers, PANEL);

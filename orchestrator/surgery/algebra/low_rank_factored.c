@@ -38,7 +38,7 @@ static void free_qr(qr *f)
     free(f->rt);
 }
 
-/* Combinations of the vectors of Q: `count` rows of k factors each. */
+/* Computes `count` linear combinations of the vectors of Q, with k factors each. */
 static void combine_rows_of_q(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to,
                               void *scratch)
 {

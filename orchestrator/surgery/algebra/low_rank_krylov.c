@@ -32,7 +32,7 @@ typedef struct krylov {
     float *best;                  /* l x max: coefficients of the best vectors in the basis, the best first */
     double *square, *values; /* max x max: copy of H, overwritten by the eigensolver; max: eigenvalues, descending */
     double *vectors;         /* l x max */
-    double *room;            /* scratch of the eigensolver */
+    double *eigen_scratch;   /* scratch of the eigensolver */
     int halves[2];           /* W is scaled by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish */
     float *panels;           /* per worker: PANEL x l */
     unsigned char *scratch;  /* of products */
@@ -161,7 +161,7 @@ static bool eigen_of_projection(krylov *y, size_t requested)
         for (size_t j = 0; j < y->k; j++)
             y->square[i * y->k + j] = (double)y->h[i * y->max + j];
     return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, requested, y->values,
-                                 y->vectors, y->room);
+                                 y->vectors, y->eigen_scratch);
 }
 
 /* Returns the part of ||W||^2 that the best `rank` vectors in the span of the basis capture. */
@@ -205,6 +205,7 @@ static void extend_projection(krylov *y)
     y->k += b;
 }
 
+/* Makes the rows of the current block orthonormal; R goes to `r`. */
 static bool orthonormal_block(krylov *y, float *r)
 {
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
@@ -286,7 +287,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
-/* to = the first `rank` rows of factors (l columns) times the l vectors of n values. */
+/* Computes to = F V, where F is the first `rank` rows of factors (l columns) and V the l vectors of n values. */
 static void combine_vectors(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
     const organ_product product = {.m = y->rank,
@@ -339,11 +340,12 @@ static bool allocate_krylov(krylov *y)
     y->square = calloc(y->max, y->max * sizeof *y->square);
     y->values = calloc(y->max, sizeof *y->values);
     y->vectors = calloc(y->l, y->max * sizeof *y->vectors);
-    y->room = calloc(y->max, ORGAN_EIGEN_ROOM * sizeof *y->room);
+    y->eigen_scratch = calloc(y->max, ORGAN_EIGEN_ROOM * sizeof *y->eigen_scratch);
     return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square &&
-           y->values && y->vectors && y->room;
+           y->values && y->vectors && y->eigen_scratch;
 }
 
+/* Sets block size b and the largest basis: up to 3 (rank + oversampling) vectors. */
 static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
 {
     y->m = (size_t)rows;
@@ -378,7 +380,7 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
             low_rank_krylov_finish(&y, svd, error);
     }
     void *const parts[] = {y.basis,  y.block,   y.image,  y.h,      y.c,       y.best,
-                           y.panels, y.scratch, y.square, y.values, y.vectors, y.room};
+                           y.panels, y.scratch, y.square, y.values, y.vectors, y.eigen_scratch};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     return error->status;

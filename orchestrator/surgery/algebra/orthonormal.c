@@ -109,6 +109,7 @@ static void apply_block_reflector(const reduction *q, size_t from, size_t width,
     q->kernels->product(&back, q->scratch);
 }
 
+/* Copies R from above the diagonal of the reduced vectors. */
 static void copy_triangle(const reduction *q, float *r)
 {
     for (size_t c = 0; c < q->count; c++)

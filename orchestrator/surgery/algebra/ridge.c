@@ -26,6 +26,8 @@ static size_t ridge_tokens_of(const organ_ridge_shape *shape)
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
 }
 
+/* Chooses by the smaller of features and tokens, whose square must be factored; block by block if both are too
+ * large. */
 static const organ_ridge_way *choose_solver(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
@@ -67,10 +69,10 @@ static bool ridge_allocate(organ_ridge *ridge)
     const size_t rows = ridge->way == &organ_ridge_by_blocks ? ridge->features : ridge->n;
     ridge->factor = organ_floats(rows, ridge->n);
     ridge->solution = organ_floats(rows, ridge->shape.outputs);
-    ridge->room = organ_floats(ridge->n, ridge->shape.outputs);
+    ridge->workspace = organ_floats(ridge->n, ridge->shape.outputs);
     ridge->products = calloc(organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
     ridge->scratch = aligned_alloc(64, organ_workers_count(ridge->engine->workers) * ridge->worker_bytes);
-    return ridge->factor && ridge->solution && ridge->room && ridge->products && ridge->scratch &&
+    return ridge->factor && ridge->solution && ridge->workspace && ridge->products && ridge->scratch &&
            ridge->way->take_memory(ridge);
 }
 
@@ -114,8 +116,9 @@ void organ_ridge_close(organ_ridge *ridge)
             free(parts[k]);
     }
     organ_ridge_blocks_free(ridge->by_blocks);
-    void *const parts[] = {ridge->factor, ridge->solution, ridge->room,  ridge->products, ridge->scratch, ridge->inputs,
-                           ridge->target, ridge->gram,     ridge->block, ridge->token,    ridge->begin,   ridge};
+    void *const parts[] = {ridge->factor,  ridge->solution, ridge->workspace, ridge->products,
+                           ridge->scratch, ridge->inputs,   ridge->target,    ridge->gram,
+                           ridge->block,   ridge->token,    ridge->begin,     ridge};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }

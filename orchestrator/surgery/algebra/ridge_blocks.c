@@ -20,7 +20,7 @@
 
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
-    float *left;          /* tokens x outputs: R - Z D */
+    float *residual;      /* tokens x outputs: R - Z D */
     float *gathered;      /* of the tokens that were read */
     double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs */
     float *sides, *step;  /* right-hand side: cross minus shift * D; solution: the change of D */
@@ -32,11 +32,11 @@ typedef struct ridge_blocks_piece {
     size_t input;              /* its first among the inputs of all blocks */
 } ridge_blocks_piece;
 
-static size_t per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
+static size_t pieces_per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
 
 static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
-    const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge),
+    const size_t from = number % pieces_per_block(ridge) * ridge->n, block = number / pieces_per_block(ridge),
                  width = ridge->shape.width;
     return (ridge_blocks_piece){block, from, organ_min(ridge->n, width - from), block * width + from};
 }
@@ -62,19 +62,20 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
            (8 * n + 16 * outputs) * n;
 }
 
+/* Allocates the residuals of all tokens and the sums of one piece. */
 static bool ridge_blocks_allocate(organ_ridge *ridge)
 {
     organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
     const organ_ridge_shape *const s = &ridge->shape;
     if (!b)
         return false;
-    b->left = organ_floats(s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
+    b->residual = organ_floats(s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
     b->gathered = organ_floats(ORGAN_RIDGE_READ, s->outputs);
     b->gram = calloc(ridge->n * ridge->n, sizeof *b->gram);
     b->cross = calloc(ridge->n * s->outputs, sizeof *b->cross);
     b->sides = organ_floats(ridge->n, s->outputs);
     b->step = organ_floats(ridge->n, s->outputs);
-    return b->left && b->gathered && b->gram && b->cross && b->sides && b->step;
+    return b->residual && b->gathered && b->gram && b->cross && b->sides && b->step;
 }
 
 static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
@@ -88,7 +89,7 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
     if (!b)
         return;
     organ_ridge_rows_close(b->rows);
-    void *const parts[] = {b->left, b->gathered, b->gram, b->cross, b->sides, b->step, b};
+    void *const parts[] = {b->residual, b->gathered, b->gram, b->cross, b->sides, b->step, b};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
@@ -103,7 +104,7 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
     organ_ridge_sums *const sums = &ridge->sums[part];
     const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added,
                  row = s->used * s->width;
-    memcpy(ridge->by_blocks->left + first * s->outputs, target, tokens * s->outputs * sizeof *target);
+    memcpy(ridge->by_blocks->residual + first * s->outputs, target, tokens * s->outputs * sizeof *target);
     for (size_t t = 0; t < tokens && !error->status; t++) {
         sums->trace += organ_sum_of_squares(inputs + t * row, row);
         for (size_t u = 0; u < s->used && !error->status; u++)
@@ -161,14 +162,15 @@ typedef struct moving {
     bool back;
 } moving;
 
-static void move_row(void *context, size_t row, size_t worker)
+/* Copies one row of residuals to the gathered batch, or back. */
+static void copy_residual_row(void *context, size_t row, size_t worker)
 {
     const moving *const m = context;
     const size_t outputs = m->ridge->shape.outputs;
-    float *const left = m->ridge->by_blocks->left + m->batch->tokens[row] * outputs;
+    float *const residual = m->ridge->by_blocks->residual + m->batch->tokens[row] * outputs;
     float *const gathered = m->ridge->by_blocks->gathered + row * outputs;
     (void)worker;
-    memcpy(m->back ? left : gathered, m->back ? gathered : left, outputs * sizeof *left);
+    memcpy(m->back ? residual : gathered, m->back ? gathered : residual, outputs * sizeof *residual);
 }
 
 /* Copies the remaining errors of the batch's tokens to `gathered`, or back. */
@@ -176,10 +178,10 @@ static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, 
 {
     moving m = {ridge, batch, back};
     if (batch->rows * ridge->shape.outputs > FEW_VALUES)
-        organ_share(ridge->engine, NULL, batch->rows, move_row, &m);
+        organ_share(ridge->engine, NULL, batch->rows, copy_residual_row, &m);
     else
         for (size_t row = 0; row < batch->rows; row++)
-            move_row(&m, row, 0);
+            copy_residual_row(&m, row, 0);
 }
 
 /* Adds X^T R of a batch, R the residuals of its tokens. */
@@ -199,6 +201,7 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
+/* Subtracts the step of one piece from the residuals of a batch: residual -= inputs x step. */
 static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -273,7 +276,7 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
 {
     const organ_ridge_sums *const sums = ridge->sums;
     const double enough = MIN_PROGRESS * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
-    const size_t pieces = ridge->shape.blocks * per_block(ridge);
+    const size_t pieces = ridge->shape.blocks * pieces_per_block(ridge);
     double fell = INFINITY;
     ridge->found = true;
     for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
@@ -290,12 +293,13 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
     return error->status;
 }
 
+/* Returns the squared error of the held-out tokens. */
 static double ridge_blocks_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
     double sum = 0;
     for (size_t t = fit; t < fit + ridge->shape.tokens[ORGAN_RIDGE_HELD]; t++)
-        sum += organ_sum_of_squares(ridge->by_blocks->left + t * outputs, outputs);
+        sum += organ_sum_of_squares(ridge->by_blocks->residual + t * outputs, outputs);
     return sum;
 }
 

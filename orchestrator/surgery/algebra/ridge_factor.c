@@ -17,8 +17,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* Skips U's zeros below the diagonal: tile by tile, row tiles of U begin at the diagonal, and column tiles end there.
- */
+/* Solves with the stored factor U of the inverse, solution = U^T (U sides). Skips U's zeros below the diagonal: row
+ * tiles of U begin at the diagonal, and column tiles end there. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -29,14 +29,14 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
                                                    .k = n - from,
                                                    .a = organ_by_rows(factor + from * (n + 1), n),
                                                    .b = organ_by_columns(sides + from * outputs, outputs),
-                                                   .c = ridge->room + from * outputs,
+                                                   .c = ridge->workspace + from * outputs,
                                                    .c_stride = outputs};
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
     for (size_t k = 0; k < count; k++) {
         const size_t from = k * ORGAN_RIDGE_TILE;
         ridge->products[k].k = from + ridge->products[k].m;
         ridge->products[k].a = organ_by_columns(factor + from, n);
-        ridge->products[k].b = organ_by_columns(ridge->room, outputs);
+        ridge->products[k].b = organ_by_columns(ridge->workspace, outputs);
         ridge->products[k].c = solution + from * outputs;
     }
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);

@@ -120,6 +120,7 @@ static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_
     organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
 }
 
+/* Writes (X^T X + shift I) to the factor and X^T Y to the solution; `all` includes the held-out tokens. */
 static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
 {
     const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;
@@ -141,14 +142,14 @@ static double ridge_inputs_held_error(organ_ridge *ridge)
                                    .k = n,
                                    .a = organ_by_rows(ridge->factor, n),
                                    .b = organ_by_columns(ridge->solution, outputs),
-                                   .c = ridge->room,
+                                   .c = ridge->workspace,
                                    .c_stride = outputs};
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
     double sum = held->energy;
     for (size_t i = 0; i < n; i++) {
         double row = 0;
         for (size_t k = i * outputs; k < (i + 1) * outputs; k++)
-            row += (double)ridge->solution[k] * ((double)ridge->room[k] - 2 * held->cross[k]);
+            row += (double)ridge->solution[k] * ((double)ridge->workspace[k] - 2 * held->cross[k]);
         sum += row;
     }
     return fmax(sum, 0);

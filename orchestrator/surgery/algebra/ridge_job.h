@@ -28,7 +28,7 @@ struct organ_ridge {
     organ_ridge_sums sums[ORGAN_RIDGE_PARTS];
     bool finished, found;
     float *factor, *solution; /* n x n, n x outputs; by the blocks features x n and features x outputs */
-    float *room;              /* n x outputs */
+    float *workspace;         /* n x outputs */
     organ_product *products;  /* one for each row of tiles */
     unsigned char *scratch;   /* `worker_bytes` for each worker, the same for products */
     size_t worker_bytes;

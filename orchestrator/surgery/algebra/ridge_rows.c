@@ -16,7 +16,7 @@ struct organ_ridge_rows {
     size_t count; /* of batches that there are */
     float *all;   /* all batches in sequence; NULL: they are in the file */
     organ_direct_file file;
-    float *begun;           /* with the file: the last batch of each block and part, until all rows are added */
+    float *pending;         /* with the file: the last batch of each block and part, until all rows are added */
     uint64_t *digests;      /* and XXH3 of each */
     float *values;          /* rows that were read, */
     uint32_t *read;         /* and their tokens */
@@ -56,7 +56,7 @@ static bool ridge_rows_allocate(organ_ridge_rows *r)
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
     const bool scratch = r->shape.scratch;
     r->all = scratch ? NULL : organ_floats(max, values);
-    r->begun = scratch ? organ_floats(slots, values) : NULL;
+    r->pending = scratch ? organ_floats(slots, values) : NULL;
     r->values = organ_floats(ORGAN_RIDGE_READ, r->shape.width);
     r->read = calloc(ORGAN_RIDGE_READ, sizeof *r->read);
     r->digests = scratch ? calloc(max, sizeof *r->digests) : NULL;
@@ -68,7 +68,7 @@ static bool ridge_rows_allocate(organ_ridge_rows *r)
     for (size_t s = 0; r->first && r->last && s < slots; s++)
         r->first[s] = r->last[s] = ORGAN_RIDGE_NONE;
     return r->tokens && r->rows && r->next && r->first && r->last && r->values && r->read &&
-           (scratch ? r->begun && r->digests : r->all != NULL);
+           (scratch ? r->pending && r->digests : r->all != NULL);
 }
 
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
@@ -106,8 +106,8 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
     if (!r)
         return;
     organ_direct_close(&r->file);
-    void *const parts[] = {r->all,  r->begun, r->values, r->read, r->digests, r->tokens,
-                           r->rows, r->next,  r->first,  r->last, r};
+    void *const parts[] = {r->all,  r->pending, r->values, r->read, r->digests, r->tokens,
+                           r->rows, r->next,    r->first,  r->last, r};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
@@ -122,7 +122,7 @@ static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
     const uint32_t number = r->last[slot];
-    const float *const values = r->begun + slot * batch_values(&r->shape);
+    const float *const values = r->pending + slot * batch_values(&r->shape);
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
     organ_error fault = {0};
     if (organ_direct_write(&r->file, values, bytes, ridge_rows_place_of(r, number), &fault) != ORGAN_OK)
@@ -143,7 +143,8 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     }
     const uint32_t number = r->last[slot];
     const size_t row = r->rows[number]++;
-    float *const batch = r->all ? r->all + number * batch_values(&r->shape) : r->begun + slot * batch_values(&r->shape);
+    float *const batch =
+        r->all ? r->all + number * batch_values(&r->shape) : r->pending + slot * batch_values(&r->shape);
     memcpy(batch + row * width, inputs, width * sizeof *batch);
     r->tokens[number * ORGAN_RIDGE_BATCH + row] = (uint32_t)token;
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
@@ -151,12 +152,12 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
 
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
-    for (size_t slot = 0; r->begun && slot < slots_of(&r->shape); slot++)
+    for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
         if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH &&
             write_batch(r, slot, error) != ORGAN_OK)
             return error->status;
-    free(r->begun);
-    r->begun = NULL;
+    free(r->pending);
+    r->pending = NULL;
     return ORGAN_OK;
 }
 

@@ -42,14 +42,15 @@ static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, 
 
 /* ---- rows by block ---- */
 
+/* Exchanges two rows of inputs. */
 static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
 {
     const size_t width = ridge->shape.width;
     float *const a = ridge->inputs + row * width, *const b = ridge->inputs + with * width;
     for (size_t k = 0; k < width; k++) {
-        const float kept = a[k];
+        const float swapped = a[k];
         a[k] = b[k];
-        b[k] = kept;
+        b[k] = swapped;
     }
 }
 
@@ -133,6 +134,7 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
+/* Sorts the rows by block and computes the Gram matrix X X^T of all tokens. */
 static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -145,6 +147,8 @@ static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solutions: a row for each token, of which D is Z^T times ---- */
 
+/* Writes the Gram matrix of tokens + shift I to the factor; the right-hand sides are the targets. `all` includes the
+ * held-out tokens. */
 static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
 {
     const size_t n = all ? ridge->n : ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -168,15 +172,15 @@ static double ridge_tokens_held_error(organ_ridge *ridge)
                                    .k = fit,
                                    .a = organ_by_rows(ridge->gram + fit * ridge->n, ridge->n),
                                    .b = organ_by_columns(ridge->solution, outputs),
-                                   .c = ridge->room,
+                                   .c = ridge->workspace,
                                    .c_stride = outputs};
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
     double sum = 0;
     for (size_t t = 0; t < held; t++) {
         double row = 0;
         for (size_t k = t * outputs; k < (t + 1) * outputs; k++) {
-            const double left = (double)target[k] - (double)ridge->room[k];
-            row += left * left;
+            const double residual = (double)target[k] - (double)ridge->workspace[k];
+            row += residual * residual;
         }
         sum += row;
     }
@@ -190,12 +194,12 @@ static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];
     const size_t rows = ridge->begin[index + 1] - first;
     for (size_t r = 0; r < rows; r++)
-        memcpy(ridge->room + r * outputs, ridge->solution + ridge->token[first + r] * outputs,
-               outputs * sizeof *ridge->room);
+        memcpy(ridge->workspace + r * outputs, ridge->solution + ridge->token[first + r] * outputs,
+               outputs * sizeof *ridge->workspace);
     const organ_product product = {.m = outputs,
                                    .n = width,
                                    .k = rows,
-                                   .a = organ_by_columns(ridge->room, outputs),
+                                   .a = organ_by_columns(ridge->workspace, outputs),
                                    .b = organ_by_columns(ridge->inputs + first * width, width),
                                    .c = values,
                                    .c_stride = width};

@@ -14,12 +14,12 @@
 struct organ_strips {
     const organ_rows *matrix;
     const organ_engine *engine;
-    size_t count;     /* of strips */
-    size_t room;      /* strips that `values` holds */
-    float *values;    /* of strips that follow one another */
-    bool held, known; /* all are there and stay; energies are known */
-    double *energies; /* of each strip */
-    size_t readers;   /* workers that have scratch */
+    size_t count;                   /* of strips */
+    size_t capacity;                /* strips that `values` holds */
+    float *values;                  /* of strips that follow one another */
+    bool in_memory, energies_known; /* all are there and stay; energies are known */
+    double *energies;               /* of each strip */
+    size_t readers;                 /* workers that have scratch */
     size_t scratch_bytes;
     char *scratch; /* readers x scratch_bytes */
 };
@@ -48,8 +48,8 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
         s->readers = organ_min(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));
     s->readers = s->readers ? s->readers : 1;
     const uint64_t remaining = memory - (uint64_t)s->readers * s->scratch_bytes;
-    s->held = hold && remaining / strip >= s->count;
-    s->room = organ_min(s->count, (size_t)(remaining / strip));
+    s->in_memory = hold && remaining / strip >= s->count;
+    s->capacity = organ_min(s->count, (size_t)(remaining / strip));
     return ORGAN_OK;
 }
 
@@ -57,7 +57,7 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
 static void ask_for_large_pages(const organ_strips *s)
 {
     const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;
-    const uintptr_t to = ((uintptr_t)s->values + s->room * strip_bytes(s)) / page * page;
+    const uintptr_t to = ((uintptr_t)s->values + s->capacity * strip_bytes(s)) / page * page;
     if (to > from)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
@@ -78,7 +78,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     s->scratch_bytes = organ_to_line(matrix->scratch_bytes);
     if (strips_divide(s, hold, error) == ORGAN_OK) {
         s->energies = calloc(s->count, sizeof *s->energies);
-        s->values = organ_floats(s->room * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
+        s->values = organ_floats(s->capacity * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
         s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
         if (!s->energies || !s->values || !s->scratch)
             organ_fail_memory(error, matrix->name);
@@ -123,8 +123,8 @@ typedef struct strips_run {
     bool read;        /* they must be read */
 } strips_run;
 
-static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
-                                  organ_error *error)
+static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
+                                    organ_error *error)
 {
     for (size_t k = 0; k < rows * matrix->cols; k++)
         if (!isfinite(values[k]))
@@ -134,18 +134,20 @@ static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size
     return ORGAN_OK;
 }
 
+/* Reads a strip and, the first time, records its sum of squares; refuses values that are not finite. */
 static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size_t index, float *values, size_t worker,
                                organ_error *error)
 {
     if (s->matrix->read(s->matrix->context, unit->first, unit->rows, values, s->scratch + worker * s->scratch_bytes,
                         error))
         return error->status;
-    if (s->known)
+    if (s->energies_known)
         return ORGAN_OK;
     const double energy = s->energies[index] = organ_sum_of_squares(values, unit->rows * s->matrix->cols);
-    return isfinite(energy) ? ORGAN_OK : find_infinite(s->matrix, unit->first, unit->rows, values, error);
+    return isfinite(energy) ? ORGAN_OK : fail_not_finite(s->matrix, unit->first, unit->rows, values, error);
 }
 
+/* Reads one strip of the set, unless the values are there already, and runs the caller's work on it. */
 static organ_status strips_each(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const strips_run *const r = context;
@@ -167,10 +169,10 @@ static void strips_after(void *context, const organ_row_set *set, size_t task, s
 
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
-    strips_run r = {.strips = s, .work = work, .read = !(s->held && s->known)};
+    strips_run r = {.strips = s, .work = work, .read = !(s->in_memory && s->energies_known)};
     const size_t workers = organ_workers_count(s->engine->workers);
     const organ_row_walk walk = {.rows = s->matrix->rows,
-                                 .set_rows = s->room * ORGAN_STRIP_ROWS,
+                                 .set_rows = s->capacity * ORGAN_STRIP_ROWS,
                                  .unit_rows = ORGAN_STRIP_ROWS,
                                  .readers = r.read ? s->readers : workers,
                                  .helpers = workers,
@@ -178,11 +180,11 @@ organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, org
                                  .unit = strips_each,
                                  .task = strips_after,
                                  .tasks = work->after ? work->tasks : 0};
-    r.set = calloc(s->room, sizeof *r.set);
+    r.set = calloc(s->capacity, sizeof *r.set);
     if (!r.set)
         return organ_fail_memory(error, s->matrix->name);
     organ_row_walk_run(&walk, s->engine, error);
     free(r.set);
-    s->known = s->known || !error->status;
+    s->energies_known = s->energies_known || !error->status;
     return error->status;
 }

@@ -75,7 +75,7 @@ typedef struct organ_allocation_tensor {
                                            * level) */
     bool known;                           /* `cost` is set */
     bool between;                         /* interpolated from other layers, not measured */
-    double given;                         /* its sparsity, 0 .. 1 */
+    double sparsity;                      /* its sparsity, 0 .. 1 */
 } organ_allocation_tensor;
 
 typedef struct organ_allocation {

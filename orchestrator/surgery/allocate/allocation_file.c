@@ -9,7 +9,7 @@
 
 #define MAX_COST 1e6 /* nats a token; the divergence of two softmaxes in FP32 is far below */
 
-/* As many costs as the allocation has levels. */
+/* Describes an array with as many costs as the allocation has levels, for reading and writing it. */
 static organ_cache_numbers costs_of(const organ_allocation *a, const double *costs)
 {
     return (organ_cache_numbers){"cost", ORGAN_FIELD_REAL, a->level_count, (double *)costs, MAX_COST};

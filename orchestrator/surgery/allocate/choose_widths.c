@@ -17,7 +17,7 @@
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
 const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
 
-static double narrow_cost(size_t group)
+static double narrow_group_cost(size_t group)
 {
     if (group <= 32)
         return 1;
@@ -27,7 +27,7 @@ static double narrow_cost(size_t group)
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
     const double two = log(fmax(cost[0], MIN_COST)), four = log(fmax(cost[4], MIN_COST)),
-                 power = fmax(MIN_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_cost(group);
+                 power = fmax(MIN_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_group_cost(group);
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++) {
         const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four,
                      begun = steps < 15 ? 3 : 15;
@@ -35,6 +35,7 @@ void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
     }
 }
 
+/* Returns the cost of a level; the last level, after all packed ones, is the unchanged tensor and costs nothing. */
 static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
 {
     return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
@@ -48,17 +49,17 @@ static double total_size_at(const organ_allocation *a, const double *sizes, size
     return sum;
 }
 
-/* Finds the wider level of a tensor that lowers the cost most per unit of size and fits into `left`. Returns false if
- * no step lowers the cost. */
-static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor,
-                      size_t *level)
+/* Finds the wider level of a tensor that lowers the cost most per unit of size and fits into `remaining`. Returns false
+ * if no step lowers the cost. */
+static bool best_step(const organ_allocation *a, const double *sizes, double remaining, const size_t *chosen,
+                      size_t *tensor, size_t *level)
 {
     double max = 0;
     for (size_t t = 0; t < a->count; t++) {
         const double *const own = sizes + t * (a->level_count + 1);
         for (size_t l = chosen[t] + 1; l <= a->level_count; l++) {
             const double more = own[l] - own[chosen[t]], skipped = cost_at(a, t, chosen[t]) - cost_at(a, t, l);
-            if (more <= 0 || more > left || skipped / more <= max)
+            if (more <= 0 || more > remaining || skipped / more <= max)
                 continue;
             max = skipped / more;
             *tensor = t;
@@ -73,6 +74,7 @@ typedef struct choose_change {
     double size, cost;
 } choose_change;
 
+/* Returns the changes of size and cost if the tensor gets another level. */
 static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor,
                                size_t level)
 {
@@ -82,20 +84,20 @@ static choose_change change_to(const organ_allocation *a, const double *sizes, c
 }
 
 /* Moves `tensor` to `level`, together with the change of at most one other tensor that lowers the cost most and fits
- * into *left. Returns false, and changes nothing, if no such pair lowers the cost. */
-static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left,
-                            size_t *chosen)
+ * into *remaining. Returns false, and changes nothing, if no such pair lowers the cost. */
+static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level,
+                            double *remaining, size_t *chosen)
 {
     const choose_change first = change_to(a, sizes, chosen, tensor, level);
-    const double room = *left - first.size;
+    const double free_size = *remaining - first.size;
     double least = 0, taken = 0;
     size_t with = tensor, to = level;
-    if (room >= 0 && first.cost < least)
+    if (free_size >= 0 && first.cost < least)
         least = first.cost;
     for (size_t t = 0; t < a->count; t++)
         for (size_t l = 0; l <= a->level_count && t != tensor; l++) {
             const choose_change second = change_to(a, sizes, chosen, t, l);
-            if (second.size > room || first.cost + second.cost >= least)
+            if (second.size > free_size || first.cost + second.cost >= least)
                 continue;
             least = first.cost + second.cost;
             taken = second.size;
@@ -103,21 +105,22 @@ static bool choose_exchange(const organ_allocation *a, const double *sizes, size
             to = l;
         }
     if (least < 0) {
-        *left = room - taken;
+        *remaining = free_size - taken;
         chosen[tensor] = level;
         chosen[with] = to;
     }
     return least < 0;
 }
 
-static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *left, size_t *chosen)
+/* Repeats passes over all tensors and levels until no exchange lowers the cost. */
+static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *remaining, size_t *chosen)
 {
-    bool spares = true;
-    for (size_t pass = 0; pass < MAX_PASSES && spares; pass++) {
-        spares = false;
+    bool improved = true;
+    for (size_t pass = 0; pass < MAX_PASSES && improved; pass++) {
+        improved = false;
         for (size_t t = 0; t < a->count; t++)
             for (size_t l = 0; l <= a->level_count; l++)
-                spares |= l != chosen[t] && choose_exchange(a, sizes, t, l, left, chosen);
+                improved |= l != chosen[t] && choose_exchange(a, sizes, t, l, remaining, chosen);
     }
 }
 
@@ -133,9 +136,9 @@ static double choose_improve(const organ_allocation *a, const double *sizes, dou
         spent += own[level] - own[chosen[t]];
         chosen[t] = level;
     }
-    double left = budget - spent;
-    choose_exchange_pairs(a, sizes, &left, chosen);
-    return left;
+    double remaining = budget - spent;
+    choose_exchange_pairs(a, sizes, &remaining, chosen);
+    return remaining;
 }
 
 static void set_all_levels(const organ_allocation *a, size_t level, size_t *chosen)

@@ -30,15 +30,15 @@ struct organ_curves {
     size_t *tensor_of;     /* and which tensor of the allocation each belongs to */
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
-    organ_calibration_rest rest;
+    organ_calibration_rest test_windows;
     organ_variants *variants;
-    size_t together; /* variants that run together; 0: not known yet */
+    size_t variants_at_once; /* variants that run together; 0: not known yet */
     organ_pooled_tensors *pooled;
-    organ_calibration_matrix *waiting; /* matrices of the layer that wait for the others of their tensor */
-    size_t waiting_count;
+    organ_calibration_matrix *pending; /* matrices of the layer that wait for the others of their tensor */
+    size_t pending_count;
     size_t *measured; /* tensors of the layer whose curves are under way */
     size_t measured_count, given;
-    double begun;
+    double started;
 };
 
 /* ---- the tensors ---- */
@@ -50,11 +50,12 @@ static bool share_curve(const organ_tensor *a, const organ_tensor *b)
            a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
 }
 
-static size_t find_together(const organ_targets *targets, const size_t *of, size_t k)
+/* Returns the curve of an earlier target that shares it (experts of a layer), or SIZE_MAX. */
+static size_t find_shared_curve(const organ_targets *targets, const size_t *curve_of, size_t k)
 {
     for (size_t before = k; before-- > 0;)
         if (share_curve(targets->tensors[before], targets->tensors[k]))
-            return of[before];
+            return curve_of[before];
     return SIZE_MAX;
 }
 
@@ -74,7 +75,7 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
     allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);
     for (size_t k = 0; allocation->tensors && k < targets->count; k++) {
         const organ_tensor *const t = targets->tensors[k];
-        of[k] = find_together(targets, of, k);
+        of[k] = find_shared_curve(targets, of, k);
         if (of[k] == SIZE_MAX) {
             organ_allocation_tensor *const made = &allocation->tensors[of[k] = allocation->count++];
             *made = (organ_allocation_tensor){
@@ -117,7 +118,7 @@ static size_t matrices_of(const organ_targets *targets)
     return count;
 }
 
-static bool is_chosen(const organ_tensor *tensor, const bool *layers)
+static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 {
     return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
 }
@@ -133,13 +134,13 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
     c->tensor_of = calloc(all->count + 1, sizeof *c->tensor_of);
     c->measured = calloc(all->count + 1, sizeof *c->measured);
     c->pooled = organ_pooled_create(c->allocation->count, DONOR, all, of, c->engine->kernels);
-    c->waiting = calloc(matrices_of(all) + 1, sizeof *c->waiting);
-    if (!c->targets.tensors || !c->tensor_of || !c->measured || !c->pooled || !c->waiting || !chosen)
+    c->pending = calloc(matrices_of(all) + 1, sizeof *c->pending);
+    if (!c->targets.tensors || !c->tensor_of || !c->measured || !c->pooled || !c->pending || !chosen)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", all->count);
     for (size_t k = 0; k < all->count && !error->status; k++)
-        roles[organ_anatomy_row(&all->tensors[k]->anatomy)] |= is_chosen(all->tensors[k], chosen);
+        roles[organ_anatomy_row(&all->tensors[k]->anatomy)] |= is_in_layers(all->tensors[k], chosen);
     for (size_t k = 0; k < all->count && !error->status; k++) {
-        if (!is_chosen(all->tensors[k], chosen) && roles[organ_anatomy_row(&all->tensors[k]->anatomy)])
+        if (!is_in_layers(all->tensors[k], chosen) && roles[organ_anatomy_row(&all->tensors[k]->anatomy)])
             continue;
         c->tensor_of[c->targets.count] = of[k];
         c->targets.tensors[c->targets.count++] = all->tensors[k];
@@ -169,7 +170,7 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 
 /* Returns how many variants run together. More than one only if memory is plentiful, so that the amount that an error
  * message asks for suffices; and independent of the number of threads. */
-static size_t variants_together(const organ_curves *c, const organ_forward *forward)
+static size_t variants_at_once_for(const organ_curves *c, const organ_forward *forward)
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
@@ -179,16 +180,18 @@ static size_t variants_together(const organ_curves *c, const organ_forward *forw
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
+/* Returns the bytes that a unit needs beside the calibration: a copy of the matrix, the method's work, pooled weights
+ * and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
-    c->together = c->together ? c->together : variants_together(c, forward);
+    c->variants_at_once = c->variants_at_once ? c->variants_at_once : variants_at_once_for(c, forward);
     return copy + c->work->memory(c->work->context, tensor) +
            organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
-           organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->together);
+           organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->variants_at_once);
 }
 
 /* ---- the walk ---- */
@@ -201,8 +204,8 @@ static bool curves_is_known(void *context, size_t target)
 
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
-static organ_status do_nothing(void *context, const organ_calibration_matrix *matrix, float *weights,
-                               organ_error *error)
+static organ_status leave_unchanged(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                    organ_error *error)
 {
     (void)context;
     (void)matrix;
@@ -210,14 +213,15 @@ static organ_status do_nothing(void *context, const organ_calibration_matrix *ma
     return error->status;
 }
 
+/* Prepares the variants for a layer; the first call opens them. */
 static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(c->calib);
-    if (!c->variants &&
-        organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
+    if (!c->variants && organ_variants_open(facts->forward, c->engine, &c->test_windows.windows, c->variants_at_once,
+                                            &c->variants, error))
         return error->status;
-    c->measured_count = c->waiting_count = 0;
+    c->measured_count = c->pending_count = 0;
     return organ_variants_advance(c->variants, layer->number, error);
 }
 
@@ -227,7 +231,7 @@ static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
     const double layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers,
-                 seconds = organ_seconds_now() - c->begun;
+                 seconds = organ_seconds_now() - c->started;
     double through = 0, left = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t own = c->targets.tensors[k]->anatomy.layer;
@@ -287,6 +291,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
+/* Runs the variants through the layer that was just measured and spreads the curves to the ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -336,8 +341,8 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
 
 /* Reads a matrix, unchanged so far, from the layer. Writes it back at `level`; if `level` is NULL, keeps it in `pooled`
  * as the donor's. */
-static organ_status make_in_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
-                                  const size_t *level, organ_error *error)
+static organ_status write_level_to_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
+                                         const size_t *level, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -354,9 +359,9 @@ static organ_status make_in_layer(organ_curves *c, const organ_calibration_matri
 
 static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
-    for (size_t k = 0; k < c->waiting_count && !error->status; k++)
-        if (c->tensor_of[c->waiting[k].target] == tensor)
-            make_in_layer(c, &c->waiting[k], tensor, level, error);
+    for (size_t k = 0; k < c->pending_count && !error->status; k++)
+        if (c->tensor_of[c->pending[k].target] == tensor)
+            write_level_to_layer(c, &c->pending[k], tensor, level, error);
     return error->status;
 }
 
@@ -367,11 +372,12 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
                                           organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
-    uint64_t there = 0;
-    c->waiting[c->waiting_count++] = *m;
-    for (size_t k = 0; k < c->waiting_count; k++)
-        there += c->tensor_of[c->waiting[k].target] == tensor;
-    if (there < organ_pooled_matrices(c->pooled, tensor) || make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
+    uint64_t gathered = 0;
+    c->pending[c->pending_count++] = *m;
+    for (size_t k = 0; k < c->pending_count; k++)
+        gathered += c->tensor_of[c->pending[k].target] == tensor;
+    if (gathered < organ_pooled_matrices(c->pooled, tensor) ||
+        make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
         if (is_measured(c, l) && make_waiting_in_layer(c, tensor, &l, error) == ORGAN_OK &&
@@ -423,7 +429,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     c->walk_work = (organ_calibration_work){.context = c,
                                             .memory = work_memory,
                                             .done = curves_is_known,
-                                            .restore = do_nothing,
+                                            .restore = leave_unchanged,
                                             .change = curves_measure_matrix,
                                             .grouped = true,
                                             .together = tensor_of,
@@ -433,7 +439,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
                                    error))
         return error->status;
-    return organ_calibration_rest_cut(c->calib, c->options.tokens, "--allocate-tokens", &c->rest, error);
+    return organ_calibration_rest_cut(c->calib, c->options.tokens, "--allocate-tokens", &c->test_windows, error);
 }
 
 void organ_curves_close(organ_curves *c)
@@ -442,17 +448,17 @@ void organ_curves_close(organ_curves *c)
         return;
     organ_variants_close(c->variants);
     organ_pooled_destroy(c->pooled);
-    organ_calibration_rest_release(&c->rest);
+    organ_calibration_rest_release(&c->test_windows);
     organ_calibration_run_close(c->calib);
     free(c->targets.tensors);
     free(c->tensor_of);
     free(c->measured);
-    free(c->waiting);
+    free(c->pending);
     free(c);
 }
 
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
-const organ_calibration_rest *organ_curves_rest(const organ_curves *c) { return &c->rest; }
+const organ_calibration_rest *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
 size_t organ_curves_unknown(const organ_curves *c)
 {
@@ -480,10 +486,10 @@ static bool begins_tensor(const organ_curves *c, size_t k)
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
-    const size_t together = c->together;
+    const size_t together = c->variants_at_once;
     if (organ_curves_unknown(c) == 0)
         return;
-    c->together = 1; /* the least memory needs one at a time */
+    c->variants_at_once = 1; /* the least memory needs one at a time */
     organ_calibration_run_estimate(
         c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights, levels * solve->matrices},
         plan);
@@ -492,11 +498,12 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
         const int32_t layer = c->targets.tensors[k]->anatomy.layer;
         if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
             products = organ_variants_products(organ_calibration_run_facts_of(c->calib)->forward, c->model, layer,
-                                               c->rest.windows.begin[c->rest.windows.count], c->rest.length);
+                                               c->test_windows.windows.begin[c->test_windows.windows.count],
+                                               c->test_windows.length);
         if (begins_tensor(c, k) && !c->allocation->tensors[c->tensor_of[k]].known)
             plan->products += levels * products;
     }
-    c->together = together;
+    c->variants_at_once = together;
 }
 
 organ_status organ_curves_run(organ_curves *c, organ_error *error)
@@ -504,9 +511,10 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     const size_t unknown = organ_curves_unknown(c);
     size_t missing = 0;
     if (unknown) {
-        c->begun = organ_seconds_now();
+        c->started = organ_seconds_now();
         organ_progress_note_once(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
-                                 unknown, measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
+                                 unknown, measured_levels(c),
+                                 c->test_windows.windows.begin[c->test_windows.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
         organ_calibration_run_layers(c->calib, error);
         organ_progress_end(c->progress);

@@ -19,7 +19,8 @@
 
 const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
-static double at_least(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
+/* Returns the cost, at least MIN_COST, so that its logarithm exists. */
+static double positive_cost(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
 /* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the
  * density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t
@@ -39,12 +40,12 @@ static double ln_share_of_smallest(double s)
  * and not on the values of the tensor. */
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
-    double cost = log(at_least(tensor->cost[0])), power = MIN_POWER, from = ln_share_of_smallest(a->levels[0]);
+    double cost = log(positive_cost(tensor->cost[0])), power = MIN_POWER, from = ln_share_of_smallest(a->levels[0]);
     if (sparsity <= 0)
         return 0;
     for (size_t k = 1; k < a->level_count; k++) {
         const double to = ln_share_of_smallest(a->levels[k]);
-        power = fmax(MIN_POWER, (log(at_least(tensor->cost[k])) - cost) / (to - from));
+        power = fmax(MIN_POWER, (log(positive_cost(tensor->cost[k])) - cost) / (to - from));
         if (k + 1 == a->level_count || sparsity <= a->levels[k])
             break;
         cost += power * (to - from);
@@ -53,6 +54,7 @@ double organ_allocation_cost(const organ_allocation *a, const organ_allocation_t
     return exp(cost + power * (ln_share_of_smallest(sparsity) - from));
 }
 
+/* Returns share k of the grid on which the curve is evaluated. */
 static double step_at(size_t k)
 {
     return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
@@ -83,29 +85,30 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
     return share;
 }
 
-/* Bisects the price of a zero: `few` becomes a division with fewer zeros than the budget, `many` one with at least as
- * many, at prices that are nearly equal. Stores the interpolation between both that meets the budget in `tried`. */
-static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *few, double *many,
-                         double *tried)
+/* Bisects the price of a zero: `fewer_zeros` becomes a division with fewer zeros than the budget, `more_zeros` one with
+ * at least as many, at prices that are nearly equal. Stores the interpolation between both that meets the budget in
+ * `tried`. */
+static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *fewer_zeros,
+                         double *more_zeros, double *tried)
 {
     const size_t bytes = a->count * sizeof *tried;
-    double low = MIN_PRICE, high = MAX_PRICE, spare = divide_choose(a, costs, low, few),
-           spent = divide_choose(a, costs, high, many);
+    double low = MIN_PRICE, high = MAX_PRICE, spare = divide_choose(a, costs, low, fewer_zeros),
+           spent = divide_choose(a, costs, high, more_zeros);
     for (size_t k = 0; k < BISECTIONS; k++) {
         const double price = sqrt(low * high), share = divide_choose(a, costs, price, tried);
         if (share < budget) {
             low = price;
             spare = share;
-            memcpy(few, tried, bytes);
+            memcpy(fewer_zeros, tried, bytes);
         } else {
             high = price;
             spent = share;
-            memcpy(many, tried, bytes);
+            memcpy(more_zeros, tried, bytes);
         }
     }
     const double at = spent > spare ? fmin(fmax((budget - spare) / (spent - spare), 0), 1) : 1;
     for (size_t t = 0; t < a->count; t++)
-        tried[t] = few[t] + at * (many[t] - few[t]);
+        tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
@@ -125,8 +128,8 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     a->budget = budget;
     a->cost = a->uniform_cost = 0;
     for (size_t t = 0; t < a->count; t++) {
-        a->tensors[t].given = budget + way * (least[t] - budget);
-        a->cost += organ_allocation_cost(a, &a->tensors[t], a->tensors[t].given);
+        a->tensors[t].sparsity = budget + way * (least[t] - budget);
+        a->cost += organ_allocation_cost(a, &a->tensors[t], a->tensors[t].sparsity);
         a->uniform_cost += organ_allocation_cost(a, &a->tensors[t], budget);
     }
     free(costs);
@@ -165,8 +168,8 @@ bool organ_allocation_fill(organ_allocation *a, size_t *missing)
         const double span = (double)to->layer - from->layer,
                      at = span > 0 ? ((double)t->layer - from->layer) / span : 0;
         for (size_t l = 0; l < a->level_count; l++)
-            t->cost[l] =
-                exp(log(at_least(from->cost[l])) + at * (log(at_least(to->cost[l])) - log(at_least(from->cost[l]))));
+            t->cost[l] = exp(log(positive_cost(from->cost[l])) +
+                             at * (log(positive_cost(to->cost[l])) - log(positive_cost(from->cost[l]))));
         t->known = t->between = true;
     }
     return true;

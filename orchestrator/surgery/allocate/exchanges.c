@@ -21,7 +21,7 @@ enum { EXCHANGED, AS_GIVEN };
 
 typedef struct exchanges_pair {
     organ_exchange of;
-    bool apart; /* its stream is not that of the model as given any more */
+    bool separate; /* its stream is not that of the model as given any more */
     double divergence;
 } exchanges_pair;
 
@@ -36,7 +36,7 @@ struct organ_exchanges {
     const organ_progress *progress;
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
-    organ_calibration_rest rest;
+    organ_calibration_rest test_windows;
     organ_variants *variants;
     organ_pooled_tensors *pooled;
     float *states; /* of the model as given, then of the pairs */
@@ -62,7 +62,8 @@ static const organ_forward *forward_of(const organ_exchanges *x)
 /* Returns the number of floats in the hidden states of one stream. */
 static size_t stream_floats(const organ_exchanges *x)
 {
-    return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->state;
+    return x->test_windows.windows.begin[x->test_windows.windows.count] *
+           (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
@@ -78,6 +79,8 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
+/* Returns the bytes that a unit needs beside the calibration: a copy of the matrix, the method's work, pooled weights
+ * and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
@@ -109,7 +112,7 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
         free(other);
     }
     if (error->status ||
-        x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
+        x->work->make(x->work->context, m, x->allocation->tensors[tensor].sparsity, weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(m->layer->loaded, m->name, weights);
     return own_pair < MAX_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
@@ -121,6 +124,7 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return x->allocation->tensors[tensor].layer == layer;
 }
 
+/* Writes the pruned weights of the pair's tensors that are in this layer. */
 static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                             const organ_calibration_layer *layer, organ_error *error)
 {
@@ -139,7 +143,8 @@ static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t la
         organ_pooled_release(x->pooled, p->of.less);
 }
 
-/* Pairs run first: a stream that was equal to the model's until now begins with a copy of the input of this layer. */
+/* Runs the streams of this rank's pairs and of the current allocation through the layer. Pairs run first: a stream that
+ * was equal to the model's until now begins with a copy of the input of this layer. */
 static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -151,19 +156,19 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
         if (!is_own(x, k))
             continue;
         const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
-        if (!p->apart && here)
+        if (!p->separate && here)
             memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), stream_floats(x) * sizeof(float));
-        p->apart |= here;
-        if (!p->apart || (here && write_exchanged_weights(x, p, EXCHANGED, layer, error)))
+        p->separate |= here;
+        if (!p->separate || (here && write_exchanged_weights(x, p, EXCHANGED, layer, error)))
             continue;
-        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 1 + k), NULL, error) ==
-                ORGAN_OK &&
+        if (organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 1 + k), NULL,
+                            error) == ORGAN_OK &&
             here && write_exchanged_weights(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
             release_pair(x, p, layer->number);
     }
     return error->status
                ? error->status
-               : organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 0), NULL, error);
+               : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0), NULL, error);
 }
 
 /* Runs layers without a target, and those after the last one, with the donor's weights. */
@@ -187,6 +192,7 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
+/* Runs the layers without targets between the last target and this layer. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -243,10 +249,10 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     double divergence[1 + MAX_PAIRS] = {0};
     const int32_t layers = (int32_t)organ_forward_describe(forward_of(x))->layers;
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
-    if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MAX_PAIRS, &x->variants, error))
+    if (organ_variants_open(forward, x->engine, &x->test_windows.windows, 1 + MAX_PAIRS, &x->variants, error))
         return error->status;
     x->states = organ_variants_room(x->variants);
-    if (organ_forward_embed(forward, &x->rest.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
+    if (organ_forward_embed(forward, &x->test_windows.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
         organ_calibration_run_layers(x->calib, error) == ORGAN_OK &&
         run_skipped_layers(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
         measure_own_divergences(x, divergence, error);
@@ -275,31 +281,34 @@ static organ_status measure_round(organ_exchanges *x, double *found, organ_error
 /* Returns the cost of one more zero, from the slope of the tensor's curve at its sparsity. */
 static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
-    const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step),
-                 below = organ_allocation_cost(a, t, t->given - step);
+    const double step = 0.005, above = organ_allocation_cost(a, t, t->sparsity + step),
+                 below = organ_allocation_cost(a, t, t->sparsity - step);
     return (above - below) / (2 * step * (double)t->elements);
 }
 
-static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *made)
+/* Proposes to move STEP of the smaller tensor's weights from the tensor whose curve is steeper to the other; false if a
+ * share would leave the limits. */
+static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *exchange)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;
-    const bool turned = cost_slope(x->allocation, &tensors[one]) > cost_slope(x->allocation, &tensors[other]);
-    *made = (organ_exchange){.more = turned ? other : one, .less = turned ? one : other};
-    const organ_allocation_tensor *const more = &tensors[made->more], *const less = &tensors[made->less];
+    const bool reversed = cost_slope(x->allocation, &tensors[one]) > cost_slope(x->allocation, &tensors[other]);
+    *exchange = (organ_exchange){.more = reversed ? other : one, .less = reversed ? one : other};
+    const organ_allocation_tensor *const more = &tensors[exchange->more], *const less = &tensors[exchange->less];
     const double elements = STEP * (double)(more->elements < less->elements ? more->elements : less->elements);
-    made->up = more->given + elements / (double)more->elements;
-    made->down = less->given - elements / (double)less->elements;
-    return made->up <= ORGAN_ALLOCATION_MAX && made->down >= ORGAN_ALLOCATION_MIN;
+    exchange->up = more->sparsity + elements / (double)more->elements;
+    exchange->down = less->sparsity - elements / (double)less->elements;
+    return exchange->up <= ORGAN_ALLOCATION_MAX && exchange->down >= ORGAN_ALLOCATION_MIN;
 }
 
-static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
+/* Asks the method for an exchange between two tensors; the default exchanges zeros. */
+static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
-    *made = (exchanges_pair){.apart = false};
-    return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of)
-                            : exchange_zeros(x, one, other, &made->of);
+    *pair = (exchanges_pair){.separate = false};
+    return x->work->propose ? x->work->propose(x->work->context, one, other, &pair->of)
+                            : exchange_zeros(x, one, other, &pair->of);
 }
 
-/* Tensors in an order of their own for each round: neighbours are pairs. */
+/* Chooses the pairs of a round: neighbours in a random order of the tensors, which differs from round to round. */
 static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *error)
 {
     const size_t count = x->allocation->count;
@@ -326,7 +335,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
 static void set_shares(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
-        x->allocation->tensors[k].given = given[k];
+        x->allocation->tensors[k].sparsity = given[k];
 }
 
 /* Keeps the current allocation as the best one if its divergence is the least so far, else returns to the best one.
@@ -337,7 +346,7 @@ static bool exchanges_finish(organ_exchanges *x, double found)
     if (!nearer)
         set_shares(x, x->best);
     for (size_t k = 0; k < x->allocation->count && nearer; k++)
-        x->best[k] = x->allocation->tensors[k].given;
+        x->best[k] = x->allocation->tensors[k].sparsity;
     x->nearest = nearer ? found : x->nearest;
     return nearer;
 }
@@ -353,8 +362,8 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
         const exchanges_pair *const p = &x->pairs[k];
         if (p->divergence >= found || (alone && k != nearest))
             continue;
-        x->allocation->tensors[p->of.more].given = p->of.up;
-        x->allocation->tensors[p->of.less].given = p->of.down;
+        x->allocation->tensors[p->of.more].sparsity = p->of.up;
+        x->allocation->tensors[p->of.less].sparsity = p->of.down;
         taken++;
     }
     return taken;
@@ -416,7 +425,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
         return organ_fail_memory(error, model->path);
     return exchanges_open_walk(x, error)
                ? error->status
-               : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->rest, error);
+               : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
 /* Adds the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the current
@@ -429,9 +438,9 @@ void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *
     const int32_t middle = (int32_t)organ_forward_describe(forward)->layers / 2;
     organ_plan once = {0};
     organ_calibration_run_estimate(x->calib, solve, &once);
-    once.products +=
-        (1 + pairs) * organ_variants_products(forward, x->model, middle, x->rest.windows.begin[x->rest.windows.count],
-                                              x->rest.length);
+    once.products += (1 + pairs) * organ_variants_products(forward, x->model, middle,
+                                                           x->test_windows.windows.begin[x->test_windows.windows.count],
+                                                           x->test_windows.length);
     organ_plan_memory(plan, once.memory_enough, once.memory_good);
     plan->products += rounds * once.products;
 }
@@ -442,7 +451,7 @@ void organ_exchanges_close(organ_exchanges *x)
         return;
     organ_variants_close(x->variants);
     organ_pooled_destroy(x->pooled);
-    organ_calibration_rest_release(&x->rest);
+    organ_calibration_rest_release(&x->test_windows);
     organ_calibration_run_close(x->calib);
     free(x->best);
     free(x);

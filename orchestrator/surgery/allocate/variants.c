@@ -18,7 +18,7 @@ struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, width, words, together, held;
+    size_t tokens, width, vocabulary, max_variants, held;
     int32_t reached;
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* of the variants */
@@ -69,12 +69,12 @@ static bool variants_allocate(organ_variants *v)
     const size_t bytes = variants_floats_of(v) * sizeof(float);
     v->donor = malloc(bytes);
     v->last = malloc(bytes);
-    v->states = malloc(v->together * bytes);
-    v->results = calloc(v->together, sizeof(double *));
-    v->logits = malloc(TILE * v->words * sizeof *v->logits);
+    v->states = malloc(v->max_variants * bytes);
+    v->results = calloc(v->max_variants, sizeof(double *));
+    v->logits = malloc(TILE * v->vocabulary * sizeof *v->logits);
     v->sums = malloc(TILE * sizeof *v->sums);
-    v->rows = malloc(v->together * TILE * sizeof *v->rows);
-    v->found = malloc(v->together * TILE * sizeof *v->found);
+    v->rows = malloc(v->max_variants * TILE * sizeof *v->rows);
+    v->found = malloc(v->max_variants * TILE * sizeof *v->found);
     return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
 }
 
@@ -90,8 +90,8 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                           .windows = windows,
                           .tokens = windows->begin[windows->count],
                           .width = (size_t)c->state,
-                          .words = (size_t)c->vocabulary,
-                          .together = together,
+                          .vocabulary = (size_t)c->vocabulary,
+                          .max_variants = together,
                           .times = 1};
     if (!variants_allocate(v))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
@@ -123,11 +123,12 @@ void organ_variants_close(organ_variants *v)
 
 /* ---- divergences ---- */
 
+/* Keeps the donor's logits of token k and their log-sum-exp. */
 static void store_donor_logits(void *context, size_t k, float *logits)
 {
     const organ_variants *const v = context;
-    v->sums[k] = organ_logits_log_sum(v->engine->kernels, logits, v->words);
-    memcpy(v->logits + k * v->words, logits, v->words * sizeof *logits);
+    v->sums[k] = organ_logits_log_sum(v->engine->kernels, logits, v->vocabulary);
+    memcpy(v->logits + k * v->vocabulary, logits, v->vocabulary * sizeof *logits);
 }
 
 /* Tokens of a tile and one variant after the other. */
@@ -136,15 +137,17 @@ typedef struct variants_tile {
     size_t tokens;
 } variants_tile;
 
+/* Sets found[k] to the KL divergence of the variant's logits from the donor's. */
 static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
     const organ_variants *const v = t->variants;
     const size_t token = k % t->tokens;
-    for (size_t w = 0; w < v->words && v->times != 1; w++)
+    for (size_t w = 0; w < v->vocabulary && v->times != 1; w++)
         logits[w] = (float)(v->times * (double)logits[w]);
-    const double sum = organ_logits_log_sum(v->engine->kernels, logits, v->words);
-    v->found[k] = v->engine->kernels->divergence(v->logits + token * v->words, v->sums[token], logits, sum, v->words);
+    const double sum = organ_logits_log_sum(v->engine->kernels, logits, v->vocabulary);
+    v->found[k] =
+        v->engine->kernels->divergence(v->logits + token * v->vocabulary, v->sums[token], logits, sum, v->vocabulary);
 }
 
 /* Adds the divergences of tokens [first, first + tokens) to those of each stream, in the order of the tokens. */
@@ -210,7 +213,7 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 
 organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
 {
-    if (v->held == v->together && organ_variants_finish(v, error) != ORGAN_OK)
+    if (v->held == v->max_variants && organ_variants_finish(v, error) != ORGAN_OK)
         return error->status;
     float *const states = v->states + v->held * variants_floats_of(v);
     memcpy(states, v->donor, variants_floats_of(v) * sizeof *states);

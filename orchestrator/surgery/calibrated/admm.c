@@ -63,6 +63,7 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
+/* Returns the number of values of a block-diagonal matrix: whole blocks and one smaller last block. */
 static size_t factor_entries(size_t size, size_t block)
 {
     return size / block * block * block + size % block * (size % block);
@@ -141,13 +142,13 @@ static float *buffer_for_inverse(organ_admm *s)
 }
 
 /* Computes (H + rho I)^-1, block by block of H. */
-static organ_status make_factor(const organ_admm *s, float rho, float *made, organ_error *error)
+static organ_status make_factor(const organ_admm *s, float rho, float *inverse, organ_error *error)
 {
     const size_t block = s->problem.h.block;
     bool definite = true;
     for (size_t start = 0; start < s->cols; start += block) {
         const size_t width = organ_min(block, s->cols - start);
-        float *const factor = made + start * block;
+        float *const factor = inverse + start * block;
         memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
         for (size_t j = 0; j < width; j++)
             factor[j * (width + 1)] += rho;
@@ -242,6 +243,7 @@ static size_t strip_at(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
+/* Counts one digit of the scores of a strip, for the radix selection of the threshold. */
 static void count_digit(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -250,7 +252,8 @@ static void count_digit(void *context, size_t index, size_t worker)
     organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-static void weigh_strip(void *context, size_t index, size_t worker)
+/* Chooses the kept weights of a strip by N:M pattern or row. */
+static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
     size_t n;
@@ -258,6 +261,7 @@ static void weigh_strip(void *context, size_t index, size_t worker)
     admm_choose_rows(s, at, n, worker);
 }
 
+/* Sets the mask of a strip: scores above the threshold are kept, and of equal ones as many as equals[index] says. */
 static void cut_strip(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -280,6 +284,7 @@ static void clear_counts(organ_admm *s)
     memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
 }
 
+/* Adds the workers' counts and fixes the next digit of the threshold. */
 static void select_digit(organ_admm *s)
 {
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
@@ -327,6 +332,7 @@ static void finish_masks(organ_admm *s)
         keep_largest(s);
 }
 
+/* Sets killed weights of z to 0. */
 static void clear_killed(organ_admm *s, const uint8_t *keep)
 {
     for (size_t k = 0; k < s->problem.rows * s->cols; k++)
@@ -340,7 +346,7 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
         s->z[k] = weights[k] * s->root[k % s->cols];
     if (!given) {
         begin_masks(s, keep);
-        organ_share(s->engine, NULL, strips_of(s->problem.rows), weigh_strip, s);
+        organ_share(s->engine, NULL, strips_of(s->problem.rows), choose_strip_masks, s);
         finish_masks(s);
     }
     clear_killed(s, keep);
@@ -381,7 +387,8 @@ static void begin_row_residual(void *context, size_t row, size_t worker)
         s->a[own + k] = residual[k] = s->keep[at + k] ? residual[k] - s->b[own + k] : 0.0f;
 }
 
-/* Leaves a row unchanged if its residual is zero or the length of its direction is 0 in FP32: it is solved. */
+/* Takes one conjugate gradient step in a row. Leaves the row unchanged if its residual is zero or the length of its
+ * direction is 0 in FP32: it is solved. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -401,6 +408,7 @@ static void step_row(void *context, size_t row, size_t worker)
         p[k] = residual[k] + beta * p[k];
 }
 
+/* Runs conjugate gradient steps for TOGETHER rows at once: b = a H, then one step per row. */
 static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *error)
 {
     if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))

@@ -35,6 +35,7 @@ struct organ_prune_allocation {
 
 /* ---- options ---- */
 
+/* Reads --budget or --sparsity, of which exactly one is needed. */
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *result,
                                 organ_error *error)
 {
@@ -82,6 +83,7 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
 
 /* ---- how a curve is measured ---- */
 
+/* Returns the settings for one matrix. `effort` applies only to physarum-v3. */
 static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
                                              double effort)
 {
@@ -124,6 +126,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
+/* Prunes to a share of zeros; methods that go by weight alone see inputs of equal size. */
 static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
                              double effort, float *weights, organ_error *error)
 {
@@ -294,7 +297,7 @@ static bool recall_division(organ_prune_allocation *a)
         if (json_array_size(given) != a->curves.count)
             continue;
         for (size_t k = 0; k < a->curves.count; k++)
-            a->curves.tensors[k].given = json_real_value(json_array_get(given, k));
+            a->curves.tensors[k].sparsity = json_real_value(json_array_get(given, k));
         found = ORGAN_STRUCT_READ(line, allocation_exchanges, &a->exchanged);
     }
     return found;
@@ -302,7 +305,7 @@ static bool recall_division(organ_prune_allocation *a)
 
 static json_t *given_json(const void *context, size_t k)
 {
-    return json_real(((const organ_allocation *)context)->tensors[k].given);
+    return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
 }
 
 static json_t *exchanges_json(const organ_prune_allocation *a)
@@ -333,9 +336,9 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     a->exchanges = NULL;
     a->curves.cost = 0;
     for (size_t k = 0; k < a->curves.count; k++)
-        a->curves.cost += organ_allocation_cost(&a->curves, &a->curves.tensors[k], a->curves.tensors[k].given);
+        a->curves.cost += organ_allocation_cost(&a->curves, &a->curves.tensors[k], a->curves.tensors[k].sparsity);
     for (size_t k = 0; k < a->job->targets.count; k++)
-        a->shares[k] = 100 * a->curves.tensors[a->curve_of[k]].given;
+        a->shares[k] = 100 * a->curves.tensors[a->curve_of[k]].sparsity;
     a->job->shares = a->shares;
     a->divided = true;
     return ORGAN_OK;
@@ -393,8 +396,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
     const organ_prune_allocation *const a = context;
     const organ_allocation_tensor *const t = &a->curves.tensors[k];
     return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
-                        SET_COUNT("elements", t->elements), SET_REAL("sparsity", 100 * t->given),
-                        SET_REAL("cost", organ_allocation_cost(&a->curves, t, t->given)),
+                        SET_COUNT("elements", t->elements), SET_REAL("sparsity", 100 * t->sparsity),
+                        SET_REAL("cost", organ_allocation_cost(&a->curves, t, t->sparsity)),
                         SET_REAL("uniform_cost", organ_allocation_cost(&a->curves, t, a->budget)),
                         SET_FLAG("between", t->between));
 }

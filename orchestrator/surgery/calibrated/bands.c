@@ -94,6 +94,7 @@ static void clear_row(void *context, size_t row, size_t worker)
     sum->changed += c.changed;
 }
 
+/* Clears the removed weights of a band in its stored type, counts, and writes it. */
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;

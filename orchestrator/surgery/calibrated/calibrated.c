@@ -52,6 +52,7 @@ static const organ_calibrated_method methods[] = {
 
 /* ---- options ---- */
 
+/* Derives from the method which inputs it needs, and its name in reports. */
 static void note_method(organ_calibrated_job *job)
 {
     const organ_calibrated_method *const m = job->method;
@@ -93,7 +94,7 @@ static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error
     return ORGAN_OK;
 }
 
-static organ_status no_use(const char *option, const char *method, organ_error *error)
+static organ_status refuse_option(const char *option, const char *method, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", option, method);
 }
@@ -102,14 +103,14 @@ static organ_status no_use(const char *option, const char *method, organ_error *
 static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (c->calibration.text)
-        return no_use("--calibration", c->method, error);
+        return refuse_option("--calibration", c->method, error);
     if (c->calibration.samples != ORGAN_SAMPLES_DEFAULT)
-        return no_use("--samples", c->method, error);
+        return refuse_option("--samples", c->method, error);
     if (c->calibration.scratch)
-        return no_use("--scratch", c->method, error);
+        return refuse_option("--scratch", c->method, error);
     if (c->all_experts)
-        return no_use("--all-experts", c->method, error);
-    return c->calibration.context != ORGAN_CONTEXT_DEFAULT ? no_use("--context", c->method, error) : ORGAN_OK;
+        return refuse_option("--all-experts", c->method, error);
+    return c->calibration.context != ORGAN_CONTEXT_DEFAULT ? refuse_option("--context", c->method, error) : ORGAN_OK;
 }
 
 /* Refuses methods and options that do not work with --imatrix: an imatrix has mean squares of the inputs, but neither
@@ -122,7 +123,7 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
         return organ_fail(error, ORGAN_USAGE,
                           "--calibration and --imatrix exclude each other: both describe the inputs");
     if (job->method->method == ORGAN_PRUNE_MAGNITUDE)
-        return no_use("--imatrix", c->method, error);
+        return refuse_option("--imatrix", c->method, error);
     if (!job->method->by_imatrix)
         return organ_fail(
             error, ORGAN_USAGE,
@@ -145,23 +146,23 @@ static organ_status refuse_options(const organ_calibrated_method *m, const organ
                                    organ_error *error)
 {
     if (c->no_compensate && !m->can_leave)
-        return no_use("--no-compensate", m->name, error);
+        return refuse_option("--no-compensate", m->name, error);
     if (c->effort != 1 && !m->effort)
-        return no_use("--effort", m->name, error);
-    return c->seed && !m->noise ? no_use("--seed", m->name, error) : ORGAN_OK;
+        return refuse_option("--effort", m->name, error);
+    return c->seed && !m->noise ? refuse_option("--seed", m->name, error) : ORGAN_OK;
 }
 
 /* Rejects options of the flow: in v2 it always has block size 256, 30 iterations, beta 2 and coupling 1. */
 static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)
-        return no_use("--block-size", c->method, error);
+        return refuse_option("--block-size", c->method, error);
     if (o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT)
-        return no_use("--iterations", c->method, error);
+        return refuse_option("--iterations", c->method, error);
     if (o->beta != 2)
-        return no_use("--beta", c->method, error);
+        return refuse_option("--beta", c->method, error);
     if (o->coupling != 1)
-        return no_use("--coupling", c->method, error);
+        return refuse_option("--coupling", c->method, error);
     return ORGAN_OK;
 }
 
@@ -178,6 +179,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
     return ORGAN_OK;
 }
 
+/* Checks that exactly one of sparsity and pattern is given; physarum-v1 and v2 find a sparsity by themselves. */
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
     const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
@@ -296,6 +298,7 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     return open_means(job, error);
 }
 
+/* Allocates, then prunes all targets along the calibration or, without a text, one by one. */
 static organ_status calibrated_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -309,8 +312,8 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Magnitudes are ranked over a whole matrix, so a stack may be divided into units between its matrices. With a text or
- * an imatrix figures are counted per target. */
+/* Returns the rows at which a target may be divided into units: magnitudes are ranked over a whole matrix, so a stack
+ * may be divided only between its matrices. With a text or an imatrix figures are counted per target. */
 static uint64_t cut_between_matrices(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
@@ -369,11 +372,11 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
             refuse_options(&version_1, calibrated, error))
             return error->status;
         if (calibrated->imatrix)
-            return no_use("--imatrix", version_1.name, error);
+            return refuse_option("--imatrix", version_1.name, error);
         if (calibrated->pattern)
-            return no_use("--pattern", version_1.name, error);
+            return refuse_option("--pattern", version_1.name, error);
         if (calibrated->then)
-            return no_use("--then", version_1.name, error);
+            return refuse_option("--then", version_1.name, error);
         return organ_prune_divided(options, calibrated, engine, progress, report, error);
     }
     organ_calibrated_job job = {.options = calibrated,

@@ -125,7 +125,8 @@ int organ_calibrated_finish_line(const organ_prune_job *base, const organ_prune_
     return 0;
 }
 
-/* --memory and --scratch decide whether second moments are whole matrices, so they are part of the identity. */
+/* Returns the settings that a resumed run must share. --memory and --scratch are among them, because they decide
+ * whether second moments are whole matrices. */
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;

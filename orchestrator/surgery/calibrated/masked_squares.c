@@ -25,14 +25,14 @@ struct organ_masked_squares {
     organ_block_matrix h;
     size_t rows, scratch; /* floats of a worker, without its rows */
     organ_preconditioner *preconditioner;
-    float *r;            /* residual of v without `ahead`, also at removed weights */
-    float *ahead;        /* change of v since its last product with H */
-    size_t from, count;  /* rows that are being solved together, and for them: */
-    float *p, *hp;       /* direction, its product with H */
-    double *rz;          /* per row: residual times preconditioned residual */
-    float *room;         /* per worker: ROWS_PER_BATCH x h.size, and scratch */
-    uint8_t *before;     /* mask of the last solve */
-    const uint8_t *keep; /* of the solve that runs */
+    float *r;              /* residual of v without `ahead`, also at removed weights */
+    float *ahead;          /* change of v since its last product with H */
+    size_t from, count;    /* rows that are being solved together, and for them: */
+    float *p, *hp;         /* direction, its product with H */
+    double *rz;            /* per row: residual times preconditioned residual */
+    float *worker_buffers; /* per worker: ROWS_PER_BATCH x h.size, and scratch */
+    uint8_t *last_mask;    /* mask of the last solve */
+    const uint8_t *keep;   /* of the solve that runs */
     float *v;
 };
 
@@ -53,10 +53,10 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
         s->p = organ_floats(organ_min(rows, TOGETHER), h->size);
         s->hp = organ_floats(organ_min(rows, TOGETHER), h->size);
         s->rz = calloc(organ_min(rows, TOGETHER), sizeof *s->rz);
-        s->room = organ_floats(organ_workers_count(engine->workers), ROWS_PER_BATCH * h->size + s->scratch);
-        s->before = malloc(rows * h->size);
-        if (s->r && s->ahead && s->p && s->hp && s->rz && s->room && s->before) {
-            memset(s->before, 1, rows * h->size);
+        s->worker_buffers = organ_floats(organ_workers_count(engine->workers), ROWS_PER_BATCH * h->size + s->scratch);
+        s->last_mask = malloc(rows * h->size);
+        if (s->r && s->ahead && s->p && s->hp && s->rz && s->worker_buffers && s->last_mask) {
+            memset(s->last_mask, 1, rows * h->size);
             memset(s->ahead, 0, rows * h->size * sizeof *s->ahead);
             *squares = s;
             return ORGAN_OK;
@@ -77,8 +77,8 @@ void organ_masked_squares_destroy(organ_masked_squares *s)
     free(s->p);
     free(s->hp);
     free(s->rz);
-    free(s->room);
-    free(s->before);
+    free(s->worker_buffers);
+    free(s->last_mask);
     free(s);
 }
 
@@ -101,7 +101,8 @@ static void begin_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const z = s->room + worker * (ROWS_PER_BATCH * n + s->scratch), *const scratch = z + ROWS_PER_BATCH * n;
+    float *const z = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch), *const scratch =
+                                                                                         z + ROWS_PER_BATCH * n;
     float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < rows * n; k++) {
@@ -109,7 +110,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
         v[k] = keep[k] ? v[k] : 0.0f;
     }
     for (size_t i = 0; i < rows; i++)
-        organ_preconditioner_remove(s->preconditioner, first + i, s->before + at + i * n, keep + i * n, scratch);
+        organ_preconditioner_remove(s->preconditioner, first + i, s->last_mask + at + i * n, keep + i * n, scratch);
     organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
     masked_squares_add(z, 1, s->r + at, rows * n);
     organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
@@ -118,7 +119,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
         v[k] += z[k];
         ahead[k] = p[k];
     }
-    memcpy(s->before + at, keep, rows * n);
+    memcpy(s->last_mask + at, keep, rows * n);
 }
 
 /* Subtracts the first product hp = p H from the residual, which then belongs to the current v. */
@@ -136,7 +137,7 @@ static void begin_directions(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const scratch = s->room + worker * (ROWS_PER_BATCH * n + s->scratch), *const p = s->p + own * n;
+    float *const scratch = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch), *const p = s->p + own * n;
     finish_rows(s, index, worker);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
     for (size_t i = 0; i < rows; i++)
@@ -165,7 +166,7 @@ static void update_directions(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const z = s->room + worker * (ROWS_PER_BATCH * n + s->scratch);
+    float *const z = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_PER_BATCH * n);
     for (size_t i = 0; i < rows; i++) {
         const double next = organ_dot(s->r + at + i * n, z + i * n, n);
@@ -184,7 +185,7 @@ static void step_ahead(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const scratch = s->room + worker * (ROWS_PER_BATCH * n + s->scratch) + ROWS_PER_BATCH * n;
+    float *const scratch = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch) + ROWS_PER_BATCH * n;
     float *restrict const ahead = s->ahead + at, *restrict const v = s->v + at;
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, ahead, scratch);
     for (size_t k = 0; k < rows * n; k++) {

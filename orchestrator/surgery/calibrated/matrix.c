@@ -40,10 +40,10 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calib
 {
     organ_engine engine = *job->base.engine;
     engine.ranks = m->ranks;
-    organ_prune_share(&job->shared, &prune_options, m->calibration, m->after > 0, m->spare);
+    organ_prune_share(&job->shared, &prune_options, m->calibration, m->users_left > 0, m->spare);
     organ_prune_matrix(&engine, &prune_options, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report,
                        error);
-    if (m->after == 0)
+    if (m->users_left == 0)
         organ_prune_share_end(&job->shared);
     for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
         weights[k] = keep[k] ? weights[k] : 0.0f;
@@ -77,6 +77,7 @@ typedef struct matrix_storing {
     size_t part;
 } matrix_storing;
 
+/* Rounds a strip of the pruned matrix to the stored type, writes it and counts what changed. */
 static organ_status store_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
@@ -105,6 +106,7 @@ bool organ_calibrated_done(void *context, size_t target)
     return job->base.units[target].done;
 }
 
+/* Reads a strip that an earlier run wrote. */
 static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;

@@ -72,6 +72,7 @@ static void check_row(void *context, size_t row, size_t worker)
         ;
 }
 
+/* Refuses a weight that is NaN or infinite, naming the first. */
 static organ_status check_finite(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     row_check l = {engine, b, SIZE_MAX};

@@ -80,7 +80,7 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 typedef struct ritz {
     float small[MAX_FOLLOWED * MAX_FOLLOWED];
     double square[MAX_FOLLOWED * MAX_FOLLOWED], vectors[DIRECTIONS * MAX_FOLLOWED], values[MAX_FOLLOWED];
-    double room[ORGAN_EIGEN_ROOM * MAX_FOLLOWED];
+    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_FOLLOWED];
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
@@ -100,7 +100,7 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
     c->kernels->product(&product, r->scratch);
     for (size_t i = 0; i < f * f; i++)
         r->square[i] = (double)r->small[i];
-    return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->room);
+    return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->eigen_scratch);
 }
 
 /* Computes U, Lambda - mu and mu of a part from its orthonormal rows q and their products s with the scaled H. Returns
@@ -175,6 +175,7 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
 
 /* ---- making ---- */
 
+/* Divides the directions among the diagonal blocks: a quarter of the width, at most DIRECTIONS. */
 static void cut_parts(organ_preconditioner *c)
 {
     const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
@@ -333,7 +334,7 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
     }
 }
 
-/* shares (rows x k) = x U, of rows of the part. */
+/* Computes shares (rows x k) = x U for rows of the part. */
 static void project_on_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *x,
                                   float *shares, void *scratch)
 {
@@ -348,9 +349,9 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* x += or -= shares U^T */
-static void bring_back(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
-                       organ_product_into into, void *scratch)
+/* Adds shares U^T to x, or subtracts it. */
+static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
+                           organ_product_into into, void *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
@@ -381,14 +382,14 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             for (size_t j = p->start; j < p->start + p->width; j++)
                 product[i * n + j] *= p->mu;
         }
-        bring_back(c, b, rows, shares, product + p->start, ORGAN_PRODUCT_ADD, scratch);
+        add_directions(c, b, rows, shares, product + p->start, ORGAN_PRODUCT_ADD, scratch);
     }
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < n; j++)
             product[i * n + j] *= c->root[j];
 }
 
-/* x -= (x U) A^-1 U^T for rows of a part, where A is the small matrix of each row (square_of). */
+/* Computes x -= (x U) A^-1 U^T for rows of a part, where A is the small matrix of each row (square_of). */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
@@ -398,10 +399,10 @@ static void solve_part(const organ_preconditioner *c, size_t index, size_t first
     project_on_directions(c, index, rows, x, shares, scratch);
     for (size_t i = 0; i < rows; i++)
         c->kernels->solve_f32(square_of(c, first + i, p), p->k, shares + i * p->k);
-    bring_back(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
+    add_directions(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
 }
 
-/* y = a x z where it is kept, else 0. */
+/* Computes y = a x z for kept weights; y is 0 for removed ones. */
 static void scale_kept(float *y, float a, const float *x, const float *z, const uint8_t *keep, size_t n)
 {
     for (size_t j = 0; j < n; j++)

@@ -15,6 +15,7 @@
 
 /* ---- checks of options ---- */
 
+/* Returns true if the method changes kept weights to make up for removed ones. */
 static bool method_compensates(const organ_prune_matrix_options *o)
 {
     return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS ||
@@ -63,6 +64,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
 
 /* ---- report ---- */
 
+/* Returns a . (H a), the squared length of `a` weighted by H. */
 static double weighted_norm(const float *a, const float *h_a, size_t n)
 {
     double sum = 0;
@@ -112,6 +114,7 @@ static uint64_t count_zero_weights(const organ_matrix_job *job)
 
 /* ---- in memory ---- */
 
+/* Sets all removed weights to 0. */
 static organ_status clear_masked(void *context, size_t first, organ_error *error)
 {
     const organ_matrix_job *const job = context;
@@ -228,7 +231,7 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     return prune_matrix_run(&job, error);
 }
 
-/* Bytes of a band of `band_rows` rows with its mask and the buffers of the method. */
+/* Returns the bytes of a band of `band_rows` rows with its mask and the buffers of the method. */
 static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,
                              size_t band_rows)
 {

@@ -134,6 +134,7 @@ static double requested_percent(const organ_prune_matrix_options *o)
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
 
+/* Prunes in stages of growing sparsity; without a goal the first flow finds it. */
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;

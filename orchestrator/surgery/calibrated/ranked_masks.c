@@ -18,11 +18,11 @@ typedef struct ranking {
     size_t rows; /* of the band */
     organ_score_edge edge;
     unsigned digit;
-    uint64_t count;   /* removed weights of the matrix: magnitude */
-    uint64_t left;    /* weights equal to the edge still to be removed, in the order of the rows */
-    float *room;      /* per worker: a row */
-    uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals; /* per row of the band: weights equal to the edge, then how many of them are removed */
+    uint64_t count;       /* removed weights of the matrix: magnitude */
+    uint64_t equals_left; /* weights equal to the edge still to be removed, in the order of the rows */
+    float *row_scratch;   /* per worker: a row */
+    uint64_t *counts;     /* per worker: ORGAN_EDGE_DIGIT */
+    uint64_t *equals;     /* per row of the band: weights equal to the edge, then how many of them are removed */
 } ranking;
 
 static bool by_row(const organ_matrix_job *job)
@@ -30,7 +30,10 @@ static bool by_row(const organ_matrix_job *job)
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
 }
 
-static float *ranked_masks_room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
+static float *ranked_masks_room_of(const ranking *r, size_t worker)
+{
+    return r->row_scratch + worker * r->job->bands->cols;
+}
 
 /* Calls `act` with the weights of each row of a batch of ROWS_PER_BATCH rows of the band. */
 static void each_row(const ranking *r, size_t index, size_t worker,
@@ -68,6 +71,7 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
         organ_pattern_group(&options->pattern, scores + j, keep + j);
 }
 
+/* Keeps scores above the threshold and records how many of the row equal it. */
 static void count_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -75,6 +79,7 @@ static void count_equals(const ranking *r, size_t row, const float *weights, siz
     r->equals[row] = organ_edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
 }
 
+/* Keeps as many of the equal scores of the row as its quota allows. */
 static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -125,7 +130,7 @@ static organ_status find_edge(ranking *r, organ_error *error)
     r->count = (uint64_t)llround(r->job->options->sparsity / 100 * ((double)bands->rows * (double)bands->cols));
     for (r->digit = 0; r->digit < digits && r->count > 0 && !error->status; r->digit++)
         find_digit(r, error);
-    r->left = r->count - r->edge.less;
+    r->equals_left = r->count - r->edge.less;
     return error->status;
 }
 
@@ -140,8 +145,8 @@ static void mask_band(ranking *r, size_t first)
     }
     ranked_masks_share_rows(r, equals_counted);
     for (size_t row = 0; row < r->rows; row++) {
-        r->equals[row] = r->left < r->equals[row] ? r->left : r->equals[row];
-        r->left -= r->equals[row];
+        r->equals[row] = r->equals_left < r->equals[row] ? r->equals_left : r->equals[row];
+        r->equals_left -= r->equals[row];
     }
     ranked_masks_share_rows(r, equals_cut);
 }
@@ -156,10 +161,10 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;
     const size_t workers = organ_workers_count(job->engine->workers);
-    ranking r = {.job = job, .room = organ_floats(workers, bands->cols)};
+    ranking r = {.job = job, .row_scratch = organ_floats(workers, bands->cols)};
     r.counts = calloc(workers, ORGAN_EDGE_DIGIT * sizeof *r.counts);
     r.equals = calloc(bands->band_rows, sizeof *r.equals);
-    if (!r.room || !r.counts || !r.equals)
+    if (!r.row_scratch || !r.counts || !r.equals)
         organ_fail_memory(error, job->options->name);
     else if (by_row(job) || find_edge(&r, error) == ORGAN_OK)
         for (size_t first = 0; first < bands->rows && !error->status; first += bands->band_rows)
@@ -167,7 +172,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
                 mask_band(&r, first);
                 job->take(job->context, first, error);
             }
-    free(r.room);
+    free(r.row_scratch);
     free(r.counts);
     free(r.equals);
     return error->status;

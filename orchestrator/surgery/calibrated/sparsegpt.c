@@ -73,6 +73,7 @@ static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t co
     organ_pattern_group(pattern, scores, keep);
 }
 
+/* Computes SparseGPT's score of each weight, (w / u_jj)^2, where U is the Cholesky factor of the inverse of H. */
 static void score_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
@@ -130,6 +131,7 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
+/* Selects the diagonal block of H that begins at column `start`. */
 static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;

@@ -25,14 +25,14 @@
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
-    double gain;           /* INFINITY: only weights without importance are removed */
-    size_t wide;           /* columns of a tile: whole groups of a pattern, at most TILE */
-    size_t rows, across;   /* rows of the band; number of tiles in a row */
-    const uint8_t *before; /* mask of the band; NULL: all */
-    uint8_t *kept;         /* after; NULL: only counted */
-    uint64_t count;        /* kept, in all bands */
-    float *importance;     /* per worker: TILE x TILE after the flow; with a pattern also before it */
-    char *scratch;         /* per worker */
+    double gain;               /* INFINITY: only weights without importance are removed */
+    size_t tile_cols;          /* columns of a tile: whole groups of a pattern, at most TILE */
+    size_t rows, tiles_across; /* rows of the band; number of tiles in a row */
+    const uint8_t *before;     /* mask of the band; NULL: all */
+    uint8_t *kept;             /* after; NULL: only counted */
+    uint64_t count;            /* kept, in all bands */
+    float *importance;         /* per worker: TILE x TILE after the flow; with a pattern also before it */
+    char *scratch;             /* per worker */
     int nonfinite;
 } staged_flow_trial;
 
@@ -40,11 +40,12 @@ typedef struct staged_flow_place {
     size_t row, col, rows, cols;
 } staged_flow_place;
 
+/* Returns rows and columns of tile `index`; tiles at the right and lower edge are smaller. */
 static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
 {
-    staged_flow_place p = {.row = index / t->across * TILE, .col = index % t->across * t->wide};
+    staged_flow_place p = {.row = index / t->tiles_across * TILE, .col = index % t->tiles_across * t->tile_cols};
     p.rows = organ_min(TILE, t->rows - p.row);
-    p.cols = organ_min(t->wide, t->flow->weights->cols - p.col);
+    p.cols = organ_min(t->tile_cols, t->flow->weights->cols - p.col);
     return p;
 }
 
@@ -155,7 +156,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
 }
 
 /* Runs the flow on a tile with the trial's gain and counts the weights that it keeps. An infinite gain keeps all. */
-static void try_tile(void *context, size_t index, size_t worker)
+static void run_flow_on_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
     const staged_flow_place p = staged_flow_place_of(t, index);
@@ -183,8 +184,8 @@ static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *e
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
-    *t = (staged_flow_trial){.flow = flow, .engine = engine, .wide = TILE / of * of};
-    t->across = (cols + t->wide - 1) / t->wide;
+    *t = (staged_flow_trial){.flow = flow, .engine = engine, .tile_cols = TILE / of * of};
+    t->tiles_across = (cols + t->tile_cols - 1) / t->tile_cols;
     t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
     t->importance = organ_floats(workers, 2 * TILE * TILE);
     if (!t->scratch || !t->importance)
@@ -205,13 +206,13 @@ uint64_t organ_flow_memory(size_t workers)
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
 }
 
-static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *error)
+static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, organ_error *error)
 {
     organ_matrix_bands *const weights = t->flow->weights;
-    if (organ_matrix_band(t->engine, weights, first, error) != ORGAN_OK)
+    if (organ_matrix_band(t->engine, weights, first_row, error) != ORGAN_OK)
         return error->status;
-    t->rows = organ_matrix_band_rows(weights, first);
-    organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->across, try_tile, t);
+    t->rows = organ_matrix_band_rows(weights, first_row);
+    organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->tiles_across, run_flow_on_tile, t);
     if (t->nonfinite)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: a tile has weights that are NaN or infinite: the flow is undefined for them",
@@ -226,7 +227,7 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
     t->gain = (double)(float)gain;
     t->count = 0;
     for (size_t first = 0; first < weights->rows && !error->status; first += weights->band_rows)
-        try_band(t, first, error);
+        run_flow_on_band(t, first, error);
     const double all = (double)weights->rows * (double)weights->cols;
     *rate = 100 * (all - (double)t->count) / all;
     return error->status;
@@ -272,8 +273,8 @@ static double next_gain(const staged_flow_search *s, double percent)
         return fmax(next, s->now * least);
     if (s->low == 0)
         return fmin(next, s->now / least);
-    const double room = 0.02 * log2(s->high / s->low);
-    if (log2(next / s->low) > room && log2(s->high / next) > room)
+    const double margin = 0.02 * log2(s->high / s->low);
+    if (log2(next / s->low) > margin && log2(s->high / next) > margin)
         return next;
     const double share = (s->low_rate - percent) / (s->low_rate - s->high_rate);
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
@@ -282,7 +283,7 @@ static double next_gain(const staged_flow_search *s, double percent)
 /* Updates the bracket of the gain, and the best trial so far, with the rate that this trial gave. */
 static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
-    const double off = fabs(rate - percent);
+    const double distance = fabs(rate - percent);
     s->last = s->now;
     s->last_rate = s->now_rate;
     s->now = isfinite(t->gain) ? t->gain : 0;
@@ -294,15 +295,16 @@ static void record_trial(staged_flow_search *s, const staged_flow_trial *t, doub
         s->high = t->gain;
         s->high_rate = rate;
     }
-    s->best_is_last = s->best == 0 || off < s->best_error;
+    s->best_is_last = s->best == 0 || distance < s->best_error;
     if (s->best_is_last) {
         s->best = t->gain;
         s->best_rate = rate;
-        s->best_error = off;
+        s->best_error = distance;
     }
 }
 
-/* from: the result of the preceding search on the same matrix, or a gain to start with (fall is 0). */
+/* Searches the gain at which the flow removes `percent` of the weights. `from`: the result of the preceding search on
+ * the same matrix, or a gain to start with (fall is 0). */
 static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
                               organ_error *error)
 {
@@ -349,7 +351,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
         t.before = before;
         t.kept = kept;
         t.gain = gain;
-        try_band(&t, first, error);
+        run_flow_on_band(&t, first, error);
     }
     staged_flow_close(&t);
     return error->status;
@@ -370,6 +372,7 @@ typedef struct groups {
     uint8_t *keep;
 } groups;
 
+/* Chooses the kept weights of a row by N:M pattern with |weight| x food as the score. */
 static void keep_groups(void *context, size_t row, size_t worker)
 {
     const groups *const g = context;
@@ -377,8 +380,8 @@ static void keep_groups(void *context, size_t row, size_t worker)
     const size_t cols = flow->weights->cols, of = flow->pattern.of;
     (void)worker;
     for (size_t j = 0; j < cols; j += of) {
-        float scores[ORGAN_PATTERN_MAX], room[ORGAN_PATTERN_MAX];
-        const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, room);
+        float scores[ORGAN_PATTERN_MAX], scratch[ORGAN_PATTERN_MAX];
+        const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, scratch);
         for (size_t k = 0; k < of; k++)
             scores[k] = fabsf(weights[k]) * flow->food[j + k];
         organ_pattern_group(&flow->pattern, scores, g->keep + row * cols + j);

@@ -104,6 +104,7 @@ static json_t *allocation_json(void *context)
     return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation);
 }
 
+/* Closes the allocation; donor and targets belonged to the caller. */
 static void close_division(void *context)
 {
     organ_calibrated_job *const job = context;

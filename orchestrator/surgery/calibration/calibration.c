@@ -33,11 +33,11 @@ struct organ_calibration {
     double *h, *c, *drift;
     float *factors; /* act_norm, stability, contribution */
     organ_saliency_sums sums;
-    double *sum_room;
+    double *sums_memory;
     const float *levels;
     float *own_levels;
     float *chunk[2]; /* CHUNK x features, fewer rows for fewer tokens: inputs after pruned layers, in the donor */
-    size_t held;     /* tokens in the chunk */
+    size_t buffered; /* tokens in the chunk */
     unsigned char *scratch, *own_scratch; /* of products */
     float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL
                      without weights */
@@ -55,7 +55,7 @@ static organ_row_range share_of(const organ_calibration *c, size_t count, size_t
     return organ_ranks_rows(c->engine->ranks, rank, count, 1);
 }
 
-static organ_row_range own_share(const organ_calibration *c, size_t count)
+static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
     return share_of(c, count, organ_ranks_rank(c->engine->ranks));
 }
@@ -65,10 +65,10 @@ static size_t tile_count(const organ_calibration *c) { return (c->options.featur
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
-    const size_t first = (own_share(c, tile_count(c)).first + index) * PANEL;
+    const size_t first = (own_range(c, tile_count(c)).first + index) * PANEL;
     const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
     (void)worker;
-    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->held, c->chunk[0], c->options.features, first,
+    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->buffered, c->chunk[0], c->options.features, first,
                        organ_min(PANEL, c->options.features - first));
 }
 
@@ -93,12 +93,12 @@ static panel_sums sums_of(const organ_calibration *c, const panel *p)
 static void add_panel(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
-    const panel *const p = &c->panels[own_share(c, c->panel_count).first + index];
+    const panel *const p = &c->panels[own_range(c, c->panel_count).first + index];
     const panel_sums sums = sums_of(c, p);
     const size_t features = c->options.features;
     const organ_product product = {.m = sums.rows,
                                    .n = sums.cols,
-                                   .k = c->held,
+                                   .k = c->buffered,
                                    .a = organ_by_columns(c->chunk[p->cross ? 1 : 0] + p->row, features),
                                    .b = organ_by_columns(c->chunk[0] + p->col, features),
                                    .c = sums.at,
@@ -112,9 +112,9 @@ static void add_panel(void *context, size_t index, size_t worker)
 static void add_drift(organ_calibration *c)
 {
     const size_t n = c->options.features;
-    const organ_row_range own = own_share(c, c->options.rows);
+    const organ_row_range own = own_range(c, c->options.rows);
     const size_t rows = own.end - own.first;
-    const organ_product shift = {.m = c->held,
+    const organ_product shift = {.m = c->buffered,
                                  .n = rows,
                                  .k = n,
                                  .a = organ_by_rows(c->chunk[1], n),
@@ -123,7 +123,7 @@ static void add_drift(organ_calibration *c)
                                  .c_stride = rows};
     const organ_product drift = {.m = rows,
                                  .n = n,
-                                 .k = c->held,
+                                 .k = c->buffered,
                                  .a = organ_by_columns(c->shift, rows),
                                  .b = organ_by_columns(c->chunk[0], n),
                                  .c = c->drift + own.first * n,
@@ -132,24 +132,25 @@ static void add_drift(organ_calibration *c)
                                  .into = ORGAN_PRODUCT_ADD};
     if (rows == 0)
         return;
-    for (size_t k = 0; k < c->held * n; k++)
+    for (size_t k = 0; k < c->buffered * n; k++)
         c->chunk[1][k] -= c->chunk[0][k];
     organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
     organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
 }
 
+/* Adds the buffered tokens to all sums; each rank adds its own panels. */
 static void calibration_add_chunk(organ_calibration *c)
 {
-    if (c->held == 0)
+    if (c->buffered == 0)
         return;
-    const organ_row_range tiles = own_share(c, tile_count(c)), panels = own_share(c, c->panel_count);
+    const organ_row_range tiles = own_range(c, tile_count(c)), panels = own_range(c, c->panel_count);
     if (!c->options.moments_only)
         organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
     organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
     if (c->drift)
         add_drift(c);
-    c->moments.tokens += c->held;
-    c->held = 0;
+    c->moments.tokens += c->buffered;
+    c->buffered = 0;
 }
 
 /* ---- making ---- */
@@ -159,6 +160,8 @@ static organ_status calibration_no_memory(const organ_calibration_options *optio
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
 
+/* Lists the panels of H to sum: those on and above the diagonal, and with two streams all of them for the mixed
+ * sums. */
 static void list_panels(organ_calibration *c)
 {
     const size_t features = c->options.features, block = c->moments.block;
@@ -173,7 +176,7 @@ static void list_panels(organ_calibration *c)
     }
 }
 
-/* Rows of the chunk. Ranks also exchange sums through it and need a whole one. */
+/* Returns the rows of the chunk. Ranks also exchange sums through it and need a whole one. */
 static size_t chunk_rows(const organ_calibration *c)
 {
     const size_t tokens = c->options.tokens;
@@ -204,16 +207,16 @@ static bool calibration_allocate(organ_calibration *c)
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
     const bool salient = !c->options.moments_only;
-    c->sum_room = salient ? calloc(SUMS * n, sizeof *c->sum_room) : NULL;
+    c->sums_memory = salient ? calloc(SUMS * n, sizeof *c->sums_memory) : NULL;
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
-    if (c->sum_room) {
-        double *const s = c->sum_room;
+    if (c->sums_memory) {
+        double *const s = c->sums_memory;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
     return allocate_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->drift && c->shift)) && c->factors &&
-           ((c->sum_room && c->levels) || !salient) && c->panels;
+           ((c->sums_memory && c->levels) || !salient) && c->panels;
 }
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
@@ -262,14 +265,14 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
 
 static void free_work(organ_calibration *c)
 {
-    free(c->sum_room);
+    free(c->sums_memory);
     free(c->own_levels);
     free(c->chunk[0]);
     free(c->chunk[1]);
     free(c->own_scratch);
     free(c->shift);
     free(c->panels);
-    c->sum_room = NULL;
+    c->sums_memory = NULL;
     c->levels = NULL;
     c->scratch = c->own_scratch = NULL;
     c->own_levels = c->shift = c->chunk[0] = c->chunk[1] = NULL;
@@ -299,7 +302,7 @@ static organ_status check_inputs(const organ_calibration *c, const float *inputs
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
                 "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
-                c->options.name, (unsigned long long)(c->moments.tokens + c->held + k / n), k % n, where,
+                c->options.name, (unsigned long long)(c->moments.tokens + c->buffered + k / n), k % n, where,
                 (double)inputs[k], (double)LARGEST_INPUT);
     return ORGAN_OK;
 }
@@ -312,20 +315,20 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
         return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
                           c->finished ? "the calibration is finished and accepts no more tokens"
                                       : "the given streams are not the declared ones");
-    if (c->options.tokens && c->moments.tokens + c->held + tokens > c->options.tokens)
+    if (c->options.tokens && c->moments.tokens + c->buffered + tokens > c->options.tokens)
         return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the declared %zu", c->options.name,
                           c->options.tokens);
     for (size_t done = 0; done < tokens;) {
-        const size_t some = organ_min(CHUNK - c->held, tokens - done);
+        const size_t some = organ_min(CHUNK - c->buffered, tokens - done);
         if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||
             (donor_inputs && check_inputs(c, donor_inputs + done * n, some, " in the donor", error)))
             return error->status;
-        memcpy(c->chunk[0] + c->held * n, pruned_inputs + done * n, some * n * sizeof(float));
+        memcpy(c->chunk[0] + c->buffered * n, pruned_inputs + done * n, some * n * sizeof(float));
         if (donor_inputs)
-            memcpy(c->chunk[1] + c->held * n, donor_inputs + done * n, some * n * sizeof(float));
-        c->held += some;
+            memcpy(c->chunk[1] + c->buffered * n, donor_inputs + done * n, some * n * sizeof(float));
+        c->buffered += some;
         done += some;
-        if (c->held == CHUNK)
+        if (c->buffered == CHUNK)
             calibration_add_chunk(c);
     }
     return ORGAN_OK;
@@ -345,13 +348,13 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
     return rows * cols;
 }
 
-/* Moves the first panels of the range, as many as fit in the buffer, and removes them from the range. */
-static size_t move_panels(const organ_calibration *c, organ_row_range *left, double *packed, movement way)
+/* Moves the first panels of the range, as many as fit in the buffer, and removes them from *range. */
+static size_t move_panels(const organ_calibration *c, organ_row_range *range, double *packed, movement way)
 {
     const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
     size_t count = 0;
-    for (; left->first < left->end; left->first++) {
-        const panel_sums p = sums_of(c, &c->panels[left->first]);
+    for (; range->first < range->end; range->first++) {
+        const panel_sums p = sums_of(c, &c->panels[range->first]);
         if (count + p.rows * p.cols > capacity)
             break;
         count += move_sums(p.at, p.rows, p.cols, p.stride, packed + count, way);
@@ -359,17 +362,20 @@ static size_t move_panels(const organ_calibration *c, organ_row_range *left, dou
     return count;
 }
 
+/* Sends the panels of one rank to all others, buffer by buffer. */
 static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
-    for (organ_row_range left = share_of(c, c->panel_count, rank); left.first < left.end && !error->status;) {
-        organ_row_range same = left;
-        const size_t count = move_panels(c, &left, packed, own ? TAKEN : COUNTED);
+    for (organ_row_range remaining = share_of(c, c->panel_count, rank);
+         remaining.first < remaining.end && !error->status;) {
+        organ_row_range same = remaining;
+        const size_t count = move_panels(c, &remaining, packed, own ? TAKEN : COUNTED);
         if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
             move_panels(c, &same, packed, PUT);
     }
 }
 
+/* Sends the saliency sums of one rank to all others. */
 static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const size_t features = c->options.features;
@@ -378,9 +384,9 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
                  count = organ_min(tiles.end * PANEL, features) - organ_min(first, features);
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     if (own)
-        move_sums(c->sum_room + first, SUMS, count, features, packed, TAKEN);
+        move_sums(c->sums_memory + first, SUMS, count, features, packed, TAKEN);
     if (organ_ranks_broadcast(c->engine->ranks, rank, packed, SUMS * count * sizeof *packed, error) == ORGAN_OK && !own)
-        move_sums(c->sum_room + first, SUMS, count, features, packed, PUT);
+        move_sums(c->sums_memory + first, SUMS, count, features, packed, PUT);
 }
 
 /* Sends the sums of every rank to all others. Uses the chunk's memory as a buffer: it has room for a row of panels, and
@@ -395,7 +401,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     for (size_t rank = 0; rank < ranks; rank++) {
         const organ_row_range rows = share_of(c, c->drift ? c->options.rows : 0, rank);
         complete_panels(c, rank, packed, error);
-        if (c->sum_room)
+        if (c->sums_memory)
             complete_saliency(c, rank, packed, error);
         if (c->drift)
             organ_ranks_broadcast(c->engine->ranks, rank, c->drift + rows.first * features,
@@ -406,6 +412,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
 
 /* ---- the end ---- */
 
+/* Sets the factor of each input to its root mean square; the other two factors are 1. */
 static void finish_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
 {
     const size_t n = c->options.features;
@@ -434,6 +441,7 @@ static void finish_tile(void *context, size_t index, size_t worker)
         __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
 }
 
+/* Returns the mean of H's diagonal per token, the scale of the damping. */
 static double mean_diagonal(const organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block;

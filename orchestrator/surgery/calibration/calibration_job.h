@@ -38,7 +38,7 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
 typedef struct organ_calibration_group {
     size_t leader; /* the unit whose inputs are gathered */
     size_t features;
-    bool alone;          /* calibrated with its leader's weights: no other unit may join */
+    bool closed;         /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory decides whether the moments are one block */
     organ_calibration *calibration;
     float *kept;     /* inputs of a chunk in the changed stream; NULL if there is one stream only */
@@ -51,7 +51,7 @@ typedef struct organ_calibration_unit {
     uint64_t matrix, rows, cols;
     size_t group;   /* SIZE_MAX: none yet */
     bool expert;    /* the streams may route other tokens to it: one stream */
-    bool whole;     /* there is memory for its second moments as one block */
+    bool one_block; /* there is memory for its second moments as one block */
     bool done;      /* finished by an earlier run */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
     size_t pass;    /* the run of the layer in which its inputs are gathered */
@@ -70,7 +70,7 @@ typedef struct organ_calibration_call {
 typedef struct organ_calibration_record {
     organ_calibration_call *calls;
     float **inputs; /* inputs of each call */
-    size_t count, room;
+    size_t count, capacity;
     const float *last_input; /* address in the forward pass */
     float *others;           /* buffer for the inputs of another rank's call */
 } organ_calibration_record;
@@ -87,7 +87,7 @@ typedef struct organ_calibration_captures {
     unsigned char *scratch;  /* of products, for all calibrations: a layer may have thousands */
     size_t pass, passes;     /* the current pass, and the number of passes */
     uint64_t spare;          /* unused bytes for second moments */
-    bool again;              /* only units with `fallback` are gathered */
+    bool fallback_pass;      /* only units with `fallback` are gathered */
     size_t last;             /* unit of the last call in this run, SIZE_MAX: none */
     const float *last_input; /* inputs of that call */
     organ_calibration_record record;

@@ -16,7 +16,8 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
     return config->rope_interleaved && turned ? config->head_dim : 0;
 }
 
-/* Restores the order of rows. The file stores a head of h rows as 0, h/2, 1, h/2 + 1, ... */
+/* Restores the order of rows that the forward pass uses, or with `to_file` that of the file, which stores a head of h
+ * rows as 0, h/2, 1, h/2 + 1, ... */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
@@ -46,10 +47,11 @@ organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, co
     return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
+/* Returns the rows of a strip of about STRIP_BYTES, whole heads where rows are reordered. */
 static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t head = organ_calibration_reordered_rows(calib, tensor), step = head ? head : 1;
+    const uint64_t head_rows = organ_calibration_reordered_rows(calib, tensor), step = head_rows ? head_rows : 1;
     const uint64_t row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
     const uint64_t steps = row ? STRIP_BYTES / (row * step) : 1, rows = step * (steps ? steps : 1);
     return rows < m.rows ? rows : m.rows;

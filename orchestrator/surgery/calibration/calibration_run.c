@@ -26,7 +26,8 @@ static const char *counted_by(const organ_calibration_run_options *o) { return o
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;
-    const size_t count = calib->facts.tokens, windows = count / o->calibration.context, least = o->least ? o->least : 1;
+    const size_t count = calib->facts.tokens, windows = count / o->calibration.context,
+                 least = o->min_windows ? o->min_windows : 1;
     const unsigned requested = o->calibration.samples;
     if (count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on", o->calibration.text);
@@ -89,7 +90,7 @@ static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_to
     return calib->options->streams == ORGAN_INPUTS_BOTH ? max * chunk_tokens * sizeof(float) : 0;
 }
 
-/* Bytes that work on the largest matrix needs, without its moments. */
+/* Returns the bytes that work on the largest matrix needs, without its moments. */
 static uint64_t work_bytes(const organ_calibration_run *calib)
 {
     const organ_calibration_work *const work = calib->work;
@@ -120,8 +121,8 @@ static bool runs_on_copies(const organ_calibration_run_options *o, const organ_f
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Bytes for chunks 0, step, 2 step and so on. The tokens of the text are counted only if the states are in a scratch
- * file, because they are small compared with states in memory. */
+/* Returns the bytes for chunks 0, step, 2 step and so on. The tokens of the text are counted only if the states are in
+ * a scratch file, because they are small compared with states in memory. */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
                               size_t step)
 {
@@ -178,6 +179,7 @@ typedef struct calib_extra_memory {
     uint64_t requested;
 } calib_extra_memory;
 
+/* Returns true if `memory` leaves what the calibration needs beside the forward pass. */
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
@@ -185,7 +187,7 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Bytes needed in addition to the states. */
+/* Returns the bytes needed in addition to the states. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
@@ -194,7 +196,8 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
-static calib_extra_memory requested_of(const organ_calibration_run *calib, bool scratch)
+/* Returns the memory needed beside the forward pass, with the states in memory or in --scratch. */
+static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
     return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
@@ -202,7 +205,7 @@ static calib_extra_memory requested_of(const organ_calibration_run *calib, bool 
 
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
 {
-    calib_extra_memory b = requested_of(calib, calib->options->calibration.scratch != NULL);
+    calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
     const uint64_t work = organ_memory_enough(0, leaves_more, &b);
     return work > calib->text_memory ? work : calib->text_memory;
 }
@@ -226,19 +229,21 @@ static uint64_t whole_moments(const organ_calibration_run *calib)
     return max;
 }
 
-/* Adds a fifteenth to the moments, because a sixteenth of the memory is set aside for threads
- * (organ_forward_spare_memory). */
+/* Returns the memory beyond which a run gains nothing. Adds a fifteenth to the moments, because a sixteenth of the
+ * memory is set aside for threads (organ_forward_spare_memory). */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
     const uint64_t moments = whole_moments(calib);
     return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
 }
 
+/* Fails with the amount of memory that would suffice, and names --scratch if that helps. */
 static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t memory = calib->engine->memory;
-    calib_extra_memory here = requested_of(calib, o->calibration.scratch != NULL), scratch = requested_of(calib, true);
+    calib_extra_memory here = extra_memory_of(calib, o->calibration.scratch != NULL),
+                       scratch = extra_memory_of(calib, true);
     organ_memory_refuse(
         error, memory, organ_memory_enough(memory, leaves_more, &here),
         "the hidden states of %u windows (%s) of %u tokens (--context), one layer and the work memory of %s it",
@@ -248,6 +253,7 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     return error->status;
 }
 
+/* Opens the hidden states, one copy per stream, in memory or in --scratch. */
 static organ_status open_states(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -262,6 +268,7 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
                                      "the hidden states (--scratch) need", bytes, error);
 }
 
+/* Divides the windows into chunks; ranks take them in turn. */
 static void set_chunks(organ_calibration_run *calib)
 {
     calib->chunks = chunks_of(calib->options, calib->facts.forward);
@@ -271,7 +278,7 @@ static void set_chunks(organ_calibration_run *calib)
 
 static bool fits_work(const organ_calibration_run *calib)
 {
-    calib_extra_memory b = requested_of(calib, calib->options->calibration.scratch != NULL);
+    calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
     return leaves_more(&b, calib->engine->memory);
 }
 
@@ -307,7 +314,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
     return ORGAN_OK;
 }
 
-/* If the text does not fit in memory, the amount in the message includes the memory for the work. */
+/* Loads the text, the tokenizer and the forward pass. If the text does not fit in memory, the amount in the message
+ * includes the memory for the work. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -332,7 +340,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Matrices stored as in_features x out_features are passed only to work that supports them. */
+/* Refuses matrices stored as in_features x out_features unless the work supports them. */
 static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
 {
     const bool transposed = !calib->work || calib->work->transposed;

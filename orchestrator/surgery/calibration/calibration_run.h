@@ -34,7 +34,7 @@ typedef struct organ_calibration_run_options {
     const char *verb;                   /* for messages: "prune" */
     const char *doing;                  /* for messages: "pruning" */
     const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
-    unsigned least;                     /* windows that the caller needs; 0: one is enough */
+    unsigned min_windows;               /* windows that the caller needs; 0: one is enough */
     size_t reserve;                     /* tokens that the windows must leave for organ_calibration_rest_cut; 0: none */
     organ_calibration_inputs_of streams;
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
@@ -71,8 +71,8 @@ typedef struct organ_calibration_matrix {
      * valid until `leave`; the caller may cache results by its address until then. NULL in calls of `restore`, and for
      * an expert without tokens (organ_calibration_work.mixtures). */
     const organ_calibration *calibration;
-    size_t after;   /* number of matrices with this calibration that are changed later */
-    uint64_t spare; /* bytes of --memory available for caches until then, independent of the number of threads */
+    size_t users_left; /* number of matrices with this calibration that are changed later */
+    uint64_t spare;    /* bytes of --memory available for caches until then, independent of the number of threads */
     /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
     struct organ_ranks *ranks;
     bool own;      /* this rank writes it to the output */

@@ -50,6 +50,7 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     return error->status;
 }
 
+/* Runs one chunk of windows through the layer, in place. */
 static organ_status run_chunk(const pass *p, organ_calibration_states *states, size_t chunk, const organ_tap *tap,
                               organ_error *error)
 {
@@ -95,6 +96,7 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
 }
 
+/* Collects the captured inputs of all chunks. */
 static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
 {
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
@@ -198,7 +200,7 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
 }
 
 /* Returns the number of later units with the same calibration that this rank still has to change. */
-static size_t count_after(const organ_calibration_captures *g, const organ_calibration_unit *u)
+static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;
     for (const organ_calibration_unit *other = u + 1; other < g->units + g->unit_count; other++)
@@ -221,7 +223,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                                              .cols = u->cols,
                                              .name = u->name,
                                              .calibration = calibration,
-                                             .after = chunk_done ? count_after(g, u) : 0,
+                                             .users_left = chunk_done ? count_later_users(g, u) : 0,
                                              .spare = g->spare,
                                              .ranks = u->common ? g->calib->engine->ranks : NULL,
                                              .fallback = u->fallback,
@@ -254,8 +256,8 @@ static bool has_experts(const organ_calibration_captures *g)
     return false;
 }
 
-/* Targets whose results exist need no inputs, only their weights: these are read back. With one donor stream the hidden
- * states continue in any case. */
+/* Captures the inputs of the layer's targets. Targets whose results exist need no inputs, only their weights: these are
+ * read back. With one donor stream the hidden states continue in any case. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {
@@ -278,8 +280,8 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
 }
 
 /* Changes unit k and, if matrices with the same inputs are changed consecutively, all units with its inputs. */
-static organ_status change_from(const organ_calibration_captures *g, size_t k, bool *changed,
-                                const organ_calibration_layer *layer, organ_error *error)
+static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
+                                         const organ_calibration_layer *layer, organ_error *error)
 {
     const size_t group = g->units[k].group;
     for (size_t l = k; l < g->unit_count && !walk_stopped(g->calib, layer->number, error); l++) {
@@ -308,12 +310,13 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
             changed[k] = !walk_is_local(g, &g->units[k]) || g->units[k].common != (turn == 0);
         for (size_t k = 0; k < g->unit_count && !error->status; k++)
             if (!changed[k])
-                change_from(g, k, changed, layer, error);
+                change_sharing_units(g, k, changed, layer, error);
     }
     free(changed);
     return organ_calibration_exchange_matrices(g, layer, error);
 }
 
+/* Returns true if the layer has targets. */
 static bool has_work(const organ_calibration_run *calib, int32_t layer)
 {
     if (calib->work->every)
@@ -348,7 +351,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 
 /* ---- all layers ---- */
 
-/* Layers after the last target need not be run. */
+/* Returns the last layer to run: layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
     int32_t last = calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : 0;

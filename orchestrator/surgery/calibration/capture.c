@@ -11,14 +11,15 @@ typedef organ_calibration_call call;
 
 /* ---- what a rank keeps of its chunk ---- */
 
+/* Doubles the arrays of calls and inputs; both stay valid if one allocation fails. */
 static bool grow_record(organ_calibration_record *r)
 {
-    const size_t capacity = 2 * r->room + 16;
+    const size_t capacity = 2 * r->capacity + 16;
     call *const calls = realloc(r->calls, capacity * sizeof *calls);
     r->calls = calls ? calls : r->calls;
     float **const inputs = calls ? realloc(r->inputs, capacity * sizeof *inputs) : NULL;
     r->inputs = inputs ? inputs : r->inputs;
-    r->room = inputs ? capacity : r->room;
+    r->capacity = inputs ? capacity : r->capacity;
     return inputs != NULL;
 }
 
@@ -35,25 +36,26 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
 
 /* Copies the inputs of a call, so that every rank can gather the calls of all ranks in the order of the chunks. Inputs
  * equal to those of the previous call are not copied again. */
-static organ_status record_call(organ_calibration_captures *g, const char *tensor, call made, const float *inputs,
+static organ_status record_call(organ_calibration_captures *g, const char *tensor, call new_call, const float *inputs,
                                 organ_error *error)
 {
     organ_calibration_record *const r = &g->record;
-    made.unit = organ_calibration_unit_named(g, tensor);
-    if (made.unit == SIZE_MAX || (made.donor && g->units[made.unit].expert))
+    new_call.unit = organ_calibration_unit_named(g, tensor);
+    if (new_call.unit == SIZE_MAX || (new_call.donor && g->units[new_call.unit].expert))
         return ORGAN_OK;
-    if (r->count == r->room && !grow_record(r))
+    if (r->count == r->capacity && !grow_record(r))
         return organ_fail_memory(error, tensor);
-    made.same = same_inputs(g, &made, inputs);
+    new_call.same = same_inputs(g, &new_call, inputs);
     /* Rows of another width are an error that is reported when the call is replayed. */
-    made.bytes =
-        made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
-    float *const kept = malloc(made.bytes + 1);
+    new_call.bytes = new_call.same || new_call.features != g->units[new_call.unit].cols
+                         ? 0
+                         : new_call.tokens * new_call.features * sizeof *inputs;
+    float *const kept = malloc(new_call.bytes + 1);
     if (!kept)
         return organ_fail_memory(error, tensor);
-    memcpy(kept, inputs, made.bytes);
+    memcpy(kept, inputs, new_call.bytes);
     r->inputs[r->count] = kept;
-    r->calls[r->count++] = made;
+    r->calls[r->count++] = new_call;
     r->last_input = inputs;
     return ORGAN_OK;
 }
@@ -71,7 +73,7 @@ static organ_status record_donor_inputs(void *context, const char *tensor, size_
                        inputs, error);
 }
 
-static void forget_calls(organ_calibration_record *r)
+static void clear_calls(organ_calibration_record *r)
 {
     for (size_t k = 0; k < r->count; k++)
         free(r->inputs[k]);
@@ -125,7 +127,7 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
             capture_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call),
                          error);
     organ_gathered_free(&all);
-    forget_calls(r);
+    clear_calls(r);
     return error->status;
 }
 
@@ -143,7 +145,7 @@ organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_
 
 void organ_calibration_record_close(organ_calibration_record *r)
 {
-    forget_calls(r);
+    clear_calls(r);
     free(r->calls);
     free(r->inputs);
     free(r->others);

@@ -19,7 +19,8 @@ static bool two_streams(const organ_calibration_captures *g) { return g->calib->
 size_t organ_calibration_unit_named(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
-        if (g->units[k].pass == g->pass && (!g->again || g->units[k].fallback) && strcmp(g->units[k].name, name) == 0)
+        if (g->units[k].pass == g->pass && (!g->fallback_pass || g->units[k].fallback) &&
+            strcmp(g->units[k].name, name) == 0)
             return k;
     return SIZE_MAX;
 }
@@ -40,7 +41,8 @@ static bool same_parent(const char *a, const char *b)
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
-/* Compares groups of the anatomy too, because GGUF names do not distinguish the attention from the feed-forward. */
+/* Returns true if both units are at the same place of the layer. Groups of the anatomy are compared too, because GGUF
+ * names do not distinguish the attention from the feed-forward. */
 bool organ_calibration_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
@@ -58,7 +60,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     captures_group *const made = &g->groups[g->group_count];
     const bool two = two_streams(g) && !u->expert;
     *made = (captures_group){.leader = index, .features = features, .engine = *calib->engine};
-    made->engine.memory = u->whole ? UINT64_MAX : 0;
+    made->engine.memory = u->one_block ? UINT64_MAX : 0;
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
                                          .seed = calib->options->seed,
@@ -75,7 +77,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     u->group = g->group_count++;
     if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
         uint64_t rows = 0, cols = 0;
-        made->alone = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
+        made->closed = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
         options.rows = (size_t)rows;
     }
     if (two && !(made->kept = malloc(calib->chunks.together * calib->options->calibration.context * features *
@@ -94,7 +96,7 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
     if (u->group == SIZE_MAX) {
         const captures_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
         if (before && inputs == g->last_input && organ_calibration_same_place(g, u, before) &&
-            features == before->cols && features == u->cols && !g->groups[before->group].alone)
+            features == before->cols && features == u->cols && !g->groups[before->group].closed)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)
             return NULL;
@@ -137,7 +139,7 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 /* ---- the units of a layer ---- */
 
-static bool captures_belongs(const organ_calibration_captures *g, const organ_tensor *tensor)
+static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
     return tensor->anatomy.layer == g->layer;
 }
@@ -147,12 +149,12 @@ static size_t count_units(const organ_calibration_captures *g)
     const organ_targets *const targets = g->calib->targets;
     size_t count = 0;
     for (size_t k = 0; k < targets->count; k++)
-        if (captures_belongs(g, targets->tensors[k]))
+        if (is_in_layer(g, targets->tensors[k]))
             count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
     return count;
 }
 
-/* Bytes of the second moments of one unit, whole or in blocks. */
+/* Returns the bytes of the second moments of one unit, whole or in blocks. */
 static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u, bool undivided)
 {
     const bool two = two_streams(g) && !u->expert;
@@ -213,14 +215,15 @@ static organ_status share_moments(organ_calibration_captures *g, organ_error *er
     qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
     for (size_t k = 0; k < g->unit_count; k++) {
         const uint64_t more = captures_moments_of(g, sorted[k], true) - captures_moments_of(g, sorted[k], false);
-        sorted[k]->whole = is_mixed(g, sorted[k]) || taken + more <= g->calib->moments_memory;
-        taken += sorted[k]->whole && !is_mixed(g, sorted[k]) ? more : 0;
+        sorted[k]->one_block = is_mixed(g, sorted[k]) || taken + more <= g->calib->moments_memory;
+        taken += sorted[k]->one_block && !is_mixed(g, sorted[k]) ? more : 0;
     }
     assign_passes(g, taken);
     free(sorted);
     return ORGAN_OK;
 }
 
+/* Adds a unit for each matrix of the target; stacked experts are units of their own. */
 static void add_units(organ_calibration_captures *g, size_t target)
 {
     const organ_tensor *const tensor = g->calib->targets->tensors[target];
@@ -246,31 +249,32 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     if (!g->units || !g->groups || !g->scratch)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < calib->targets->count; k++)
-        if (captures_belongs(g, calib->targets->tensors[k]))
+        if (is_in_layer(g, calib->targets->tensors[k]))
             add_units(g, k);
     return share_moments(g, error);
 }
 
-static void forget_groups(organ_calibration_captures *g)
+/* Frees the calibrations of all groups before the next pass. */
+static void free_groups(organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
         organ_calibration_destroy(g->groups[k].calibration);
         free(g->groups[k].kept);
     }
     g->group_count = 0;
-    g->again = false;
+    g->fallback_pass = false;
 }
 
 void organ_calibration_gathering_next(organ_calibration_captures *g)
 {
-    forget_groups(g);
+    free_groups(g);
     g->pass++;
     organ_calibration_capture_next(g);
 }
 
 void organ_calibration_gathering_close(organ_calibration_captures *g)
 {
-    forget_groups(g);
+    free_groups(g);
     free(g->groups);
     free(g->units);
     free(g->scratch);
@@ -293,6 +297,7 @@ organ_status organ_calibration_all_experts(const organ_calibration_captures *g, 
     return experts && !*all_tokens ? organ_fail_memory(error, g->calib->model->path) : ORGAN_OK;
 }
 
+/* Returns true for an expert that too few tokens reached in this pass to calibrate it. */
 static bool is_unreached(const organ_calibration_captures *g, const captures_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
@@ -320,7 +325,7 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
             u->group = SIZE_MAX;
         }
     }
-    g->again = *all_tokens != NULL;
+    g->fallback_pass = *all_tokens != NULL;
     return error->status;
 }
 
@@ -337,6 +342,7 @@ static organ_status check_captured(const organ_calibration_captures *g, organ_er
     return error->status;
 }
 
+/* Adds the ranks' sums. Every rank must have come here without a fault. */
 static organ_status complete_sums(const organ_calibration_captures *g, organ_error *error)
 {
     if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)
@@ -357,7 +363,7 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, o
         if (!g->groups[k].calibration)
             continue;
         const captures_unit *const leader = &g->units[g->groups[k].leader];
-        const uint64_t taken = captures_moments_of(g, leader, leader->whole);
+        const uint64_t taken = captures_moments_of(g, leader, leader->one_block);
         g->spare = taken < g->spare ? g->spare - taken : 0;
         free(g->groups[k].kept);
         g->groups[k].kept = NULL;

@@ -37,6 +37,7 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
+/* Touches the tree in the spool before it is read, see organ_json_spool_visit. */
 static const json_t *spool_visited(const json_t *experts)
 {
     organ_json_spool_visit(experts);

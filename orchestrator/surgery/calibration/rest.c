@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Spreads the windows evenly from the first token of the text to the last. They do not overlap, because the text has
- * room for all of them. */
+/* Returns the first token of a window. Windows are spread evenly from the first token of the text to the last. They do
+ * not overlap, because the text has room for all of them. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
 {
     const size_t samples = calib->options->calibration.samples;
@@ -49,7 +49,8 @@ static size_t find_places(const organ_calibration_run *calib, size_t length, siz
     return count;
 }
 
-static size_t length_of(const organ_calibration_run *calib)
+/* Returns the length of a test window: --context, or the shortest gap between calibration windows. */
+static size_t window_length(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
     for (size_t w = 0; w < gap_count(calib); w++) {
@@ -98,14 +99,14 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
 
 bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens)
 {
-    const size_t length = length_of(calib);
+    const size_t length = window_length(calib);
     return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
 organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
                                         organ_calibration_rest *rest, organ_error *error)
 {
-    *rest = (organ_calibration_rest){.length = length_of(calib)};
+    *rest = (organ_calibration_rest){.length = window_length(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
     const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;

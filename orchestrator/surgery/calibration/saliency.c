@@ -8,8 +8,8 @@
 
 #define LEVELS 65536
 
-/* x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which is
- * concave. */
+/* Returns x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which
+ * is concave. */
 static double normal_quantile_below(double p)
 {
     double x = -sqrt(-2 * log(2 * p));

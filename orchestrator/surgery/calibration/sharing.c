@@ -22,7 +22,7 @@ typedef struct sharing_plan {
     uint64_t *load;  /* of each rank */
 } sharing_plan;
 
-/* In thousands of products: the sum over all units of a model fits. */
+/* Returns a cost in thousands of products, so that the sum over all units of a model fits 64 bits. */
 static uint64_t in_thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
 #define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
@@ -33,7 +33,9 @@ static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
-static uint64_t cost_of_inputs(const sharing_unit *u)
+
+/* Estimates the factorisation of H, cols^3 / 3 operations, in thousands. */
+static uint64_t factorisation_cost(const sharing_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
@@ -91,7 +93,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     for (size_t k = 0; k < g->unit_count; k++)
         if (!g->units[k].done && !g->units[k].common)
             p->cost[p->part[k]] +=
-                cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
+                cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? factorisation_cost(&g->units[k]) : 0);
     if (organ_ranks_assign(ranks, p->cost, g->unit_count, p->owner, error) != ORGAN_OK)
         return error->status;
     *max = 0;
@@ -111,16 +113,16 @@ static bool has_own_output(const sharing_captures *g, size_t k)
     return true;
 }
 
-/* Returns the index of the most expensive unit that is neither done nor common, SIZE_MAX if there is none. *left is the
- * cost of all such units. */
-static size_t find_largest(const sharing_captures *g, uint64_t *left)
+/* Returns the index of the most expensive unit that is neither done nor common, SIZE_MAX if there is none. *remaining
+ * is the cost of all such units. */
+static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
 {
     size_t largest = SIZE_MAX;
-    *left = 0;
+    *remaining = 0;
     for (size_t k = 0; k < g->unit_count; k++) {
         if (g->units[k].done || g->units[k].common)
             continue;
-        *left += cost_of_rows(&g->units[k]);
+        *remaining += cost_of_rows(&g->units[k]);
         largest = largest == SIZE_MAX || cost_of_rows(&g->units[k]) > cost_of_rows(&g->units[largest]) ? k : largest;
     }
     return largest;
@@ -144,7 +146,8 @@ static void apply_plan(const sharing_captures *g, const sharing_plan *p)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
-/* Units with the same inputs stay together unless that leaves a rank with more to do. */
+/* Chooses the assignment of units to ranks. Units with the same inputs stay together unless that leaves a rank with
+ * more to do. */
 static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;

@@ -48,7 +48,8 @@ static size_t chunk_offset(const organ_calibration_chunks *chunks, size_t chunk)
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;
 }
 
-static size_t chunks_held(const organ_calibration_chunks *chunks)
+/* Returns the number of chunks that this rank holds. */
+static size_t own_chunks(const organ_calibration_chunks *chunks)
 {
     const size_t count = organ_calibration_chunks_count(chunks);
     return count > chunks->first ? position_of(chunks, count - 1) + 1 : 0;
@@ -66,7 +67,7 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
     if (scratch)
-        return one + chunks_held(chunks) * sizeof(uint64_t);
+        return one + own_chunks(chunks) * sizeof(uint64_t);
     return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
 }
 
@@ -79,7 +80,7 @@ organ_status organ_calibration_states_open(const organ_calibration_chunks *chunk
         s->file = (organ_direct_file){.fd = -1, .direct = -1};
         s->all = scratch ? NULL : malloc((size_t)organ_calibration_states_bytes(chunks) + 1);
         s->one = scratch || copied ? malloc(chunks->together * chunks->window_bytes) : NULL;
-        s->digests = scratch ? malloc((chunks_held(chunks) + 1) * sizeof *s->digests) : NULL;
+        s->digests = scratch ? malloc((own_chunks(chunks) + 1) * sizeof *s->digests) : NULL;
     }
     if (!s || (scratch ? !s->digests : !s->all) || ((scratch || copied) && !s->one))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu windows", chunks->windows);
@@ -133,6 +134,7 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
     return NULL;
 }
 
+/* Writes the chunk in memory to the scratch file and keeps its digest, so that a damaged read is noticed. */
 static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);

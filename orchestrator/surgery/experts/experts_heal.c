@@ -209,7 +209,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                               .doing = "healing",
                                               .streams = ORGAN_INPUTS_BOTH,
                                               .moments_only = true,
-                                              .least = ORGAN_EXPERT_HEAL_WINDOWS};
+                                              .min_windows = ORGAN_EXPERT_HEAL_WINDOWS};
     h->work = (organ_calibration_work){.context = h,
                                        .enter = heal_enter,
                                        .leave = organ_heal_finish,

@@ -29,7 +29,7 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-/* One member of the sums of a layer, of the rows of the anatomy that are used. */
+/* Returns one member of a layer's sums, for the rows of the anatomy that are used. */
 static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS],
                                 size_t offset)
 {

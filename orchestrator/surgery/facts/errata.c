@@ -64,7 +64,7 @@ static const char never_mixed[] = "Do not mix experiments: the sparsity of one r
 
 /* ---- sentences ---- */
 
-/* Sentences that apply to two experiments are added once. */
+/* Adds a sentence unless the list has it: two experiments may share it. */
 static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
@@ -77,7 +77,8 @@ static void add_once(json_t *list, const char *sentence)
     json_array_append_new(list, json_string(sentence));
 }
 
-/* Compares only the beginning of `method`, because a pattern or a variant may follow. */
+/* Adds the sentences on a method. Compares only the beginning of `method`, because a pattern or a variant may
+ * follow. */
 static void add_method(json_t *list, const char *method, bool imatrix)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
@@ -139,7 +140,7 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
     return list;
 }
 
-/* Experiments of one method share its sentence. */
+/* Returns true if no earlier experiment has the same method; experiments of one method share its sentence. */
 static bool is_first_of_method(const json_t *experiments, size_t k)
 {
     for (size_t j = 0; j < k; j++)

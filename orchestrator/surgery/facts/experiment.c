@@ -15,7 +15,8 @@
 
 /* ---- donors ---- */
 
-/* The digests are summed, so that the order of tensors, which follows the files, does not matter. */
+/* Adds the digest of a tensor to *sum. Digests are summed, so that the order of tensors, which follows the files, does
+ * not matter. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {

@@ -35,7 +35,8 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
-/* "ORG/NAME" for a path .../models--ORG--NAME/snapshots/COMMIT, a model in the Hugging Face cache; NULL for others. */
+/* Returns "ORG/NAME" for a path .../models--ORG--NAME/snapshots/COMMIT, a model in the Hugging Face cache; NULL for
+ * others. */
 static json_t *cached_name(const char *path, const char *last)
 {
     static const char folder[] = "/snapshots/", entry[] = "models--";
@@ -66,7 +67,7 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
-/* The tensors of each tower and of draft layers, which the forward pass does not run. */
+/* Returns the tensors of each tower and of draft layers, which the forward pass does not run. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
@@ -156,6 +157,7 @@ static int tally_by_layer(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (x->row > y->row) - (x->row < y->row);
 }
 
+/* Groups the tensors by module and sums each group. */
 static json_t *projections_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -173,7 +175,7 @@ static json_t *projections_json(named *rows, size_t count)
     return list;
 }
 
-/* Tensors outside any layer have no row here. */
+/* Returns a row for each layer; tensors outside any layer have none. */
 static json_t *tally_layers_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -191,24 +193,26 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
+/* Adds totals, coverage and the spread over tensors to the document. */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
-    tally_group all = {0};
+    tally_group target = {0};
     uint64_t zero_before = 0, kept = 0, accounted = 0;
     for (size_t k = 0; k < count; k++) {
-        count_in(&all, &rows[k]);
+        count_in(&target, &rows[k]);
         zero_before += rows[k].zero_before;
         kept += rows[k].kept;
         accounted += rows[k].zero_before + rows[k].killed + rows[k].kept;
     }
-    json_t *totals = ORGAN_OBJECT(SET("target", share_json(all.elements, all.killed)),
-                                  SET("full", share_json(organ_model_elements(model), all.killed)));
+    json_t *totals = ORGAN_OBJECT(SET("target", share_json(target.elements, target.killed)),
+                                  SET("full", share_json(organ_model_elements(model), target.killed)));
     json_t *coverage =
-        ORGAN_OBJECT(SET_COUNT("target_elements", all.elements), SET_COUNT("processed_elements", accounted),
-                     SET_REAL("percent", organ_percent(accounted, all.elements)));
-    json_t *spread = ORGAN_OBJECT(SET_COUNT("tensors", all.tensors),
-                                  SET_REAL("mean", all.tensors ? organ_millionth(all.sum / (double)all.tensors) : 0.0),
-                                  SET_REAL("min", all.least), SET_REAL("max", all.max));
+        ORGAN_OBJECT(SET_COUNT("target_elements", target.elements), SET_COUNT("processed_elements", accounted),
+                     SET_REAL("percent", organ_percent(accounted, target.elements)));
+    json_t *spread =
+        ORGAN_OBJECT(SET_COUNT("tensors", target.tensors),
+                     SET_REAL("mean", target.tensors ? organ_millionth(target.sum / (double)target.tensors) : 0.0),
+                     SET_REAL("min", target.least), SET_REAL("max", target.max));
     return ORGAN_ADD(document, SET("totals", totals), SET_COUNT("zero_before", zero_before), SET_COUNT("kept", kept),
                      SET("coverage", coverage), SET("per_tensor", spread));
 }

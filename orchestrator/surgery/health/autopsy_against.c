@@ -16,7 +16,7 @@
 typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* rows x cols */
-    double *room;         /* twice as many */
+    double *scratch;      /* twice as many */
     double before, after; /* relative error, and the error that remains with each block divided by its factor */
     double middle;        /* median of ln */
 } autopsy_against_factors;
@@ -38,11 +38,11 @@ static bool find_factors(autopsy_against_factors *f)
         scaled += factor * s->product;
         f->ln[k] = factor > 0 ? log(factor) : (double)NAN;
         if (factor > 0)
-            f->room[used++] = f->ln[k];
+            f->scratch[used++] = f->ln[k];
     }
     f->before = sqrt(off / other);
     f->after = sqrt(left / scaled);
-    f->middle = used ? organ_autopsy_median(f->room, used) : (double)NAN;
+    f->middle = used ? organ_autopsy_median(f->scratch, used) : (double)NAN;
     return used > 0 && isfinite(f->before) && isfinite(f->after);
 }
 
@@ -122,8 +122,8 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     const double *const first = f->ln + (row ? line * f->blocks->cols : line);
     size_t off = 0;
     for (size_t k = 0; k < count; k++)
-        f->room[k] = isfinite(first[k * step]) ? first[k * step] : 0;
-    const double middle = organ_autopsy_median(f->room, count);
+        f->scratch[k] = isfinite(first[k * step]) ? first[k * step] : 0;
+    const double middle = organ_autopsy_median(f->scratch, count);
     for (size_t k = 0; k < count; k++)
         off += !(fabs(first[k * step] - middle) <= OFF);
     return 4 * off <= count ? middle : (double)NAN;
@@ -216,7 +216,7 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
         return error->status;
     }
     f.ln = calloc(3 * autopsy_against_count_of(&f), sizeof *f.ln);
-    f.room = f.ln ? f.ln + autopsy_against_count_of(&f) : NULL;
+    f.scratch = f.ln ? f.ln + autopsy_against_count_of(&f) : NULL;
     if (!f.ln)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     else if (find_factors(&f) && f.before > max && f.after <= ABOUT * max && 2 * f.after < f.before) {

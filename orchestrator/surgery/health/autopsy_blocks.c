@@ -53,7 +53,7 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
         *lines = 1;
     }
     *lines = organ_min(organ_max(*lines, FEW_LINES), b->height);
-    b->whole = b->rows == all;
+    b->complete = b->rows == all;
     return true;
 }
 
@@ -221,7 +221,7 @@ bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_rang
 {
     *range = (organ_order_range){0, b->rows, 0, b->cols};
     if (order == ORGAN_ORDER_TRANSPOSED)
-        return b->whole && b->rows > 1 && b->cols > 1;
+        return b->complete && b->rows > 1 && b->cols > 1;
     range->row += order == ORGAN_ORDER_UP;
     range->row_end -= order == ORGAN_ORDER_DOWN;
     range->col += order == ORGAN_ORDER_LEFT;

@@ -18,7 +18,7 @@ typedef struct organ_block_sums {
 typedef struct organ_blocks {
     size_t rows, cols;      /* of the blocks read; 0: the weight has no such grid, and all pointers are NULL */
     uint64_t height, width; /* values in a block, before clipping at the edges */
-    bool whole;             /* all blocks of the weight were read */
+    bool complete;          /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
     float *scales;          /* rows x cols, all positive and finite; NULL: not stored as F32, F16 or BF16 */
     double *lines; /* rows: the median, over the sampled rows of values in this row of blocks, of ln rms of the row of

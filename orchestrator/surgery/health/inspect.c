@@ -127,6 +127,7 @@ static json_t *describe_role(const organ_inspect_lists *lists, const inspect_par
                         SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
+/* Describes each set of tensors with the same role and shape. */
 static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
 {
     json_t *const roles = json_array();
@@ -148,7 +149,7 @@ static json_t *dtype_json(const void *sums, size_t d)
                         SET_COUNT("elements", sum->elements), SET_COUNT("bytes", sum->bytes));
 }
 
-/* Elements are stored ones here: words of packed weights, and scales. */
+/* Returns a row for each type. Elements are stored ones here: words of packed weights, and scales. */
 static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
@@ -161,7 +162,8 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Neighbours of one layer and role become one row: the memory of the others is never touched. */
+/* Returns a row for each layer and role. Neighbours in file order are joined while they are read, so the memory of
+ * other rows is never touched. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
@@ -266,7 +268,7 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     }
 }
 
-/* `weights` is NULL if they could not be found, which `fault` explains. */
+/* Returns the problems of the model. `weights` is NULL if they could not be found, which `fault` explains. */
 static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, const char *fault)
 {
@@ -328,13 +330,13 @@ static json_t *make_report(const subject *s)
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
               SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, inspect_tensor_json, s)),
-              SET_IF(s->lists.max, "cut", json_incref(s->lists.cut)),
+              SET_IF(s->lists.max, "cut", json_incref(s->lists.truncated)),
               SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;
 }
 
 /* Selects the parts that the options choose and makes the report. Frees `parts`. NULL without memory. */
-static json_t *report_of(subject *s, organ_inspect_part *parts)
+static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
     s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
@@ -355,21 +357,22 @@ static bool are_tensors(const organ_model *model, const organ_weights *weights)
     return weights && weights->packed == 0 && weights->count == model->tensor_count;
 }
 
-/* `weights` is NULL if they could not be found, which `fault` explains; they are freed. */
+/* Makes the report of an opened model. `weights` is NULL if they could not be found, which `fault` explains; they are
+ * freed. */
 static json_t *inspect_subject(subject *s, organ_weights *weights, const char *fault)
 {
-    s->lists.cut = json_array();
+    s->lists.truncated = json_array();
     s->quantization = organ_inspect_weights(&s->lists, s->model, weights);
     s->problems = describe_problems(&s->lists, s->model, weights, fault);
     if (are_tensors(s->model, weights)) {
         organ_weights_free(weights);
         weights = NULL;
     }
-    json_t *const made = report_of(s, organ_inspect_parts_of(s->model, weights));
+    json_t *const made = make_selected_report(s, organ_inspect_parts_of(s->model, weights));
     organ_weights_free(weights);
     json_decref(s->quantization);
     json_decref(s->problems);
-    json_decref(s->lists.cut);
+    json_decref(s->lists.truncated);
     return made;
 }
 

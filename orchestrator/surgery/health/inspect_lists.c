@@ -13,8 +13,8 @@ bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, 
 {
     if (lists->max == 0 || rows < lists->max)
         return true;
-    const char *const last = json_string_value(json_array_get(lists->cut, json_array_size(lists->cut) - 1));
+    const char *const last = json_string_value(json_array_get(lists->truncated, json_array_size(lists->truncated) - 1));
     if (!last || strcmp(last, list) != 0)
-        json_array_append_new(lists->cut, json_string(list));
+        json_array_append_new(lists->truncated, json_string(list));
     return false;
 }

@@ -11,7 +11,7 @@ typedef struct organ_inspect_lists {
     const char *match; /* glob on names of tensors; NULL for all */
     bool tensors;      /* list every tensor, and every weight */
     size_t max;        /* largest number of rows of each list; 0: no limit */
-    json_t *cut;       /* names of the lists that are longer than shown */
+    json_t *truncated; /* names of the lists that are longer than shown */
 } organ_inspect_lists;
 
 /* Returns true if the name matches. */

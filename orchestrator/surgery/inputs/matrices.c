@@ -21,6 +21,7 @@ static const char *const parts_of_others[] = {"embed", "embd", "conv", "norm", "
 static const char *const words_of_others[] = {
     "wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
 
+/* Returns true if `word` is one of the dot-separated parts of `name`. */
 static bool has_word(const char *name, const char *word)
 {
     const size_t length = strlen(word);
@@ -30,7 +31,8 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-static bool is_named_otherwise(const char *name)
+/* Returns true if the name is of a matrix that is not a projection: norms, embeddings, convolutions. */
+static bool has_excluded_name(const char *name)
 {
     for (size_t k = 0; k < sizeof parts_of_others / sizeof *parts_of_others; k++)
         if (strstr(name, parts_of_others[k]))
@@ -61,7 +63,7 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
     case ORGAN_ROLE_AUDIO:
     case ORGAN_ROLE_MTP:
     case ORGAN_ROLE_OTHER:
-        return !is_named_otherwise(name);
+        return !has_excluded_name(name);
     default:
         return true;
     }
@@ -77,7 +79,7 @@ typedef struct matrices_kind {
 
 typedef struct kinds {
     matrices_kind *list;
-    size_t count, room;
+    size_t count, capacity;
     uint64_t tensors, elements, target_tensors, target_elements;
     bool failed;
 } kinds;
@@ -97,8 +99,8 @@ static void fold_name(const char *name, char out[160])
     out[used] = 0;
 }
 
-/* Models have few kinds. A file whose names are all different must take neither memory nor time for each pair of names.
- */
+/* Counts a matrix that is no target under its folded name. Models have few kinds, but a file whose names are all
+ * different must take neither memory nor time for each pair of names. */
 static void count_left_out(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
@@ -112,14 +114,14 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
             k++;
     }
     if (k == all->count) {
-        if (all->count == all->room) {
-            const size_t capacity = 2 * all->room + 16;
+        if (all->count == all->capacity) {
+            const size_t capacity = 2 * all->capacity + 16;
             matrices_kind *const more = realloc(all->list, capacity * sizeof *more);
             all->failed |= !more;
             if (!more)
                 return;
             all->list = more;
-            all->room = capacity;
+            all->capacity = capacity;
         }
         all->list[all->count] = (matrices_kind){.tensors = 0};
         strcpy(all->list[all->count++].name, folded);

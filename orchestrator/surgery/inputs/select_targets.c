@@ -21,6 +21,7 @@ static bool targets_is_draft(const organ_model *model, const int32_t *drafts, si
 
 #define MAX_DRAFTS ((size_t)16)
 
+/* Chooses all projections, except those of draft layers. */
 static void choose_projections(const organ_model *model, bool *chosen)
 {
     int32_t drafts[MAX_DRAFTS];
@@ -139,8 +140,8 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
-/* Stacks of Qwen3-VL's mixture are in_features x out_features in published files, the other way in those that
- * transformers 5 writes with its own names. */
+/* Returns true if the stack is stored as in_features x out_features: Qwen3-VL's mixture is in published files, but not
+ * in those that transformers 5 writes with its own names. */
 static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
 {
     const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;

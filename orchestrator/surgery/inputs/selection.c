@@ -34,6 +34,7 @@ static bool read_span(const char **text, organ_layer_span *span)
     return span->to >= span->from;
 }
 
+/* Reads --type: groups of roles, separated by commas. */
 static organ_status read_types(const char *types, organ_selection *selection, organ_error *error)
 {
     for (const char *word = types;; word++) {
@@ -53,6 +54,7 @@ static organ_status read_types(const char *types, organ_selection *selection, or
     }
 }
 
+/* Reads --layers: numbers and ranges, separated by commas. */
 static organ_status read_layers(const char *layers, organ_selection *selection, organ_error *error)
 {
     for (const char *word = layers;; word++) {

@@ -221,7 +221,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (!h)
         return organ_fail_memory(error, healing->model->path);
     h->is = *healing;
-    h->is.walk.least = HEAL_HELD;
+    h->is.walk.min_windows = HEAL_HELD;
     if (organ_calibration_run_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->calib,
                                    error) != ORGAN_OK)
         return error->status;

@@ -43,7 +43,7 @@ static organ_status find_in_other_shards(organ_companions *c, const organ_name_t
         const size_t *const codes = organ_name_table_find(modules, module);
         if (codes && *codes != c->index->entries[e].file) {
             c->codes_in[e] = *codes;
-            c->apart++;
+            c->in_other_shards++;
         }
     }
     return ORGAN_OK;
@@ -73,7 +73,7 @@ void organ_companions_free(organ_companions *companions)
 
 size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
 {
-    const size_t *const entry = c->apart ? organ_name_table_find(&c->index->tensor_names, tensor) : NULL;
+    const size_t *const entry = c->in_other_shards ? organ_name_table_find(&c->index->tensor_names, tensor) : NULL;
     return entry ? c->codes_in[*entry] : ORGAN_AT_HOME;
 }
 
@@ -152,10 +152,10 @@ organ_status organ_companions_needed(const organ_companions *c, size_t file,
                                                           organ_error *error),
                                      void *context, organ_error *error)
 {
-    bool *const seen = c->apart ? calloc(c->index->file_count + 1, sizeof *seen) : NULL;
-    if (c->apart && !seen)
+    bool *const seen = c->in_other_shards ? calloc(c->index->file_count + 1, sizeof *seen) : NULL;
+    if (c->in_other_shards && !seen)
         return organ_fail_memory(error, c->stem);
-    for (size_t e = 0; c->apart && e < c->index->entry_count && !error->status; e++) {
+    for (size_t e = 0; c->in_other_shards && e < c->index->entry_count && !error->status; e++) {
         const organ_shard_entry *const entry = &c->index->entries[e];
         if (c->codes_in[e] != file || seen[entry->file])
             continue;
@@ -168,7 +168,7 @@ organ_status organ_companions_needed(const organ_companions *c, size_t file,
 
 void organ_companions_forget(const organ_companions *c)
 {
-    for (size_t k = 0; c->apart && k < c->index->file_count; k++) {
+    for (size_t k = 0; c->in_other_shards && k < c->index->file_count; k++) {
         char *const path = organ_companions_path(c, k);
         if (path)
             unlink(path);

@@ -12,10 +12,10 @@
 
 typedef struct organ_companions {
     const organ_shards *index;
-    const char *stem; /* common beginning of the paths of the saved files */
-    size_t *codes_in; /* per entry of the index: the shard of a companion's codes if it is another shard; else
-                       * ORGAN_AT_HOME */
-    size_t apart;     /* number of companions in another shard than their codes */
+    const char *stem;       /* common beginning of the paths of the saved files */
+    size_t *codes_in;       /* per entry of the index: the shard of a companion's codes if it is another shard; else
+                             * ORGAN_AT_HOME */
+    size_t in_other_shards; /* number of companions in another shard than their codes */
 } organ_companions;
 
 /* Finds the companions that are in another shard than their codes; an index without entries has none. `index` and

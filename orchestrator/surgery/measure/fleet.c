@@ -70,7 +70,7 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* Bytes and tensors per group of the anatomy. */
+/* Returns bytes and tensors per group of the anatomy. */
 static json_t *groups_json(const organ_model *model)
 {
     json_t *groups = json_object();
@@ -87,7 +87,8 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Resumes an interrupted dissection. If the model has changed, or a finished output was not published, starts over. */
+/* Dissects a model. Resumes an interrupted dissection; starts over if the model has changed or a finished output was
+ * not published. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
@@ -139,7 +140,7 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
     return error->status;
 }
 
-/* An organ directory is dissected already. */
+/* Returns true unless the model is an organ directory, which is dissected already. */
 static bool needs_extract(const fleet *f, const organ_model *model)
 {
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
@@ -256,7 +257,7 @@ static json_t *other_json(const void *context, size_t k)
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
-/* Rows of files that are no models, ordered by name: {"name", "kind", "bytes"}. */
+/* Returns rows of files that are no models, ordered by name: {"name", "kind", "bytes"}. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
 static json_t *times_json(const void *context, size_t k)
@@ -265,7 +266,8 @@ static json_t *times_json(const void *context, size_t k)
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* Content of dissection_report.json: the members ordered by name. Values that differ between runs are in "run". */
+/* Returns the content of dissection_report.json: the members ordered by name. Values that differ between runs are in
+ * "run". */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -296,6 +298,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
+/* Ranks the measured models of the fleet by theta. */
 static json_t *z_report(const fleet *f)
 {
     json_t *entries = json_array();
@@ -311,7 +314,7 @@ static json_t *z_report(const fleet *f)
     return document;
 }
 
-/* The page contains both the dissection and the measurement. */
+/* Writes the HTML page, which contains both the dissection and the measurement. */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *extended = json_copy((json_t *)report);
@@ -323,7 +326,7 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* Markdown of the measurement, followed by that of the fleet. */
+/* Makes the Markdown of the measurement, followed by that of the fleet. */
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
@@ -392,7 +395,7 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
     return error->status ? error->status : organ_output_check_reports(o->output, names, error);
 }
 
-/* Rank 0 creates the directories after all ranks agree. */
+/* Creates the output directories on rank 0, after all ranks agree. */
 static organ_status make_directories(const fleet *f, organ_error *error)
 {
     if (organ_ranks_agree(f->ranks, "listing the fleet", error) || !organ_ranks_first(f->ranks))
@@ -426,6 +429,8 @@ static void report_unfinished(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
+/* Dissects and measures one model after the other; the state is written after each, so that a later run continues
+ * there. */
 static organ_status do_members(fleet *f, size_t *done, organ_error *error)
 {
     if (organ_fleet_read_results(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
@@ -451,6 +456,7 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
+/* Runs the fleet and writes its reports; after an interruption reports what is done. */
 static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();

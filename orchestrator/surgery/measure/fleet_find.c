@@ -23,7 +23,7 @@
 typedef struct fleet_find_walk {
     const char *root, *skip;
     organ_fleet_list *list;
-    size_t room;
+    size_t capacity;
     organ_error *error;
 } fleet_find_walk;
 
@@ -64,7 +64,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
 static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
-    if (!path || !name || !organ_grow(&list->members, list->count, &w->room, sizeof *list->members)) {
+    if (!path || !name || !organ_grow(&list->members, list->count, &w->capacity, sizeof *list->members)) {
         organ_fail_errno(w->error, ENOMEM, "%s: cannot list its models", w->root);
         free(path);
         free(name);
@@ -73,7 +73,8 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
 }
 
-static bool fleet_find_is_whole(const fleet_find_folder *f)
+/* Returns true if the directory is one model: it has an index or model.safetensors. */
+static bool is_single_model(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
         if (strcmp(f->entries[k]->d_name, ORGAN_INDEX_NAME) == 0 ||
@@ -82,6 +83,7 @@ static bool fleet_find_is_whole(const fleet_find_folder *f)
     return false;
 }
 
+/* Adds a model file; of a split GGUF only the first part, under the name without the part number. */
 static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                      const char *file)
 {
@@ -137,7 +139,7 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     bool separate = false;
     if (!w->error->status)
         organ_directory_check(path, &separate, w->error);
-    const bool is_model = separate || (f.count > 0 && fleet_find_is_whole(&f));
+    const bool is_model = separate || (f.count > 0 && is_single_model(&f));
     if (is_model && !w->error->status)
         add_member(w, strdup(path), strdup(*relative ? relative : "."), fleet_find_identity_of(w, path, &f, "", 0));
     for (int k = 0; k < f.count && !separate && !w->error->status; k++)

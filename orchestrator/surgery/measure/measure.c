@@ -48,7 +48,7 @@ static organ_status measure_choose_tensors(const measure_run *m, measured_model 
     if (!(p->chosen = calloc(model->tensor_count + 1, sizeof *p->chosen)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++) {
-        p->chosen[t] = p->subjects.of[t] && organ_selected(&m->selection, &model->tensors[t]);
+        p->chosen[t] = p->subjects.weight_of[t] && organ_selected(&m->selection, &model->tensors[t]);
         count += p->chosen[t];
     }
     if (count == 0)
@@ -63,6 +63,7 @@ static bool is_stopped(void *context)
     return organ_stop_is_requested(m->engine->stop);
 }
 
+/* Passes remarks of the HTTP reader to the progress output. */
 static void note_access(void *context, const char *text)
 {
     const measure_run *m = context;
@@ -92,7 +93,7 @@ static organ_status measure_examine(const measure_run *m, const char *path, orga
     return error->status;
 }
 
-/* Measures with a journal if the model is remote and there is an output directory. */
+/* Measures the chosen tensors, with a journal if the model is remote and there is an output directory. */
 static organ_status measure_tensors(const measure_run *m, const measured_model *p, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
@@ -110,7 +111,7 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
                          : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-static json_t *entry_of(const measure_run *m, const organ_measured *measured)
+static json_t *entry_json(const measure_run *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
     ORGAN_ADD(entry, SET_IF(m->options->seed, "seed", organ_measure_seed_json(measured)));
@@ -125,11 +126,11 @@ static organ_status measure_one(measure_run *m, const char *path, organ_error *e
     organ_measure_stream *stream = NULL;
     if (open_measured_model(m, path, &p, error) == ORGAN_OK) {
         for (size_t t = 0; t < p.model->tensor_count; t++)
-            m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
+            m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.weight_of[t]) : 0;
         if (!(z = organ_rows_take(p.model->tensor_count, sizeof *z)))
             organ_fail_memory(error, path);
         else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
-                 json_array_append_new(m->entries, entry_of(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
+                 json_array_append_new(m->entries, entry_json(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
             organ_fail_memory(error, path);
     }
     organ_measure_stream_close(stream);
@@ -180,7 +181,7 @@ static organ_status measure_and_delete(measure_run *m, const char *path, organ_e
     return error->status;
 }
 
-/* Deletion requires that whole models are measured and that the results are kept. */
+/* Checks --delete-after: whole models must be measured and the results kept. */
 static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
 {
     if (!options->delete_after)
@@ -202,13 +203,15 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-static void forget_journals(const measure_run *m)
+static void delete_journals(const measure_run *m)
 {
     size_t k;
     json_t *path;
     json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
 }
 
+/* Measures the models in order. With several, all are opened first, so that a fault in the last shows before hours of
+ * work. */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -224,7 +227,8 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
     return error->status;
 }
 
-/* Checks before hours are spent on measuring that nothing is overwritten and the reports can be written. */
+/* Measures the models and writes the reports. Checks before hours are spent on measuring that nothing is overwritten
+ * and the reports can be written. */
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -234,7 +238,7 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
-        forget_journals(m);
+        delete_journals(m);
     if (error->status || !*report)            /* NULL: out of memory */
         organ_report_folder_abandon(&folder); /* keeps the results of deleted shards */
     return error->status;

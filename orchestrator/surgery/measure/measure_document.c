@@ -44,7 +44,7 @@ static void document_fold_in(fold *f, const organ_weight *weight, const organ_z 
 /* Six decimals where `there` and finite, else null. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-/* Values above the limit are reported by "more_levels". */
+/* Returns the number of levels; values above the limit are reported by "more_levels". */
 static json_t *levels_json(uint32_t levels)
 {
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
@@ -63,7 +63,8 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
-static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
+/* Returns true if the weight has the group, row of roles and layer; -1 stands for any. */
+static bool matches_group_row_layer(const organ_weight *weight, int group, int row, int64_t layer)
 {
     return (group < 0 || (int)weight->anatomy.group == group) &&
            (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
@@ -73,7 +74,7 @@ static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
 /* Returns the weight whose codes are tensor t, if it was measured; else NULL. */
 static const organ_weight *weight_at(const organ_measured *m, size_t t)
 {
-    return m->z[t].done ? m->subjects->of[t] : NULL;
+    return m->z[t].done ? m->subjects->weight_of[t] : NULL;
 }
 
 /* Returns the sums over the measured weights of a group, a row of the anatomy and a layer; a negative value selects
@@ -82,7 +83,7 @@ static fold document_fold_of(const organ_measured *m, int group, int row, int64_
 {
     fold f = {0};
     for (size_t t = 0; t < m->model->tensor_count; t++)
-        if (weight_at(m, t) && is_of(weight_at(m, t), group, row, layer))
+        if (weight_at(m, t) && matches_group_row_layer(weight_at(m, t), group, row, layer))
             document_fold_in(&f, weight_at(m, t), &m->z[t]);
     return f;
 }
@@ -99,7 +100,8 @@ static json_t *document_role_json(const void *m, size_t row)
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* Collects all layers in one pass over the tensors, because an expert model has tens of thousands of them. */
+/* Returns a row for each layer. Collects all layers in one pass over the tensors, because an expert model has tens of
+ * thousands of them. */
 static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
@@ -191,7 +193,7 @@ static json_t *model_json(const organ_measured *m)
 {
     uint64_t elements = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
-        elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
+        elements += m->subjects->weight_of[t] ? m->subjects->weight_of[t]->elements : 0;
     return organ_json_joined(
         organ_model_json(m->model),
         ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
@@ -201,7 +203,7 @@ static const organ_weight *subject_at(const void *context, size_t t, bool *targe
 {
     const organ_measured *const m = context;
     *target = m->z[t].done;
-    return m->subjects->of[t];
+    return m->subjects->weight_of[t];
 }
 
 json_t *organ_measure_model_json(const organ_measured *m)

@@ -20,7 +20,7 @@ struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
     bool seed; /* also compute the older measure */
-    organ_run_journal is;
+    organ_run_journal journal;
 };
 
 /* ---- one tensor ---- */
@@ -49,13 +49,13 @@ json_t *organ_z_json(const organ_z *z)
 {
     json_t *const reason = ORGAN_OBJECT(SET_IF(z->reason, "reason", json_string(z->reason)));
     json_t *const object = ORGAN_STRUCT_ADD(reason, stream_fields, z);
-    return z->seed.there ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
+    return z->seed.defined ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
 }
 
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};
-    z.seed.there = json_object_get(json, "seed.theta") != NULL;
+    z.seed.defined = json_object_get(json, "seed.theta") != NULL;
     (void)ORGAN_STRUCT_READ(json, stream_fields, &z);
     (void)ORGAN_STRUCT_READ(json, stream_seed_fields, &z);
     return z;
@@ -78,7 +78,7 @@ static json_t *file_json(const void *files, size_t k)
                         SET("version", version_json(file)));
 }
 
-/* The first line: the lines after it are used only if this run would write the same one. */
+/* Returns the first line of the journal: the lines after it are used only if this run would write the same one. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
     return ORGAN_OBJECT(
@@ -120,14 +120,15 @@ void organ_measure_journal_forget(const char *path)
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};
-    organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, &other);
-    if (!s->is.refused) {
+    organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, &other);
+    if (!s->journal.refused) {
         *error = other;
         return error->status;
     }
-    organ_progress_note(s->progress, "%s: the model changed since it was measured: it is measured again", s->is.path);
-    json_array_clear(s->is.lines);
-    return organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, error);
+    organ_progress_note(s->progress, "%s: the model changed since it was measured: it is measured again",
+                        s->journal.path);
+    json_array_clear(s->journal.lines);
+    return organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, error);
 }
 
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
@@ -138,7 +139,7 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     if (!s)
         return organ_fail_memory(error, directory);
     *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed};
-    if (organ_measure_journal_open(directory, "measure", model->path, &s->is, error) == ORGAN_OK)
+    if (organ_measure_journal_open(directory, "measure", model->path, &s->journal, error) == ORGAN_OK)
         stream_begin(s, error);
     if (error->status) {
         organ_measure_stream_close(s);
@@ -147,13 +148,13 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     return error->status;
 }
 
-const char *organ_measure_stream_path(const organ_measure_stream *stream) { return stream->is.path; }
+const char *organ_measure_stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
 
 void organ_measure_stream_close(organ_measure_stream *s)
 {
     if (!s)
         return;
-    organ_run_journal_close(&s->is);
+    organ_run_journal_close(&s->journal);
     free(s);
 }
 
@@ -162,7 +163,7 @@ static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, 
 {
     size_t k, count = 0;
     json_t *line;
-    json_array_foreach(s->is.lines, k, line)
+    json_array_foreach(s->journal.lines, k, line)
     {
         const char *name = json_string_value(json_object_get(line, "tensor"));
         const organ_tensor *tensor = name ? organ_model_find(s->model, name) : NULL;
@@ -174,18 +175,19 @@ static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, 
     return count;
 }
 
-static organ_status write_down(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
+/* Adds a finished weight's figures to the journal, from which an interrupted run continues. */
+static organ_status journal_weight(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;
     return organ_run_journal_add(
-        &s->is, ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z))), error);
+        &s->journal, ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z))), error);
 }
 
 organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
                                       const organ_engine *engine, organ_z *out, organ_error *error)
 {
     const organ_z_options options = {
-        .chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
+        .chosen = chosen, .seed = s->seed, .finished = journal_weight, .context = s, .subjects = subjects};
     const size_t count = recall_tensors(s, chosen, out);
     if (count)
         organ_progress_note(s->progress, "continuing: %zu tensors are already measured", count);

@@ -81,8 +81,8 @@ static moments seed_measure_moments_of(const float *x, size_t n)
     return m;
 }
 
-/* Differential entropy in bits of sorted values that are not all equal, from bins of equal width between minimum and
- * maximum. */
+/* Returns the differential entropy in bits of sorted values that are not all equal, from bins of equal width between
+ * minimum and maximum. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};
@@ -100,8 +100,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative if the
- * remaining values are all equal. */
+/* Returns the coefficient of variation of the spacings of sorted values without the lowest and the highest tenth;
+ * negative if the remaining values are all equal. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;
@@ -116,6 +116,8 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
+/* Computes theta of a seed from entropy (E), kurtosis (K) and the spread of gaps (C), each between 0 and 1. `h`:
+ * differential entropy in bits; `cv`: coefficient of variation of the gaps. */
 static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
@@ -156,7 +158,7 @@ organ_seed_z organ_seed_judge(organ_seed_sample *sample)
     const moments m = seed_measure_moments_of(x, n);
     if (!(m.variance > 0) || !isfinite(m.fourth) || !(m.variance * m.variance > 0))
         return z;
-    z.there = true;
+    z.defined = true;
     compute_theta(&z, &m, entropy_of(x, n), spacing_variation(x, n));
     slope_of_seed(&z, sample);
     return z;

@@ -35,7 +35,7 @@ static organ_status read_index_of_shards(shard_list *s, const char *path, organ_
     return error->status;
 }
 
-/* A single file, or all parts that its name implies. */
+/* Lists the shards of a path to one file: the file itself, or all parts that its name implies. */
 static organ_status list_parts_of_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
@@ -98,6 +98,7 @@ static void split_journal_lines(shard_list *s, const json_t *lines)
     json_decref(tensors);
 }
 
+/* Opens the journal and the folder in which companions of measured weights are kept after their shard is deleted. */
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
     if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
@@ -109,7 +110,8 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     return ORGAN_OK;
 }
 
-static json_int_t version_of(const organ_model_file *file)
+/* Returns the modification time in nanoseconds. */
+static json_int_t modified_ns(const organ_model_file *file)
 {
     return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
 }
@@ -124,12 +126,12 @@ static json_t *weight_json(const organ_weight *weight, const organ_z *z)
 }
 
 /* Records a shard in the journal and flushes it to disk; then the shard may be deleted. */
-static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
-                               const organ_z *z, organ_error *error)
+static organ_status journal_shard(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
+                                  const organ_z *z, organ_error *error)
 {
     json_t *tensors = json_array();
     for (size_t t = 0; t < shard->tensor_count && !error->status; t++) {
-        json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
+        json_t *line = z[t].done ? weight_json(subjects->weight_of[t], &z[t]) : NULL;
         if (z[t].done) {
             json_array_append(tensors, line);
             organ_run_journal_add(&s->journal, line, error);
@@ -137,7 +139,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
     }
     json_t *line =
         ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
-                     SET_COUNT("version", version_of(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
+                     SET_COUNT("version", modified_ns(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
                      SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                      SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
@@ -174,11 +176,12 @@ static bool is_being_downloaded(shard_list *s, const char *path)
     return false;
 }
 
+/* Returns true if the journal lists the shard with the same size and modification time. */
 static bool was_measured(const shard_list *s, const organ_model_file *file)
 {
     const json_t *record = json_object_get(s->done, file->name);
     return record && json_integer_value(json_object_get(record, "bytes")) == (json_int_t)file->size &&
-           json_integer_value(json_object_get(record, "version")) == version_of(file);
+           json_integer_value(json_object_get(record, "version")) == modified_ns(file);
 }
 
 /* Selects the tensors to measure with shard k: all tensors in it except companions of codes elsewhere; and those of
@@ -189,7 +192,7 @@ static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_mo
     bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
     for (size_t t = 0; chosen && t < model->tensor_count; t++) {
         const size_t codes = organ_companions_codes_in(&s->companions, model->tensors[t].name);
-        chosen[t] = subjects->of[t] && (model->tensors[t].file == 0 ? codes == ORGAN_AT_HOME : codes == k);
+        chosen[t] = subjects->weight_of[t] && (model->tensors[t].file == 0 ? codes == ORGAN_AT_HOME : codes == k);
     }
     return chosen;
 }
@@ -208,7 +211,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* The shard is checked again at the end: a shard that was changed meanwhile is not recorded. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
-        write_down(s, model, &subjects, z, error);
+        journal_shard(s, model, &subjects, z, error);
     organ_z_subjects_free(&subjects);
     free(chosen);
     organ_rows_free(z);
@@ -223,6 +226,7 @@ typedef struct kept_files {
     size_t count;
 } kept_files;
 
+/* Records the kept file that shard `from` needs; fails if that shard has not been measured yet. */
 static organ_status store_companion(void *context, size_t from, const char *tensor, organ_error *error)
 {
     kept_files *const kept = context;
@@ -273,7 +277,8 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
 }
 
 /* Checks that the index, if there is one, agrees with the shard. */
-static organ_status shards_belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+static organ_status check_shard_against_index(const shard_list *s, size_t k, const organ_model *shard,
+                                              organ_error *error)
 {
     size_t listed = 0;
     for (size_t e = 0; e < s->index.entry_count; e++)
@@ -303,9 +308,10 @@ static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_
         return error->status;
     if (is_being_written((*shard)->files[0].fd))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
-    return shards_belongs(s, k, *shard, error);
+    return check_shard_against_index(s, k, *shard, error);
 }
 
+/* Measures a shard, unless the journal has it already, and deletes it. */
 static organ_status process_shard(shard_list *s, size_t k, const char *path, organ_error *error)
 {
     organ_model *shard;
@@ -316,6 +322,7 @@ static organ_status process_shard(shard_list *s, size_t k, const char *path, org
     return error->status;
 }
 
+/* Returns true if the shard with the codes is not measured yet. */
 static bool is_waiting(void *context, size_t codes)
 {
     const shard_list *const s = context;
@@ -326,7 +333,7 @@ static bool is_waiting(void *context, size_t codes)
  * they are measured. */
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
-    for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
+    for (size_t k = 0; s->companions.in_other_shards && k < s->count && !error->status; k++) {
         const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
         organ_error fault = {0};
         organ_model *shard = NULL;

@@ -112,7 +112,7 @@ organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *erro
                          .tensors = r.tensors};
     snprintf(model.config.architecture, sizeof model.config.architecture, "%s", organ_json_text(first, "architecture"));
     snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
-    const organ_z_subjects subjects = {.of = r.of, .companions = count - measured};
+    const organ_z_subjects subjects = {.weight_of = r.of, .companions = count - measured};
     if (!error->status && !(*entry = organ_measure_model_json(&(organ_measured){&model, &subjects, r.z, r.stored})))
         organ_fail_memory(error, s->path);
     free_remembered(&r);

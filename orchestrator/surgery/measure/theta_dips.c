@@ -18,6 +18,7 @@ typedef struct link {
     char module[160];
 } link;
 
+/* Orders by module, expert, layer: the same matrix of successive layers becomes adjacent. */
 static int by_series(const void *a, const void *b)
 {
     const link *x = a, *y = b;
@@ -39,10 +40,10 @@ static bool is_next_layer(const link *a, const link *b)
 
 static bool has_theta(const organ_measured *m, size_t t)
 {
-    return m->z[t].done && !m->z[t].reason && m->subjects->of[t];
+    return m->z[t].done && !m->z[t].reason && m->subjects->weight_of[t];
 }
 
-/* Standard deviation of theta over all weights of each role. */
+/* Computes the standard deviation of theta over all weights of each role. */
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
 {
     double sum[ORGAN_ROLE_COUNT] = {0}, m2[ORGAN_ROLE_COUNT] = {0}, count[ORGAN_ROLE_COUNT] = {0};
@@ -50,7 +51,7 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         for (size_t t = 0; t < m->model->tensor_count; t++) {
             if (!has_theta(m, t))
                 continue;
-            const organ_role role = m->subjects->of[t]->anatomy.role;
+            const organ_role role = m->subjects->weight_of[t]->anatomy.role;
             const double deviation = again ? m->z[t].theta - sum[role] / count[role] : 0;
             *(again ? &m2[role] : &sum[role]) += again ? deviation * deviation : m->z[t].theta;
             count[role] += !again;
@@ -59,13 +60,13 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
-static json_t *well_json(const link *before, const link *well, const link *after, double std)
+static json_t *dip_json(const link *before, const link *dip, const link *after, double std)
 {
-    return ORGAN_OBJECT(
-        SET_BYTES("name", well->weight->name), SET_TEXT("role", organ_anatomy_role_name(&well->weight->anatomy)),
-        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", organ_millionth(well->theta)),
-        SET_REAL("before", organ_millionth(before->theta)), SET_REAL("after", organ_millionth(after->theta)),
-        SET_REAL("std", organ_millionth(std)));
+    return ORGAN_OBJECT(SET_BYTES("name", dip->weight->name),
+                        SET_TEXT("role", organ_anatomy_role_name(&dip->weight->anatomy)),
+                        SET_COUNT("layer", dip->weight->anatomy.layer), SET_REAL("theta", organ_millionth(dip->theta)),
+                        SET_REAL("before", organ_millionth(before->theta)),
+                        SET_REAL("after", organ_millionth(after->theta)), SET_REAL("std", organ_millionth(std)));
 }
 
 /* Lists the weights of layers with their theta; weights of the same module in successive layers form a chain. */
@@ -73,7 +74,7 @@ static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++) {
-        const organ_weight *const weight = m->subjects->of[t];
+        const organ_weight *const weight = m->subjects->weight_of[t];
         if (!has_theta(m, t) || weight->anatomy.layer < 0 || weight->anatomy.role == ORGAN_ROLE_OTHER)
             continue;
         links[count] = (link){.weight = weight, .theta = m->z[t].theta};
@@ -99,7 +100,7 @@ json_t *organ_measure_theta_dips(const organ_measured *m)
         const double depth = std[l->weight->anatomy.role];
         if (is_next_layer(l - 1, l) && is_next_layer(l, l + 1) && l->theta < l[-1].theta - depth &&
             l->theta < l[1].theta - depth)
-            json_array_append_new(dips, well_json(l - 1, l, l + 1, depth));
+            json_array_append_new(dips, dip_json(l - 1, l, l + 1, depth));
     }
     free(links);
     return dips;

@@ -44,6 +44,7 @@ static void count_values(const uint64_t *counts, const float values[PAGE], organ
     }
 }
 
+/* Adds the powers of deviations of a page of codes, each as often as it occurs. */
 static void add_powers(const uint64_t *counts, const float values[PAGE], organ_moments *m)
 {
     for (unsigned k = 0; k < PAGE; k++) {

@@ -18,6 +18,7 @@ void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
     memset(levels->slots, 0xff, slots * sizeof *levels->slots);
 }
 
+/* Enters a bit pattern in the open-addressed set of distinct values. */
 static void add_level(organ_z_levels *levels, uint32_t bits)
 {
     uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;

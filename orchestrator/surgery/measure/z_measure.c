@@ -36,6 +36,7 @@ typedef struct z_measure_crew {
     uint64_t least;    /* smallest room of a thread in bytes */
 } z_measure_crew;
 
+/* Takes the next weight to measure; NULL after the last or an error. */
 static const organ_weight *next_weight(z_measure_crew *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -59,6 +60,7 @@ static void report_weight(z_measure_crew *c, const organ_weight *weight, const o
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Measures weights until none is left; runs on each worker. */
 static void measure_weights(void *context, size_t worker)
 {
     z_measure_crew *c = context;
@@ -75,16 +77,17 @@ static void measure_weights(void *context, size_t worker)
 
 static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
 {
-    return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
+    return c->subjects->weight_of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
            (!c->assignment.owner || organ_assignment_is_local(&c->assignment, t));
 }
 
 static uint64_t z_measure_bytes_of(const void *context, size_t t)
 {
     const z_measure_crew *const c = context;
-    return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+    return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->weight_of[t]) : 0;
 }
 
+/* Divides the weights among the ranks by bytes. */
 static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
@@ -99,6 +102,7 @@ static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
+/* Lists the weights, large ones first, so that no worker begins a large one when the others have finished. */
 static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
@@ -107,15 +111,15 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     for (size_t t = 0; t < model->tensor_count; t++)
         c->bytes += z_measure_bytes_of(c, t);
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
-    for (int early = 1; early >= 0; early--)
+    for (int large_first = 1; large_first >= 0; large_first--)
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (z_measure_is_selected(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
-                c->order[c->count++] = c->subjects->of[t];
+            if (z_measure_is_selected(c, t) && (organ_weight_bytes(c->subjects->weight_of[t]) >= large) == large_first)
+                c->order[c->count++] = c->subjects->weight_of[t];
     return ORGAN_OK;
 }
 
-/* Computes the smallest room, and the largest useful one. */
-static organ_status needed_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
+/* Computes the smallest scratch memory of a thread, and the largest useful one. */
+static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
     *least = *max = 0;
     for (size_t k = 0; k < c->count; k++) {
@@ -130,9 +134,9 @@ static organ_status needed_rooms(const z_measure_crew *c, uint64_t *least, uint6
     return ORGAN_OK;
 }
 
-/* Each thread gets an equal part of three quarters of the memory; the rest is for headers, stacks and other data of
- * the process. */
-static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
+/* Returns the scratch bytes of a thread: an equal part of three quarters of the memory; the rest is for headers, stacks
+ * and other data of the process. */
+static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
 {
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
 }
@@ -140,16 +144,16 @@ static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
 static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
-    return z_measure_room_of(c, memory) >= c->least;
+    return scratch_of_thread(c, memory) >= c->least;
 }
 
-/* Limits rooms to the need of the largest tensor. */
-static organ_status allocate_rooms(z_measure_crew *c, organ_error *error)
+/* Allocates the scratch memory of all threads, at most what the largest tensor needs. */
+static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
-    const uint64_t part = z_measure_room_of(c, c->engine->memory);
+    const uint64_t part = scratch_of_thread(c, c->engine->memory);
     uint64_t max;
-    if (needed_rooms(c, &c->least, &max, error))
+    if (find_scratch_range(c, &c->least, &max, error))
         return error->status;
     if (part < c->least)
         return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, memory_suffices, c),
@@ -166,7 +170,7 @@ static organ_status allocate_rooms(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-static void free_rooms(z_measure_crew *c)
+static void free_scratch(z_measure_crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
@@ -179,7 +183,7 @@ static void free_rooms(z_measure_crew *c)
 
 static organ_status run_workers(z_measure_crew *c, organ_error *error)
 {
-    if (make_order(c, error) || c->count == 0 || allocate_rooms(c, error))
+    if (make_order(c, error) || c->count == 0 || allocate_scratch(c, error))
         return error->status;
     organ_progress_begin(c->progress, "measuring", c->all_bytes, c->all_count);
     organ_workers_run(c->engine->workers, measure_weights, c);
@@ -211,8 +215,8 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     if (organ_assignment_complete(&c.assignment, "measuring the tensors", out, sizeof *out, sizeof *out, error) ==
         ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
-            organ_z_reason(c.subjects->of[t], &out[t]); /* pointers of another process are invalid here */
-    free_rooms(&c);
+            organ_z_reason(c.subjects->weight_of[t], &out[t]); /* pointers of another process are invalid here */
+    free_scratch(&c);
     organ_z_subjects_free(&mine);
     return error->status;
 }
@@ -226,7 +230,7 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
     *least = 0;
     if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = &mine;
-        if (make_order(&c, error) == ORGAN_OK && c.count && needed_rooms(&c, &c.least, &max, error) == ORGAN_OK)
+        if (make_order(&c, error) == ORGAN_OK && c.count && find_scratch_range(&c, &c.least, &max, error) == ORGAN_OK)
             *least = organ_memory_enough(0, memory_suffices, &c);
     }
     free(c.order);

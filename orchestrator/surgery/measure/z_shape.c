@@ -25,6 +25,7 @@ static void make_kernel(double taps[2 * REACH + 1])
         taps[k] /= sum;
 }
 
+/* Convolves the histogram with the Gaussian kernel. */
 static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
 {
     double taps[2 * REACH + 1];
@@ -53,6 +54,7 @@ static void find_quantiles(const double density[SMOOTHED], double places[QUANTIL
     }
 }
 
+/* Returns ln of the coefficient of variation of the gaps between neighbouring quantiles. */
 static double ln_cv_of_gaps(const double places[QUANTILES - 1])
 {
     const int gaps = QUANTILES - 2;

@@ -16,7 +16,7 @@ static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint6
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
 /* Returns the number of rows that a strip may span. */
-static uint64_t min_rows(const organ_matrices *m)
+static uint64_t strip_rows_max(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
     return strip < all ? strip : all;
@@ -32,10 +32,10 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     *max = weight->codes->bytes;
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
-    if (organ_weight_reader_size(model, weight, kernels, (size_t)min_rows(&m), &scratch, error) ||
+    if (organ_weight_reader_size(model, weight, kernels, (size_t)strip_rows_max(&m), &scratch, error) ||
         organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
         return error->status;
-    *least = z_source_rounded(scratch) + z_source_rounded(min_rows(&m) * m.cols * z_source_size_of(decoded));
+    *least = z_source_rounded(scratch) + z_source_rounded(strip_rows_max(&m) * m.cols * z_source_size_of(decoded));
     *max = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
            organ_weight_bytes(weight) + 256;
     return ORGAN_OK;
@@ -67,7 +67,7 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool far = s->model->files[s->weight->codes->file].remote != NULL;
-    const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = min_rows(m);
+    const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = strip_rows_max(m);
     s->rows = m->count * m->rows;
     s->cols = m->cols;
     s->matrix_rows = m->rows;

@@ -10,19 +10,19 @@ organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *s
     if (organ_weights_find(model, &subjects->found, error) != ORGAN_OK)
         return error->status;
     const organ_weights *const found = subjects->found;
-    subjects->of = calloc(model->tensor_count + 1, sizeof *subjects->of);
+    subjects->weight_of = calloc(model->tensor_count + 1, sizeof *subjects->weight_of);
     subjects->alone = calloc(found->unmatched_count + 1, sizeof *subjects->alone);
-    if (!subjects->of || !subjects->alone)
+    if (!subjects->weight_of || !subjects->alone)
         return organ_fail_errno(error, ENOMEM, "%s: its %zu weights", model->path, found->count);
     for (size_t k = 0; k < found->count; k++)
-        subjects->of[found->weights[k].codes - model->tensors] = &found->weights[k];
+        subjects->weight_of[found->weights[k].codes - model->tensors] = &found->weights[k];
     for (size_t k = 0; k < found->unmatched_count; k++)
         if (!found->unmatched[k].dropped) {
             subjects->alone[k] = organ_weight_plain(found->unmatched[k].tensor);
-            subjects->of[found->unmatched[k].tensor - model->tensors] = &subjects->alone[k];
+            subjects->weight_of[found->unmatched[k].tensor - model->tensors] = &subjects->alone[k];
         }
     for (size_t t = 0; t < model->tensor_count; t++)
-        subjects->companions += !subjects->of[t];
+        subjects->companions += !subjects->weight_of[t];
     return ORGAN_OK;
 }
 
@@ -30,7 +30,7 @@ void organ_z_subjects_free(organ_z_subjects *subjects)
 {
     organ_weights_free(subjects->found);
     free(subjects->alone);
-    free(subjects->of);
+    free(subjects->weight_of);
     *subjects = (organ_z_subjects){0};
 }
 

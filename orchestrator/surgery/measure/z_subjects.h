@@ -8,10 +8,10 @@
 
 typedef struct organ_z_subjects {
     organ_weights *found;
-    organ_weight *alone;     /* tensors that look like companions but belong to no weight: their stored values are
-                              * measured */
-    const organ_weight **of; /* per tensor of the model: the weight whose codes it is, or NULL */
-    size_t companions;       /* number of excluded tensors */
+    organ_weight *alone; /* tensors that look like companions but belong to no weight: their stored values are
+                          * measured */
+    const organ_weight **weight_of; /* per tensor of the model: the weight whose codes it is, or NULL */
+    size_t companions;              /* number of excluded tensors */
 } organ_z_subjects;
 
 /* Errors as of organ_weights_find. The caller frees *subjects even after an error. */

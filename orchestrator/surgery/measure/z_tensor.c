@@ -52,6 +52,7 @@ typedef struct z_tensor_strip {
     size_t rows, cols;
 } z_tensor_strip;
 
+/* Returns the strip that begins at element `start`: a part of a row, or several whole rows. */
 static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
     const uint64_t remaining = s->source.elements - start;
@@ -112,7 +113,7 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* Collects values for the older measure. */
+/* Collects values for the older measure, that of the seed. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->room->sample;

@@ -17,7 +17,7 @@ typedef struct assembly {
 } assembly;
 
 /* Makes the output a single file: renames the only file of the model, or merges its files and their metadata. */
-static organ_status make_one(assembly *a, organ_error *error)
+static organ_status make_single_file(assembly *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;
     organ_gguf_writer *writer = NULL;
@@ -28,6 +28,7 @@ static organ_status make_one(assembly *a, organ_error *error)
     return error->status;
 }
 
+/* Refuses an output file whose ending does not fit the format that the tensors came from. */
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
     const char *const path = a->options->write.output, *const format = a->layout.format;
@@ -41,7 +42,7 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Tensors whose bytes are not those that were taken out of the donor. */
+/* Lists a tensor whose bytes are not those that were taken out of the donor; NULL for an unchanged one. */
 static json_t *changed_json(const void *layout, size_t k)
 {
     return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
@@ -55,7 +56,7 @@ static json_t *file_json(const void *layout, size_t f)
                         SET_COUNT("bytes", file->size));
 }
 
-/* A row for a group, or NULL if it has no tensors. */
+/* Returns a row for a group, or NULL if it has no tensors. */
 static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
@@ -95,7 +96,7 @@ static organ_status assemble_model(assembly *a, json_t **report, organ_error *er
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
         organ_output_check_not_input(o->write.output, a->model, error) ||
         organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error) ||
-        (organ_output_is_file(o->write.output) && make_one(a, error)))
+        (organ_output_is_file(o->write.output) && make_single_file(a, error)))
         return error->status;
     const organ_write made = {.model = a->model,
                               .requested = &o->write,

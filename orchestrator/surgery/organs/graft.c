@@ -56,7 +56,7 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* A row for a tensor of the source, or NULL for one of the target. */
+/* Returns a row for a tensor of the source, or NULL for one of the target. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
@@ -81,7 +81,7 @@ static json_t *graft_parameters_of(const organ_graft_options *o)
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* `output` is as the writer has it, or has the path alone if nothing is written. */
+/* Returns the document. `output` is as the writer has it, or has the path alone if nothing is written. */
 static json_t *graft_document_of(const organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;

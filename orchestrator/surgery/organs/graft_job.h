@@ -29,7 +29,7 @@ typedef struct organ_graft_job {
     int32_t layers_after;
     bool *taken;        /* a flag per piece: its bytes are the source's */
     size_t converted;   /* tensors that get another type */
-    bool across;        /* exactly one of the models has GGUF's names */
+    bool names_differ;  /* exactly one of the models has GGUF's names */
     bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;

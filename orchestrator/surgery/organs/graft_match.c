@@ -45,7 +45,7 @@ static int by_to(const void *a, const void *b)
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
 }
 
-static int32_t layers_of(const organ_model *model)
+static int32_t layer_count(const organ_model *model)
 {
     int32_t highest = -1;
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -178,7 +178,8 @@ static void compare_facts(organ_graft_job *job)
     compare_rope(job);
     architecture_of(job->source, source);
     architecture_of(job->target, target);
-    if (job->across && graft_selects(job, ORGAN_GROUP_NORM) && strncmp(*source ? source : target, "gemma", 5) == 0)
+    if (job->names_differ && graft_selects(job, ORGAN_GROUP_NORM) &&
+        strncmp(*source ? source : target, "gemma", 5) == 0)
         organ_graft_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
     if (*source && *target && strcmp(source, target) != 0)
         organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source,
@@ -187,8 +188,8 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* The type in which the source's tensor will stand in the output. Between files of the same kind nothing is lost where
- * the header is free. A vector that the target keeps in F32 stays so: engines demand it. */
+/* Chooses the type in which the source's tensor is stored in the output. Between files of the same kind the source's
+ * type is kept if the header can be rewritten. A vector that the target keeps in F32 stays F32: engines require it. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;
@@ -258,13 +259,13 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
 }
 
 /* Replaces the counterpart of a source tensor in the target, or adds the tensor if its layer is new there. */
-static void match_one(organ_graft_job *job, const organ_tensor *from)
+static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
     char name[ORGAN_COUNTERPART_SIZE];
-    const bool named = job->across ? organ_counterpart_across(from->name, &from->anatomy, job->target->gguf != NULL,
-                                                              layer, name, sizeof name)
-                                   : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
+    const bool named = job->names_differ ? organ_counterpart_across(from->name, &from->anatomy,
+                                                                    job->target->gguf != NULL, layer, name, sizeof name)
+                                         : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
     const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
     if (!named)
         organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format",
@@ -304,7 +305,7 @@ static void report_unmatched_targets(organ_graft_job *job)
     }
 }
 
-/* A new layer must get all its tensors from the source. */
+/* Checks that a new layer gets all its tensors from the source. */
 static void check_added(organ_graft_job *job)
 {
     if (job->layers_after == job->target_layers)
@@ -323,9 +324,9 @@ static void check_added(organ_graft_job *job)
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;
-    job->source_layers = layers_of(job->source);
-    job->target_layers = layers_of(job->target);
-    job->across = (job->source->gguf != NULL) != (job->target->gguf != NULL);
+    job->source_layers = layer_count(job->source);
+    job->target_layers = layer_count(job->target);
+    job->names_differ = (job->source->gguf != NULL) != (job->target->gguf != NULL);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         selected += organ_selected(&job->selection, &job->source->tensors[t]);
     const bool grown = organ_layout_grow(&job->layout, selected);
@@ -342,7 +343,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     compare_facts(job);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t]))
-            match_one(job, &job->source->tensors[t]);
+            match_tensor(job, &job->source->tensors[t]);
     for (size_t k = 0; k < job->layout.piece_count; k++)
         if (!job->layout.pieces[k].as.name)
             return graft_no_memory(job, error);

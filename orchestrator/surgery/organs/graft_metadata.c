@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The key without the architecture that it begins with ("llama.attention.head_count" -> "attention.head_count"); NULL
- * for another key. */
+/* Returns the key without the architecture that it begins with ("llama.attention.head_count" ->
+ * "attention.head_count"); NULL for another key. */
 static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -26,7 +26,7 @@ static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char 
     return NULL;
 }
 
-static void put_little(unsigned char *to, uint64_t value, size_t bytes)
+static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
         to[k] = (unsigned char)(value >> 8 * k);
@@ -55,7 +55,7 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed;
     if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
         return false;
-    put_little(to, (uint64_t)integer, bytes);
+    put_little_endian(to, (uint64_t)integer, bytes);
     return true;
 }
 
@@ -72,7 +72,7 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     if (!made)
         return organ_fail_errno(error, ENOMEM, "%s", kv->key);
     memcpy(made, kv->bytes, kv->size < size ? kv->size : size);
-    put_little(made + 4, (uint64_t)job->layers_after, 8);
+    put_little_endian(made + 4, (uint64_t)job->layers_after, 8);
     for (size_t k = 0; k < job->pair_count; k++)
         if (!put_element(source, job->pairs[k].from, kv->element,
                          made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
@@ -129,9 +129,9 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* If whole layers are grafted, key-values with a value for each layer follow them; if only a part of a layer is
- * grafted, these values are unchanged, because they describe the rest. */
-static bool layers_move(const organ_graft_job *job)
+/* Returns true if whole layers are grafted: key-values with a value for each layer then follow them. If only a part of
+ * a layer is grafted, these values are unchanged, because they describe the rest. */
+static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
@@ -142,7 +142,7 @@ organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writ
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
         return error->status;
-    if (!layers_move(job) || copy_layer_keys(job, *writer, error) == ORGAN_OK)
+    if (!grafts_whole_layers(job) || copy_layer_keys(job, *writer, error) == ORGAN_OK)
         count_blocks(job, *writer, error);
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);

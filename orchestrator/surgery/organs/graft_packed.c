@@ -22,25 +22,27 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
 {
     char name[ORGAN_COUNTERPART_SIZE];
     const int32_t layer = organ_layer_mapped(&job->map, weight->anatomy.layer);
-    const bool named = job->across ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL,
-                                                              layer, name, sizeof name)
-                                   : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
+    const bool named = job->names_differ
+                           ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL, layer,
+                                                      name, sizeof name)
+                           : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
     return named ? organ_weights_named(targets, name) : NULL;
 }
 
+/* Refuses to replace a packed weight by one that is packed differently. */
 static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
                                       const organ_weight *weight, organ_error *error)
 {
-    char mine[160], its[160];
+    char source_text[160], target_text[160];
     if (!organ_selected(&job->selection, weight->codes))
         return ORGAN_OK;
-    const organ_weight *const old = replaced_by(job, targets, weight);
-    if (!old || (!is_packed(weight) && !is_packed(old)) || packed_alike(weight, old))
+    const organ_weight *const replaced = replaced_by(job, targets, weight);
+    if (!replaced || (!is_packed(weight) && !is_packed(replaced)) || packed_alike(weight, replaced))
         return ORGAN_OK;
     const organ_model *const packed = is_packed(weight) ? job->source : job->target;
     return organ_dequantize_first(packed, error, "%.200s: is %s in %.150s and %s in %.150s", weight->name,
-                                  organ_weight_text(weight, mine, sizeof mine), job->source->path,
-                                  organ_weight_text(old, its, sizeof its), job->target->path);
+                                  organ_weight_text(weight, source_text, sizeof source_text), job->source->path,
+                                  organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
 }
 
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)

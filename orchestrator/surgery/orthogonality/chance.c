@@ -26,7 +26,7 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
     return ((double)value + 1) / 2 + 0x1p-25;
 }
 
-/* Gamma of shape >= 1 by Marsaglia and Tsang (2000). */
+/* Draws number `at` of a gamma distribution of shape >= 1 by the method of Marsaglia and Tsang (2000). */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
     const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
@@ -42,6 +42,7 @@ static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape
     return d * v;
 }
 
+/* Draws number `at` of a chi-square distribution. */
 static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
 {
     if (degrees < 1)
@@ -51,9 +52,9 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
-/* The cosine between a fixed vector and a random normal one of n elements. Only the component parallel to the fixed
- * vector (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of freedom)
- * matter, so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
+/* Draws the cosine between a fixed vector and a random normal one of n elements. Only the component parallel to the
+ * fixed vector (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of
+ * freedom) matter, so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
     const uint64_t at = draw * 128; /* room for all tries */

@@ -91,23 +91,24 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
+/* Adds the module of an adapter's pair and the weights that it changes. */
 static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
-    const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
+    const bool transposed = pair->embedding || job->adapter->fan_in_fan_out;
     if (!organ_globs_match(globs, pair->module))
         return;
     organ_compared_module *const m = &job->modules[job->count++];
     *m = (organ_compared_module){
-        .name = pair->module, .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = turned};
-    m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
-    m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
+        .name = pair->module, .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = transposed};
+    m->rows = (size_t)(transposed ? pair->in_features : pair->out_features);
+    m->cols = (size_t)(transposed ? pair->out_features : pair->in_features);
     const organ_module_place place = {.module = m->name, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight"; to be freed. */
+/* Returns "model.layers.0.mlp.up_proj" for "model.layers.0.mlp.up_proj.weight"; the caller frees it. */
 static char *compare_module_of(const char *name)
 {
     static const char end[] = ".weight";

@@ -10,17 +10,19 @@
 #include <string.h>
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Counts a mismatch and appends it to the message while it fits. */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
-    char one[400];
+    char sentence[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(one, sizeof one, format, args);
+    vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     const size_t used = strlen(c->text);
     c->count++;
-    if (c->shown == c->count - 1 && used + strlen(one) + 3 < sizeof c->text) {
-        snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", one);
+    if (c->shown == c->count - 1 && used + strlen(sentence) + 3 < sizeof c->text) {
+        snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", sentence);
         c->shown++;
     }
 }
@@ -36,7 +38,8 @@ organ_status organ_module_mismatches_report(const organ_module_mismatches *misma
                       mismatches->count - mismatches->shown);
 }
 
-/* Searches by the exact name, by names that training programs use, and by names of the other format. */
+/* Finds the weight of a module by the exact name, by names that training programs use, and by names of the other
+ * format. */
 static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
@@ -60,7 +63,7 @@ static bool module_match_fits(const organ_module_place *p, const organ_weight *w
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* GGUF files of some architectures store rows of q and k in another order. */
+/* Returns true if the file stores the rows of q and k in another order, as GGUF files of some architectures do. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;

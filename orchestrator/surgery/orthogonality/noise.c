@@ -73,7 +73,8 @@ typedef struct room {
     size_t strips, worker; /* bytes of the strips, and of the other buffers per thread */
 } room;
 
-/* Reading needs a unit of two models and the reader's own room; a block needs its K and the scratch of a product. */
+/* Computes the sizes of the buffers. Reading needs a unit of two models and the reader's own scratch; a block needs its
+ * K and the scratch of a product. */
 static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;

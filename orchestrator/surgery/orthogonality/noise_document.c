@@ -75,8 +75,8 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
     return name;
 }
 
-/* Rows per layer, or per projection in each layer, with the experts of a layer folded together, for plots. Modules are
- * in the order of their layers, those in no layer first. */
+/* Returns rows per layer, or per projection in each layer, with the experts of a layer folded together, for plots.
+ * Modules are in the order of their layers, those in no layer first. */
 static json_t *document_layers_json(const organ_compared_job *job, int which, bool places)
 {
     json_t *rows = json_array();
@@ -97,7 +97,7 @@ static json_t *document_layers_json(const organ_compared_job *job, int which, bo
     return rows;
 }
 
-/* Rows per projection for a noise and the adapter's change, or for both noises. */
+/* Returns rows per projection for a noise and the adapter's change, or for both noises. */
 static json_t *projections_json(const organ_compared_job *job, int which)
 {
     json_t *const rows = json_array();

@@ -26,14 +26,14 @@ typedef struct organ_noise_sums {
 
 /* Sums over one module of two pairs, or over several modules, in FP64. */
 typedef struct organ_pair_sums {
-    double weight[2];              /* |W_clean|^2 of A and B */
-    double apart;                  /* |W_clean_B - W_clean_A|^2 */
-    double noise[2];               /* |N_A|^2, |N_B|^2 */
-    double between, between_signs; /* <N_A, N_B>; sum of the squares of its terms */
-    double rest;                   /* |N_A - N_B|^2 */
-    double change;                 /* |D|^2 */
-    double with_change[2];         /* <N_A, D>, <N_B, D> */
-    double rest_with_change;       /* <N_A - N_B, D> */
+    double weight[2];                    /* |W_clean|^2 of A and B */
+    double clean_difference;             /* |W_clean_B - W_clean_A|^2 */
+    double noise[2];                     /* |N_A|^2, |N_B|^2 */
+    double between, between_signs;       /* <N_A, N_B>; sum of the squares of its terms */
+    double noise_difference;             /* |N_A - N_B|^2 */
+    double change;                       /* |D|^2 */
+    double with_change[2];               /* <N_A, D>, <N_B, D> */
+    double noise_difference_with_change; /* <N_A - N_B, D> */
 } organ_pair_sums;
 
 /* One matrix that all models have. */

@@ -28,7 +28,7 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
-static bool is_same(const organ_model *a, const organ_model *b)
+static bool is_same_file(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
         return true;
@@ -44,7 +44,7 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
                                         "CLEAN of the second --pair", "NOISY of the second --pair", "the tuned model"};
     for (size_t b = 1; b < job->sources; b++)
         for (size_t a = 0; a < b; a++)
-            if (is_same(job->model[a], job->model[b]) && !(b == ORGAN_TUNED && a == ORGAN_CLEAN_B))
+            if (is_same_file(job->model[a], job->model[b]) && !(b == ORGAN_TUNED && a == ORGAN_CLEAN_B))
                 return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b],
                                   job->model[b]->path,
                                   a == ORGAN_CLEAN_A && b == ORGAN_CLEAN_B
@@ -72,7 +72,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
         snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
-                 sqrt(m->sums.rest / m->sums.noise[0]));
+                 sqrt(m->sums.noise_difference / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Returns sqrt(part / whole), or null if `whole` is 0. */
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
 static const char *projection_of(const organ_compared_module *m) { return organ_role_describe(m->anatomy->role)->name; }
 
@@ -24,12 +25,12 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
         to->noise[k] += s->noise[k];
         to->with_change[k] += s->with_change[k];
     }
-    to->apart += s->apart;
+    to->clean_difference += s->clean_difference;
     to->between += s->between;
     to->between_signs += s->between_signs;
-    to->rest += s->rest;
+    to->noise_difference += s->noise_difference;
     to->change += s->change;
-    to->rest_with_change += s->rest_with_change;
+    to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
 static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
@@ -43,7 +44,8 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compar
                          elements);
     organ_noise_fold_add(&f->with_change[1], &(organ_noise_comparison){s->noise[1], s->change, s->with_change[1], 0},
                          elements);
-    organ_noise_fold_add(&f->with_change[2], &(organ_noise_comparison){s->rest, s->change, s->rest_with_change, 0},
+    organ_noise_fold_add(&f->with_change[2],
+                         &(organ_noise_comparison){s->noise_difference, s->change, s->noise_difference_with_change, 0},
                          elements);
 }
 
@@ -62,16 +64,18 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
     const double factor = s->between / s->noise[0];
-    ORGAN_ADD(row, SET_REAL("noise_a", sqrt(s->noise[0])), SET_REAL("noise_b", sqrt(s->noise[1])),
-              SET("noise_a_to_weight", root_share(s->noise[0], s->weight[0])),
-              SET("noise_b_to_weight", root_share(s->noise[1], s->weight[1])), SET_REAL_OF("factor", both, factor),
-              SET_REAL_OF("explained", both, fmin(1, factor * (s->between / s->noise[1]))),
-              SET_REAL("remains", sqrt(s->rest)), SET("remains_to_noise_a", root_share(s->rest, s->noise[0])),
-              SET("remains_to_noise_b", root_share(s->rest, s->noise[1])),
-              SET_REAL_OF("cancelled", s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])),
-              SET_REAL("change", sqrt(s->change)), SET("noise_a_to_change", root_share(s->noise[0], s->change)),
-              SET("noise_b_to_change", root_share(s->noise[1], s->change)),
-              SET("remains_to_change", root_share(s->rest, s->change)));
+    ORGAN_ADD(
+        row, SET_REAL("noise_a", sqrt(s->noise[0])), SET_REAL("noise_b", sqrt(s->noise[1])),
+        SET("noise_a_to_weight", root_share(s->noise[0], s->weight[0])),
+        SET("noise_b_to_weight", root_share(s->noise[1], s->weight[1])), SET_REAL_OF("factor", both, factor),
+        SET_REAL_OF("explained", both, fmin(1, factor * (s->between / s->noise[1]))),
+        SET_REAL("remains", sqrt(s->noise_difference)),
+        SET("remains_to_noise_a", root_share(s->noise_difference, s->noise[0])),
+        SET("remains_to_noise_b", root_share(s->noise_difference, s->noise[1])),
+        SET_REAL_OF("cancelled", s->noise[0] + s->noise[1] > 0, 1 - s->noise_difference / (s->noise[0] + s->noise[1])),
+        SET_REAL("change", sqrt(s->change)), SET("noise_a_to_change", root_share(s->noise[0], s->change)),
+        SET("noise_b_to_change", root_share(s->noise[1], s->change)),
+        SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
@@ -110,8 +114,8 @@ static json_t *projection_json(const void *job, size_t role)
                             : NULL;
 }
 
-/* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the
- * layer. */
+/* Returns rows per layer, or with `places` per projection in each layer. Modules come in the order of their layers,
+ * those in none first. */
 static json_t *noise_pairs_document_layers_json(const organ_compared_job *job, bool places)
 {
     json_t *rows = json_array();
@@ -169,14 +173,15 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                      SET_REAL_OF("z_exact", any, cosine * sqrt(elements)),
                      SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
                      SET("reason", why_pair_undefined(s) ? json_string(why_pair_undefined(s)) : json_null()));
-    ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->apart > 0),
+    ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->clean_difference > 0),
               SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->pairs->draws), SET_REAL("mean", m->drawn_mean),
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
     ORGAN_ADD(row, SET("with_change",
                        ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->with_change[0], elements)),
                                     SET("noise_b", cosine_json(s->noise[1], s->change, s->with_change[1], elements)),
-                                    SET("remains", cosine_json(s->rest, s->change, s->rest_with_change, elements)))));
+                                    SET("remains", cosine_json(s->noise_difference, s->change,
+                                                               s->noise_difference_with_change, elements)))));
     return row;
 }
 
@@ -260,14 +265,14 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
                         SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
-/* If both clean models have the same values, equal noises are trivial; the verdict is based on the other modules, if
- * any. */
+/* Returns the verdict. If both clean models have the same values in a module, equal noises are trivial there; the
+ * verdict is based on the other modules, if any. */
 static json_t *verdict_json(const organ_compared_job *job)
 {
     organ_pairs_fold differing = {0};
     uint64_t same = 0;
     for (size_t k = 0; k < job->count; k++)
-        if (job->modules[k].sums.apart > 0)
+        if (job->modules[k].sums.clean_difference > 0)
             noise_pairs_document_fold_in(&differing, &job->modules[k]);
         else
             same++;

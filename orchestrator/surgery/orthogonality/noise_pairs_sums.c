@@ -50,7 +50,7 @@ typedef struct pairs_stage {
 
 /* ---- room ---- */
 
-/* The rows of a unit, and the bytes of one worker, computed from headers. */
+/* Computes the rows of a unit and the bytes of one worker from headers alone. */
 static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
                                        organ_error *error)
 {
@@ -219,9 +219,10 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;
     organ_pair_sums *const to = &s->module->sums;
-    double *const terms[TERMS] = {&to->weight[0], &to->weight[1],      &to->apart,          &to->noise[0],
-                                  &to->noise[1],  &to->between,        &to->between_signs,  &to->rest,
-                                  &to->change,    &to->with_change[0], &to->with_change[1], &to->rest_with_change};
+    double *const terms[TERMS] = {&to->weight[0],      &to->weight[1],        &to->clean_difference,
+                                  &to->noise[0],       &to->noise[1],         &to->between,
+                                  &to->between_signs,  &to->noise_difference, &to->change,
+                                  &to->with_change[0], &to->with_change[1],   &to->noise_difference_with_change};
     for (size_t unit = 0; unit < set->units; unit++)
         for (size_t t = 0; t < TERMS; t++)
             *terms[t] += organ_compared_fold_lanes(s->sums[unit].lane[t]);

@@ -11,7 +11,7 @@
 /* Returns whether both noises are equal and cancel. */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
-    const double left = s->rest / s->noise[0];
+    const double left = s->noise_difference / s->noise[0];
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
         return "undefined";
     if (left <= ORGAN_ASSUMPTION_HOLDS * ORGAN_ASSUMPTION_HOLDS)
@@ -30,7 +30,8 @@ static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char 
         to,
         "The premise of Method A, that both noises are equal and cancel, %s: |N_A - N_B| / |N_A| = %.4g, which is 0 "
         "for equal noises and 1.41 for unrelated ones of equal norm. Of the energy of both noises %.2f %% cancels.",
-        assumption, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
+        assumption, sqrt(s->noise_difference / s->noise[0]),
+        100 * (1 - s->noise_difference / (s->noise[0] + s->noise[1])));
 }
 
 static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
@@ -42,6 +43,7 @@ static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
+/* Adds the regression of N_B on N_A: the factor, and how much of N_B's energy it explains. */
 static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
@@ -69,21 +71,22 @@ static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pai
         return;
     }
     organ_say(to, "Relative to the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
-              names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
-    const double taken = s->change + s->rest + 2 * s->rest_with_change;
+              names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change),
+              sqrt(s->noise_difference / s->change));
+    const double taken = s->change + s->noise_difference + 2 * s->noise_difference_with_change;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
                   "The noisy models of B and A differ by D + N_A - N_B; the energy of N_A - N_B is %.3g %% of that of "
                   "D. An adapter extracted from the two noisy models approximates this difference.",
-                  100 * s->rest / s->change);
+                  100 * s->noise_difference / s->change);
     if (s->noise[1] > 0)
         organ_say(to,
                   "Method A, D applied to the noisy model of A, differs from the clean target by N_A. It differs from "
                   "the noisy model of B by N_A - N_B, which is %.3g x |N_B|.",
-                  sqrt(s->rest / s->noise[1]));
+                  sqrt(s->noise_difference / s->noise[1]));
 }
 
-/* "N_A 0.0012 (z 0.5), ..." */
+/* Adds the cosines of both noises and their difference with the change: "N_A 0.0012 (z 0.5), ..." */
 static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
@@ -115,12 +118,13 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     add_change_sentence(sentences, all, change);
     add_direction_sentences(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
-    json_t *const verdict = ORGAN_OBJECT(
-        SET_TEXT("premise", assumption), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
-        SET_COUNT("same_modules", same),
-        SET("cosine", quotient_json(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
-        SET("remains_to_noise_a", quotient_json(sqrt(sums->rest), sqrt(sums->noise[0]))),
-        SET("remains_to_change", quotient_json(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
+    json_t *const verdict =
+        ORGAN_OBJECT(SET_TEXT("premise", assumption), SET_TEXT("noises", noises),
+                     SET_COUNT("modules", all->noises.modules), SET_COUNT("same_modules", same),
+                     SET("cosine", quotient_json(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
+                     SET("remains_to_noise_a", quotient_json(sqrt(sums->noise_difference), sqrt(sums->noise[0]))),
+                     SET("remains_to_change", quotient_json(sqrt(sums->noise_difference), sqrt(sums->change))),
+                     SET("sentences", sentences));
     json_decref(agreement);
     return verdict;
 }

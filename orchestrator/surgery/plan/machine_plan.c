@@ -63,6 +63,7 @@ static json_t *node_json(const void *context, size_t k)
                         SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
+/* Adds a row for CPUs or nodes that are not used; takes ownership of `which`, their numbers. */
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;

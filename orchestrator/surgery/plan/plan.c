@@ -59,6 +59,7 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
+/* Prepares a product of ones, large enough to occupy all workers, whose time estimates the machine's speed. */
 static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);

@@ -61,6 +61,7 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
     }
 }
 
+/* Plans the output: a piece for each weight and for each tensor that belongs to none. */
 static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

@@ -13,7 +13,7 @@ typedef struct not_finite {
 
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
-static uint64_t exponent_of(organ_dtype dtype)
+static uint64_t infinity_bits(organ_dtype dtype)
 {
     if (dtype == ORGAN_F32)
         return 0x7F800000u;
@@ -25,9 +25,9 @@ static uint64_t exponent_of(organ_dtype dtype)
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
     const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
-                   mask = exponent_of(dtype) * spread;
+                   mask = infinity_bits(dtype) * spread;
     const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
-    const uint64_t one = (exponent_of(dtype) & -exponent_of(dtype)) * spread;
+    const uint64_t one = (infinity_bits(dtype) & -infinity_bits(dtype)) * spread;
     uint64_t any = 0, word = 0;
     size_t k = 0;
     for (; k + 8 <= bytes; k += 8) {
@@ -41,7 +41,7 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
 
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
-    const uint32_t exponent = (uint32_t)exponent_of(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
+    const uint32_t exponent = (uint32_t)infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
     const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
     for (size_t k = 0; k < bytes; k += size) {
         uint32_t value = 0; /* little endian, as the files are */

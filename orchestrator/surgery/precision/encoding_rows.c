@@ -135,6 +135,7 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
+/* Returns the sum of squares, from mean and centred second moment. */
 static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
@@ -142,7 +143,7 @@ static double encoding_rows_squares(const organ_kernels *kernels, const float *v
     return spread.m2 + (double)spread.n * spread.mean * spread.mean;
 }
 
-/* back[k] = values[k] - back[k]. The compiler vectorises the inner loop because its length is a constant. */
+/* Computes back[k] = values[k] - back[k]. The compiler vectorises the inner loop because its length is a constant. */
 static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
 {
     size_t at = 0;
@@ -153,7 +154,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* n is a multiple of 16, as every row of blocks is. */
+/* Multiplies n values by `by`; n is a multiple of 16, as every row of blocks is. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)

@@ -103,6 +103,8 @@ typedef struct residual {
     double *losses;
 } residual;
 
+/* Computes the output error of each row, (w - v)^T H (w - v). `field` holds H (w - v). Lanes make the sum independent
+ * of the instruction set. */
 static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
 {
     for (size_t i = row; i < row + rows; i++) {
@@ -125,24 +127,24 @@ static void residual_strip(void *context, size_t index, size_t worker)
     const organ_gptq_job *const job = x->job;
     const organ_gptq_inputs *const in = job->inputs;
     const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row);
-    float *const lost = (float *)(void *)(job->room + worker * job->room_bytes);
+    float *const loss = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
     for (size_t from = 0; from < job->cols; from += PANEL) {
         const size_t start = from / in->block * in->block, width = organ_min(in->block, job->cols - start);
         const size_t n = organ_min(PANEL, start + width - from);
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < n; j++) {
                 const size_t at = (row + i) * job->cols + from + j;
-                lost[i * PANEL + j] = job->matrix->weights[at] - job->matrix->values[at];
+                loss[i * PANEL + j] = job->matrix->weights[at] - job->matrix->values[at];
             }
         const organ_product product = {.m = rows,
                                        .n = width,
                                        .k = n,
-                                       .a = organ_by_rows(lost, PANEL),
+                                       .a = organ_by_rows(loss, PANEL),
                                        .b = organ_by_columns(in->h + start * in->block + (from - start) * width, width),
                                        .c = job->field + row * job->cols + start,
                                        .c_stride = job->cols,
                                        .into = from == start ? ORGAN_PRODUCT_SET : ORGAN_PRODUCT_ADD};
-        in->engine->kernels->product(&product, lost + STRIP * PANEL);
+        in->engine->kernels->product(&product, loss + STRIP * PANEL);
     }
     if (x->losses)
         row_losses(job, row, rows, x->losses);
@@ -167,7 +169,7 @@ static double gptq_sum_of(const double *losses, size_t rows)
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
 /* Sets the first scales: each maps the greatest magnitude of its group to the largest code. */
-static void greatest_scales(organ_gptq_job *job)
+static void set_first_scales(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t band = rows_in_band(job->matrix);
@@ -220,7 +222,7 @@ static void fit_strip(void *context, size_t index, size_t worker)
     const organ_gptq_job *const job = f->job;
     const organ_grid *const grid = &job->matrix->grid;
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    unsigned char *const blocks = job->room + worker * job->room_bytes;
+    unsigned char *const blocks = job->scratch + worker * job->scratch_bytes;
     for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
         job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols,
                                                       blocks, job->cols / kind->elements);
@@ -228,14 +230,15 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* job->field is not in use yet and serves as a buffer for the weights of columns. */
+/* Sets the scales that the codes start from. job->field is not in use yet and serves as a buffer for the weights of
+ * columns. */
 static void first_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
     for (size_t k = 0; k < job->numbers * job->padded; k++)
         job->scales[k] = k < job->groups * job->padded;
     if (!organ_grid_blocks(&job->matrix->grid)) {
-        greatest_scales(job);
+        set_first_scales(job);
         return;
     }
     if (!f.weights) {
@@ -245,7 +248,8 @@ static void first_scales(organ_gptq_job *job)
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, fit_strip, &f);
 }
 
-static void last_scales(const organ_gptq_job *job)
+/* Copies the scales, one per band, to the caller's array. */
+static void copy_final_scales(const organ_gptq_job *job)
 {
     const size_t band = rows_in_band(job->matrix);
     for (size_t first = 0; first < job->rows; first += band)
@@ -255,15 +259,16 @@ static void last_scales(const organ_gptq_job *job)
 
 /* ---- a matrix ---- */
 
-/* Ranks cut a matrix at multiples of this many rows: at strips, and at bands of rows that share their scales. */
-static size_t cut_at(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
+/* Returns the number of rows at whose multiples ranks divide a matrix: strips, and bands of rows that share their
+ * scales. */
+static size_t rows_between_cuts(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
 /* Collects the losses of all ranks' rows and adds them in the order of rows. */
 static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
-    if (organ_ranks_complete_rows(all->ranks, "coding rows", losses, sizeof *losses, all->rows, cut_at(all), error) ==
-        ORGAN_OK)
+    if (organ_ranks_complete_rows(all->ranks, "coding rows", losses, sizeof *losses, all->rows, rows_between_cuts(all),
+                                  error) == ORGAN_OK)
         *sum = gptq_sum_of(losses, all->rows);
     return error->status;
 }
@@ -325,7 +330,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     memcpy(losses, gptq->losses, whole->rows * sizeof *losses);
     if (!m->no_resolve && gptq_improve(job, &own, losses + job->first, error) != ORGAN_OK)
         return error->status;
-    last_scales(job);
+    copy_final_scales(job);
     return sum_losses_of_ranks(job, losses, &whole->loss, error);
 }
 
@@ -333,7 +338,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
 static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
-    const size_t step = cut_at(all), band = rows_in_band(all);
+    const size_t step = rows_between_cuts(all), band = rows_in_band(all);
     if (organ_ranks_complete_rows(all->ranks, "computing row values", all->values, all->cols * sizeof *all->values,
                                   all->rows, step, error) != ORGAN_OK)
         return error->status;
@@ -345,7 +350,8 @@ static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 /* Returns a view of the rows that this rank quantises: `all` with pointers to the first of them. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
-    const organ_row_range own = organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, cut_at(all));
+    const organ_row_range own =
+        organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, rows_between_cuts(all));
     organ_gptq part = *all;
     part.rows = own.end - own.first;
     part.weights += own.first * all->cols;
@@ -355,7 +361,8 @@ static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
     return part;
 }
 
-static size_t gptq_room_of(const organ_gptq_job *job)
+/* Returns the scratch bytes of a worker: the largest need of all steps. */
+static size_t worker_scratch_bytes(const organ_gptq_job *job)
 {
     const size_t residual_room = STRIP * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
     const size_t max = organ_max(organ_max(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(job));
@@ -381,21 +388,21 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.supers = organ_grid_supers(&m->grid, m->cols);
     job.numbers = organ_grid_numbers(&m->grid, m->cols);
     job.padded = (part.rows + STRIP - 1) / STRIP * STRIP;
-    job.room_bytes = organ_to_line(gptq_room_of(&job));
+    job.scratch_bytes = organ_to_line(worker_scratch_bytes(&job));
     const size_t least = organ_max(part.rows, 1), columns = organ_max(job.padded, STRIP);
     job.field = organ_floats(least, m->cols);
     job.scales = organ_floats(job.numbers, columns);
-    job.room = aligned_alloc(64, workers * job.room_bytes);
+    job.scratch = aligned_alloc(64, workers * job.scratch_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
     before gptq = {organ_floats(least, m->cols), organ_floats(job.numbers, columns),
                    malloc(m->rows * sizeof *gptq.losses)};
     part.rows_kept = 0;
-    if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
+    if (!job.field || !job.scales || !job.scratch || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
     else if (gptq_quantise(&job, &gptq, losses, error) == ORGAN_OK)
         gather_rows(&job, error);
     m->rows_kept = part.rows_kept;
-    void *const parts[] = {job.field, job.scales, job.room, losses, gptq.values, gptq.scales, gptq.losses};
+    void *const parts[] = {job.field, job.scales, job.scratch, losses, gptq.values, gptq.scales, gptq.losses};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     return error->status;

@@ -17,10 +17,10 @@ typedef struct organ_gptq_job {
     size_t terms, supers, numbers; /* per row: 2 if a group has a scale and a minimum, 1 if it has a scale;
                                     * organ_grid_supers; organ_grid_numbers */
     size_t padded;                 /* rows, rounded up to whole strips */
-    float *field;        /* rows x cols: the updated weights of GPTQ in the order of the sweep; later (W - values) H */
-    float *scales;       /* numbers x padded rows; in the padding scales are 1 and all other numbers 0 */
-    unsigned char *room; /* per worker */
-    size_t room_bytes;
+    float *field;  /* rows x cols: the updated weights of GPTQ in the order of the sweep; later (W - values) H */
+    float *scales; /* numbers x padded rows; in the padding scales are 1 and all other numbers 0 */
+    unsigned char *scratch; /* per worker */
+    size_t scratch_bytes;
 } organ_gptq_job;
 
 size_t organ_gptq_sweep_room(void);

@@ -13,7 +13,7 @@ typedef struct row_of {
     organ_gptq_job *job;
     size_t row, unknowns, several; /* groups of a block */
     const float *m, *diagonal;
-    float *left; /* the right-hand side minus M times the changes made so far */
+    float *residual; /* the right-hand side minus M times the changes made so far */
 } row_of;
 
 static float *gptq_refine_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
@@ -25,17 +25,19 @@ static float *super_at(const row_of *r, size_t unknown)
     return gptq_refine_number_at(r, r->unknowns + term * r->job->supers + block);
 }
 
+/* Returns entry (u, v) of the symmetric Gram matrix, of which the lower triangle is stored. */
 static float gram_entry(const row_of *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
 
-static void gptq_refine_add(const row_of *r, size_t u, float value)
+/* Sets unknown u to `value` and updates the residuals of all unknowns. */
+static void set_unknown(const row_of *r, size_t u, float value)
 {
-    const float by = value - *gptq_refine_number_at(r, u);
+    const float change = value - *gptq_refine_number_at(r, u);
     *gptq_refine_number_at(r, u) = value;
-    for (size_t v = 0; v < r->unknowns && by != 0; v++)
-        r->left[v] -= by * gram_entry(r, u, v);
+    for (size_t v = 0; v < r->unknowns && change != 0; v++)
+        r->residual[v] -= change * gram_entry(r, u, v);
 }
 
 /* Returns the step between two codes of an unknown: d for a scale, -dmin for a minimum, which is -dmin times its
@@ -52,11 +54,12 @@ static float code_for(const row_of *r, size_t u, float number)
     return code + WHOLE - WHOLE;
 }
 
+/* Sets unknown u to the storable value nearest to the minimum along it. */
 static void choose_code(const row_of *r, size_t u)
 {
     if (r->diagonal[u] > 0)
-        gptq_refine_add(r, u,
-                        code_for(r, u, *gptq_refine_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
+        set_unknown(r, u,
+                    code_for(r, u, *gptq_refine_number_at(r, u) + r->residual[u] / r->diagonal[u]) * unit_of(r, u));
 }
 
 /* Refits d (or dmin) of the block that begins at unknown `first` for fixed codes. Rejects a change of sign. */
@@ -65,7 +68,7 @@ static void choose_super(const row_of *r, size_t first)
     float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], over = 0, under = 0;
     for (size_t g = 0; g < r->several; g++) {
         codes[g] = code_for(r, first + g, *gptq_refine_number_at(r, first + g));
-        over += codes[g] * r->left[first + g];
+        over += codes[g] * r->residual[first + g];
     }
     for (size_t g = 0; g < r->several; g++)
         for (size_t h = 0; h < r->several; h++)
@@ -77,7 +80,7 @@ static void choose_super(const row_of *r, size_t first)
         return;
     *d = target;
     for (size_t g = 0; g < r->several; g++)
-        gptq_refine_add(r, first + g, codes[g] * unit_of(r, first + g));
+        set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
@@ -88,7 +91,7 @@ void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const fl
     for (size_t u = 0; u < r.unknowns; u++) {
         const float number = *gptq_refine_number_at(&r, u) + target[u];
         if (isfinite(number))
-            gptq_refine_add(&r, u, code_for(&r, u, number) * unit_of(&r, u));
+            set_unknown(&r, u, code_for(&r, u, number) * unit_of(&r, u));
     }
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (size_t u = 0; u < r.unknowns; u += r.several)

@@ -39,7 +39,7 @@ static size_t rows_at_once(const organ_gptq_job *job)
 
 static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
-static scale_search search_at(const organ_gptq_job *job, float *at)
+static scale_search lay_out_search(const organ_gptq_job *job, float *at)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
     scale_search b = {.codes = at};
@@ -61,6 +61,8 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job)
            ORGAN_PRODUCT_SCRATCH;
 }
 
+/* Returns the dot product, summed in LANES sums that are added in a fixed order, so that every ISA gives the same
+ * bits. */
 static float dot_in_lanes(const float *restrict a, const float *restrict b, size_t n)
 {
     float lanes[LANES] = {0}, sum = 0;
@@ -192,7 +194,8 @@ static void begin_row(const organ_gptq_job *job, const scale_search *b, size_t r
     }
 }
 
-static void end_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
+/* Recomputes the values of a row from its codes with the new scales. */
+static void decode_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     float *const values = job->matrix->values + row * job->cols;
     const float *const codes = b->codes + at * job->cols;
@@ -211,7 +214,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
     organ_gptq_job *const job = context;
     const size_t some = rows_at_once(job), first = index * some, rows = organ_min(some, job->rows - first),
                  n = unknowns_of(job);
-    scale_search b = search_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
+    scale_search b = lay_out_search(job, (float *)(void *)(job->scratch + worker * job->scratch_bytes));
     b.ones = b.codes + rows * job->cols;
     memset(b.system, 0, rows * n * n * sizeof *b.system);
     for (size_t j = 0; j < job->cols; j++)
@@ -222,7 +225,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
         gptq_scales_add_chunk(job, &b, chunk, organ_min(organ_min(job->group, CHUNK), job->cols - chunk), rows);
     for (size_t i = 0; i < rows; i++) {
         solve_row(job, &b, first + i, i);
-        end_row(job, &b, first + i, i);
+        decode_row(job, &b, first + i, i);
     }
 }
 

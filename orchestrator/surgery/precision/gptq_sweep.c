@@ -30,7 +30,7 @@ typedef struct gptq_sweep_buffers {
 
 static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
 {
-    float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
+    float *const at = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
     return (gptq_sweep_buffers){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS,
                                 at + 4 * STRIP * COLUMNS};
 }
@@ -44,6 +44,7 @@ static size_t column_at(const gptq_sweep *s, size_t j)
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
 }
 
+/* Copies the sweep's columns of a strip of rows, transposed: rows lie next to each other. */
 static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -60,6 +61,7 @@ static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, si
             b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
+/* Copies the quantised values back. */
 static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -70,7 +72,7 @@ static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, s
     }
 }
 
-/* to[i] -= factor x from[i] */
+/* Computes to[i] -= factor x from[i]. */
 static void subtract_scaled(float *restrict to, float factor, const float *restrict from)
 {
     for (size_t i = 0; i < STRIP; i++)
@@ -78,7 +80,7 @@ static void subtract_scaled(float *restrict to, float factor, const float *restr
 }
 
 /* Sets the codes of pruned weights to 0, whatever compensation they received. */
-static void leave_out(const float *restrict keep, float *restrict values)
+static void clear_pruned(const float *restrict keep, float *restrict values)
 {
     for (size_t i = 0; i < STRIP; i++)
         values[i] = keep[i] > 0 ? values[i] : 0.0f;
@@ -104,7 +106,7 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
     memcpy(values, field, STRIP * sizeof *values);
     organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
     if (keep)
-        leave_out(keep, values);
+        clear_pruned(keep, values);
     for (size_t i = 0; i < STRIP; i++)
         errors[i] = (field[i] - values[i]) / pivot;
 }
@@ -118,7 +120,7 @@ static void improve_column(const gptq_sweep_place *at, float pivot, const float 
         values[i] += field[i] / pivot;
     organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
     if (keep)
-        leave_out(keep, values);
+        clear_pruned(keep, values);
     for (size_t i = 0; i < STRIP; i++)
         errors[i] = values[i] - errors[i];
 }

@@ -101,7 +101,8 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Codes of Q8_0 end at -127, as do those of the quantised inputs that llama.cpp multiplies them with. */
+/* Returns the least and greatest code. Those of Q8_0 end at -127, as do those of the quantised inputs that llama.cpp
+ * multiplies them with. */
 static void range_of(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;

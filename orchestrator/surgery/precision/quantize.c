@@ -159,11 +159,11 @@ static void quantize_note_before(const organ_quantize_job *job)
         organ_quantize_gguf_note(job);
     else
         organ_quantize_note_loaders(job);
-    if (job->left_count)
+    if (job->left_out_count)
         organ_progress_note(job->progress,
                             "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
-                            job->left_count, job->left_count == 1 ? "s" : "",
-                            job->left_count == 1 ? "it is" : "they are", job->left[0].tensor->name);
+                            job->left_out_count, job->left_out_count == 1 ? "s" : "",
+                            job->left_out_count == 1 ? "it is" : "they are", job->left_out[0].tensor->name);
 }
 
 /* Quantises all parts, calibrated ones first: they need more memory than the pass, so too small a --memory is refused
@@ -197,7 +197,7 @@ static void close_quantize(organ_quantize_job *job)
     for (size_t k = 0; k < job->part_count; k++)
         json_decref(job->parts[k].fallback);
     organ_rows_free(job->parts);
-    organ_rows_free(job->left);
+    organ_rows_free(job->left_out);
     organ_rows_free(job->plain);
     organ_imatrix_close(job->imatrix);
     organ_targets_free(&job->targets);

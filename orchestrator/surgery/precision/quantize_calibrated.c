@@ -49,7 +49,7 @@ static void storing_close(quantize_calibrated_storing *s)
         free(all[k]);
 }
 
-/* Bytes of the tensor of scales; 0 if blocks contain them. */
+/* Returns the bytes of the tensor of scales; 0 if blocks contain them. */
 static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
 {
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
@@ -93,8 +93,8 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* Bytes of the buffers: scales in FP32 and, unless blocks contain them, in the stored type; rows of floats for decoded
- * codes and, in GGUF, for the imatrix weights and their roots. */
+/* Returns the bytes of the buffers: scales in FP32 and, unless blocks contain them, in the stored type; rows of floats
+ * for decoded codes and, in GGUF, for the imatrix weights and their roots. */
 static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);
@@ -104,6 +104,7 @@ static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, ui
            strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
+/* Returns the scales of the band that contains the row. */
 static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
 {
     return s->scales + row / s->band * s->numbers;
@@ -162,6 +163,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
 
 /* ---- for the walk ---- */
 
+/* Returns the bytes that one matrix needs besides the calibration's. */
 static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
                                                   const organ_tensor *tensor)
 {
@@ -184,7 +186,7 @@ static bool quantize_calibrated_is_done(void *context, size_t target)
     return job->units[job->aimed_parts[target]->unit].done;
 }
 
-/* Rows of the file may have another order than those of the forward pass. */
+/* Restores a matrix from the codes that an earlier run wrote, with its rows in the order of the forward pass. */
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                 organ_error *error)
 {
@@ -218,8 +220,8 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     return ORGAN_OK;
 }
 
-static organ_status quantize_calibrated_forget_inputs(void *context, const organ_calibration_layer *layer,
-                                                      organ_error *error)
+static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
+                                                       organ_error *error)
 {
     organ_quantize_job *const job = context;
     (void)layer;
@@ -351,7 +353,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                          .change = quantize_calibrated_change,
                                          .grouped = true,
                                          .rows = !pruning || pruning->rows,
-                                         .leave = quantize_calibrated_forget_inputs};
+                                         .leave = quantize_calibrated_release_inputs};
     return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
                                       &job->calib, error);
 }

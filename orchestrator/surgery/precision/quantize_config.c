@@ -20,6 +20,7 @@ static json_t *quantize_config_module_json(const organ_tensor *tensor)
     return json_stringn(tensor->name, (size_t)(dot - tensor->name));
 }
 
+/* Returns true if the list has the name; searches from the end, where it was added last. */
 static bool has_module(const json_t *rows, const json_t *name)
 {
     for (size_t k = json_array_size(rows); k > 0; k--)
@@ -28,6 +29,7 @@ static bool has_module(const json_t *rows, const json_t *name)
     return false;
 }
 
+/* Returns true if the output head is quantised, which lm_head in "ignore" would contradict. */
 static bool quantises_head(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++)
@@ -37,8 +39,8 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* Returns the the modules that are no targets, in file order. Unless the output head is quantised, its name in loaders
- * is one of them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to
+/* Returns the modules that are no targets, in file order. Unless the output head is quantised, its name in loaders is
+ * one of them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to
  * lm_head. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
@@ -60,7 +62,7 @@ static json_t *ignored_json(const organ_quantize_job *job)
     return rows;
 }
 
-/* As DeepSeek-V3 and Qwen3-FP8 have it. */
+/* Returns quantization_config for blocks of FP8, as DeepSeek-V3 and Qwen3-FP8 have it. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -151,7 +153,7 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* Returns the the members that compressed-tensors writes. Servers quantise activations token by token if codes have one
+/* Returns the members that compressed-tensors writes. Servers quantise activations token by token if codes have one
  * byte, and do not quantise them if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {

@@ -207,7 +207,8 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* --memory, and whether the hidden states are in it, decide whether second moments are whole. */
+/* Returns the settings that a resumed run must share. --memory, and whether the hidden states are in it, are among
+ * them, because they decide whether second moments are whole. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -249,7 +250,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
-        SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),
+        SET("left_alone", organ_json_rows(job->left_out_count, quantize_document_left_json, job->left_out)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
         SET("definitions", organ_quantize_definitions_json(job)),

@@ -57,6 +57,7 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
     return job->targets.chosen[tensor - job->model->tensors];
 }
 
+/* Returns true if the tensor is a target whose shape and type allow packing. */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return is_chosen(job, tensor) && !organ_quantize_kind_obstacle(tensor);
@@ -78,6 +79,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Lists the layers of packable routed experts, and the greatest common divisor of their row lengths. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
@@ -116,6 +118,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
     return ORGAN_OK;
 }
 
+/* Fails with the first expert whose rows no group divides. */
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
@@ -132,6 +135,7 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
+/* Chooses the group for all routed experts: the largest that divides every row. */
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
@@ -256,7 +260,8 @@ static void note_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
-/* transformers initialises out_proj.weight of these classes, which packed layers do not have. */
+/* Prints a note for mixers that transformers cannot load packed: it initialises out_proj.weight of these classes, which
+ * packed layers do not have. */
 static void note_mamba(const organ_quantize_job *job)
 {
     static const char *const classes[] = {"MambaForCausalLM", "Mamba2ForCausalLM", "FalconMambaForCausalLM"};

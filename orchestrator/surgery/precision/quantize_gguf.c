@@ -109,7 +109,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* Embeddings and head need no entry: llama.cpp does not collect their inputs by default. */
+/* Finds the imatrix entry of a part. Embeddings and head need none: llama.cpp does not collect their inputs by
+ * default. */
 static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
                                organ_error *error)
 {
@@ -128,6 +129,7 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
+/* Returns true if the imatrix must cover the tensor: all but embeddings, and the head if the file names it. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;

@@ -85,8 +85,8 @@ typedef struct organ_quantize_job {
     size_t regrouped; /* number of parts whose encoding differs from the intended one */
     size_t partial;   /* number of parts whose last blocks are clipped: DeepSeek's code and vLLM read them, transformers
                        * does not */
-    organ_quantize_left *left;
-    size_t left_count;
+    organ_quantize_left *left_out;
+    size_t left_out_count;
     organ_arena arena; /* names of new tensors, reasons */
     organ_calibration_run_options walk;
     organ_calibration_work work;
@@ -101,7 +101,7 @@ typedef struct organ_quantize_job {
 
 bool organ_quantize_by_text(const organ_quantize_options *options);
 
-/* For loops over all parts: returns part k, and now and then releases the pages of the parts before it. */
+/* Returns part k, for loops over all parts; now and then releases the pages of the parts before it. */
 static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)
 {
     organ_rows_passed();

@@ -35,6 +35,7 @@ typedef struct encode_buffers {
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } encode_buffers;
 
+/* Takes `bytes` of the scratch, aligned to a cache line; with NULL scratch only counts them. */
 static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
     void *const at = scratch ? scratch + *used : NULL;
@@ -87,6 +88,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
+/* Writes the scales that are buffered. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
@@ -142,7 +144,7 @@ static void make_rows(const encode_buffers *b, float *values, size_t rows, organ
     organ_encoding_lose(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* Writes the codes of a row over values at the front of the strip that are encoded already. */
+/* Encodes a strip and writes its codes, which overwrite values at the front of the strip that are encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
@@ -171,7 +173,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* Returns the the bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two
+/* Returns the bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two
  * passes, each of which counts for half of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
@@ -202,8 +204,8 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
-static organ_status retire_statistics(void *context, const organ_weight_strip *strip, const void *result,
-                                      organ_error *error)
+static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
+                                    organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
@@ -266,13 +268,14 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
+/* Reads the weights once to encode them; scales per tensor need a first pass for the greatest magnitude. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
     const organ_weight_pass codes = codes_pass(job, items, count);
     organ_weight_pass statistics = codes;
     statistics.work = measure_strip;
-    statistics.retire = retire_statistics;
+    statistics.retire = retire_greatest;
     if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR)
         organ_weight_pass_run(&statistics, job->engine, error);
     if (!error->status && put_small(job, count, error) == ORGAN_OK)

@@ -37,8 +37,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* Embeddings and head of a GGUF model have no inputs in a layer, and neither have matrices that no layer multiplies:
- * they get the nearest codes. */
+/* Returns true if the weight is quantised with the text. Embeddings and head of a GGUF model have no inputs in a layer,
+ * and neither have matrices that no layer multiplies: they get the nearest codes. */
 static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_weight *weight)
 {
     const organ_role role = weight->anatomy.role;
@@ -118,28 +118,29 @@ static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, 
     return meant;
 }
 
+/* Plans a weight: quantised, or unchanged with the reason recorded. */
 static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
     const char *why;
-    const organ_encoding *const meant = quantize_plan_encoding_of(job, tensor, &why, error);
-    const organ_encoding *const encoding = meant && !why ? job->encodings[tensor - job->model->tensors] : NULL;
+    const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
+    const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
-        job->left[job->left_count++] = (organ_quantize_left){tensor, why};
+        job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
-        return plan_target(job, weight, encoding, job->widths ? encoding : meant, error);
+        return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
     keep_tensor(job, tensor);
     return error->status;
 }
 
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
-    if (job->left_count == 0)
+    if (job->left_out_count == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
-                      job->options->scheme, job->left[0].tensor->name, job->left[0].why);
+                      job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
@@ -148,8 +149,8 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     job->pieces = organ_rows_take(3 * capacity, sizeof *job->pieces);
     job->units = organ_rows_take(capacity, sizeof *job->units);
     job->parts = organ_rows_take(capacity, sizeof *job->parts);
-    job->left = organ_rows_take(capacity, sizeof *job->left);
-    if (!job->pieces || !job->units || !job->parts || !job->left)
+    job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
+    if (!job->pieces || !job->units || !job->parts || !job->left_out)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->given_count && !error->status; k++) {
         organ_rows_passed();

@@ -23,6 +23,7 @@
 
 /* ---- choices ---- */
 
+/* Returns the group size of a level: odd levels have the narrow group. */
 static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
 /* Returns the encoding at a level; NULL if the level leaves the tensor unchanged. */
@@ -73,7 +74,8 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-static organ_status ready_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
+/* Factors the inputs' H unless the last call had the same inputs. */
+static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
         return ORGAN_OK;
@@ -112,7 +114,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
         organ_fail_memory(error, m->name);
     else if (!isfinite(w->job->engine->kernels->amax(weights, rows * cols)))
         organ_quantize_refuse_values(m->name, error);
-    else if (ready_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
+    else if (prepare_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
         memcpy(weights, g.values, rows * cols * sizeof *weights);
     free(g.values);
     free(g.scales);
@@ -125,14 +127,14 @@ static void derive_narrow_cost(void *context, size_t tensor)
     organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
 }
 
-/* Levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
+/* Quantises a matrix to a level for an exchange; levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
 static organ_status make_given(void *context, const organ_calibration_matrix *m, double given, float *weights,
                                organ_error *error)
 {
     return given < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)given, weights, error) : error->status;
 }
 
-static void quantize_widths_forget_inputs(void *context)
+static void quantize_widths_release_inputs(void *context)
 {
     organ_quantize_widths *const w = context;
     organ_gptq_inputs_close(&w->inputs);
@@ -174,8 +176,8 @@ static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Servers hold q, k and v as one matrix, and gate and up as one; transformers reads one scheme for all routed experts
- * of a model. */
+/* Returns true if both must have one width: servers hold q, k and v as one matrix, and gate and up as one; transformers
+ * reads one scheme for all routed experts of a model. */
 static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role with[ORGAN_ROLE_COUNT] = {
@@ -327,7 +329,8 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
 
 /* ---- the division ---- */
 
-static double change_of(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
+/* Returns the change of cost if choice c goes from one level to another. */
+static double cost_change(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
 {
     return organ_quantize_width_cost(&w->choices.tensors[c], to) -
            organ_quantize_width_cost(&w->choices.tensors[c], from);
@@ -338,14 +341,14 @@ static double change_of(const organ_quantize_widths *w, size_t c, size_t from, s
 static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
-    const size_t from = (size_t)w->choices.tensors[down].given, was = (size_t)w->choices.tensors[up].given;
+    const size_t from = (size_t)w->choices.tensors[down].sparsity, was = (size_t)w->choices.tensors[up].sparsity;
     size_t to = from, becomes = was;
     for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
         to = less[l] < less[from] && (to == from || less[l] > less[to]) ? l : to;
     for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
         becomes = more[l] > more[becomes] && more[l] - more[was] <= less[from] - less[to] ? l : becomes;
     *made = (organ_exchange){.more = down, .less = up, .up = (double)to, .down = (double)becomes};
-    return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
+    return to == from || becomes == was ? INFINITY : cost_change(w, down, from, to) + cost_change(w, up, was, becomes);
 }
 
 /* Proposes to narrow one of two choices and to widen the other, in the direction with the lower sum of cost changes.
@@ -354,13 +357,14 @@ static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t 
 static bool propose_width_exchange(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
-    organ_exchange turned;
+    organ_exchange reversed;
     if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED ||
         w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
         return false;
-    const double first = exchange_cost(context, one, other, made), second = exchange_cost(context, other, one, &turned);
+    const double first = exchange_cost(context, one, other, made),
+                 second = exchange_cost(context, other, one, &reversed);
     if (second < first)
-        *made = turned;
+        *made = reversed;
     return fmin(first, second) < INFINITY;
 }
 
@@ -374,7 +378,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
                                               .make = make_given,
                                               .memory = quantize_widths_memory,
                                               .propose = propose_width_exchange,
-                                              .forget = quantize_widths_forget_inputs};
+                                              .forget = quantize_widths_release_inputs};
     return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work,
                                 w->job->engine, w->job->progress, exchanges, error);
 }
@@ -384,13 +388,13 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
 {
     organ_exchanges *exchanges = NULL;
     for (size_t c = 0; c < w->choices.count; c++)
-        w->choices.tensors[c].given = (double)w->chosen[c];
+        w->choices.tensors[c].sparsity = (double)w->chosen[c];
     if (open_exchanges(w, &exchanges, error) == ORGAN_OK)
         organ_exchanges_run(exchanges, &w->exchanged, error);
     organ_exchanges_close(exchanges);
     w->choices.cost = w->spent = 0;
     for (size_t c = 0; c < w->choices.count; c++) {
-        w->chosen[c] = (size_t)w->choices.tensors[c].given;
+        w->chosen[c] = (size_t)w->choices.tensors[c].sparsity;
         w->choices.cost += organ_quantize_width_cost(&w->choices.tensors[c], w->chosen[c]);
         w->spent += w->sizes[c * ORGAN_WIDTH_CHOICES + w->chosen[c]];
     }
@@ -429,6 +433,7 @@ static void print_dry_run(const organ_quantize_widths *w)
     json_decref(time);
 }
 
+/* Reads the curves from --allocation, or measures and stores them. */
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;

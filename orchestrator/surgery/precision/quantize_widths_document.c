@@ -15,7 +15,7 @@ json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
                         SET_FLAG("one_width", o->one_width), SET_COUNT("rounds", a->rounds));
 }
 
-/* Bits of a code, or the mean bits of an unchanged tensor's values. */
+/* Returns the bits of a code, or the mean bits of an unchanged tensor's values. */
 static double quantize_widths_document_bits_of(const organ_quantize_widths *w, size_t c, size_t choice)
 {
     return choice < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[choice])

@@ -79,6 +79,7 @@ static void tally_bytes(const organ_tile *tile, counted *result)
         result->different += x[k] != y[k];
 }
 
+/* Counts changed weights of a tile, or changed bytes if it is no target. */
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
@@ -108,14 +109,15 @@ static organ_status audit_retire_band(void *context, const organ_band *band, org
     audit *a = context;
     const organ_cut *const cut = &a->compared.cuts.list[band->item];
     const organ_tensor *const donor = a->pairs[cut->of]->donor;
-    const bool through = band->last && cut->at + cut->tensor.bytes == donor->bytes;
+    const bool complete = band->last && cut->at + cut->tensor.bytes == donor->bytes;
     (void)error;
     for (size_t t = 0; t < band->tiles; t++)
         add_counted(&a->counts[band->item], (const counted *)band->results + t);
-    organ_progress_advance(a->progress, 2 * band->bytes, through ? donor->name : NULL, NULL);
+    organ_progress_advance(a->progress, 2 * band->bytes, complete ? donor->name : NULL, NULL);
     return ORGAN_OK;
 }
 
+/* Pairs every tensor of the donor with that of the copy, and reports tensors that only the copy has. */
 static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
@@ -176,6 +178,7 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
     return error->status;
 }
 
+/* Compares all pairs, each rank its share, and adds the counts. */
 static organ_status compare_models(audit *a, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -212,7 +215,8 @@ static void report_changed_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* If the donor has an index, the copy must have an equal one: the same tensors in the same shards. */
+/* Returns true if the copy's index equals the donor's: the same tensors in the same shards. A donor without an index
+ * needs none. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;
@@ -355,17 +359,18 @@ static json_t *audit_document_of(audit *a)
         ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
                      SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
                      SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
-    json_t *const rest = ORGAN_OBJECT(
+    json_t *const tail = ORGAN_OBJECT(
         SET_FLAG("denominator_correct", denominators),
         SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
         SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
         SET("definitions", organ_definitions_json(a->options->targets)));
     const bool complete = document && add_counts(document, a) == 0;
-    document = organ_json_joined(document, rest);
-    json_t *const end = complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)),
-                                                SET("run", audit_run_json(a)))
-                                 : NULL;
-    return organ_json_joined(document, end);
+    document = organ_json_joined(document, tail);
+    json_t *const last = complete
+                             ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)),
+                                            SET("run", audit_run_json(a)))
+                             : NULL;
+    return organ_json_joined(document, last);
 }
 
 static organ_status open_both(audit *a, organ_error *error)

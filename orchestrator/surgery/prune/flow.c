@@ -130,7 +130,8 @@ static uint64_t choose_units(flow_search *s)
     return bytes;
 }
 
-static organ_status one_round(flow_search *s, organ_error *error)
+/* Prunes all tensors whose gain is still searched, without writing, and moves their gains. */
+static organ_status run_search_round(flow_search *s, organ_error *error)
 {
     organ_pass pass;
     const uint64_t bytes = choose_units(s);
@@ -162,7 +163,7 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
             s->open++;
         }
     }
-    while (s->open && one_round(s, error) == ORGAN_OK)
+    while (s->open && run_search_round(s, error) == ORGAN_OK)
         ;
     return error->status;
 }

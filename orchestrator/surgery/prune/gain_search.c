@@ -8,12 +8,13 @@
 #define MAX_GAIN   0x1p30  /* removes almost no weight; the squared flow stays finite */
 #define MAX_ROUNDS 64
 
+/* Narrows the bracket: a higher gain kills fewer weights. */
 static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
-    const double off = fabs(rate - target_rate);
-    if (s->rounds++ == 0 || off < s->best_error) {
+    const double error = fabs(rate - target_rate);
+    if (s->rounds++ == 0 || error < s->best_error) {
         s->best = s->gain;
-        s->best_error = off;
+        s->best_error = error;
     }
     if (rate > target_rate) {
         s->low = s->gain;

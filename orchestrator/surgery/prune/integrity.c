@@ -12,7 +12,8 @@
 
 #define HEADER_STEP 16384
 
-/* Returns false also on error, if one of the files cannot be read. */
+/* Returns true if the first `bytes` of file `file` are the same in both models; false also if one cannot be read, with
+ * an error. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
@@ -48,6 +49,7 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     return same;
 }
 
+/* Compares the written copy's headers, index and shapes with the donor's. */
 static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;

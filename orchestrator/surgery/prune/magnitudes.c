@@ -25,8 +25,8 @@ struct organ_magnitudes {
     const organ_tensor *const *tensors;
     size_t count;
     const organ_kernels *kernels;
-    uint64_t of, step; /* weights of all tensors; every step-th row is counted */
-    uint64_t *seen;    /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_add */
+    uint64_t weight_count, step; /* weights of all tensors; every step-th row is counted */
+    uint64_t *counted;           /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_add */
     void *bytes;
     float *before, *after;
     magnitudes_sums found;
@@ -44,6 +44,7 @@ static size_t bin_of(float magnitude)
     return half >= BINS ? BINS - 1 : (size_t)half;
 }
 
+/* Counts n weights of the donor by magnitude, and how many of them became zero. */
 static void count_pairs(organ_magnitudes *c, size_t n)
 {
     c->found.weights += n;
@@ -110,13 +111,13 @@ organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor 
         return organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
     *c = (organ_magnitudes){.donor = donor, .tensors = tensors, .count = count, .kernels = kernels};
     for (size_t t = 0; t < count; t++)
-        c->of += tensors[t]->elements;
-    c->step = c->of ? (c->of - 1) / enough + 1 : 1;
-    c->seen = calloc(count + 1, sizeof *c->seen);
+        c->weight_count += tensors[t]->elements;
+    c->step = c->weight_count ? (c->weight_count - 1) / enough + 1 : 1;
+    c->counted = calloc(count + 1, sizeof *c->counted);
     c->bytes = malloc(PIECE * sizeof(double));
     c->before = malloc(2 * PIECE * sizeof *c->before);
     c->after = c->before + PIECE;
-    return c->seen && c->bytes && c->before
+    return c->counted && c->bytes && c->before
                ? ORGAN_OK
                : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
 }
@@ -125,7 +126,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
 {
     if (!c)
         return;
-    free(c->seen);
+    free(c->counted);
     free(c->bytes);
     free(c->before);
     free(c);
@@ -135,7 +136,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
                                   organ_error *error)
 {
     const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
-    c->seen[t] = 1;
+    c->counted[t] = 1;
     return count_rows(c, t, at / each, (at + bytes) / each, data, NULL, error);
 }
 
@@ -143,7 +144,7 @@ static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(
         SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
-        SET_COUNT("weights", c->found.weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
+        SET_COUNT("weights", c->found.weights), SET_COUNT("of", c->weight_count), SET_COUNT("every_row", c->step),
         SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->found.zero),
         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
@@ -154,25 +155,26 @@ typedef struct unseen {
     const organ_model *copy;
 } unseen;
 
-static uint64_t bytes_unseen(const void *context, size_t t)
+static uint64_t bytes_uncounted(const void *context, size_t t)
 {
     const organ_magnitudes *const c = ((const unseen *)context)->counts;
-    return c->seen[t] ? 0 : c->tensors[t]->bytes;
+    return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
-static organ_status count_unseen(void *context, size_t t, organ_error *error)
+static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const unseen *const u = context;
-    return u->counts->seen[t] ? ORGAN_OK
-                              : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
+    return u->counts->counted[t] ? ORGAN_OK
+                                 : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
+/* Counts the tensors that writing did not count; each rank reads its share. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
-    unseen left = {c, copy};
+    unseen uncounted = {c, copy};
     organ_assignment assignment;
-    if (organ_assignment_create(ranks, c->count, bytes_unseen, &left, &assignment, error) == ORGAN_OK)
-        organ_assignment_run(&assignment, count_unseen, &left, error);
+    if (organ_assignment_create(ranks, c->count, bytes_uncounted, &uncounted, &assignment, error) == ORGAN_OK)
+        organ_assignment_run(&assignment, count_uncounted, &uncounted, error);
     organ_assignment_release(&assignment);
 }
 
@@ -180,11 +182,11 @@ organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy,
                                    organ_error *error)
 {
     *report = NULL;
-    if (organ_ranks_add(ranks, "listing counted tensors", c->seen, c->count, error) == ORGAN_OK)
+    if (organ_ranks_add(ranks, "listing counted tensors", c->counted, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
     _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are consecutive counts");
     organ_ranks_add(ranks, "counting magnitudes", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
-    if (!error->status && c->of && !(*report = magnitudes_json(c)))
+    if (!error->status && c->weight_count && !(*report = magnitudes_json(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);
     return error->status;
 }

@@ -62,6 +62,7 @@ organ_status organ_prune_check_options(const organ_prune_options *options, organ
     return prune_check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
+/* Lists the targets and the units of work they are cut into. */
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;
@@ -80,7 +81,7 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     for (size_t k = 0; k < job->cuts.count; k++) {
         const organ_cut *const cut = &job->cuts.list[k];
         job->units[k] = (organ_prune_part){.tensor = &cut->tensor, .target = cut->of, .gain = gain};
-        job->state->clocks[cut->tensor.file].left++;
+        job->state->clocks[cut->tensor.file].units_left++;
     }
     return ORGAN_OK;
 }
@@ -176,7 +177,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     unit->done = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[which].unit, remark);
-    if (--job->state->clocks[unit->tensor->file].left == 0)
+    if (--job->state->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);
     return ORGAN_OK;
 }
@@ -204,8 +205,8 @@ static void start_clocks(organ_prune_job *job)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
-/* Shards are processed one after another: moves the start of each clock to the time when the previous shard was
- * complete. */
+/* Sets the time of each shard: shards are processed one after another, so the start of a clock is moved to the time
+ * when the previous shard was complete. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -248,7 +249,7 @@ static void recall_gains(organ_prune_job *job)
     }
 }
 
-/* Finds the gains for --sparsity. They are expensive, so they go to the journal immediately. */
+/* Finds the gains for --sparsity and writes them to the journal immediately, because they are expensive. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
     if (job->options->sparsity < 0 && !job->divides)
@@ -276,6 +277,7 @@ static uint64_t prune_count_of(const json_t *line, const char *key)
     return (uint64_t)json_integer_value(json_object_get(line, key));
 }
 
+/* Takes over a part that an interrupted run finished, from its line in the journal. */
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
@@ -296,7 +298,7 @@ static bool recall_part(void *context, size_t item, const json_t *line)
         job->kind->recall(job, unit, line);
     unit->done = true;
     job->state->found_before[unit->target] = true;
-    job->state->clocks[unit->tensor->file].left--;
+    job->state->clocks[unit->tensor->file].units_left--;
     return true;
 }
 
@@ -342,19 +344,19 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
-    char *lines = NULL;
+    char *lines_path = NULL;
     fold_units(job);
     organ_rows_free(job->units); /* frees memory for the header of the copy */
     job->units = NULL;
     malloc_trim(0); /* returns freed pages of the heap to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
-    lines = organ_output_report_path(to, job->options->write.output, organ_output_is_file(job->options->write.output),
-                                     LINES_NAME);
-    if (!lines)
+    lines_path = organ_output_report_path(to, job->options->write.output,
+                                          organ_output_is_file(job->options->write.output), LINES_NAME);
+    if (!lines_path)
         return organ_fail_memory(error, to);
-    organ_printed_write(lines, print_lines, job, error);
-    free(lines);
+    organ_printed_write(lines_path, print_lines, job, error);
+    free(lines_path);
     return error->status;
 }
 
@@ -385,7 +387,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     return organ_write_run(&made, report, error);
 }
 
-static bool is_any(const organ_prune_part *part) { return part->tensor; }
+static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
@@ -394,7 +396,7 @@ organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
     const bool searches = o->sparsity >= 0 || job->divides;
     organ_prune_flow flow = {0};
     organ_pass pass = {0};
-    if (organ_prune_pass_make(job, is_any, &flow, &pass, error) == ORGAN_OK)
+    if (organ_prune_pass_make(job, every_part, &flow, &pass, error) == ORGAN_OK)
         organ_plan_memory(&job->plan, organ_band_plan_enough(&pass, workers), 0);
     organ_prune_pass_free(&flow, &pass);
     for (size_t k = 0; k < job->targets.count; k++)

@@ -84,7 +84,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* Adds the shard's killed weights to *killed_so_far. */
+/* Returns the row of a shard, and adds its killed weights to *killed_so_far. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->state->clocks[f];
@@ -101,7 +101,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
 
-/* Members that differ between runs and machines. */
+/* Returns the members that differ between runs and machines. */
 static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
@@ -125,6 +125,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
         SET("shards", shards));
 }
 
+/* Adds the number of tiles. Returns non-zero if memory runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;

@@ -14,7 +14,7 @@
 typedef struct organ_shard_clock {
     double first, last;
     uint64_t bytes;
-    size_t left; /* row ranges in it that are not done */
+    size_t units_left; /* row ranges in it that are not done */
 } organ_shard_clock;
 
 struct organ_prune_state {

@@ -28,6 +28,7 @@ static void set_side(mapping *m, uint64_t side)
     m->cols = divide_rounding_up(m->matrix_cols, side);
 }
 
+/* Chooses the side of the map's tiles: the block size, halved or doubled until the number of tiles is within limits. */
 static void choose_side(mapping *m, uint64_t block)
 {
     for (set_side(m, block); m->rows * m->cols < MIN_TILES && m->side % 2 == 0 && m->side / 2 >= MIN_SIDE;)
@@ -37,6 +38,7 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
+/* Returns the matrix whose share of killed weights differs most from the mean over tensors. */
 static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
@@ -45,9 +47,9 @@ static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t cou
         sum += organ_percent(rows[k].killed, rows[k].tensor->elements);
     *mean = count ? sum / (double)count : 0.0;
     for (size_t k = 0; k < count; k++) {
-        const double off = fabs(organ_percent(rows[k].killed, rows[k].tensor->elements) - *mean);
-        if (rows[k].tensor->rank >= 2 && rows[k].tensor->elements && off > max) {
-            max = off;
+        const double difference = fabs(organ_percent(rows[k].killed, rows[k].tensor->elements) - *mean);
+        if (rows[k].tensor->rank >= 2 && rows[k].tensor->elements && difference > max) {
+            max = difference;
             found = &rows[k];
         }
     }

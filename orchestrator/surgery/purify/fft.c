@@ -15,7 +15,7 @@
 
 struct organ_fft {
     size_t n;
-    fftw_plan there, back;
+    fftw_plan forward, inverse;
 };
 
 /* FFTW plans in one thread at a time. Plans by estimate depend on nothing but the length and the CPU. */
@@ -44,12 +44,13 @@ typedef struct fft_planning {
     double *scratch;
 } fft_planning;
 
+/* Plans both transforms. FFTW's planner is not thread-safe, so the caller holds a lock. */
 static void make_plans(void *context)
 {
     const fft_planning *const p = context;
     const size_t n = p->fft->n;
-    p->fft->there = fftw_plan_dft_r2c_1d((int)n, p->scratch, bins_in(p->scratch, n), FFTW_ESTIMATE);
-    p->fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
+    p->fft->forward = fftw_plan_dft_r2c_1d((int)n, p->scratch, bins_in(p->scratch, n), FFTW_ESTIMATE);
+    p->fft->inverse = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
 }
 
 organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
@@ -67,12 +68,12 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
         fft->n = n;
         pthread_mutex_lock(&planner);
         if (!organ_guarded_call(make_plans, &(fft_planning){fft, scratch}, ORGAN_GUARDED_MILLISECONDS, &broken))
-            fft->there = fft->back = NULL; /* lost */
+            fft->forward = fft->inverse = NULL; /* lost */
         pthread_mutex_unlock(&planner);
     }
     free(last);
     free(scratch);
-    if (!fft || !fft->there || !fft->back) {
+    if (!fft || !fft->forward || !fft->inverse) {
         organ_fft_destroy(fft);
         return organ_fail_errno(error, ENOMEM, "a spectrum of %llu values", (unsigned long long)n);
     }
@@ -85,8 +86,8 @@ void organ_fft_destroy(organ_fft *fft)
     if (!fft)
         return;
     pthread_mutex_lock(&planner);
-    fftw_destroy_plan(fft->there); /* NULL is allowed */
-    fftw_destroy_plan(fft->back);
+    fftw_destroy_plan(fft->forward); /* NULL is allowed */
+    fftw_destroy_plan(fft->inverse);
     pthread_mutex_unlock(&planner);
     free(fft);
 }
@@ -142,7 +143,7 @@ void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double
     fftw_complex *spectrum = bins_in(scratch, n);
     for (size_t k = 0; k < n; k++)
         values[k] = (double)row[k];
-    fftw_execute_dft_r2c(fft->there, values, spectrum);
+    fftw_execute_dft_r2c(fft->forward, values, spectrum);
     for (size_t k = 0; k < bins; k++)
         values[k] = bin_power(spectrum[k]);
     const double limit = threshold * (median_power(values, bins) / M_LN2), factor = 1 - strength;
@@ -151,7 +152,7 @@ void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double
             spectrum[k][0] *= factor;
             spectrum[k][1] *= factor;
         }
-    fftw_execute_dft_c2r(fft->back, spectrum, values);
+    fftw_execute_dft_c2r(fft->inverse, spectrum, values);
     for (size_t k = 0; k < n; k++)
         row[k] = (float)(values[k] / (double)n);
 }

@@ -18,8 +18,8 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
         return organ_fail(error, ORGAN_USAGE, "method '%s' is neither 'fft' nor 'haar'", o->method);
     if (!organ_within(o->strength, ORGAN_PURIFY_STRENGTHS))
         return organ_fail(error, ORGAN_USAGE, "strength %g is outside %d .. %d", o->strength, ORGAN_PURIFY_STRENGTHS);
-    const double usual = job->haar ? 1.0 : 3.0;
-    job->threshold = o->threshold < 0 ? usual : o->threshold;
+    const double default_threshold = job->haar ? 1.0 : 3.0;
+    job->threshold = o->threshold < 0 ? default_threshold : o->threshold;
     if (!organ_within(job->threshold, ORGAN_PURIFY_THRESHOLDS))
         return organ_fail(error, ORGAN_USAGE, "threshold %g is outside %d .. %d", job->threshold,
                           ORGAN_PURIFY_THRESHOLDS);
@@ -41,6 +41,8 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
+/* Adds a tensor to the chosen ones; one of a type that cannot be written is left out, or refused if --type asks for
+ * it. */
 static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
@@ -53,7 +55,7 @@ static organ_status select_tensor(organ_purify_job *job, const organ_tensor *ten
                           job->donor->files[tensor->file].path, tensor->name,
                           organ_dtype_describe(tensor->dtype)->name);
     else
-        job->left[job->left_count++] = tensor;
+        job->left_out[job->left_out_count++] = tensor;
     return ORGAN_OK;
 }
 
@@ -61,7 +63,7 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
 {
     static const char format[] =
         "%.300s: tensor '%.200s' and all others that would be purified are of types like %s, which cannot be written";
-    const organ_tensor *const first = job->left[0];
+    const organ_tensor *const first = job->left_out[0];
     const char *const dtype = organ_dtype_describe(first->dtype)->name;
     if (organ_dtype_is_blocks(first->dtype))
         return organ_dequantize_first(job->donor, error, format, job->donor->path, first->name, dtype);
@@ -76,8 +78,8 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     organ_selection selection;
     job->chosen = calloc(donor->tensor_count + 1, sizeof *job->chosen);
     job->parts = organ_rows_take(donor->tensor_count + 1, sizeof *job->parts);
-    job->left = calloc(donor->tensor_count + 1, sizeof *job->left);
-    if (!job->chosen || !job->parts || !job->left)
+    job->left_out = calloc(donor->tensor_count + 1, sizeof *job->left_out);
+    if (!job->chosen || !job->parts || !job->left_out)
         return organ_fail_memory(error, donor->path);
     organ_selection_parse(job->options->types, job->options->layers, &selection, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
@@ -90,7 +92,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
             select_tensor(job, &donor->tensors[t], error);
             organ_rows_passed();
         }
-    if (!error->status && job->count == 0 && job->left_count > 0)
+    if (!error->status && job->count == 0 && job->left_out_count > 0)
         return fail_unwritable(job, error);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", donor->path,
@@ -110,6 +112,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* Measures theta of the chosen tensors, before or after. */
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
@@ -118,12 +121,12 @@ static organ_status measure_theta(const organ_purify_job *job, const organ_model
         return organ_fail_memory(error, model->path);
     if (organ_measure_tensors(model, &options, job->engine, job->progress, z, error) == ORGAN_OK)
         for (size_t k = 0; k < job->count; k++) {
-            const organ_z *mine = &z[job->parts[k].tensor - job->donor->tensors];
+            const organ_z *figures = &z[job->parts[k].tensor - job->donor->tensors];
             organ_rows_passed();
             if (after)
-                job->parts[k].z_after = *mine;
+                job->parts[k].z_after = *figures;
             else
-                job->parts[k].z_before = *mine;
+                job->parts[k].z_before = *figures;
         }
     organ_rows_free(z);
     return error->status;
@@ -173,7 +176,7 @@ static void close_purify(organ_purify_job *job)
     free(job->ffts);
     free(job->chosen);
     organ_rows_free(job->parts);
-    free(job->left);
+    free(job->left_out);
     organ_model_close(job->donor);
 }
 

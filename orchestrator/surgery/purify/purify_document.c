@@ -44,7 +44,7 @@ static double removed_percent(double before, double after)
 /* null where there is none. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* Omits values that a dry run does not compute. */
+/* Returns the sums of some tensors, without values that a dry run does not compute. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
@@ -94,7 +94,7 @@ static json_t *document_part_json(const void *context, size_t k)
 
 static json_t *document_left_json(const void *context, size_t k)
 {
-    const organ_tensor *const tensor = ((const organ_purify_job *)context)->left[k];
+    const organ_tensor *const tensor = ((const organ_purify_job *)context)->left_out[k];
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
 }
 
@@ -166,6 +166,6 @@ json_t *organ_purify_document(void *context, const organ_writing *made)
                         SET("matrices", organ_matrices_json(job->donor, job->chosen)),
                         SET("roles", organ_anatomy_rows_json(document_role_json, job)),
                         SET("tensors", organ_json_rows(job->count, document_part_json, job)),
-                        SET("left_alone", organ_json_rows(job->left_count, document_left_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_out_count, document_left_json, job)),
                         SET("definitions", purify_definitions_json(job)));
 }

@@ -31,8 +31,8 @@ typedef struct organ_purify_job {
     bool *chosen; /* a flag per tensor of the donor: it is purified */
     size_t count;
     organ_purify_part *parts; /* one per chosen tensor, in file order */
-    size_t left_count;
-    const organ_tensor **left; /* tensors in types that cannot be written: selected but unchanged */
+    size_t left_out_count;
+    const organ_tensor **left_out; /* tensors in types that cannot be written: selected but unchanged */
     size_t fft_count;
     organ_fft **ffts;
     organ_row_work rows;

@@ -65,6 +65,7 @@ static void energy_remark(const double *sums, char remark[64])
     snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
+/* Creates one FFT for each row length. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);

@@ -35,7 +35,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
 }
 
-static organ_status same_text(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
+static organ_status check_text_unchanged(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
     if (strcmp(before, scoring->digest) == 0)
@@ -44,7 +44,7 @@ static organ_status same_text(const organ_evaluation *e, const organ_scoring *sc
                       e->options->text, before, scoring->digest);
 }
 
-static organ_status put_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
+static organ_status add_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
     e->run = organ_scoring_run_json(scoring);
@@ -66,8 +66,8 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
     else {
         if (organ_scoring_open_made(&scoring, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
                 ORGAN_OK &&
-            same_text(e, &scoring, fault) == ORGAN_OK && organ_scoring_run(&scoring, fault) == ORGAN_OK)
-            put_figures(e, &scoring, fault);
+            check_text_unchanged(e, &scoring, fault) == ORGAN_OK && organ_scoring_run(&scoring, fault) == ORGAN_OK)
+            add_figures(e, &scoring, fault);
         organ_scoring_close(&scoring);
     }
     if (fault->status)

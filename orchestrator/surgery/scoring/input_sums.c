@@ -18,7 +18,7 @@ struct organ_input_sums {
     const organ_forward *forward;
     int32_t layer;
     sums_entry *entries;
-    size_t count, room;
+    size_t count, capacity;
 };
 
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
@@ -55,7 +55,7 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     memcpy(made.name, name, sizeof made.name);
     made.sums = calloc(matrices * features, sizeof *made.sums);
     made.counts = calloc(matrices, sizeof *made.counts);
-    if (!made.sums || !made.counts || !organ_grow(&s->entries, s->count, &s->room, sizeof *s->entries)) {
+    if (!made.sums || !made.counts || !organ_grow(&s->entries, s->count, &s->capacity, sizeof *s->entries)) {
         free(made.sums);
         free(made.counts);
         organ_fail_errno(error, ENOMEM, "the sums of '%s'", name);
@@ -65,7 +65,7 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     return &s->entries[s->count++];
 }
 
-/* Adds the squares token by token, so that the sums do not depend on how tokens are grouped. */
+/* Adds the squares of inputs, token by token, so that the sums do not depend on how tokens are grouped. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {

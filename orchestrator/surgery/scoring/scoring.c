@@ -21,7 +21,7 @@
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
-    if (scoring->made && scoring->tokenizer)
+    if (scoring->derived && scoring->tokenizer)
         return ORGAN_OK;
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
@@ -50,7 +50,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
         return error->status;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
-    if (scoring->made && m > scoring->models && !m->model->gguf && !m->model->config.present) {
+    if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {
         m->model->directory = scoring->models[0].model->directory; /* the directory of the tokenizer and other files */
         m->model->config = scoring->models[0].model->config;
     }
@@ -133,7 +133,8 @@ static organ_status count_text(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-static size_t used_of(const organ_experiment_options *o, size_t tokens)
+/* Returns the number of tokens to score: all, or --max-tokens. */
+static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
 {
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
@@ -146,7 +147,7 @@ static organ_status scoring_allocate_batch(organ_scoring *scoring, organ_error *
                           error) != ORGAN_OK)
         return error->status;
     scoring->text_tokens = scoring->text.tokens;
-    scoring->used_tokens = used_of(o, scoring->text_tokens);
+    scoring->used_tokens = used_token_count(o, scoring->text_tokens);
     if (organ_perplexity_plan_make(&scoring->protocol, scoring->text.ids, scoring->used_tokens, o->text, &scoring->plan,
                                    error) == ORGAN_OK)
         count_text(scoring, error);
@@ -170,8 +171,8 @@ typedef struct extent {
     size_t longest, tokens;
 } extent;
 
-/* Bytes that are allocated until the end: ids, targets and, for each model, the scores of each token, and the sums of
- * an importance matrix. */
+/* Returns the bytes that are allocated until the end: ids, targets and, for each model, the scores of each token, and
+ * the sums of an importance matrix. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
     const organ_token_scores *const s = NULL;
@@ -218,8 +219,8 @@ static bool fits_all(void *context, uint64_t memory)
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* The least memory for which `holds` is true. The forward passes read the engine of the trial, which is divided again
- * for its own memory at the end. */
+/* Returns the least memory for which `holds` is true. The forward passes read the engine of the trial, which is divided
+ * again for its own memory at the end. */
 static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -241,11 +242,12 @@ static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ
                                e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
-/* If the memory is too small for the text, the message names an amount that also suffices for the windows. */
+/* Divides the memory after a refusal: if it is too small for the text, the message names an amount that also suffices
+ * for the windows. */
 static organ_status share_both(organ_scoring *scoring, organ_error *error)
 {
     organ_error other = {0};
-    const size_t tokens = used_of(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
+    const size_t tokens = used_token_count(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
     scoring_share_memory(scoring, (extent){scoring, context < tokens ? context : tokens, tokens}, &other);
     return organ_memory_refuse_both(error, &other);
 }
@@ -311,6 +313,7 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     return scoring_share_memory(scoring, windows, error);
 }
 
+/* Opens the inputs and divides the memory; a refusal names the memory that both models need. */
 static organ_status scoring_open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
 {
     organ_error refusal = {0};
@@ -349,7 +352,7 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
 {
     const char *const paths[2] = {before, after ? after : before};
     *scoring = (organ_scoring){
-        .options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+        .options = options, .derived = true, .progress = progress, .engine = *engine, .memory = engine->memory};
     scoring->made_as = after ? ORGAN_MADE_ALIKE : as;
     return scoring_open_all(scoring, paths, 2, error);
 }

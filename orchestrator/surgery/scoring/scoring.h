@@ -26,7 +26,8 @@ typedef struct organ_scored_model {
 
 typedef struct organ_scoring {
     const organ_experiment_options *options;
-    bool made; /* models[1] was made of models[0] and has its tokenizer; files that it lacks are read from models[0] */
+    bool derived; /* models[1] was made of models[0] and has its tokenizer; files that it lacks are read from models[0]
+                   */
     organ_made_as made_as; /* what models[1] will be, if it does not exist yet */
     const organ_progress *progress;
     organ_engine engine; /* its memory is the share of the forward pass */

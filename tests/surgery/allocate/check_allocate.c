@@ -101,12 +101,12 @@ START_TEST(budgets_are_divided_as_numpy_does)
         for (size_t t = 0; t < a.count; t++) {
             const organ_allocation_tensor *const own = &a.tensors[t];
             const double requested = json_number_value(json_array_get(json_object_get(one, "given"), t));
-            ck_assert_msg(fabs(own->given - requested) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t,
-                          own->given, requested);
-            ck_assert(own->given >= ORGAN_ALLOCATION_MIN - 1e-12 && own->given <= ORGAN_ALLOCATION_MAX + 1e-12);
-            met += own->given * (double)own->elements;
+            ck_assert_msg(fabs(own->sparsity - requested) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t,
+                          own->sparsity, requested);
+            ck_assert(own->sparsity >= ORGAN_ALLOCATION_MIN - 1e-12 && own->sparsity <= ORGAN_ALLOCATION_MAX + 1e-12);
+            met += own->sparsity * (double)own->elements;
             all += (double)own->elements;
-            cost += organ_allocation_cost(&a, own, own->given);
+            cost += organ_allocation_cost(&a, own, own->sparsity);
             uniform += organ_allocation_cost(&a, own, budget);
         }
         ck_assert_double_eq_tol(met / all, budget, 1e-12);
@@ -132,7 +132,7 @@ START_TEST(tensors_that_are_alike_get_the_same)
     for (size_t k = 0; k < 3; k++) {
         ck_assert(organ_allocation_divide(&a, budgets[k], 1));
         for (size_t t = 0; t < 3; t++)
-            ck_assert_double_eq_tol(tensors[t].given, budgets[k], 1e-9);
+            ck_assert_double_eq_tol(tensors[t].sparsity, budgets[k], 1e-9);
     }
 }
 END_TEST

@@ -227,13 +227,13 @@ static organ_status meet(void *context, const organ_calibration_matrix *m, float
     (void)weights;
     if (c->left) {
         ck_assert_ptr_eq(m->calibration, c->of);
-        ck_assert_uint_eq(m->after, c->left - 1);
+        ck_assert_uint_eq(m->users_left, c->left - 1);
     }
-    c->alone += !c->left && !m->after;
-    c->together += c->left || m->after;
+    c->alone += !c->left && !m->users_left;
+    c->together += c->left || m->users_left;
     ck_assert_uint_ge(m->spare, ROOMY / 4);
     c->of = m->calibration;
-    c->left = m->after;
+    c->left = m->users_left;
     return error->status;
 }
 

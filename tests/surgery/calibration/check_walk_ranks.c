@@ -68,7 +68,7 @@ static organ_status look(void *context, const organ_calibration_matrix *matrix, 
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
     sight *const s = &w->sights[w->count++];
     ck_assert_uint_lt(w->count, MAX_UNITS);
-    *s = (sight){.after = matrix->after, .block = m->block, .spare = matrix->spare, .moments = m->tokens};
+    *s = (sight){.after = matrix->users_left, .block = m->block, .spare = matrix->spare, .moments = m->tokens};
     snprintf(s->name, sizeof s->name, "%s", matrix->name);
     add_digest(&s->moments, m->h, entries * sizeof *m->h);
     add_digest(&s->moments, m->c, entries * sizeof *m->c);
