@@ -70,8 +70,8 @@ INLINE void prefetch_lines(product_ahead *ahead, size_t count)
     }
 }
 
-/* Returns rows `row` to row + rows and columns k to k + depth of the factor, as they lie in memory: with rows and
- * columns exchanged if it is stored transposed. */
+/* Returns rows `row` to row + rows and columns k to k + depth of the factor in their layout in memory: rows and
+ * columns are exchanged if it is stored transposed. */
 INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size_t k, size_t depth)
 {
     return o->transposed ? (product_part){o->values, k * o->stride + row, o->stride, depth, rows}

@@ -217,7 +217,7 @@ static organ_status check_match_limit(const organ_adapter_patterns *patterns, si
                       patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
 }
 
-organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error)
+organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
     return check_match_limit(rules->ranks, modules, error) == ORGAN_OK
                ? check_match_limit(rules->alphas, modules, error)

@@ -298,7 +298,7 @@ static int by_layer_and_name(const void *left, const void *right)
 /* Finishes all pairs, sorts them by layer and name, and indexes them by module. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
-    if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
+    if (organ_adapter_rules_check_limit(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
     organ_name_table_release(&s->names); /* released before large arrays are allocated */
     s->names = (organ_name_table){0};

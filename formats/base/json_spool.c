@@ -51,7 +51,7 @@ static bool grow_file(void)
     return grown;
 }
 
-/* Adds a map behind the last one. Sets the offset of the map in the file. */
+/* Adds the next, larger map. Sets the offset of the map in the file. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;
@@ -124,7 +124,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-/* Returns true if the memory lies in one of the spool's maps. Needs no lock: maps are only added. */
+/* Returns true if the memory belongs to one of the spool's maps. Needs no lock: maps are only added. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)

@@ -23,7 +23,7 @@ typedef struct organ_gguf_cursor {
 } organ_gguf_cursor;
 
 /* Returns the number of bytes of the file from `at` on. */
-uint64_t organ_gguf_left(const organ_gguf_cursor *cursor);
+uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor);
 
 /* Returns the next `bytes` bytes, valid until the next call. Returns NULL after an error, and with ORGAN_BAD_INPUT if
  * the file ends before them; `field` is their name in the message. */

@@ -77,10 +77,10 @@ static organ_status read_version(gguf_reader *r)
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const uint64_t count = organ_gguf_take_count(c, field), max = organ_gguf_left(c) / shortest;
+    const uint64_t count = organ_gguf_take_count(c, field), max = organ_gguf_bytes_left(c) / shortest;
     if (count > max)
         organ_gguf_refuse(c, "%s is %" PRId64 ", but the %" PRIu64 " bytes that follow have room for at most %" PRIu64,
-                          field, (int64_t)count, organ_gguf_left(c), max);
+                          field, (int64_t)count, organ_gguf_bytes_left(c), max);
     return count;
 }
 

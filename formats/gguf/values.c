@@ -18,7 +18,7 @@
 
 /* ---- the cursor ---- */
 
-uint64_t organ_gguf_left(const organ_gguf_cursor *cursor) { return cursor->file->size - cursor->at; }
+uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor) { return cursor->file->size - cursor->at; }
 
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
 
@@ -69,7 +69,7 @@ const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *fiel
 {
     if (cursor->error->status)
         return NULL;
-    if (bytes > organ_gguf_left(cursor))
+    if (bytes > organ_gguf_bytes_left(cursor))
         organ_gguf_refuse(cursor, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")",
                           field, bytes, cursor->at, cursor->file->size);
     else if (read_header_up_to(cursor, cursor->at + bytes) == ORGAN_OK)
@@ -122,9 +122,9 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
     if (length == 0)
         organ_gguf_refuse(cursor, "the key is empty");
-    else if (length > organ_gguf_left(cursor))
+    else if (length > organ_gguf_bytes_left(cursor))
         organ_gguf_refuse(cursor, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)",
-                          length, organ_gguf_left(cursor));
+                          length, organ_gguf_bytes_left(cursor));
     else if (length > ORGAN_GGUF_KEY_LIMIT)
         organ_gguf_refuse(cursor, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
     const char *const key = organ_gguf_take_text(cursor, "key", length, arena);
@@ -159,11 +159,11 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
                                  ORGAN_GGUF_ARRAY_LIMIT);
     const bool text = kv->element == ORGAN_GGUF_STRING;
     const uint64_t least = kv->count * (text ? organ_gguf_count_bytes(cursor) : organ_gguf_type_bytes(kv->element));
-    if (least > organ_gguf_left(cursor))
+    if (least > organ_gguf_bytes_left(cursor))
         return organ_gguf_refuse(cursor,
                                  "array of %" PRIu64 " %s needs at least %" PRIu64
                                  " bytes, past the end of the file (%" PRIu64 " bytes follow)",
-                                 kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
+                                 kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_bytes_left(cursor));
     if (!text)
         organ_gguf_take(cursor, "array", least);
     for (uint64_t k = 0; text && !cursor->error->status && k < kv->count; k++)

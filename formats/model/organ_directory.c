@@ -325,7 +325,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
 
 typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
-/* Parses the members of an object of the manifest one after the other and calls `read` for each, so that the whole tree
+/* Parses the members of an object of the manifest one by one and calls `read` for each, so that the whole tree
  * is never in memory. */
 static organ_status read_object(organ_directory_reading *r, const char *what, read_member *read)
 {

@@ -135,8 +135,8 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
 /* Checks one entry, or all below it. Returns true to continue the walk. */
-static bool visit_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where,
-                        int depth)
+static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
+                                  recognise_place where, int depth)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -211,7 +211,7 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     }
     bool go_on = recognise_list_names(w, directory, folder, &list);
     for (size_t k = 0; k < list.count && go_on; k++)
-        go_on = visit_entry(w, fd, folder, list.names[k], where, depth);
+        go_on = visit_directory_entry(w, fd, folder, list.names[k], where, depth);
     for (size_t k = 0; k < list.count; k++)
         free(list.names[k]);
     free(list.names);

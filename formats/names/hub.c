@@ -302,7 +302,7 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
-bool organ_hub_lacks(const char *text, organ_arena *arena)
+bool organ_hub_is_missing(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
     organ_hub_name name;

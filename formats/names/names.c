@@ -34,7 +34,7 @@ static organ_store store_of(const char *text)
 bool organ_name_is_remote(const char *text, organ_arena *arena)
 {
     struct stat about;
-    return store_of(text) == ORGAN_STORE_HUB && lstat(text, &about) != 0 && organ_hub_lacks(text, arena);
+    return store_of(text) == ORGAN_STORE_HUB && lstat(text, &about) != 0 && organ_hub_is_missing(text, arena);
 }
 
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }

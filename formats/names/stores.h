@@ -27,7 +27,7 @@ bool organ_hub_has(const char *text, organ_arena *arena);
 
 /* Returns true, without a message, if the cache has neither an entry for the name nor, for a revision that is named,
  * its ref or snapshot. */
-bool organ_hub_lacks(const char *text, organ_arena *arena);
+bool organ_hub_is_missing(const char *text, organ_arena *arena);
 
 /* "; did you mean 'ORG/NAME'?", or "". */
 #define ORGAN_NEAR_ROOM 256

@@ -245,7 +245,7 @@ static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
 
-/* Reads all members of the header. When faults are collected, a faulty tensor is left out and reading goes on. */
+/* Reads all members of the header. When faults are collected, a faulty tensor is left out and the rest is read. */
 static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;

@@ -141,18 +141,18 @@ typedef struct split_context {
     bool first;
 } split_context;
 
-/* Callback of organ_step_cut: passes one piece of the split on to the next step. */
+/* Callback of organ_step_split: passes one piece of the split on to the next step. */
 static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
     return run_steps(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
-/* Applies a Split step: each piece runs through the remaining steps by itself. */
+/* Applies a Split step: each piece passes through the remaining steps alone. */
 static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
                                bool first, organ_error *error)
 {
-    return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
+    return organ_step_split(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
 }
 
 /* Applies a ByteLevel step: replaces each byte by its letter, then runs the remaining steps. */
@@ -245,10 +245,10 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
         .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     organ_bytes mended = {0};
-    const bool sound = organ_utf8_is_sound(text, bytes);
+    const bool sound = organ_utf8_is_valid_text(text, bytes);
     *ids = NULL;
     *count = 0;
-    if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_mend(text, bytes, &mended)))
+    if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_append_valid(text, bytes, &mended)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
         encode_around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,

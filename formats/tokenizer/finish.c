@@ -89,7 +89,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
-/* Hashes everything that changes the result of a step, to tell tokenizers apart. */
+/* Hashes everything that changes the result of a step, to distinguish tokenizers. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {

@@ -32,7 +32,7 @@ static size_t broken_length(const unsigned char *s, size_t remaining)
     return 1;
 }
 
-bool organ_utf8_is_sound(const char *text, size_t bytes)
+bool organ_utf8_is_valid_text(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;
     uint32_t code;
@@ -45,7 +45,7 @@ bool organ_utf8_is_sound(const char *text, size_t bytes)
     return true;
 }
 
-bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to)
+bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
     size_t good = 0;

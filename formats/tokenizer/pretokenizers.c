@@ -165,8 +165,8 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_pretokenizer *pretokenizer,
-                                    organ_error *error)
+organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
+                                              const organ_pretokenizer *pretokenizer, organ_error *error)
 {
     bool letters = false;
     if (pretokenizer->rules & ORGAN_CUT_NFC)

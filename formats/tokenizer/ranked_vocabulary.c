@@ -25,7 +25,7 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
     return true;
 }
 
-bool organ_tokenizer_parts(organ_tokenizer *t, uint32_t id, uint32_t rank)
+bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;
     const size_t bytes = t->tokens[id].bytes;
@@ -107,7 +107,7 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
         if (t->letters[organ_letter_of((unsigned char)byte)] == ORGAN_NO_ID)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: no token is the byte 0x%02X", label, byte);
     for (uint32_t k = 0; k < count; k++)
-        if (!organ_tokenizer_parts(t, first + k, k))
+        if (!organ_tokenizer_add_splits(t, first + k, k))
             return organ_fail_memory(error, label);
     return ORGAN_OK;
 }

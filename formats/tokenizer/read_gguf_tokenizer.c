@@ -193,7 +193,7 @@ static organ_status choose_pretokenizer(const gguf_source *s)
         return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
     t->ignore_merges = pretokenizer->rules & ORGAN_CUT_WHOLE;
     t->facts.adds_bos = pretokenizer->rules & ORGAN_CUT_BOS;
-    return organ_tokenizer_cut_by(t, s->label, pretokenizer, s->error);
+    return organ_tokenizer_set_pretokenizer(t, s->label, pretokenizer, s->error);
 }
 
 /* Reads a vocabulary of model "gpt2": byte-level BPE with a list of merges. */
@@ -283,7 +283,7 @@ static organ_status read_scored(const gguf_source *s)
         return organ_fail_memory(s->error, s->label);
     read_scores(s, ranks);
     for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
-        if (!organ_tokenizer_parts(t, k, ranks[k]))
+        if (!organ_tokenizer_add_splits(t, k, ranks[k]))
             organ_fail_memory(s->error, s->label);
     free(ranks);
     return s->error->status ? s->error->status : check_bytes(s);

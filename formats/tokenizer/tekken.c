@@ -111,8 +111,8 @@ static organ_status read_config(tekken_reading *r, long *version)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: version '%.40s' is unknown", r->text->label,
                    name ? name : "");
     else if (read_tekken_sizes(r, config) == ORGAN_OK)
-        organ_tokenizer_cut_by(r->t, r->text->label,
-                               &(organ_pretokenizer){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS}, r->error);
+        organ_tokenizer_set_pretokenizer(
+            r->t, r->text->label, &(organ_pretokenizer){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS}, r->error);
     json_decref(config);
     return r->error->status;
 }

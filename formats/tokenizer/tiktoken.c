@@ -171,8 +171,8 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     if (read_token_lines(t, text, error) != ORGAN_OK)
         return error->status;
     const uint32_t count = (uint32_t)t->token_count;
-    organ_tokenizer_cut_by(t, text->label, organ_pretokenizer_named(class->pretokenizer, strlen(class->pretokenizer)),
-                           error);
+    organ_tokenizer_set_pretokenizer(t, text->label,
+                                     organ_pretokenizer_named(class->pretokenizer, strlen(class->pretokenizer)), error);
     if (error->status || add_special(t, class, config, count, error) != ORGAN_OK)
         return error->status;
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);

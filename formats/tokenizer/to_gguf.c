@@ -16,6 +16,7 @@ enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE 
 
 /* ---- arrays ---- */
 
+/* Appends the low `bytes` bytes of `value`, little endian. */
 static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
 {
     char text[8];

@@ -86,8 +86,8 @@ typedef organ_status organ_piece_sink(void *context, size_t begin, size_t end, o
 
 /* Splits a text by a split step and passes the pieces, which are not empty, to `sink` in their order. A long text
  * has many pieces, so they are not collected. */
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
-                            organ_piece_sink *sink, void *context, organ_error *error);
+organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                              organ_piece_sink *sink, void *context, organ_error *error);
 
 /* ---- the tokenizer ---- */
 
@@ -174,7 +174,7 @@ uint32_t organ_letter_of(unsigned char byte);
 int organ_byte_of(uint32_t letter);
 
 /* Appends the text as valid UTF-8, with U+FFFD for invalid bytes. */
-bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
+bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);
 /* The limit is the memory or 64 KiB plus 16 times the text, whichever is larger, but at most 64 KiB plus 128 times
  * the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
@@ -184,7 +184,7 @@ void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
 /* Returns true if the text is valid UTF-8. */
-bool organ_utf8_is_sound(const char *text, size_t bytes);
+bool organ_utf8_is_valid_text(const char *text, size_t bytes);
 /* Returns true only if normalising leaves the text unchanged; may return false for such a text too. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Normalises `bytes`, in place. */
@@ -241,7 +241,7 @@ organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, con
 /* ---- tokens with ranks ---- */
 
 /* Adds a merge to token `id`, with this rank, for each split of the token into two tokens. False: no memory. */
-bool organ_tokenizer_parts(organ_tokenizer *t, uint32_t id, uint32_t rank);
+bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank);
 /* Adds a token whose bytes the file encodes as base64. Rejects invalid base64, and bytes or an id that another token
  * has. `word` is scratch memory that the caller keeps between the calls. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
@@ -274,8 +274,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name,
  * these rules has that name. NULL: there is none. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
 /* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
-organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_pretokenizer *pretokenizer,
-                                    organ_error *error);
+organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
+                                              const organ_pretokenizer *pretokenizer, organ_error *error);
 
 #define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 

@@ -172,8 +172,8 @@ static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match,
     return ORGAN_OK;
 }
 
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
-                            organ_piece_sink *sink, void *context, organ_error *error)
+organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                              organ_piece_sink *sink, void *context, organ_error *error)
 {
     split_cut c = {.step = step, .sink = sink, .context = context};
     size_t from = 0, done = 0, begin, end = 0;

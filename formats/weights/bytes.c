@@ -167,7 +167,7 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
-organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes)
+organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
     const organ_tensor *scale;

@@ -128,7 +128,7 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
             search->unmatched[search->found.unmatched_count++] = (organ_unmatched_tensor){tensor, dropped, why};
             continue;
         }
-        if (search->config && (check_method(search, tensor) || organ_weight_check_alone(search, tensor)))
+        if (search->config && (check_method(search, tensor) || organ_weight_check_without_scale(search, tensor)))
             return search->error->status;
         search->weights[search->count++] = organ_weight_plain(tensor);
         organ_rows_passed();

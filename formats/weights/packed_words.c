@@ -239,7 +239,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     while (!fits[found - ORGAN_SCHEME_GPTQ])
         found++;
     if (strstr(method, "awq") || strstr(method, "gptq"))
-        organ_weight_disagree(search, weight, "layout", configured, 0, found, 0);
+        organ_weight_note_contradiction(search, weight, "layout", configured, 0, found, 0);
     return found;
 }
 
@@ -268,7 +268,7 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         return organ_weight_fail(search, weight->codes,
                                  "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
     if (found && stated && found != stated)
-        organ_weight_disagree(search, weight, "bits", stated, 0, found, 0);
+        organ_weight_note_contradiction(search, weight, "bits", stated, 0, found, 0);
     if (found)
         return ORGAN_OK;
     char q[ORGAN_SHAPE_TEXT], z[ORGAN_SHAPE_TEXT], s[ORGAN_SHAPE_TEXT];

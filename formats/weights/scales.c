@@ -37,7 +37,7 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
         return organ_weight_fail(search, weight->codes, "is asymmetric (%s), but there is no '%.200s_zero_point'",
                                  search->config->file, weight->name);
     if (group->symmetric == 1 && weight->zero)
-        organ_weight_disagree(search, weight, "symmetric", 1, 0, 0, 0);
+        organ_weight_note_contradiction(search, weight, "symmetric", 1, 0, 0, 0);
     return ORGAN_OK;
 }
 
@@ -67,7 +67,7 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
     }
     if (find_block_side(cols, groups, size)) {
         if (declared != 0)
-            organ_weight_disagree(search, weight, "group_size", (uint64_t)declared, 0, *size, 0);
+            organ_weight_note_contradiction(search, weight, "group_size", (uint64_t)declared, 0, *size, 0);
         return ORGAN_OK;
     }
     if (declared == 0)
@@ -135,7 +135,7 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     if (rows == m.rows && (group->block_rows == 0 || cols == 1)) {
         weight->block_rows = 1;
         if (group->block_rows > 0)
-            organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
+            organ_weight_note_contradiction(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
     }
@@ -157,7 +157,8 @@ organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight
         weight->block_rows = m.rows;
         weight->block_cols = m.cols;
         if (blocks && (group->block_rows < m.rows || group->block_cols < m.cols))
-            organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, m.rows, m.cols);
+            organ_weight_note_contradiction(search, weight, "block", group->block_rows, group->block_cols, m.rows,
+                                            m.cols);
         return ORGAN_OK;
     }
     if (!blocks && weight->rank >= 2 && s->rank == weight->rank - 1 &&

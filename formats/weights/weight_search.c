@@ -24,8 +24,8 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
-                           uint64_t said1, uint64_t found0, uint64_t found1)
+void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
+                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];

@@ -63,8 +63,8 @@ static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigne
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
-                           uint64_t said1, uint64_t found0, uint64_t found1);
+void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
+                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1);
 
 /* Finds the settings of the config for this weight. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
@@ -113,7 +113,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
 
 /* Codes without a scale are a plain weight if the config does not apply to them; else their scale is missing:
  * ORGAN_BAD_INPUT. */
-organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes);
+organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
 /* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);

@@ -33,7 +33,7 @@ typedef struct eigen {
 /* Replaces row i by the Householder reflector that zeroes it except for the subdiagonal element, which becomes e[i]. */
 static void make_reflector(eigen *x, size_t i)
 {
-    double *const row = x->a + i * x->n, max = organ_greatest(row, i);
+    double *const row = x->a + i * x->n, max = organ_max_magnitude(row, i);
     x->scale[i] = 0;
     x->e[i] = isfinite(max) ? row[i - 1] : max;
     if (i == 1 || max == 0 || !isfinite(max))
@@ -107,7 +107,7 @@ static void reduce_to_tridiagonal(eigen *x)
 static bool scale_diagonals(eigen *x)
 {
     int exponent = 0;
-    const double own = organ_greatest(x->d, x->n), extra = organ_greatest(x->e, x->n);
+    const double own = organ_max_magnitude(x->d, x->n), extra = organ_max_magnitude(x->e, x->n);
     if (!isfinite(own) || !isfinite(extra))
         return false;
     (void)frexp(fmax(own, extra), &exponent);
@@ -235,11 +235,11 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
                             uint64_t seed)
 {
     double *const z = vectors + at * x->n, length = 0;
-    organ_any_vector(seed, z, x->n);
+    organ_random_vector(seed, z, x->n);
     organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);
     for (int k = 0; k < SOLVES; k++) {
         eigen_solve(f, x->n, z);
-        length = organ_greatest(z, x->n);
+        length = organ_max_magnitude(z, x->n);
         if (!isfinite(length))
             return 0;
         organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);

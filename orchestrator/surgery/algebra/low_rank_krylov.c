@@ -205,7 +205,8 @@ static void extend_projection(krylov *y)
     y->k += b;
 }
 
-/* Makes the rows of the current block orthonormal; R goes to `r`. */
+/* Makes the rows of the current block orthonormal by a QR factorisation of the transposed block; `r`, b x b, becomes
+ * R^T. */
 static bool orthonormal_block(krylov *y, float *r)
 {
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);

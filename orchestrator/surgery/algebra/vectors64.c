@@ -10,7 +10,7 @@
 /* That a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it. */
 #define TIMES 8
 
-double organ_greatest(const double *values, size_t n)
+double organ_max_magnitude(const double *values, size_t n)
 {
     double max = 0;
     for (size_t k = 0; k < n; k++) {
@@ -23,7 +23,7 @@ double organ_greatest(const double *values, size_t n)
     return max;
 }
 
-void organ_any_vector(uint64_t seed, double *values, size_t n)
+void organ_random_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];
     for (size_t from = 0; from < n; from += sizeof some / sizeof *some) {
@@ -38,7 +38,7 @@ void organ_any_vector(uint64_t seed, double *values, size_t n)
  * if it is zero or not finite. */
 static double normalise_length(const organ_kernels *kernels, double *z, size_t n)
 {
-    const double max = organ_greatest(z, n);
+    const double max = organ_max_magnitude(z, n);
     if (max == 0 || !isfinite(max))
         return 0;
     for (size_t k = 0; k < n; k++)
@@ -53,14 +53,14 @@ double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, siz
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;
     if (left == 0)
-        organ_any_vector(at + 1, z, n);
+        organ_random_vector(at + 1, z, n);
     for (int time = 0; time < TIMES && !(share > 0.7); time++) {
         for (size_t k = 0; k < at; k++)
             kernels->add_scaled_f64(z, -kernels->dot_f64(vectors + k * n, z, n), vectors + k * n, n);
         share = normalise_length(kernels, z, n);
         left *= share;
         if (share < 1e-14) { /* linearly dependent */
-            organ_any_vector(at + 1 + (size_t)time * n, z, n);
+            organ_random_vector(at + 1 + (size_t)time * n, z, n);
             left = share = 0;
         }
     }

@@ -6,10 +6,10 @@
 #include "kernels/kernels.h"
 
 /* Returns the largest absolute value of `values`, 0 if n is 0. The result is not finite if a value is not. */
-double organ_greatest(const double *values, size_t n);
+double organ_max_magnitude(const double *values, size_t n);
 
 /* Values between -1 and 1 that look random: the same for the same seed. */
-void organ_any_vector(uint64_t seed, double *values, size_t n);
+void organ_random_vector(uint64_t seed, double *values, size_t n);
 
 /* Makes vectors[at] (of n values) a unit vector orthogonal to the `at` orthonormal vectors before it. If it is zero or
  * a combination of these, an arbitrary vector replaces it. Returns the length left after orthogonalisation; 0 if it was

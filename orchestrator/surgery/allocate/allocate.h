@@ -38,7 +38,7 @@ extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
  * power is fitted to the two measured widths and is at least 1: rounding errors are proportional to a step, and the
  * divergence to their square. The cost in groups of 32 is the cost in groups of `group` (32, 64 or 128) times the
  * square of the ratio of the expected largest magnitude of 32 normal weights to that of `group` normal weights. */
-void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group);
+void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
 

@@ -24,7 +24,7 @@ static double narrow_group_cost(size_t group)
     return group <= 64 ? NARROWER : NARROWEST;
 }
 
-void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
+void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
     const double two = log(fmax(cost[0], MIN_COST)), four = log(fmax(cost[4], MIN_COST)),
                  power = fmax(MIN_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_group_cost(group);

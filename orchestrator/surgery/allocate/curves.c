@@ -30,7 +30,7 @@ struct organ_curves {
     size_t *tensor_of;     /* and which tensor of the allocation each belongs to */
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
-    organ_calibration_rest test_windows;
+    organ_calibration_test_windows test_windows;
     organ_variants *variants;
     size_t variants_at_once; /* variants that run together; 0: not known yet */
     organ_pooled_tensors *pooled;
@@ -180,8 +180,8 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-/* Returns the bytes that a unit needs beside the calibration: a copy of the matrix, the method's work, pooled weights
- * and variants. */
+/* Returns the bytes that a unit needs in addition to the calibration: a copy of the matrix, the method's work, pooled
+ * weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
@@ -400,7 +400,7 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
         if (!there)
             c->measured[c->measured_count++] = tensor;
     }
-    return organ_pooled_is(c->pooled, tensor)
+    return organ_pooled_has_several(c->pooled, tensor)
                ? measure_pooled_tensor(c, m, tensor, error)
                : measure_whole_tensor(c, m, weights, &c->allocation->tensors[tensor], error);
 }
@@ -439,7 +439,8 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
                                    error))
         return error->status;
-    return organ_calibration_rest_cut(c->calib, c->options.tokens, "--allocate-tokens", &c->test_windows, error);
+    return organ_calibration_cut_test_windows(c->calib, c->options.tokens, "--allocate-tokens", &c->test_windows,
+                                              error);
 }
 
 void organ_curves_close(organ_curves *c)
@@ -448,7 +449,7 @@ void organ_curves_close(organ_curves *c)
         return;
     organ_variants_close(c->variants);
     organ_pooled_destroy(c->pooled);
-    organ_calibration_rest_release(&c->test_windows);
+    organ_calibration_test_windows_release(&c->test_windows);
     organ_calibration_run_close(c->calib);
     free(c->targets.tensors);
     free(c->tensor_of);
@@ -458,7 +459,7 @@ void organ_curves_close(organ_curves *c)
 }
 
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
-const organ_calibration_rest *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
+const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
 size_t organ_curves_unknown(const organ_curves *c)
 {

@@ -54,6 +54,6 @@ organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
 /* Return the calibration walk that was opened, and the windows that the other tokens were cut into. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
-const organ_calibration_rest *organ_curves_rest(const organ_curves *curves);
+const organ_calibration_test_windows *organ_curves_rest(const organ_curves *curves);
 
 #endif

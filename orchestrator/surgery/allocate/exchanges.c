@@ -36,7 +36,7 @@ struct organ_exchanges {
     const organ_progress *progress;
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
-    organ_calibration_rest test_windows;
+    organ_calibration_test_windows test_windows;
     organ_variants *variants;
     organ_pooled_tensors *pooled;
     float *states; /* of the model as given, then of the pairs */
@@ -79,8 +79,8 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
-/* Returns the bytes that a unit needs beside the calibration: a copy of the matrix, the method's work, pooled weights
- * and variants. */
+/* Returns the bytes that a unit needs in addition to the calibration: a copy of the matrix, the method's work, pooled
+ * weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
@@ -423,9 +423,9 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                             .leave = run_streams_through_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
-    return exchanges_open_walk(x, error)
-               ? error->status
-               : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
+    return exchanges_open_walk(x, error) ? error->status
+                                         : organ_calibration_cut_test_windows(
+                                               x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
 /* Adds the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the current
@@ -451,7 +451,7 @@ void organ_exchanges_close(organ_exchanges *x)
         return;
     organ_variants_close(x->variants);
     organ_pooled_destroy(x->pooled);
-    organ_calibration_rest_release(&x->test_windows);
+    organ_calibration_test_windows_release(&x->test_windows);
     organ_calibration_run_close(x->calib);
     free(x->best);
     free(x);

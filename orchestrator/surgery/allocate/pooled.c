@@ -77,13 +77,16 @@ uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor
     return pooled->pools[tensor].matrices;
 }
 
-bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices > 1; }
+bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
+{
+    return pooled->pools[tensor].matrices > 1;
+}
 
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < pooled->tensors; k++)
-        if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k))) {
+        if (pooled->pools[k].layer == layer && (all || organ_pooled_has_several(pooled, k))) {
             const uint64_t own = (pooled->levels + 1) * pooled->pools[k].bytes;
             bytes = all ? bytes + own : organ_max(own, bytes);
         }

@@ -237,7 +237,8 @@ static void admm_update_z(void *context, size_t index, size_t worker)
 
 /* ---- the largest ---- */
 
-static size_t strip_at(const organ_admm *s, size_t index, size_t *n)
+/* Returns the offset in Z of the first value of strip `index`, and sets *n to the number of its values. */
+static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
 {
     *n = organ_min(ROWS_PER_BATCH, s->problem.rows - index * ROWS_PER_BATCH) * s->cols;
     return index * ROWS_PER_BATCH * s->cols;
@@ -248,7 +249,7 @@ static void count_digit(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
     size_t n;
-    const size_t at = strip_at(s, index, &n);
+    const size_t at = strip_offset(s, index, &n);
     organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
@@ -257,7 +258,7 @@ static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
     size_t n;
-    const size_t at = strip_at(s, index, &n);
+    const size_t at = strip_offset(s, index, &n);
     admm_choose_rows(s, at, n, worker);
 }
 
@@ -266,7 +267,7 @@ static void cut_strip(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
     size_t n;
-    const size_t at = strip_at(s, index, &n);
+    const size_t at = strip_offset(s, index, &n);
     (void)worker;
     s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
 }

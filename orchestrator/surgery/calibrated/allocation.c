@@ -126,7 +126,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Prunes to a share of zeros; methods that go by weight alone see inputs of equal size. */
+/* Prunes to a share of zeros. Methods that score by weight alone get a calibration with inputs of equal size. */
 static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
                              double effort, float *weights, organ_error *error)
 {

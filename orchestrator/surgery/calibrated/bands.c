@@ -52,7 +52,7 @@ static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const o
     return max;
 }
 
-uint64_t organ_calibrated_enough(const organ_calibrated_job *job)
+uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job)
 {
     const organ_tensor *widest = NULL;
     return least_memory_of_targets(job, &widest);
@@ -165,7 +165,7 @@ static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_err
     return error->status;
 }
 
-organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error)
+organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->base.cuts.count && !error->status; k++)
         if (!job->base.units[k].done)

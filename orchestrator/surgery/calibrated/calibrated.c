@@ -179,7 +179,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
     return ORGAN_OK;
 }
 
-/* Checks that exactly one of sparsity and pattern is given; physarum-v1 and v2 find a sparsity by themselves. */
+/* Checks that exactly one of sparsity and pattern is given; physarum-v1 and v2 may find the sparsity. */
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
     const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
@@ -266,7 +266,7 @@ static void calibrated_estimate(organ_calibrated_job *job)
     if (job->calib)
         organ_calibration_run_estimate(job->calib, &job->method->solve, plan);
     else
-        organ_plan_memory(plan, organ_calibrated_enough(job), 0);
+        organ_plan_memory(plan, organ_calibrated_min_memory(job), 0);
     for (size_t k = 0; k < job->base.targets.count && !job->calib; k++) {
         const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
         organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights, 0}, (double)m.count,
@@ -298,7 +298,7 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     return open_means(job, error);
 }
 
-/* Allocates, then prunes all targets along the calibration or, without a text, one by one. */
+/* Allocates, then prunes all targets: during the calibration or, without a text, one by one. */
 static organ_status calibrated_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -308,7 +308,7 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     if (job->needs_text)
         organ_calibration_run_layers(job->calib, error);
     else
-        organ_calibrated_alone(job, error);
+        organ_calibrated_run_without_text(job, error);
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 

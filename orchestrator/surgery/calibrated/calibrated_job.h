@@ -75,9 +75,9 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
  * sufficient amount, if not. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
 /* Returns the least memory that organ_calibrated_fits accepts. */
-uint64_t organ_calibrated_enough(const organ_calibrated_job *job);
+uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job);
 /* Prunes all targets without a text and writes them. */
-organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
+organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error);
 
 /* Callbacks of organ_calibration_work. */
 uint64_t organ_calibrated_matrix_memory(void *job, const organ_calibration_run *calib, const organ_tensor *tensor);

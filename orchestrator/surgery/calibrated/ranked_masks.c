@@ -63,7 +63,7 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
     for (size_t j = 0; j < cols; j++)
         scores[j] = fabsf(weights[j]) * (options->method == ORGAN_PRUNE_WANDA ? r->job->moments->act_norm[j] : 1.0f);
     if (!options->pattern.of) {
-        organ_mask_least(scores, cols, (size_t)llround(options->sparsity / 100 * (double)cols), keep);
+        organ_mask_lowest(scores, cols, (size_t)llround(options->sparsity / 100 * (double)cols), keep);
         return;
     }
     memset(keep, 1, cols);

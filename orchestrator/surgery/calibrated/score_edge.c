@@ -107,7 +107,7 @@ uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n
     return met;
 }
 
-void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep)
+void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep)
 {
     organ_score_edge e = {0};
     memset(keep, count < n, n);

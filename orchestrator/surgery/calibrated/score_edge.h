@@ -27,6 +27,6 @@ uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_
 
 /* Sets keep[k] = 0 for the `count` lowest of n scores (>= 0, no NaN), the first of equal scores first, and 1 for
  * others. */
-void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep);
+void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep);
 
 #endif

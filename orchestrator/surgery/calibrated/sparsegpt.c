@@ -162,7 +162,7 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
         if (!job->options->pattern.of) {
             const size_t all = job->rows * s->n;
             organ_share(job->engine, NULL, strips, score_rows, s);
-            organ_mask_least(s->scores, all, (size_t)llround(job->options->sparsity / 100 * (double)all), s->kept);
+            organ_mask_lowest(s->scores, all, (size_t)llround(job->options->sparsity / 100 * (double)all), s->kept);
         }
         organ_share(job->engine, NULL, strips, sweep_rows, s);
     }

@@ -29,7 +29,7 @@ struct organ_calibration_run {
 };
 
 /* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_rest_cut. */
-bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens);
+bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens);
 
 /* Returns the position in the text of the first token of a window. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window);

@@ -37,11 +37,11 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
                           o->calibration.context, least, least == 1 ? "is" : "are");
     const unsigned there = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
-    while (o->reserve && o->calibration.samples > least && !organ_calibration_rest_has(calib, o->reserve)) {
+    while (o->reserve && o->calibration.samples > least && !organ_calibration_has_test_tokens(calib, o->reserve)) {
         const size_t fewer = o->calibration.samples - 1 - o->calibration.samples / 64;
         o->calibration.samples = (unsigned)(fewer > least ? fewer : least);
     }
-    if (o->reserve && !organ_calibration_rest_has(calib, o->reserve))
+    if (o->reserve && !organ_calibration_has_test_tokens(calib, o->reserve))
         o->calibration.samples = there; /* organ_calibration_rest_cut reports the error */
     if (o->calibration.samples < requested)
         organ_progress_note(calib->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)",
@@ -179,7 +179,7 @@ typedef struct calib_extra_memory {
     uint64_t requested;
 } calib_extra_memory;
 
-/* Returns true if `memory` leaves what the calibration needs beside the forward pass. */
+/* Returns true if `memory` leaves what the calibration needs in addition to the forward pass. */
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
@@ -196,7 +196,7 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
-/* Returns the memory needed beside the forward pass, with the states in memory or in --scratch. */
+/* Returns the memory needed in addition to the forward pass, with the states in memory or in --scratch. */
 static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);

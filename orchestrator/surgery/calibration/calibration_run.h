@@ -35,7 +35,7 @@ typedef struct organ_calibration_run_options {
     const char *doing;                  /* for messages: "pruning" */
     const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
     unsigned min_windows;               /* windows that the caller needs; 0: one is enough */
-    size_t reserve;                     /* tokens that the windows must leave for organ_calibration_rest_cut; 0: none */
+    size_t reserve; /* tokens that the windows must leave for organ_calibration_cut_test_windows; 0: none */
     organ_calibration_inputs_of streams;
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
     bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
@@ -166,20 +166,21 @@ organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_er
 
 /* Windows of equal length between the windows of the walk. The length is that of the walk's windows, or the shortest
  * gap between two of them if that is less. */
-typedef struct organ_calibration_rest {
+typedef struct organ_calibration_test_windows {
     uint32_t *tokens;
     size_t *begin;
     organ_windows windows;
     size_t length;
-} organ_calibration_rest;
+} organ_calibration_test_windows;
 
 /* Cuts at least `requested` tokens, and less than a window more, evenly spread over the gaps. Returns ORGAN_USAGE,
  * naming `option`, if the gaps have fewer tokens or are shorter than ORGAN_CALIBRATION_MIN_REST. The caller releases
  * *rest in any case. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
-organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
-                                        organ_calibration_rest *rest, organ_error *error);
-void organ_calibration_rest_release(organ_calibration_rest *rest);
+organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
+                                                const char *option, organ_calibration_test_windows *rest,
+                                                organ_error *error);
+void organ_calibration_test_windows_release(organ_calibration_test_windows *rest);
 
 /* ---- facts ---- */
 

@@ -76,7 +76,7 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
 /* Fills `rest` with the windows at `count` of the `all` places, evenly spread. Windows begin with the BOS token if the
  * tokenizer adds one. */
 static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
-                                 organ_calibration_rest *rest, organ_error *error)
+                                 organ_calibration_test_windows *rest, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
     organ_text_input text = {0};
@@ -97,16 +97,17 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
     return error->status;
 }
 
-bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens)
+bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = window_length(calib);
     return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
-organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
-                                        organ_calibration_rest *rest, organ_error *error)
+organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
+                                                const char *option, organ_calibration_test_windows *rest,
+                                                organ_error *error)
 {
-    *rest = (organ_calibration_rest){.length = window_length(calib)};
+    *rest = (organ_calibration_test_windows){.length = window_length(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
     const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
@@ -125,9 +126,9 @@ organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size
     return error->status;
 }
 
-void organ_calibration_rest_release(organ_calibration_rest *rest)
+void organ_calibration_test_windows_release(organ_calibration_test_windows *rest)
 {
     free(rest->tokens);
     free(rest->begin);
-    *rest = (organ_calibration_rest){0};
+    *rest = (organ_calibration_test_windows){0};
 }

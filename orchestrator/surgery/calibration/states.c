@@ -16,7 +16,7 @@ struct organ_calibration_states {
     float *one;             /* a copy of one of them, or the one that is in memory */
     organ_direct_file file; /* path NULL: none */
     bool reserved;          /* the file has its length */
-    size_t given;           /* number of stored chunks, from the first on, that were put back before */
+    size_t stored;          /* number of stored chunks, from the first on, that were put back before */
     uint64_t *digests;      /* XXH3 of each in the file */
 };
 
@@ -121,7 +121,7 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
         return NULL;
     }
     s->reserved = true;
-    if (position >= s->given)
+    if (position >= s->stored)
         return s->one;
     if (organ_scratch_read(&s->file, s->one, bytes, chunk_offset(&s->chunks, chunk), error) != ORGAN_OK)
         return NULL;
@@ -142,7 +142,7 @@ static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ
     if (organ_direct_write(&s->file, s->one, bytes, chunk_offset(&s->chunks, chunk), &fault) != ORGAN_OK)
         return file_failed(s, &fault, error);
     s->digests[position] = XXH3_64bits(s->one, bytes);
-    s->given = position >= s->given ? position + 1 : s->given;
+    s->stored = position >= s->stored ? position + 1 : s->stored;
     return error->status;
 }
 

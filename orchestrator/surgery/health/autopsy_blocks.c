@@ -29,7 +29,7 @@ double organ_autopsy_median(double *values, size_t count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-double organ_block_spread(const organ_block_sums *sums) { return log(sums->own / (double)sums->n) / 2; }
+double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own / (double)sums->n) / 2; }
 
 /* ---- selection of rows and blocks ---- */
 

@@ -32,7 +32,7 @@ organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_
 void organ_blocks_free(organ_blocks *blocks);
 
 /* ln rms of a block; not finite if all its values are zero. */
-double organ_block_spread(const organ_block_sums *sums);
+double organ_block_ln_rms(const organ_block_sums *sums);
 
 /* Returns the median of `count` >= 1 values. Sorts them. */
 double organ_autopsy_median(double *values, size_t count);

@@ -90,7 +90,7 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *scr
     for (size_t r = range.row; r < range.row_end; r++)
         for (size_t c = range.col; c < range.col_end; c++, n++) {
             const size_t k = r * b->cols + c;
-            stored[n] = organ_block_spread(&b->sums[k]);
+            stored[n] = organ_block_ln_rms(&b->sums[k]);
             moved[n] =
                 stored[n] - log((double)b->scales[k]) + log((double)b->scales[organ_order_index(b, order, r, c)]);
             if (!isfinite(stored[n]))
@@ -179,7 +179,7 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     if (b->rows < 3 || b->cols < 3 || b->height < EDGE_ROWS)
         return ORGAN_OK;
     for (size_t k = 0; k < b->rows * b->cols; k++)
-        scratch[k] = organ_block_spread(&b->sums[k]);
+        scratch[k] = organ_block_ln_rms(&b->sums[k]);
     const double rest = residual_mean_square(scratch, b->rows, b->cols, true);
     double *const more = isfinite(rest) ? realloc(pool->rests, (pool->rest_count + 1) * sizeof *more) : pool->rests;
     if (!more && isfinite(rest))

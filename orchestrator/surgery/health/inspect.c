@@ -162,8 +162,8 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns a row for each layer and role. Neighbours in file order are joined while they are read, so the memory of
- * other rows is never touched. */
+/* Returns a row for each layer and role. Parts are in file order, so neighbours of one layer and role are added to the
+ * last row, and no other row is touched. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);

@@ -456,7 +456,7 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
-/* Runs the fleet and writes its reports; after an interruption reports what is done. */
+/* Runs the fleet and writes its reports; after an interruption reports the finished models. */
 static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();

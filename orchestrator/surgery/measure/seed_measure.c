@@ -38,15 +38,15 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     return *at < n;
 }
 
-void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
+void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
     for (size_t at; next_requested(sample, k, n, &at);)
         sample->values[k][sample->taken[k]++] = values[at];
     sample->seen[k] += n;
 }
 
-void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
-                           void (*widen)(const uint16_t *, float *, size_t))
+void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
+                          void (*widen)(const uint16_t *, float *, size_t))
 {
     for (size_t at; next_requested(sample, 0, n, &at);)
         widen(words + at, &sample->values[0][sample->taken[0]++], 1);
@@ -147,7 +147,7 @@ static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
     z->dI_dlog2s = levels.dI_dlog2s;
 }
 
-organ_seed_z organ_seed_judge(organ_seed_sample *sample)
+organ_seed_z organ_seed_finish(organ_seed_sample *sample)
 {
     float *const x = sample->values[0];
     const size_t n = sample->taken[0];

@@ -28,14 +28,14 @@ typedef struct organ_seed_sample {
 void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, unsigned scales);
 
 /* Processes the next `n` values at scale 2^k. */
-void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values, size_t n);
+void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n);
 
 /* Processes the next `n` 16-bit floats at scale 1, which `widen` converts. */
-void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
-                           void (*widen)(const uint16_t *, float *, size_t));
+void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
+                          void (*widen)(const uint16_t *, float *, size_t));
 
-/* Computes the measure after all values were processed; all must be finite. Sorts the sample. z.there is false if all
+/* Computes the measure after all values were processed; all must be finite. Sorts the sample. z.defined is false if all
  * sampled values are equal. */
-organ_seed_z organ_seed_judge(organ_seed_sample *sample);
+organ_seed_z organ_seed_finish(organ_seed_sample *sample);
 
 #endif

@@ -29,11 +29,11 @@ typedef struct z_measure_crew {
     uint64_t all_bytes; /* bytes to measure in all ranks */
     size_t all_count;
     void **memory;              /* per worker */
-    size_t room_bytes;          /* of each */
+    size_t scratch_bytes;       /* of each */
     organ_seed_sample *samples; /* one per worker for the older measure, or NULL */
     pthread_mutex_t lock;
-    organ_error error; /* the first error */
-    uint64_t least;    /* smallest room of a thread in bytes */
+    organ_error error;    /* the first error */
+    uint64_t min_scratch; /* smallest scratch memory of a thread in bytes */
 } z_measure_crew;
 
 /* Takes the next weight to measure; NULL after the last or an error. */
@@ -64,12 +64,12 @@ static void report_weight(z_measure_crew *c, const organ_weight *weight, const o
 static void measure_weights(void *context, size_t worker)
 {
     z_measure_crew *c = context;
-    organ_z_room room = organ_z_room_make(c->memory[worker], c->room_bytes);
-    room.sample = c->samples ? &c->samples[worker] : NULL;
+    organ_z_scratch scratch = organ_z_scratch_divide(c->memory[worker], c->scratch_bytes);
+    scratch.sample = c->samples ? &c->samples[worker] : NULL;
     for (const organ_weight *weight; (weight = next_weight(c));) {
         organ_error error = {0};
         organ_z *z = &c->out[weight->codes - c->model->tensors];
-        if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &room, z, &error) != ORGAN_OK)
+        if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &scratch, z, &error) != ORGAN_OK)
             *z = (organ_z){0};
         report_weight(c, weight, z, &error);
     }
@@ -129,8 +129,8 @@ static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least,
         *least = from > *least ? from : *least;
         *max = to > *max ? to : *max;
     }
-    *least += organ_z_room_fixed();
-    *max = (*max + organ_z_room_fixed()) > *least ? *max + organ_z_room_fixed() : *least;
+    *least += organ_z_scratch_fixed_bytes();
+    *max = (*max + organ_z_scratch_fixed_bytes()) > *least ? *max + organ_z_scratch_fixed_bytes() : *least;
     return ORGAN_OK;
 }
 
@@ -144,7 +144,7 @@ static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
 static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
-    return scratch_of_thread(c, memory) >= c->least;
+    return scratch_of_thread(c, memory) >= c->min_scratch;
 }
 
 /* Allocates the scratch memory of all threads, at most what the largest tensor needs. */
@@ -153,19 +153,19 @@ static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
     const size_t workers = organ_workers_count(c->engine->workers);
     const uint64_t part = scratch_of_thread(c, c->engine->memory);
     uint64_t max;
-    if (find_scratch_range(c, &c->least, &max, error))
+    if (find_scratch_range(c, &c->min_scratch, &max, error))
         return error->status;
-    if (part < c->least)
+    if (part < c->min_scratch)
         return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, memory_suffices, c),
                                    "the tensors of %s and %zu threads", c->model->path, workers);
-    c->room_bytes = (size_t)(max < part ? max : part);
+    c->scratch_bytes = (size_t)(max < part ? max : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
         (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_memory(error, c->model->path);
     for (size_t k = 0; k < workers; k++) {
         const unsigned node = organ_workers_place(c->engine->workers, k).node;
-        if (!(c->memory[k] = organ_topology_allocate(c->engine->topology, node, c->room_bytes)))
-            return organ_fail_errno(error, errno, "cannot allocate %zu bytes for a thread", c->room_bytes);
+        if (!(c->memory[k] = organ_topology_allocate(c->engine->topology, node, c->scratch_bytes)))
+            return organ_fail_errno(error, errno, "cannot allocate %zu bytes for a thread", c->scratch_bytes);
     }
     return ORGAN_OK;
 }
@@ -173,7 +173,7 @@ static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 static void free_scratch(z_measure_crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
-        organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
+        organ_topology_free(c->engine->topology, c->memory[k], c->scratch_bytes);
     free(c->memory);
     free(c->samples);
     free(c->order);
@@ -230,7 +230,8 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
     *least = 0;
     if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = &mine;
-        if (make_order(&c, error) == ORGAN_OK && c.count && find_scratch_range(&c, &c.least, &max, error) == ORGAN_OK)
+        if (make_order(&c, error) == ORGAN_OK && c.count &&
+            find_scratch_range(&c, &c.min_scratch, &max, error) == ORGAN_OK)
             *least = organ_memory_enough(0, memory_suffices, &c);
     }
     free(c.order);

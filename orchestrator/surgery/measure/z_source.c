@@ -25,7 +25,7 @@ static uint64_t strip_rows_max(const organ_matrices *m)
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {
-    const organ_dtype decoded = organ_z_decoded(weight);
+    const organ_dtype decoded = organ_z_decoded_type(weight);
     const organ_matrices m = organ_weight_matrices(weight);
     size_t scratch = 0, all_scratch = 0;
     *least = ORGAN_Z_STRIP * 8;
@@ -86,7 +86,7 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error)
 {
-    const organ_dtype decoded = organ_z_decoded(weight);
+    const organ_dtype decoded = organ_z_decoded_type(weight);
     const organ_matrices m = organ_weight_matrices(weight);
     *source = (organ_z_source){.model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes};
     source->dtype = decoded == ORGAN_DTYPE_COUNT ? weight->codes->dtype : decoded;
@@ -134,8 +134,8 @@ static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to,
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
         s->to = s->from = from;
-    const uint64_t at = s->to - s->from, room = s->window_bytes - at, remaining = s->bytes - s->to,
-                   max = remaining < room ? remaining : room;
+    const uint64_t at = s->to - s->from, space = s->window_bytes - at, remaining = s->bytes - s->to,
+                   max = remaining < space ? remaining : space;
     const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)max : organ_min(READ, (size_t)max);
     if (z_source_stopped(s, error) || organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes,
                                                        s->weight->codes->offset + s->to, error))

@@ -21,7 +21,7 @@ typedef struct organ_z_source {
     organ_weight_reader *reader; /* NULL: stored values */
     unsigned char *scratch;
     uint64_t rows, cols, matrix_rows, window_rows;
-    unsigned char *held; /* room for one stored matrix, or NULL */
+    unsigned char *held; /* buffer for one stored matrix, or NULL */
     uint64_t held_matrix;
 } organ_z_source;
 

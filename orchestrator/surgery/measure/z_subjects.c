@@ -34,7 +34,7 @@ void organ_z_subjects_free(organ_z_subjects *subjects)
     *subjects = (organ_z_subjects){0};
 }
 
-organ_dtype organ_z_decoded(const organ_weight *weight)
+organ_dtype organ_z_decoded_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype))
         return ORGAN_BF16;

@@ -20,6 +20,6 @@ void organ_z_subjects_free(organ_z_subjects *subjects);
 
 /* Returns how values are read: unchanged (ORGAN_DTYPE_COUNT), or decoded to the type that organ_dequantize would write
  * (BF16; F32 for GGUF blocks with an additional scale). */
-organ_dtype organ_z_decoded(const organ_weight *weight);
+organ_dtype organ_z_decoded_type(const organ_weight *weight);
 
 #endif

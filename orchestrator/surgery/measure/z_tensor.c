@@ -21,12 +21,12 @@
 #define CODES_BYTES  (65536 * sizeof(uint64_t))
 #define LEVELS_BYTES (ORGAN_Z_LEVEL_SLOTS * sizeof(uint32_t))
 
-size_t organ_z_room_fixed(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
+size_t organ_z_scratch_fixed_bytes(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
 
-organ_z_room organ_z_room_make(void *memory, size_t bytes)
+organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
 {
     char *at = memory;
-    organ_z_room room = {.window_bytes = bytes - organ_z_room_fixed()};
+    organ_z_scratch room = {.window_bytes = bytes - organ_z_scratch_fixed_bytes()};
     room.values = (float *)(void *)at;
     room.codes = (uint64_t *)(void *)(at += VALUES_BYTES);
     room.levels.slots = (uint32_t *)(void *)(at += CODES_BYTES);
@@ -37,7 +37,7 @@ organ_z_room organ_z_room_make(void *memory, size_t bytes)
 typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
-    organ_z_room *room;
+    organ_z_scratch *scratch;
     uint64_t cols;   /* of a row */
     bool flat;       /* rows need no separation: groups of 16 never cross rows, or there is one row */
     unsigned scales; /* scales that rows are long enough for */
@@ -88,7 +88,7 @@ static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *fr
  * along the rows. An odd last value of a row is dropped, so rows of odd length are averaged one at a time. */
 static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
-    float *to = s->room->values;
+    float *to = s->scratch->values;
     const char *from = units;
     size_t cols = t->cols, size = sizeof(uint16_t);
     pyramid p = {.n = {t->rows * t->cols}};
@@ -116,11 +116,11 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
 /* Collects values for the older measure, that of the seed. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
-    organ_seed_sample *const sample = s->room->sample;
+    organ_seed_sample *const sample = s->scratch->sample;
     if (sample && s->widen)
-        organ_seed_pass_words(sample, units, p->n[0], s->widen);
+        organ_seed_add_words(sample, units, p->n[0], s->widen);
     for (unsigned k = s->widen ? 1 : 0; sample && k < s->scales; k++)
-        organ_seed_pass(sample, k, p->values[k], p->n[k]);
+        organ_seed_add(sample, k, p->values[k], p->n[k]);
 }
 
 /* Reads the tensor once, strip by strip: moments, levels and samples of its values, and the spread at each scale.
@@ -129,9 +129,9 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
     if (s->widen)
-        memset(s->room->codes, 0, CODES_BYTES);
+        memset(s->scratch->codes, 0, CODES_BYTES);
     else
-        organ_z_levels_begin(&s->room->levels, s->source.elements);
+        organ_z_levels_begin(&s->scratch->levels, s->source.elements);
     for (uint64_t at = 0; at < s->source.elements;) {
         const z_tensor_strip t = strip_at(s, at);
         size_t count;
@@ -140,12 +140,12 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
             return error->status;
         const pyramid p = make_pyramid(s, &t, units, count);
         if (s->widen) {
-            s->kernels->count_codes(units, count, s->room->codes);
+            s->kernels->count_codes(units, count, s->scratch->codes);
         } else {
             organ_moments part;
             s->kernels->moments_f32(p.values[0], p.n[0], &part);
             organ_moments_merge(&z->moments, &part);
-            organ_z_levels_add(&s->room->levels, p.values[0], p.n[0]);
+            organ_z_levels_add(&s->scratch->levels, p.values[0], p.n[0]);
         }
         sample_strip(s, &p, units);
         for (unsigned k = 1; k < s->scales; k++) {
@@ -155,9 +155,9 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
         }
         at += t.rows * t.cols;
     }
-    z->levels = s->room->levels.count;
+    z->levels = s->scratch->levels.count;
     if (s->widen)
-        organ_z_codes_moments(s->room->codes, s->widen, z);
+        organ_z_codes_moments(s->scratch->codes, s->widen, z);
     return ORGAN_OK;
 }
 
@@ -179,7 +179,7 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
         at += t.rows * t.cols;
     }
     if (s->widen)
-        organ_z_codes_bins(s->room->codes, s->widen, s->spreads[0].mean, std_of(&s->spreads[0]), s->bins[0]);
+        organ_z_codes_bins(s->scratch->codes, s->widen, s->spreads[0].mean, std_of(&s->spreads[0]), s->bins[0]);
     return ORGAN_OK;
 }
 
@@ -234,8 +234,8 @@ static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *erro
             organ_z_judge(z, shape);
     }
     organ_z_slope(z);
-    if (s->room->sample)
-        z->seed = organ_seed_judge(s->room->sample);
+    if (s->scratch->sample)
+        z->seed = organ_seed_finish(s->scratch->sample);
     return ORGAN_OK;
 }
 
@@ -243,7 +243,7 @@ static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
         return "it has no elements";
-    return organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype)
+    return organ_z_decoded_type(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype)
                ? "values of its type cannot be read"
                : NULL;
 }
@@ -257,10 +257,10 @@ void organ_z_reason(const organ_weight *weight, organ_z *z)
 }
 
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                            const organ_stop *stop, organ_z_room *room, organ_z *z, organ_error *error)
+                            const organ_stop *stop, organ_z_scratch *room, organ_z *z, organ_error *error)
 {
     const uint64_t cols = organ_weight_matrices(weight).cols;
-    z_tensor_scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
+    z_tensor_scan s = {.kernels = kernels, .scratch = room, .cols = cols, .scales = 1};
     *z = (organ_z){.done = true};
     if ((z->reason = why_unread(weight)))
         return ORGAN_OK;

@@ -35,7 +35,7 @@ typedef struct organ_graft_job {
 } organ_graft_job;
 
 /* A sentence for job->mismatches, job->notes or job->metadata. */
-void organ_graft_say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns whether the target's header can be rewritten, so that types and layers may change: it is GGUF, and the output
  * is one file or an organ directory. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void organ_graft_say(json_t *list, const char *format, ...)
+void organ_graft_add_sentence(json_t *list, const char *format, ...)
 {
     char text[1000];
     va_list args;
@@ -87,8 +87,9 @@ static void check_layers(organ_graft_job *job)
     for (size_t k = 0; k < job->selection.span_count; k++) {
         const organ_layer_span *const span = &job->selection.spans[k];
         if (span->to >= job->source_layers)
-            organ_graft_say(job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
-                            (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
+            organ_graft_add_sentence(
+                job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
+                (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
     }
     job->layers_after = job->target_layers;
     for (size_t k = 0; k < job->pair_count; k++) {
@@ -96,15 +97,16 @@ static void check_layers(organ_graft_job *job)
         if (pair->to < job->target_layers)
             continue;
         if (!organ_graft_header_is_free(job))
-            organ_graft_say(job->mismatches,
-                            "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
-                            "and layers can be "
-                            "added to a GGUF file only",
-                            (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
+            organ_graft_add_sentence(
+                job->mismatches,
+                "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
+                "and layers can be "
+                "added to a GGUF file only",
+                (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
         else if (pair->to != job->layers_after)
-            organ_graft_say(job->mismatches,
-                            "layer count: layer %d would be added to the target, but not layer %d before it",
-                            (int)pair->to, (int)job->layers_after);
+            organ_graft_add_sentence(job->mismatches,
+                                     "layer count: layer %d would be added to the target, but not layer %d before it",
+                                     (int)pair->to, (int)job->layers_after);
         else
             job->layers_after++;
     }
@@ -115,8 +117,8 @@ static void check_layers(organ_graft_job *job)
 static void compare_fact(organ_graft_job *job, const char *what, int64_t source, int64_t target)
 {
     if (source >= 0 && target >= 0 && source != target)
-        organ_graft_say(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
-                        (long long)target);
+        organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
+                                 (long long)target);
 }
 
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
@@ -138,10 +140,11 @@ static void compare_rope(organ_graft_job *job)
     if (straight == other || !graft_selects(job, ORGAN_GROUP_SKELETON))
         return;
     const bool source_permuted = !straight;
-    organ_graft_say(job->mismatches,
-                    "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
-                    "head, in the %s they are not: attention cannot be grafted",
-                    source_permuted ? source : target, source_permuted ? "target" : "source");
+    organ_graft_add_sentence(
+        job->mismatches,
+        "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
+        "head, in the %s they are not: attention cannot be grafted",
+        source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
 /* Reports vocabularies of the same size with different tokens: rows of the embedding would get other meanings. */
@@ -151,8 +154,8 @@ static void compare_words(organ_graft_job *job)
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
     const organ_gguf_kv *const b = job->target->gguf ? organ_gguf_find(job->target->gguf, key) : NULL;
     if (a && b && a->count == b->count && (a->size != b->size || memcmp(a->bytes, b->bytes, a->size) != 0))
-        organ_graft_say(job->mismatches, "vocabulary: %llu tokens in both, but different ones",
-                        (unsigned long long)a->count);
+        organ_graft_add_sentence(job->mismatches, "vocabulary: %llu tokens in both, but different ones",
+                                 (unsigned long long)a->count);
 }
 
 /* Compares the members of both configurations that the grafted groups depend on. Differences that make the result
@@ -180,10 +183,11 @@ static void compare_facts(organ_graft_job *job)
     architecture_of(job->target, target);
     if (job->names_differ && graft_selects(job, ORGAN_GROUP_NORM) &&
         strncmp(*source ? source : target, "gemma", 5) == 0)
-        organ_graft_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
+        organ_graft_add_sentence(job->mismatches,
+                                 "norms: GGUF files of Gemma store them plus 1, the other model does not");
     if (*source && *target && strcmp(source, target) != 0)
-        organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source,
-                        target);
+        organ_graft_add_sentence(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
+                                 source, target);
 }
 
 /* ---- tensors ---- */
@@ -203,8 +207,9 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     } else if (organ_can_widen(from->dtype) && organ_can_narrow(requested)) {
         job->converted++;
     } else {
-        organ_graft_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
-                        piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
+        organ_graft_add_sentence(
+            job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
+            piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
     }
 }
 
@@ -217,8 +222,8 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     organ_shape_text(from->rank, from->shape, source);
     organ_shape_text(piece->as.rank, piece->as.shape, target);
     if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
-        organ_graft_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source,
-                        target);
+        organ_graft_add_sentence(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name,
+                                 source, target);
         return;
     }
     choose_type(job, from, piece);
@@ -240,8 +245,8 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
         organ_shape_text(from->rank, from->shape, source);
         if (like)
             organ_shape_text(like->rank, like->shape, target);
-        organ_graft_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer,
-                        name, source, like ? "it is " : "there is none", like ? target : "");
+        organ_graft_add_sentence(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s",
+                                 (int)layer, name, source, like ? "it is " : "there is none", like ? target : "");
         return;
     }
     organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
@@ -268,14 +273,14 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
                                          : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
     const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
     if (!named)
-        organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format",
-                        from->name);
+        organ_graft_add_sentence(job->mismatches,
+                                 "%s of the source has no counterpart with a name in the target's format", from->name);
     else if (found)
         replace_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
         add_tensor(job, from, name, layer);
     else if (layer < job->target_layers)
-        organ_graft_say(job->mismatches, "%s is not in the target", name);
+        organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
 /* Returns whether the graft replaces tensors of the target's layer. */
@@ -301,7 +306,8 @@ static void report_unmatched_targets(organ_graft_job *job)
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
         if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_reached(job, tensor->anatomy.layer))
-            organ_graft_say(job->mismatches, "%s of the target has no counterpart in the source", tensor->name);
+            organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
+                                     tensor->name);
     }
 }
 
@@ -315,9 +321,10 @@ static void check_added(organ_graft_job *job)
         const int32_t to = organ_layer_mapped(&job->map, tensor->anatomy.layer);
         if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after && is_reached(job, to) &&
             !organ_selected(&job->selection, tensor))
-            organ_graft_say(job->mismatches,
-                            "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)",
-                            (int)to, tensor->name);
+            organ_graft_add_sentence(
+                job->mismatches,
+                "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)", (int)to,
+                tensor->name);
     }
 }
 
@@ -350,6 +357,6 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     report_unmatched_targets(job);
     check_added(job);
     if (job->converted)
-        organ_graft_say(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
+        organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;
 }

@@ -82,7 +82,7 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
                                const organ_encoding_loss *more);
 /* Adds the sums of some rows; `back` has their decoded values. `roots` has the square root of each column's weight;
  * NULL: adds only to sums[ORGAN_LOSS]. Overwrites `back`, and with `roots` also `values`. */
-void organ_encoding_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
-                         size_t cols, organ_encoding_loss *sums);
+void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
+                                   size_t rows, size_t cols, organ_encoding_loss *sums);
 
 #endif

@@ -183,8 +183,8 @@ static void encoding_rows_add(const organ_kernels *kernels, const float *values,
     sums->error_squares += encoding_rows_squares(kernels, lost, n);
 }
 
-void organ_encoding_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
-                         size_t cols, organ_encoding_loss *sums)
+void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
+                                   size_t rows, size_t cols, organ_encoding_loss *sums)
 {
     encoding_rows_subtract(back, values, rows * cols);
     encoding_rows_add(kernels, values, back, rows * cols, &sums[ORGAN_LOSS]);

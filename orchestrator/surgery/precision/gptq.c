@@ -87,8 +87,8 @@ void organ_gptq_inputs_close(organ_gptq_inputs *in)
     *in = (organ_gptq_inputs){0};
 }
 
-organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
-                                    organ_gptq_inputs *in, organ_error *error)
+organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
+                                      const char *name, organ_gptq_inputs *in, organ_error *error)
 {
     if (in->of == calibration)
         return ORGAN_OK;
@@ -169,7 +169,7 @@ static double gptq_sum_of(const double *losses, size_t rows)
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
 /* Sets the first scales: each maps the greatest magnitude of its group to the largest code. */
-static void set_first_scales(organ_gptq_job *job)
+static void set_scales_from_greatest(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t band = rows_in_band(job->matrix);
@@ -230,15 +230,16 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* Sets the scales that the codes start from. job->field is not in use yet and serves as a buffer for the weights of
+/* Sets the scales that GPTQ starts from: of GGUF blocks those of the search that quantises to the nearest code, else
+ * those that map the greatest magnitude to the largest code. job->field is not in use yet and holds the weights of
  * columns. */
-static void first_scales(organ_gptq_job *job)
+static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
     for (size_t k = 0; k < job->numbers * job->padded; k++)
         job->scales[k] = k < job->groups * job->padded;
     if (!organ_grid_blocks(&job->matrix->grid)) {
-        set_first_scales(job);
+        set_scales_from_greatest(job);
         return;
     }
     if (!f.weights) {
@@ -318,7 +319,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     organ_gptq_residual(job, losses + job->first);
     if (sum_losses_of_ranks(job, losses, &whole->energy, error) != ORGAN_OK)
         return error->status;
-    first_scales(job);
+    set_initial_scales(job);
     for (size_t i = 0; i < job->rows; i++)
         for (size_t j = 0; j < job->cols; j++)
             job->field[i * job->cols + j] = m->weights[i * job->cols + job->inputs->order[j]];

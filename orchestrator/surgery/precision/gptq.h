@@ -28,8 +28,8 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
 void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
 /* Opens the inputs of `calibration`, unless `inputs` already contains them. Consecutive matrices with the same inputs
  * therefore factorise H once. */
-organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
-                                    organ_gptq_inputs *inputs, organ_error *error);
+organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
+                                      const char *name, organ_gptq_inputs *inputs, organ_error *error);
 
 /* A matrix and its quantised form. The caller sets all members but the losses and rows_kept. Each of several ranks
  * quantises some of the rows (one rank all of them if they share one scale); afterwards every rank has all rows. */

@@ -54,7 +54,7 @@ static float code_for(const row_of *r, size_t u, float number)
     return code + WHOLE - WHOLE;
 }
 
-/* Sets unknown u to the storable value nearest to the minimum along it. */
+/* Sets unknown u to the storable value nearest to the minimum over u with all other unknowns fixed. */
 static void choose_code(const row_of *r, size_t u)
 {
     if (r->diagonal[u] > 0)

@@ -44,7 +44,7 @@ static size_t column_at(const gptq_sweep *s, size_t j)
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
 }
 
-/* Copies the sweep's columns of a strip of rows, transposed: rows lie next to each other. */
+/* Copies the sweep's columns of a strip of rows, transposed: the values of one column are adjacent. */
 static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;

@@ -101,7 +101,7 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Returns the least and greatest code. Those of Q8_0 end at -127, as do those of the quantised inputs that llama.cpp
+/* Returns the least and greatest code. Codes of Q8_0 end at -127, as do the quantised inputs that llama.cpp
  * multiplies them with. */
 static void range_of(const organ_grid *grid, float *low, float *high)
 {

@@ -123,7 +123,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
             unsigned char *const codes = s->codes + (r - first) * s->row_bytes;
             organ_encoding_encode(encoding, kernels, s->values + r * s->cols, scales_of(s, r), s->cols, codes);
             organ_encoding_decode(encoding, kernels, codes, scales_of(s, r), s->cols, s->back);
-            organ_encoding_lose(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
+            organ_encoding_add_row_losses(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
         }
         if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
                             s->put, error))
@@ -163,7 +163,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
 
 /* ---- for the walk ---- */
 
-/* Returns the bytes that one matrix needs besides the calibration's. */
+/* Returns the bytes that one matrix needs in addition to the calibration's. */
 static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
                                                   const organ_tensor *tensor)
 {
@@ -291,7 +291,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
         prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
     if (!error->status &&
-        organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
+        organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, true, error) == ORGAN_OK &&
         quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
         organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, false, error);
@@ -358,7 +358,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                       &job->calib, error);
 }
 
-organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     quantize_calibrated_open_walk(job, targets, error);
     organ_calibration_run_close(job->calib);

@@ -160,7 +160,8 @@ static json_t *compressed_json(const organ_quantize_job *job)
     const organ_encoding *const s = job->encoding;
     const char *const plain = s->grid.bits ? "int-quantized" : "float-quantized";
     return ORGAN_OBJECT(
-        SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
+        SET("config_groups",
+            organ_quantize_has_several_encodings(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
         SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized" : plain),
         SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));

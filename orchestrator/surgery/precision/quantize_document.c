@@ -150,7 +150,7 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
                         SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
                         SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
                         SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", bytes_after(job, part)),
-                        SET_IF(organ_quantize_several(job), "scheme", json_string(part->encoding->name)),
+                        SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
                         SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
                         SET_IF(job->imatrix, "weighted_error",
                                part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),

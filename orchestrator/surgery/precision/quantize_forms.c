@@ -183,7 +183,10 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
-bool organ_quantize_several(const organ_quantize_job *job) { return !job->writer && (job->widths || job->regrouped); }
+bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
+{
+    return !job->writer && (job->widths || job->regrouped);
+}
 
 /* ---- notes about loaders ---- */
 

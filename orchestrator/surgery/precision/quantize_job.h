@@ -127,7 +127,7 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 
 /* Opens the text of --method gptq for these targets and closes it, so that its errors come before any work. The parts
  * may be fewer. */
-organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
+organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens the text of --method gptq. The caller has listed the parts before. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* Returns the work of calibration on a matrix, for a plan. */
@@ -148,7 +148,7 @@ bool organ_quantize_is_routed(const organ_tensor *tensor);
 /* Counts the matrices of routed experts, except stacks, that stay plain. The caller has listed the parts before. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 /* Returns whether config.json names several encodings: parts differ from job->encoding. */
-bool organ_quantize_several(const organ_quantize_job *job);
+bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
 /* Fills job->encodings. ORGAN_USAGE if --targets matches only some of the routed experts of a layer; ORGAN_BAD_INPUT if
  * no single encoding fits the routed experts. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);

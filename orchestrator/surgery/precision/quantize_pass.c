@@ -141,7 +141,7 @@ static void make_rows(const encode_buffers *b, float *values, size_t rows, organ
     else
         organ_encoding_fit(encoding, b->kernels, values, b->weights, rows, b->cols, b->codes);
     organ_encoding_decode(encoding, b->kernels, b->codes, b->scales, rows * b->cols, b->back);
-    organ_encoding_lose(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
+    organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
 /* Encodes a strip and writes its codes, which overwrite values at the front of the strip that are encoded already. */

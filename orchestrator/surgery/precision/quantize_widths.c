@@ -90,7 +90,7 @@ static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibra
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
-    while (k + 1 < w->held.count && strcmp(w->held.tensors[k]->name, name) != 0)
+    while (k + 1 < w->targets.count && strcmp(w->targets.tensors[k]->name, name) != 0)
         k++;
     return k;
 }
@@ -124,7 +124,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
 static void derive_narrow_cost(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
-    organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
+    organ_width_derive_costs(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
 }
 
 /* Quantises a matrix to a level for an exchange; levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
@@ -155,17 +155,17 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
-    w->held.tensors = calloc(job->targets.count + 1, sizeof *w->held.tensors);
+    w->targets.tensors = calloc(job->targets.count + 1, sizeof *w->targets.tensors);
     w->curve_of = calloc(job->targets.count + 1, sizeof *w->curve_of);
-    if (!w->held.tensors || !w->curve_of)
+    if (!w->targets.tensors || !w->curve_of)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->targets.count; k++)
         if (!organ_quantize_obstacle(job, job->targets.tensors[k])) {
-            w->held.tensors[w->held.count++] = job->targets.tensors[k];
-            w->held.elements += job->targets.tensors[k]->elements;
-            w->held.bytes += job->targets.tensors[k]->bytes;
+            w->targets.tensors[w->targets.count++] = job->targets.tensors[k];
+            w->targets.elements += job->targets.tensors[k]->elements;
+            w->targets.bytes += job->targets.tensors[k]->bytes;
         }
-    if (!organ_curves_list(&w->held, &w->curves, w->curve_of))
+    if (!organ_curves_list(&w->targets, &w->curves, w->curve_of))
         return organ_fail_memory(error, job->options->model);
     return ORGAN_OK;
 }
@@ -196,7 +196,7 @@ static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
  * power of two, from NARROW to 128, that divides the rows of all its targets. */
 static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
-    const organ_tensor *const t = w->held.tensors[target];
+    const organ_tensor *const t = w->targets.tensors[target];
     size_t group = 128;
     while (group > NARROW && t->shape[1] % group)
         group /= 2;
@@ -223,13 +223,13 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     const size_t capacity = w->curves.count + 1;
     w->joined = calloc(capacity, sizeof *w->joined);
     w->choice_of_curve = calloc(capacity, sizeof *w->choice_of_curve);
-    w->choice_of = calloc(w->held.count + 1, sizeof *w->choice_of);
+    w->choice_of = calloc(w->targets.count + 1, sizeof *w->choice_of);
     w->chosen = calloc(capacity, sizeof *w->chosen);
     w->sizes = calloc(capacity * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
     w->choices.tensors = calloc(capacity, sizeof *w->choices.tensors);
     if (!w->joined || !w->choice_of_curve || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
-    for (size_t k = 0; k < w->held.count; k++)
+    for (size_t k = 0; k < w->targets.count; k++)
         assign_to_choice(w, k);
     for (size_t c = 0; c < w->choices.count; c++) {
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
@@ -246,7 +246,7 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
     const char *const requested = job->options->allocate.budget;
-    double plain = SHAPE_BYTES * (double)w->held.count - (double)w->held.bytes, least = 0;
+    double plain = SHAPE_BYTES * (double)w->targets.count - (double)w->targets.bytes, least = 0;
     organ_budget budget;
     if (organ_budget_parse(requested, &budget, error) != ORGAN_OK)
         return error->status;
@@ -255,12 +255,12 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     for (size_t c = 0; c < w->choices.count; c++)
         least += w->sizes[c * ORGAN_WIDTH_CHOICES];
     const bool bits = budget.unit == ORGAN_BUDGET_BITS;
-    w->budget = bits ? budget.amount * (double)w->held.elements : 8 * (budget.amount - plain);
+    w->budget = bits ? budget.amount * (double)w->targets.elements : 8 * (budget.amount - plain);
     if (w->budget >= least)
         return ORGAN_OK;
     if (bits)
         return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales need %g bits per weight",
-                          requested, least / (double)w->held.elements);
+                          requested, least / (double)w->targets.elements);
     return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors need %.0f bytes",
                       requested, plain + least / 8);
 }
@@ -318,7 +318,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
                                   .memory = quantize_widths_memory,
                                   .derive = derive_narrow_cost,
                                   .found = quantize_widths_found};
-    if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->curve_of, &w->work, w->job->engine,
+    if (organ_curves_open(&options, w->job->model, &w->targets, &w->curves, w->curve_of, &w->work, w->job->engine,
                           w->job->progress, &w->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
@@ -329,7 +329,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
 
 /* ---- the division ---- */
 
-/* Returns the change of cost if choice c goes from one level to another. */
+/* Returns the change of cost when choice c moves from one level to another. */
 static double cost_change(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
 {
     return organ_quantize_width_cost(&w->choices.tensors[c], to) -
@@ -379,7 +379,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
                                               .memory = quantize_widths_memory,
                                               .propose = propose_width_exchange,
                                               .forget = quantize_widths_release_inputs};
-    return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work,
+    return organ_exchanges_open(&options, w->job->model, &w->targets, &w->choices, w->choice_of, &w->exchange_work,
                                 w->job->engine, w->job->progress, exchanges, error);
 }
 
@@ -407,7 +407,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
     organ_error other = {0}, third = {0};
     organ_exchanges *exchanges = NULL;
-    organ_quantize_try_text(w->job, &w->held, &other);
+    organ_quantize_check_text(w->job, &w->targets, &other);
     if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) &&
         !open_exchanges(w, &exchanges, &third))
         organ_exchanges_estimate(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
@@ -476,8 +476,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
     if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
-    for (size_t k = 0; k < w->held.count; k++)
-        job->encodings[w->held.tensors[k] - job->model->tensors] =
+    for (size_t k = 0; k < w->targets.count; k++)
+        job->encodings[w->targets.tensors[k] - job->model->tensors] =
             encoding_at(w->chosen[w->choice_of[k]], joined_of(w, k));
     organ_progress_note(
         job->progress,
@@ -524,7 +524,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     if (!w)
         return organ_fail_memory(error, job->options->model);
     w->job = job;
-    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->held.count == 0 ||
+    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->targets.count == 0 ||
         find_sizes(w, error) || find_budget(w, error) || ensure_curves(w, error))
         return error->status;
     stop_measuring(w);
@@ -542,7 +542,7 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     organ_allocation_release(&w->curves);
     organ_allocation_release(&w->choices);
     json_decref(w->identity);
-    free(w->held.tensors);
+    free(w->targets.tensors);
     free(w->curve_of);
     free(w->joined);
     free(w->choice_of_curve);

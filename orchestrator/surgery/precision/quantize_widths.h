@@ -19,7 +19,7 @@ typedef struct organ_quantize_joined {
 
 struct organ_quantize_widths {
     organ_quantize_job *job;
-    organ_targets held;       /* the targets that the scheme can represent */
+    organ_targets targets;    /* the targets that the scheme can represent */
     organ_allocation curves;  /* the curve of each tensor */
     organ_allocation choices; /* the curve of each unit of choice: the sum of its tensors' curves */
     organ_quantize_joined *joined;

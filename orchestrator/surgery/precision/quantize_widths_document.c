@@ -51,7 +51,7 @@ json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
         measured += !w->curves.tensors[k].between;
     return ORGAN_OBJECT(
         SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("budget", o->allocate.budget),
-        SET_REAL("bits_per_weight", w->spent / (double)w->held.elements),
+        SET_REAL("bits_per_weight", w->spent / (double)w->targets.elements),
         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration.text)),
                                  SET_HELD("xxh3", json_object_get(w->identity, "text")))),
         SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),

@@ -242,9 +242,8 @@ static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ
                                e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
-/* Divides the memory after a refusal: if it is too small for the text, the message names an amount that also suffices
- * for the windows. */
-static organ_status share_both(organ_scoring *scoring, organ_error *error)
+/* Replaces the message of a memory that is too small for the text by one whose amount also suffices for the windows. */
+static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
 {
     organ_error other = {0};
     const size_t tokens = used_token_count(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
@@ -323,7 +322,7 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     if (!refusal.status)
         scoring_allocate_batch(scoring, error);
     if (organ_memory_named(error))
-        share_both(scoring, error);
+        restate_refusal(scoring, error);
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 

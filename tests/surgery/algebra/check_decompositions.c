@@ -328,7 +328,7 @@ START_TEST(vectors_among_those_before_are_replaced)
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 4; j++)
             ck_assert_double_eq_tol(best()->dot_f64(vectors[i], vectors[j], 5), i == j, 1e-14);
-    ck_assert(isnan(organ_greatest((const double[]){1, (double)NAN, 2}, 3)) && organ_greatest(NULL, 0) == 0);
+    ck_assert(isnan(organ_max_magnitude((const double[]){1, (double)NAN, 2}, 3)) && organ_max_magnitude(NULL, 0) == 0);
 }
 END_TEST
 

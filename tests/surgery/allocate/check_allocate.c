@@ -319,16 +319,16 @@ START_TEST(other_widths_follow_from_two)
 {
     double cost[ORGAN_WIDTH_LEVELS] = {1.0 / (3 * 3), [4] = 1.0 / (15 * 15)},
            flat[ORGAN_WIDTH_LEVELS] = {1e-3, [4] = 2e-3};
-    organ_width_derive(cost, 128);
+    organ_width_derive_costs(cost, 128);
     ck_assert_double_eq_tol(cost[0], 1.0 / 9, 1e-15);
     ck_assert_double_eq_tol(cost[2], 1.0 / 49, 1e-12);
     ck_assert_double_eq_tol(cost[4], 1.0 / 225, 1e-15);
     ck_assert_double_eq_tol(cost[6], 1.0 / 65025, 1e-12);
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l += 2)
         ck_assert_double_eq_tol(cost[l + 1] / cost[l], 0.689, 1e-3);
-    organ_width_derive(cost, 64);
+    organ_width_derive_costs(cost, 64);
     ck_assert_double_eq_tol(cost[5] / cost[4], 0.817, 1e-3);
-    organ_width_derive(flat, 32);
+    organ_width_derive_costs(flat, 32);
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l += 2)
         ck_assert_double_eq(flat[l + 1], flat[l]);
     ck_assert(flat[2] < flat[0] && flat[6] < flat[4]);

@@ -70,7 +70,7 @@ static double divergence_of(const char *output, unsigned samples)
     organ_error error = {0};
     organ_targets targets;
     organ_calibration_run *calib = NULL;
-    organ_calibration_rest rest;
+    organ_calibration_test_windows rest;
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     organ_calibration_run_options options = along_options(samples);
     const organ_calibration_work work = {.memory = no_memory};
@@ -78,12 +78,13 @@ static double divergence_of(const char *output, unsigned samples)
     ck_assert_msg(organ_calibration_run_open(&options, s.model, &targets, &work, &s.engine, NULL, &calib, &error) ==
                       ORGAN_OK,
                   "%s", error.message);
-    ck_assert_msg(organ_calibration_rest_cut(calib, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_calibration_cut_test_windows(calib, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s",
+                  error.message);
     passed donor = pass_of("donor", &rest.windows), other = pass_of(output, &rest.windows);
     const double found = mean_divergence(donor.logits, other.logits, donor.rows, donor.words);
     free(donor.logits);
     free(other.logits);
-    organ_calibration_rest_release(&rest);
+    organ_calibration_test_windows_release(&rest);
     organ_calibration_run_close(calib);
     organ_targets_free(&targets);
     session_close(&s);

@@ -182,7 +182,7 @@ START_TEST(the_least_are_masked)
     for (size_t count = 0; count <= N; count += 50) {
         size_t masked = 0;
         float max = 0, least = INFINITY;
-        organ_mask_least(scores, N, count, keep);
+        organ_mask_lowest(scores, N, count, keep);
         for (size_t k = 0; k < N; k++) {
             masked += !keep[k];
             if (keep[k])

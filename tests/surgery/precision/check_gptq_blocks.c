@@ -58,7 +58,7 @@ static quantised *quantise(const organ_engine *engine, organ_grid grid, const fl
     organ_gptq_inputs inputs = {0};
     organ_calibration *const calibration = see(engine);
     memset(q, 0, sizeof *q);
-    ck_assert_msg(organ_gptq_inputs_take(engine, calibration, "w", &inputs, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_gptq_inputs_reopen(engine, calibration, "w", &inputs, &error) == ORGAN_OK, "%s", error.message);
     q->m = (organ_gptq){.name = "w",
                         .grid = grid,
                         .no_resolve = no_resolve,
