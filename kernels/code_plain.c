@@ -68,6 +68,8 @@ static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint
     }
 }
 
+/* Unpacks n codes of `bits` bits from little-endian 32-bit words, from code `first` on. If `dense`, codes may cross
+ * words; otherwise each word has 32 / bits codes and its high bits are unused. */
 void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n)
 {
     const size_t word_codes = 32 / bits;
@@ -77,9 +79,9 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
     }
     for (size_t k = 0; k < n;) {
         const size_t word = (first + k) / word_codes, in_word = (first + k) % word_codes;
-        const size_t some = word_codes - in_word < n - k ? word_codes - in_word : n - k;
-        unpack_dense((const uint8_t *)words + 4 * word, bits, in_word, codes + k, some);
-        k += some;
+        const size_t count = word_codes - in_word < n - k ? word_codes - in_word : n - k;
+        unpack_dense((const uint8_t *)words + 4 * word, bits, in_word, codes + k, count);
+        k += count;
     }
 }
 

@@ -21,6 +21,7 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
     return NULL;
 }
 
+/* Reads the scales of a block: d and m in FP32, and for kinds with coded group scales their 6-bit or 8-bit codes. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {
     const uint8_t *const at = block;
@@ -94,12 +95,14 @@ static void pack_q6_k(const organ_ggml_parts *parts, const uint8_t *codes, block
         to->high[k / 128 * 32 + k % 32] |= (uint8_t)((codes[k] >> 4 & 3) << (k % 128 / 32 * 2));
 }
 
+/* Writes a block from signed codes and scales. Types without a minimum store code + 2^(bits - 1), which is not
+ * negative; Q8_0 stores signed bytes. */
 void organ_ggml_join(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
 {
     uint8_t codes[QK_K];
-    const int plus = kind->affine ? 0 : 1 << (kind->bits - 1);
+    const int offset = kind->affine ? 0 : 1 << (kind->bits - 1);
     for (size_t k = 0; k < kind->elements; k++)
-        codes[k] = (uint8_t)(parts->codes[k] + plus);
+        codes[k] = (uint8_t)(parts->codes[k] + offset);
     if (kind->type == GGML_Q6_K)
         pack_q6_k(parts, codes, block);
     else if (kind->coded)

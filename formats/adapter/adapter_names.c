@@ -13,6 +13,8 @@ static bool name_read_gguf(const char *name, organ_adapter_name *out)
     return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
+/* Splits a tensor name of PEFT, such as base_model.model.MODULE.lora_A.default.weight, into the module and which of the
+ * two factors it is; false for any other name. Factors of embeddings are parameters without ".weight". */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
 {
     static const char prefix[] = "base_model.model.";

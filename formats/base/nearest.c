@@ -33,6 +33,8 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
+/* Returns the name with the least edit distance to `typed`, NULL if all differ in too many letters. A name that `typed`
+ * begins counts as one edit. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);

@@ -105,6 +105,7 @@ void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
     return grown;
 }
 
+/* Unmaps an array that was mapped from a file; all others came from malloc. */
 void organ_rows_free(void *rows)
 {
     size_t bytes = 0;

@@ -38,6 +38,7 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
     return kv->bytes + (kv->type == ORGAN_GGUF_ARRAY ? ORGAN_GGUF_ARRAY_HEAD : 0) + index * types[kv->element].bytes;
 }
 
+/* Reads integers and booleans of any width, sign-extended; false for floats, strings, and U64 above INT64_MAX. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
     const unsigned char *bytes = gguf_number_at(kv, index);

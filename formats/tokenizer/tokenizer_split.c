@@ -15,6 +15,8 @@ enum {
     STACK_LIMIT = 16 << 20
 };
 
+/* Allocates the buffers of PCRE2 for texts of `bytes` bytes, and bounds the backtracking steps, so that a malicious
+ * pattern ends in an error instead of exponential time. */
 bool organ_search_make(organ_search *search, size_t bytes)
 {
     search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;

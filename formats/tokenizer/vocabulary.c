@@ -147,6 +147,8 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
     return true;
 }
 
+/* Caches the ids of all characters below U+0800 and of the byte tokens <0x00> to <0xFF>, which encoding looks up
+ * most. */
 void organ_tokenizer_ready(organ_tokenizer *t)
 {
     t->facts.vocabulary = (uint32_t)t->token_count;

@@ -167,6 +167,8 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
+/* Judges a tensor of a code type (8-bit or packed words) that belongs to no known weight: a fault if the config says
+ * that it is quantised, otherwise a plain weight whose codes are its values, which the notes state. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;

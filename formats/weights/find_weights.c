@@ -193,8 +193,8 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     search->unmatched = organ_rows_take(model->tensor_count + 1, sizeof *search->unmatched);
     search->claimed = calloc(model->tensor_count + 1, sizeof *search->claimed);
     search->name = malloc(longest_name(model) + 64);
-    const bool room = search->weights && search->unmatched && search->claimed && search->name;
-    if (room)
+    const bool allocated = search->weights && search->unmatched && search->claimed && search->name;
+    if (allocated)
         find_all(search);
     else
         weights_no_memory(model, error);

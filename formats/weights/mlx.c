@@ -199,6 +199,8 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
+/* Adds a weight of MLX's quantisation: NAME.weight with U32 codes, NAME.scales, and NAME.biases in the affine mode.
+ * Sets *met if the tensor is one, even a faulty one. */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};

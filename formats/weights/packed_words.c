@@ -200,6 +200,8 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     return organ_weight_add(search, &weight);
 }
 
+/* Decides, for weights whose shapes allow both layouts, whether codes cross words: the model's other weights show which
+ * layout it has. */
 organ_status organ_weight_resolve_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {

@@ -157,6 +157,8 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
     return ORGAN_OK;
 }
 
+/* Finds the rule for a module: an exact name first, then the first pattern that matches; rules for a class of modules
+ * are last. Counts the work of matching, so that a config with too many patterns is refused. */
 organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
                                     bool *found, const void **value, organ_error *error)
 {

@@ -148,6 +148,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     return ORGAN_OK;
 }
 
+/* Finds the block shape from the scale's shape: one scale for the matrix, one per row (a vector of rows), or a grid of
+ * blocks. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);

@@ -163,6 +163,8 @@ uint64_t organ_inverse_factor_memory(uint64_t n)
            (blocks + 1) * sizeof(organ_product);
 }
 
+/* Factors H = R R^T, block columns from the last to the first, then inverts R block column by block column. If a pivot
+ * is not positive, H is not positive definite and the inversion is skipped. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     const size_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -223,6 +225,7 @@ static void square_factor(const organ_engine *engine, float *h, size_t n, float 
     }
 }
 
+/* Computes U^T U from the inverse factor U (organ_inverse_factor), one triangle, and mirrors it. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     if (!organ_inverse_factor(engine, h, n, definite))

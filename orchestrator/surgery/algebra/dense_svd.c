@@ -64,8 +64,8 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {
-    const bool turned = rows < cols;
-    tall_matrix t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};
+    const bool transposed = rows < cols;
+    tall_matrix t = {.rows = transposed ? cols : rows, .cols = transposed ? rows : cols};
     t.x = malloc((t.rows * t.cols + 1) * sizeof *t.x);
     t.square = malloc((t.cols * t.cols + 1) * sizeof *t.square);
     t.values = malloc((t.cols + 1) * sizeof *t.values);
@@ -74,15 +74,15 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
     t.scratch = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.scratch);
     bool done = t.x && t.square && t.values && t.right && t.left && t.scratch;
     if (done) {
-        copy_in(&t, a, turned);
+        copy_in(&t, a, transposed);
         gram_matrix(kernels, &t);
         done = organ_symmetric_eigen(kernels, t.square, t.cols, requested, t.values, t.right, t.scratch);
     }
     if (done) {
         dense_svd_multiply(kernels, &t, requested);
         copy_out(t.values, requested, sigma);
-        copy_out(t.left, requested * t.rows, turned ? v : u);
-        copy_out(t.right, requested * t.cols, turned ? u : v);
+        copy_out(t.left, requested * t.rows, transposed ? v : u);
+        copy_out(t.right, requested * t.cols, transposed ? u : v);
     }
     double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.scratch};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

@@ -29,6 +29,8 @@ double organ_dot(const float *a, const float *b, size_t n)
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
+/* Adds in 16 partial sums and then in pairs. This order is part of the definition: a vectorised build gives the same
+ * bits. */
 double organ_sum_of_squares(const float *values, size_t n)
 {
     double lanes[16] = {0};

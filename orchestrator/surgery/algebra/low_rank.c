@@ -165,6 +165,8 @@ uint64_t organ_residual_bytes(const organ_engine *engine)
            organ_products_scratch(engine);
 }
 
+/* Computes ||matrix - B A||_F^2 in FP64, a strip of rows at a time; the strips' sums are added in order, so the number
+ * of threads does not change the bits. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error)
 {

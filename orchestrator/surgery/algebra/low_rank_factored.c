@@ -92,6 +92,8 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
+/* Computes the SVD of B A from QR factorisations B = Q1 R1 and A^T = Q2 R2: that of the small matrix R1 R2^T gives the
+ * singular values, and its vectors times Q1 and Q2 are those of the product. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error)
 {

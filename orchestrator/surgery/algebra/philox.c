@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+/* Computes Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
@@ -66,6 +67,8 @@ static double cosine_of_turns(double x)
     return half > 0.25 ? -sum : sum;
 }
 
+/* Computes normal values by Box and Muller's method: sqrt(-2 ln u) cos(2 pi v), two words for each value. A value
+ * depends on its index alone, so any range of a stream can be computed. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

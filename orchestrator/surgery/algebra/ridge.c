@@ -41,6 +41,7 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choos
 
 /* ---- memory ---- */
 
+/* Adds the sizes of all arrays in FP64, which cannot overflow; TOO_MUCH or more becomes TOO_MUCH. */
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
@@ -139,6 +140,8 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
     return ORGAN_OK;
 }
 
+/* Adds the tokens to the sums of their part; the squared length of the targets is the error of D = 0, with which
+ * organ_ridge_choose compares. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                              const float *inputs, const float *target, organ_error *error)
 {

@@ -26,9 +26,10 @@ typedef struct organ_ridge_shape {
                             outlive the ridge */
 } organ_ridge_shape;
 
-/* Rows of a matrix that is solved as one, where there are several blocks,. */
+/* Largest normal matrix (rows) that is solved as one if there are several blocks. */
 #define ORGAN_RIDGE_LARGEST ((size_t)8192)
-#define ORGAN_RIDGE_PIECE   ((size_t)2048) /* and inputs of a block that are solved for at once where not */
+/* Most inputs of a block that are solved together in the solution block by block. */
+#define ORGAN_RIDGE_PIECE ((size_t)2048)
 
 /* Returns the way of solving for a shape: "inputs", "tokens" or "blocks", the rows of the normal matrix. */
 const char *organ_ridge_solved_by(const organ_ridge_shape *shape);

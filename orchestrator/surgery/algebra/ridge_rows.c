@@ -131,6 +131,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
+/* Appends a token to the last batch of its block, or to a new batch, linked to the last, if that one is full. With a
+ * scratch file, full batches are written and one pending batch per block stays in memory. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -178,6 +180,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
+/* Reads up to ORGAN_RIDGE_READ rows of a block's linked batches, *number being the next batch; it becomes
+ * ORGAN_RIDGE_NONE after the last. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

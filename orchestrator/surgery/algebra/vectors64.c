@@ -10,6 +10,7 @@
 /* That a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it. */
 #define TIMES 8
 
+/* Returns the greatest magnitude, or NAN if any value is NAN. */
 double organ_max_magnitude(const double *values, size_t n)
 {
     double max = 0;
@@ -49,6 +50,8 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
     return max * length;
 }
 
+/* Subtracts the projections on the earlier vectors (Gram-Schmidt), again if little of the vector is left: rounding
+ * errors of the first pass are then not small relative to it. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;

@@ -155,6 +155,8 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
     return cost;
 }
 
+/* Chooses a level for each choice within the budget: starts with all at the smallest and improves where the cost falls
+ * most per byte. If that is worse than the best equal level for all, starts from the equal level instead. */
 double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
 {
     *uniform = 0;
@@ -164,12 +166,12 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
     for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
     set_all_levels(a, 0, chosen);
-    double left = choose_improve(a, sizes, budget, chosen);
+    double unspent = choose_improve(a, sizes, budget, chosen);
     if (cost_of(a, chosen) >
         a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
         set_all_levels(a, *uniform, chosen);
-        left = choose_improve(a, sizes, budget, chosen);
+        unspent = choose_improve(a, sizes, budget, chosen);
     }
     a->cost = cost_of(a, chosen);
-    return budget - left;
+    return budget - unspent;
 }

@@ -70,6 +70,7 @@ static char *curves_name_of(const organ_tensor *t)
     return at ? organ_format("%.*s.*.%s", (int)(at - t->name), t->name, at + strlen(number)) : strdup(t->name);
 }
 
+/* Lists the tensors of the allocation: experts of a layer and role share one, found by find_shared_curve. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of)
 {
     allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);

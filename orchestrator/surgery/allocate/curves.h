@@ -38,7 +38,7 @@ typedef struct organ_curves organ_curves;
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
 /* Opens the walk and cuts the tokens for divergences. All arguments must outlive *curves; the caller closes it in any
- * case. Returns the errors of organ_calibration_run_open and organ_calibration_rest_cut. */
+ * case. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,

@@ -111,29 +111,32 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
         tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
+/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves only
+ * the share `way` of the way from equal sparsities to it, because measured curves are not exact. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
-    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const few = malloc((3 * a->count + 1) *
-                                                                                                    sizeof *few);
-    if (!costs || !few) {
+    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =
+                                                                                    malloc((3 * a->count + 1) *
+                                                                                           sizeof *divisions);
+    if (!costs || !divisions) {
         free(costs);
-        free(few);
+        free(divisions);
         return false;
     }
     for (size_t t = 0; t < a->count; t++)
         for (size_t k = 0; k <= STEPS; k++)
             costs[t * (STEPS + 1) + k] = organ_allocation_cost(a, &a->tensors[t], step_at(k));
-    double *const least = few + 2 * a->count;
-    bisect_price(a, costs, budget, few, few + a->count, least);
+    double *const optimum = divisions + 2 * a->count;
+    bisect_price(a, costs, budget, divisions, divisions + a->count, optimum);
     a->budget = budget;
     a->cost = a->uniform_cost = 0;
     for (size_t t = 0; t < a->count; t++) {
-        a->tensors[t].sparsity = budget + way * (least[t] - budget);
+        a->tensors[t].sparsity = budget + way * (optimum[t] - budget);
         a->cost += organ_allocation_cost(a, &a->tensors[t], a->tensors[t].sparsity);
         a->uniform_cost += organ_allocation_cost(a, &a->tensors[t], budget);
     }
     free(costs);
-    free(few);
+    free(divisions);
     return true;
 }
 
@@ -153,6 +156,8 @@ static const organ_allocation_tensor *nearest_measured(const organ_allocation *a
     return best;
 }
 
+/* Interpolates the cost of tensors in layers that were not measured, from the nearest measured layers before and after
+ * with the same role: the logarithm of the cost is linear in the layer number. */
 bool organ_allocation_fill(organ_allocation *a, size_t *missing)
 {
     for (size_t k = 0; k < a->count; k++) {

@@ -369,6 +369,9 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
     return taken;
 }
 
+/* Measures the current division together with exchanges of random pairs, and applies those that lower the divergence.
+ * If all together made it worse, returns to the best division and from then on applies only the best exchange of a
+ * round. */
 organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
 {
     bool alone = false;

@@ -44,7 +44,7 @@ typedef struct organ_exchanges_report {
 typedef struct organ_exchanges organ_exchanges;
 
 /* Opens the walk; all arguments must outlive *exchanges. The caller closes it in any case. `of` gives the tensor of
- * each target. Returns the errors of organ_calibration_run_open and organ_calibration_rest_cut. */
+ * each target. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,

@@ -93,6 +93,8 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     return bytes;
 }
 
+/* Stores a level of the current matrix in the type of the file, which halves the memory of BF16 models; the last level
+ * ends the matrix. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error)
 {

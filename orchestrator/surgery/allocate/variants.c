@@ -165,6 +165,8 @@ static organ_status add_tile_divergences(organ_variants *v, const float *states,
     return ORGAN_OK;
 }
 
+/* Computes KL divergences from the donor's logits, a tile of tokens at a time, so that logits of TILE tokens are in
+ * memory. Rounding can make a mean of nearly equal distributions negative; it becomes 0. */
 organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence,
                                   organ_error *error)
 {

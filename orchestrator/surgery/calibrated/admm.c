@@ -26,17 +26,18 @@ struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
     size_t cols;
-    float *root, *z;
+    float *root;          /* square roots of H's diagonal before scaling */
+    float *z;             /* Z, rows x cols, in scaled columns */
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
-    const float *inverse; /* of H + rho, blocks as H has them */
-    float relaxed;
-    float rho, used;    /* rho of the inverse (0: none yet), and rho of Z */
-    size_t from, count; /* rows that are being solved together, and for them: */
-    float *a, *b;
-    uint8_t *keep; /* of the iteration that runs */
-    /* The largest: */
+    const float *inverse; /* of H + rho I, in the diagonal blocks of H */
+    float relaxed;        /* over-relaxation of the current step */
+    float rho, used;      /* rho of the inverse (0: none yet), and rho of the last step, which scaled Z */
+    size_t from, count;   /* rows that are solved together */
+    float *a, *b;         /* their right-hand sides and their V, count x cols */
+    uint8_t *keep;        /* mask of the current step */
+    /* Radix selection of the smallest kept magnitude: */
     organ_score_edge edge;
-    unsigned digit;
+    unsigned digit;   /* of the current pass over Z */
     uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
     uint64_t *equals; /* per ROWS_PER_BATCH rows: entries equal to the edge, then how many of them are removed */
 };
@@ -340,6 +341,8 @@ static void clear_killed(organ_admm *s, const uint8_t *keep)
         s->z[k] = keep[k] ? s->z[k] : 0.0f;
 }
 
+/* Scales the weights by the roots of H's diagonal (the problem is scaled so), chooses the mask if none is given, and
+ * clears the removed entries. */
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
     const size_t n = s->problem.rows * s->cols;
@@ -353,6 +356,8 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     clear_killed(s, keep);
 }
 
+/* Solves V from its normal equations, TOGETHER rows at a time, then updates Z and chooses the new mask. Until the end
+ * of the step `used` is the rho of the last one, which Z's multiplier was scaled by. */
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
     s->relaxed = (float)relaxed;

@@ -305,6 +305,8 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     return count;
 }
 
+/* Subtracts the outer products of the removed columns' rows of U from the row's small matrix E + (masked U)^T (masked
+ * U), and factorises it again. */
 void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep,
                                  float *scratch)
 {
@@ -365,6 +367,7 @@ static void add_directions(const organ_preconditioner *c, size_t index, size_t r
     c->kernels->product(&product, scratch);
 }
 
+/* Computes X D (mu I + U (Lambda - mu) U^T) D with D = sqrt(diag H), block by block. */
 void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product,
                                    float *scratch)
 {
@@ -409,6 +412,8 @@ static void scale_kept(float *y, float a, const float *x, const float *z, const 
         y[j] = a * x[j] * z[j] * (float)keep[j];
 }
 
+/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity: (1 / mu) (I - U A^-1 U^T), with the k x k
+ * matrix A of each row (square_of), between two divisions by D. */
 void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual,
                                 const uint8_t *keep, float *result, float *scratch)
 {

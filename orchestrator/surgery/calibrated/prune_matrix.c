@@ -243,6 +243,8 @@ static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method
                        : organ_rank_memory(&some, workers));
 }
 
+/* Chooses the largest bands of whole tiles that fit in the memory, from the fixed bytes and those of one tile row. Sets
+ * *least to the bytes for a single tile row; false if even these do not fit. */
 bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least)
 {

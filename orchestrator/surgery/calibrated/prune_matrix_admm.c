@@ -147,6 +147,8 @@ static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *ki
     return ORGAN_OK;
 }
 
+/* Runs physarum-v3: the flow gives the first mask, then ADMM with the rho of each phase in turn improves mask and
+ * weights. */
 organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error)
 {
     const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));
@@ -217,6 +219,8 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
     return error->status;
 }
 
+/* Runs ALPS: ADMM from the mask of the largest weights, then conjugate gradients on the kept weights
+ * (organ_admm_finish). */
 organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
 {
     const organ_pattern *const pattern = &job->options->pattern;

@@ -46,6 +46,8 @@ static void count_one(const organ_score_edge *e, unsigned digit, float score, ui
     counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
 }
 
+/* Counts many first digits in several tables (count_first). For later digits, few scores agree with the digits found so
+ * far: TOGETHER are compared at once and only those that agree are counted. */
 void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *scores, size_t n,
                       uint64_t counts[ORGAN_EDGE_DIGIT])
 {
@@ -89,24 +91,28 @@ static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *r
     return at;
 }
 
+/* Sets the mask by comparison with the edge, TOGETHER scores at a time, then removes the first `equals` scores that
+ * equal the edge. */
 uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
 {
-    uint64_t met = 0;
+    uint64_t at_edge = 0;
     size_t k = 0;
     for (; k + TOGETHER <= n; k += TOGETHER)
-        met += cut_batch((int32_t)e->bits, scores + k, keep + k);
+        at_edge += cut_batch((int32_t)e->bits, scores + k, keep + k);
     for (; k < n; k++) {
         keep[k] = score_edge_bits_of(scores[k]) >= e->bits;
-        met += score_edge_bits_of(scores[k]) == e->bits;
+        at_edge += score_edge_bits_of(scores[k]) == e->bits;
     }
     for (k = 0; equals > 0 && k < n; k++)
         if (score_edge_bits_of(scores[k]) == e->bits) {
             keep[k] = 0;
             equals--;
         }
-    return met;
+    return at_edge;
 }
 
+/* Finds the score of rank `count` - 1 by radix selection, one digit at a time, and removes lower ones and as many equal
+ * ones as are missing. */
 void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep)
 {
     organ_score_edge e = {0};

@@ -28,7 +28,7 @@ struct organ_calibration_run {
     uint64_t moments_memory;                /* bytes that the calibrations of a layer may use together */
 };
 
-/* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_rest_cut. */
+/* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_cut_test_windows. */
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens);
 
 /* Returns the position in the text of the first token of a window. */

@@ -42,7 +42,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
         o->calibration.samples = (unsigned)(fewer > least ? fewer : least);
     }
     if (o->reserve && !organ_calibration_has_test_tokens(calib, o->reserve))
-        o->calibration.samples = there; /* organ_calibration_rest_cut reports the error */
+        o->calibration.samples = there; /* organ_calibration_cut_test_windows reports the error */
     if (o->calibration.samples < requested)
         organ_progress_note(calib->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)",
                             o->calibration.text, count, o->calibration.samples, o->calibration.samples == 1 ? "" : "s",

@@ -109,6 +109,8 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
 
 void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
 
+/* Receives inputs of a matrix from the forward pass. With two streams they are stored until the donor's inputs of the
+ * same tokens arrive (organ_calibration_capture_donor), because the moments are sums over pairs of both. */
 organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -304,6 +306,8 @@ static bool is_unreached(const organ_calibration_captures *g, const captures_uni
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
 }
 
+/* Marks experts that too few tokens reached: their calibrations are discarded, and the caller runs another pass in
+ * which all tokens go through these experts. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);

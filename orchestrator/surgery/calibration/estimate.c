@@ -28,6 +28,8 @@ static double share_of(const organ_calibration_run *calib, const organ_tensor *t
     return is_expert(tensor) && c->experts && !calib->options->all_experts ? (double)c->experts_used / c->experts : 1;
 }
 
+/* Estimates the operations of one token in a layer: two for each weight that it uses, the attention scores over half
+ * the context on average, and elementwise functions. */
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context)
 {

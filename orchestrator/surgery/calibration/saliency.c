@@ -33,6 +33,8 @@ float *organ_normal_levels(void)
     return levels;
 }
 
+/* Draws 16 random bits for each input of a token with Philox, whose counter is input, layer and token, so that the
+ * noise depends on neither threads nor order. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -46,6 +48,9 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
+/* Adds the sums of the contribution and stability factors for inputs x and noise e: x^2, x e, e^2, and x and e times
+ * the sign of x + scale e. Requires that the tokens are added in order: the noise is scaled by the root mean square of
+ * all inputs so far. */
 void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
                         const float *inputs, size_t stride, size_t first, size_t n)
 {
@@ -83,6 +88,8 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
     *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
 }
 
+/* Computes contribution_i = 1 / sqrt(H_ii (H^-1)_ii) for a damped H: 1 for an input that no others predict, and smaller
+ * the better the others predict it. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution)
 {

@@ -160,6 +160,8 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     return error->status;
 }
 
+/* Assigns each unit of the layer to the rank that changes it. With work->alike every rank changes all, because callers
+ * need equal copies. */
 organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
@@ -185,6 +187,8 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
 
 /* ---- exchange of the layer ---- */
 
+/* Sends each changed matrix of the layer from its owner to all ranks, so that the next layer's inputs are those of the
+ * changed model. */
 organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
                                                  organ_error *error)
 {

@@ -31,6 +31,8 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
+/* Hashes name, type and shape of every tensor, and a few values from the middle of at most MAX_SAMPLES tensors, so that
+ * a large model is identified without reading it whole. Leaves `out` empty for a remote model. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error)
 {
     const size_t step = model->tensor_count / MAX_SAMPLES + 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every fourth pair of rows (15 and 16, 19 and 20, ...) is looked at: enough for columns; for rows those at multiples
- * of 16 are. */
+ * Columns are judged by every fourth pair of rows (3 and 4, 7 and 8, ...), a sample that is large enough; rows by the
+ * pairs at multiples of 16 (15 and 16, ...). */
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 
 #include <math.h>
@@ -32,7 +32,8 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Subtracts the change of the whole row if there are enough segments to estimate it. */
+/* Counts the change of each segment between two neighbouring rows: unchanged (whole_rows), and minus the mean change of
+ * the row if ENOUGH segments are finite (rows). */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -105,6 +106,7 @@ typedef struct autopsy_jumps_walk {
     size_t groups;  /* of rows, whose columns are done */
 } autopsy_jumps_walk;
 
+/* Computes ln rms of each segment of a row; NaN past the last whole segment. */
 static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_profile *profile)
 {
     float scratch[SEGMENT];
@@ -137,8 +139,10 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     w->rows_in++;
 }
 
-/* Makes a profile of the rows since the last call. The first profile of a strip is kept, because its neighbour above
- * belongs to another strip. */
+/* Computes the column profile (ln rms of each column at a multiple of 16, minus that of its left neighbour) of the rows
+ * that add_columns has added since the last call, counts its changes, and pairs it with the profile above. The first
+ * profile of a strip is stored in the edges, because its neighbour above belongs to another strip. Drops fewer rows
+ * than FEW. */
 static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
@@ -169,6 +173,8 @@ static void clear_edges(organ_jump_edges *edges)
         edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
 }
 
+/* Makes row profiles on both sides of each multiple of STEP, and a column profile for each SEGMENT rows. The profiles
+ * at the edges are returned: organ_jumps_join pairs them with those of the neighbouring strips. */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {

@@ -86,6 +86,8 @@ static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_pl
     return error->status;
 }
 
+/* Reads the norms of a matrix's inputs. For an expert that no token reached, uses the average of the layer's experts,
+ * which have the same inputs; 1 for all for down projections, whose inputs differ. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

@@ -49,13 +49,13 @@ json_t *organ_z_json(const organ_z *z)
 {
     json_t *const reason = ORGAN_OBJECT(SET_IF(z->reason, "reason", json_string(z->reason)));
     json_t *const object = ORGAN_STRUCT_ADD(reason, stream_fields, z);
-    return z->seed.defined ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
+    return z->seed.there ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
 }
 
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};
-    z.seed.defined = json_object_get(json, "seed.theta") != NULL;
+    z.seed.there = json_object_get(json, "seed.theta") != NULL;
     (void)ORGAN_STRUCT_READ(json, stream_fields, &z);
     (void)ORGAN_STRUCT_READ(json, stream_seed_fields, &z);
     return z;

@@ -13,7 +13,7 @@ typedef struct seed_fold {
 } seed_fold;
 
 /* Returns whether a weight has both measures: that of its values and that of its seed. */
-static bool has_both(const organ_z *z) { return z->done && z->seed.defined && !z->reason; }
+static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
@@ -77,10 +77,10 @@ static json_t *seed_tensor_json(const void *context, size_t t)
     const organ_seed_z *const s = &z->seed;
     if (!weight || !z->done)
         return NULL;
-    return ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_MILLIONTH("theta", s->defined, s->theta),
-                        SET_MILLIONTH("z_theta", !z->reason, z->theta), SET_MILLIONTH("E", s->defined, s->e),
-                        SET_MILLIONTH("K", s->defined, s->k), SET_MILLIONTH("C", s->defined, s->c),
-                        SET_MILLIONTH("signal", s->defined, s->signal),
+    return ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_MILLIONTH("theta", s->there, s->theta),
+                        SET_MILLIONTH("z_theta", !z->reason, z->theta), SET_MILLIONTH("E", s->there, s->e),
+                        SET_MILLIONTH("K", s->there, s->k), SET_MILLIONTH("C", s->there, s->c),
+                        SET_MILLIONTH("signal", s->there, s->signal),
                         SET_MILLIONTH("dI_dlog2s", s->scales >= 2, s->dI_dlog2s), SET_COUNT("scales", s->scales));
 }
 

@@ -147,6 +147,7 @@ static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
     z->dI_dlog2s = levels.dI_dlog2s;
 }
 
+/* Computes seed/1 from the sorted sample; not defined without enough values or variance. */
 organ_seed_z organ_seed_finish(organ_seed_sample *sample)
 {
     float *const x = sample->values[0];
@@ -158,7 +159,7 @@ organ_seed_z organ_seed_finish(organ_seed_sample *sample)
     const moments m = seed_measure_moments_of(x, n);
     if (!(m.variance > 0) || !isfinite(m.fourth) || !(m.variance * m.variance > 0))
         return z;
-    z.defined = true;
+    z.there = true;
     compute_theta(&z, &m, entropy_of(x, n), spacing_variation(x, n));
     slope_of_seed(&z, sample);
     return z;

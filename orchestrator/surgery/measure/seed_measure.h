@@ -34,7 +34,7 @@ void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, 
 void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                           void (*widen)(const uint16_t *, float *, size_t));
 
-/* Computes the measure after all values were processed; all must be finite. Sorts the sample. z.defined is false if all
+/* Computes the measure after all values were processed; all must be finite. Sorts the sample. z.there is false if all
  * sampled values are equal. */
 organ_seed_z organ_seed_finish(organ_seed_sample *sample);
 

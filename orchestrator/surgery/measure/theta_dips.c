@@ -84,6 +84,8 @@ static size_t collect_links(const organ_measured *m, link *links)
     return count;
 }
 
+/* Lists weights whose theta is lower than that of the same weight in the layers before and after, by more than the
+ * standard deviation of their role. */
 json_t *organ_measure_theta_dips(const organ_measured *m)
 {
     double std[ORGAN_ROLE_COUNT];

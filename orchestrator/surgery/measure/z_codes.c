@@ -57,6 +57,8 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
+/* Computes moments from the counts of 16-bit codes: first the mean, then powers of the distances from it. +0 and -0 are
+ * one level. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};
@@ -73,6 +75,8 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     z->moments = m;
 }
 
+/* Counts values in ORGAN_Z_BINS bins around the mean, ORGAN_Z_BINS_PER_STD to a standard deviation; values beyond the
+ * last bins count in them. */
 void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
                         uint64_t counts[ORGAN_Z_BINS])
 {

@@ -17,7 +17,7 @@ ORGAN_API_BEGIN
 
 /* Results of the older measure, if requested. */
 typedef struct organ_seed_z {
-    bool defined;   /* all members below are set */
+    bool there;     /* all members below are set */
     double e, k, c; /* entropy, kurtosis, spacings: 0 to 1 */
     double signal;  /* sin theta */
     double theta;   /* degrees, 0 to 90 */

@@ -22,6 +22,8 @@ static uint64_t strip_rows_max(const organ_matrices *m)
     return strip < all ? strip : all;
 }
 
+/* Computes the least bytes for reading a packed weight in strips, and those with which the whole weight is decoded at
+ * once. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {

@@ -77,6 +77,8 @@ void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint6
 
 double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
 
+/* Returns the smallest k such that, with a probability of 99 %, at most k of `count` normal values are beyond 3
+ * standard deviations: adds the terms of the binomial distribution until they reach 0.99. */
 size_t organ_chance_beyond(size_t count)
 {
     const double p = 0.0026997960632601866, n = (double)count; /* of a normal value beyond 3 */

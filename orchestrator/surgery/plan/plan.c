@@ -114,6 +114,8 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
+/* Estimates the seconds of a run from a quick test of this machine: operations over the measured speed of products
+ * (times REACHED, the share that whole runs reach), and bytes over that of copies. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     test t;

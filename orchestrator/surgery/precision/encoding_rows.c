@@ -88,6 +88,8 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
+/* Stores a row's values as codes: GGUF blocks with their scales; 4-bit and whole codes by one kernel; other widths as
+ * INT8 first, packed TOGETHER at a time. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {

@@ -53,6 +53,8 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
+/* Prepares what all matrices with these inputs share: the damped H, for each block the order of its columns by falling
+ * diagonal, and the inverse factor of H in that order (Frantar et al. 2022, GPTQ, "act-order"). */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
@@ -390,12 +392,12 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.numbers = organ_grid_numbers(&m->grid, m->cols);
     job.padded = (part.rows + STRIP - 1) / STRIP * STRIP;
     job.scratch_bytes = organ_to_line(worker_scratch_bytes(&job));
-    const size_t least = organ_max(part.rows, 1), columns = organ_max(job.padded, STRIP);
-    job.field = organ_floats(least, m->cols);
+    const size_t rows = organ_max(part.rows, 1), columns = organ_max(job.padded, STRIP);
+    job.field = organ_floats(rows, m->cols);
     job.scales = organ_floats(job.numbers, columns);
     job.scratch = aligned_alloc(64, workers * job.scratch_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
-    before gptq = {organ_floats(least, m->cols), organ_floats(job.numbers, columns),
+    before gptq = {organ_floats(rows, m->cols), organ_floats(job.numbers, columns),
                    malloc(m->rows * sizeof *gptq.losses)};
     part.rows_kept = 0;
     if (!job.field || !job.scales || !job.scratch || !losses || !gptq.values || !gptq.scales || !gptq.losses)

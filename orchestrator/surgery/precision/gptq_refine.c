@@ -83,6 +83,8 @@ static void choose_super(const row_of *r, size_t first)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
+/* Rounds the least-squares scales and minima (start + `target`) to what the block type stores, then improves them in
+ * ROUNDS of coordinate descent: super-block scales first, then each group's code. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target)
 {

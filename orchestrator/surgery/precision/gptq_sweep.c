@@ -158,6 +158,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
         job->inputs->engine->kernels->product(&product, b.scratch);
 }
 
+/* Walks the columns in groups of COLUMNS. Strips of rows are independent, so threads share them. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;

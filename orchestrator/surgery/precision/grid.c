@@ -61,6 +61,7 @@ size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
+/* Returns the value that a scale has after it is stored in its type (FP16 or BF16). */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
     uint16_t stored;
@@ -145,21 +146,23 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 
 /* ---- blocks of GGUF ---- */
 
+/* Reads the numbers of a row of GGUF blocks: group scales, minima of groups (if the type has them), then super-block
+ * scales d and dmin (if group scales are coded). `stride` is from one number to the next. */
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
-                 several = kind->elements / kind->group;
+                 block_groups = kind->elements / kind->group;
     const unsigned char *at = blocks;
     float *const minima = numbers + groups * stride, *const d = numbers + groups * (kind->affine ? 2 : 1) * stride,
                  *const dmin = d + supers * stride;
     for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
         organ_ggml_parts parts;
         organ_ggml_split(kind, at, &parts);
-        for (size_t g = 0; g < several; g++) {
-            numbers[(b * several + g) * stride] = kind->coded ? parts.d * parts.scales[g] : parts.d;
+        for (size_t g = 0; g < block_groups; g++) {
+            numbers[(b * block_groups + g) * stride] = kind->coded ? parts.d * parts.scales[g] : parts.d;
             if (kind->affine)
-                minima[(b * several + g) * stride] = kind->coded ? -(parts.m * parts.minima[g]) : parts.m;
+                minima[(b * block_groups + g) * stride] = kind->coded ? -(parts.m * parts.minima[g]) : parts.m;
         }
         if (!kind->coded)
             continue;
@@ -181,19 +184,20 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
+/* Writes a row of GGUF blocks from values and numbers in the order of organ_grid_split, with stride 1. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
-                 several = kind->elements / kind->group;
+                 block_groups = kind->elements / kind->group;
     const float *const minima = numbers + groups, *const d = minima + (kind->affine ? groups : 0);
     unsigned char *at = blocks;
     for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
         organ_ggml_parts parts = {.d = kind->coded ? d[b] : numbers[b]};
         if (kind->affine)
             parts.m = kind->coded ? d[supers + b] : minima[b];
-        for (size_t g = 0; g < several; g++) {
-            const size_t n = b * several + g;
+        for (size_t g = 0; g < block_groups; g++) {
+            const size_t n = b * block_groups + g;
             const float minimum = kind->affine ? minima[n] : 0;
             parts.scales[g] = grid_code_of(numbers[n], parts.d);
             parts.minima[g] = grid_code_of(-minimum, parts.m);

@@ -17,14 +17,14 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     *pairs = (organ_compared){0};
     if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* no sums over rows are needed */
         return error->status;
-    const size_t stretches = pairs->cuts.count;
-    pairs->others = organ_rows_take(stretches + 1, sizeof *pairs->others);
-    pairs->items = organ_rows_take(stretches + 1, sizeof *pairs->items);
+    const size_t cut_count = pairs->cuts.count;
+    pairs->others = organ_rows_take(cut_count + 1, sizeof *pairs->others);
+    pairs->items = organ_rows_take(cut_count + 1, sizeof *pairs->items);
     if (!pairs->others || !pairs->items)
         return organ_fail_memory(error, "pairs of tensors");
-    if (organ_assignment_create(ranks, stretches, compared_bytes_of, &pairs->cuts, &pairs->assignment, error))
+    if (organ_assignment_create(ranks, cut_count, compared_bytes_of, &pairs->cuts, &pairs->assignment, error))
         return error->status;
-    for (size_t k = 0; k < stretches; k++) {
+    for (size_t k = 0; k < cut_count; k++) {
         const organ_cut *const cut = &pairs->cuts.list[k];
         const organ_tensor *const other = others[cut->of];
         pairs->others[k] = cut->tensor;

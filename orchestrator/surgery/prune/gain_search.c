@@ -25,6 +25,8 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
+/* Brackets the gain by factors of 4, then interpolates between the ends. Returns true when the search is over: near
+ * enough, too many rounds, or no further FP32 value between the ends. */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);

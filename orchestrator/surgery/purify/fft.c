@@ -53,6 +53,8 @@ static void make_plans(void *context)
     p->fft->inverse = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
 }
 
+/* Plans FFTW's transforms of n values. FFTW aborts the process when it gets no memory, so memory is set aside first and
+ * the plan is made inside organ_guarded_call. */
 organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
 {
     *result = NULL;

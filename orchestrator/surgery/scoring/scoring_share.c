@@ -23,6 +23,7 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
+/* Cuts a rank's windows out of the plan: tokens, rows and targets are renumbered from its first window. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {

@@ -132,7 +132,7 @@ START_TEST(the_older_measure_is_its_oracles)
         char name[32];
         snprintf(name, sizeof name, "g%zu", g);
         const organ_seed_z *found = &z_of(model, z, name)->seed;
-        ck_assert(found->defined && !z_of(model, alone, name)->seed.defined);
+        ck_assert(found->there && !z_of(model, alone, name)->seed.there);
         ck_assert_msg(fabs(found->e - row->e) < 1e-6, "%s: E is %.12g instead of %.12g", name, found->e, row->e);
         ck_assert_msg(fabs(found->k - row->k) < 1e-6, "%s: K is %.12g instead of %.12g", name, found->k, row->k);
         ck_assert_msg(fabs(found->c - row->c) < 1e-6, "%s: C is %.12g instead of %.12g", name, found->c, row->c);
