@@ -11,6 +11,7 @@ static float float_of_bits(uint32_t bits)
     return value;
 }
 
+/* Converts an exponent-only scale (OCP MX): 2^(code - 127). Code 0 is a subnormal of FP32, 255 is NaN. */
 float organ_e8m0_to_f32(uint8_t code)
 {
     if (code == 0xff)
@@ -18,6 +19,7 @@ float organ_e8m0_to_f32(uint8_t code)
     return float_of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
 }
 
+/* Converts FP8 E4M3 (OCP): bias 7, no infinity, all mantissa and exponent bits set is NaN. */
 float organ_e4m3_to_f32(uint8_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;

@@ -104,6 +104,8 @@ const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
 }
 
+/* Returns true if the flow gives the same bits on this CPU. Exponents other than 2 and couplings other than 0 and 1
+ * need pow by SLEEF with FMA, which x86 has from AVX2 on. */
 int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 {
 #if defined(__x86_64__)

@@ -5,8 +5,9 @@
 /* Returns x / (1 + x). */
 INLINE f32x16 saturating_quotient(f32x16 x) { return f32_div(x, f32_add(f32_set1(1.0f), x)); }
 
-/* One Newton step turns any estimate within 2^-14 into a reciprocal within 2^-23. The quotient from it is wrong in
- * the last bits; its remainder, exact by FMA, corrects them. Correctly rounded for every x from 2^-100 on, including
+/* Returns x / (1 + x) without a division. One Newton step turns any estimate within 2^-14 into a reciprocal within
+ * 2^-23. The quotient from it is wrong in the last bits; its remainder, exact by FMA, corrects them. The result is
+ * correctly rounded for every x from 2^-100 on, including
  * infinity: tests/kernels/check_kernels_long.c tries all. */
 INLINE f32x16 saturating_quotient_by_estimate(f32x16 x)
 {

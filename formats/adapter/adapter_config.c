@@ -194,6 +194,8 @@ static organ_status find_pattern_value(const organ_adapter_patterns *patterns, c
     return ORGAN_OK;
 }
 
+/* Returns the rank and scale of a module's factors: the pattern that matches its name, else the adapter's r and alpha.
+ * scale = alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023). */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error)
 {

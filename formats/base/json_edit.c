@@ -126,6 +126,8 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
     return find_member(edit, inside, name, &span);
 }
 
+/* Removes all members of this name, at any depth; counts them in *removed unless it is NULL. Each removal shifts the
+ * text, so the search begins again. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {

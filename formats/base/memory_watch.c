@@ -108,6 +108,8 @@ json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_m
     return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
 }
 
+/* Starts to count refused allocations of a piece of work; the returned state restores the count of the surrounding
+ * one. */
 organ_memory_work organ_memory_work_begin(void)
 {
     const organ_memory_work work = {.outer = refusals_before, .within = working};

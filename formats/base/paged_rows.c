@@ -67,6 +67,8 @@ static void *map_if_large(size_t bytes)
     return NULL;
 }
 
+/* Returns zeroed elements: large arrays are mapped from an unnamed file, so that the kernel can drop their pages;
+ * others come from calloc. */
 void *organ_rows_take(size_t count, size_t size)
 {
     size_t bytes;
@@ -122,6 +124,7 @@ void organ_rows_free(void *rows)
         free(rows);
 }
 
+/* Gives back the memory of all mapped arrays; their contents stay in the file and are read again when touched. */
 void organ_rows_rest(void)
 {
     if (!atomic_load_explicit(&paged.count, memory_order_relaxed))
@@ -133,6 +136,7 @@ void organ_rows_rest(void)
     pthread_mutex_unlock(&paged.lock);
 }
 
+/* Gives the memory back after every PASSES calls; loops over large arrays call it for each element. */
 void organ_rows_passed(void)
 {
     static _Thread_local unsigned passed;

@@ -28,6 +28,7 @@ int organ_unnamed_files_fault(const char **folder)
     return atomic_load(&fault);
 }
 
+/* Records the first failure; later ones are usually its consequences. */
 void organ_unnamed_files_fail(int reason)
 {
     int none = 0;

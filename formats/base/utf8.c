@@ -17,6 +17,7 @@ bool organ_utf8_hidden(uint32_t code)
     return false;
 }
 
+/* Decodes the character at s, of at most `remaining` bytes. Returns its length, 0 if it is not valid UTF-8. */
 size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code)
 {
     utf8proc_int32_t found = 0;

@@ -75,6 +75,7 @@ bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
     return true;
 }
 
+/* Returns the value of a key, or `fallback` if the key is missing, an array or no integer. */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -82,6 +83,7 @@ int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fall
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) ? value : fallback;
 }
 
+/* Returns the value of a key, or `fallback` if the key is missing, an array or no number. */
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -89,6 +91,8 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_real_at(kv, 0, &value) ? value : fallback;
 }
 
+/* Returns the bytes of a string value (without NUL) after their 64-bit length; NULL if the key is missing or no
+ * string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);

@@ -25,6 +25,7 @@ bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
     return !__builtin_add_overflow(value, over ? alignment - over : 0, padded);
 }
 
+/* Accepts powers of two, and multiples of 8, which the GGUF specification allows. */
 bool organ_gguf_alignment_is_legal(uint64_t alignment)
 {
     return alignment > 0 && ((alignment & (alignment - 1)) == 0 || alignment % 8 == 0);

@@ -19,6 +19,7 @@ static unsigned read_digits(const char *s)
     return value;
 }
 
+/* Parses NAME-00001-of-00003.gguf. Returns the length of NAME, 0 for another form. */
 size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts)
 {
     const size_t length = strlen(file_name);

@@ -29,6 +29,8 @@ typedef struct cursor {
     char where[200];
 } cursor;
 
+/* Returns true if the first number can be the entry count of llama.cpp's old binary format, which has no magic number:
+ * the file must be long enough for that many entries. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;

@@ -450,6 +450,8 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
                         length, error);
 }
 
+/* Returns the descriptor that is already open, or opens the file again if the model does not keep it open.
+ * organ_model_file_close closes only the latter. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];

@@ -123,6 +123,7 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
     return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
+/* Returns true if the name ends in .gguf or .safetensors and the first bytes are those of this format. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

@@ -84,6 +84,8 @@ bool organ_is_folder(const char *path)
 
 /* ---- parts of names ---- */
 
+/* Accepts relative paths that stay inside their folder: no control characters, no backslash, no empty part, and no part
+ * that begins with a dot. */
 bool organ_is_plain_path(const char *path)
 {
     if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)

@@ -31,6 +31,8 @@ static organ_store store_of(const char *text)
     return store;
 }
 
+/* Returns true if the text is a name of Hugging Face's hub, no file of this name exists, and the hub's cache does not
+ * have the model. */
 bool organ_name_is_remote(const char *text, organ_arena *arena)
 {
     struct stat about;
@@ -66,6 +68,8 @@ organ_status organ_name_find(const char *text, organ_arena *arena, const char **
     return organ_hub_has(text, arena) ? organ_hub_resolve(text, arena, path, error) : ORGAN_OK;
 }
 
+/* Sets *path to the place of a model. Existing files and URLs win over names in stores, and texts that look like paths
+ * are never names. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     struct stat about;

@@ -109,6 +109,8 @@ bool organ_http_is_address(const char *text)
     return parse_ip_address(text, &address);
 }
 
+/* Classifies the address of a connection as libcurl reports it. A text that is no address counts as inside the local
+ * network, the stricter case. */
 organ_reach organ_http_text_reach(const char *text)
 {
     struct sockaddr_storage address;

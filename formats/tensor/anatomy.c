@@ -401,6 +401,7 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
                                                        : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
+/* Returns the row of tables by role: three for each role (not an expert, routed, shared). */
 unsigned organ_anatomy_row(const organ_anatomy *anatomy)
 {
     return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;

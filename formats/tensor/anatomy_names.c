@@ -134,6 +134,8 @@ static const struct anatomy_row {
     /* clang-format on */
 };
 
+/* Returns true if a module name ends in whole words of `pattern`; a pattern that begins with '*' may begin inside a
+ * word. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
 {
     const bool open = *pattern == '*';

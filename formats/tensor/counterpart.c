@@ -29,6 +29,8 @@ static const char *const outside[][2] = {
     {"lm_head", "output"},
 };
 
+/* Returns true if llama.cpp's converter keeps the order of q and k rows. For other architectures it interleaves the two
+ * halves of each head, because ggml rotates neighbouring rows. */
 bool organ_keeps_rope_rows(const char *architecture)
 {
     static const char *const known[] = {"qwen2", "qwen2moe", "qwen3",   "qwen3moe",   "gemma",    "gemma2", "gemma3",
@@ -50,6 +52,7 @@ static const char *find_layer_number(const char *name, int32_t layer, size_t *le
     return NULL;
 }
 
+/* Writes the name with its layer number replaced; false if it has none or does not fit. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size)
 {
     size_t length = 0;

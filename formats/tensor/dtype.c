@@ -57,6 +57,7 @@ organ_dtype organ_dtype_from_ggml(int64_t type)
     return ORGAN_DTYPE_COUNT;
 }
 
+/* Computes the bytes of `elements` values; false if they are not whole blocks or the product overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes)
 {
     const organ_dtype_info *info = &dtypes[dtype];

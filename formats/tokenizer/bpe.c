@@ -19,6 +19,8 @@ typedef struct organ_word_find {
     uint32_t ids[KNOWN_IDS];
 } organ_word_find;
 
+/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller learns the number of tokens within
+ * bounded memory. */
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
     if (ids->count < ids->max) {

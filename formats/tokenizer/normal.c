@@ -200,6 +200,8 @@ static size_t multiply_saturating(size_t text, size_t factor)
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
+/* Returns the bound for the bytes that a text may grow to in the normalizer's and pre-tokenizer's steps: GROWTH times
+ * its length, less if memory is limited, but never less than GROWTH_ALWAYS times. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),

@@ -28,6 +28,7 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
     return true;
 }
 
+/* Decodes the character at s, which must be valid UTF-8. */
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -43,6 +44,8 @@ size_t organ_utf8_put(uint32_t code, char *to)
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
 }
 
+/* Returns the printable character that byte-level BPE (GPT-2) writes for a byte: itself if it is visible in Latin-1,
+ * else one from U+0100 on. */
 uint32_t organ_letter_of(unsigned char byte)
 {
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
@@ -54,6 +57,7 @@ uint32_t organ_letter_of(unsigned char byte)
     return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
 }
 
+/* Returns the byte of a character of byte-level BPE, the inverse of organ_letter_of; -1 for other characters. */
 int organ_byte_of(uint32_t letter)
 {
     if (letter < 256)
@@ -126,6 +130,7 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
     return true;
 }
 
+/* Slots have id + 1, and 0 if the text has no token: 0 - 1 is ORGAN_NO_ID. */
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
@@ -173,6 +178,8 @@ static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
     return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
+/* Returns true and the two ids if the entry is a merge of tokens. Entries for adjacent characters, in the same table,
+ * differ in the two highest bits. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
     *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
@@ -224,6 +231,7 @@ static bool note_pairs(organ_tokenizer *t, const organ_token *token)
     return true;
 }
 
+/* Returns the value of a byte token, such as 0x0A for "<0x0A>"; -1 for other tokens. */
 int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 {
     unsigned value;

@@ -222,6 +222,7 @@ void organ_weights_free(organ_weights *weights)
     free(search);
 }
 
+/* Finds a weight by name; if weights are the model's tensors one to one, by the tensor's index. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
 {
     const organ_weight_search *const search = (const organ_weight_search *)weights;

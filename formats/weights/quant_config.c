@@ -284,6 +284,8 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
+/* Finds the settings of a module. *named is true if the config says that it is quantised: by a group that names it or,
+ * if the config has no groups, by the method for the whole model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {

@@ -55,6 +55,8 @@ static void read_section(const organ_quant_scope *at)
     }
 }
 
+/* Reads MLX's `quantization` section if the model has packed words. The same key also appears with `quant_method`, as
+ * the config of another method, which is skipped. */
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner)
 {
     static const char *const keys[] = {"quantization", "quantization_config"};

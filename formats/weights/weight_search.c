@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Finds the tensor STEM + LEAF, such as a weight's scale; leaves its name in search->name for messages. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf)
 {

@@ -55,6 +55,7 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
+/* Computes the diagonal of A^-1 = L^-T L^-1: the squared lengths of L^-1's columns. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))

@@ -27,6 +27,7 @@ static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_
     organ_philox4x32(counter, key, words);
 }
 
+/* Computes values in [-1, 1) from the upper 24 bits of each word, exact in FP32. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

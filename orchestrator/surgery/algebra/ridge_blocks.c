@@ -48,6 +48,8 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 /* ---- memory ---- */
 
+/* Returns the inputs of a block that are solved together: the width divided into equal pieces of at most
+ * ORGAN_RIDGE_PIECE. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
     const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+/* Replaces a normal matrix by its inverse factor U (H^-1 = U^T U) with zeros below the diagonal, because products read
+ * the whole square. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error)
 {
     if (!organ_inverse_factor(ridge->engine, factor, n, &ridge->found))

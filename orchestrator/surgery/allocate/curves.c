@@ -169,8 +169,9 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
            organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
-/* Returns how many variants run together. More than one only if memory is plentiful, so that the amount that an error
- * message asks for suffices; and independent of the number of threads. */
+/* Returns how many variants run together. Several run together only if their memory is a small part (1 / PLENTY) of the
+ * free memory, so that a run with just the memory that an error message asks for never fails. The number does not
+ * depend on the number of threads. */
 static size_t variants_at_once_for(const organ_curves *c, const organ_forward *forward)
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;

@@ -213,6 +213,8 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     return error->status;
 }
 
+/* Runs the changed layer on a copy of the donor's states; later layers run for all stored variants together in
+ * organ_variants_finish, earlier if there is no more space. */
 organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
 {
     if (v->held == v->max_variants && organ_variants_finish(v, error) != ORGAN_OK)

@@ -442,6 +442,8 @@ void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
     unscale_weights(s, weights);
 }
 
+/* Clears removed weights and solves the kept ones by conjugate gradients, TOGETHER rows at a time; undoes the column
+ * scaling. */
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);

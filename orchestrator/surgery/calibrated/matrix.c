@@ -62,6 +62,7 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
+/* Adds counts; a kept weight with another value than the donor's was changed by compensation. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {
     organ_prune_part *const p = &job->base.units[unit];

@@ -196,11 +196,11 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
-    float *const food = input_importance(job->moments);
-    const organ_flow flow = flow_of(job, food, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
-    if (!food)
+    float *const importance = input_importance(job->moments);
+    const organ_flow flow = flow_of(job, importance, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
+    if (!importance)
         return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", job->options->name, job->rows, job->cols);
     flow_through(job, &flow, error);
-    free(food);
+    free(importance);
     return error->status;
 }

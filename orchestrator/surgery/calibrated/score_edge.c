@@ -67,6 +67,7 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
         count_one(e, digit, scores[k], counts);
 }
 
+/* Adds the counts from the lowest digit value on until the score of this rank is among them. */
 void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank)
 {

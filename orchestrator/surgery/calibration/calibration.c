@@ -219,6 +219,8 @@ static bool calibration_allocate(organ_calibration *c)
            ((c->sums_memory && c->levels) || !salient) && c->panels;
 }
 
+/* A matrix with few rows needs less memory for the sums over its outputs (rows x features) than for those over pairs of
+ * inputs (features x features). */
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)

@@ -9,11 +9,13 @@
 
 #define STRIP_BYTES ((uint64_t)4 << 20)
 
+/* Returns the number of rows of a head if the forward pass has q and k rows in another order than the file (interleaved
+ * rotary embedding), else 0. */
 uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
-    const bool turned = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
-    return config->rope_interleaved && turned ? config->head_dim : 0;
+    const bool rotated = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
+    return config->rope_interleaved && rotated ? config->head_dim : 0;
 }
 
 /* Restores the order of rows that the forward pass uses, or with `to_file` that of the file, which stores a head of h

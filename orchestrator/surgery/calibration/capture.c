@@ -82,6 +82,8 @@ static void clear_calls(organ_calibration_record *r)
 
 /* ---- exchange ---- */
 
+/* Returns the callback for inputs. With several ranks, inputs are recorded and exchanged first
+ * (organ_calibration_capture_exchange), so that every rank adds all tokens in the same order. */
 organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)

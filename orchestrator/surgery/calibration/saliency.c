@@ -23,6 +23,8 @@ static double normal_quantile_below(double p)
     return x;
 }
 
+/* Returns the quantiles of the normal distribution in the middle of LEVELS equal probabilities: a random index into
+ * them is normal noise. */
 float *organ_normal_levels(void)
 {
     float *levels = malloc(LEVELS * sizeof *levels);
@@ -76,6 +78,8 @@ void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise
     }
 }
 
+/* Computes the root mean square of the input, and stability = 1 / (1 + V / mean^2), where mean and variance V are those
+ * of |x + noise|. */
 void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
                            float *stability)
 {

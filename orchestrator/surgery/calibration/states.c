@@ -146,6 +146,8 @@ static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ
     return error->status;
 }
 
+/* Returns the chunk's states to change in place: in memory, or read from the scratch file, to which
+ * organ_calibration_states_put_back writes them. */
 float *organ_calibration_states_take(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     return s->all ? (float *)(void *)(s->all + chunk_offset(&s->chunks, chunk)) : read_chunk(s, chunk, error);

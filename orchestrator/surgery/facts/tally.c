@@ -55,6 +55,8 @@ static json_t *cached_name(const char *path, const char *last)
     return length < (int)sizeof name ? organ_document_string(name) : NULL;
 }
 
+/* Returns the last part of a path. "." and ".." are resolved first, because they name nothing to a reader of the
+ * report. */
 json_t *organ_name_json(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;

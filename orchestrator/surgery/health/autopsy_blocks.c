@@ -217,6 +217,8 @@ const char *organ_order_text(organ_order order)
     return texts[order];
 }
 
+/* Sets *range to the blocks for which the shifted order has a scale; false if there are none, or if only part of a
+ * transposed grid was read. */
 bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_range *range)
 {
     *range = (organ_order_range){0, b->rows, 0, b->cols};

@@ -237,6 +237,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
+/* Judges the changes without those of whole lines first, which scatter less; whole lines are judged by a higher
+ * bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;

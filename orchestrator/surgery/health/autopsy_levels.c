@@ -76,6 +76,8 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
     }
 }
 
+/* Marks the values of a strip that occur: a table of all 16-bit codes, or a hash table for FP32. Does nothing once
+ * there are more than ORGAN_AUTOPSY_LEVELS. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n)
 {

@@ -149,6 +149,8 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
     return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
 }
 
+/* Returns true if experts are stored as in_features x out_features (GptOss, Llama4, Qwen3VLMoe in safetensors), the
+ * transpose of other models. */
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;
@@ -158,6 +160,7 @@ bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tenso
            organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
+/* Returns true if gate and up rows alternate in one tensor, as in GptOss. */
 bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
 {
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;

@@ -71,6 +71,7 @@ void organ_companions_free(organ_companions *companions)
     *companions = (organ_companions){0};
 }
 
+/* Returns the shard that has the codes of this scale or zero point; ORGAN_AT_HOME if that is its own shard. */
 size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
 {
     const size_t *const entry = c->in_other_shards ? organ_name_table_find(&c->index->tensor_names, tensor) : NULL;

@@ -12,6 +12,7 @@ enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
 
+/* Scale k has the means of 2^k neighbours, so cols >> k values in a row. */
 void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, unsigned scales)
 {
     memset(sample->seen, 0, sizeof sample->seen);
@@ -38,6 +39,8 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     return *at < n;
 }
 
+/* Copies the requested values of a piece of the tensor: the sample's positions are spread evenly over all values of the
+ * scale. */
 void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
     for (size_t at; next_requested(sample, k, n, &at);)

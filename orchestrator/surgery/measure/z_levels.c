@@ -28,6 +28,7 @@ static void add_level(organ_z_levels *levels, uint32_t bits)
     levels->slots[at] = bits;
 }
 
+/* Adds finite values to the set of different values, -0 as +0; stops once there are more than ORGAN_Z_LEVELS. */
 void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n)
 {
     for (size_t k = 0; k < n && levels->count <= ORGAN_Z_LEVELS; k++) {

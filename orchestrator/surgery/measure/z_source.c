@@ -161,6 +161,8 @@ static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, o
     return ORGAN_OK;
 }
 
+/* Returns `count` values from `start` on, whole blocks, in the window; fills the window from `start` on if they are not
+ * in it. */
 const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(source->dtype);

@@ -34,6 +34,8 @@ void organ_z_subjects_free(organ_z_subjects *subjects)
     *subjects = (organ_z_subjects){0};
 }
 
+/* Returns the type that a weight is measured in after decoding; ORGAN_DTYPE_COUNT if its stored values are measured
+ * without decoding. */
 organ_dtype organ_z_decoded_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype))

@@ -63,6 +63,7 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
     return square > 0 ? g / sqrt(square) : 0;
 }
 
+/* Draws random cosines of vectors with this many elements, and returns their mean and standard deviation. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
 {
     double middle = 0, squares = 0; /* by Welford's recurrence */

@@ -77,8 +77,8 @@ void organ_compared_close(organ_compared_job *job)
 
 /* ---- the modules ---- */
 
-/* Finds the weight of the module in every model that does not have it yet. After a misfit, models of two pairs are not
- * searched further; a second noisy model is, unless the clean model has the misfit. */
+/* Finds the weight of the module in every model that does not have it yet. Stops at the first model that does not
+ * have it, except with one clean and two noisy models: there a noisy model without it does not stop the search. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)

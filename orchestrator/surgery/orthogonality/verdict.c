@@ -11,6 +11,7 @@
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
+/* Clamps the cosine: rounding can make that of parallel vectors exceed 1. */
 double organ_compared_cosine(const organ_noise_comparison *c)
 {
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));

@@ -21,6 +21,7 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define REACHED     0.75 /* of the best rate of products, by all work of a run */
 #define START       0.03 /* constant seconds of every run */
 
+/* Takes the greater of the plan's and the given need, because steps of a run follow each other. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -28,6 +29,8 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
+/* Adds `count` matrices: per solve->squares, a product with H (rows x cols x block) and a factorisation (cols block^2 /
+ * 3); per solve->weights, an operation on each weight; and solve->matrices each. */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {

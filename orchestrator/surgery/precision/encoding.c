@@ -60,6 +60,8 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
+/* Returns the encoding for rows of `cols` values: the requested one, a smaller group that divides them, or the narrower
+ * GGUF type with smaller blocks; NULL if none fits. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;

@@ -185,6 +185,8 @@ static void encoding_rows_add(const organ_kernels *kernels, const float *values,
     sums->error_squares += encoding_rows_squares(kernels, lost, n);
 }
 
+/* Adds squares of values and of their errors and, if `roots` is given, of both times the roots of the columns'
+ * importance. Overwrites values and back. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

@@ -231,6 +231,6 @@ static void solve_rows(void *context, size_t index, size_t worker)
 
 void organ_gptq_scales(organ_gptq_job *job)
 {
-    const size_t some = rows_at_once(job);
-    organ_share(job->inputs->engine, NULL, (job->rows + some - 1) / some, solve_rows, job);
+    const size_t rows = rows_at_once(job);
+    organ_share(job->inputs->engine, NULL, (job->rows + rows - 1) / rows, solve_rows, job);
 }

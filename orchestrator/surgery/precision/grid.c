@@ -16,6 +16,8 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
+/* Returns the largest code magnitude that a scale is chosen for: half the range of integer codes, which are symmetric,
+ * or the largest E4M3. */
 float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
@@ -31,6 +33,7 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols)
     return grid->size ? grid->size : cols;
 }
 
+/* Returns how many rows share a scale: those of a block, all with one scale for the tensor, or 1. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows)
 {
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
@@ -56,6 +59,7 @@ size_t organ_grid_supers(const organ_grid *grid, size_t cols)
     return blocks && blocks->coded ? cols / blocks->elements : 0;
 }
 
+/* Returns the floats of scales per row: one per group and super-block, and as many minima for affine types. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 {
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
@@ -79,6 +83,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
+/* Returns the stored scale with which the greatest magnitude becomes the greatest code. A scale of 0 is replaced by the
+ * one that other programs write for zeros: 1 for blocks, else that of compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));

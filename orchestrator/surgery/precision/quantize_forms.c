@@ -173,6 +173,7 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
+/* Counts matrices of routed experts, except stacks, that stay unquantised. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;

@@ -43,6 +43,9 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
+/* Returns the encoding for a tensor, NULL if it stays unchanged. Without --targets, token embeddings are quantised too,
+ * and the output head becomes Q6_K (Q8_0 with Q8_0), as llama.cpp does, because its errors reach the logits
+ * directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])

@@ -132,12 +132,14 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
+/* Counts pruned values of a tensor while they are written. Tensors that are not counted so are read again at the end
+ * (organ_magnitudes_json). */
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {
-    const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
+    const size_t value_bytes = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
     c->counted[t] = 1;
-    return count_rows(c, t, at / each, (at + bytes) / each, data, NULL, error);
+    return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
 static json_t *magnitudes_json(const organ_magnitudes *c)

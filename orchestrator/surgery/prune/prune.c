@@ -152,15 +152,17 @@ static void report_shard(const organ_prune_job *job, size_t file)
                         organ_count_text(gone_through, of));
 }
 
+/* Writes a piece of a unit; adds it to the digest and, unless an earlier run wrote a part of the tensor, to the
+ * magnitudes. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
-    const size_t which = (size_t)(unit - job->units);
-    if (organ_write_put(job->run, which, data, bytes, at, NULL, error) ||
+    const size_t index = (size_t)(unit - job->units);
+    if (organ_write_put(job->run, index, data, bytes, at, NULL, error) ||
         (!job->state->found_before[unit->target] &&
-         organ_magnitudes_add(job->state->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
+         organ_magnitudes_add(job->state->sizes, unit->target, data, job->cuts.list[index].at + at, bytes, error)))
         return error->status;
-    organ_cuts_digest(&job->cuts, which, data, bytes, at);
+    organ_cuts_digest(&job->cuts, index, data, bytes, at);
     job->state->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
     return ORGAN_OK;
@@ -168,15 +170,15 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
 
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
-    const size_t which = (size_t)(unit - job->units);
+    const size_t index = (size_t)(unit - job->units);
     char remark[32];
-    if (organ_cuts_is_whole(&job->cuts, which))
+    if (organ_cuts_is_whole(&job->cuts, index))
         memcpy(unit->xxh3, job->cuts.xxh3[unit->target], sizeof unit->xxh3);
-    if (organ_write_finish(job->run, which, organ_prune_line(job, unit), error))
+    if (organ_write_finish(job->run, index, organ_prune_line(job, unit), error))
         return error->status;
     unit->done = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
-    organ_progress_advance(job->progress, 0, job->cuts.list[which].unit, remark);
+    organ_progress_advance(job->progress, 0, job->cuts.list[index].unit, remark);
     if (--job->state->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);
     return ORGAN_OK;

@@ -21,6 +21,8 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
+/* Checks before the work begins that the donor can be evaluated on this text with this memory, so that a wrong option
+ * does not cost a whole run. */
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
     organ_scoring scoring;

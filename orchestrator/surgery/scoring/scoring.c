@@ -345,6 +345,8 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
+/* Opens the evaluation of a model (`before`) and of the model made from it (`after`). Before that one exists, `after`
+ * is NULL, and the checks use the first model in its place. */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error)
