@@ -167,8 +167,8 @@ void organ_json_spool_visit(const void *memory)
     pthread_mutex_unlock(&spool.lock);
 }
 
-/* Releases an array element by element from the end, calling organ_json_spool_visit, which drops pages now and then:
- * json_decref would bring all pages of a large array into memory. */
+/* Releases an array element by element from the end, calling organ_json_spool_visit for each, which drops pages
+ * at intervals: json_decref alone would read all pages of a large array into memory. */
 void organ_json_release_rows(json_t *rows)
 {
     for (size_t k = json_array_size(rows); rows && rows->refcount == 1 && k-- > 0;) {
