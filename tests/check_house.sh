@@ -134,7 +134,7 @@ surgery/convert interface inputs facts output scoring write precision
 surgery/layers interface inputs facts cache output algebra calibration scoring allocate cut
 surgery/lora interface inputs facts cache output algebra scoring write precision
 surgery/orthogonality interface inputs facts output algebra lora
-surgery/health interface inputs facts output scoring
+surgery/health interface inputs facts output algebra scoring
 surgery/untrusted facts
 surgery/fetch facts
 surgery/experts interface inputs facts cache plan algebra calibration scoring cut

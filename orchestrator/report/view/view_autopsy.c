@@ -359,7 +359,7 @@ static const organ_panels_of distances = {
     .role = "role",
     .series = {{"relative error", "in_layers", "error", 0, false}},
     .edges = {"usual_least", "usual_most"},
-    .caption = "More than 50 percent is a finding: the weight is another one, or its codes were misread."};
+    .caption = "More than is usual is a finding unless rounding, pruning, training, a merge or a filter explains it."};
 
 static const organ_block charts[] = {
     SECTION(ON_PAGE, "places.*.strain", "Layers"),

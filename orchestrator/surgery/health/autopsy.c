@@ -93,13 +93,15 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
  * reported once: the grid and the distance of that weight are then not judged. */
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
+    if (job->other && organ_autopsy_read_changes(job, error))
+        return error->status;
     for (size_t k = 0; k < job->count && !error->status; k++) {
         const bool faulty = organ_autopsy_judge(job, &job->stats[k]);
         bool named = false;
         if (organ_autopsy_judge_against(job, &job->stats[k], &named, error) != ORGAN_OK || named)
             continue;
         if (organ_autopsy_judge_grid(job, &job->stats[k], error) == ORGAN_OK)
-            organ_autopsy_judge_distance(job, &job->stats[k], faulty);
+            organ_autopsy_judge_distance(job, k, faulty);
     }
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }
@@ -159,6 +161,7 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->only_in_other);
     json_decref(job->scale_test);
     organ_autopsy_scales_free(job);
+    organ_autopsy_changes_free(job);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Comparison with the original model: finds the counterpart of each weight, and checks that their distance is as
- * small as their schemes allow. */
+ * Comparison with the original model: the distance of a weight from its counterpart, the distances that are usual for
+ * types and schemes, and the counterpart of each weight. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/tensor/counterpart.h"
@@ -8,8 +8,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#define FAR 0.5 /* relative error, from which on a copy is no copy */
 
 /* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms; NAN where a norm is 0 (a
  * relative error of 0 if both are). */
@@ -64,8 +62,7 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
-/* Returns the usual relative error of integer codes with group scales, by the number of bits of a code. */
-static organ_usual_error of_bits(unsigned bits)
+organ_usual_error organ_usual_error_of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
                                                {0.4, 0.9, "INT1"},
@@ -100,7 +97,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
                 return plain[k].usual;
         return (organ_usual_error){0, 1e-6, organ_dtype_describe(weight->codes->dtype)->name};
     default:
-        return of_bits(weight->bits);
+        return organ_usual_error_of_bits(weight->bits);
     }
 }
 
@@ -108,64 +105,6 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);
     return a.max >= b.max ? a : b;
-}
-
-/* ---- verdicts ---- */
-
-/* Returns a sentence with the probable cause of a large difference. `faulty`: the weight already has another
- * finding. */
-static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
-{
-    if (faulty)
-        return "Another finding of this weight explains it.";
-    if (!(fabs(d.cosine) <= 1.001))
-        return "One of the two is zero: it was never loaded, or its scales are zero.";
-    if (d.cosine > 0.95)
-        return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or "
-               "not at all.";
-    if (d.cosine < -0.5)
-        return "The opposite direction: a sign was lost, or codes were read as unsigned.";
-    if (fabs(d.cosine) < 0.1)
-        return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another "
-               "order (q and k of "
-               "some GGUF files), or other weights under the same name.";
-    if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
-        return "Partly similar: AWQ moves scales of activations from one weight into another, so that single weights "
-               "differ from the "
-               "original; otherwise a wrong order of nibbles or zero points.";
-    return "Partly similar: scales of other blocks (a grid transposed or of the wrong block size), zero points that "
-           "are "
-           "off, some rows or "
-           "nibbles in the wrong order, or a model that was trained on.";
-}
-
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool faulty)
-{
-    if (!v->other || v->unread)
-        return;
-    const organ_distance_view d = organ_distance_view_of(&v->distance);
-    const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
-    const bool far = !(d.relative <= fmax(FAR, usual.max)) && v->distance.pairs > 0;
-    char range[160];
-    snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what,
-             100 * usual.least, 100 * usual.max, 100 * fmax(FAR, usual.max));
-    if (far) {
-        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, faulty), true};
-        if (isfinite(d.cosine))
-            organ_autopsy_report(job, true, v->weight, &verdict,
-                                 "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,
-                                 d.cosine, d.ratio);
-        else
-            organ_autopsy_report(job, true, v->weight, &verdict, "norms %.4g here and %.4g there",
-                                 sqrt(v->distance.own), sqrt(v->distance.other));
-    } else if (d.relative > 1.5 * usual.max) {
-        const organ_verdict verdict = {
-            "unusual", "farther from the other model than is usual", range,
-            "The change is larger than its type can explain: trained on, merged, pruned, or quantised on the way.",
-            true};
-        organ_autopsy_report(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f",
-                             100 * d.relative, d.cosine);
-    }
 }
 
 /* ---- pairs ---- */

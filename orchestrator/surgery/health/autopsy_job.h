@@ -8,6 +8,8 @@
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
 typedef struct organ_scale_pool organ_scale_pool; /* evidence collected over all weights: autopsy_scales.h */
+typedef struct organ_change organ_change;         /* autopsy_change.h */
+typedef struct organ_change_census organ_change_census;
 
 typedef struct organ_autopsy_job {
     const organ_autopsy_options *options;
@@ -23,15 +25,22 @@ typedef struct organ_autopsy_job {
     json_t *only_in_other;      /* names */
     json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
     organ_scale_pool *pool;     /* of organ_autopsy_judge_grid, or NULL */
-    bool broken;                /* memory ran out while findings were added */
+    organ_change *changes;      /* of organ_autopsy_read_changes: one per weight, or NULL */
+    organ_change_census *census;
+    bool broken; /* memory ran out while findings were added */
 } organ_autopsy_job;
 
 /* Adds the findings and remarks about one weight. Returns true if there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
 
-/* Adds a finding or remark about the distance of the weight from its counterpart. `faulty`: another finding already
+/* Classifies the difference of each weight from its counterpart; the caller calls it before the functions below and
+ * organ_autopsy_judge. ORGAN_IO, ORGAN_BAD_INPUT. */
+organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error);
+void organ_autopsy_changes_free(organ_autopsy_job *job);
+
+/* Adds a finding or remark about the distance of weight `index` from its counterpart. `faulty`: another finding already
  * explains the distance. */
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool faulty);
+void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty);
 
 /* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks
  * of both and computes the least-squares factor between each pair of blocks. If these factors explain the distance,
@@ -74,6 +83,8 @@ typedef struct organ_usual_error {
     const char *what;
 } organ_usual_error;
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
+/* Returns that of integer codes with the scales of groups, by the bits of a code. */
+organ_usual_error organ_usual_error_of_bits(unsigned bits);
 /* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Converts statistics to findings. The best explanation of a weight comes first and suppresses its consequences: for
  * a weight of zeros there is no finding that its spread is too small. */
-#include "orchestrator/surgery/health/autopsy_job.h"
+#include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
@@ -422,8 +422,9 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
                         bool hole)
 {
     const bool table = rows && is_table(v->weight);
-    const bool finding =
-        is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
+    const bool meant = !rows && job->changes && job->changes[v - job->stats].kind == ORGAN_CHANGE_PRUNED;
+    const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && !meant &&
+                         (table ? 2 * count > all : (double)count > DEAD * (double)all);
     const char *cause = "Structured pruning, padding, or channels that died in training or were too small for the "
                         "codes; harmless if it is meant.";
     if (table && !finding)

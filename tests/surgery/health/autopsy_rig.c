@@ -68,6 +68,14 @@ uint16_t *rig_bf16(const float *values, size_t n)
     return words;
 }
 
+void rig_copy(const char *model, const char *name)
+{
+    char command[4500];
+    snprintf(command, sizeof command, "cp -RL '%s' '%s' && chmod -R u+w '%s'", model, scratch_path("%s", name),
+             scratch_path("%s", name));
+    ck_assert_int_eq(system(command), 0);
+}
+
 void rig_quantise(const char *model, const char *scheme)
 {
     const organ_quantize_options options = {.model = model,

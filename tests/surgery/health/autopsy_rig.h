@@ -22,6 +22,8 @@ float *rig_normal(uint64_t seed, size_t n, float std);
 /* Rounds them to BF16; the caller frees both arrays. */
 uint16_t *rig_bf16(const float *values, size_t n);
 
+/* Copies a model to `name` in the scratch directory. */
+void rig_copy(const char *model, const char *name);
 /* Quantises a model to "q" in the scratch directory. */
 void rig_quantise(const char *model, const char *scheme);
 /* Edits each tensor of that model whose name matches the shell pattern. `rows` is the first dimension. */
@@ -52,6 +54,7 @@ const json_t *finding_of(const char *tensor, const char *kind);
 /* Returns the row of the tensor. */
 const json_t *numbers_of(const char *tensor);
 
+Suite *autopsy_changes_suite(void);
 Suite *autopsy_faults_suite(void);
 Suite *autopsy_packed_suite(void);
 Suite *autopsy_scales_suite(void);

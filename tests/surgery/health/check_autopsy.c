@@ -481,6 +481,10 @@ int main(void)
         {"ways", {the_report_is_the_same_whatever_the_way}},
     };
     Suite *suites[] = {suite_of("autopsy", cases, sizeof cases / sizeof *cases, autopsy_setup, autopsy_teardown),
-                       autopsy_packed_suite(), autopsy_faults_suite(), autopsy_scales_suite(), NULL};
+                       autopsy_packed_suite(),
+                       autopsy_faults_suite(),
+                       autopsy_scales_suite(),
+                       autopsy_changes_suite(),
+                       NULL};
     return run_suites(suites);
 }

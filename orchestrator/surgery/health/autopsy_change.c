@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ * Statistics of a sample of the difference E = A - B between a weight A and its original B. Training and adapters add
+ * products of few vectors, so the largest singular value of E is far above that of a random matrix of the same norm
+ * (sqrt(m) + sqrt(n) for independent entries of deviation 1: the edge of the Marchenko-Pastur law). Rounding makes A
+ * take few values or keeps E within half a step, pruning makes zeros, a projection makes E orthogonal to A. */
+#include "orchestrator/surgery/health/autopsy_change.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/rows.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ROWS      256
+#define MAX_COLS      ((size_t)2048)
+#define AT_ONCE       16   /* rows that are read together */
+#define WINDOW        32   /* values that share a scale in all types of groups and blocks */
+#define SAME_NORM     1e-9 /* relative difference of two sums of the same squares in another order */
+#define FLIPPED       -0.5 /* cosine of a weight whose signs were lost, which is another fault */
+#define LINE_BEYOND   4    /* times the error of the median line, at least */
+#define MAX_LINES     0.5  /* share of lines that are "some" of them */
+#define FLAT_KURTOSIS 2.3  /* in a window: 1.8 for uniform errors, 2.8 for normal ones */
+#define NEAR_SHARE    0.97 /* of the values: their error is at most half a step of a float with two bits of mantissa */
+#define NEAR_STEP     7.9
+#define COARSE_LEVELS  16 /* in a window: codes of 4 bits */
+#define MIN_ZEROS      0.05
+#define MIN_CODE_ZEROS 0.3  /* the same for codes of 4 bits and less, which round small values to zero */
+#define PART_COSINE    -0.2 /* of the difference with the original, if a part of the original was removed */
+#define PART_OVERLAP   0.05 /* largest cosine of that difference with the weight */
+#define KEPT_COSINE    0.5  /* of the values that pruning kept, with the original */
+#define MIN_SIDE       64   /* of a matrix large enough for a comparison of singular values with those of noise */
+#define RANK_SHARE     0.125
+#define STRUCTURE      1.5
+#define NOISE          1.2
+#define SHIFTED        0.5 /* |mean| of the difference over its root mean square */
+#define SPARSE         0.5 /* share of unchanged values, from which on the difference is not called noise */
+
+typedef struct change_sample {
+    size_t rows, cols;
+    float *difference;                    /* rows x cols */
+    double *row_error, *row_other;        /* squared norms, one per row */
+    double *col_error, *col_other;        /* one per column */
+    double own, other, product, kept;     /* sums of a^2, b^2, a b, and of b^2 where a is not 0 */
+    double kurtosis;                      /* sum over windows */
+    double sum;                           /* of a - b */
+    size_t windows, values, zeroed, near; /* zeroed: a = 0 and b is not */
+    size_t same;                          /* a = b */
+    unsigned levels;                      /* largest number of distinct values of A in a window */
+} change_sample;
+
+/* ---- reading ---- */
+
+static organ_status allocate_sample(change_sample *s, const organ_weight *weight, organ_error *error)
+{
+    const size_t lines = s->rows + s->cols;
+    s->difference = calloc(s->rows * s->cols, sizeof *s->difference);
+    s->row_error = calloc(2 * lines, sizeof *s->row_error);
+    if (!s->difference || !s->row_error)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
+    s->row_other = s->row_error + s->rows;
+    s->col_error = s->row_other + s->rows;
+    s->col_other = s->col_error + s->cols;
+    return ORGAN_OK;
+}
+
+static void free_sample(change_sample *s)
+{
+    free(s->difference);
+    free(s->row_error);
+}
+
+static unsigned count_levels(const float *values, size_t n)
+{
+    unsigned levels = 0;
+    for (size_t k = 0; k < n; k++) {
+        size_t earlier = 0;
+        while (earlier < k && values[earlier] != values[k])
+            earlier++;
+        levels += earlier == k;
+    }
+    return levels;
+}
+
+/* Adds the values of one window: neighbours in a row. */
+static void add_window(change_sample *s, const float *a, const float *b, size_t row, size_t col, size_t n)
+{
+    float *const difference = s->difference + row * s->cols + col;
+    double square = 0, fourth = 0;
+    for (size_t k = 0; k < n; k++) {
+        const double x = (double)a[k], y = (double)b[k], off = x - y;
+        difference[k] = (float)off;
+        s->row_error[row] += off * off;
+        s->row_other[row] += y * y;
+        s->col_error[col + k] += off * off;
+        s->col_other[col + k] += y * y;
+        s->own += x * x;
+        s->other += y * y;
+        s->product += x * y;
+        s->kept += a[k] != 0 ? y * y : 0;
+        s->sum += off;
+        s->same += off == 0;
+        s->zeroed += a[k] == 0 && b[k] != 0;
+        s->near += fabs(off) * NEAR_STEP <= fabs(y);
+        square += off * off;
+        fourth += off * off * off * off;
+    }
+    s->values += n;
+    if (n < WINDOW)
+        return;
+    const unsigned levels = count_levels(a, n);
+    s->levels = levels > s->levels ? levels : s->levels;
+    if (square > 0) {
+        s->kurtosis += (double)n * fourth / (square * square);
+        s->windows++;
+    }
+}
+
+/* Adds one row. Wide rows contribute windows at equal distances. */
+static void add_row(change_sample *s, const float *a, const float *b, size_t row, size_t cols)
+{
+    const size_t windows = organ_pieces_of(s->cols, WINDOW), all = organ_pieces_of(cols, WINDOW);
+    for (size_t w = 0; w < windows; w++) {
+        const size_t from = w * all / windows * WINDOW, n = organ_min(WINDOW, s->cols - w * WINDOW);
+        add_window(s, a + from, b + from, row, w * WINDOW, organ_min(n, cols - from));
+    }
+}
+
+/* Reads the sampled rows, AT_ONCE at a time at equal distances. */
+static organ_status read_sample(const organ_autopsy_job *job, const organ_weight_stats *v, uint64_t all, size_t cols,
+                                change_sample *s, organ_error *error)
+{
+    const organ_kernels *const kernels = job->engine->kernels;
+    organ_row_buffer own = {0}, other = {0};
+    if (organ_row_buffer_open(&own, job->model, v->weight, kernels, AT_ONCE, false, error) == ORGAN_OK &&
+        organ_row_buffer_open(&other, job->other, v->other, kernels, AT_ONCE, false, error) == ORGAN_OK)
+        for (size_t row = 0; row < s->rows && !error->status; row += AT_ONCE) {
+            const size_t n = organ_min(AT_ONCE, s->rows - row);
+            const uint64_t first = s->rows == all ? row : row / AT_ONCE * (all - AT_ONCE) / (s->rows / AT_ONCE - 1);
+            if (organ_row_buffer_read(&own, first, n, error) || organ_row_buffer_read(&other, first, n, error))
+                break;
+            for (size_t r = 0; r < n; r++)
+                add_row(s, own.values + r * cols, other.values + r * cols, row + r, cols);
+        }
+    organ_row_buffer_close(&own);
+    organ_row_buffer_close(&other);
+    return error->status;
+}
+
+/* ---- classes ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Returns the number of lines whose relative error is far above that of the median line, if they hold most of the
+ * difference and are few; else 0. `scratch`: one value per line. */
+static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
+{
+    double all = 0, far = 0;
+    size_t lines = 0;
+    for (size_t k = 0; k < count; k++) {
+        scratch[k] = others[k] > 0 ? sqrt(errors[k] / others[k]) : 0;
+        all += errors[k];
+    }
+    qsort(scratch, count, sizeof *scratch, by_value);
+    const double limit = LINE_BEYOND * fmax(scratch[count / 2], usual);
+    for (size_t k = 0; k < count; k++)
+        if (errors[k] > limit * limit * others[k]) {
+            far += errors[k];
+            lines++;
+        }
+    return far >= ORGAN_CHANGE_MOST * all && (double)lines <= MAX_LINES * (double)count ? lines : 0;
+}
+
+/* Returns whether the sample differs much less than the weight, so that the difference is in few other lines. */
+static bool is_elsewhere(const change_sample *s, double relative)
+{
+    const double limit = relative / LINE_BEYOND;
+    return s->own - 2 * s->product + s->other < limit * limit * s->other;
+}
+
+static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
+{
+    change->rows = true;
+    change->line_count = s->rows;
+    if ((change->lines = count_lines(s->row_error, s->row_other, s->rows, usual, scratch)) > 0)
+        return true;
+    change->rows = false;
+    change->line_count = s->cols;
+    change->lines = count_lines(s->col_error, s->col_other, s->cols, usual, scratch);
+    return change->lines > 0;
+}
+
+/* Returns whether the error of each value is at most half a step: uniform in steps that a window shares, or small
+ * against the value as in a float of few bits. */
+static bool is_within_steps(const change_sample *s)
+{
+    const double kurtosis = s->windows ? s->kurtosis / (double)s->windows : INFINITY;
+    return kurtosis <= FLAT_KURTOSIS || (double)s->near >= NEAR_SHARE * (double)s->values;
+}
+
+/* Returns whether A takes so few values that its error is usual for codes of so many bits, also if they were solved. */
+static bool is_coded(const change_sample *s, double relative)
+{
+    unsigned bits = 1;
+    while (1u << bits < s->levels)
+        bits++;
+    return s->levels > 1 && s->levels <= COARSE_LEVELS &&
+           relative <= ORGAN_CHANGE_UNUSUAL * organ_usual_error_of_bits(bits).max;
+}
+
+static bool is_shifted(const change_sample *s)
+{
+    double all = 0;
+    for (size_t r = 0; r < s->rows; r++)
+        all += s->row_error[r];
+    return fabs(s->sum) >= SHIFTED * sqrt((double)s->values * all);
+}
+
+static bool is_pruned(const change_sample *s)
+{
+    const double least = s->levels <= COARSE_LEVELS ? MIN_CODE_ZEROS : MIN_ZEROS;
+    return (double)s->zeroed >= least * (double)s->values && s->product >= KEPT_COSINE * sqrt(s->own * s->kept);
+}
+
+/* Returns whether a part of the original, or a multiple of a part, was subtracted: E is opposite to the original and
+ * orthogonal to A. */
+static bool is_part(const change_sample *s)
+{
+    const double error = s->own - 2 * s->product + s->other;
+    return s->product - s->other <= PART_COSINE * sqrt(error * s->other) &&
+           s->own - s->product <= PART_OVERLAP * sqrt(error * s->own);
+}
+
+/* Divides rows and then columns of the difference by their norms, so that a deviation that varies from row to row
+ * does not look like structure. */
+static void equalise(change_sample *s)
+{
+    for (size_t c = 0; c < s->cols; c++)
+        s->col_error[c] = 0;
+    for (size_t r = 0; r < s->rows; r++)
+        for (size_t c = 0; c < s->cols; c++) {
+            float *const value = s->difference + r * s->cols + c;
+            *value = s->row_error[r] > 0 ? (float)((double)*value / sqrt(s->row_error[r])) : 0;
+            s->col_error[c] += (double)*value * (double)*value;
+        }
+    for (size_t r = 0; r < s->rows; r++)
+        for (size_t c = 0; c < s->cols; c++)
+            if (s->col_error[c] > 0)
+                s->difference[r * s->cols + c] /= (float)sqrt(s->col_error[c]);
+}
+
+/* Writes the products of the vectors of the shorter side to `gram` (n x n, n the shorter side). */
+static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
+{
+    const size_t length = n == s->rows ? s->cols : s->rows;
+    const float *vectors = s->difference;
+    if (n != s->rows) {
+        for (size_t r = 0; r < s->rows; r++)
+            for (size_t c = 0; c < s->cols; c++)
+                turned[c * s->rows + r] = s->difference[r * s->cols + c];
+        vectors = turned;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++)
+            gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
+}
+
+/* Computes change->top and change->rank from the singular values of the sample. */
+static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
+                                    organ_error *error)
+{
+    const size_t n = organ_min(s->rows, s->cols), length = s->rows + s->cols - n;
+    double *const gram = calloc(n * (n + 1 + ORGAN_EIGEN_ROOM), sizeof *gram), all = 0, held = 0;
+    float *const turned = n == s->rows ? NULL : organ_floats(s->cols, s->rows);
+    if (!gram || (n != s->rows && !turned))
+        organ_fail_errno(error, ENOMEM, "the difference of two weights");
+    else {
+        double *const values = gram + n * n;
+        equalise(s);
+        multiply_sides(s, n, gram, turned);
+        if (organ_symmetric_eigen(job->engine->kernels, gram, n, 0, values, NULL, values + n)) {
+            for (size_t k = 0; k < n; k++)
+                all += fmax(values[k], 0);
+            for (change->rank = 0; change->rank < n && held < ORGAN_CHANGE_MOST * all; change->rank++)
+                held += values[change->rank];
+            const double edge = sqrt((double)n) + sqrt((double)length);
+            change->top = all > 0 ? values[0] / all * (double)n * (double)length / (edge * edge) : 0;
+        }
+    }
+    free(gram);
+    free(turned);
+    return error->status;
+}
+
+/* Classifies what the singular values decide. */
+static organ_change_kind kind_of_directions(const change_sample *s, const organ_change *change)
+{
+    const size_t side = organ_min(s->rows, s->cols);
+    if (side >= MIN_SIDE && (double)change->rank <= RANK_SHARE * (double)side)
+        return ORGAN_CHANGE_LOW_RANK;
+    if (side >= MIN_SIDE && change->top >= STRUCTURE)
+        return ORGAN_CHANGE_STRUCTURED;
+    if (is_within_steps(s))
+        return ORGAN_CHANGE_ROUNDED;
+    return side >= MIN_SIDE && change->top > 0 && change->top <= NOISE && s->levels > COARSE_LEVELS &&
+                   (double)s->same < SPARSE * (double)s->values
+               ? ORGAN_CHANGE_NOISE
+               : ORGAN_CHANGE_OTHER;
+}
+
+static organ_status classify_sample(const organ_autopsy_job *job, change_sample *s, double usual, organ_change *change,
+                                    organ_error *error)
+{
+    double *const scratch = calloc(organ_max(s->rows, s->cols), sizeof *scratch);
+    if (!scratch)
+        return organ_fail_errno(error, ENOMEM, "the difference of two weights");
+    if (s->rows > 1 && (is_elsewhere(s, change->relative) || is_lines(s, usual, change, scratch)))
+        change->kind = ORGAN_CHANGE_LINES;
+    else if (is_shifted(s))
+        change->kind = ORGAN_CHANGE_SHIFT;
+    else if (is_coded(s, change->relative))
+        change->kind = ORGAN_CHANGE_ROUNDED;
+    else if (is_pruned(s))
+        change->kind = ORGAN_CHANGE_PRUNED;
+    else if (is_part(s))
+        change->kind = ORGAN_CHANGE_PART;
+    else if (find_directions(job, s, change, error) == ORGAN_OK)
+        change->kind = kind_of_directions(s, change);
+    free(scratch);
+    return error->status;
+}
+
+organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
+                               organ_error *error)
+{
+    *change = (organ_change){ORGAN_CHANGE_NONE};
+    if (!v->other || v->unread || v->distance.pairs == 0)
+        return ORGAN_OK;
+    const organ_matrices m = organ_weight_matrices(v->weight);
+    const double usual = organ_usual_error_between(v->weight, v->other).max;
+    const organ_distance *const d = &v->distance;
+    change->relative = organ_distance_view_of(d).relative;
+    if (!(change->relative > ORGAN_CHANGE_UNUSUAL * usual) || !isfinite(change->relative))
+        return ORGAN_OK;
+    change->kind = ORGAN_CHANGE_OTHER;
+    if (fabs(d->own - d->other) <= SAME_NORM * d->other && d->product > FLIPPED * d->own &&
+        v->weight->scheme == ORGAN_SCHEME_PLAIN) {
+        change->kind = ORGAN_CHANGE_ORDER;
+        return ORGAN_OK;
+    }
+    if (v->weight->rank < 2 || v->moments.nan + v->moments.inf + d->skipped > 0 || m.cols < 2)
+        return ORGAN_OK;
+    const uint64_t all = m.count * m.rows;
+    change->line_count = organ_min(all, MAX_ROWS);
+    change->rows = true;
+    change_sample s = {.rows = change->line_count, .cols = organ_min(m.cols, MAX_COLS)};
+    if (allocate_sample(&s, v->weight, error) == ORGAN_OK && read_sample(job, v, all, m.cols, &s, error) == ORGAN_OK)
+        classify_sample(job, &s, usual, change, error);
+    free_sample(&s);
+    return error->status;
+}
