@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Chooses channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have the
  * greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
+#include "formats/base/paged_rows.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -80,16 +81,63 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
-/* Multiplies the scores by the norms of the rows of the expert's gate and up projections. */
-static organ_status fold_expert(const organ_width_job *job, const organ_weights *weights, const organ_width_part *part,
-                                double *scores, organ_error *error)
+static int by_layer_and_expert(const void *a, const void *b)
 {
-    const organ_anatomy *const a = &part->tensor->anatomy;
-    for (size_t k = 0; k < weights->count && !error->status; k++) {
-        const organ_anatomy *const b = &weights->weights[k].anatomy;
-        const bool before = b->role == ORGAN_ROLE_GATE || b->role == ORGAN_ROLE_UP || b->role == ORGAN_ROLE_GATE_UP;
-        if (before && b->experts == ORGAN_EXPERTS_ROUTED && b->layer == a->layer && b->expert == a->expert)
-            fold_weight(job, &weights->weights[k], part->matrix, scores, error);
+    const organ_width_before *const x = a, *const y = b;
+    if (x->layer != y->layer)
+        return (x->layer > y->layer) - (x->layer < y->layer);
+    if (x->expert != y->expert)
+        return (x->expert > y->expert) - (x->expert < y->expert);
+    return (x->weight > y->weight) - (x->weight < y->weight);
+}
+
+static bool is_before(const organ_anatomy *a)
+{
+    return a->experts == ORGAN_EXPERTS_ROUTED &&
+           (a->role == ORGAN_ROLE_GATE || a->role == ORGAN_ROLE_UP || a->role == ORGAN_ROLE_GATE_UP);
+}
+
+/* Lists the gate and up projections of all routed experts once, because a search of all weights for each expert of a
+ * large mixture would take minutes. */
+static organ_status list_before(organ_width_job *job, organ_error *error)
+{
+    if (job->before)
+        return ORGAN_OK;
+    if (organ_weights_find(job->model, &job->weights, error))
+        return error->status;
+    if (!(job->before = organ_rows_take(job->weights->count + 1, sizeof *job->before)))
+        return organ_fail_memory(error, job->model->path);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_weight *const w = &job->weights->weights[k];
+        if (is_before(&w->anatomy))
+            job->before[job->before_count++] = (organ_width_before){w->anatomy.layer, w->anatomy.expert, w};
+    }
+    qsort(job->before, job->before_count, sizeof *job->before, by_layer_and_expert);
+    return ORGAN_OK;
+}
+
+void organ_width_norms_free(organ_width_job *job)
+{
+    organ_weights_free(job->weights);
+    organ_rows_free(job->before);
+}
+
+static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
+                                organ_error *error)
+{
+    const organ_width_before sought = {part->tensor->anatomy.layer, part->tensor->anatomy.expert, NULL};
+    size_t low = 0, high = job->before_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (by_layer_and_expert(&job->before[middle], &sought) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t k = low; k < job->before_count && !error->status; k++) {
+        if (job->before[k].layer != sought.layer || job->before[k].expert != sought.expert)
+            break;
+        fold_weight(job, job->before[k].weight, part->matrix, scores, error);
     }
     return error->status;
 }
@@ -127,13 +175,12 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
     const size_t cols = part->share->whole, all = (size_t)organ_width_rows(part) * cols;
     double *const scores = calloc(cols, sizeof *scores);
     bool *const gone = calloc(cols, sizeof *gone);
-    organ_weights *found = NULL;
     if (!scores || !gone)
         organ_fail_memory(error, part->tensor->name);
     for (size_t c = 0; c < cols && scores; c++)
         scores[c] = 1;
-    if (!error->status && organ_weights_find(job->model, &found, error) == ORGAN_OK)
-        fold_expert(job, found, part, scores, error);
+    if (!error->status && list_before(job, error) == ORGAN_OK)
+        fold_expert(job, part, scores, error);
     if (!error->status) {
         fold_columns(part, weights, scores);
         keep_largest_scores(part, scores, gone);
@@ -141,7 +188,6 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
             weights[k] = gone[k % cols] ? 0.0f : weights[k];
         part->report = (organ_narrow_report){0};
     }
-    organ_weights_free(found);
     free(scores);
     free(gone);
     return error->status;

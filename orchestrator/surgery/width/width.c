@@ -114,6 +114,7 @@ static void close_width(organ_width_job *job)
     free(job->layers);
     free(job->experts);
     organ_targets_free(&job->targets);
+    organ_width_norms_free(job);
     organ_model_close(job->model);
 }
 

@@ -41,6 +41,12 @@ typedef struct organ_width_part {
     organ_narrow_report report; /* 0 tokens: an expert without tokens, chosen by norms */
 } organ_width_part;
 
+/* A gate or up projection of routed experts; `expert` is -1 for a stack. */
+typedef struct organ_width_before {
+    int layer, expert;
+    const organ_weight *weight;
+} organ_width_before;
+
 /* The choices on disk: a file of refitted values, and a journal. */
 typedef struct organ_width_choices {
     organ_output output;
@@ -62,6 +68,9 @@ typedef struct organ_width_job {
     size_t *first;           /* index of each target's first part; the last entry is part_count */
     organ_width_part *parts; /* one for each matrix of each target */
     size_t part_count;
+    organ_weights *weights;     /* of organ_width_by_norms, found at its first call */
+    organ_width_before *before; /* sorted by layer and expert */
+    size_t before_count;
     organ_cut_layer *layers;
     organ_cut_keep *experts; /* one for each expert of each layer with experts */
     size_t layer_count;
@@ -83,6 +92,7 @@ organ_width_kind organ_width_kind_of(const organ_tensor *tensor); /* ORGAN_WIDTH
  * the row of gate, the row of up and the column of down (of equal ones the later). Kept columns keep their values; the
  * others become +0. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
+void organ_width_norms_free(organ_width_job *job);
 
 /* Opens the calibration text. ORGAN_USAGE if --memory is too small. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error);
