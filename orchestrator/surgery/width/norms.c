@@ -81,6 +81,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
+/* Compares by layer, expert and position in the list of weights, for qsort and the search in fold_expert. */
 static int by_layer_and_expert(const void *a, const void *b)
 {
     const organ_width_before *const x = a, *const y = b;
@@ -91,6 +92,7 @@ static int by_layer_and_expert(const void *a, const void *b)
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
+/* Whether the weight is a projection of a routed expert that precedes its down projection. */
 static bool is_before(const organ_anatomy *a)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED &&
@@ -122,6 +124,7 @@ void organ_width_norms_free(organ_width_job *job)
     organ_rows_free(job->before);
 }
 
+/* Multiplies the scores by the norms of the rows of the expert's gate and up projections. */
 static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
                                 organ_error *error)
 {
