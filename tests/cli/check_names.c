@@ -189,8 +189,8 @@ static const char *partial_of(void)
     return scratch_path(".%s.organ-partial", slash + 1);
 }
 
-/* Whether the scratch directory or the output contains a hidden draft of a report, ".NUMBER.". Called thousands of
- * times, so it does not start a shell. */
+/* Returns true if the scratch directory or the output contains a hidden draft of a report, ".NUMBER.". Called thousands
+ * of times, so it does not start a shell. */
 static bool has_draft(const char *directory)
 {
     DIR *const all = opendir(directory);
@@ -204,7 +204,7 @@ static bool has_draft(const char *directory)
     return found;
 }
 
-/* Whether the output is complete. */
+/* Returns true if the output is complete. */
 static bool is_whole(const struct row *row)
 {
     static char path[WORD];
@@ -394,7 +394,7 @@ START_TEST(a_name_that_appears_is_not_taken)
 }
 END_TEST
 
-/* Whether the verb has a journal, by which a later run recognises its partial output. */
+/* Returns true if the verb has a journal, by which a later run recognises its partial output. */
 static bool has_journal(const struct row *row)
 {
     static const char *const without[] = {"lora sanitize", "lora resize", "orthogonality", "perplexity", "evaluate"};

@@ -154,7 +154,7 @@ static bool is_below(const char *path, const char *folder)
     return length && strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-/* Whether a call on that path is an event. */
+/* Returns true if a call on that path is an event. */
 static bool is_meant(const char *path, const struct row *row)
 {
     static const char *const apart[] = {"/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/run", "/var/lib", "/memfd:"};
@@ -171,7 +171,7 @@ static bool path_of(const call *c, const struct row *row, char path[CALLS_PATH])
     return calls_path(row->folder < 0 ? AT_FDCWD : c->a[row->folder], (const char *)c->a[row->path], path);
 }
 
-/* Whether a successful call changes files or makes a change durable. */
+/* Returns true if a successful call changes files or makes a change durable. */
 static bool changes_files(const call *c, const struct row *row)
 {
     if (row->path >= 0 && row->reads)

@@ -64,7 +64,7 @@ static const char *below(const char *path, const char *name)
     return strncmp(path, name, length) == 0 && (path[length] == '/' || path[length] == '\0') ? path + length : NULL;
 }
 
-/* Whether a run may leave this file for the next one: hidden partial outputs and files of progress. */
+/* Returns true if a run may leave this file for the next one: hidden partial outputs and files of progress. */
 static bool is_unfinished(const sweep *s, const char *at)
 {
     if (s->again && (strstr(at, "/organ") || strstr(at, ".part") || strstr(at, ".incomplete") || strstr(at, ".tmp")))
@@ -80,7 +80,7 @@ static size_t count_below(const leavings *of, const char *name)
     return count;
 }
 
-/* Whether `place` contains what `whole` has at `name`; with --each, whether it contains nothing else. */
+/* Returns true if `place` contains what `whole` has at `name`; with --each, whether it contains nothing else. */
 static bool is_like(const sweep *s, const leavings *left, const char *place, const leavings *whole, const char *name)
 {
     const size_t have = count_below(left, place);
@@ -119,7 +119,8 @@ static bool is_whole(const sweep *s, const leavings *left, const char *place, co
     return is_like(s, left, place, &s->right, name);
 }
 
-/* Whether ".NAME.organ-partial" contains a complete output: the file of that name, or all files of the directory. */
+/* Returns true if ".NAME.organ-partial" contains a complete output: the file of that name, or all files of the
+ * directory. */
 static bool keeps_whole(const sweep *s, const leavings *left)
 {
     for (size_t k = 0; k < left->count; k++) {
@@ -151,7 +152,7 @@ static const char *find_torn(const sweep *s, const leavings *left, size_t *found
     return find_part(s, left);
 }
 
-/* Whether the next run may end in this way: it completes the output, or reports that nothing is left to do. */
+/* Returns true if the next run may end in this way: it completes the output, or reports that nothing is left to do. */
 static bool is_right_end(const sweep *s, const outcome *o, size_t whole)
 {
     size_t after;
@@ -189,7 +190,8 @@ static void pass_over_drafts(leavings *left)
     left->count = kept;
 }
 
-/* Whether the next run completes the output. `told`: the run came to its end, and its documents report the failure. */
+/* Returns true if the next run completes the output. `told`: the run came to its end, and its documents report the
+ * failure. */
 static bool goes_on_from(const sweep *s, const char *directory, bool told, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
@@ -259,7 +261,7 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
     return *text == '\0';
 }
 
-/* Whether the message names the path that failed, or standard output. */
+/* Returns true if the message names the path that failed, or standard output. */
 static bool names_file(const char *directory, const char *said)
 {
     char path[TEXT];
@@ -333,7 +335,8 @@ static int run_anew(const sweep *s, const outcome *o, leavings *made)
     return status;
 }
 
-/* Whether the output equals that of a run on the changed donor, because the donor was changed before it was opened. */
+/* Returns true if the output equals that of a run on the changed donor, because the donor was changed before it was
+ * opened. */
 static bool is_of_new_donor(const sweep *s, const outcome *o)
 {
     const char *odd;
@@ -349,7 +352,8 @@ static bool is_of_new_donor(const sweep *s, const outcome *o)
     return same;
 }
 
-/* Whether the output's file equals the donor's present file: companion files are copied in their present state. */
+/* Returns true if the output's file equals the donor's present file: companion files are copied in their present
+ * state. */
 static bool is_of_donor(const sweep *s, const outcome *o, size_t k)
 {
     char work[TEXT], path[TEXT];
@@ -368,7 +372,7 @@ static bool has_file(const leavings *of, const leavings *requested, size_t k)
     return false;
 }
 
-/* Whether all files other than the output are right. */
+/* Returns true if all files other than the output are right. */
 static bool is_right_beside(const sweep *s, const outcome *o)
 {
     for (size_t k = 0; k < o->left.count; k++) {
@@ -378,8 +382,8 @@ static bool is_right_beside(const sweep *s, const outcome *o)
     return o->left.count == s->right.count;
 }
 
-/* Whether a run on a changing donor may succeed with another output: that of the changed donor, or one that names the
- * file with missing content. */
+/* Returns true if a run on a changing donor may succeed with another output: that of the changed donor, or one that
+ * names the file with missing content. */
 static bool is_right_for_donor(const sweep *s, const outcome *o)
 {
     char path[TEXT];

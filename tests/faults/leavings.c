@@ -143,7 +143,7 @@ void look(const char *directory, const char *but, leavings *found)
     qsort(found->file, found->count, sizeof *found->file, by_name);
 }
 
-/* Whether each file of `part` is in `whole` with the same digest. */
+/* Returns true if each file of `part` is in `whole` with the same digest. */
 bool is_within(const leavings *part, const leavings *whole, const char **odd)
 {
     size_t w = 0;

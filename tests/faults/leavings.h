@@ -26,7 +26,7 @@ char *load(const char *path, size_t *length);
 uint64_t digest_of(const char *path);
 /* Lists all files below the directory; `but` (NULL: none) names an entry that is skipped. */
 void look(const char *directory, const char *but, leavings *found);
-/* Whether each file of `part` is in `whole` with the same digest; else *odd is the name of one that is not. */
+/* Returns true if each file of `part` is in `whole` with the same digest; else *odd is the name of one that is not. */
 bool is_within(const leavings *part, const leavings *whole, const char **odd);
 
 #endif

@@ -26,7 +26,7 @@ void preload_begin(void);
 /* Returns how the present event fails, a number from 0 on, or -1. `kinds` are the bits of its possible faults. */
 int preload_event(unsigned kinds);
 
-/* Whether main runs and the call is not made by a library itself. */
+/* Returns true if main runs and the call is not made by a library itself. */
 bool preload_counts(void);
 /* Sets whether the events of this thread are the library's own; returns the old value. */
 bool preload_inside(bool inside);

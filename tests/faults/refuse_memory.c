@@ -54,8 +54,8 @@ static void leave_library(bool before)
         preload_inside(before);
 }
 
-/* Whether this allocation is refused. In libraries only single ones are: the program has checked that there is memory,
- * and hwloc can search endlessly if it gets none at all. */
+/* Returns true if this allocation is refused. In libraries only single ones are: the program has checked that there is
+ * memory, and hwloc can search endlessly if it gets none at all. */
 static bool refused(void) { return (!only_libraries || in_library) && preload_event(only_libraries ? 1 : 3) >= 0; }
 
 #define GIVE(type, name, call)                                                                                         \

@@ -189,7 +189,7 @@ static void read_line(gguf_work *work, char *line)
     }
 }
 
-/* Whether both lines set the same key. */
+/* Returns true if both lines set the same key. */
 static bool same_key(const char *line, const char *other)
 {
     const char *const end = strchr(other, '\t') ? strchr(strchr(other, '\t') + 1, '\t') : NULL;

@@ -17,7 +17,7 @@ typedef struct walk {
 
 /* ---- paths ---- */
 
-/* Whether the member exists, also with null; "*" means in any of the elements. */
+/* Returns true if the member exists, also with null; "*" means in any of the elements. */
 static bool is_there(const json_t *at, const char *path)
 {
     while (at && *path) {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether EFFORT is `effort`. */
+/* Returns true if EFFORT is `effort`. */
 static inline bool effort_is(const char *effort)
 {
     const char *const now = getenv("EFFORT");
@@ -34,8 +34,8 @@ static inline size_t sampled_unless_all(size_t whole, size_t some, size_t few)
     return effort_is("all") ? whole : sampled(some, few);
 }
 
-/* Whether an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real CPU. An emulated
- * program cannot start itself as another process. */
+/* Returns true if an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real CPU. An
+ * emulated program cannot start itself as another process. */
 static inline bool is_emulated(void)
 {
     const char *const emulator = getenv("EMULATOR");

@@ -37,7 +37,7 @@ void spill(const char *path, const void *data, size_t size);
 void copy_file(const char *from, const char *to);
 bool same_files(const char *a, const char *b);
 bool exists(const char *path);
-/* Whether the scratch directory contains anything of an output of that name, complete or partial. */
+/* Returns true if the scratch directory contains anything of an output of that name, complete or partial. */
 bool scratch_left(const char *output);
 
 /* Makes the n-th call from now on of a wrapped function fail with errnum, or (errnum < 0) kill the process, or call

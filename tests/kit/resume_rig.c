@@ -118,7 +118,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     }
 }
 
-/* Whether a run that failed left nothing, or a partial output that can be resumed. */
+/* Returns true if a run that failed left nothing, or a partial output that can be resumed. */
 static bool left_goes_on(const resumed_verb *v, const char *output, const organ_error *error)
 {
     ck_assert(!exists(scratch_path("%s", output)));

@@ -53,7 +53,7 @@ static organ_topology *made_up(const char *description, const char *allowed)
     return topology;
 }
 
-/* Whether all `places` are on different cores of `pus_per_core` consecutive PUs. */
+/* Returns true if all `places` are on different cores of `pus_per_core` consecutive PUs. */
 static bool all_differ(const organ_place *places, size_t count, unsigned pus_per_core)
 {
     for (size_t a = 0; a < count; a++)

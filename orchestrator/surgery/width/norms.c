@@ -92,7 +92,7 @@ static int by_layer_and_expert(const void *a, const void *b)
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
-/* Whether the weight is a projection of a routed expert that precedes its down projection. */
+/* Returns true if the weight is a projection of a routed expert that precedes its down projection. */
 static bool is_before(const organ_anatomy *a)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED &&

@@ -34,7 +34,7 @@ static void must_graft(organ_graft_options options, const char *output)
     ck_assert_msg(graft(options, output, &error) == ORGAN_OK, "%s", error.message);
 }
 
-/* Whether `text` is part of a mismatch. */
+/* Returns true if `text` is part of a mismatch. */
 static bool mismatch(const char *text)
 {
     const json_t *const lines = json_object_get(organs_report, "mismatches");
@@ -65,7 +65,7 @@ static organ_model *opened(const char *name)
     return model;
 }
 
-/* Whether two tensors have the same bytes. */
+/* Returns true if two tensors have the same bytes. */
 static bool equal(const organ_model *a, const char *name_a, const organ_model *b, const char *name_b)
 {
     const organ_tensor *const x = organ_model_find(a, name_a), *const y = organ_model_find(b, name_b);

@@ -261,7 +261,7 @@ END_TEST
 
 /* ---- choice of tensors ---- */
 
-/* Whether the bytes of a tensor are the donor's. */
+/* Returns true if the bytes of a tensor are the donor's. */
 static bool untouched(const char *name)
 {
     organ_model *donor, *copy;

@@ -23,7 +23,7 @@ extern json_t *width_report;  /* of the last run */
 void width_setup(void);
 void width_teardown(void);
 
-/* Whether the donor that method_make_donor has made is a GGUF file. */
+/* Returns true if the donor that method_make_donor has made is a GGUF file. */
 bool is_gguf(void);
 const char *donor_path(void);
 const char *output_path(const char *name);
