@@ -31,7 +31,7 @@ ends 0 quantize tiny-qwen2 -o plain --scheme int4-group32 "${short[@]}" "${narro
 judge "the definition is not gptq/1" grep -q '"gptq/1"' plain/organ/quantize.json
 judge "solving anew changed nothing" bash -c '! cmp -s plain/model.safetensors resolved/model.safetensors'
 sed -n '/"quantization_config"/,$p' resolved/config.json >../config
-sampled || matches quantize/quantize_config_int4-group32 ../config
+sampled || matches quantize/gptq_config ../config
 ends 0 quantize tiny-qwen2 -o dry --scheme int4-group32 "${short[@]}" "${narrow[@]}" --dry-run
 prints "Dry run, nothing was written"
 judge "a dry run wrote something" test ! -e dry
