@@ -176,11 +176,11 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
  * scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
-    const size_t room = (p->k + 15) / 16 * 16;
-    if (p->m != 1 || p->k == 0 || p->b.transposed || room > ORGAN_PRODUCT_SCRATCH / sizeof *scratch)
+    const size_t padded = (p->k + 15) / 16 * 16;
+    if (p->m != 1 || p->k == 0 || p->b.transposed || padded > ORGAN_PRODUCT_SCRATCH / sizeof *scratch)
         return false;
     const product_part a = part_of(&p->a, 0, 1, 0, p->k);
-    pack_part(scratch, room, &a, 16, p->a.transposed, p->a.type);
+    pack_part(scratch, padded, &a, 16, p->a.transposed, p->a.type);
     if (p->b.type == ORGAN_REAL_BF16)
         row_by_bf16(p, scratch);
     else if (p->b.type == ORGAN_REAL_F16)

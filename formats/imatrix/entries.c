@@ -14,9 +14,9 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
                                organ_imatrix_bytes place, organ_error *error)
 {
     const size_t number = s->view.entry_count;
-    size_t room = s->capacity;
+    size_t capacity = s->capacity;
     const size_t *const kept = organ_name_table_put(&s->names, name, number);
-    if (!kept || !organ_grow(&s->entries, number, &room, sizeof *s->entries) ||
+    if (!kept || !organ_grow(&s->entries, number, &capacity, sizeof *s->entries) ||
         !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
         return organ_fail_memory(error, s->file.path);
     if (*kept != number)

@@ -38,7 +38,7 @@ typedef struct organ_directory_reading {
     organ_model_file *files;  /* files of the model, in the order of the list */
     organ_name_table paths;   /* paths that tensors use */
     organ_name_table sources; /* names of the original files */
-    size_t donor_room, kept_room;
+    size_t donor_capacity, kept_capacity;
     organ_error *error; /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
@@ -168,7 +168,7 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
     organ_manifest *const m = r->manifest;
     if (!header)
         return ORGAN_OK;
-    if (!organ_grow(&m->kept, m->kept_count, &r->kept_room, sizeof *m->kept))
+    if (!organ_grow(&m->kept, m->kept_count, &r->kept_capacity, sizeof *m->kept))
         return fail_memory(r);
     m->kept[m->kept_count++] = *file;
     return ORGAN_OK;
@@ -210,9 +210,9 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
 /* Makes room for one more file in the two arrays that run in parallel. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
-    size_t capacity = r->donor_room;
+    size_t capacity = r->donor_capacity;
     return organ_grow(&r->manifest->files, r->manifest->file_count, &capacity, sizeof *r->manifest->files) &&
-           organ_grow(&r->donors, r->manifest->file_count, &r->donor_room, sizeof *r->donors);
+           organ_grow(&r->donors, r->manifest->file_count, &r->donor_capacity, sizeof *r->donors);
 }
 
 /* Checks the digest of a stored header, since only the header describes the tensors. */

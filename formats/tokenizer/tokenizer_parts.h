@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this room: structures and functions shared by the readers of tokenizer files and the encoder. */
+ * Private to this folder: structures and functions shared by the readers of tokenizer files and the encoder. */
 #ifndef ORGAN_TOKENIZER_PARTS_H
 #define ORGAN_TOKENIZER_PARTS_H
 

@@ -54,15 +54,15 @@ static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, c
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
-    if (map->count == map->room) {
-        const size_t capacity = map->room ? 2 * map->room : 256;
+    if (map->count == map->capacity) {
+        const size_t capacity = map->capacity ? 2 * map->capacity : 256;
         organ_layer_map_note *const grown = realloc(map->notes, capacity * sizeof *grown);
         if (!grown) {
             map->failed = true;
             return;
         }
         map->notes = grown;
-        map->room = capacity;
+        map->capacity = capacity;
     }
     note.layer = note.layer < 0 ? LLONG_MAX : note.layer;
     map->notes[map->count++] = note;

@@ -28,7 +28,7 @@ typedef struct organ_layer_map {
     double *value;                           /* roles x layers; NAN: no such tensor */
     bool *marked;                            /* the same shape */
     organ_layer_map_note *notes;
-    size_t count, room;
+    size_t count, capacity;
     bool failed;
 } organ_layer_map;
 

@@ -298,12 +298,13 @@ static void put_cells(const heat_map_drawing *d)
 
 /* ---- names and scale ---- */
 
-/* Returns 1, 2, 5, 10, 20, ...: one of so many names is written, so that they do not overlap. */
-static size_t names_step(double pitch, double room)
+/* Returns n = 1, 2, 5, 10, 20, ...: every n-th name is written, so that names of `name_size` points do not overlap in
+ * cells of `pitch` points. */
+static size_t names_step(double pitch, double name_size)
 {
     static const unsigned char steps[] = {1, 2, 5};
     for (size_t k = 0, decade = 1; k < 24; k++, decade *= k % 3 == 0 ? 10 : 1)
-        if (pitch * (double)(steps[k % 3] * decade) >= room)
+        if (pitch * (double)(steps[k % 3] * decade) >= name_size)
             return steps[k % 3] * decade;
     return 1000000000;
 }

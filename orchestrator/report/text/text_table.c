@@ -9,7 +9,7 @@
 
 struct organ_table {
     organ_column *columns;
-    size_t column_count, cell_count, room;
+    size_t column_count, cell_count, capacity;
     size_t totals;      /* the first cell that belongs to a total row, or SIZE_MAX */
     size_t part_column; /* organ_table_part_at; 0: none */
     char **cells;
@@ -45,14 +45,14 @@ void organ_table_destroy(organ_table *table)
 /* Makes space for one more cell; false if out of memory. */
 static bool reserve_cell(organ_table *table)
 {
-    if (table->cell_count < table->room)
+    if (table->cell_count < table->capacity)
         return true;
-    const size_t capacity = table->room ? 2 * table->room : 64;
+    const size_t capacity = table->capacity ? 2 * table->capacity : 64;
     char **const cells = realloc(table->cells, capacity * sizeof *cells);
     if (!cells)
         return false;
     table->cells = cells;
-    table->room = capacity;
+    table->capacity = capacity;
     return true;
 }
 

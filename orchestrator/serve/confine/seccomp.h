@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this room. */
+ * Private to this folder. */
 #ifndef ORGAN_SECCOMP_H
 #define ORGAN_SECCOMP_H
 

@@ -124,7 +124,7 @@ static void free_request(organ_server_request *request)
         free((char *)request->parameters[k].name);
         free((char *)request->parameters[k].value);
     }
-    __atomic_sub_fetch(&request->server->body_bytes, request->body_room, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&request->server->body_bytes, request->body_capacity, __ATOMIC_RELAXED);
     free(request->target);
     free(request->path);
     free(request->query_text);
@@ -257,16 +257,16 @@ static void append_body(organ_server_request *request, const char *data, size_t 
         request->body_too_long = true;
         return;
     }
-    if (request->body_bytes + bytes >= request->body_room) {
+    if (request->body_bytes + bytes >= request->body_capacity) {
         const size_t capacity = 2 * (request->body_bytes + bytes) + 1;
         char *const body = realloc(request->body, capacity);
         if (!body) {
             request->body_too_long = true;
             return;
         }
-        __atomic_add_fetch(&request->server->body_bytes, capacity - request->body_room, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&request->server->body_bytes, capacity - request->body_capacity, __ATOMIC_RELAXED);
         request->body = body;
-        request->body_room = capacity;
+        request->body_capacity = capacity;
     }
     memcpy(request->body + request->body_bytes, data, bytes);
     request->body_bytes += bytes;

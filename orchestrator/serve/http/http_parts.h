@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this room: the definitions of requests and replies. */
+ * Private to this folder: the definitions of requests and replies. */
 #ifndef ORGAN_HTTP_PARTS_H
 #define ORGAN_HTTP_PARTS_H
 
@@ -79,7 +79,7 @@ struct organ_server_request {
     organ_http_field query[MAX_FIELDS];
     size_t query_count;
     char *body;
-    size_t body_bytes, body_room;
+    size_t body_bytes, body_capacity;
     bool body_too_long;
     organ_watched *watched;
     organ_http_reply reply;

@@ -397,7 +397,7 @@ const char *organ_jail_parent(organ_jail_place *place)
 
 typedef struct listing {
     organ_jail_entry *entries;
-    size_t count, room, max;
+    size_t count, capacity, max;
     bool truncated;
 } listing;
 
@@ -407,7 +407,7 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     l->truncated = l->count == l->max;
     if (l->truncated)
         return true;
-    char *const own = organ_grow(&l->entries, l->count, &l->room, sizeof *l->entries) ? strdup(name) : NULL;
+    char *const own = organ_grow(&l->entries, l->count, &l->capacity, sizeof *l->entries) ? strdup(name) : NULL;
     if (!own)
         return false;
     l->entries[l->count++] = (organ_jail_entry){

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this room: the server and the wakers of its streams. */
+ * Private to this folder: the server and the wakers of its streams. */
 #ifndef ORGAN_SERVER_PARTS_H
 #define ORGAN_SERVER_PARTS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this room: structures and functions that the parts of organ_jobs share. */
+ * Private to this folder: structures and functions that the parts of organ_jobs share. */
 #ifndef ORGAN_JOBS_PARTS_H
 #define ORGAN_JOBS_PARTS_H
 
@@ -34,7 +34,7 @@ struct organ_jobs {
     pthread_t thread;
     bool threaded, stopping;
     organ_job **list; /* ordered by id */
-    size_t count, room;
+    size_t count, capacity;
     organ_job_stream *streams;
     uint64_t bytes;                                      /* size of the files of all jobs */
     unsigned long long started, ended[ORGAN_JOB_STATES]; /* since the server started */

@@ -16,7 +16,7 @@ organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
 
 bool organ_jobs_make_room(organ_jobs *jobs)
 {
-    return organ_grow(&jobs->list, jobs->count, &jobs->room, sizeof *jobs->list);
+    return organ_grow(&jobs->list, jobs->count, &jobs->capacity, sizeof *jobs->list);
 }
 
 void organ_jobs_leave(organ_job *job)

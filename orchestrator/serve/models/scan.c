@@ -52,7 +52,7 @@ static char *join_path(const char *path, const char *name)
 static void append_found(scan_walk *w, organ_found_model model)
 {
     if (model.path && w->found->count < MAX_MODELS &&
-        organ_grow(&w->found->models, w->found->count, &w->found->room, sizeof *w->found->models)) {
+        organ_grow(&w->found->models, w->found->count, &w->found->capacity, sizeof *w->found->models)) {
         w->found->models[w->found->count++] = model;
         return;
     }

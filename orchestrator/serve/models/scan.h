@@ -28,7 +28,7 @@ typedef struct organ_found_model {
 
 typedef struct organ_found_models {
     organ_found_model *models; /* ordered by path */
-    size_t count, room;
+    size_t count, capacity;
     bool cut; /* the root has more folders, levels or models than the limits of the scan */
 } organ_found_models;
 

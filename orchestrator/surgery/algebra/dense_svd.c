@@ -61,6 +61,9 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
+/* Computes the `requested` largest singular triplets of a (rows x cols) from the eigenvectors of the Gram matrix of its
+ * shorter side. A wide matrix is transposed first, so u and v change places at the end. Returns false if memory cannot
+ * be allocated or the eigenvalues do not converge. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

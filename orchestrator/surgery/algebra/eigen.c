@@ -283,6 +283,9 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
             }
 }
 
+/* Computes all eigenvalues of the symmetric n x n matrix `a` and the eigenvectors of the `requested` largest:
+ * Householder reduction to a tridiagonal matrix, its eigenvalues and eigenvectors, then the reflectors applied
+ * backwards. `a` is overwritten. Returns false if an iteration does not converge. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {

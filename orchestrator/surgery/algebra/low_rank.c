@@ -96,6 +96,8 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
     }
 }
 
+/* Computes the leading singular triplets of a matrix: of the whole matrix if it is small or `exact` is set, else by
+ * block Krylov iteration, which reads the matrix strip by strip. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error)
 {

@@ -367,6 +367,8 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
+/* Runs the block Krylov iteration from a random block drawn with `seed`, and writes the `rank` leading triplets to
+ * *svd. */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error)
 {

@@ -140,6 +140,8 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
+/* Replaces `count` vectors of length n by an orthonormal basis of their span (blocked Householder QR); r, if not NULL,
+ * gets the triangular factor. Returns false if memory cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {

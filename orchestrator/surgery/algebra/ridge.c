@@ -64,6 +64,8 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
+/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks factorises one piece
+ * at a time, the others a square of n. */
 static bool ridge_allocate(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->way->worker_bytes;
@@ -77,6 +79,8 @@ static bool ridge_allocate(organ_ridge *ridge)
            ridge->way->take_memory(ridge);
 }
 
+/* Checks the sizes, chooses a solver (choose_solver) and allocates its memory. The limit of UINT32_MAX is that of the
+ * solvers' 32-bit indices of (token, block) pairs. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error)
 {
@@ -106,6 +110,7 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     return error->status;
 }
 
+/* Frees the sums of the fit and of the held-out tokens, then the buffers; members that a solver does not use are NULL. */
 void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
@@ -126,6 +131,8 @@ void organ_ridge_close(organ_ridge *ridge)
 
 /* ---- tokens ---- */
 
+/* Fails at the first of tokens x each values that is not finite or above LARGEST, with its token and index; `what`
+ * names the kind of value. Such activations would overflow the sums of squares. */
 static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
                                  size_t each, const char *what, organ_error *error)
 {
@@ -204,6 +211,9 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
     return error->status;
 }
 
+/* Solves for each lambda on the fit tokens and chooses the one with the least squared error on the held-out tokens.
+ * Then it solves once more on all tokens with that lambda. If no lambda lowers the error, `lambda` stays 0: the caller
+ * keeps its weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];

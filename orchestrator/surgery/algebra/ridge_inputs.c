@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Allocates X^T X (n x n) and X^T Y (n x outputs) and the buffer of one chunk of tokens, for the fit and the held-out
+ * tokens each. */
 static bool ridge_inputs_allocate(organ_ridge *ridge)
 {
     bool done = true;

@@ -78,6 +78,8 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
+/* Creates the store of input rows: in memory, or in a scratch file whose space is reserved here, so that a full disk is
+ * reported before the work begins. */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
     organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);

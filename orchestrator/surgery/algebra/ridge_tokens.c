@@ -15,6 +15,7 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
+/* Allocates the rows of all (token, used block) pairs, the targets, and the Gram matrix of tokens. */
 static bool ridge_tokens_allocate(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;

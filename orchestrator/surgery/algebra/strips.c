@@ -62,6 +62,8 @@ static void ask_for_large_pages(const organ_strips *s)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
+/* Prepares passes over a matrix in strips of ORGAN_STRIP_ROWS rows. With `hold`, a matrix that fits in the engine's
+ * memory is read once and kept. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error)
 {
@@ -167,6 +169,8 @@ static void strips_after(void *context, const organ_row_set *set, size_t task, s
     r->work->after(r->work->context, task, r->set, set->units, worker);
 }
 
+/* Runs one pass: reads each strip, or reuses the strips in memory, and calls the functions of `work`. The first pass
+ * also checks values and sums their squares. */
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
     strips_run r = {.strips = s, .work = work, .read = !(s->in_memory && s->energies_known)};

@@ -14,6 +14,7 @@ size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->alloc
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 
+/* Rejects options that only --allocate uses. */
 static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
 {
     const struct {
@@ -27,6 +28,7 @@ static organ_status refuse_alone(const organ_allocate_options *o, organ_error *e
     return ORGAN_OK;
 }
 
+/* Checks all options of --allocate; without it, that none of its options is given. */
 organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)
 {
     if (!o->allocate)

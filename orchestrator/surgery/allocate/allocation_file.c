@@ -125,6 +125,8 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
+/* Reads costs from the file of --allocation. *whole becomes true if it has those of every tensor, so nothing needs to
+ * be measured. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {

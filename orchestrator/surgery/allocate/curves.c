@@ -409,6 +409,8 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
 
 /* ---- all of it ---- */
 
+/* Opens a calibration walk over the donor that measures each tensor's cost at each level, on test windows that the walk
+ * does not use. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
@@ -486,6 +488,8 @@ static bool begins_tensor(const organ_curves *c, size_t k)
     return true;
 }
 
+/* Adds the expected work to the plan: each unknown tensor is solved at every level, and each of these variants runs
+ * from its layer to the logits on the test windows. */
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
@@ -509,6 +513,8 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     c->variants_at_once = together;
 }
 
+/* Measures the unknown curves and sets the costs of the remaining tensors from measured ones of the same kind; fails if
+ * a kind has none. */
 organ_status organ_curves_run(organ_curves *c, organ_error *error)
 {
     const size_t unknown = organ_curves_unknown(c);

@@ -397,6 +397,8 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
 
 /* ---- opening ---- */
 
+/* Opens a calibration walk that builds the model of a division layer by layer, so that its divergence from the donor
+ * can be measured on the test windows. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,

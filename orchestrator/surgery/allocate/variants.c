@@ -64,6 +64,8 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
     return error->status;
 }
 
+/* Allocates the hidden states of the donor (before the current layer, after the last) and of each variant, and buffers
+ * for TILE tokens of logits. */
 static bool variants_allocate(organ_variants *v)
 {
     const size_t bytes = variants_floats_of(v) * sizeof(float);
@@ -78,6 +80,8 @@ static bool variants_allocate(organ_variants *v)
     return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
 }
 
+/* Embeds the test windows and runs them through the whole donor: its last hidden states give the logits that variants
+ * are compared with. */
 organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                  size_t together, organ_variants **variants, organ_error *error)
 {
@@ -196,6 +200,8 @@ organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_erro
     return error->status;
 }
 
+/* Runs all pending variants together through the remaining layers, so that each layer is read once for them all, and
+ * stores their divergences at the addresses that organ_variants_add got. */
 organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
     double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;

@@ -101,6 +101,8 @@ uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
+/* Allocates ADMM for a problem and scales it to a unit diagonal: with d = sqrt(diag H), H becomes H / (d d^T) and each
+ * row of the target is divided by d. */
 organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm,
                                organ_error *error)
 {

@@ -61,6 +61,7 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     return ORGAN_OK;
 }
 
+/* Checks the options of --allocate for pruning. *budget stays 0 without --allocate. */
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity,
                                           organ_budget *budget, organ_error *error)
 {
@@ -182,6 +183,7 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
                         SET_IF(c->all_experts, "all_experts", json_true()));
 }
 
+/* Returns the options of a calibration walk for measuring divergences. */
 static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -229,6 +231,8 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
+/* Opens the measurement of costs and, with --rounds, the exchanges; reads costs from the file of --allocation if it
+ * exists. If both walks lack memory, the message states the larger amount. */
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
                                          const organ_prune_matrix_options *prune_options, bool by_weight,
                                          organ_prune_job *job, double budget, organ_prune_allocation **allocation,
@@ -363,6 +367,7 @@ static void begin_pruning(const organ_prune_allocation *a)
     organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
 }
 
+/* Measures costs unless the file had them, divides the budget into sparsities per tensor, and closes the walk. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
 {
     if (!a->known && allocation_measure(a, error) != ORGAN_OK)
@@ -402,6 +407,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
+/* Returns the report's object about the division. Before the division (a dry run), `tensors` is empty and costs are
+ * null. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

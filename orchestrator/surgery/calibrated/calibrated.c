@@ -65,6 +65,7 @@ static void note_method(organ_calibrated_job *job)
              job->options->imatrix && m->flows ? "-imatrix" : "", m->version);
 }
 
+/* Finds the method of --method in the table `methods`. */
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
@@ -79,6 +80,7 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
         job->options->method);
 }
 
+/* Reads --pattern N:M. The check of characters rejects signs and spaces, which sscanf accepts. */
 static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
 {
     const char *const pattern = job->options->pattern;
@@ -166,6 +168,7 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
     return ORGAN_OK;
 }
 
+/* Checks that samples, context, effort and sparsity are in their ranges. A negative sparsity means that none was given. */
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c,
                                  organ_error *error)
 {
@@ -217,6 +220,8 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
 
 /* ---- the run ---- */
 
+/* Opens the calibration walk for pruning, with the functions that prune one matrix, restore a finished one, or count
+ * its memory. */
 static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
@@ -260,6 +265,7 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
+/* Fills the plan of a dry run: work of the calibration walk, or without a text only that of the method on each matrix. */
 static void calibrated_estimate(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;
@@ -337,6 +343,7 @@ static const organ_prune_kind kind = {.fill = calibrated_fill,
                                       .finish_line = organ_calibrated_finish_line,
                                       .recall = organ_calibrated_recall};
 
+/* Checks options, then prunes; with --then, quantization runs the walk and calls pruning for each matrix. */
 static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report, organ_error *error)
 {
     if (calibrated_check_options(job, error) != ORGAN_OK)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Returns the texts of the report about what this run did not measure. */
 static json_t *not_reported_json(const organ_calibrated_job *job)
 {
     const char *const object[] = {
@@ -19,6 +20,7 @@ static json_t *not_reported_json(const organ_calibrated_job *job)
     return organ_json_texts(sizeof object / sizeof *object, object);
 }
 
+/* Returns the options that determine the output, as JSON; options that the method does not use are left out. */
 json_t *organ_calibrated_parameters(void *context)
 {
     const organ_calibrated_job *const job = context;
@@ -39,6 +41,7 @@ json_t *organ_calibrated_parameters(void *context)
         SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
+/* Returns the report's object about the calibration text; null without one. */
 static json_t *document_calibration_json(const organ_calibrated_job *job)
 {
     if (!job->needs_text)
@@ -72,6 +75,7 @@ static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
     return object;
 }
 
+/* Returns the report's object about the imatrix file; null without one. */
 static json_t *imatrix_json(const organ_calibrated_job *job)
 {
     const organ_imatrix *const m = job->imatrix;
@@ -85,6 +89,7 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
         SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
 }
 
+/* Adds the members of calibrated pruning to the report: calibration, imatrix, allocation, compensated weights. */
 int organ_calibrated_finish_document(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
@@ -104,6 +109,7 @@ int organ_calibrated_finish_document(const organ_prune_job *base, json_t *docume
     return 0;
 }
 
+/* Replaces, in a tensor's row of the report, the members of uncalibrated pruning by those of the calibrated methods. */
 int organ_calibrated_finish_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

@@ -38,6 +38,7 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
     return error->status;
 }
 
+/* Creates a calibration from the imatrix: it has the norm of each input, but no second moments between inputs. */
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
                                     organ_calibration **calibration, organ_error *error)
 {

@@ -88,6 +88,8 @@ static void close_divided(divided_job *job)
     organ_prune_job_close(&job->base);
 }
 
+/* Prunes by physarum-v1, which needs no calibration, with the sparsities of --allocate; without --allocate, runs
+ * organ_prune. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)

@@ -38,6 +38,8 @@ struct organ_masked_squares {
 
 /* ---- making ---- */
 
+/* Allocates the conjugate gradients for all rows and builds their preconditioner. The last mask begins with all weights
+ * kept. */
 organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_masked_squares **squares, organ_error *error)
 {
@@ -219,6 +221,7 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
     return ORGAN_OK;
 }
 
+/* Solves the rows of this rank, TOGETHER rows at a time, and exchanges them, so that every rank has all of v. */
 organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error)
 {

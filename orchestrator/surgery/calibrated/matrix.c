@@ -34,6 +34,8 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
     result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
+/* Prunes one matrix in memory and sets removed weights to 0. Factors of H are shared with the next matrices of the same
+ * inputs and freed after the last. */
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *m,
                                     organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error)
@@ -125,6 +127,8 @@ organ_status organ_calibrated_restore(void *context, const organ_calibration_mat
                                     restore_strip, error);
 }
 
+/* Prunes one matrix of the walk, notes its figures, and stores its strips if this rank owns it. The last matrix of a
+ * tensor completes the tensor. */
 organ_status organ_calibrated_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                      organ_error *error)
 {

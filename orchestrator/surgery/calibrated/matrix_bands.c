@@ -88,6 +88,8 @@ static organ_status check_finite(const organ_engine *engine, organ_matrix_bands 
     return ORGAN_OK;
 }
 
+/* Makes the band at row `first` available in `values`: reads it unless it is there already, and checks once that its
+ * weights are finite. */
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     if (organ_stop_is_requested(engine->stop))

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+/* Writes a note with the number of matrices that the forward pass does not use, and the first one's name. */
 static void note_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
 {
     const organ_tensor *first = NULL;

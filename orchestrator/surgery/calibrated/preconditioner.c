@@ -214,6 +214,7 @@ static void begin_squares(organ_preconditioner *c)
         }
 }
 
+/* Builds the preconditioner: the diagonal of H, and for each part of its columns a few leading directions. */
 organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_preconditioner **made, organ_error *error)
 {

@@ -43,6 +43,7 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
+/* Checks that the calibration fits the matrix and has the moments that the method needs. */
 static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
                                              size_t rows, size_t cols, organ_error *error)
 {
@@ -156,6 +157,8 @@ static void report_mask(const organ_matrix_job *job)
     job->report->sparsity = 100 * (double)masked / (double)n;
 }
 
+/* Prunes a matrix that is in memory as a whole (one band) and, with `measure`, computes its output error from a copy of
+ * the weights. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options,
                                 const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                 uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
@@ -207,6 +210,7 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
 
 /* ---- in bands ---- */
 
+/* Prunes a matrix band by band: only for methods whose masks do not change kept weights. */
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
                                const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,

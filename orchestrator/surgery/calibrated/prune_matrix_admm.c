@@ -110,6 +110,8 @@ void organ_prune_share_end(organ_prune_shared *shared)
     shared->of = NULL;
 }
 
+/* Lets the next matrix use factors computed for the previous one if both have the same calibration and the factors fit
+ * in `spare` bytes. `again`: another matrix will use them after this one. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {

@@ -169,6 +169,8 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Prunes by SparseGPT (arXiv:2301.00774): sweeps the columns of each block of H, removes the weights of lowest score
+ * and adds their error to the columns that follow. */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};

@@ -117,6 +117,7 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
+/* Does the same for a row of any length. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
@@ -179,6 +180,7 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
+/* Allocates the tiles of all workers. A tile has whole groups of the pattern, so a group never spans two tiles. */
 static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
                                      organ_error *error)
 {
@@ -206,6 +208,7 @@ uint64_t organ_flow_memory(size_t workers)
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
 }
 
+/* Runs the flow on all tiles of a band and adds the kept weights to t->count. */
 static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, organ_error *error)
 {
     organ_matrix_bands *const weights = t->flow->weights;
@@ -328,6 +331,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
+/* Finds the gain with `percent` zeros; *found gets it, its rate, its slope for the next search, and whether `kept` is
+ * the mask of that gain. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {
@@ -343,6 +348,7 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
     return error->status;
 }
 
+/* Runs the flow once at a known gain to write the mask of one band. */
 organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first,
                              const uint8_t *before, uint8_t *kept, organ_error *error)
 {

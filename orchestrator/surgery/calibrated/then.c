@@ -114,6 +114,8 @@ static void close_division(void *context)
     job->base.targets = (organ_targets){0};
 }
 
+/* Runs organ quantize with GPTQ on the same text; its walk calls then_prune on each matrix before it is quantized. The
+ * functions for a division are set only with --allocate. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;

@@ -242,6 +242,8 @@ static void choose_sums(organ_calibration *c)
         c->options.weights.values = NULL;
 }
 
+/* Creates a calibration without tokens: decides whether the second moments fit in memory whole or as diagonal blocks
+ * (choose_sums), and allocates them. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error)
 {
@@ -265,6 +267,7 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     return ORGAN_OK;
 }
 
+/* Frees the buffers that only organ_calibration_add needs; the moments remain. */
 static void free_work(organ_calibration *c)
 {
     free(c->sums_memory);
@@ -295,6 +298,7 @@ void organ_calibration_destroy(organ_calibration *c)
 
 /* ---- tokens ---- */
 
+/* Fails at the first activation that is not finite or above LARGEST_INPUT, with its token and input. */
 static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where,
                                  organ_error *error)
 {
@@ -309,6 +313,8 @@ static organ_status check_inputs(const organ_calibration *c, const float *inputs
     return ORGAN_OK;
 }
 
+/* Collects inputs until CHUNK tokens are buffered, then adds the chunk to the sums. With fixed chunks, the sums do not
+ * depend on how callers split the tokens. */
 organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
                                    size_t tokens, organ_error *error)
 {
@@ -455,6 +461,8 @@ static double mean_diagonal(const organ_calibration *c)
     return sum / (double)n / (double)c->moments.tokens;
 }
 
+/* Adds the last chunk, turns sums into moments tile by tile, and lets c->moments point to them. No tokens can be added
+ * afterwards. */
 organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {
     const size_t n = c->options.features;
@@ -484,6 +492,8 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Creates a finished calibration from the norms of inputs alone: stability and contribution are 1, and there are no
+ * second moments between inputs. */
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error)
 {

@@ -96,6 +96,8 @@ static organ_status stored_strips(const organ_calibration_run *calib, const orga
     return error->status;
 }
 
+/* Calls `each` for the strips of a matrix as the file stores it. If the file has it transposed (stacked experts of some
+ * architectures), strips come from a transposed copy, whose changes are copied back. */
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error)

@@ -282,6 +282,7 @@ static bool fits_work(const organ_calibration_run *calib)
     return leaves_more(&b, calib->engine->memory);
 }
 
+/* Divides the engine's memory: hidden states and the caller's work come first, moments get the rest. */
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -375,6 +376,7 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     return error->status;
 }
 
+/* Reads the text, cuts its windows and opens the forward pass. On error the caller still closes *calib. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -413,6 +415,7 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
 
+/* Returns the report's object about the text, the tokenizer and the windows; `streams` describes the inputs. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);

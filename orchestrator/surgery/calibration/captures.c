@@ -126,6 +126,8 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
     return ORGAN_OK;
 }
 
+/* Adds the donor's inputs of a matrix, with those of the changed stream that organ_calibration_capture kept. Matrices
+ * that share an input are represented by their leader. */
 organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error)
 {
@@ -240,6 +242,7 @@ static void add_units(organ_calibration_captures *g, size_t target)
     }
 }
 
+/* Lists the target matrices of a layer and groups those that share an input and thus its moments. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *g, organ_error *error)
 {
@@ -357,6 +360,8 @@ static organ_status complete_sums(const organ_calibration_captures *g, organ_err
     return error->status;
 }
 
+/* Turns the sums of all groups into moments and frees the kept inputs; `spare` becomes the memory that the moments of
+ * this layer leave. */
 organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, organ_error *error)
 {
     check_captured(g, error);

@@ -87,6 +87,8 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     json_array_append_new(names, json_string(text));
 }
 
+/* Returns the report's object about experts with too few routed tokens, which were calibrated on all tokens; NULL
+ * without any. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

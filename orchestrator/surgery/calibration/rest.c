@@ -103,6 +103,8 @@ bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_
     return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
+/* Cuts test windows from the gaps between calibration windows: counts the places first, then spreads the windows over
+ * them. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Returns an error for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a
+ * block that the forward pass does not run (multi-token prediction). */
 static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -30,6 +32,7 @@ organ_status organ_calibration_check_targets(const organ_calibration_run *calib,
     return ORGAN_OK;
 }
 
+/* Marks targets whose inputs the forward pass does not offer; *untapped is indexed like model->tensors. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error)
 {

@@ -40,6 +40,7 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     return ORGAN_OK;
 }
 
+/* Checks combinations of options before the model is opened, and reads --per-layer and --score. */
 static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -214,6 +215,7 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
     return read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
+/* Runs the verb: obtains scores (measured or from the file), chooses the kept experts and writes the smaller model. */
 static organ_status experts_work(organ_experts_job *job, json_t **report, organ_error *error)
 {
     if (experts_open_all(job, error) != ORGAN_OK)
@@ -229,6 +231,7 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
     return error->status;
 }
 
+/* Frees what the job owns; members that were never set are NULL. */
 static void experts_release(organ_experts_job *job)
 {
     organ_expert_heal_close(job->heal);

@@ -45,6 +45,8 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
+/* Returns the report of organ experts. `layers` is emptied in a dry run without scores, since the kept experts are then
+ * unknown, and for an uneven division that no model format supports. */
 json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;

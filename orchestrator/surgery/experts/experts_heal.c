@@ -23,6 +23,8 @@ static uint64_t chunk_tokens(const organ_expert_heal *h)
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
 }
 
+/* Returns the least-squares problem of a layer: the inputs are the hidden channels of the kept experts, `used` of which
+ * are active for a token; the outputs are the hidden state. Every ORGAN_EXPERT_HEAL_WINDOWS-th window is held out. */
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
     const size_t held = h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS,
@@ -196,6 +198,8 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Opens a calibration walk over two streams: the donor's, for the targets, and that of the layers refitted so far.
+ * Rejects models whose experts enter the output nonlinearly. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error)
 {
@@ -236,6 +240,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                : ORGAN_OK;
 }
 
+/* Closes the walk and frees the lists of each layer. NULL is allowed. */
 void organ_expert_heal_close(organ_expert_heal *h)
 {
     if (!h)
@@ -316,6 +321,7 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
 
+/* Returns the report's object about --heal. A layer counts as healed if a lambda above 0 lowered the held-out error. */
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();

@@ -219,6 +219,9 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
     return ORGAN_OK;
 }
 
+/* Removes experts one at a time, each time the one whose removal increases the error of the layer's output least, and
+ * notes the order and the losses. Each token caches its candidates' increases until the removed expert is one that it
+ * uses. */
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;

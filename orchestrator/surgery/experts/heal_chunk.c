@@ -151,6 +151,8 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     return organ_ranks_agree(ranks, "collecting the inputs of a refit", error);
 }
 
+/* Adds the rows of a chunk to the least-squares problem of the layer: inputs of the kept experts, and the difference of
+ * the donor's output from the changed one. All ranks take part in the exchange, also those without a chunk. */
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {

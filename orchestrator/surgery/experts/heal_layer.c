@@ -111,6 +111,8 @@ static organ_status finish_experts(layer_job *j, organ_error *error)
     return error->status;
 }
 
+/* Chooses lambda on the held-out windows, writes the refitted down projections and removes the other experts from the
+ * loaded layer, so that the changed stream continues with the smaller layer. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;

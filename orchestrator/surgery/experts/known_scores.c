@@ -117,6 +117,8 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
+/* Obtains scores of all layers: from the file alone if there is no text; else it measures the layers that the file (or
+ * that of an interrupted run) lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

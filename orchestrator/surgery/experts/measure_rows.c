@@ -16,6 +16,8 @@ double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
     return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
 }
 
+/* Sums the rows of all chunks after exchanging them between ranks. The order is that of the chunks, so the sum does not
+ * depend on the number of ranks. */
 organ_status organ_expert_rows_sum(organ_expert_measure *m, const char *where, double *sums, organ_error *error)
 {
     const size_t width = organ_expert_row_width(m);

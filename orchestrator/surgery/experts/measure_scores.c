@@ -247,6 +247,8 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
+/* Opens a calibration walk over the unchanged model that measures the experts of each layer. On error the caller still
+ * closes *measure. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {
@@ -278,6 +280,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                                                  : organ_fail_memory(error, o->calibration.text);
 }
 
+/* Frees the buffers of each worker, then the shared ones. NULL is allowed. */
 void organ_expert_measure_close(organ_expert_measure *m)
 {
     if (!m)
@@ -330,6 +333,7 @@ json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
+/* Measures the layers whose scores are unknown; does nothing if all mixtures are known. */
 organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;

@@ -73,6 +73,9 @@ static size_t subtract_choices(const organ_choice *a, const organ_choice *b, uns
     return count;
 }
 
+/* Returns ||sum_e d_e y_e||^2, the squared distance of a token's outputs for two choices of experts, where d_e is the
+ * difference of expert e's weights in both and y_e its output. `products` has the upper triangle of y_e . y_j, row
+ * after row. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *list)
 {

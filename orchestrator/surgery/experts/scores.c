@@ -20,6 +20,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
+/* Allocates the scores of each layer, one value per expert. On failure the caller releases what was allocated. */
 static bool allocate_scores(organ_expert_scores *s)
 {
     const size_t experts = s->experts;
@@ -37,6 +38,7 @@ static bool allocate_scores(organ_expert_scores *s)
     return allocated;
 }
 
+/* Creates scores for the layers of a model. Dense layers have no experts to measure and count as known. */
 organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
                                       organ_error *error)
 {
@@ -132,6 +134,8 @@ static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t k
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
+/* Divides a budget of experts over the layers: starts with all experts and removes a group at a time from the layer in
+ * which that costs least, until the budget or the minimum of each layer is reached. */
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
     uint64_t all = 0;

@@ -185,6 +185,8 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
+/* Reads scores from the file of --scores. *whole becomes true if it has those of every layer. On error no layer counts
+ * as known. */
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *written_again, bool *whole, organ_error *error)
 {

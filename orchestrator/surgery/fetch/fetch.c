@@ -207,7 +207,7 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
 static organ_status fetch_files(fetch_job *job, organ_error *error)
 {
     organ_http *http = NULL;
-    void *const scratch = malloc(ORGAN_FETCH_ROOM);
+    void *const scratch = malloc(ORGAN_FETCH_BUFFER);
     if (!scratch)
         return organ_fail_memory(error, job->options->model);
     if (organ_http_create(job->found.url, &job->access, &http, error) == ORGAN_OK)

@@ -42,11 +42,11 @@ static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t byt
                                  organ_error *error)
 {
     for (uint64_t at = 0; at < bytes;) {
-        const size_t part = bytes - at < ORGAN_FETCH_ROOM ? (size_t)(bytes - at) : ORGAN_FETCH_ROOM;
-        const ssize_t got = organ_pread_full(fd, f->room, part, (off_t)at);
+        const size_t part = bytes - at < ORGAN_FETCH_BUFFER ? (size_t)(bytes - at) : ORGAN_FETCH_BUFFER;
+        const ssize_t got = organ_pread_full(fd, f->buffer, part, (off_t)at);
         if (got != (ssize_t)part)
             return organ_fail_errno(error, got < 0 ? errno : EIO, "%s: cannot be read", f->part);
-        organ_digest_add(digest, f->room, part);
+        organ_digest_add(digest, f->buffer, part);
         at += part;
     }
     return ORGAN_OK;
@@ -91,11 +91,11 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
                    f->file->path, organ_http_size(source), f->file->bytes);
     for (uint64_t at = from; !error->status && at < f->file->bytes;) {
         const uint64_t remaining = f->file->bytes - at;
-        const size_t part = remaining < ORGAN_FETCH_ROOM ? (size_t)remaining : ORGAN_FETCH_ROOM;
-        if (organ_http_read(source, f->room, part, at, error) != ORGAN_OK)
+        const size_t part = remaining < ORGAN_FETCH_BUFFER ? (size_t)remaining : ORGAN_FETCH_BUFFER;
+        if (organ_http_read(source, f->buffer, part, at, error) != ORGAN_OK)
             break;
-        organ_digest_add(digest, f->room, part);
-        if (organ_write_all(fd, f->room, part) != 0)
+        organ_digest_add(digest, f->buffer, part);
+        if (organ_write_all(fd, f->buffer, part) != 0)
             organ_fail_errno(error, errno, "%s: cannot be written", f->part);
         at += part;
         organ_progress_advance(f->progress, part, at == f->file->bytes ? f->file->path : NULL, NULL);

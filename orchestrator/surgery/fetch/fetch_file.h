@@ -15,10 +15,10 @@ typedef struct organ_fetch_file {
     const char *path, *part; /* where the file is to be, and where it is received */
     organ_http *http;        /* the folder of the commit; names are paths */
     const organ_progress *progress;
-    void *room; /* ORGAN_FETCH_ROOM bytes */
+    void *buffer; /* ORGAN_FETCH_BUFFER bytes */
 } organ_fetch_file;
 
-#define ORGAN_FETCH_ROOM ((size_t)16 << 20)
+#define ORGAN_FETCH_BUFFER ((size_t)16 << 20)
 
 /* Makes the folders above a path. */
 organ_status organ_fetch_folders(const char *path, organ_error *error);

@@ -14,7 +14,7 @@ typedef struct exchange {
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
-    size_t room;
+    size_t capacity; /* sets that f->sets can hold */
     exchange *exchanges; /* exchanges of the best set, at most layers^2 */
     bool *flags;         /* flags of the sets of a round */
     double *divergence;
@@ -55,12 +55,12 @@ static bool is_new_and_loadable(search_work *w, const bool *dropped)
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
-    if (f->count == w->room) {
-        organ_layers_set *const sets = realloc(f->sets, (2 * w->room + ORGAN_LAYERS_ROUND) * sizeof *sets);
+    if (f->count == w->capacity) {
+        organ_layers_set *const sets = realloc(f->sets, (2 * w->capacity + ORGAN_LAYERS_ROUND) * sizeof *sets);
         if (!sets)
             return no_memory(w, error);
         f->sets = sets;
-        w->room = 2 * w->room + ORGAN_LAYERS_ROUND;
+        w->capacity = 2 * w->capacity + ORGAN_LAYERS_ROUND;
     }
     bool *const own = malloc(w->search->layers * sizeof *own);
     if (!own)
@@ -239,6 +239,8 @@ static organ_status exchange_all(search_work *w, organ_error *error)
     return error->status;
 }
 
+/* Finds the set of blocks whose removal gives the least divergence. It starts with the blocks of least influence, then
+ * compares all sets if they are few enough (s->all), else exchanges one block at a time. */
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
     const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;
@@ -250,8 +252,12 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
                      .divergence = malloc(max * sizeof *w.divergence)};
     if (!w.exchanges || !w.flags || !w.divergence)
         no_memory(&w, error);
-    else if (search_begin(&w, w.flags, error) == ORGAN_OK && search_judge(&w, 0, 1, error) == ORGAN_OK)
-        s->rounds &&count_choices(s, s->all) <= s->all ? judge_all(&w, error) : exchange_all(&w, error);
+    else if (search_begin(&w, w.flags, error) == ORGAN_OK && search_judge(&w, 0, 1, error) == ORGAN_OK) {
+        if (s->rounds && count_choices(s, s->all) <= s->all)
+            judge_all(&w, error);
+        else
+            exchange_all(&w, error);
+    }
     free(w.exchanges);
     free(w.flags);
     free(w.divergence);

@@ -69,6 +69,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the text for the search and reads the divergences that the file of --scores already has. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -211,6 +212,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
                                                                                 : store_scores(job, error);
 }
 
+/* Runs the search and copies the best set to job->drop. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

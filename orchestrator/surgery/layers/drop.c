@@ -66,6 +66,7 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
+/* Reads --drop: one number is a count of blocks to search for; a list with "," or "-" names the blocks. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error)
 {

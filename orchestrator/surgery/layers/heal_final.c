@@ -26,7 +26,8 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                   organ_error *error)
 {
-    const size_t context = h->is.walk.calibration.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    const size_t context = h->options.walk.calibration.context,
+                 hidden = (size_t)organ_forward_describe(h->forward)->hidden;
     const float *const donor = organ_calibration_states_copy(h->donor, chunk, error);
     const float *const cut = donor ? organ_calibration_states_copy(h->cut, chunk, error) : NULL;
     for (size_t w = 0; cut && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++) {
@@ -74,9 +75,12 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
+/* Scales the final norm by the factor that fits the cut model's states to the donor's best, (x . y) / (y . y), if the
+ * divergence on the windows for choices falls. A result of an interrupted run is reused. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
-    const size_t context = h->is.walk.calibration.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    const size_t context = h->options.walk.calibration.context,
+                 hidden = (size_t)organ_forward_describe(h->forward)->hidden;
     const organ_tensor *const tensor = organ_forward_final_norm(h->forward).tensor;
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, tensor)];
     if (organ_cut_done(h->run, tensor)) {
@@ -87,7 +91,7 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
     float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
     products sums = {0, 0};
     if (!x || !y)
-        organ_fail_memory(error, h->is.model->path);
+        organ_fail_memory(error, h->options.model->path);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
@@ -98,6 +102,6 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
     }
     free(x);
     free(y);
-    organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(ORGAN_HEAL_FINAL), NULL);
+    organ_progress_advance(h->options.progress, 0, organ_layers_kind_name(ORGAN_HEAL_FINAL), NULL);
     return error->status;
 }

@@ -20,13 +20,14 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
+/* Copies the windows that are reserved for choices (of lambda and step), contiguous, for measuring divergences. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
-    const size_t context = h->is.walk.calibration.context;
+    const size_t context = h->options.walk.calibration.context;
     h->judged_tokens = malloc(h->windows.count * context * sizeof *h->judged_tokens);
     h->judged_begin = malloc((h->windows.count + 1) * sizeof *h->judged_begin);
     if (!h->judged_tokens || !h->judged_begin)
-        return organ_fail_memory(error, h->is.model->path);
+        return organ_fail_memory(error, h->options.model->path);
     size_t count = 0;
     for (size_t w = 0; w < h->windows.count; w++)
         if (organ_layers_heal_use_of(h, w) == HEAL_CHOICES)
@@ -46,7 +47,7 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t toget
 organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
 {
     h->tried = 0;
-    return organ_variants_open(h->forward, h->is.engine, &h->judged, h->together, &h->variants, error);
+    return organ_variants_open(h->forward, h->options.engine, &h->judged, h->together, &h->variants, error);
 }
 
 /* ---- streams ---- */
@@ -69,11 +70,11 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
 /* Runs all candidate streams through the kept blocks from `layer` on, none of which is healed yet. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    for (size_t l = layer; l < h->is.layers && !error->status; l++) {
+    for (size_t l = layer; l < h->options.layers && !error->status; l++) {
         organ_layer *loaded = NULL;
-        if (h->is.dropped[l])
+        if (h->options.dropped[l])
             continue;
-        if (organ_stop_is_requested(h->is.engine->stop))
+        if (organ_stop_is_requested(h->options.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
         if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
@@ -122,7 +123,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);
-    organ_layers_heal_judge_rest(h, h->is.layers, divergence, error);
+    organ_layers_heal_judge_rest(h, h->options.layers, divergence, error);
     organ_variants_scale(h->variants, 1);
     return error->status;
 }

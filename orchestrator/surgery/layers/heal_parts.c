@@ -29,7 +29,7 @@ bool organ_layers_heal_is_inputs(organ_layers_kind kind)
 
 static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 {
-    return layer >= 0 && (size_t)layer < h->is.layers && h->is.dropped[layer];
+    return layer >= 0 && (size_t)layer < h->options.layers && h->options.dropped[layer];
 }
 
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
@@ -65,7 +65,7 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
 {
     unsigned kind = 0;
     if (tensor->anatomy.layer < 0)
-        return h->is.layers * ORGAN_HEAL_KINDS;
+        return h->options.layers * ORGAN_HEAL_KINDS;
     while (kind + 1 < ORGAN_HEAL_KINDS && !has_role(&tensor->anatomy, kind))
         kind++;
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
@@ -84,7 +84,7 @@ static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t co
 /* Counts the matrices of a layer that are refitted as `kind`, and lists them in `list` unless it is NULL. */
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
-    const organ_model *const model = h->is.model;
+    const organ_model *const model = h->options.model;
     size_t count = 0;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
@@ -98,6 +98,8 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
+/* Lists the matrices of one kind in a layer that are refitted together, and their sizes as a least-squares problem:
+ * routed experts are blocks of inputs, of which a token uses some. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -106,11 +108,11 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
         .count = count_matrices(h, layer, kind, NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
     part->matrices = calloc(part->count + 1, sizeof *part->matrices);
     if (!part->matrices)
-        return organ_fail_memory(error, h->is.model->path);
+        return organ_fail_memory(error, h->options.model->path);
     (void)count_matrices(h, layer, kind, part->matrices);
     if (part->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal refits",
-                          h->is.model->path, (int)layer, organ_layers_kind_name(kind));
+                          h->options.model->path, (int)layer, organ_layers_kind_name(kind));
     for (size_t k = 0; k < part->count; k++)
         if (organ_forward_is_transposed(h->forward, part->matrices[k].tensor))
             return organ_fail(error, ORGAN_USAGE,
@@ -134,7 +136,7 @@ void organ_layers_heal_part_release(heal_part *part)
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 {
-    return h->chunks.together * h->is.walk.calibration.context;
+    return h->chunks.together * h->options.walk.calibration.context;
 }
 
 /* ---- windows ---- */
@@ -143,7 +145,7 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
  * window, and at most one of HEAL_HELD (of 2 HEAL_HELD in a long text). */
 static size_t stride_of(const organ_layers_heal *h)
 {
-    const size_t tokens = h->windows.count * h->is.walk.calibration.context;
+    const size_t tokens = h->windows.count * h->options.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
     const size_t max = h->windows.count < stride ? h->windows.count : stride; /* at least one window */
     const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
@@ -165,9 +167,11 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
+/* Returns the least-squares problem of a part. All tokens are for the fit: lambda is chosen by divergence on other
+ * windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
-    const size_t context = h->is.walk.calibration.context;
+    const size_t context = h->options.walk.calibration.context;
     size_t tokens[HEAL_USES] = {0};
     for (size_t w = 0; w < h->windows.count; w++)
         tokens[organ_layers_heal_use_of(h, w)] += context;
@@ -177,7 +181,7 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .width = part->width,
                                .used = part->used,
                                .outputs = part->outputs,
-                               .scratch = h->is.walk.calibration.scratch};
+                               .scratch = h->options.walk.calibration.scratch};
 }
 
 /* Returns the bytes needed in addition to the hidden states: sums, the recorded inputs of a chunk, and a matrix with

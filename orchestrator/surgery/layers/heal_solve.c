@@ -88,7 +88,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
     organ_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
     float *const scratch = malloc(c->experts * sizeof *scratch);
     if (!chosen || !scratch)
-        organ_fail_memory(error, h->is.model->path);
+        organ_fail_memory(error, h->options.model->path);
     const organ_router router = organ_layer_router(h->loaded);
     for (size_t t = 0; t < tokens && !error->status; t++) {
         organ_forward_route(&router, NULL, logits + t * c->experts, scratch, chosen);
@@ -174,7 +174,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
 /* Runs a chunk through the layer and adds inputs and targets to the sums of the refit, except for held-out windows. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
-    const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk), context = h->is.walk.calibration.context;
+    const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
+                 context = h->options.walk.calibration.context;
     const size_t inputs = h->part.used * h->part.width;
     const bool is_inputs = organ_layers_heal_is_inputs(h->kind);
     if ((is_inputs ? capture_inputs : capture_outputs)(h, chunk, windows * context, error) != ORGAN_OK)
@@ -197,7 +198,7 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
 {
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
     float *const before = organ_floats(rows, cols);
-    void *const scratch = aligned_alloc(64, organ_products_scratch(h->is.engine));
+    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
     if (before && scratch) {
         memcpy(before, weights, rows * cols * sizeof *weights);
         const organ_product product = {.m = rows,
@@ -208,7 +209,7 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
                                        .c = weights,
                                        .c_stride = cols,
                                        .into = ORGAN_PRODUCT_ADD};
-        organ_products_run(h->is.engine, NULL, &product, 1, scratch);
+        organ_products_run(h->options.engine, NULL, &product, 1, scratch);
     } else
         organ_fail_memory(error, m->name);
     free(before);
@@ -245,7 +246,7 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
 {
     float *const change = organ_floats(h->part.outputs, h->part.width);
     if (!change)
-        return organ_fail_memory(error, h->is.model->path);
+        return organ_fail_memory(error, h->options.model->path);
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
         float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
@@ -363,6 +364,7 @@ static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *ch
     return error->status;
 }
 
+/* Allocates the buffers of one chunk: inputs, target, and the routed experts and their weights. */
 static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
@@ -374,7 +376,7 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
     h->begin = calloc(experts + 2, sizeof *h->begin);
     return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin
                ? ORGAN_OK
-               : organ_fail_memory(error, h->is.model->path);
+               : organ_fail_memory(error, h->options.model->path);
 }
 
 static void heal_solve_free_buffers(organ_layers_heal *h)
@@ -399,13 +401,15 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
                : make_matrices(h, chosen->step, into_output, error);
 }
 
+/* Refits the current part: captures all chunks, then tries each lambda and step by divergence and writes the best
+ * weights. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
     heal_solve_trial chosen = {0};
     if (heal_solve_allocate(h, error) == ORGAN_OK)
-        organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
+        organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, error);
     if (!error->status && heal_solve_choose(h, &chosen, error) == ORGAN_OK) {

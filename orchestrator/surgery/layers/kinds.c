@@ -98,6 +98,8 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
     }
 }
 
+/* Names the kind of each block ("attention, dense feed-forward"): from the config, or from tensor names if the forward
+ * pass does not support the model. */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error)
 {
@@ -124,6 +126,7 @@ void organ_layers_kinds_free(organ_layers_kinds *kinds)
     kinds->names = NULL;
 }
 
+/* Returns one row per kind in the order of first occurrence, with the number of its blocks and of the dropped ones. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();

@@ -19,17 +19,19 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
+/* Appends a set of dropped blocks and its divergence. Returns false if memory cannot be allocated; the list is then
+ * unchanged. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
-    if (known->count == known->room) {
-        const size_t capacity = 2 * known->room + 64;
+    if (known->count == known->capacity) {
+        const size_t capacity = 2 * known->capacity + 64;
         bool *const flags = realloc(known->dropped, capacity * known->layers * sizeof *flags);
         known->dropped = flags ? flags : known->dropped;
         double *const values = flags ? realloc(known->divergence, capacity * sizeof *values) : NULL;
         if (!values)
             return false;
         known->divergence = values;
-        known->room = capacity;
+        known->capacity = capacity;
     }
     memcpy(known->dropped + known->count * known->layers, dropped, known->layers * sizeof *dropped);
     known->divergence[known->count++] = divergence;
@@ -139,6 +141,7 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .remedy = "to measure again, give another file with --scores"};
 }
 
+/* Reads influence and sets from the file's JSON, and checks both. */
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
                                              organ_error *error)
 {
@@ -164,6 +167,8 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
+/* Writes all measured sets to the file, so that a later run with the same identity (model, text, windows) need not
+ * measure them. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error)
 {

@@ -10,7 +10,7 @@
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
 typedef struct organ_layers_known {
-    size_t layers, count, room;
+    size_t layers, count, capacity;
     double *influence; /* of each layer; NULL: not measured yet */
     bool *dropped;     /* `layers` flags for each set */
     double *divergence;

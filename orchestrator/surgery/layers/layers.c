@@ -27,6 +27,7 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
+/* Checks that a text is given exactly if the search or --heal needs one. */
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -71,6 +72,7 @@ static organ_status refuse_two_stacks(const organ_model *model, organ_error *err
     return ORGAN_OK;
 }
 
+/* Opens the donor and reads --drop against its blocks. The job's model, layers, drop and kinds are set. */
 static organ_status open_model(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -112,6 +114,7 @@ static void drop_smallest(organ_layers_job *job)
 
 /* ---- healing ---- */
 
+/* Opens the refitting for --heal; job->resolved gets the tensors whose bytes it will change. */
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;

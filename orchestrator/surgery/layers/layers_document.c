@@ -140,6 +140,7 @@ static json_t *heal_definitions_json(void)
                        "refits so far."));
 }
 
+/* Returns the definitions of the words in the report, without those of a search if blocks were named. */
 static json_t *layers_definitions_json(const organ_layers_job *job)
 {
     json_t *const all =
@@ -169,6 +170,7 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
+/* Returns the report of organ layers. In a dry run with a search, the dropped blocks are null. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;

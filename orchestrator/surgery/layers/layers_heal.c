@@ -30,18 +30,18 @@
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
-    const char *const path = h->is.model->path;
-    if (c->layers > h->is.layers)
+    const char *const path = h->options.model->path;
+    if (c->layers > h->options.layers)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has tensors of %zu blocks, but the forward pass runs %u: --heal does not support it",
-                          path, h->is.layers, c->layers);
+                          path, h->options.layers, c->layers);
     if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1 || c->residual_normed)
         return organ_fail(
             error, ORGAN_USAGE,
             "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);
     if (h->windows.count < HEAL_HELD)
         return organ_fail(error, ORGAN_USAGE, "--heal holds out one window of %zu: --samples %u is too few", HEAL_HELD,
-                          h->is.walk.calibration.samples);
+                          h->options.walk.calibration.samples);
     return ORGAN_OK;
 }
 
@@ -51,7 +51,7 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
                                                    organ_error *error),
                               organ_error *error)
 {
-    for (size_t l = 0; l < h->is.layers; l++)
+    for (size_t l = 0; l < h->options.layers; l++)
         for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS && !error->status; kind++) {
             heal_part part = {0};
             if (!organ_layers_heal_is_refitted(h, (int32_t)l, kind))
@@ -66,12 +66,12 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
 /* Marks a tensor as to be refitted; fails if its type is packed. */
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
-    if (!organ_cut_takes(h->is.engine, t->dtype))
+    if (!organ_cut_takes(h->options.engine, t->dtype))
         return organ_fail(
             error, ORGAN_USAGE,
             "tensor '%s' is %s: --heal cannot refit it; drop blocks of the unquantised model and quantise the result",
             t->name, organ_dtype_name(t->dtype));
-    resolved[t - h->is.model->tensors] = true;
+    resolved[t - h->options.model->tensors] = true;
     return ORGAN_OK;
 }
 
@@ -92,10 +92,10 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: attention and feed-forward read the same hidden state: --heal needs layers in which the "
                           "feed-forward follows the attention",
-                          h->is.model->path);
+                          h->options.model->path);
     if (!norm.tensor || norm.biased)
         return organ_fail(error, ORGAN_USAGE, "%s: the final norm has %s: --heal needs one with weights alone",
-                          h->is.model->path, norm.tensor ? "a bias" : "no weights");
+                          h->options.model->path, norm.tensor ? "a bias" : "no weights");
     return ORGAN_OK;
 }
 
@@ -128,7 +128,7 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
-    return organ_forward_memory_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) >
+    return organ_forward_memory_left(n->heal->forward, memory, n->heal->options.walk.calibration.context) >
            n->max + n->states;
 }
 
@@ -153,8 +153,8 @@ static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 /* Checks that the refit fits in --memory, and shares the rest between the buffers of hidden states. */
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
-    const organ_calibration_run_options *const o = &h->is.walk;
-    const uint64_t memory = h->is.engine->memory;
+    const organ_calibration_run_options *const o = &h->options.walk;
+    const uint64_t memory = h->options.engine->memory;
     needs n, with_scratch;
     if (sum_memory_needs(h, o->calibration.scratch != NULL, &n, error) ||
         sum_memory_needs(h, true, &with_scratch, error))
@@ -181,7 +181,7 @@ typedef struct heal_estimate {
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const heal_estimate *const f = context;
-    const double tokens = (double)h->windows.count * (double)h->is.walk.calibration.context,
+    const double tokens = (double)h->windows.count * (double)h->options.walk.calibration.context,
                  width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
     f->plan->products += solved + TRIED * f->judged;
@@ -195,49 +195,52 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
     const size_t tokens = h->windows.begin[h->windows.count];
     organ_error ignored = {0};
     needs n;
-    plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.calibration.context);
-    heal_estimate f = {plan, organ_variants_products(h->forward, h->is.model,
-                                                     (int32_t)organ_forward_describe(h->forward)->layers / 2,
-                                                     h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
+    plan->products +=
+        4 * organ_variants_products(h->forward, h->options.model, 0, tokens, h->options.walk.calibration.context);
+    heal_estimate f = {plan, organ_variants_products(
+                                 h->forward, h->options.model, (int32_t)organ_forward_describe(h->forward)->layers / 2,
+                                 h->judged.begin[h->judged.count], h->options.walk.calibration.context)};
     for_parts(h, &f, heal_add_part, &ignored);
-    if (sum_memory_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
+    if (sum_memory_needs(h, h->options.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
 /* Divides the windows into chunks of about CHUNK_TOKENS tokens, which run through a layer at a time. */
 static void cut_chunks(organ_layers_heal *h)
 {
-    const size_t context = h->is.walk.calibration.context, samples = h->windows.count;
+    const size_t context = h->options.walk.calibration.context, samples = h->windows.count;
     const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
     h->chunks =
         (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1,
                                    context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
+/* Opens the text and the forward pass for --heal, marks the tensors that will be refitted, and checks the memory. On
+ * error the caller still closes *heal. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error)
 {
     organ_layers_heal *const h = *heal = calloc(1, sizeof *h);
     if (!h)
         return organ_fail_memory(error, healing->model->path);
-    h->is = *healing;
-    h->is.walk.min_windows = HEAL_HELD;
-    if (organ_calibration_run_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->calib,
-                                   error) != ORGAN_OK)
+    h->options = *healing;
+    h->options.walk.min_windows = HEAL_HELD;
+    if (organ_calibration_run_open(&h->options.walk, h->options.model, NULL, NULL, h->options.engine,
+                                   h->options.progress, &h->calib, error) != ORGAN_OK)
         return error->status;
     h->forward = organ_calibration_run_facts_of(h->calib)->forward;
     h->windows = organ_calibration_run_facts_of(h->calib)->windows;
     cut_chunks(h);
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
-    h->is.layers = organ_forward_describe(h->forward)
-                       ->layers; /* blocks after them are for multi-token prediction: they are not changed */
+    h->options.layers = organ_forward_describe(h->forward)
+                            ->layers; /* blocks after them are for multi-token prediction: they are not changed */
     if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
-    h->known = calloc(h->is.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
+    h->known = calloc(h->options.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
     h->solved_count = 0;
-    return h->solved && h->known ? ORGAN_OK : organ_fail_memory(error, h->is.model->path);
+    return h->solved && h->known ? ORGAN_OK : organ_fail_memory(error, h->options.model->path);
 }
 
 void organ_layers_heal_close(organ_layers_heal *h)
@@ -292,7 +295,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
-    return organ_stop_is_requested(h->is.engine->stop)
+    return organ_stop_is_requested(h->options.engine->stop)
                ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks")
                : ORGAN_OK;
 }
@@ -326,7 +329,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
 /* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    if (organ_calibration_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
+    if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
+        ORGAN_OK)
         return error->status;
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
         const float *const from = organ_calibration_states_copy(h->donor, c, error);
@@ -396,7 +400,7 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
     if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
         all_matrices_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
     organ_layers_heal_part_release(&h->part);
-    organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(kind), NULL);
+    organ_progress_advance(h->options.progress, 0, organ_layers_kind_name(kind), NULL);
     return error->status;
 }
 
@@ -427,7 +431,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
 {
     size_t next = layer + 1;
-    while (next < h->is.layers && h->is.dropped[next])
+    while (next < h->options.layers && h->options.dropped[next])
         next++;
     return next;
 }
@@ -446,14 +450,14 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
-    if (h->is.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) {
+    if (h->options.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) {
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
         if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
             run_donor_blocks(h, 0, layer, first, error);
         organ_layer_free(first);
     }
-    for (; layer < h->is.layers && !error->status; layer = next_kept(h, layer)) {
+    for (; layer < h->options.layers && !error->status; layer = next_kept(h, layer)) {
         if (!h->cut && has_refitted_part(h, layer) && copy_donor_states(h, layer, error) != ORGAN_OK)
             break;
         if (h->cut)
@@ -467,9 +471,11 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Runs donor and cut model side by side through the blocks and refits those after a dropped one, then the final norm.
+ * The hidden states of both streams are stored, in memory or in the scratch folder. */
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
-    const char *const scratch = h->is.walk.calibration.scratch;
+    const char *const scratch = h->options.walk.calibration.scratch;
     h->run = run;
     if (organ_calibration_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",

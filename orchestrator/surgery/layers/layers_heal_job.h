@@ -33,7 +33,7 @@ typedef struct heal_part {
 } heal_part;
 
 struct organ_layers_heal {
-    organ_layers_healing is;
+    organ_layers_healing options;
     organ_calibration_run *calib;
     organ_forward *forward;
     organ_windows windows;

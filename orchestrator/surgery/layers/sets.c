@@ -151,6 +151,8 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
+/* Runs the donor once, keeps its hidden states before every stride-th block, from which sets of dropped blocks start,
+ * and measures each block's influence. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -277,6 +279,8 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 
+/* Measures the divergence of each set. Ranks share the sets; a rank runs up to `together` neighbouring ones at once, so
+ * that each block is loaded once for them. */
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {

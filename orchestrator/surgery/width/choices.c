@@ -80,6 +80,7 @@ static const organ_struct_field choices_report[] = {
     REPORT(tokens, U64),
     {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 
+/* Records a finished projection in the journal: its kept channels, its figures, and a digest of its stored values. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];
@@ -116,7 +117,7 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
         return false;
     for (size_t k = 0; k < part->share->keep; k++) {
         const json_int_t number = json_integer_value(json_array_get(numbers, k));
-        if (number <= before || number >= (json_int_t)part->share->whole)
+        if (number <= before || number >= (json_int_t)part->share->total)
             return false;
         kept[k] = (uint32_t)(before = number);
     }
@@ -199,6 +200,7 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
+/* Creates or reopens the folder with the choices of a run. All ranks read its journal; the first one writes. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -240,6 +242,7 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
+/* Removes the folder of choices after a complete run; keeps it after an interrupted one, for --resume. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

@@ -48,7 +48,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
 /* Writes the kept columns of the refitted weights to the file of choices, and their entry to its journal. */
 static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
-    const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
+    const size_t rows = (size_t)organ_width_rows(part), cols = part->share->total * part->share->columns;
     choose_strip s = {0};
     open_strip(part, &s, error);
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
@@ -168,6 +168,7 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
+/* Opens the calibration walk that narrows one projection after the other, on inputs from the layers narrowed before. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -204,6 +205,7 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
+/* Runs the walk if a projection has no choice yet, then frees it. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;

@@ -393,6 +393,8 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
+/* Allocates the deferred updates of P, G and the weights (PENDING rows each), the diagonal blocks of one group per
+ * worker, and the lists of groups. */
 static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;
@@ -420,6 +422,8 @@ static void narrow_matrix_release(const narrowing *x)
         free(parts[k]);
 }
 
+/* Chooses the kept columns of a matrix and refits them: inverts H, removes groups one at a time, solves for the kept
+ * columns. Writes the indices of kept groups to `kept`. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)

@@ -50,7 +50,7 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
                                  organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(w);
-    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].total;
     const bool pairs = organ_tensor_has_pairs(job->model, w->codes);
     double *const squares = calloc((size_t)m.cols, sizeof *squares);
     if (!squares)
@@ -68,7 +68,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
 {
     const bool transposed = organ_tensor_is_crossed(job->model, w->codes);
     const organ_matrices m = organ_weight_matrices(w);
-    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].total;
     const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0,
                    halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
     if ((transposed ? m.cols : m.rows) != halves * width)
@@ -148,7 +148,7 @@ static organ_status fold_expert(const organ_width_job *job, const organ_width_pa
 /* Multiplies each channel's score by the squared norm of its column of the down projection. */
 static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
 {
-    const size_t cols = part->share->whole, count = (size_t)organ_width_rows(part);
+    const size_t cols = part->share->total, count = (size_t)organ_width_rows(part);
     for (size_t c = 0; c < cols; c++) {
         double square = 0;
         for (size_t r = 0; r < count; r++)
@@ -160,7 +160,7 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
 /* Removes the channel with the least score, the first of equals, until the number to keep is left. */
 static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
-    const size_t cols = part->share->whole;
+    const size_t cols = part->share->total;
     for (size_t remaining = cols; remaining > part->share->keep; remaining--) {
         size_t least = cols;
         for (size_t c = 0; c < cols; c++)
@@ -173,9 +173,11 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
             part->kept[n++] = (uint32_t)c;
 }
 
+/* Chooses channels of an expert that got no tokens: those with the largest product of the norms of gate row, up row and
+ * down column. Removed columns become 0; kept weights are unchanged. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
-    const size_t cols = part->share->whole, all = (size_t)organ_width_rows(part) * cols;
+    const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;
     double *const scores = calloc(cols, sizeof *scores);
     bool *const gone = calloc(cols, sizeof *gone);
     if (!scores || !gone)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Checks combinations of options before the model is opened. */
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
@@ -103,6 +104,7 @@ static organ_status narrow_model(organ_width_job *job, json_t **report, organ_er
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
 
+/* Frees what the job owns; members that were never set are NULL. */
 static void close_width(organ_width_job *job)
 {
     organ_calibration_run_close(job->calib);

@@ -13,12 +13,13 @@ static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
     if (!share->keep)
         return json_null();
     return ORGAN_OBJECT(
-        SET_COUNT("before", share->whole), SET_COUNT("after", share->keep),
+        SET_COUNT("before", share->total), SET_COUNT("after", share->keep),
         SET_IF(multiple, "multiple_of", json_integer((json_int_t)multiple)),
         SET_IF(query_heads, "query_heads_before", json_integer((json_int_t)query_heads)),
-        SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->whole * share->keep))));
+        SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->total * share->keep))));
 }
 
+/* Returns the options that determine the output, as JSON. */
 json_t *organ_width_parameters(void *context)
 {
     const organ_width_job *const job = context;
@@ -54,6 +55,8 @@ static int64_t expert_of(const organ_width_part *part)
     return a->expert < 0 ? (int64_t)part->matrix : a->expert;
 }
 
+/* Returns the report's row for projection k; in a dry run only its sizes. `foretold_percent` is the loss that the
+ * choice predicted, `lost_percent` the loss after refitting. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_width_job *const job = context;
@@ -63,7 +66,7 @@ static json_t *document_part_json(const void *context, size_t k)
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("tensor", part->tensor->name), SET_PLACE(a), SET_INDEX("expert", expert_of(part)),
                      SET_TEXT("what", part->kind == ORGAN_WIDTH_HEADS ? "heads" : "channels"),
-                     SET_COUNT("before", part->share->whole), SET_COUNT("after", part->share->keep));
+                     SET_COUNT("before", part->share->total), SET_COUNT("after", part->share->keep));
     if (job->options->write.dry_run)
         return row;
     return organ_json_joined(
@@ -109,7 +112,7 @@ static uint64_t moments_bytes(const organ_width_job *job)
         for (size_t k = 0; k < job->part_count; k++)
             if (job->parts[k].kind == ORGAN_WIDTH_EXPERTS && job->parts[k].tensor->anatomy.layer == (int32_t)l)
                 bytes +=
-                    organ_calibration_memory(job->parts[k].share->whole, organ_width_rows(&job->parts[k]), false, true);
+                    organ_calibration_memory(job->parts[k].share->total, organ_width_rows(&job->parts[k]), false, true);
         max = bytes > max ? bytes : max;
     }
     return max;
@@ -124,6 +127,7 @@ static json_t *memory_json(const organ_width_job *job)
                                                      : json_null();
 }
 
+/* Returns the definitions of the words in the report. */
 static json_t *width_definitions_json(const organ_width_job *job)
 {
     return ORGAN_OBJECT(
@@ -150,6 +154,7 @@ static json_t *width_definitions_json(const organ_width_job *job)
                                  "the original output; all other kept weights are copied byte for byte."));
 }
 
+/* Returns the report of organ width. */
 json_t *organ_width_document(void *context, const organ_writing *made)
 {
     const organ_width_job *const job = context;

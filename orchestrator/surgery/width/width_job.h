@@ -23,7 +23,7 @@ typedef enum organ_width_kind {
 
 /* The number of units in every layer or expert, before and after. */
 typedef struct organ_width_share {
-    size_t whole, keep; /* 0, 0: no channel is removed */
+    size_t total, keep; /* 0, 0: no channel is removed */
     size_t columns;     /* columns of the following projection that belong to one unit */
     size_t multiple;    /* `keep` is a multiple of this */
 } organ_width_share;

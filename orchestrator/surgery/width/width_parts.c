@@ -31,9 +31,9 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     const bool stack = kind == ORGAN_WIDTH_EXPERTS && t->anatomy.expert < 0;
     static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert",
                                        "heads of K and V"};
-    if (t->rank != (stack ? 3 : 2) || organ_width_matrices(job, t).cols != share->whole * share->columns)
+    if (t->rank != (stack ? 3 : 2) || organ_width_matrices(job, t).cols != share->total * share->columns)
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' does not have the %zu columns of %zu %s", job->model->path,
-                          t->name, share->whole * share->columns, share->whole, what[kind]);
+                          t->name, share->total * share->columns, share->total, what[kind]);
     if (kind == ORGAN_WIDTH_EXPERTS && (stack ? t->shape[0] != experts : (uint64_t)t->anatomy.expert >= experts))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' does not have the %llu experts of its layer's router",
                           job->model->path, t->name, (unsigned long long)experts);

@@ -15,10 +15,10 @@
 
 /* ---- numbers of the options ---- */
 
-/* The value of an option: a share or number of `whole` things; `what` names them in messages. */
+/* The value of an option: a share or number of `total` things; `what` names them in messages. */
 typedef struct setting {
     const char *option, *text, *what;
-    size_t whole, multiple;
+    size_t total, multiple;
 } setting;
 
 /* Reads a decimal number and returns the text after it; NULL if there is none. */
@@ -38,17 +38,17 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
 {
     if (!(percent > 0 && percent < 100))
         return organ_fail(error, ORGAN_USAGE, "--%s %s is not above 0 and below 100 percent", w->option, w->text);
-    const double stay = percent / 100 * (double)w->whole;
+    const double stay = percent / 100 * (double)w->total;
     *keep = (size_t)(round(stay / (double)w->multiple)) * w->multiple;
     if (*keep == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "--%s %s leaves nothing: of %zu %s it is %.4g, rounded to a multiple of %zu%s", w->option,
-                          w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
-    if (*keep >= w->whole)
+                          w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+    if (*keep >= w->total)
         return organ_fail(
             error, ORGAN_USAGE,
             "--%s %s removes nothing: of %zu %s it is %.4g, and rounding to a multiple of %zu%s gives all of them",
-            w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+            w->option, w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
     return ORGAN_OK;
 }
 
@@ -62,9 +62,9 @@ static organ_status read_tensor_query(const setting *w, size_t *keep, organ_erro
     if (!unit || *unit || value != floor(value))
         return organ_fail(error, ORGAN_USAGE, "--%s '%s' is neither a share (75%%) nor a number of %s", w->option,
                           w->text, w->what);
-    if (!(value > 0 && value < (double)w->whole))
-        return organ_fail(error, ORGAN_USAGE, "--%s %s: give 1 to %zu of %zu %s", w->option, w->text, w->whole - 1,
-                          w->whole, w->what);
+    if (!(value > 0 && value < (double)w->total))
+        return organ_fail(error, ORGAN_USAGE, "--%s %s: give 1 to %zu of %zu %s", w->option, w->text, w->total - 1,
+                          w->total, w->what);
     *keep = (size_t)value;
     return *keep % w->multiple == 0 ? ORGAN_OK
                                     : organ_fail(error, ORGAN_USAGE, "--%s %s is not a multiple of %zu (--multiple-of)",
@@ -78,12 +78,12 @@ static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ
 {
     const uint64_t cols = organ_width_matrices(job, t).cols;
     organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
-    if (share->whole && share->whole != cols)
+    if (share->total && share->total != cols)
         return organ_fail(
             error, ORGAN_USAGE,
             "%s: '%s' has %llu channels, but earlier layers have %zu: only layers of equal width can be narrowed",
-            job->model->path, t->name, (unsigned long long)cols, share->whole);
-    *share = (organ_width_share){.whole = (size_t)cols, .columns = 1};
+            job->model->path, t->name, (unsigned long long)cols, share->total);
+    *share = (organ_width_share){.total = (size_t)cols, .columns = 1};
     return ORGAN_OK;
 }
 
@@ -93,12 +93,12 @@ static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind,
     const organ_width_options *const o = job->options;
     organ_width_share *const share = &job->shares[kind];
     const char *const what = kind == ORGAN_WIDTH_EXPERTS ? "channels of an expert" : "channels";
-    if (!share->whole)
+    if (!share->total)
         return ORGAN_OK;
     share->multiple = o->multiple_of;
     if (!share->multiple)
-        share->multiple = job->model->gguf && share->whole % MANY == 0 ? MANY : FEW;
-    return read_tensor_query(&(setting){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
+        share->multiple = job->model->gguf && share->total % MANY == 0 ? MANY : FEW;
+    return read_tensor_query(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
 }
 
 /* Sets the kept channels of shared experts. A shared expert as wide as several routed ones is narrowed with them,
@@ -114,11 +114,11 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     organ_forward_config_release(&config);
     if (!counted)
         return ORGAN_OK;
-    if (shared->whole % one->whole)
+    if (shared->total % one->total)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: its shared expert has %zu channels, not a multiple of the %zu of a routed one",
-                          job->model->path, shared->whole, one->whole);
-    shared->keep = shared->whole / one->whole * one->keep;
+                          job->model->path, shared->total, one->total);
+    shared->keep = shared->total / one->total * one->keep;
     shared->multiple = one->multiple;
     return ORGAN_OK;
 }
@@ -132,8 +132,8 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
         if (kind < ORGAN_WIDTH_HEADS)
             set_width(job, &model->tensors[t], error);
     }
-    const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
-    const size_t shared = job->shares[ORGAN_WIDTH_SHARED].whole;
+    const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].total, experts = job->shares[ORGAN_WIDTH_EXPERTS].total;
+    const size_t shared = job->shares[ORGAN_WIDTH_SHARED].total;
     if (!error->status && !dense && !experts && shared) /* Granite 4 without experts */
         return read_ffn_option(job, ORGAN_WIDTH_SHARED, error);
     if (!error->status && !dense && !experts)
@@ -193,11 +193,11 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     }
     job->query_heads = config.heads;
     organ_width_share *const share = &job->shares[ORGAN_WIDTH_HEADS];
-    *share = (organ_width_share){.whole = config.kv_heads,
+    *share = (organ_width_share){.total = config.kv_heads,
                                  .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
     organ_forward_config_release(&config);
-    const setting w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
-    if (share->whole < 2)
+    const setting w = {"heads", job->options->heads, "heads of K and V", share->total, 1};
+    if (share->total < 2)
         return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V, so --heads can remove none",
                           job->model->path);
     return read_tensor_query(&w, &share->keep, error);

@@ -55,13 +55,13 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 /* Appends a range of bytes to the list; false if out of memory. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
-    if (all->count == all->room) {
-        const size_t capacity = all->room ? 2 * all->room : 4;
+    if (all->count == all->capacity) {
+        const size_t capacity = all->capacity ? 2 * all->capacity : 4;
         organ_unit_extent *const more = realloc(all->list, capacity * sizeof *more);
         if (!more)
             return false;
         all->list = more;
-        all->room = capacity;
+        all->capacity = capacity;
     }
     all->list[all->count++] = one;
     return true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The state of organ_write_run, which the files of this room share: driver.c runs, prepare.c plans the output,
+ * The state of organ_write_run, which the files of this folder share: driver.c runs, prepare.c plans the output,
  * write_layout.c does so for a layout, document.c makes reports, units.c makes units, units_recall.c recalls those of
  * an earlier run, units_share.c deals them to ranks, row_work.c works on rows. */
 #ifndef ORGAN_WRITING_H
@@ -18,7 +18,7 @@ typedef struct organ_unit_extent {
 
 typedef struct organ_unit_extents {
     organ_unit_extent *list;
-    size_t count, room;
+    size_t count, capacity;
 } organ_unit_extents;
 
 /* The extents of pieces whose unit is not finished, and the shares of ranks. */
