@@ -49,6 +49,8 @@ static organ_status find_in_other_shards(organ_companions *c, const organ_name_t
     return ORGAN_OK;
 }
 
+/* Finds, for each tensor of a sharded model, the shard with the codes that it belongs to (scales, zero points), if that
+ * is another shard than its own. */
 organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
                                    organ_error *error)
 {
@@ -129,6 +131,8 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
     return error->status;
 }
 
+/* Copies the tensors of a shard that other shards need to a file of their own, so that the shard can be deleted after
+ * it was measured. */
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
                                    const organ_stop *stop, organ_error *error)
@@ -148,6 +152,7 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
     return error->status;
 }
 
+/* Calls `each` once per other shard that has companions of the codes in `file`. */
 organ_status organ_companions_needed(const organ_companions *c, size_t file,
                                      organ_status (*each)(void *context, size_t from, const char *tensor,
                                                           organ_error *error),

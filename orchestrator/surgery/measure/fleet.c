@@ -442,6 +442,8 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
     return error->status;
 }
 
+/* Writes the reports of all models on the first rank. Fails with ORGAN_CHECK_FAILED if a model could not be processed,
+ * after the reports are written. */
 static organ_status print_fleet(const fleet *f, json_t *report, organ_error *error)
 {
     if (report && organ_fleet_report_prunings(report))

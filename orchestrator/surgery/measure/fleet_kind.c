@@ -50,6 +50,8 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
+/* Returns the kind of a file that is no model ("adapter", "vocabulary only"), NULL for a model. GGUF files say it in
+ * their metadata; else at least half of the tensor names must be of one kind. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;

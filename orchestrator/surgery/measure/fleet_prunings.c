@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+/* Returns the model's pruning log as JSON, null if it has none, an object with `fault` if the log is invalid. NULL
+ * without memory. */
 json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};
@@ -53,6 +55,7 @@ static int add_model(json_t *groups, const json_t *model)
                                               SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
+/* Groups the models of the report by experiment and adds the known errata of these experiments. Returns 0 on success. */
 int organ_fleet_report_prunings(json_t *report)
 {
     json_t *const groups = json_array(), *const experiments = json_array();

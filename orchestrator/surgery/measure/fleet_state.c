@@ -31,6 +31,7 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
                          .unbounded = true};
 }
 
+/* Writes the results of all models so far; a later run with the same definition reuses them. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
                                      organ_error *error)
 {
@@ -104,6 +105,8 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
     return error->status;
 }
 
+/* Reads the results of an earlier run on the first rank, drops those of models that changed since, and sends them to
+ * all ranks. */
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error)
 {

@@ -147,6 +147,7 @@ static bool has_larger_theta(const json_t *a, const json_t *b)
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
 }
 
+/* Returns the entries sorted by theta, largest first, by insertion: equal ones keep their order. */
 json_t *organ_measure_ranked(const json_t *entries)
 {
     json_t *order = json_array();

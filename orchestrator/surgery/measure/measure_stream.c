@@ -87,6 +87,8 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
+/* Opens the journal of a model below `directory` and locks it. Its name has a hash of the model's path, so that each
+ * model has its own. */
 organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
                                         organ_run_journal *j, organ_error *error)
 {
@@ -131,6 +133,7 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
     return organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, error);
 }
 
+/* Opens the journal and reads the tensors that an earlier run has measured. */
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **result,
                                        organ_error *error)

@@ -69,6 +69,7 @@ static json_t *seed_group_json(const void *m, size_t group)
                      : NULL;
 }
 
+/* Returns the row of tensor t with seed/1 next to z/1, or NULL if it was not measured. */
 static json_t *seed_tensor_json(const void *context, size_t t)
 {
     const organ_measured *const m = context;
@@ -94,6 +95,7 @@ json_t *organ_measure_seed_json(const organ_measured *m)
         organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), seed_fold_json(&all)), rest);
 }
 
+/* Adds the definition of seed/1 to the report. */
 void organ_measure_seed_define(json_t *report)
 {
     json_array_append_new(

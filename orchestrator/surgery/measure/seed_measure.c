@@ -68,6 +68,7 @@ typedef struct moments {
     double mean, variance, fourth; /* about the mean */
 } moments;
 
+/* Returns mean, variance and fourth central moment of n values, in two passes. */
 static moments seed_measure_moments_of(const float *x, size_t n)
 {
     moments m = {0};

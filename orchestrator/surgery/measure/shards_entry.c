@@ -90,6 +90,8 @@ static size_t count_tensors(const shard_list *s, size_t *measured)
     return held > *measured ? held : *measured;
 }
 
+/* Builds the report entry from the journal's records alone, since the shards are deleted: restores tensors and
+ * measures, then calls organ_measure_model_json on them. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error)
 {
     size_t measured;

@@ -46,6 +46,7 @@ static const organ_weight *next_weight(z_measure_crew *c)
     return weight;
 }
 
+/* Passes a finished weight to options->finished, advances progress, and keeps the first error of all workers. */
 static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
@@ -181,6 +182,7 @@ static void free_scratch(z_measure_crew *c)
     pthread_mutex_destroy(&c->lock);
 }
 
+/* Measures all weights of this rank on all workers, and checks that the model's files did not change meanwhile. */
 static organ_status run_workers(z_measure_crew *c, organ_error *error)
 {
     if (make_order(c, error) || c->count == 0 || allocate_scratch(c, error))
@@ -195,6 +197,8 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
+/* Measures the tensors assigned to this rank and exchanges the results. `reason` points to a constant string, so it is
+ * set again for results of other ranks. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {
@@ -221,6 +225,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     return error->status;
 }
 
+/* Finds the least memory, in bytes, with which one worker can measure every weight. */
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error)
 {

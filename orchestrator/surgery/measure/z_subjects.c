@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Lists the weights to measure, at the tensors with their codes: quantised weights, and as plain weights the tensors
+ * that belong to none. The remaining tensors are companions (scales). */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error)
 {
     *subjects = (organ_z_subjects){0};

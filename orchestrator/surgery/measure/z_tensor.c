@@ -26,12 +26,12 @@ size_t organ_z_scratch_fixed_bytes(void) { return VALUES_BYTES + CODES_BYTES + L
 organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
 {
     char *at = memory;
-    organ_z_scratch room = {.window_bytes = bytes - organ_z_scratch_fixed_bytes()};
-    room.values = (float *)(void *)at;
-    room.codes = (uint64_t *)(void *)(at += VALUES_BYTES);
-    room.levels.slots = (uint32_t *)(void *)(at += CODES_BYTES);
-    room.window = at + LEVELS_BYTES;
-    return room;
+    organ_z_scratch scratch = {.window_bytes = bytes - organ_z_scratch_fixed_bytes()};
+    scratch.values = (float *)(void *)at;
+    scratch.codes = (uint64_t *)(void *)(at += VALUES_BYTES);
+    scratch.levels.slots = (uint32_t *)(void *)(at += CODES_BYTES);
+    scratch.window = at + LEVELS_BYTES;
+    return scratch;
 }
 
 typedef struct z_tensor_scan {
@@ -256,20 +256,22 @@ void organ_z_reason(const organ_weight *weight, organ_z *z)
     z->reason = z->reason ? z->reason : why_no_theta(z);
 }
 
+/* Measures theta of one weight at up to SCALES scales; each further scale has the means of neighbouring pairs of the
+ * one before, while rows are long enough. z->reason says why a weight has no theta. */
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                            const organ_stop *stop, organ_z_scratch *room, organ_z *z, organ_error *error)
+                            const organ_stop *stop, organ_z_scratch *scratch, organ_z *z, organ_error *error)
 {
     const uint64_t cols = organ_weight_matrices(weight).cols;
-    z_tensor_scan s = {.kernels = kernels, .scratch = room, .cols = cols, .scales = 1};
+    z_tensor_scan s = {.kernels = kernels, .scratch = scratch, .cols = cols, .scales = 1};
     *z = (organ_z){.done = true};
     if ((z->reason = why_unread(weight)))
         return ORGAN_OK;
     s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;
-    if (room->sample)
-        organ_seed_begin(room->sample, weight->elements / cols, cols, s.scales);
-    if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) ==
+    if (scratch->sample)
+        organ_seed_begin(scratch->sample, weight->elements / cols, cols, s.scales);
+    if (organ_z_source_open(&s.source, model, weight, kernels, stop, scratch->window, scratch->window_bytes, error) ==
         ORGAN_OK) {
         if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
             s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;

@@ -140,6 +140,7 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                             dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
+/* Writes notes about weights that have a remark or whose decoded values are infinite or NaN. */
 static void note_after(const organ_dequantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++) {

@@ -60,6 +60,7 @@ static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
     return rows;
 }
 
+/* Returns the report's row for weight k. */
 static json_t *dequantize_document_part_json(const void *context, size_t k)
 {
     char text[160];
@@ -120,6 +121,7 @@ static const organ_weight *dequantised_weight(const void *job, size_t k)
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
+/* Returns the report of organ dequantize. */
 json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;

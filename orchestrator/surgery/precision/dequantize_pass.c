@@ -70,6 +70,7 @@ static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
+/* Adds the counts of a written strip to its weight, in order; the last strip completes the weight in the journal. */
 static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                                  organ_error *error)
 {
@@ -95,6 +96,7 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
+/* Decodes all weights that no earlier run has finished, as job->as, and writes them strip by strip. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);

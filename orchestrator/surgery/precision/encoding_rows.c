@@ -68,6 +68,7 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
+/* Decodes a row of `cols` codes to FP32, by its kind: blocks of GGUF, packed words, or codes with scales. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {

@@ -379,6 +379,8 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            organ_inverse_factor_memory(cols);
 }
 
+/* Quantises the rows of this rank by GPTQ (arXiv:2210.17323) and gathers the rows of all ranks. A copy of GPTQ's codes
+ * and scales is kept for rows that refitting the scales does not improve. */
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     const size_t workers = organ_workers_count(in->engine->workers);

@@ -121,6 +121,8 @@ static void range_of(const organ_grid *grid, float *low, float *high)
 
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
+/* Rounds n values to the grid of their scales (and minima if it is affine): to integers, or to E4M3 if the grid has no
+ * bits. n is a multiple of 16; inner loops of 16 let the compiler use vectors. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {

@@ -20,6 +20,8 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
+/* Removes quantisation from config.json. If weights were packed, also sets the declared type, at the top and in
+ * text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
     const char *name = "bfloat16";

@@ -62,6 +62,7 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
+/* Finds the scheme and checks the options that do not fit its kind. */
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -79,6 +80,7 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
                         : check_gguf(o, error);
 }
 
+/* Rejects models that a safetensors scheme cannot quantise: GGUF, already quantised, without config.json. */
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -153,6 +155,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
+/* Writes notes before the run: which loaders read the scheme, and which targets stay unquantised. */
 static void quantize_note_before(const organ_quantize_job *job)
 {
     if (job->writer)
@@ -185,6 +188,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
 }
 
+/* Frees what the job owns; members that were never set are NULL. */
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);

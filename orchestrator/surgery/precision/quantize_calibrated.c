@@ -55,6 +55,8 @@ static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing 
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
 
+/* Allocates the buffers for storing one matrix strip by strip: codes, scales, a row of decoded values; with an imatrix
+ * the weights of columns, with pruning a copy of the matrix and its mask. */
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
     const bool weighs = s->part->entry, prunes = s->job->pruning;

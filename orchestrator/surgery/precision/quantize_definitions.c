@@ -3,6 +3,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+/* Returns how scales are computed in schemes of safetensors. */
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
@@ -24,6 +25,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
                         block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
 }
 
+/* Returns how codes are computed in schemes of safetensors. */
 static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
@@ -47,6 +49,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
         half - 1, half, rule);
 }
 
+/* Returns how the scales of GGUF blocks are computed. */
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
     const bool solved = job->calib && !job->options->no_resolve;

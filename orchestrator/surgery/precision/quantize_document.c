@@ -25,6 +25,7 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return bytes;
 }
 
+/* Adds the figures of a quantised tensor to sums. */
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
                                        const organ_quantize_part *part)
 {
@@ -78,6 +79,7 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "masked", json_integer((json_int_t)(s)->masked)),     \
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
 
+/* Adds the members for sums to `object`, which it takes over. */
 static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_job *job,
                                            const quantize_document_sums *s)
 {
@@ -92,6 +94,7 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
+/* Returns the report's sums over the tensors of a role; NULL if there are none. */
 static json_t *quantize_document_role_json(const void *context, size_t role)
 {
     const organ_quantize_job *const job = context;
@@ -108,6 +111,7 @@ static json_t *quantize_document_role_json(const void *context, size_t role)
     return NULL;
 }
 
+/* Returns the report's sums over the tensors stored as a type; NULL if there are none. */
 static json_t *quantize_document_type_json(const void *context, size_t dtype)
 {
     const organ_quantize_job *const job = context;
@@ -138,6 +142,7 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
     return json_string(why);
 }
 
+/* Returns the report's row for tensor k. */
 static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
@@ -169,6 +174,7 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
+/* Returns the options that determine the output, as JSON; options without effect in this run are left out. */
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -191,6 +197,7 @@ static const json_t *quantize_document_fallback_row(const void *context, size_t 
     return job->parts[k].fallback;
 }
 
+/* Returns the report's object about the calibration text. */
 static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
@@ -234,6 +241,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
+/* Returns the report of organ quantize. */
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;

@@ -10,6 +10,7 @@
 
 /* ---- what no encoding can represent ---- */
 
+/* Returns why a tensor cannot be quantised to a safetensors scheme, NULL if it can. */
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
@@ -148,6 +149,7 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
+/* Chooses the encoding of each tensor (NULL: unquantised). All routed experts get the same one. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -203,6 +205,7 @@ static void note_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
+/* Writes a note about tensors whose last FP8 blocks are cut off at the edge. */
 static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;

@@ -57,6 +57,8 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return is_embedding(tensor) ? job->encoding : NULL;
 }
 
+/* Returns why a tensor cannot be quantised to GGUF blocks, as text in the job's arena; NULL if it can, or with an
+ * error. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(tensor).cols;
@@ -74,6 +76,7 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
+/* Chooses the block type of each tensor: the one meant by the scheme, or one that fits the length of its rows. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -88,6 +91,7 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     return ORGAN_OK;
 }
 
+/* Writes notes about tensors that get another type than meant because of the length of their rows. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -144,6 +148,7 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
+/* Opens the imatrix and finds the entry of each tensor that needs one. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -198,6 +203,7 @@ json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job)
 
 /* ---- metadata ---- */
 
+/* Records the imatrix in the metadata under the keys of llama-quantize. */
 static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
 {
     organ_gguf_writer *const w = job->writer;
@@ -214,6 +220,7 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
+/* Copies the metadata, with file type and quantisation of the output instead of the input's. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;

@@ -43,6 +43,7 @@ static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, si
 
 /* ---- options ---- */
 
+/* Checks that scheme mixed, --allocate, --budget and --method gptq are given together. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -518,6 +519,7 @@ static organ_status quantize_widths_check_output(const organ_quantize_job *job, 
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
+/* Measures what each width costs each tensor (or reads it from the file) and divides the budget of bits. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);

@@ -22,6 +22,7 @@ static double quantize_widths_document_bits_of(const organ_quantize_widths *w, s
                                        : w->joined[c].stored / (double)w->choices.tensors[c].elements;
 }
 
+/* Returns the report's row for tensor k: its width and cost, and its cost at the uniform width. */
 static json_t *quantize_widths_document_tensor_json(const void *context, size_t k)
 {
     const organ_quantize_widths *const w = context;
@@ -43,6 +44,7 @@ static json_t *exchanges_json(const organ_quantize_widths *w)
                         SET_REAL("after", r->after));
 }
 
+/* Returns the report's object about the division of bits. */
 json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;

@@ -57,6 +57,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
+/* Scores the written model at `path` against the original and adds the figures to the report. An error does not fail
+ * the run, whose output is complete: the report notes it. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;

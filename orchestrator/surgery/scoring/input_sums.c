@@ -21,6 +21,8 @@ struct organ_input_sums {
     size_t count, capacity;
 };
 
+/* Creates empty sums of squared inputs for --write-imatrix; fails if the names of llama.cpp for this architecture are
+ * unknown. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;

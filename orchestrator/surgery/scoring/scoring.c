@@ -139,6 +139,7 @@ static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
+/* Tokenizes the text, cuts it into windows by the style, and counts what is scored. */
 static organ_status scoring_allocate_batch(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -251,6 +252,8 @@ static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
+/* Allocates for each model the hidden states of a batch and a score per token; models after the first are compared with
+ * it. */
 static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
 {
     for (size_t m = 0; m < scoring->count && !error->status; m++) {
@@ -448,6 +451,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     return error->status;
 }
 
+/* Scores all windows with every model, in the same batches, and checks that no model changed meanwhile. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -21,6 +21,7 @@ static const char *bos_policy(const organ_scoring *scoring)
                                       : "BOS before the text and in place of the first token of every window";
 }
 
+/* Returns what determines the figures: text, tokenizer, style, windows, compute type. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(scoring->tokenizer);
@@ -40,6 +41,8 @@ json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
         SET_BYTES_OF("compute_isa", scoring->engine.dots ? scoring->engine.dots->isa : NULL));
 }
 
+/* Returns the perplexity of model m and figures derived from it. nll is in nats per token; bits per byte = total / ln 2
+ * / bytes. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
 {
     const organ_perplexity_figures f = organ_perplexity_sum(scoring->models[m].scores.nll, scoring->plan.scored);
@@ -54,6 +57,7 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
         SET("byte_perplexity", lm_eval ? scoring_number(exp(f.total / bytes)) : json_null()));
 }
 
+/* Returns the comparison of model m with the first one, token by token. */
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     organ_perplexity_comparison c;
@@ -70,6 +74,7 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
         SET("top1_agreement_error", scoring_number(c.agreement_error)));
 }
 
+/* Returns the definition of a style, for the report. */
 static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
@@ -94,6 +99,7 @@ static const char *compute_text(organ_compute compute)
                  "depend in their last digits on the instructions named.";
 }
 
+/* Returns the definitions of the report's words. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;

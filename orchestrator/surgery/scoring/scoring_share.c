@@ -52,6 +52,7 @@ void organ_scoring_share_free(organ_scoring_share *share)
     *share = (organ_scoring_share){0};
 }
 
+/* Returns the number of batches of all ranks together, for progress. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
@@ -77,6 +78,7 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
+/* Exchanges the scores of each rank's windows, so that every rank has those of all tokens. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error)
 {

@@ -68,6 +68,8 @@ bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
     return complete;
 }
 
+/* Adds the sums of a tensor's row ranges; the result of tensor t replaces that of range t. Tensor t begins at range t
+ * or later, so no range is overwritten before it is read. */
 void organ_row_work_fold(const organ_writing *w)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -141,6 +143,7 @@ static void list_rows(row_walk *walk)
         }
 }
 
+/* Reads the tensors in bands of rows, calls the verb's function on each, and writes the result. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

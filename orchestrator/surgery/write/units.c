@@ -67,6 +67,7 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
     return true;
 }
 
+/* Writes bytes at offset `at` of a piece and notes the extent with its digest, for the journal. */
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
@@ -109,6 +110,7 @@ static json_t *extents_json(organ_unit_extents *all)
     return NULL;
 }
 
+/* Records a finished unit in the journal: the extents of its pieces and the verb's results, which it takes over. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];
