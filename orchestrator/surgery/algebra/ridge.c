@@ -110,7 +110,8 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     return error->status;
 }
 
-/* Frees the sums of the fit and of the held-out tokens, then the buffers; members that a solver does not use are NULL. */
+/* Frees the sums of the fit and of the held-out tokens, then the buffers; members that a solver does not use are
+ * NULL. */
 void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
@@ -212,7 +213,7 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
 }
 
 /* Solves for each lambda on the fit tokens and chooses the one with the least squared error on the held-out tokens.
- * Then it solves once more on all tokens with that lambda. If no lambda lowers the error, `lambda` stays 0: the caller
+ * Then it solves on all tokens with that lambda. If no lambda lowers the error, `lambda` stays 0: the caller
  * keeps its weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {

@@ -168,7 +168,8 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
     return ORGAN_OK;
 }
 
-/* Checks that samples, context, effort and sparsity are in their ranges. A negative sparsity means that none was given. */
+/* Checks that samples, context, effort and sparsity are in their ranges. A negative sparsity means that none was
+ * given. */
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c,
                                  organ_error *error)
 {
@@ -265,7 +266,8 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Fills the plan of a dry run: work of the calibration walk, or without a text only that of the method on each matrix. */
+/* Fills the plan of a dry run: work of the calibration walk, or without a text only that of the method on each
+ * matrix. */
 static void calibrated_estimate(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;

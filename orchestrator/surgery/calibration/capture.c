@@ -118,7 +118,8 @@ static void capture_rank(organ_calibration_captures *g, size_t rank, const call 
     }
 }
 
-/* Gathers the recorded inputs of all ranks and adds them in the order of ranks, so that each rank gets the same sums. */
+/* Gathers the recorded inputs of all ranks and adds them in the order of ranks, so that each rank gets the same
+ * sums. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;

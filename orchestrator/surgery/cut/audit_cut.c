@@ -191,6 +191,7 @@ static organ_status check_names(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
+/* Returns the checks of an audit of a smaller model, each passed or failed with its count. */
 static json_t *checks_json(const organ_cut_audit *a)
 {
     const size_t pieces = a->run.piece_count;
@@ -307,6 +308,8 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
+/* Audits a copy: as a smaller model if it has fewer layers or smaller tensors than the donor, else as a pruned model of
+ * the same shapes. */
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
                              const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -133,6 +133,7 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
+/* Returns what a cut changes: bytes, elements, experts and layers before and after, and the edited settings. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -230,6 +231,8 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
+/* Returns ORGAN_OK if config.json can describe the model without these layers; it edits a copy in memory. Always
+ * ORGAN_OK for GGUF. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

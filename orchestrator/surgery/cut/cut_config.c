@@ -282,6 +282,8 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     edit_module_names(c);
 }
 
+/* Edits config.json for the smaller model: the settings at the top and in each nested part (text_config). Fails if a
+ * setting that must change was not found. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;

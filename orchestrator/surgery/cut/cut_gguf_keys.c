@@ -231,6 +231,7 @@ static void edit_blocks(const keys *k)
     cut_arrays(k);
 }
 
+/* Edits the GGUF keys for the numbers of experts, channels, heads and blocks that were cut. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};

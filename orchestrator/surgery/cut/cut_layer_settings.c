@@ -274,6 +274,8 @@ static void edit_depth(const organ_cut_config *c, size_t kept)
         organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
 }
 
+/* Edits all settings that depend on the number or the order of layers. Rejects a cut whose kept layers the config
+ * cannot describe. */
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
     size_t kept = 0;

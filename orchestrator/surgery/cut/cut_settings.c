@@ -75,6 +75,8 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
                run->shared_channels_after * run->expert_channels_before;
 }
 
+/* Returns why a router with groups cannot work with the kept experts, or NULL. `used` is the number of groups that a
+ * token uses, `chosen` that of its experts. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0,

@@ -17,6 +17,8 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
+/* Returns true for tensors with one value or row per routed expert: weights, biases and scales of the router, but not
+ * the gate of a shared expert. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -132,6 +134,8 @@ static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
+/* Returns the number of hidden channels of a layer's feed-forward, from its down projections; 0 if it has none or they
+ * differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;
@@ -261,6 +265,8 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
+/* Computes the facts of the cut for each layer: experts before and after, new numbers, widths. Fails if nothing would
+ * be removed. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;

@@ -222,6 +222,8 @@ static void edit_sparse_step(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
+/* Edits settings that give the kind of a layer by a period ("every 6th layer is global"): finds a period and an offset
+ * with which the kept layers keep their kinds, or writes a list. */
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;

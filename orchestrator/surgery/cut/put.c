@@ -100,6 +100,8 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
+/* Writes the kept part of one matrix: the given weights, or the stored bytes if `weights` is NULL. `weights` get the
+ * values as stored. Only the rank with `own` writes; the last matrix completes the tensor. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -128,6 +130,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
+/* Reads back a matrix that an earlier run wrote, widened to FP32. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -156,6 +159,7 @@ static float *transposed_copy(const organ_tensor *tensor, const put_place *p, or
     return stored;
 }
 
+/* Writes like organ_cut_put a matrix that the file stores as in_features x out_features; `weights` are transposed. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {

@@ -12,6 +12,8 @@
 
 #define STEP_ROWS ((size_t)256)
 
+/* Returns true if `copy` has fewer layers, or in a layer a tensor that is shorter along an axis and longer along
+ * none. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
@@ -441,6 +443,7 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
+/* Recovers from both models which layers, experts, channels and heads were kept, by comparing bytes. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

@@ -246,6 +246,8 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
+/* Sets the output shape of a tensor and the runs of bytes that stay: along the axis of experts, or rows and columns of
+ * a weight. A packed weight's scales are cut with its codes. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error)
 {

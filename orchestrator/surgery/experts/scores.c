@@ -20,7 +20,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
-/* Allocates the scores of each layer, one value per expert. On failure the caller releases what was allocated. */
+/* Allocates the scores of each layer, one value per expert. After a failure the caller releases them too. */
 static bool allocate_scores(organ_expert_scores *s)
 {
     const size_t experts = s->experts;

@@ -106,6 +106,7 @@ static void add_denominators(json_t *list, const json_t *document)
               organ_count_text(organ_json_count(document, "totals.full.elements"), full));
 }
 
+/* Returns the notes that apply to the log of a pruning: on its method, its calibration and its denominators. */
 json_t *organ_errata_of_pruning(const json_t *log)
 {
     const bool imatrix = json_is_object(organ_json_at(log, "imatrix"));
@@ -123,6 +124,7 @@ json_t *organ_errata_of_pruning(const json_t *log)
     return list;
 }
 
+/* Returns the notes that apply to an audit, which has no log. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
@@ -158,6 +160,7 @@ static void add_named(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
+/* Returns the notes for several experiments: those on a method once, then one per experiment. */
 json_t *organ_errata_of_experiments(const json_t *experiments)
 {
     json_t *const list = json_array();

@@ -49,6 +49,7 @@ organ_status organ_model_fingerprint(const organ_model *model, char out[17], org
 
 /* ---- logs ---- */
 
+/* Reads organ/prune.json of a model. NULL without an error means that the model has none. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error)
 {
     char *bytes = NULL;

@@ -88,6 +88,7 @@ static json_t *not_run_json(const organ_model *model)
     return list;
 }
 
+/* Returns the facts of a model that every report begins with: name, format, architecture, sizes. */
 json_t *organ_model_json(const organ_model *model)
 {
     uint64_t bytes = 0;
@@ -219,6 +220,7 @@ static bool add_totals(json_t *document, const organ_model *model, const organ_t
                      SET("coverage", coverage), SET("per_tensor", spread));
 }
 
+/* Adds counts of weights to a report: in all, per projection, and per layer. Returns 0 on success. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     named *sorted = calloc(count + 1, sizeof *sorted);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Splits a list of patterns at commas. NULL gives an empty list. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
 {
     const size_t max = list ? strlen(list) : 0;

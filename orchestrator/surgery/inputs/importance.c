@@ -8,6 +8,8 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20)
 
+/* Returns how many experts the tensor's layer has in its role, 0 if the tensor is none of one expert. `known` caches
+ * the last layer, since callers ask in order. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -26,6 +28,7 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
     return known->experts[a->role];
 }
 
+/* Computes the XXH3 digest of the imatrix file, as 16 hexadecimal digits. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();

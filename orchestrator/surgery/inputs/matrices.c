@@ -43,6 +43,8 @@ static bool has_excluded_name(const char *name)
     return false;
 }
 
+/* Returns true for weights of linear layers: of rank 2 (or 3, stacked), in a role that multiplies activations. Tensors
+ * in other roles (vision, audio) are judged by name. */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape)
 {
     if (rank < 2 || rank > 3 || shape[rank - 1] < 2 || shape[rank - 2] < 2 || shape[0] == 0)
@@ -224,6 +226,7 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
+/* Returns the report's table of all matrices of a model, with those that the run processes marked. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Fails with `what`, formatted, and the command that dequantizes the model. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     organ_text buffer;
@@ -42,6 +43,7 @@ static const organ_tensor *changed_part(const organ_model *model, const organ_we
     return NULL;
 }
 
+/* Fails if a tensor that the run changes is part of a quantised weight. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
 {
     organ_weights *weights = NULL;

@@ -67,6 +67,7 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
     return ORGAN_OK;
 }
 
+/* Chooses the tensors to change: those that match `globs`, or else all projections. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error)
 {
@@ -84,6 +85,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
+/* Removes targets whose flag in `left_out` (indexed like model->tensors) is set; fails if none stays. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {
@@ -110,6 +112,7 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
+/* Chooses targets and fails if one is not BF16, F16 or F32. `done` is the verb's participle, for the message. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error)
 {
@@ -166,6 +169,7 @@ bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
+/* Fails if a target is stored transposed, so that the inputs of an output are not contiguous. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error)
 {

@@ -89,6 +89,7 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
     return inside && (selection->groups >> tensor->anatomy.group & 1);
 }
 
+/* Reads --map: pairs FROM:TO of layer ranges of equal length, separated by commas. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error)
 {
     *map = (organ_layer_moves){0};

@@ -17,6 +17,7 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
                       (long long)info.st_size, path);
 }
 
+/* Reads a text file. A text larger than the memory is rejected before it is read. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
 {
     struct stat info;

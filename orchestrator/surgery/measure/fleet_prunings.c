@@ -55,7 +55,8 @@ static int add_model(json_t *groups, const json_t *model)
                                               SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
-/* Groups the models of the report by experiment and adds the known errata of these experiments. Returns 0 on success. */
+/* Groups the models of the report by experiment and adds the known errata of these experiments. Returns 0 on
+ * success. */
 int organ_fleet_report_prunings(json_t *report)
 {
     json_t *const groups = json_array(), *const experiments = json_array();

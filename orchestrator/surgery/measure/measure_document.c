@@ -50,7 +50,8 @@ static json_t *levels_json(uint32_t levels)
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns means and extremes of theta over the tensors of a fold (a role or a layer); null members if none has a theta. */
+/* Returns means and extremes of theta over the tensors of a fold (a role or a layer); null members if none has a
+ * theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;

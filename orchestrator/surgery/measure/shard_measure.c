@@ -262,7 +262,8 @@ static organ_status measure_shard(shard_list *s, size_t k, const organ_model *sh
     return error->status;
 }
 
-/* Deletes a measured shard unless its file changed since it was opened. Of a symbolic link, only the link is deleted. */
+/* Deletes a measured shard unless its file changed since it was opened. A symbolic link is deleted, but not its
+ * target. */
 static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_error *error)
 {
     struct stat info;
@@ -373,8 +374,8 @@ static organ_status process_shards(shard_list *s, organ_error *error)
         s->count - s->waiting - s->broken, s->count, s->first.message);
 }
 
-/* Measures a directory of shards one after the other and deletes each afterwards. *entry gets the model's report entry
- * and *journal the path of the journal, which the caller frees. */
+/* Measures the shards of a directory in turn and deletes each one when it is recorded in the journal. *entry gets the
+ * model's report entry and *journal the path of the journal, which the caller frees. */
 organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,
                                   const organ_progress *progress, json_t **entry, char **journal, organ_error *error)
 {

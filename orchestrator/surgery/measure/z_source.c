@@ -84,7 +84,8 @@ static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned c
     s->window = memory + z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
 }
 
-/* Prepares reading a weight window by window: packed weights are decoded strip by strip, all others are read as stored. */
+/* Prepares reading a weight window by window: packed weights are decoded strip by strip, all others are read as
+ * stored. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error)

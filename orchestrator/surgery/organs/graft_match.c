@@ -328,6 +328,8 @@ static void check_added(organ_graft_job *job)
     }
 }
 
+/* Pairs the selected tensors of the source with those of the target and lists the pieces to replace or add. Mismatches
+ * are collected, so that one report names them all. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;

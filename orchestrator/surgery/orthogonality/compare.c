@@ -155,6 +155,8 @@ static int compare_by_layer(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* Lists the modules to compare: those of the adapter, or the weights of the first model that match --modules, with
+ * their weights in every model. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
@@ -191,6 +193,7 @@ static uint64_t compare_bytes_of(const void *context, size_t k)
     return bytes;
 }
 
+/* Measures all modules, shared by ranks, and exchanges the measured members: all from drawn_mean on. */
 organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error)
@@ -224,6 +227,7 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
     return sources;
 }
 
+/* Finds the module that needs the most memory beyond the limit, for the message; *widest is NULL if all fit. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {

@@ -72,6 +72,8 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
            !organ_keeps_rope_rows(model->config.model_type);
 }
 
+/* Returns the weight of a module in a model, or NULL with the mismatch noted: missing, of another shape, or with
+ * permuted rows (GGUF of some architectures). */
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error)

@@ -112,6 +112,7 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
+/* Sizes strips and scratch by the engine's memory and allocates them; as many workers run as have scratch. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
@@ -268,6 +269,7 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
     to->between = s->noises > 1 ? noise_between(s, strip, col, width) : 0;
 }
 
+/* Adds the sums of a strip's blocks in their order, so that the result does not depend on threads. */
 static void noise_fold_blocks(void *context, const organ_row_set *strip)
 {
     noise_stage *const s = context;

@@ -62,6 +62,7 @@ static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *erro
 
 /* ---- the run ---- */
 
+/* Measures module k and reports its cosine between the noises. */
 static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -88,6 +89,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
+/* Compares the noises of two pairs (clean, noisy), and optionally a change: an adapter or a tuned model. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -18,6 +18,7 @@ static const char *projection_of(const organ_compared_module *m) { return organ_
 
 /* ---- folds ---- */
 
+/* Adds the sums of a module to those of a fold. */
 static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 {
     for (size_t k = 0; k < 2; k++) {
@@ -33,6 +34,7 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
+/* Adds a module to a fold: the noises with each other, then the change with each noise and with their difference. */
 static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
 {
     const organ_pair_sums *const s = &m->sums;
@@ -287,6 +289,7 @@ static const organ_weight *compared_weight_of_pair(const void *job, size_t k)
     return ((const organ_compared_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
 }
 
+/* Returns the report of organ noise-pairs. */
 json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;

@@ -243,6 +243,8 @@ static organ_status pairs_run(pairs_stage *s, organ_error *error)
     return error->status;
 }
 
+/* Measures one module: reads its rows from all models strip by strip and sums squares and inner products of the noises
+ * and the change. */
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error)
 {
     pairs_stage s = {.job = job, .module = module, .sources = organ_compared_sources(job, module)};

@@ -19,6 +19,7 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
+/* Adds the sentence on whether both noises are equal. `assumption` begins with "u" if that is undefined. */
 static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
     if (*assumption == 'u') {
@@ -105,6 +106,7 @@ static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
 
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
+/* Returns the verdict over all modules: sentences and the figures that they quote. */
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Measures module k and reports the cosine of its noise and the adapter's change. */
 static organ_status orthogonality_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -26,6 +27,7 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
     return ORGAN_OK;
 }
 
+/* Draws the report's charts into the output directory. */
 static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
                                  organ_error *error)
 {
@@ -54,6 +56,7 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
                               &files, write_charts, NULL, *report, error);
 }
 
+/* Compares the noise of one or two noisy models with the change of an adapter. */
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {

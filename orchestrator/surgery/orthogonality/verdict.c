@@ -17,6 +17,8 @@ double organ_compared_cosine(const organ_noise_comparison *c)
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
 }
 
+/* Adds a module's comparison to a fold. `variance` sums |x|^2 |y|^2 / n, the variance of x . y for unrelated
+ * directions; a module is beyond chance if |cosine| sqrt(n) exceeds ORGAN_Z_LIMIT. */
 void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
     f->modules++;
@@ -194,6 +196,7 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
                         SET("sentences", sentences));
 }
 
+/* Returns how much two noises agree, as a level and sentences. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
     const verdict_reading r = read_cosine(all);

@@ -194,6 +194,7 @@ static organ_status compare_models(audit *a, organ_error *error)
     return error->status;
 }
 
+/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain. */
 static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
@@ -255,6 +256,7 @@ typedef struct audit_sums {
     size_t others, identical, comparable;
 } audit_sums;
 
+/* Sums the findings of all tensors. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -270,6 +272,7 @@ static audit_sums sum_up(const audit *a)
     return s;
 }
 
+/* Returns the checks of an audit, each passed or failed with its count. */
 static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
 {
     const size_t count = a->donor->tensor_count;
@@ -346,6 +349,7 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
+/* Returns the report of organ audit. */
 static json_t *audit_document_of(audit *a)
 {
     report_changed_tensors(a);

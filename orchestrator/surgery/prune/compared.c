@@ -11,6 +11,7 @@ static uint64_t compared_bytes_of(const void *cuts, size_t k)
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
 }
 
+/* Cuts the tensors into parts for ranks and pairs each with the same bytes of the other model's tensor. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Prepares a pass of the flow over the selected parts, in tiles of block_size x block_size. The caller frees
+ * flow->parts and pass->items, also after an error. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {

@@ -139,7 +139,7 @@ static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
-/* Tokenizes the text, cuts it into windows by the style, and counts what is scored. */
+/* Tokenizes the text, cuts it into windows by the style, and counts the scored tokens, bytes and words. */
 static organ_status scoring_allocate_batch(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
