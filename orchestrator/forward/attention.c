@@ -480,6 +480,9 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
+/* Runs attention on a group of tokens: lays out q, output, k and v in `scratch`, and takes k and v from the decode
+ * cache (g->before) or from an earlier layer (shared keys) instead. In MLA a row of the latent is the key and its first
+ * `rank` values are the value. */
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {

@@ -102,6 +102,8 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
     return max;
 }
 
+/* Allocates keys and values for `max` tokens and decides which layers stay loaded in the remaining memory; the others
+ * are read for every token. The first `first` tokens run together. */
 organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error)
 {
@@ -172,6 +174,8 @@ static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache
     return cache->holds_head && !cache->head ? organ_forward_load_head(f, &cache->head, error) : ORGAN_OK;
 }
 
+/* Runs the tokens after those in the cache and passes the logits of the last one to `each`. Rotations that depend on
+ * the length may change with it; then the cache is emptied and all tokens run. */
 organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
                                     void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error)

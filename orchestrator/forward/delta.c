@@ -310,6 +310,8 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
+/* Runs a gated delta-rule layer on a group of tokens: assigns `scratch` to q, k, v, gate and decays by how the model
+ * joins its projections. */
 organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -134,6 +134,7 @@ static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *stat
                                2 * ORGAN_SHARE_NUMBER * (double)tokens * (double)c->hidden, norm_states, &j, error);
 }
 
+/* Writes the hidden states before the first layer. `before` is the number of earlier tokens, for learned positions. */
 organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                        organ_error *error)
 {

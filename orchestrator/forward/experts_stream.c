@@ -34,6 +34,9 @@ static bool has_packed_stack(const forward_plan *plan)
     return any;
 }
 
+/* Returns the end of the group of experts from `first` on that are loaded together: as many with tokens as fit in their
+ * share of the memory. begin[e] .. begin[e + 1] are the tokens of expert e. Experts in a packed stack are decoded with
+ * all others of it. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
@@ -110,6 +113,7 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
     return error->status;
 }
 
+/* Returns the memory pages of experts [first, last) to the system; pages that other experts share stay. */
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

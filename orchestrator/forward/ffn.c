@@ -70,6 +70,8 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
+/* Runs the feed-forward part on a group of tokens, FORWARD_GROUP at a time; streamed experts process more together, so
+ * that each is read less often. */
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;

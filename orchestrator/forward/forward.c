@@ -174,6 +174,7 @@ organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_er
     return error->status ? error->status : measure_layers(f, error);
 }
 
+/* Reads the config, finds the tensors of every layer, and plans how each is loaded. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error)
 {
@@ -199,6 +200,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     return ORGAN_OK;
 }
 
+/* Frees the plans and the values that are loaded for all layers. NULL is allowed. */
 void organ_forward_close(organ_forward *f)
 {
     if (!f)
@@ -286,6 +288,8 @@ static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_er
     return error->status;
 }
 
+/* Runs a loaded layer on all windows and updates `hidden`. With `before`, keys and values of earlier tokens come from
+ * the decode cache. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error)
@@ -399,6 +403,7 @@ static organ_status forward_run_layers(organ_forward *f, const organ_windows *wi
     return ORGAN_OK;
 }
 
+/* Runs the whole model on the windows and passes the logits of `count` tokens (indices `rows`) to `each`, in order. */
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error)

@@ -445,6 +445,8 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
 
+/* Routes tokens to experts, runs each expert on its tokens, and adds the weighted outputs and that of the shared expert
+ * to `out`. Streamed experts process at most FORWARD_GROUP rows together, which keeps their buffers small. */
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error)
 {
@@ -512,6 +514,8 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
     return error->status;
 }
 
+/* Runs one expert on `count` rows x; `inner` gets the inputs of its down projection, `out` the outputs without router
+ * weight. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error)
 {

@@ -29,6 +29,8 @@ static void *map_block(size_t bytes)
     return block;
 }
 
+/* Allocates `count` floats, aligned to a cache line. The line before them has the size of the mapping for
+ * organ_forward_free, 0 for memory of the heap. */
 float *organ_forward_floats(size_t count, organ_error *error)
 {
     const size_t bytes = (count / 16 + 2) * LINE;

@@ -78,6 +78,7 @@ static organ_status share_tokens(const forward_group *g, token_job *j, int work_
     return organ_forward_share(g->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE), work, task, j, error);
 }
 
+/* Normalises tokens from x to y by a norm of the layer; copies them if the layer has no such norm. */
 organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens,
                                     organ_error *error)
 {
@@ -109,6 +110,8 @@ organ_status organ_forward_norm_inner(const forward_group *g, forward_part part,
     return j.norm.weights ? share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error) : ORGAN_OK;
 }
 
+/* Adds the output of a part to the hidden states, scaled by residual_scale, with the norm that the family places on the
+ * output or on the sum. */
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
@@ -196,6 +199,7 @@ static organ_status activate_all(const forward_group *g, float *x, size_t tokens
     return share_tokens(g, &j, ORGAN_SHARE_HARD, activate_tokens, error);
 }
 
+/* Computes gate = activation(gate) * up for all tokens; without `up`, only the activation. */
 organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error)
 {
@@ -222,6 +226,8 @@ organ_status organ_forward_split_all(const forward_group *g, const float *pairs,
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
+/* Passes the inputs of a matrix to the caller's tap, under its tensor's name; a matrix of a stack gets its index in
+ * brackets. */
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error)
 {
@@ -296,6 +302,8 @@ static organ_status cut_gates(const forward_group *g, float *gates, size_t token
     return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
+/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and taps their inputs. `work` has
+ * 2 x tokens x inner floats; without a gate, `up` is activated alone. */
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *work, organ_error *error)
 {

@@ -82,6 +82,8 @@ static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
     }
 }
 
+/* Multiplies the attention's output by a sigmoid gate per head or per value, if the family has one: from its own
+ * projection, or from the second half of q. */
 organ_status organ_forward_gate_output(forward_group *g, const float *normed, float *out, float *scratch,
                                        organ_error *error)
 {

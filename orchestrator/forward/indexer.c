@@ -56,6 +56,7 @@ static void prepare_index_tokens(void *context, size_t piece, size_t worker)
     }
 }
 
+/* Computes the indexer's queries, keys and head weights for a group of tokens, then norms and rotates them. */
 organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error)
 {

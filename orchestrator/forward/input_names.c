@@ -72,6 +72,8 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         add_input_name(f, layer, PART_SHARED_UP, place);
 }
 
+/* Finds under which names of llama.cpp an imatrix has the inputs of a tensor. False for the matrices of single heads in
+ * latent attention, which have no entry. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];

@@ -125,6 +125,8 @@ static organ_status read_transposed(const forward_slot *slot, const organ_weight
     return error->status;
 }
 
+/* Reads rows of a slot's weight in its type. GGUF stores rows of rotated heads in another order (turned_head_dim),
+ * which is reversed here. */
 organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
                                      size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error)
 {
@@ -321,6 +323,8 @@ organ_status organ_layer_load_together(organ_forward *forward, int32_t number, o
     return load_layer(forward, number, NULL, false, forward->engine->ranks, loaded, error);
 }
 
+/* Frees a layer. Its values are an own mapping (streamed experts), borrowed from the caller, or from
+ * organ_forward_floats. */
 void organ_layer_free(organ_layer *layer)
 {
     if (!layer)
@@ -352,6 +356,7 @@ float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_e
     return room->floats;
 }
 
+/* Reads a whole weight as FP32; NULL on error. */
 float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
 {
     organ_weight_reader *reader;
@@ -487,6 +492,7 @@ static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t
                                  cols / type->elements);
 }
 
+/* Copies a matrix of a loaded layer to FP32; does nothing for a tensor that the layer does not have. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
@@ -524,6 +530,7 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
+/* Replaces a matrix of a loaded layer, rounded to the type in which it is loaded. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;

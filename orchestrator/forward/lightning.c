@@ -121,6 +121,8 @@ static void lightning_gate(void *context, size_t index, size_t worker)
         z[k] *= outs[k];
 }
 
+/* Runs a lightning-attention layer (linear attention with a fixed decay per head) on a group: projections, recurrence
+ * per window and head, norm and gate, output projection. */
 organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;

@@ -62,6 +62,7 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
+/* Appends the product y = x W^T + bias to the list. y is filled with the bias first, and the product is added to it. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error)
 {

@@ -104,6 +104,8 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
+/* Computes the logits of the given rows of `hidden`, as many together as fit in memory, and passes each to `each`.
+ * `held` is a loaded head, NULL if the file must be read. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)

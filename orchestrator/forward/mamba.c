@@ -164,6 +164,8 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
+/* Runs a Mamba layer (arXiv:2312.00752) on a group: inputs and steps, selective scan per window and block of channels,
+ * gate, output projection. */
 organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -194,6 +194,7 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
+/* Runs a Mamba-2 layer (arXiv:2405.21060) on a group; assigns `scratch` to projected rows, outputs and decays. */
 organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

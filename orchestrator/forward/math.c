@@ -83,6 +83,7 @@ void organ_forward_cut(float *x, size_t n, float cut)
         x[k] = x[k] > from ? x[k] - from : 0;
 }
 
+/* Computes gate = activation(gate) * up for n values. */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n)
 {
@@ -112,6 +113,9 @@ void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float
     kernels->gate_silu(gate, up, n);
 }
 
+/* Adds keys [lo, hi) of a block of n to an online softmax: *top is the largest score so far, *sum the sum of exp(score
+ * - *top), and out the weighted sum of values so far. A new maximum rescales both. Scores become exp(score - *top), 0
+ * outside [lo, hi). */
 void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
                                  float *top, float *sum, float *out)
 {
@@ -180,6 +184,7 @@ static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p,
     }
 }
 
+/* Applies an activation without a gate to n values. */
 void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *p, float *x,
                             size_t n)
 {

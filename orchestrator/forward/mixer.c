@@ -55,6 +55,8 @@ size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
            organ_forward_index_room(&f->config.latent, tokens, tokens);
 }
 
+/* Runs the layer's mixer on the normed hidden states and adds its output to them. Hybrid layers run two mixers on the
+ * same inputs. The state of recurrent mixers is cleared at the first token. */
 organ_status organ_forward_mix(forward_group *g, organ_error *error)
 {
     const organ_layer_kind *const kind = g->layer->kind;

@@ -18,6 +18,8 @@ static organ_status check_size(const char *label, const char *name, uint64_t val
                             max);
 }
 
+/* Allocates the layers' kinds, all as full attention with rotation and a dense feed-forward; family readers change
+ * them. */
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
 {
     if (error->status || check_size(label, "num_hidden_layers", c->layers, MAX_LAYERS, error))
@@ -38,6 +40,7 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
     return ORGAN_OK;
 }
 
+/* Gives the layers from `first` on experts. Their dense width becomes 0 unless they have both. */
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
                                           organ_error *error)
 {
@@ -89,6 +92,8 @@ static unsigned source_of(const organ_forward_config *c, unsigned first, unsigne
     return first;
 }
 
+/* Lets the last `shared` layers use the keys and values of an earlier layer of the same kind. Each source layer gets
+ * its place in the state that layers pass on. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
 {
     const unsigned first = c->layers - shared;
@@ -185,6 +190,7 @@ static organ_status check_value_and_query_scales(const char *label, const organ_
     return ORGAN_OK;
 }
 
+/* Checks eps, scales, limits and soft caps; the negated comparisons also reject NaN. */
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (!(c->rms_eps >= 0) || !isfinite(c->rms_eps))
@@ -303,6 +309,7 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     return ORGAN_OK;
 }
 
+/* Checks the sizes of the indexer, which selects the keys that a token attends to (DeepSeek sparse attention). */
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (l->keys == 0 || l->keys > 1 << 20)
@@ -318,6 +325,7 @@ organ_status organ_forward_config_indexer(const char *label, const organ_latent_
     return error->status;
 }
 
+/* Checks the number and the width of a layer's attention heads. */
 static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
@@ -338,6 +346,7 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
     return ORGAN_OK;
 }
 
+/* Checks every size of a config, so that the forward pass can multiply them without overflow. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     c->state = c->state ? c->state : c->hidden;

@@ -305,6 +305,8 @@ const forward_exchange *organ_exchange_named(const char *architecture)
     return NULL;
 }
 
+/* Returns the row of the table for a GGUF architecture. Several rows may have its name: `when` is a key that must be
+ * there and not 0, or with "!" must not. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -329,6 +331,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
+/* Fails with the list of architectures that can be converted; rows of one GGUF architecture follow each other and are
+ * listed once. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     char known[sizeof error->message] = "";
@@ -428,6 +432,8 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
+/* Writes the name of a part in that format, with the layer's or expert's number for "#". Returns false if the family
+ * has none. */
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;

@@ -520,6 +520,7 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     return NULL;
 }
 
+/* Copies the properties of an architecture that its config file does not state. */
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;
@@ -553,6 +554,7 @@ static int short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
+/* Fails with the list of architectures that the forward pass supports. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     char known[sizeof error->message] = "";

@@ -42,6 +42,7 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
         c->per_layer_vocabulary = table->shape[0];
 }
 
+/* Reads the settings of Gemma 3n and 4: global heads, per-layer embeddings, layers with shared keys and values. */
 void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -105,6 +105,7 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
+/* Reads the sizes of recurrent layers from GGUF keys, and which layers are recurrent. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -61,6 +61,7 @@ void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
     c->query_scale.length = organ_key_size(s, "attention.temperature_length", first);
 }
 
+/* Returns the rotation by the keys of GGUF. Frequencies of a file's rope_freqs tensor are applied later. */
 static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)
 {
     organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),

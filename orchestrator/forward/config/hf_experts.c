@@ -259,6 +259,8 @@ static bool has_mixture(const organ_forward_config *c)
     return any;
 }
 
+/* Reads the experts' settings under the names that the family uses. A family with optional experts becomes dense if
+ * their number is 0. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture;

@@ -199,6 +199,8 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
+/* Reads the settings of Gemma 3n and 4. `state` becomes the numbers per token that layers pass on: the hidden state and
+ * what families add to it. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

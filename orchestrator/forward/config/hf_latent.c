@@ -84,6 +84,7 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
         read_index_layers(s, c);
 }
 
+/* Reads the settings of multi-head latent attention: the width of a head is that of its plain and its rotated part. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
 {
     const organ_latent_config *const l = &c->latent;

@@ -78,6 +78,7 @@ static void read_chunks(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? chunk : 0;
 }
 
+/* Reads the sliding window and which layers have it: from layer_types, or by the family's rule. */
 void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -141,6 +142,7 @@ static void read_thetas(const config_hf_source *s, organ_forward_config *c)
     c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
 }
 
+/* Reads which layers rotate q and k (NoPE layers do not), attention sinks, and chunks. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -303,6 +303,7 @@ static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
     c->intermediate = width;
 }
 
+/* Reads the sizes of recurrent layers from config.json, and which layers are recurrent. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

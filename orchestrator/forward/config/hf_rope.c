@@ -223,6 +223,8 @@ static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
     return c->head_dim;
 }
 
+/* Reads the rotation of full attention and that of layers with a window (rope_local). With YaRN, latent attention
+ * multiplies its scores by the square of mscale_all_dim's factor. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *both = organ_config_member(s->root, "rope_parameters"),

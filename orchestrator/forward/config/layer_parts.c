@@ -145,6 +145,8 @@ void organ_forward_number_name(const char *pattern, unsigned number, char name[1
     snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
 }
 
+/* Lists the tensors that a layer has in some families only, with rows and columns; rows of 0 mean a vector. Returns
+ * their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {

@@ -91,6 +91,8 @@ static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
 
+/* Returns the object with the language model's settings (text_config of a multimodal model, or the root) and sets
+ * *architecture to the class that runs it. */
 json_t *organ_config_text(json_t *root, const char **architecture)
 {
     json_t *const nested = json_object_get(root, "text_config");
@@ -116,6 +118,7 @@ json_t *organ_config_text(json_t *root, const char **architecture)
     return text;
 }
 
+/* Returns the prefix of the language model's tensor names: the one under which the model has an embedding. */
 const char *organ_text_prefix(const organ_weights *weights)
 {
     static const char *const prefixes[] = {"model.",

@@ -56,6 +56,7 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
+/* Adds the counts of a band's tiles to its part; fails if a tile had weights that are not finite. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -170,6 +171,8 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
     return error->status;
 }
 
+/* Finds each target's gain for the requested sparsity in two searches, the second one with the results of the first,
+ * and copies it to all units of the target. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
     flow_search s = {.job = job,

@@ -68,6 +68,7 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     tensors, donor->tensor_count);
 }
 
+/* Adds the checks that every target tensor and every target weight was processed. */
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
@@ -95,7 +96,8 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status compare_again(organ_prune_job *job, const organ_model *copy, organ_error *error)
+/* Reads donor and copy for the report: the map of killed weights in blocks, and the magnitudes of killed weights. */
+static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
     organ_tally *const rows = organ_prune_tally(job);
     if (!rows)
@@ -107,6 +109,7 @@ static organ_status compare_again(organ_prune_job *job, const organ_model *copy,
     return error->status;
 }
 
+/* Opens the written copy and checks it against the donor; if it is sound, computes the maps of the report. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;
@@ -117,7 +120,7 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
     check_against(job, copy, job->state->checks, error);
     integrity_check_targets(job, job->state->checks);
     if (!error->status && fail_unsound(job, error) == ORGAN_OK)
-        compare_again(job, copy, error);
+        compute_maps(job, copy, error);
     organ_model_close(copy);
     return error->status;
 }

@@ -102,6 +102,8 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
     return error->status;
 }
 
+/* Allocates the counts of weights by magnitude. In large models only every step-th piece is counted, so that about
+ * `enough` weights are. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error)

@@ -28,6 +28,7 @@ typedef struct writer {
     organ_prune_job *job;
 } writer;
 
+/* Checks that the flow's parameters are in their ranges. A negative sparsity means that none was given. */
 static organ_status prune_check_options(const organ_prune_options *o, organ_error *error)
 {
     if (!organ_within(o->block_size, ORGAN_PRUNE_BLOCK_SIZES))
@@ -86,6 +87,7 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the donor, chooses the targets and lists the parts. On error the caller still closes the job. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (!(job->state = calloc(1, sizeof *job->state)))
@@ -168,6 +170,7 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
     return ORGAN_OK;
 }
 
+/* Records a finished unit in the journal and reports progress; after the last unit of a file, also the file. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
@@ -219,6 +222,7 @@ static void finish_clocks(organ_prune_job *job)
         }
 }
 
+/* Runs the flow on all pending parts in one pass. */
 static organ_status run_flow(organ_prune_job *job, organ_error *error)
 {
     writer w = {.job = job};
@@ -343,6 +347,7 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
 
 #define LINES_NAME "prune.jsonl"
 
+/* Checks the written copy, then writes the table with one line per tensor on the first rank. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -362,6 +367,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
+/* Writes the pruned copy: the driver organ_write_run calls the functions of the job's kind. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -391,6 +397,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
+/* Fills the plan of a dry run: memory of the flow and of the tile map, and arithmetic operations of all iterations. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;

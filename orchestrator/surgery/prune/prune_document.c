@@ -36,6 +36,7 @@ json_t *organ_prune_parameters(void *context)
         SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
+/* Returns the report's row for a tensor; job->kind may add members. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
     const organ_tensor *const tensor = part->tensor;
@@ -183,6 +184,7 @@ int organ_prune_finish_report(void *job, json_t *document)
     return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
+/* Returns the report of organ prune; job->kind may add members. NULL without memory. */
 json_t *organ_prune_document(void *context, const organ_writing *made)
 {
     const organ_prune_job *const job = context;

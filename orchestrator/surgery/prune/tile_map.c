@@ -117,6 +117,8 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
+/* Maps the share of killed weights in each block of the tensor whose share is farthest from the mean. *map stays NULL
+ * if there is no such tensor. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {

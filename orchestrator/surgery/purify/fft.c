@@ -138,6 +138,8 @@ static double median_power(double *values, size_t n)
 
 static double bin_power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
 
+/* Attenuates the bins of a row's spectrum whose power is below threshold x noise. The powers of noise are exponentially
+ * distributed, so that their mean is median / ln 2. FFTW's inverse needs a division by n. */
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch)
 {
     const size_t n = fft->n, bins = bins_of(n);

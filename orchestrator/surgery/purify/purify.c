@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Checks the options and sets method and threshold; the default is 1 for haar, 3 for fft. */
 static organ_status purify_check_options(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
@@ -149,6 +150,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
+/* Writes the purified model: the driver organ_write_run calls the functions of job->rows on each row. */
 static organ_status write_purified(organ_purify_job *job, json_t **report, organ_error *error)
 {
     const organ_purify_options *const o = job->options;

@@ -20,6 +20,7 @@ typedef struct document_sums {
 
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
+/* Adds tensor k to sums. Thetas count only if they are defined before and after. */
 static void document_add_part(document_sums *s, const organ_purify_job *job, size_t k)
 {
     const organ_purify_part *const part = &job->parts[k];
@@ -138,6 +139,7 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
         SET("commands", json_pack("[o]", command_json(job))));
 }
 
+/* Returns the definitions of the words in the report. */
 static json_t *purify_definitions_json(const organ_purify_job *job)
 {
     return ORGAN_OBJECT(
@@ -153,6 +155,7 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
+/* Returns the report of organ purify. */
 json_t *organ_purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their places */

@@ -119,6 +119,8 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
+/* Names the experiment of each pruned model from its log and checks that the models can be compared: experiments
+ * differ, and all were pruned from this donor. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {

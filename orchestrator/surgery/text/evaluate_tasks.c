@@ -138,6 +138,7 @@ static json_t *experiment_json(const task_run *r)
         SET_BYTES_OF("compute_isa", t->engine.dots ? t->engine.dots->isa : NULL));
 }
 
+/* Returns the definitions of the words in the report. */
 static json_t *task_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -220,6 +221,8 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
                               NULL, NULL, *report, error);
 }
 
+/* Answers the questions of a task file with the donor and each pruned model, and compares their shares of right
+ * answers. */
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -154,6 +154,7 @@ static organ_status continue_prompt(generation *g, organ_error *error)
 
 /* ---- the report ---- */
 
+/* Returns the report of organ generate; g->ids has the prompt's tokens and then the generated ones. */
 static json_t *generate_document(const generation *g)
 {
     const size_t made = g->count - g->prompt;

@@ -25,6 +25,7 @@ static json_t *named_models_json(const organ_scoring *scoring)
     return models;
 }
 
+/* Returns the report of a dry run: memory, products and bytes read. Every batch of windows reads each model once. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine)
 {
     organ_plan plan = {0};

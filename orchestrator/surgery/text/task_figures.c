@@ -13,6 +13,8 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
+/* Returns a model's answer to a question: the choice with the largest likelihood, and the one with the largest
+ * likelihood per character (acc_norm of lm-evaluation-harness). The first of equal ones wins. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];

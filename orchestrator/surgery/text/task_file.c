@@ -357,6 +357,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     return error->status;
 }
 
+/* Reads the questions, one JSON object a line, and tokenizes them. BOS, or EOS if there is none, stands for an empty
+ * context. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;

@@ -120,6 +120,7 @@ static json_t *tokenize_document(const tokenizing *t, size_t count)
         SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
 }
 
+/* Tokenizes a file, or the standard input if it is "-", and sets *report. */
 static organ_status tokenize_input(tokenizing *t, json_t **report, organ_error *error)
 {
     const organ_tokenize_options *const o = t->options;
