@@ -264,6 +264,7 @@ static organ_status check_string_fields(const organ_json_object *from, organ_err
     return ORGAN_OK;
 }
 
+/* Reads r, lora_alpha and the base model's name of adapter_config.json, and checks that it is a LoRA. */
 static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
     const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");

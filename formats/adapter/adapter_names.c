@@ -74,6 +74,8 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
+/* Returns the name of the weight that a module's factors change. PEFT wraps a module once per entry of
+ * target_parameters, so the number of ".base_layer" at the end says which parameter it is. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

@@ -77,6 +77,7 @@ static organ_status find_adapter_file(open_state *s, const char *name, char **pa
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
+/* Opens a GGUF adapter and reads its alpha. */
 static organ_status open_gguf(open_state *s, const char *path, organ_error *error)
 {
     s->adapter.gguf = true;
@@ -137,6 +138,7 @@ static organ_status fail_tensor(const open_state *s, const organ_tensor *t, cons
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
 }
 
+/* Checks that a factor is a non-empty matrix of floats; GGUF also has stacks of them. */
 static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
 {
     char why[160];
@@ -316,6 +318,7 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens a LoRA adapter: a PEFT directory or a GGUF file. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
 {
     *adapter = NULL;

@@ -14,6 +14,7 @@ struct organ_arena_block {
     _Alignas(16) char bytes[];
 };
 
+/* Returns `size` bytes of the arena, aligned to 16; NULL without memory. A large request gets a block of its own. */
 void *organ_arena_take(organ_arena *arena, size_t size)
 {
     if (size > SIZE_MAX / 2)

@@ -69,6 +69,7 @@ static organ_status open_within(const char *path, const char *label, size_t limi
                       label, (uint64_t)info.st_size, limit);
 }
 
+/* Reads a whole file of at most `limit` bytes, with a NUL after it. `label` names it in messages. */
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -93,6 +94,7 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
     return ORGAN_OK;
 }
 
+/* Does the same in memory that organ_rows_rest can return to the system while it is read. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {

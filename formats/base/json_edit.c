@@ -56,6 +56,7 @@ static organ_status seek_member(const organ_json_source *text, organ_json_span s
     return error->status;
 }
 
+/* Replaces bytes [span.begin, span.end) of the text by `length` bytes. */
 static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length,
                                  organ_error *error)
 {
@@ -211,6 +212,7 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     return error->status;
 }
 
+/* Sets member `name` of the object `inside` (NULL: the root) and leaves all other bytes of the text unchanged. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error)
 {

@@ -107,6 +107,8 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
+/* Allocates memory for a JSON value: the first IN_HEAP from the heap (NULL: the caller uses it), later ones from
+ * an unnamed file, whose pages the system can write out. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -133,6 +135,8 @@ static bool json_spool_is_own(const char *memory)
     return false;
 }
 
+/* Puts memory of the spool on the free list of its size. Returns false for memory of the heap, which the caller
+ * frees. */
 bool organ_json_spool_give_back(void *memory)
 {
     if (!memory || !json_spool_is_own(memory)) {
@@ -150,6 +154,8 @@ bool organ_json_spool_give_back(void *memory)
     return true;
 }
 
+/* Notes an access to memory of the spool. After VISITS changes of the page it returns the spool's pages to the system;
+ * their contents stay in the file. */
 void organ_json_spool_visit(const void *memory)
 {
     const uintptr_t page = (uintptr_t)memory / PAGE;

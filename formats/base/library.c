@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
+/* Loads a shared library and writes the addresses of its functions, in the order of `names`, to `functions`. */
 organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
                                 organ_error *error)
 {

@@ -124,6 +124,8 @@ organ_status organ_memory_work_check(const char *what, organ_error *error)
                                                    : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
 }
 
+/* Ends a section that must notice failed allocations. If one failed, other errors may be consequences of it, so it
+ * becomes the error and *document is freed. */
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error)
 {

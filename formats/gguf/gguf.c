@@ -54,6 +54,7 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
     return kv->element != ORGAN_GGUF_U64 || *value >= 0;
 }
 
+/* Sets *value to number `index` of a key as a double; false for other types, and for integers above INT64_MAX. */
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
 {
     int64_t integer;

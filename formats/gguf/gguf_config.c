@@ -22,6 +22,7 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
+/* Reads general.architecture, which is also the prefix of all other keys. */
 static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
                                       organ_error *error)
 {
@@ -44,6 +45,7 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
+/* Reads one key of the architecture into the field of the config; a missing key or an array leaves it unknown. */
 static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
                                     organ_hf_config *config, organ_error *error)
 {
@@ -61,6 +63,8 @@ static organ_status read_config_key(const char *label, const organ_gguf *gguf, c
     return ORGAN_OK;
 }
 
+/* Fills a config from GGUF keys. The vocabulary's size may follow from the list of tokens; embeddings are tied if there
+ * is no output tensor. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error)
 {

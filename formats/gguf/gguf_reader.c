@@ -55,6 +55,7 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
+/* Reads magic and version. A big-endian file has its version's bytes reversed. Version 1 has lengths of 32 bits. */
 static organ_status read_version(gguf_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -85,6 +86,7 @@ static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortes
     return count;
 }
 
+/* Reads general.alignment, or sets its default of 32. */
 static organ_status read_alignment(gguf_reader *r)
 {
     organ_gguf *view = &r->header->view;
@@ -169,6 +171,7 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     return organ_gguf_refuse(cursor, "type %" PRId32 " is unknown", type);
 }
 
+/* Reads the type of a tensor and computes its bytes; rows must be whole blocks of the type. */
 static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
 {
     const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4);
@@ -279,6 +282,8 @@ static organ_status place_data(gguf_reader *r)
     return ORGAN_OK;
 }
 
+/* Reads version, counts, keys and tensor infos. Counts are compared with the bytes that remain before anything is
+ * allocated. */
 static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -333,6 +338,7 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
+/* Checks that all tensors end within the file, and that no bytes remain after the last. */
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {

@@ -57,6 +57,7 @@ static organ_status read_split_key(const char *file_name, const organ_gguf *gguf
     return ORGAN_OK;
 }
 
+/* Sets *parts to the number of files of a split model (1: not split); the keys must agree with the file name. */
 organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error)
 {
     int64_t count = 0, number = 0;
@@ -92,6 +93,8 @@ static organ_status check_architecture(const char *file_name, const organ_gguf *
                       expected);
 }
 
+/* Checks that a part's keys agree with its file name and with the first part. split.no counts from 0, file names from
+ * 1. */
 organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                     unsigned index, unsigned parts, uint64_t tensors, organ_error *error)
 {

@@ -245,6 +245,7 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
+/* Reads `count` key-values; *whole is the number of those that were read before an error. */
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole)
 {

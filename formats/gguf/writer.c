@@ -69,6 +69,7 @@ static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Adds a key-value or replaces that of the same key, in its place. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
 {
     if (check_alignment(kv, error) != ORGAN_OK)
@@ -101,6 +102,7 @@ static bool is_integer_type(organ_gguf_type type)
            type != ORGAN_GGUF_BOOL;
 }
 
+/* Sets an integer key; an existing integer key keeps its type. Fails if the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error)
 {
@@ -118,6 +120,7 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     return organ_gguf_writer_kv(writer, &kv, error);
 }
 
+/* Sets a string key: the file has its length in 8 bytes, then the text. */
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error)
 {
@@ -148,6 +151,8 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 
 /* ---- tensors ---- */
 
+/* Checks that GGUF has the type, that rows are whole blocks and that the number of elements does not overflow; sets
+ * made->bytes. */
 static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
@@ -168,6 +173,7 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Adds a tensor's info to the header. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error)
 {
@@ -254,6 +260,7 @@ static void write_header(const organ_gguf_writer *writer, unsigned char *at)
     }
 }
 
+/* Builds the header's bytes and the offset of each tensor from the start of the file. They belong to the writer. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error)
 {
     const uint64_t alignment = alignment_of(writer);

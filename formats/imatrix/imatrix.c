@@ -28,6 +28,7 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
                       length < 80 ? (int)length : 80, type);
 }
 
+/* Reads the names of the texts from the array of strings, each after its length. */
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(gguf, "imatrix.datasets");
@@ -259,6 +260,8 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
+/* Sets *reached to whether tokens reached an expert: its count is not 0; files of the old format have no counts per
+ * expert, so columns with different sums show it. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {
@@ -275,6 +278,8 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     return error->status;
 }
 
+/* Reads sums of squares and converts them to root mean squares per input, sqrt(sum / count). Fails if they are all
+ * zero, and in old files all equal (the filler for experts without tokens). */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error)
 {

@@ -93,6 +93,7 @@ static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, 
     return contains_text(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
 }
 
+/* Finds the entry of a tensor: by its name, or by layer and role among tensors with the same inputs. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {

@@ -89,6 +89,7 @@ static organ_status put_numbers(imatrix_file *file, uint64_t offset, const doubl
     return error->status;
 }
 
+/* Writes an imatrix in llama.cpp's GGUF format: per entry a tensor of sums and one of counts. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error)
 {

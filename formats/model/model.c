@@ -377,6 +377,7 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
     return organ_model_open_with(path, NULL, model, error);
 }
 
+/* Opens a model (file, directory, index, URL or name) and reads all headers; no weights. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error)
 {
@@ -406,6 +407,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     return ORGAN_OK;
 }
 
+/* Closes the files and frees the lists. NULL is allowed. */
 void organ_model_close(organ_model *model)
 {
     model_state *s = (model_state *)model;

@@ -44,6 +44,8 @@ typedef struct organ_directory_reading {
 
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
+/* Sets *is to whether the directory's manifest begins like that of an organ directory. A missing or unreadable manifest
+ * is no error. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error)
 {
     char name[PATH_MAX], text[4096];
@@ -456,6 +458,7 @@ static organ_status read_manifest(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
+/* Reads the manifest of an organ directory and lists the tensors, which may be in files of several donors. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error)
 {

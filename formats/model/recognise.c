@@ -178,6 +178,8 @@ static bool add_name(name_list *list, const char *name)
 
 static int by_name_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* Lists the names of a folder, sorted. Returns false after an error, or if there are more than MAX_ENTRIES in all,
+ * which no model has. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
@@ -254,6 +256,8 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     return error->status;
 }
 
+/* Checks that --force may replace `path`: nothing, an empty file, a model or a report of organ, or a directory with
+ * only such files. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error)
 {
     struct stat info;

@@ -107,6 +107,7 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
+/* Returns true if name and first bytes are those of a file that organ writes as a report. */
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

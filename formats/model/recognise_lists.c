@@ -219,6 +219,8 @@ static void read_sources(organ_written *w, const char *like, organ_error *error)
     json_decref(manifest);
 }
 
+/* Lists the files that organ wrote to a directory, from the best source: its record, the manifest, or else the index
+ * and the reports. */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *w, organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
@@ -248,6 +250,7 @@ void organ_written_release(organ_written *w)
 
 /* ---- a file that is listed ---- */
 
+/* Computes the XXH3 digest of an open file, as 16 hexadecimal digits. */
 organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_error *error)
 {
     char bytes[STEP];
@@ -265,6 +268,7 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
     return error->status;
 }
 
+/* Returns true if the list has the file, with the same size and digest. *changed: listed, but different. */
 bool organ_written_has(const organ_written *w, const char *path, int fd, bool *changed, organ_error *error)
 {
     const json_t *const entry = json_object_get(w->files, path);

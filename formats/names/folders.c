@@ -51,6 +51,7 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
+/* Returns the folder in an environment variable, with "~" and $VARIABLES replaced; NULL if unset or without memory. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";
@@ -102,6 +103,7 @@ bool organ_is_plain_name(const char *name) { return organ_is_plain_path(name) &&
 
 static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
+/* Lists the names of a folder, sorted, at most MAX_LISTED. A missing folder is empty. */
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error)
 {
     struct dirent **entries = NULL;

@@ -70,6 +70,7 @@ static const char *entry_folder(const char *id, organ_arena *arena)
                  : organ_arena_format(arena, ENTRY_PREFIX "%s", id);
 }
 
+/* Splits hf:ORG/NAME[/FILE][@REVISION] into its parts and checks each. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error)
 {
     const char *const own = strncmp(text, "hf:", 3) == 0 ? text + 3 : text;
@@ -250,6 +251,7 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
                                   text, snapshot, bytes);
 }
 
+/* Sets *path to a file of a snapshot. A link whose blob is missing means an incomplete download. */
 static organ_status find_file(const char *text, const char *entry, const char *snapshot, const char *file,
                               organ_arena *arena, const char **path, organ_error *error)
 {
@@ -266,6 +268,7 @@ static organ_status find_file(const char *text, const char *entry, const char *s
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no file %s%s", text, snapshot, file, hint);
 }
 
+/* Finds a model in the local Hugging Face cache: its snapshot directory, or the named file of it. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_hub_name name;
@@ -302,6 +305,7 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
+/* Returns true if the cache lacks the model, or its named revision, so that a download could help. */
 bool organ_hub_is_missing(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -327,6 +331,7 @@ static const char *entry_id(const char *folder, organ_arena *arena)
     return dashes ? organ_arena_format(arena, "%.*s/%s", (int)(dashes - own), own, dashes + 2) : own;
 }
 
+/* Writes a hint with the most similar model in the cache; an empty text if there is none. */
 void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM])
 {
     const char *const root = organ_hub_root(arena);

@@ -72,6 +72,8 @@ static const char *stored_token(organ_arena *arena)
     return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
 }
 
+/* Finds the access token: in the file `path`, in HF_TOKEN, or where huggingface_hub stores it. It is sent to the hub's
+ * origin only. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
 {
     const char *token = path ? NULL : getenv("HF_TOKEN");
@@ -120,6 +122,7 @@ static bool is_hex_of_length(const char *text, size_t count)
     return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
 }
 
+/* Reads a file's row of the hub's answer. Large files (LFS) have a SHA-256, others the SHA-1 of a git blob. */
 static organ_status read_hub_file(const char *label, const json_t *row, organ_arena *arena, organ_hub_file *file,
                                   organ_error *error)
 {
@@ -147,6 +150,7 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
 }
 
+/* Reads the commit and the files of the hub's answer, sorted by path. */
 static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
                                    organ_error *error)
 {
@@ -182,6 +186,7 @@ static organ_status load_revision(const char *text, const char *url, const char 
     return error->status;
 }
 
+/* Asks the hub for the commit of a revision and its files. found->url is the address below which they are. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error)
 {
@@ -231,6 +236,7 @@ static const char *only_model(const organ_hub_files *found)
     return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
 }
 
+/* Sets *url to the model of a repository, without downloading it: the named file or the only model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error)
 {

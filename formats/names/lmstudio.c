@@ -59,6 +59,7 @@ const char *organ_lmstudio_root(organ_arena *arena)
     return root || !home ? root : organ_path_join(arena, home, "models");
 }
 
+/* Finds a model in LM Studio's folder by lmstudio:PUBLISHER/NAME[/FILE]. */
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
@@ -84,6 +85,7 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
 }
 
+/* Lists the models in LM Studio's folder, two levels deep. */
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)
 {
     organ_arena *const arena = &list->arena;

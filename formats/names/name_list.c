@@ -26,6 +26,7 @@ static bool begins_gguf(const char *name)
     return organ_ends_with(name, ".gguf") && (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
+/* Adds the names of a folder's models: the folder itself, or each GGUF model if it has several. */
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error)
 {

@@ -203,6 +203,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
+/* Sets *path to the GGUF blob that a manifest of Ollama names, and checks its size. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
@@ -270,6 +271,7 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     }
 }
 
+/* Finds the model's manifest in one of Ollama's folders, then its blob. */
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS];
@@ -327,6 +329,7 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
     return error->status;
 }
 
+/* Lists the models of all of Ollama's folders. */
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];

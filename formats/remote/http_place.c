@@ -66,6 +66,7 @@ static organ_status copy_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
+/* Splits a URL into directory and file name, and gives it without passwords and queries, for messages. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error)
 {

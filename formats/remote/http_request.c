@@ -100,6 +100,8 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
+/* Opens a connection handle with the caller's headers; the token's header is separate, since it goes to one origin
+ * only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
@@ -472,6 +474,8 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     return copy;
 }
 
+/* Sends a request and follows up to MAX_REDIRECTS redirects. A redirect from a public address to a private one is
+ * refused (from_public). */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;

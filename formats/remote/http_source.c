@@ -79,6 +79,7 @@ static organ_status split_url(organ_http *http, const char *url, organ_error *er
                                                     : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
+/* Creates the access to files below a URL; sends nothing yet. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result,
                                organ_error *error)
 {
@@ -448,6 +449,7 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     return organ_fail_errno(error, ENOMEM, "%s%s", http->shown, name);
 }
 
+/* Opens a remote file by reading its beginning. *missing: the server has no such file. */
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error)
 {
@@ -509,6 +511,7 @@ static organ_status check_whole_answer(organ_http_file *file, const organ_http_a
                : ORGAN_OK;
 }
 
+/* Loads a small file whole; *bytes stays NULL if it does not exist (404, 410). */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error)
 {

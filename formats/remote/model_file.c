@@ -41,6 +41,7 @@ organ_status organ_model_file_read(const organ_model_file *file, void *to, size_
     return organ_input_read(file->fd, file->name, to, bytes, offset, error);
 }
 
+/* Fails if a file's size, inode or modification time differ from those when it was opened. */
 organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error)
 {
     struct stat now;

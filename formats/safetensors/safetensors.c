@@ -110,6 +110,7 @@ static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
+/* Reads the shape of a tensor and computes its bytes. */
 static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, SHAPE);
@@ -400,6 +401,8 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
+/* Reads the header of a safetensors file and appends its tensors to the list. Data begin after 8 bytes of length and
+ * the header. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error)
 {

@@ -47,6 +47,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     return ORGAN_OK;
 }
 
+/* Reads one member of weight_map: a tensor and the file that should have it. */
 static organ_status read_entry(organ_shards *shards, const organ_json_source *text, const char *tensor,
                                organ_json_span span, organ_error *error)
 {
@@ -201,6 +202,8 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     return sort_files(shards, error);
 }
 
+/* Compares weight_map with the tensors in the files. A missing tensor is an error, a misplaced one only a warning,
+ * because loaders accept it. */
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
                                 char warning[ORGAN_SHARDS_WARNING], organ_error *error)
 {

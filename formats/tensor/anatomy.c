@@ -382,6 +382,8 @@ static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role r
     return a;
 }
 
+/* Derives layer, expert and role from a tensor's name. A name with an unknown last word ("weight_scale") has the role
+ * of the name without it, if such a weight can be packed. */
 organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
@@ -442,6 +444,8 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
     write_module(&p, out, size);
 }
 
+/* Writes the name with other numbers of layer and expert; a negative number leaves that part unchanged. False if it
+ * does not fit. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
     const parts p = split_tensor_name(tensor_name, strlen(tensor_name));

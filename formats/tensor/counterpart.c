@@ -63,6 +63,8 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
            snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }
 
+/* Writes the name that the other format (GGUF or Hugging Face) has for a tensor of layer `layer`. False if the table
+ * has none. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size)
 {

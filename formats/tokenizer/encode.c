@@ -238,6 +238,8 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
+/* Encodes a text, at most `max` tokens of it. Invalid UTF-8 is first replaced by U+FFFD. `special`: names of special
+ * tokens in the text become these tokens. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {

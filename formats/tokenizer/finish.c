@@ -60,6 +60,7 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     return token->piece != NULL;
 }
 
+/* Computes the bytes that each token stands for. */
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};

@@ -45,6 +45,7 @@ bool organ_utf8_is_valid_text(const char *text, size_t bytes)
     return true;
 }
 
+/* Appends the text with each broken sequence replaced by U+FFFD. False without memory. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -228,6 +229,8 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
+/* Counts the bytes that a step made and fails if it made more than the limit, which a malicious tokenizer could
+ * exploit. */
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
@@ -275,6 +278,7 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
     return true;
 }
 
+/* Applies the normalizer's steps to the bytes, in order. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {

@@ -149,6 +149,8 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
     return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }
 
+/* Returns llama.cpp's name for the tokenizer's pre-tokenizer: the architecture's if it is one, else the first in the
+ * table; NULL if none matches. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
@@ -165,6 +167,8 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
+/* Adds the steps of a pre-tokenizer of the table. An empty pattern marks where bytes become letters; without one, this
+ * is the last step. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {

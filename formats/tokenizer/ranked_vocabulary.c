@@ -25,6 +25,8 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
     return true;
 }
 
+/* Adds a merge for each way to split a token's text into two tokens: tiktoken files have ranks, but no merges. False
+ * without memory. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;

@@ -168,6 +168,8 @@ void organ_forward_latent_query(const forward_group *g, size_t head, const float
         memcpy(to + i * width + l->rank, q + i * stride + l->plain, l->rotated * sizeof *to);
 }
 
+/* Expands the attention's sums over latent rows (queries x rank) to a head's values, by the head's factor of
+ * kv_b_proj. */
 void organ_forward_latent_value(const forward_group *g, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing)
 {

@@ -21,6 +21,8 @@ static const organ_weight *find_named(const organ_forward *f, const char *name, 
                           : organ_forward_text_weight(f, name, rows, cols, error);
 }
 
+/* Finds the tensors of per-layer embeddings (Gemma 3n): a table with a row of layers x width per token, a projection of
+ * the embedding to the same width, and its norm. */
 organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;

@@ -36,6 +36,8 @@ static double difference_error(const double *x, const double *y, double X, doubl
     return organ_mean_of(weighed, count).error;
 }
 
+/* Compares a model with the first one on the same tokens: X and Y are their perplexities. Errors are those of paired
+ * differences. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error)
 {

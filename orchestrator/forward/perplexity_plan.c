@@ -114,6 +114,8 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
     return ORGAN_OK;
 }
 
+/* Cuts the tokens, after the prefix that the style adds, into windows of inputs, and lists the scored positions (rows)
+ * with the tokens that they should predict (targets). */
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error)
 {

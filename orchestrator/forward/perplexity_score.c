@@ -175,6 +175,8 @@ static void print_progress(const scoring_pass *s, size_t window, size_t scored, 
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 
+/* Scores all windows, a batch at a time. With several models, the logits of the first are kept for `tile_rows` tokens,
+ * so that the others can be compared with them. */
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,

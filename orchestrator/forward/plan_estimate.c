@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Sets plan->expert to the largest number of bytes of one expert, and plan->resident to the bytes of the other weights:
+ * the sizes of a layer whose experts are streamed. Each matrix of an expert may need a partial page at both ends
+ * (`edges`). */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts)
 {
     const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
@@ -31,6 +34,8 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
  * size. */
 #define MADE_ROOM ((size_t)1 << 18)
 
+/* Computes the bytes of a layer for weights made as `as` (stored, packed, 16 bits, FP32) and of the buffers for loading
+ * it. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error)
 {

@@ -22,6 +22,7 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
+/* Fails with the stored shape of a weight and the one that the config requires. rows == 0: a vector of `cols`. */
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -51,6 +52,8 @@ static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
     return weight->elements == shape[0] * shape[1];
 }
 
+/* Returns the weight of that name and shape. matrices > 1: a stack; rows == 0: a vector, which a file may store with
+ * leading axes of 1. NULL after an error. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -77,6 +80,8 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
+/* Returns a copy of a weight with another shape of rank 3 over the same bytes; the two sides of its blocks change
+ * places. NULL after an error. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
     if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {

@@ -95,6 +95,8 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
     return error->status;
 }
 
+/* Computes the frequencies of a rotation: theta^(-2 k / dimensions), changed by its kind (linear, llama3, YaRN,
+ * proportional), and reads the factors of LongRoPE. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error)
 {
@@ -199,6 +201,8 @@ static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *e
     return ORGAN_OK;
 }
 
+/* Sets *first to the row of the tables at which the angles for `tokens` positions begin; computes them if no table of
+ * this kind is long enough. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
 {
     const size_t kind = organ_forward_rotation_kind(rotation, tokens), before = rotation->rows;

@@ -155,6 +155,8 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, 2);
 }
 
+/* Chooses the experts of a token and their weights from its logits: softmax or logistic scores, groups, corrections,
+ * normalisation and scales as the config says. With `kept`, only kept experts. */
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen)
 {
@@ -245,6 +247,8 @@ static bool groups_are_even(const organ_forward_config *c, const bool *kept, uns
     return true;
 }
 
+/* Restricts the router of a loaded layer to the kept experts (NULL: all), for measuring a smaller model without writing
+ * it. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {
     const organ_forward_config *c = &layer->forward->config;

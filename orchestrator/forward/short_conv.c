@@ -55,6 +55,8 @@ static void gate_outputs(void *context, size_t index, size_t worker)
     }
 }
 
+/* Runs a short-convolution layer (LFM2) on a group: projects to b, c and x, convolves b * x over tokens, multiplies by
+ * c, projects back. */
 organ_status organ_forward_short_conv(forward_group *g, const float *normed, float *out, float *work,
                                       organ_error *error)
 {

@@ -28,6 +28,8 @@ static organ_status open_projection(organ_forward *f, const char *name, forward_
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
 
+/* Opens the projections that split a token's state into streams before the first layer and merge them after the last
+ * (AltUp, arXiv:2301.13310). */
 organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
 {
     const unsigned others = f->config.streams ? f->config.streams - 1 : 0;
@@ -91,6 +93,7 @@ static void split_token(void *context, size_t t, size_t worker)
         scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
 }
 
+/* Computes streams 1 .. n - 1 of each token by projections of stream 0, scaled to its magnitude (split_token). */
 organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -111,6 +114,8 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
+/* Writes the mean of a token's streams to `merged`: stream 0, and the others projected back and scaled to its
+ * magnitude. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -317,6 +322,7 @@ organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *erro
 
 /* ---- Laurel ---- */
 
+/* Computes g->laurel: the normed stream plus a low-rank projection of it (LAuReL, arXiv:2411.07501). */
 organ_status organ_forward_laurel(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
