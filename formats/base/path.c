@@ -19,6 +19,7 @@ bool organ_cut_end(const char *name, size_t *length, const char *end)
     return true;
 }
 
+/* Returns true if the name is `words` or ends with "." and `words`. */
 bool organ_ends_in_words(const char *name, const char *words)
 {
     size_t length = strlen(name);

@@ -100,7 +100,7 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
-/* Opens a connection handle with the caller's headers; the token's header is separate, since it goes to one origin
+/* Opens a connection handle with the caller's headers. The token's header is separate, because it is sent to one origin
  * only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {

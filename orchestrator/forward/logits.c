@@ -61,6 +61,8 @@ size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
     return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, HEAD_TOKENS);
 }
 
+/* Returns the bytes for computing the logits of `rows` tokens; models with streams need two more states per token to
+ * merge them. */
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
     const uint64_t width = f->config.streams ? 3 * f->config.hidden : f->config.hidden;

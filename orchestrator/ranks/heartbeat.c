@@ -227,6 +227,7 @@ static void send_note_text(void *context, const char *text)
     send_note(ranks, 0, &n);
 }
 
+/* Returns the progress of a run on several ranks: rank 0 displays it on `shown`, the others send theirs to rank 0. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
 {
     if (!ranks)

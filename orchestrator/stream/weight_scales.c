@@ -84,6 +84,8 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     return ORGAN_OK;
 }
 
+/* Returns how many rows of scales `rows` rows of weights can touch: one more than they fill, since they may begin
+ * within a block. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
 {
     const uint64_t max = weight_up(rows, grid->block_rows) + 1;

@@ -157,6 +157,8 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
 }
 
+/* Returns the bytes of all buffers that computing an inverse factor of an n x n matrix needs: two FP64 blocks, panels
+ * of BLOCK columns, and a list of products. */
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;

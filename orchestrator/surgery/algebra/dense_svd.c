@@ -55,6 +55,7 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
+/* Returns the bytes of the arrays of organ_dense_svd, each allocated with one element more. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;

@@ -8,6 +8,8 @@
 
 #define LANES 8
 
+/* Allocates a x b floats, aligned to a cache line; NULL also if the size overflows. No elements give one line, so that
+ * NULL always means an error. */
 float *organ_floats(size_t a, size_t b)
 {
     size_t bytes;

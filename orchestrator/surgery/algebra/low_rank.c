@@ -59,6 +59,7 @@ static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_r
     return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
+/* Returns the bytes for the result and for the method that organ_low_rank will choose. */
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
                               const organ_engine *engine)
 {
@@ -162,6 +163,7 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     r->sums[strip->index] = sum;
 }
 
+/* Returns the bytes for computing a residual: a strip and its panel of factors per worker. */
 uint64_t organ_residual_bytes(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +

@@ -20,6 +20,7 @@ void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t
         words[w] = c[w];
 }
 
+/* Computes the four random words at place `index` of a stream; the seed is the key. */
 static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
 {
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};

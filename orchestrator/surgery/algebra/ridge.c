@@ -168,6 +168,7 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
     return error->status;
 }
 
+/* Ends the adding of tokens, once; their number must be the declared one. */
 static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)

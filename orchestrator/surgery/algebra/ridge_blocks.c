@@ -56,6 +56,8 @@ size_t organ_ridge_piece(const organ_ridge_shape *shape)
     return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
+/* Returns the bytes of the solver by blocks: stored rows, target and residual of all tokens, and FP32 and FP64 matrices
+ * of one piece. */
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;

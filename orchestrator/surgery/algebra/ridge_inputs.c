@@ -82,6 +82,7 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
+/* Adds the last, partial chunk of each part and sums the trace of X^T X, which scales lambda. */
 static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {

@@ -40,6 +40,8 @@ static size_t max_batches(const organ_ridge_shape *shape)
            slots_of(shape);
 }
 
+/* Returns the bytes of the stored rows. Each slot (part, block) may have one partial batch; with a scratch file only
+ * these are in memory. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 {
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
@@ -116,11 +118,13 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
 
 /* ---- rows ---- */
 
+/* Returns the offset of a batch in the scratch file. */
 static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
 {
     return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
 }
 
+/* Writes the pending batch of a slot to the scratch file, with a digest that detects a damaged file. */
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
     const uint32_t number = r->last[slot];

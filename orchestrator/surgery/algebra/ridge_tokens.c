@@ -29,6 +29,8 @@ static bool ridge_tokens_allocate(organ_ridge *ridge)
     return ridge->inputs && ridge->target && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
+/* Stores tokens after those of the same part; held-out tokens begin after all fit tokens. Without `blocks`, a token
+ * uses all blocks in order. */
 static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {

@@ -24,6 +24,7 @@ double organ_max_magnitude(const double *values, size_t n)
     return max;
 }
 
+/* Fills a vector with the random numbers of a seed, drawn in FP32 and widened. */
 void organ_random_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];

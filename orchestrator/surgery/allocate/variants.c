@@ -32,6 +32,8 @@ struct organ_variants {
 
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
+/* Returns the bytes for the donor's two copies of hidden states, the states of `together` variants, a tile of logits,
+ * and one more layer. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
@@ -239,6 +241,8 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
     return ORGAN_OK;
 }
 
+/* Returns the multiply-adds of running `tokens` tokens from a layer to the logits; LOGIT is the cost of one logit's
+ * exponentials. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context)
 {

@@ -3,6 +3,7 @@
 
 /* ---- arrays ---- */
 
+/* Returns the address of number k, whose size follows from its type. */
 static void *number_at(const organ_cache_numbers *n, size_t k)
 {
     return (char *)n->values + k * (n->type == ORGAN_FIELD_U32 ? sizeof(uint32_t) : sizeof(uint64_t));

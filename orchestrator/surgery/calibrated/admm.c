@@ -330,6 +330,7 @@ static void begin_masks(organ_admm *s, uint8_t *keep)
     clear_counts(s);
 }
 
+/* Chooses the kept weights of the whole matrix. With a pattern, each row has chosen its own already. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)

@@ -144,6 +144,7 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
 }
 
+/* Rejects options that the method does not use. */
 static organ_status refuse_options(const organ_calibrated_method *m, const organ_prune_calibrated_options *c,
                                    organ_error *error)
 {
@@ -396,6 +397,7 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     return organ_report_end_partial(&work, options->donor, error);
 }
 
+/* Runs a method; the default is physarum-v3 with a text and physarum-v1 without. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)

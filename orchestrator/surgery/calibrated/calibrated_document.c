@@ -147,6 +147,7 @@ static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_calibrate
                                               ORGAN_STRUCT_FIELD(organ_calibrated_part, stages, U32),
                                               ORGAN_STRUCT_FIELD(organ_calibrated_part, products, U32)};
 
+/* Restores a tensor's figures from the line of an earlier run's journal. */
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+/* Returns the options of pruning a matrix at the sparsity requested for the model (percent; 0 with a pattern). */
 organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name)
 {
     const double requested = job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
@@ -15,6 +16,7 @@ organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrate
                                         .effort = job->options->effort};
 }
 
+/* Returns the same with the tensor's own sparsity, if a budget was divided. */
 organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part)
 {
     organ_prune_matrix_options prune_options =
@@ -23,6 +25,7 @@ organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_jo
     return prune_options;
 }
 
+/* Adds a pruned matrix's figures to those of its tensor; natural sparsity is averaged over the tensor's matrices. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *r)
 {
@@ -54,6 +57,7 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calib
 
 /* ---- storing ---- */
 
+/* Counts kept, killed and changed weights. 16-bit types are compared by their bits. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts)
 {

@@ -21,6 +21,7 @@ size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
     return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);
 }
 
+/* Returns n weights of the loaded band from element `at` on, as FP32: in place, or widened into `scratch`. */
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n,
                                       float *scratch)
 {

@@ -270,6 +270,7 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 /* ---- use ---- */
 
+/* Returns the floats that applying the preconditioner to `rows` rows needs, rounded up to whole cache lines. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
     const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;

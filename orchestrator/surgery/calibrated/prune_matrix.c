@@ -95,6 +95,7 @@ static organ_status prune_matrix_measure(const organ_matrix_job *job, float *bef
     return error->status;
 }
 
+/* Fails if a weight overflowed while removed weights were compensated. */
 static organ_status check_result(const organ_matrix_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->rows * job->cols; k++)
@@ -147,6 +148,7 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
     }
 }
 
+/* Reports the zeros after pruning, and the percentage of weights that the mask removes. */
 static void report_mask(const organ_matrix_job *job)
 {
     const size_t n = job->rows * job->cols;
@@ -196,6 +198,8 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     return error->status;
 }
 
+/* Returns the bytes that pruning a matrix needs in addition to its weights: the mask, and what the method's solver
+ * allocates. */
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
 {
     const uint64_t keep = rows * cols;

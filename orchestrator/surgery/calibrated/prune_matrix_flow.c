@@ -83,6 +83,7 @@ static organ_status refit_kept(const staged *s, unsigned stage, organ_error *err
     return organ_masked_squares_solve(s->squares, job->keep, scaled, job->weights, error);
 }
 
+/* Returns the flow's parameters; only the last stage must reach its percentage closely. */
 static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool last)
 {
     return (organ_flow){job->bands, food, job->options->pattern,

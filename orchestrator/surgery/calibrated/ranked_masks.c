@@ -25,6 +25,7 @@ typedef struct ranking {
     uint64_t *equals;     /* per row of the band: weights equal to the edge, then how many of them are removed */
 } ranking;
 
+/* Returns true if every row must reach the sparsity (Wanda, patterns), false if the matrix as a whole must. */
 static bool by_row(const organ_matrix_job *job)
 {
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;

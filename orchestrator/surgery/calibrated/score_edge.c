@@ -7,6 +7,7 @@
 #define TABLES   ((size_t)4)
 #define MANY     ((size_t)1 << 14) /* scores that are worth TABLES tables; a multiple of TABLES */
 
+/* Returns the bits of a score without its sign: for values of at least 0 their order is that of the scores. */
 static uint32_t score_edge_bits_of(float score)
 {
     uint32_t bits;

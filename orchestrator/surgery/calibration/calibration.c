@@ -183,6 +183,7 @@ static size_t chunk_rows(const organ_calibration *c)
     return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
 }
 
+/* Allocates the chunk of each stream, and scratch for products unless the caller gave it. */
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
@@ -223,6 +224,8 @@ static bool calibration_allocate(organ_calibration *c)
  * inputs (features x features). */
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
+/* Returns the bytes of the sums. `undivided`: whole matrices of second moments instead of diagonal blocks of PANEL
+ * features. With two streams and few rows, sums of W x drift replace C. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
     if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))

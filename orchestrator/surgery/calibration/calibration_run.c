@@ -105,6 +105,7 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
     return max;
 }
 
+/* Divides the windows into chunks of about CHUNK_TOKENS tokens that run through a layer together. */
 static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
@@ -203,6 +204,7 @@ static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bo
     return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
 }
 
+/* Returns the least memory with which the walk and the reading of its text succeed. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
 {
     calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);

@@ -61,6 +61,8 @@ static organ_status run_chunk(const pass *p, organ_calibration_states *states, s
     return organ_calibration_states_put_back(states, chunk, error);
 }
 
+/* Runs a chunk through the layer: with captures, its inputs are gathered; without, the caller's chunk_done is
+ * called. */
 static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_work *const work = p->calib->work;

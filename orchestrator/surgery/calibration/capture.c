@@ -135,6 +135,7 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
     return error->status;
 }
 
+/* Allocates the buffer for inputs that other ranks captured, as wide as the widest matrix. */
 organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_error *error)
 {
     size_t widest = 0;

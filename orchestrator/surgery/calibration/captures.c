@@ -16,6 +16,7 @@ static bool two_streams(const organ_calibration_captures *g) { return g->calib->
 
 /* ---- which inputs belong to which matrix ---- */
 
+/* Returns the unit of a matrix if this pass gathers it, else SIZE_MAX. */
 size_t organ_calibration_unit_named(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -287,6 +288,7 @@ void organ_calibration_gathering_close(organ_calibration_captures *g)
 
 /* ---- experts that too few tokens were routed to ---- */
 
+/* Returns the number of a unit's expert: from the tensor's name, or the matrix's place in a stack. */
 static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
 {
     const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;

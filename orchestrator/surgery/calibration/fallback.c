@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Inserts an expert's number into the sorted list, once. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)
 {
     const json_int_t expert = tensor->anatomy.expert >= 0 ? tensor->anatomy.expert : (json_int_t)matrix;

@@ -55,6 +55,7 @@ static size_t own_chunks(const organ_calibration_chunks *chunks)
     return count > chunks->first ? position_of(chunks, count - 1) + 1 : 0;
 }
 
+/* Returns the bytes of the hidden states of this rank's chunks. */
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
 {
     uint64_t bytes = 0;
@@ -63,6 +64,7 @@ uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
     return bytes;
 }
 
+/* Returns the bytes in memory: all states, or with a scratch file one chunk and the digests. */
 uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch)
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
@@ -155,6 +157,7 @@ float *organ_calibration_states_take(organ_calibration_states *s, size_t chunk, 
     return s->all ? (float *)(void *)(s->all + chunk_offset(&s->chunks, chunk)) : read_chunk(s, chunk, error);
 }
 
+/* Writes the chunk in the buffer back to the scratch file; states in memory were changed in place. */
 organ_status organ_calibration_states_put_back(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     return s->all ? error->status : write_chunk(s, chunk, error);

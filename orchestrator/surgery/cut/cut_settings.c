@@ -38,6 +38,7 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
     free(text);
 }
 
+/* Returns the member if it is an integer of at least 0, and sets *value (0 otherwise). */
 const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
 {
     const json_t *const member = json_object_get(c->object, key);
@@ -51,6 +52,8 @@ bool organ_cut_stays(const organ_cut_config *c, size_t layer)
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
+/* Returns how many of the first `count` layers are kept. Layers beyond the model's (multi-token prediction) are always
+ * kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;
@@ -59,6 +62,8 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
     return kept + (count > run->layer_count ? count - run->layer_count : 0);
 }
 
+/* Returns true if every kept layer keeps its place in a period: layer l is special if (l + shift) % period == 0, before
+ * and after renumbering. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
 {
     for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)

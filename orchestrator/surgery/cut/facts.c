@@ -35,6 +35,7 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
+/* Returns the axis that counts experts: 1 for a row vector of shape [1, experts], else 0. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor)
 {
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;

@@ -24,6 +24,7 @@ static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor 
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
+/* Returns true if nothing remains to be written of a tensor: it was dropped, or an earlier run has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
@@ -47,6 +48,7 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     return p;
 }
 
+/* Returns true if new values can be rounded to the type: floats, and GGUF blocks with a fitting kernel. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 {
     if (organ_dtype_is_blocks(type))

@@ -57,6 +57,7 @@ static uint64_t batch_token(const organ_expert_measure *m, bool kept)
     return c->experts * row + scaled + (kept ? token_product_bytes(c) : 0);
 }
 
+/* Returns the bytes of a worker's buffers, of which the square of experts x experts products is the largest. */
 static uint64_t measure_worker_bytes(const organ_forward_config *c)
 {
     return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
@@ -319,6 +320,8 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
+/* Returns what the measurement needs, for the plan of a dry run. Products go to the scratch file if they exceed the
+ * spare memory. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),

@@ -184,6 +184,7 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
     return ORGAN_OK;
 }
 
+/* Routes the tokens of a chunk, runs all experts (score loss) or the routed ones, and adds their scores. */
 organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_calibration_layer *layer, size_t tokens,
                                        organ_error *error)
 {

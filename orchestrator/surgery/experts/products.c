@@ -32,6 +32,8 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
+/* Returns where a token's products are to be computed: in memory, or in `scratch` before organ_expert_products_keep
+ * writes them. */
 float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
@@ -45,6 +47,7 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
                : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
+/* Returns a token's products, read into `scratch` if they are in the file; NULL after an error. */
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)

@@ -111,6 +111,7 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
+/* Lists the experts of a layer that stay if the order of the score removes all but `keep`. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {

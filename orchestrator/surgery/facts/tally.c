@@ -13,6 +13,8 @@ typedef struct tally_group {
     double sum, least, max; /* of the tensors' percents */
 } tally_group;
 
+/* Returns part / whole in percent, rounded to 6 decimals so that reports are equal on all machines; 0 if there is no
+ * whole. */
 double organ_percent(uint64_t part, uint64_t whole)
 {
     return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0;

@@ -222,6 +222,8 @@ static bool is_shifted(const change_sample *s)
     return fabs(s->sum) >= SHIFTED * sqrt((double)s->values * all);
 }
 
+/* Returns true if the differences look like pruning: many values became 0, and the others have nearly the same
+ * direction as before. Values of few levels have zeros without pruning, so more are required. */
 static bool is_pruned(const change_sample *s)
 {
     const double least = s->levels <= COARSE_LEVELS ? MIN_CODE_ZEROS : MIN_ZEROS;

@@ -80,6 +80,8 @@ typedef enum company {
     COMPANY_OTHERS   /* other weights differ as much, of the role or of the model */
 } company;
 
+/* Returns whether weights of the same role (or all) were changed by a similar relative error, which one conversion
+ * explains. */
 static company company_of(const organ_autopsy_job *job, size_t index)
 {
     const organ_change_census *const c = job->census;

@@ -101,6 +101,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
+/* Returns the larger rounding error that is usual for the storage of either weight. */
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);

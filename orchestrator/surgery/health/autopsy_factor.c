@@ -32,6 +32,8 @@ static bool is_bf16(double x)
     return fabs(m - rint(m)) < 0x1p-14;
 }
 
+/* Returns the share of scales that become BF16 values if multiplied by `times`. Scales of BF16 weights are the block's
+ * maximum, a BF16 value, over the largest code. */
 static double share_of_bf16(const organ_blocks *b, double times)
 {
     const size_t count = b->rows * b->cols;
@@ -156,6 +158,7 @@ static bool same_layers(const peer *a, const peer *b)
 
 static bool same_layer(const peer *a, const peer *b) { return a->layer == b->layer; }
 
+/* Returns the end of the run of peers from `from` on that are the same by `same`. */
 static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(const peer *, const peer *))
 {
     size_t to = from + 1;
@@ -164,6 +167,7 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
+/* Returns the median of |alone| over the peers that have neighbours to compare with, 0 without any. */
 static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;

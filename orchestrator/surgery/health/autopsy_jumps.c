@@ -25,6 +25,7 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
+/* Counts the change from one line to the next in a histogram; the last bin has all larger ones. */
 static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {
     const double place = fabs(change) * BINS_PER_ONE;

@@ -131,6 +131,8 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
     pthread_mutex_unlock(&all->lock);
 }
 
+/* Returns true for the values of FP4 E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. The levels that callers give
+ * are multiples of 0.5. */
 static bool is_fp4(float value)
 {
     const float twice = fabsf(value) * 2;

@@ -115,6 +115,8 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
     organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
+/* Adds a weight's evidence for a reordering to the pool: a ln F with a = freedom / 2 and F the ratio of the residuals
+ * before and after it (evidence_variance). */
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
 {
     p->weights++;

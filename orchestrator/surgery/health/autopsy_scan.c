@@ -60,6 +60,7 @@ double organ_weight_stats_std(const organ_weight_stats *v)
     return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0;
 }
 
+/* Returns the excess kurtosis n m4 / m2^2 - 3, where m2 and m4 are sums of powers of deviations. */
 double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -88,6 +89,7 @@ static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t ind
     return narrow & 0x7fff;
 }
 
+/* Returns the bits of +infinity in a type. */
 static uint32_t infinity_of(organ_dtype as)
 {
     if (as == ORGAN_F32)
@@ -186,6 +188,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
     d->max[lane] = size > d->max[lane] ? size : d->max[lane];
 }
 
+/* Adds the 16 lanes pairwise, in a fixed order, into lane 0. */
 static void autopsy_scan_fold_lanes(distance_lanes *d)
 {
     for (size_t half = 8; half > 0; half /= 2)
@@ -322,6 +325,7 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     return ORGAN_OK;
 }
 
+/* Appends the faulty rows of the next strip; only the first ORGAN_WEIGHT_STATS_ROWS are listed, all are counted. */
 static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;

@@ -132,6 +132,7 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
     all->list[k].elements += elements;
 }
 
+/* Adds a weight to the counts: targets always, other weights if they are matrices. */
 static void count_weight(kinds *all, const organ_weight *w, bool target)
 {
     if (target ? w->rank < 2 : !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))

@@ -70,6 +70,7 @@ static organ_status read_layers(const char *layers, organ_selection *selection, 
     }
 }
 
+/* Reads --type and --layers; without them everything is selected. */
 organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
                                    organ_error *error)
 {
@@ -81,6 +82,7 @@ organ_status organ_selection_parse(const char *types, const char *layers, organ_
     return layers ? read_layers(layers, selection, error) : ORGAN_OK;
 }
 
+/* Returns true if the tensor's layer is in a selected range (or none was given) and its group is selected. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
     bool inside = selection->span_count == 0;

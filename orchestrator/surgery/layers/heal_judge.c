@@ -96,11 +96,14 @@ static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
+/* Measures the divergences of all pending candidates: runs them from the next layer to the logits. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
+/* Adds the loaded layer as a candidate: runs the windows for choices through it. *divergence is set when the candidates
+ * are full or organ_layers_heal_finish is called. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->tried == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)

@@ -61,6 +61,7 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return is;
 }
 
+/* Returns the index of a tensor's part in h->known: layer x kinds + kind; the final norm comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;

@@ -391,6 +391,8 @@ static void heal_solve_free_buffers(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
+/* Writes the chosen weights: the solution for the chosen lambda, step times the way to it; step 0 restores the original
+ * ones. */
 static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
 {
     bool found = false;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the rank that a server allocates for an adapter: the next of its fixed sizes, 0 if it exceeds them. */
 unsigned organ_served_rank(uint64_t rank)
 {
     static const unsigned limits[] = {1, 8, 16, 32, 64, 128, 256, 320, ORGAN_SERVED_RANK};

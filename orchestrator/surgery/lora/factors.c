@@ -285,6 +285,7 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     return sum > 0 ? sum : 0;
 }
 
+/* Returns ||B A||^2, summed over experts; negative without memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;

@@ -138,6 +138,7 @@ static json_t *document_layers_json(const organ_measured *m)
     return rows;
 }
 
+/* Returns the stars for a theta in degrees (0 .. 90). */
 const char *organ_measure_rating(double theta)
 {
     if (theta >= 85)

@@ -48,6 +48,7 @@ void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, 
     sample->seen[k] += n;
 }
 
+/* Adds those of the n values that the sample takes; it takes values at even distances over the tensor. */
 void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                           void (*widen)(const uint16_t *, float *, size_t))
 {

@@ -31,6 +31,7 @@ static int by_series(const void *a, const void *b)
     return (p->layer > q->layer) - (p->layer < q->layer);
 }
 
+/* Returns true if b is the same module as a in the next layer. */
 static bool is_next_layer(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&

@@ -67,6 +67,7 @@ static double ln_cv_of_gaps(const double places[QUANTILES - 1])
     return log(sqrt(m2 / gaps) / mean);
 }
 
+/* Returns entropy and ln CV of the gaps between quantiles, both from the smoothed histogram of n values. */
 organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
 {
     double density[SMOOTHED], places[QUANTILES - 1];
@@ -82,6 +83,7 @@ typedef struct null_row {
 
 static double interpolate(double a, double b, double t) { return a + (b - a) * t; }
 
+/* Interpolates the table of values for normal noise of n values, linearly in log n; outside the table its ends hold. */
 static null_row null_of(uint64_t n)
 {
     size_t k = 0;

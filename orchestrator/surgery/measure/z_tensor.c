@@ -23,6 +23,7 @@
 
 size_t organ_z_scratch_fixed_bytes(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
 
+/* Divides a worker's memory into its buffers; the remainder is the window for reading. */
 organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
 {
     char *at = memory;
@@ -248,6 +249,7 @@ static const char *why_unread(const organ_weight *weight)
                : NULL;
 }
 
+/* Sets why a measured weight has no theta, NULL if it has one. */
 void organ_z_reason(const organ_weight *weight, organ_z *z)
 {
     if (!z->done || !weight)

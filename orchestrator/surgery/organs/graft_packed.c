@@ -9,6 +9,7 @@
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
+/* Returns true if two weights are quantised in the same way, so that one can replace the other. */
 static bool packed_alike(const organ_weight *a, const organ_weight *b)
 {
     char one[160], other[160];

@@ -57,6 +57,7 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
+/* Returns true if a weight has the module's rows (all matrices of a stack together) and columns. */
 static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);

@@ -222,6 +222,8 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
+/* Writes how the weights are stored: the scheme of the first, "and others" if they differ. `first` and the next are
+ * `stride` bytes apart. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];

@@ -168,6 +168,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
+/* Makes space for `more` pieces. False without memory. */
 bool organ_layout_grow(organ_layout *layout, size_t more)
 {
     organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
@@ -216,6 +217,7 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
+/* Lists the files of a model that are no weights. *root, which the caller frees, is the folder that has them. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};

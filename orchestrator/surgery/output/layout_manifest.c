@@ -16,6 +16,7 @@ static json_t *digest_json(uint64_t xxh3) { return json_sprintf("%016llx", (unsi
 
 json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->copies[k].xxh3); }
 
+/* Returns true if a copied piece differs from the digest that its manifest had. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 {
     const char *const known = layout->pieces[k].known;

@@ -25,6 +25,8 @@ static bool is_stored_so(const organ_model *model)
     return false;
 }
 
+/* Removes the setting of quantisation that the output no longer has, unless the model's weights are stored in that
+ * way. */
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error)
 {

@@ -25,6 +25,8 @@ bool organ_output_is_file(const char *path)
     return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
 }
 
+/* Returns the path under which a written copy of the donor is opened, in the same form as the donor: directory, index
+ * or file. The caller frees it. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
     const char *name = single;
