@@ -32,6 +32,7 @@ static void detect_dots(organ_cpu *cpu)
 }
 #endif
 
+/* Returns the instruction sets that both the CPU and the system support. */
 organ_cpu organ_cpu_detect(void)
 {
     organ_cpu cpu = {0};
@@ -49,6 +50,8 @@ organ_cpu organ_cpu_detect(void)
     return cpu;
 }
 
+/* Returns the kernels of the requested instruction set, or of the best supported one if none is requested. NULL with
+ * the reason in *why. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why)
 {
     const struct {
@@ -78,6 +81,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
     return NULL;
 }
 
+/* Returns the kernels for products in BF16: AMX, else AVX512-BF16 where it is faster than exact products. NULL with the
+ * reason in *why, which is empty for exact products. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why)
 {

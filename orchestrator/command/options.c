@@ -40,6 +40,8 @@ bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN
     return at != NULL;
 }
 
+/* Writes the valid values of an option for its help: the choices, or the limits. Bounds may be excluded (after_from,
+ * before_to). */
 void organ_option_range(const organ_option *option, char *out, size_t size)
 {
     char from[32], to[32], choice[ORGAN_LONGEST_CHOICE];

@@ -18,6 +18,7 @@ organ_final_norm organ_forward_final_norm(const organ_forward *f)
                               f->norm_biases != NULL};
 }
 
+/* Applies the final norm, if the model has one, to `tokens` hidden states. */
 void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
 {
     const size_t width = (size_t)f->config.hidden;

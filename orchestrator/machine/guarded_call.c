@@ -72,6 +72,8 @@ static void call_with_time_limit(void (*call)(void *context), void *context, uns
     pthread_sigmask(SIG_SETMASK, &before_call, NULL);
 }
 
+/* Calls a function of a library that may crash or hang on malformed input: faults and a time limit end the call.
+ * Returns false then, and for all later calls (*broken), since the library's state is unknown. */
 bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     const struct sigaction guard = {.sa_handler = return_from_fault, .sa_flags = SA_ONSTACK};

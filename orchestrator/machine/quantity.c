@@ -24,6 +24,8 @@ static int unit_shift(const char *unit)
 /* Tests for an ASCII digit, independently of the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+/* Reads bytes such as "512", "1.5G" or "2GiB"; units are powers of 1024. Intermediate values have 128 bits; results
+ * above INT64_MAX are rejected. */
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
 {
     wide whole = 0, part = 0, scale = 1;
@@ -57,6 +59,7 @@ static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
     return value / divisor + (value % divisor >= divisor - divisor / 2);
 }
 
+/* Writes bytes with a decimal unit: one digit after the point below 100, none above. */
 char *organ_quantity_text(uint64_t bytes, char out[16])
 {
     static const char *const units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};

@@ -72,6 +72,8 @@ char *organ_name_with_number(const char *path)
     return NULL;
 }
 
+/* Exchanges two names, in one step if the file system can; otherwise in three renames by way of a temporary name.
+ * Returns 0 or an errno. */
 int organ_exchange_names(const char *a, const char *b)
 {
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
@@ -129,6 +131,7 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
     return command;
 }
 
+/* Keeps a former file that another program changed during the run, under a new name, and fails with both names. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;
@@ -168,6 +171,8 @@ static bool may_be_replaced(const char *path, const char *like, organ_replace_po
     return way != ORGAN_REPLACE_NOTHING && why->status == ORGAN_OK;
 }
 
+/* Gives a finished output its final name. A file of that name is exchanged first and examined afterwards, so no other
+ * process can change it in between. ENOENT means that it vanished during the exchange: the loop tries again. */
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error)
 {

@@ -5,6 +5,8 @@
 
 enum { PIECE = 64 << 10 }; /* below the size from which the allocator maps pages for one piece alone */
 
+/* Checks that `bytes` can be allocated, by allocating and freeing them in pieces. *last, allocated after them, keeps
+ * the heap from returning the pieces to the system. */
 bool organ_set_aside(size_t bytes, void **last)
 {
     const size_t count = bytes / PIECE + 1;

@@ -186,6 +186,7 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
     return finish_topology(made, topology, error);
 }
 
+/* Builds a machine from hwloc's synthetic description ("pack:2 core:4 pu:2"); `allowed` restricts its CPUs. */
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
                                       organ_error *error)
 {
@@ -231,6 +232,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
     return NULL;
 }
 
+/* Reads a machine that lstopo recorded as XML. */
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
     char *xml = NULL;
@@ -368,6 +370,8 @@ static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_typ
     return set;
 }
 
+/* Binds the process to its share of the cores: the share-th of `of` equal ranges. With more shares than cores, several
+ * processes use the same core. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error)
 {
     organ_topology *topology = NULL;

@@ -166,6 +166,8 @@ static void note_remote_nodes(organ_topology *topology)
     }
 }
 
+/* Lists the CPUs in the order in which workers use them: one per core first, then the cores' other hardware threads, by
+ * memory node and kind of core. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);

@@ -105,6 +105,7 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
     return pool;
 }
 
+/* Starts the threads (0: one per core) and pins each to a CPU where the system allows it. */
 organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
                                   organ_error *error)
 {
@@ -129,6 +130,7 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
     return ORGAN_OK;
 }
 
+/* Ends the threads and frees the pool. NULL is allowed. */
 void organ_workers_destroy(organ_workers *workers)
 {
     if (!workers)

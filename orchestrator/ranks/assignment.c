@@ -42,6 +42,8 @@ static void sink_top(load *heap, size_t count)
     }
 }
 
+/* Assigns parts to ranks: the largest first, each to the rank with the fewest bytes so far (a heap). All ranks compute
+ * the same assignment. */
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error)
 {
@@ -68,6 +70,7 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
 
 /* ---- parts ---- */
 
+/* Assigns `count` parts by their bytes; without ranks every part is local. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error)
@@ -139,6 +142,8 @@ static size_t pack_elements(char *packed, const pieces *p, const organ_assignmen
     return at;
 }
 
+/* Exchanges results: each rank sends the elements of its parts and receives the others'. Element k is at first + k x
+ * stride and has `size` bytes. */
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error)
 {
@@ -206,6 +211,7 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
     return error->status;
 }
 
+/* Exchanges results of different lengths: first the lengths, then the bytes. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, organ_found *of,
                                        organ_error *error)
 {
@@ -224,6 +230,7 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     return error->status;
 }
 
+/* Replaces each count by its sum over all ranks. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
 {
     organ_gathered all = {0};

@@ -252,6 +252,7 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Receives all notes that have arrived: requests to stop, faults, progress. Returns when none is left. */
 void organ_heartbeat_receive(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";

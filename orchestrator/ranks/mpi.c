@@ -179,6 +179,8 @@ static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *the
                : code;
 }
 
+/* Receives a note if one has arrived; *bytes is 0 otherwise. Returns nonzero with the reason in `why` after an
+ * error. */
 int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, char *why)
 {
     MPI_Status status;

@@ -426,6 +426,7 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     return exchange_introductions(ranks, error);
 }
 
+/* Connects to the other ranks by a transport and starts the threads for heartbeats and for watching silent ranks. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **result, organ_error *error)
 {

@@ -121,6 +121,7 @@ void organ_watch_wait_for_rank_0(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
+/* Ends the watching thread. */
 void organ_watch_end(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;

@@ -151,6 +151,7 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
+/* Returns the next band of the pass in *shape and advances the cursor; false after the last band. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {

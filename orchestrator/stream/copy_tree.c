@@ -98,6 +98,7 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
 
 static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* Lists the files below a directory, with relative paths, sorted; `skip` names files to leave out. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error)
 {
@@ -154,6 +155,7 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     return error->status;
 }
 
+/* Copies a file and makes the folders of its new path. */
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
                              organ_error *error)
 {

@@ -86,6 +86,8 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
     return done;
 }
 
+/* Writes bytes past the page cache (O_DIRECT) where memory and offset are aligned alike: the head up to an aligned
+ * offset and the tail are written through the cache. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
@@ -151,6 +153,7 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
     return error->status;
 }
 
+/* Copies bytes between files inside the kernel, or through memory if the file systems cannot. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error)
 {

@@ -23,6 +23,8 @@ void organ_engine_destroy(organ_engine *engine)
     free(own);
 }
 
+/* Creates an engine: kernels (NULL: the best), worker threads (0: one per core) and the memory limit in bytes (0: the
+ * default). */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error)
 {

@@ -49,6 +49,7 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     return whole;
 }
 
+/* Opens or creates a journal and reads its lines. A last line without an end, left by a crash, is cut off. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
 {
     *journal = (organ_journal){.path = path};

@@ -57,6 +57,7 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     return error->status;
 }
 
+/* Lists the files of a model's directory that are no weights: all of them, or those that the index names. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -262,6 +263,8 @@ organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, si
                   : ORGAN_OK;
 }
 
+/* Creates the output's files with the donor's sizes and checks the free space; `replaced` marks tensors that the caller
+ * writes. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
                                     const char *single, const organ_stop *stop, organ_model_copy **result,
                                     organ_error *error)
@@ -341,6 +344,7 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
                                error); /* the unaligned ends of bands were written through the page cache */
 }
 
+/* Waits for copying to end and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)

@@ -39,6 +39,7 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
     json_decref(json);
 }
 
+/* Reads the last complete line of the note about a renaming; a line before it means that it began as a journal. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
     char *text = NULL;
@@ -196,6 +197,8 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
+/* Finishes a renaming that a crash interrupted, if the note's file has the final name already and no process holds the
+ * lock. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

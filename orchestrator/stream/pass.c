@@ -244,6 +244,7 @@ static organ_status allocate_ring(pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Frees the buffers of the ring and of the workers. */
 static void release_ring(pass_run *r)
 {
     const organ_topology *topology = r->engine->topology;
@@ -269,6 +270,8 @@ static void expect_sequential(const organ_model *model)
         posix_fadvise(model->files[f].fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
+/* Runs a pass over tensors: a thread reads bands into a ring of buffers, workers process their tiles, and this thread
+ * retires finished bands in order. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
 {
     pass_run r = {.pass = pass, .engine = engine};

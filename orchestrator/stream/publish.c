@@ -447,6 +447,8 @@ static int sync_names(const organ_publish *publish)
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
 }
 
+/* Gives the finished output its final name. Data and notes are synchronised first, so that after a crash the name never
+ * has an incomplete output. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
@@ -483,6 +485,7 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
+/* Does the same for an output of several files next to each other, one file at a time. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {

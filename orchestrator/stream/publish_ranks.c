@@ -22,6 +22,7 @@ organ_status organ_publish_set_token(const organ_publish *publish, const char *t
     return error->status;
 }
 
+/* Opens, on another rank, the output that rank 0 began; the token in its mark proves that the file system is shared. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error)
 {
     *publish = (organ_publish){.lock = -1};
@@ -67,6 +68,7 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
     return error->status;
 }
 
+/* Reads the marks that all ranks wrote: the file system must show each rank what the others wrote to the same page. */
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
     char mark[MARK_BYTES + 1], found[MARK_BYTES], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

@@ -38,6 +38,7 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
                          : organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
 }
 
+/* Reads bytes of a scratch file; its end counts as an input/output error. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {

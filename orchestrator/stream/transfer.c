@@ -272,6 +272,7 @@ static void work_together(transfer_pool *c)
         pthread_join(threads[--started], NULL);
 }
 
+/* Moves tensors between files with several threads; the first error ends all. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error)
 {
@@ -298,6 +299,7 @@ organ_status organ_transfer_sync(const char *directory, organ_error *error)
     return error->status;
 }
 
+/* Fails with ENOSPC if the file system of `directory` has fewer than `bytes` free. */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error)
 {

@@ -28,6 +28,8 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
     return bytes;
 }
 
+/* Reads the parts of a weight that rows [first, first + count) need into `memory`, each at a cache line; later reads
+ * take them from there. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error)
 {

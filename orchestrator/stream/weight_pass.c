@@ -402,6 +402,7 @@ static void release_queue(weight_pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
+/* Runs a pass over weights: this thread reads strips and retires them in order, workers decode and process them. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     weight_pass_run r = {.pass = pass, .engine = engine};

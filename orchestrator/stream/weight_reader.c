@@ -33,6 +33,7 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
     return reader->family->prepare(reader, error);
 }
 
+/* Opens a weight for reading decoded rows; `note` (unless NULL) gets a remark about its format. */
 organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
                                       organ_error *error)
@@ -140,6 +141,7 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
+/* Reads rows [first, first + rows), counted over all matrices, decoded as `as`. A batch does not cross matrices. */
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error)
 {

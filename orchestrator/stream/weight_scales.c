@@ -36,6 +36,7 @@ static bool is_scale_type(const organ_weight_reader *r, const organ_tensor *tens
     }
 }
 
+/* Converts n scales or zero points to FP32: E8M0 exponents, E4M3, or floats, times the model's factor of scales. */
 void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n,
                         float *floats)
 {
@@ -53,6 +54,8 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
         floats[k] *= times;
 }
 
+/* Describes where the scales of a weight are: one grid per matrix, or one for all matrices of a stack (grid->matrix
+ * 0). */
 organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error)
 {
@@ -109,6 +112,7 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
+/* Loads the second-level scale of each matrix (NVFP4): one for each, or one for all. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;
@@ -128,6 +132,7 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     return ORGAN_OK;
 }
 
+/* Loads the group of each column (GPTQ with act order). Freed if columns are in the order of their groups. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->g_idx;
@@ -164,6 +169,8 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
+/* Reads n of `width` bytes of each row. If few bytes are left out, whole rows are read into `scratch` in one call and
+ * copied from there. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)

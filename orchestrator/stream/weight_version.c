@@ -46,6 +46,8 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
     return error->status;
 }
 
+/* Decides whether zero points are stored minus 1 (gptq) or unchanged (gptq_v2): by their values if all are those of
+ * symmetric weights, else by the config. */
 organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_weight *w = r->weight;

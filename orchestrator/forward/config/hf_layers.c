@@ -41,8 +41,9 @@ static void number_dense(const config_hf_source *s, unsigned pattern, organ_forw
     }
 }
 
-/* Chooses the layers with a window by their number, in the way of the family (forward_windows). Used if there is no
- * list of layers. */
+/* Chooses the layers with a window by their number, if there is no list of layers. First every layer gets the window,
+ * or all but every `pattern`-th. Then layers below `border` lose it (families with windows from a layer on), or with
+ * `odd` the layers from `border` on and every second one below. */
 static void number_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;

@@ -82,8 +82,8 @@ static bool prepare_child(const child *self, int program)
               output = organ_child_move_descriptor(self->output), log = organ_child_move_descriptor(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     organ_child_plain_signals();
-    /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session,
-     * the server's lower priority would count for nothing. */
+    /* A process group of its own lets the server signal the job and its children. A session of its own would not do:
+     * where the scheduler shares processors by session, the job's lower priority would have no effect. */
     setpgid(0, 0);
     if (setrlimit(RLIMIT_CORE, &none) != 0 || (self->memory && setrlimit(RLIMIT_DATA, &memory) != 0))
         return false;

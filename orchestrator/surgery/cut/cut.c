@@ -162,6 +162,7 @@ json_t *organ_cut_json(const organ_writing *made)
 
 /* ---- the run ---- */
 
+/* Finds the weights, resolves the cut of each layer, plans the pieces and makes the header of the output. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)

@@ -150,7 +150,7 @@ static void compare_weights(peer *peers, size_t count, double *scratch)
     }
 }
 
-static bool same_layers(const peer *a, const peer *b)
+static bool same_role_and_expert(const peer *a, const peer *b)
 {
     const organ_anatomy *const p = &a->stats->weight->anatomy, *const q = &b->stats->weight->anatomy;
     return p->role == q->role && p->expert == q->expert;
@@ -213,7 +213,7 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
-        to = run_of(peers, count, from, same_layers);
+        to = run_of(peers, count, from, same_role_and_expert);
         compare_layers(peers + from, to - from);
     }
     qsort(peers, count, sizeof *peers, autopsy_factor_by_layer);
@@ -224,7 +224,7 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     const double usual = median_alone(peers, count, scratch);
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
-        to = run_of(peers, count, from, same_layers);
+        to = run_of(peers, count, from, same_role_and_expert);
         const double of_role = median_alone(peers + from, to - from, scratch);
         for (size_t k = from; k < to; k++)
             judge_peer(job, &peers[k], fmax(usual, of_role));

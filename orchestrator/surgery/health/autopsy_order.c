@@ -135,6 +135,7 @@ static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ
     report_order(job, weight, order, value);
 }
 
+/* Remembers a weight whose scales fit better in another order, for the decision over the whole model. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {

@@ -25,8 +25,8 @@ static bool is_stored_so(const organ_model *model)
     return false;
 }
 
-/* Removes the setting of quantisation that the output no longer has, unless the model's weights are stored in that
- * way. */
+/* Removes sparsity_config from config.json, unless the model's weights are stored as bitmasks and values. Loaders would
+ * expect these. */
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error)
 {

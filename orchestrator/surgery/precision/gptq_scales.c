@@ -31,6 +31,8 @@ typedef struct scale_search {
 
 static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job->terms; }
 
+/* Returns how many rows a worker solves together: as many systems of unknowns^2 floats as BUDGET bytes hold, at least
+ * 4, at most a strip. */
 static size_t rows_at_once(const organ_gptq_job *job)
 {
     const size_t unknowns = unknowns_of(job), rows = BUDGET / (unknowns * unknowns * sizeof(float));

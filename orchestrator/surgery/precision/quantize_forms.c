@@ -167,6 +167,7 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns the number of quantised tensors that belong to routed experts. */
 static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;

@@ -87,6 +87,7 @@ typedef struct flow_search {
 
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
+/* Adds the killed weights of a finished part to its target, and clears the part's counts for the next round. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;
