@@ -91,7 +91,8 @@ static void *allocate_in_spool(size_t bytes)
 /* Returns the number of grains that hold `bytes` bytes; at least 1. */
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
-/* A header before each piece stores the size of the piece in grains. */
+/* Allocates a piece, of the list of free ones or at the end of the spool. A header before the piece stores its size in
+ * grains. The caller holds the lock. */
 static void *allocate_locked(size_t bytes)
 {
     const size_t size = grains_for(bytes);

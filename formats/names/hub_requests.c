@@ -31,7 +31,7 @@ static bool is_enabled(const char *variable)
 
 bool organ_hub_is_offline(void) { return is_enabled("HF_HUB_OFFLINE") || is_enabled("TRANSFORMERS_OFFLINE"); }
 
-/* The URL of the server without a slash at its end. */
+/* Sets the URL of the server, without a slash at its end. */
 static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
 {
     const char *const value = getenv("HF_ENDPOINT");

@@ -124,7 +124,7 @@ static void read_split(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* ByteLevel becomes up to three steps: prefix blank, GPT-2's pattern, bytes to letters. */
+/* Adds the up to three steps of ByteLevel: prefix blank, GPT-2's pattern, bytes to letters. */
 static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);

@@ -53,17 +53,21 @@ size_t organ_forward_attention_scratch(const organ_forward_config *c)
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
+/* Returns the floats of a token's keys; in latent attention, of its latent row. */
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
 }
 
+/* Returns the floats of a token's values; latent attention has them in its latent rows, so only the indexer's key
+ * remains. */
 size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
     return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
 
+/* Returns the floats of scratch that attention needs per token. */
 size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
@@ -95,6 +99,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
+/* Limits values to -limit .. limit; a limit of 0 is none. */
 static void clip_values(float limit, float *values, size_t n)
 {
     for (size_t k = 0; limit > 0 && k < n; k++) {

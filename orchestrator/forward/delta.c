@@ -50,6 +50,7 @@ static size_t state_of_head(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
+/* Returns the floats of scratch that a delta-rule layer needs per token, in the order of organ_forward_delta. */
 size_t organ_forward_delta_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;

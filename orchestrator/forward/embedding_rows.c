@@ -26,7 +26,7 @@ typedef struct row_job {
     organ_first_fault fault;
 } row_job;
 
-/* Bytes of a row, rounded up to whole cache lines. */
+/* Returns the bytes of a row, rounded up to whole cache lines. */
 static size_t row_bytes_of(const organ_weight_reader *reader)
 {
     return organ_to_line((size_t)organ_weight_reader_cols(reader) * sizeof(float));

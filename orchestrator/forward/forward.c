@@ -166,6 +166,8 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Computes the sizes of layers whose weights would be stored as `as`, for the plan of a dry run. The forward pass
+ * cannot run afterwards. */
 organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_error *error)
 {
     f->hypothetical = true;
@@ -341,6 +343,8 @@ static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, si
 /* Returns the tokens of a group with windows of `context` tokens. */
 static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
+/* Returns how many tokens of hidden states fit in the memory next to a layer and the head; 0 if less than one window
+ * does. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
@@ -363,11 +367,15 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
     return remaining > bytes && remaining - bytes >= states;
 }
 
+/* Returns the bytes that a running layer leaves for other uses. A sixteenth of the memory stands for the scratch of the
+ * workers, so that the result does not depend on their number. */
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
     return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
+/* Returns the bytes of `memory` that a running layer leaves: with the scratch of this engine's workers, or with a
+ * sixteenth of the memory as scratch, whichever is less. */
 uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size_t context)
 {
     const uint64_t here = memory_left_of_layer(f, memory, group_of(context), 0);
@@ -378,6 +386,7 @@ uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size
 /* Does not depend on the number of threads: their read buffers are part of the reserved sixteenth. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forward_largest_layer(f, UINT64_MAX); }
 
+/* Lets experts be loaded in groups, if the family's feed-forward permits it, which lowers min_memory. */
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */

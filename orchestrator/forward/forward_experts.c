@@ -38,6 +38,7 @@ static size_t shared_expert_floats(const organ_forward_config *c)
 /* Floats of a token in `read` and `sums`, if they are not the input and the output of the mixture. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
+/* Returns the floats of workspace for streamed experts on `tokens` tokens. */
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
@@ -47,6 +48,8 @@ size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
                      organ_min(tokens, FORWARD_GROUP) * shared_expert_floats(c));
 }
 
+/* Returns the floats of workspace for experts on `tokens` tokens: for the routed ones or the shared one, which run in
+ * turn. */
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;

@@ -47,6 +47,9 @@ static float to_bf16(float value)
 /* Rounds slope, position and product to BF16, as build_alibi_tensor of transformers' modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
+/* Adds the bias of ALiBi, -slope x distance, to the scores of the token at `at` with keys first .. first + keys - 1.
+ * Scores are multiplied by attention_scale later, so the bias is divided by it. Falcon's bias is rounded to BF16 and is
+ * not divided. */
 void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,
                          size_t keys)
 {

@@ -17,6 +17,8 @@
 #define TOKENS_AT_ONCE ((size_t)32)
 #define INDEX_EPS      1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
+/* Returns the floats for the chosen keys as bits, and for the scores of some queries; 0 if so few keys exist that all
+ * are attended to. */
 size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
 {
     return c->keys == 0 || total <= c->keys
@@ -200,6 +202,8 @@ organ_status organ_forward_index_choose(forward_group *g, const forward_index *i
 
 /* ---- choices that later layers use, too ---- */
 
+/* Stores the keys that a token has chosen in its state, for layers that share them: number + 1 in the bits of a float;
+ * 0 ends the list. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max)
 {
     const uint32_t *const bits = index->chosen + token * index->words;
@@ -212,6 +216,7 @@ void organ_forward_index_keep(const forward_index *index, size_t token, float *s
     memset(state + count, 0, (max - count) * sizeof *state);
 }
 
+/* Restores them as bits. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;
@@ -224,6 +229,7 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
     }
 }
 
+/* Sets the scores of keys that were not chosen to -infinity. Returns false if none of them was chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
 {
     bool any = false;

@@ -38,7 +38,7 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
 
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Rows in one read. For reordered heads, a read has whole heads; of crossed weights, a whole matrix. */
+/* Returns the rows of one read: for reordered heads whole heads, for crossed weights a whole matrix. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -55,14 +55,14 @@ static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Rows of a crossed weight, as stored, in one read. */
+/* Returns the stored rows of one read of a crossed weight. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
     return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
 }
 
-/* Bytes of a buffer for reordered or transposed values, which are read there first. */
+/* Returns the bytes of the buffer into which reordered or transposed values are read first. */
 static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -444,6 +444,7 @@ static const forward_slot *find_slot(const organ_layer *layer, const char *tenso
     return NULL;
 }
 
+/* Sets *values to the matrix in a loaded layer; false if it is not there or is packed. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values)
 {
@@ -510,6 +511,7 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
                                                                                      (size_t)(rows * cols));
 }
 
+/* Returns the address and the bytes of a loaded matrix; NULL if it is not there or is packed. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;
@@ -520,6 +522,7 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + first * row_bytes(slot);
 }
 
+/* Returns the same for a matrix loaded as GGUF blocks. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;

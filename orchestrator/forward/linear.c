@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the type in which a weight is loaded: BF16 and F16 matrices unchanged, all else as FP32. */
 organ_real organ_forward_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
@@ -25,6 +26,9 @@ organ_dtype organ_forward_dtype(organ_real type)
     return type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
 }
 
+/* Returns the row at which GGUF stores row `row` of a rotated head: both halves of a head are interleaved there, so row
+ * i of the first half is at 2 i and row i of the second half at 2 i + 1. turned_head_dim is the width of a head, 0 if
+ * rows are in order. */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
 {
     const uint64_t dim = turned_head_dim, in_head = dim ? row % dim : 0;
@@ -85,6 +89,7 @@ organ_status organ_forward_products_add(forward_products *products, const float 
     return ORGAN_OK;
 }
 
+/* Computes all listed products and empties the list. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
                                         organ_error *error)
 {

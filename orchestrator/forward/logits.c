@@ -56,6 +56,8 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
+/* Returns how many tokens' logits are computed together: as many as fit in a quarter of the memory, from MIN_TOKENS to
+ * HEAD_TOKENS. */
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));

@@ -25,6 +25,7 @@ typedef struct mamba_job {
     const float *rates, *skip; /* A_log, D */
 } mamba_job;
 
+/* Returns the floats of scratch that a Mamba layer needs per token, in the order of organ_forward_mamba. */
 size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;

@@ -43,6 +43,7 @@ static size_t head_floats(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
+/* Returns the floats of scratch that a Mamba-2 layer needs per token: projected row, output, decay per head. */
 size_t organ_forward_mamba2_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;

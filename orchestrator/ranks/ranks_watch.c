@@ -101,6 +101,7 @@ organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
                   : ORGAN_OK;
 }
 
+/* Stops this rank's signs of life, before ranks leave: none may reach a rank that has left. */
 void organ_watch_hush(organ_ranks *ranks)
 {
     pthread_mutex_lock(&ranks->watch.lock);

@@ -36,7 +36,7 @@ static size_t flat_tile(const organ_tensor *tensor)
 
 static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
 
-/* Bytes of one row of tiles: the smallest possible band of this item. */
+/* Returns the bytes of one row of tiles: the smallest possible band of this item. */
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)

@@ -79,7 +79,8 @@ static bool can_write(const organ_weight_reader *reader, organ_dtype as)
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
 }
 
-/* Bytes of the FP32 values of a batch, which are first in the scratch memory, for types that are rounded from them. */
+/* Returns the bytes of a batch's FP32 values, which come first in the scratch memory if other types are rounded from
+ * them. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
     if (can_write(reader, ORGAN_BF16) && can_write(reader, ORGAN_F16))

@@ -259,7 +259,8 @@ static organ_status read_row_scales(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the zero points of a row, or NULL. */
+/* Returns the zero points of row k of a batch, one per group; NULL without any. Packed ones were unpacked for each row;
+ * others belong to blocks of rows, so rows of one block share them. */
 static const float *zeros_of(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, size_t k)
 {
     if (r->packed_zero)

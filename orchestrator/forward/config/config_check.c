@@ -57,6 +57,7 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
     return ORGAN_OK;
 }
 
+/* Gives all layers the window, except every pattern-th (6: layers 5, 11, ...); pattern 0: no exception. */
 void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -267,6 +268,7 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     return check_groups(label, c, error);
 }
 
+/* Sets the width of the shared expert: that of `shared` routed ones together. */
 void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
 {
     const uint64_t width = c->expert_intermediate * shared;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the member that a dotted key names ("a.b"); NULL if it is missing or null. */
 const json_t *organ_config_member(const json_t *object, const char *key)
 {
     const char *dot;
@@ -34,6 +35,8 @@ const char *organ_config_name(const config_hf_source *s, const char *key)
     return key;
 }
 
+/* Fails if a setting that the forward pass does not implement has another value than the supported one. Missing
+ * settings pass. */
 void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed)
 {
     for (; fixed && fixed->key; fixed++) {

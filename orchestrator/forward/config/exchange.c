@@ -423,6 +423,7 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
+/* Finds the part that a tensor name's tail stands for; ".bias" also matches a part's weight. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);

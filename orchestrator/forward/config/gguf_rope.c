@@ -78,6 +78,8 @@ static organ_rope_config rope_of(const config_gguf_source *s, const organ_forwar
     return rope;
 }
 
+/* Reads both rotations: that of full attention and, if the family has its own, that of layers with a window (keys
+ * ending in _swa). */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_local local = s->family->local;

@@ -40,6 +40,7 @@ static const char *types_of(const config_hf_source *s)
     return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
 }
 
+/* Returns the number of layers; some files give only the list of layer types. */
 unsigned organ_config_layers(const config_hf_source *s)
 {
     static const char key[] = "num_hidden_layers";

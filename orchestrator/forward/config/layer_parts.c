@@ -119,6 +119,8 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_OUTPUT] = {NULL, "output.weight"},
 };
 
+/* Returns name number `index` of a part: the family's own ones, or if it has none the usual one. NULL after the
+ * last. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
 {
     bool named = false;
@@ -132,6 +134,7 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
+/* Writes the bias's name: that of the weight with "bias" for "weight". */
 const char *organ_forward_bias_name(const char *weight, char name[256])
 {
     const size_t length = strlen(weight), end = strlen("weight");
@@ -139,6 +142,7 @@ const char *organ_forward_bias_name(const char *weight, char name[256])
     return name;
 }
 
+/* Writes the pattern with the number in place of "#". */
 void organ_forward_number_name(const char *pattern, unsigned number, char name[128])
 {
     const size_t before = strcspn(pattern, "#");

@@ -10,6 +10,8 @@
 
 extern char **environ;
 
+/* Returns the environment of a job: only variables that organ needs, so that secrets of the server do not reach it.
+ * `confined` adds a mark. NULL without memory. */
 char **organ_child_environment(bool confined)
 {
     static const char *const kept[] = {

@@ -69,6 +69,7 @@ static const struct gap {
             {5, true, "send requests to devices"},
             {6, true, "signal other processes and use abstract sockets"}};
 
+/* Writes what jobs could do because this kernel lacks Landlock or seccomp; an empty text if nothing. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
     enum { NEWEST = 6 };

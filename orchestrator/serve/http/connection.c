@@ -54,6 +54,7 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
+/* Writes a line about a finished request to the standard error output, control characters escaped. */
 static void log_request(const organ_server_request *request, bool complete)
 {
     const organ_http_reply *const reply = &request->reply;
@@ -95,6 +96,7 @@ static void audit_request(const organ_server_request *request)
     organ_audit_log_write(request->server->audit, &entry);
 }
 
+/* Receives the messages of libmicrohttpd: counts the requests that it refuses and prints the message. */
 void organ_http_on_message(void *context, const char *format, va_list list)
 {
     static const char refusal[] = "Error processing request (HTTP response code is ";
@@ -139,6 +141,8 @@ size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, 
     return strlen(text);
 }
 
+/* Begins a request when libmicrohttpd has read its first line. An earlier request of the connection that never ended is
+ * freed. */
 void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
 {
     organ_server_request *const request = calloc(1, sizeof *request);
@@ -293,6 +297,8 @@ static enum MHD_Result answer_request(organ_server_request *request)
     return send_or_delay(request);
 }
 
+/* Continues a request; libmicrohttpd calls it after the head, for each part of the body, after the body, and when a
+ * suspended request resumes. */
 enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target,
                                       const char *verb, const char *version, const char *data, size_t *bytes,
                                       void **held)
@@ -358,6 +364,7 @@ static void end_request(organ_server_request *request, bool complete)
     free_request(request);
 }
 
+/* Ends a request: logs it, frees it, and sets the deadline of the connection's next one. */
 void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held,
                        enum MHD_RequestTerminationCode code)
 {
@@ -377,6 +384,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     end_request(request, complete);
 }
 
+/* Adds a new connection to the watch, and removes a closed one. */
 void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched,
                               enum MHD_ConnectionNotificationCode code)
 {

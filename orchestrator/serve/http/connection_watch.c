@@ -98,6 +98,7 @@ static void enforce_connection_limit(organ_connection_watch *watch, const organ_
     }
 }
 
+/* Adds a connection with a deadline for its first request. If there are too many, another one is closed. */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);
@@ -175,6 +176,7 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch)
 
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
+/* Returns the largest number of connections from one network. */
 size_t organ_watch_max_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
@@ -207,6 +209,8 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
+/* Closes connections whose deadline has passed; `report` NULL: all connections. Each tick also checks one group of the
+ * others for clients that have left. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context)
 {
     struct timespec now;

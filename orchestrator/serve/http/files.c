@@ -110,6 +110,7 @@ static bool read_date(const char *text, time_t *seconds)
     return end && !*end;
 }
 
+/* Returns true if If-None-Match lists the tag, or "*". A weak tag ("W/") matches as well. */
 bool organ_http_has_tag(const organ_server_request *request, const char *etag)
 {
     const char *list = organ_http_header(request, "If-None-Match");
@@ -226,6 +227,7 @@ static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind
     organ_http_reply_header(reply, "Accept-Ranges", "bytes");
 }
 
+/* Replies with an open file, or the part that a Range header asks for; 304 if the client has it unchanged. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name)
 {
     struct stat about;

@@ -21,6 +21,7 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET6, bare, address) == 1;
 }
 
+/* Returns true if the Host header names this server, which stops DNS rebinding. */
 bool organ_guard_host(const organ_guard *guard, const char *host)
 {
     static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
@@ -138,6 +139,7 @@ static bool may_do(const organ_server_request *request, const organ_bearer *bear
     return false;
 }
 
+/* Checks host, origin, token and rights of a request; else replies with the refusal. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     organ_bearer bearer;

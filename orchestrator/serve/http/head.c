@@ -49,6 +49,7 @@ typedef struct head_reading {
     unsigned lengths, codings;
 } head_reading;
 
+/* Checks one header; r->at follows the raw text of the head, which shows bytes that libmicrohttpd has dropped. */
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     head_reading *const r = context;
@@ -109,6 +110,8 @@ static void check_head_layout(const organ_server_request *request, head_reading 
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
+/* Checks the head of a request against what proxies and servers could read differently (request smuggling); else
+ * replies 400 and closes the connection. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
     head_reading r = {0};

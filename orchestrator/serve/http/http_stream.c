@@ -83,6 +83,8 @@ static void end_reply_stream(void *context)
     organ_http_waker_discard(waker);
 }
 
+/* Makes the response of a stream of unknown length and adds it to the server's list, so that it can be woken and
+ * ended. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 };

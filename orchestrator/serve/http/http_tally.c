@@ -58,6 +58,8 @@ static route_tally *tally_of(organ_request_tally *tally, const organ_http_route 
     return &tally->routes[k < MAX_ROUTES ? k : 0];
 }
 
+/* Counts a finished request by route and status. bucket[b] counts durations of at most bounds[b], as Prometheus
+ * requires. */
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds)
 {
     pthread_mutex_lock(&tally->lock);
@@ -104,6 +106,7 @@ static void put_route_label(FILE *out, const route_tally *t)
             t->route ? organ_http_method_names[t->route->method] : "");
 }
 
+/* Prints the histogram of a route's durations. */
 static void print_durations(const route_tally *t, FILE *out)
 {
     if (!t->count)
@@ -138,6 +141,7 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
         fprintf(out, "%s_limit +Inf\n", name);
 }
 
+/* Prints all counts in the format of Prometheus. */
 void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);

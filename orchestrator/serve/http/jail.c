@@ -99,6 +99,7 @@ static organ_status check_kernel(const char *root, organ_jail *jail, organ_error
 
 void organ_jail_walk(organ_jail *jail) { jail->by_steps = true; }
 
+/* Opens the root below which all paths of clients are resolved. */
 organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *error)
 {
     organ_jail *const jail = *made = calloc(1, sizeof *jail);
@@ -242,6 +243,7 @@ static unsigned check_jail_path(const char *path, organ_error *error)
     return endless ? 404 : 0;
 }
 
+/* Sets the error for an errno and returns the HTTP status of the reply. */
 unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)
@@ -338,6 +340,8 @@ unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *
     return status;
 }
 
+/* Opens a file or directory below the root. Its kind is checked before, so that no device or pipe is opened, and again
+ * after, since it may have been replaced. Returns 0 or an HTTP status. */
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error)
 {

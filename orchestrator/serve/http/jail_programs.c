@@ -133,6 +133,8 @@ static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, 
     return status;
 }
 
+/* Checks that a job may read `path` and everything that is read with it; *absolute, which the caller frees, is its path
+ * for the program. Returns 0 or an HTTP status. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error)
 {
     int fd;
@@ -153,6 +155,8 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     return status;
 }
 
+/* Checks that a job may create `path`: its folder exists below the root, and it is no link. Returns 0 or an HTTP
+ * status. */
 unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
 {
     struct stat about;

@@ -8,6 +8,7 @@
 
 enum { MAPPED = 12, BYTES_OF_FOUR = 3, BYTES_OF_SIX = 8 };
 
+/* Writes the network of an address: /24 of IPv4, also mapped into IPv6, or /64 of IPv6. */
 void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
 {
     static const unsigned char mapped[MAPPED] = {[10] = 0xFF, [11] = 0xFF};

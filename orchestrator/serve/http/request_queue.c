@@ -150,6 +150,7 @@ static void *serve_queue(void *context)
     return NULL;
 }
 
+/* Creates the queue and its threads; at most `max` requests wait. */
 organ_status organ_request_queue_create(size_t threads, size_t max, organ_request_queue **made, organ_error *error)
 {
     organ_request_queue *const queue = *made = calloc(1, sizeof *queue + threads * sizeof *queue->threads);

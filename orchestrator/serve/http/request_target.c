@@ -19,6 +19,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* Decodes %XX (and in forms "+") in place. Returns NULL, or why the text is invalid. */
 const char *organ_http_decode(char *text, bool form)
 {
     char *to = text;
@@ -171,6 +172,7 @@ bool organ_http_query_count(const organ_server_request *request, organ_http_repl
     return false;
 }
 
+/* Returns the body as a JSON object; else replies with the refusal and returns NULL. */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
 {
     static const char expected[] = "application/json";

@@ -78,6 +78,7 @@ static void read_method(organ_server_request *request)
     request->method = (organ_http_method)m;
 }
 
+/* Finds the route of a request by path and method; else replies 404, or 405 if the path has other methods. */
 bool organ_http_routed(organ_server_request *request)
 {
     bool known[ORGAN_HTTP_METHODS] = {0}, any = false;

@@ -22,6 +22,8 @@ static organ_status read_all(int fd, const char *file, size_t max, organ_secret_
                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
 }
 
+/* Reads a file with a secret, of at most `max` bytes. `what` names a secret that other users must not read; NULL allows
+ * it (certificates). */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error)
 {

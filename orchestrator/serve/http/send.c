@@ -112,6 +112,8 @@ static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
     return whole;
 }
 
+/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects. Then
+ * reads what the client still sends: a connection closed with unread bytes is reset, and the client loses the reply. */
 void organ_http_send_at_once(organ_server_request *request)
 {
     enum { DRAINED = 1 << 20 };

@@ -75,6 +75,7 @@ unsigned organ_server_share_of_one(const organ_serve_options *options)
     return options->per_address ? options->per_address : options->connections / 2;
 }
 
+/* Opens everything that does not need the port: root, counters, guard, queue. */
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas,
                                       organ_server *server, organ_error *error)
 {
@@ -151,6 +152,7 @@ static organ_status start_daemon(organ_server *server, organ_error *error)
                             "the threads of the server cannot be started");
 }
 
+/* Opens the server: parts, port, areas, and last the daemon that accepts connections. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made,
                                organ_error *error)
 {
@@ -260,6 +262,8 @@ static void close_all_connections(organ_server *server)
     }
 }
 
+/* Closes the server in the opposite order: no new connections, no new requests, up to `seconds` for replies, then
+ * everything else. */
 void organ_server_close(organ_server *server, unsigned seconds)
 {
     if (!server)

@@ -139,6 +139,7 @@ static organ_status import_identity(const organ_tls *tls, identity *one, const g
     return check_pair(tls, certificate, key, error);
 }
 
+/* Reads certificate and key again. Connections may still use older ones, so these are kept until the end. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
 {
     organ_secret_file certificate = {0}, key = {0};
@@ -161,6 +162,7 @@ organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Loads GnuTLS and reads certificate and key. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **made, organ_error *error)
 {
     *made = NULL;

@@ -209,6 +209,7 @@ static organ_status read_tokens(const char *file, token_list *list, struct stat 
 
 /* ---- the list ---- */
 
+/* Reads the file of tokens. *open_to_group: its group may read it, which the caller warns of. */
 organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open_to_group, organ_error *error)
 {
     struct stat about = {0};
@@ -259,6 +260,8 @@ static void copy_sessions(token_list *now, const token_list *before)
         }
 }
 
+/* Reads the file again if it changed, or if it exists and `anyway` is set. After an error the old tokens remain.
+ * Returns true if they were replaced. */
 bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
 {
     struct stat about = {0};

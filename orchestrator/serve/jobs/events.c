@@ -152,6 +152,8 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     return stream;
 }
 
+/* Replies with the events of a job as server-sent events, after the event `last`. An ended job without further events
+ * gives 204. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply)
 {
     bool end = false;

@@ -402,6 +402,7 @@ static bool finish_words(words_reader *r)
     return true;
 }
 
+/* Translates the JSON of a request into the words of a command. Returns 0, or an HTTP status with the faults found. */
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults)
 {

@@ -85,6 +85,8 @@ static void read_event_line(organ_job_progress *progress, const char *line, size
     json_decref(event);
 }
 
+/* Reads complete lines that a job has written since the last call, at most MAX_CHUNKS x CHUNK bytes. Returns true if it
+ * read any. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd)
 {
     char *const chunk = malloc(CHUNK);

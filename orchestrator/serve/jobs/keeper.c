@@ -116,6 +116,7 @@ static organ_status make_plan(organ_jobs *jobs, organ_error *error)
     return plan->environ ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the environment of jobs");
 }
 
+/* Opens the store of jobs, reads the stored ones and starts the thread that runs them. */
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **opened, organ_error *error)
 {
     organ_jobs *const jobs = calloc(1, sizeof *jobs);
@@ -140,6 +141,7 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     return error->status;
 }
 
+/* Stops the thread and frees the list; running jobs continue and are found by the next server. */
 void organ_jobs_close(organ_jobs *jobs)
 {
     if (!jobs)
@@ -228,7 +230,8 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
     return false;
 }
 
-/* Messages for clients have paths relative to the root. */
+/* Makes the paths of an error message relative to the root, since clients must not learn where the root is. Returns the
+ * status 500. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);
@@ -293,6 +296,7 @@ unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_e
     return 200;
 }
 
+/* Removes an ended job (204), or cancels a waiting or running one (202). */
 unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
@@ -313,6 +317,7 @@ unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ
     return 202;
 }
 
+/* Queues an ended job again with --resume. Returns 202, or 409 if it cannot be resumed. */
 unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
@@ -421,6 +426,7 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     return *result ? 200 : refuse_result(&now, error);
 }
 
+/* Prints how much of each limit is used. */
 static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -443,6 +449,7 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }
 
+/* Prints the counts of jobs in the format of Prometheus. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
     pthread_mutex_lock(&jobs->mutex);

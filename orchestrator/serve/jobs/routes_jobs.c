@@ -61,6 +61,7 @@ static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, 
         organ_http_problem(reply, status, "%s", error->message);
 }
 
+/* Adds a job by the request's JSON and replies with its view. */
 static void post_job(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -191,6 +192,7 @@ static void get_result(const organ_server_request *request, organ_http_reply *re
         organ_http_reply_file(reply, request, fd, cut ? "result.txt" : "result.json");
 }
 
+/* Replies with the result of a job as an HTML page. */
 static void get_report(const organ_server_request *request, organ_http_reply *reply)
 {
     json_t *result = NULL;
@@ -242,6 +244,7 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
 
 /* ---- the area ---- */
 
+/* Opens the jobs and warns of missing confinement. */
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const organ_jobs_setup setup = {.jail = app->jail,

@@ -89,6 +89,7 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
     return found;
 }
 
+/* Reads new events of a running job, and ends the job when its process has ended. */
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
@@ -134,6 +135,8 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
+/* Sets *limit to the memory limit of a job's process, 0 for none. Returns false if the job asks for more than the
+ * server allows. */
 bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
                        organ_error *error)
 {

@@ -173,7 +173,7 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Thick restart: reduces the basis to the l eigenvectors of H with the largest eigenvalues, so that H becomes
+/* Reduces the basis to the l eigenvectors of H with the largest eigenvalues (a thick restart), so that H becomes
  * diagonal. */
 static bool restart_with_best(krylov *y)
 {

@@ -359,6 +359,8 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
+/* Writes the pending matrices of a tensor into the loaded layer at a level; with `level` NULL it stores their original
+ * values instead. */
 static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)

@@ -88,7 +88,7 @@ float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
 
 /* ---- rows ---- */
 
-/* y += a x */
+/* Computes y += a x. */
 static void masked_squares_add(float *y, float a, const float *x, size_t n)
 {
     for (size_t k = 0; k < n; k++)
@@ -133,7 +133,8 @@ static void finish_rows(void *context, size_t index, size_t worker)
     masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
-/* Like finish_rows, then computes the first direction of conjugate gradients: the preconditioned residual. */
+/* Finishes the rows as finish_rows does, then computes the first direction of conjugate gradients: the preconditioned
+ * residual. */
 static void begin_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;

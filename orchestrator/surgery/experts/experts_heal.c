@@ -49,8 +49,8 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
     return false;
 }
 
-/* Bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a chunk, and
- * one expert matrix with its change. */
+/* Returns the bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a
+ * chunk, and one expert matrix with its change. */
 static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;

@@ -47,7 +47,7 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Bytes per token of a batch; `kept`: its products go to a file. */
+/* Returns the bytes per token of a batch; `kept`: its products go to a file. */
 static uint64_t batch_token(const organ_expert_measure *m, bool kept)
 {
     const organ_forward_config *const c = m->config;

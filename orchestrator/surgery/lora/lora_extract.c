@@ -152,7 +152,8 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Readers require tensors of wide elements before those of narrow ones. */
+/* Writes the tensors by falling size of their elements (8, 4, 2, 1 bytes), because safetensors readers require aligned
+ * data: factors in their own type, and with save_full whole weights. */
 static organ_status write_tensors(organ_lora_job *job, organ_error *error)
 {
     for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {

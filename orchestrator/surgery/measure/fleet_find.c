@@ -35,7 +35,7 @@ typedef struct fleet_find_folder {
 
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
-/* Digest of the files of a folder whose names begin with `stem`. */
+/* Returns a digest of the files of a folder whose names begin with `stem`. */
 static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
                                        const char *stem, size_t length)
 {

@@ -64,7 +64,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     return ORGAN_OK;
 }
 
-/* Bytes that an organ directory keeps as a file. */
+/* Reads the file in which an organ directory keeps the bytes between tensors at `offset` of a source file, and adds
+ * them to the layout. */
 static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
                                 organ_layout_file *file, organ_error *error)
 {
