@@ -108,6 +108,8 @@ uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
     return organ_memory_enough(0, plan_bands, &p);
 }
 
+/* Chooses the sizes of bands and the number of buffers for the memory; fails with the needed memory if two bands do not
+ * fit. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
                                   organ_error *error)
 {
@@ -172,6 +174,7 @@ bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_
     return true;
 }
 
+/* Returns tile t of a band, with its place in `data` (and in `other`, the band of a second model). */
 organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other)
 {
     const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;

@@ -124,6 +124,7 @@ void organ_list_free(organ_file_list *list)
     *list = (organ_file_list){0};
 }
 
+/* Creates the folders of a path after its first `root` bytes; existing ones are no error. */
 organ_status organ_make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {

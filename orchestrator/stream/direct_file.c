@@ -15,6 +15,7 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes between two checks of the stop flag */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
+/* Opens a file for writing through the page cache and, if the file system allows it, past it (`direct`). */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
@@ -33,6 +34,8 @@ organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, o
     return ORGAN_OK;
 }
 
+/* Sets a file's size and reserves its blocks, so that a full disk is reported now; file systems that cannot reserve
+ * only set the size. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
     if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
@@ -184,6 +187,7 @@ static bool is_served(int fd)
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
+/* Copies bytes to the same offset of another file: past the page cache if that pays, else inside the kernel. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error)
 {

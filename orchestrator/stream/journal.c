@@ -74,6 +74,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     return ORGAN_OK;
 }
 
+/* Appends a line with one write and without a buffer, so that a killed run leaves all earlier lines complete. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
     char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;

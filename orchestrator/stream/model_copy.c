@@ -248,6 +248,8 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
     return copy->made;
 }
 
+/* Starts the thread that copies everything but the replaced tensors. made[f] says who makes file f; with several ranks
+ * this is writer `writer` of `writers`. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
@@ -299,6 +301,7 @@ static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
     return error->status;
 }
 
+/* Writes bytes of a replaced tensor. Fails if the copying thread has failed. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
                                     uint64_t offset, organ_error *error)
 {
@@ -333,6 +336,7 @@ static void wait_for_copying(organ_model_copy *copy)
     copy->copying = false;
 }
 
+/* Waits for copying to end and flushes the output to disk. */
 organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
 {
     wait_for_copying(copy);

@@ -303,6 +303,7 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
     return error->status;
 }
 
+/* Checks whether an output of this name could be begun, without creating anything. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
@@ -322,6 +323,7 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
     return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
+/* Removes a finished output that could not get its name. An unfinished one stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
@@ -514,6 +516,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     return error->status;
 }
 
+/* Keeps a finished output under its temporary name after its renaming failed, and fails with how to rename it. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error)
 {
     *error = (organ_error){0};

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Writes the token into the mark, by which other ranks recognise the output (organ_publish_join). */
 organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error)
 {
     const size_t length = strlen(token);
@@ -53,6 +54,7 @@ static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
     snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank);
 }
 
+/* Writes this rank's mark at its place in the file of marks (organ_publish_verify reads them). */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char mark[MARK_BYTES + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

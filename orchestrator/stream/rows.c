@@ -80,6 +80,7 @@ static organ_status rows_run_set(rows_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Walks over all rows, one set of rows after another: each set is read and processed before the next. */
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error)
 {
     rows_run r = {.walk = walk, .engine = engine};
@@ -92,6 +93,8 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
+/* Sets *rows to the rows that are read together from all sources: about `values` values, but whole steps of each
+ * reader. */
 organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
 {
     *rows = 1;
@@ -105,6 +108,7 @@ organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, s
     return error->status;
 }
 
+/* Sets *bytes to the scratch that reading `rows` rows needs; sources are read in turn and share it. */
 organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -144,6 +148,8 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 
 /* ---- rows of one weight, on one thread ---- */
 
+/* Opens a weight for reading its rows into a buffer of at most `capacity` rows. whole_steps: rows are read in steps of
+ * the reader, such as blocks. */
 organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error)
 {
@@ -152,9 +158,9 @@ organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model
     b->rows = organ_weight_reader_rows(b->reader);
     b->cols = (size_t)organ_weight_reader_cols(b->reader);
     capacity = whole_steps ? organ_weight_reader_step(b->reader, capacity) : capacity;
-    b->room = b->rows && b->rows < capacity ? (size_t)b->rows : capacity;
-    b->values = aligned_alloc(64, organ_to_line(b->room * b->cols * sizeof(float) + 64));
-    b->scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(b->reader, b->room) + 64));
+    b->capacity = b->rows && b->rows < capacity ? (size_t)b->rows : capacity;
+    b->values = aligned_alloc(64, organ_to_line(b->capacity * b->cols * sizeof(float) + 64));
+    b->scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(b->reader, b->capacity) + 64));
     return b->values && b->scratch ? ORGAN_OK : organ_fail_memory(error, weight->name);
 }
 
@@ -171,10 +177,12 @@ organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t r
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }
 
+/* Reads the next rows of [first, end) that fit in the buffer and returns their number; 0 at the end or after an
+ * error. */
 size_t organ_row_buffer_next(organ_row_buffer *b, uint64_t first, uint64_t end, organ_error *error)
 {
     if (error->status || first >= end)
         return 0;
-    const size_t rows = end - first < b->room ? (size_t)(end - first) : b->room;
+    const size_t rows = end - first < b->capacity ? (size_t)(end - first) : b->capacity;
     return organ_row_buffer_read(b, first, rows, error) ? 0 : rows;
 }

@@ -88,8 +88,8 @@ typedef struct organ_row_buffer {
     organ_weight_reader *reader;
     uint64_t rows; /* rows of the weight */
     size_t cols;
-    size_t room;   /* capacity of `values` in rows */
-    float *values; /* the rows of the last read, contiguous */
+    size_t capacity; /* of `values`, in rows */
+    float *values;   /* the rows of the last read, contiguous */
     void *scratch;
 } organ_row_buffer;
 
@@ -100,9 +100,9 @@ organ_status organ_row_buffer_open(organ_row_buffer *buffer, const organ_model *
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error);
 void organ_row_buffer_close(organ_row_buffer *buffer);
 
-/* Reads rows [first, first + rows), at most `room`. */
+/* Reads rows [first, first + rows), at most `capacity`. */
 organ_status organ_row_buffer_read(organ_row_buffer *buffer, uint64_t first, size_t rows, organ_error *error);
-/* Reads the rows from `first` on, up to `end` and at most `room`. Returns their number: 0 at the end, or after an
+/* Reads the rows from `first` on, up to `end` and at most `capacity`. Returns their number: 0 at the end, or after an
  * error.
  */
 size_t organ_row_buffer_next(organ_row_buffer *buffer, uint64_t first, uint64_t end, organ_error *error);

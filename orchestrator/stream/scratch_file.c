@@ -28,6 +28,8 @@ static int open_named(const char *directory)
     return fd;
 }
 
+/* Creates a file without a name in a directory: it vanishes with the process. File systems that cannot do so get a
+ * named one that is deleted at once. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = directory, .direct = -1};

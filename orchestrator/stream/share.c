@@ -21,6 +21,8 @@ static void run_share(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
+/* Runs task 0 .. count - 1 on all workers, or on this thread if `work` (an estimate in multiplications) is too little
+ * to wake them. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {

@@ -46,6 +46,7 @@ typedef struct transfer_worker {
     organ_error error;
 } transfer_worker;
 
+/* Creates a new file of that size; fails if it exists. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
     const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);

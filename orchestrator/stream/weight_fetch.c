@@ -18,6 +18,7 @@ static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_
     return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
 }
 
+/* Returns the bytes that organ_weight_reader_hold needs for the first `count` rows. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
@@ -49,6 +50,7 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     return ORGAN_OK;
 }
 
+/* Returns the address of bytes [at, at + bytes) of a tensor if organ_weight_reader_hold has read them, else NULL. */
 const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                             size_t bytes)
 {
@@ -60,6 +62,7 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
     return NULL;
 }
 
+/* Copies bytes of a tensor from memory, if they are held there, or from the file. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error)
 {

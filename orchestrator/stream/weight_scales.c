@@ -100,6 +100,7 @@ size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
+/* Reads the rows of scales that the rows of a batch touch, as FP32. */
 organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error)
 {
@@ -197,6 +198,8 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     return ORGAN_OK;
 }
 
+/* Sets r->group, the columns that share a scale, and r->groups, their number per row. `across` is the axis of groups in
+ * the scales, counted from the last. */
 organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -211,6 +214,8 @@ organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, o
     return ORGAN_OK;
 }
 
+/* Decodes a row of codes. If columns have their groups in any order (g_idx), a scale is first copied for each
+ * column. */
 void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales,
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values)
 {
@@ -225,6 +230,8 @@ void organ_weight_decode(const organ_weight_reader *r, const unsigned char *code
                                                        values, cols);
 }
 
+/* Returns the 32-bit words that codes first .. first + n - 1 of a row occupy, and the codes to skip in the first of
+ * them. dense: codes cross words; else each word has 32 / bits codes. */
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)
 {
     const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* codes that fill whole words */

@@ -37,6 +37,7 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
+/* Returns the --memory of a job: its argument, or the verb's default, or 512 MiB for verbs without the option. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Adds a changed setting to the report. Takes over both values. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error)
 {
@@ -18,6 +19,7 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
+/* Sets a setting of config.json and notes the change for the report. Takes over `value`. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];

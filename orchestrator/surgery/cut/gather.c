@@ -38,6 +38,8 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
     }
 }
 
+/* Returns a reader of a cut tensor, at its beginning. `deepest` is the last axis that is cut: values of the axes after
+ * it are contiguous. */
 organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
                                      unsigned char *window, unsigned char *out)
 {

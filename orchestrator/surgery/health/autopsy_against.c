@@ -152,6 +152,7 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
     return found > 0 && 2 * found <= lines && 10 * count_differing_blocks(f, 0) <= 11 * explained;
 }
 
+/* Writes how many blocks have wrong scales, and by which factors. */
 static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;

@@ -112,6 +112,7 @@ static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
+/* Adds weights whose blocks are one row high. */
 static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matrices *m, organ_blocks *b,
                                     organ_error *error)
 {
@@ -144,6 +145,7 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
+/* Returns true if the weight has one float scale for each of these blocks, and few enough to read them all. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;

@@ -72,6 +72,7 @@ static void free_sample(change_sample *s)
     free(s->row_error);
 }
 
+/* Returns the number of distinct values among n, for small n. */
 static unsigned count_levels(const float *values, size_t n)
 {
     unsigned levels = 0;
@@ -184,6 +185,7 @@ static bool is_elsewhere(const change_sample *s, double relative)
     return s->own - 2 * s->product + s->other < limit * limit * s->other;
 }
 
+/* Returns true if the differences are confined to some rows, or else to some columns, and notes which and how many. */
 static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
 {
     change->rows = true;
@@ -214,6 +216,8 @@ static bool is_coded(const change_sample *s, double relative)
            relative <= ORGAN_CHANGE_UNUSUAL * organ_usual_error_of_bits(bits).max;
 }
 
+/* Returns true if nearly all differences have one sign: |sum of differences| is close to its maximum sqrt(n x sum of
+ * squares), which it reaches if all differences are equal. */
 static bool is_shifted(const change_sample *s)
 {
     double all = 0;

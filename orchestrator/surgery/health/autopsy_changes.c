@@ -92,6 +92,7 @@ static company company_of(const organ_autopsy_job *job, size_t index)
     return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
 }
 
+/* Samples the differences of each weight from the other model, and counts usual errors by role. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
 {
     job->census = calloc(1, sizeof *job->census);
@@ -216,6 +217,7 @@ static void evidence_text(const organ_change *change, char text[120])
                  change->top);
 }
 
+/* Reports a weight that is far from the other model's; `faulty`: its values are also outside the range of its role. */
 static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, const char *range, bool faulty)
 {
     const organ_distance_view d = organ_distance_view_of(&v->distance);

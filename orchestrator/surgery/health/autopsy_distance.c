@@ -62,6 +62,7 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
+/* Returns the relative error that rounding to codes of so many bits usually causes: a lower and an upper bound. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},

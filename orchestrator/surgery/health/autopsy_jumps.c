@@ -58,6 +58,7 @@ static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, 
         count_jump(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
 }
 
+/* Counts the changes across the border of two strips; `row` is the first row below it. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
 {
     if (row % STEP == 0)
@@ -166,6 +167,7 @@ static void flush_columns(autopsy_jumps_walk *w)
     w->rows_in = 0;
 }
 
+/* Marks the edges of a strip as unknown (NAN). */
 static void clear_edges(organ_jump_edges *edges)
 {
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)

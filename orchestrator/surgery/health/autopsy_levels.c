@@ -139,6 +139,7 @@ static bool is_fp4(float value)
     return twice <= 4 || twice == 6 || twice == 8 || twice == 12;
 }
 
+/* Returns whether all levels are integers, and whether all are values of FP4. */
 organ_level_kind organ_level_kind_of(const organ_level_set *set)
 {
     const bool known = set->count > 0 && set->count <= ORGAN_AUTOPSY_LEVELS;

@@ -193,6 +193,7 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
+/* Reports suspects whose scales fit much worse than is usual in this model, and well in another order. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -312,6 +313,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
+/* Judges scales over the whole model: rows of blocks, their order, their factor. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {

@@ -185,6 +185,7 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
+/* Reads all members of a role's or group's entry. */
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error)
 {
     const char *key;

@@ -136,6 +136,7 @@ static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_s
     }
 }
 
+/* Returns true if the column is zero in all rows of the strip. */
 static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size_t column)
 {
     for (size_t r = 0; r < strip->rows; r++)
@@ -178,6 +179,7 @@ typedef struct distance_lanes {
     double difference[16], own[16], other[16], product[16], max[16];
 } distance_lanes;
 
+/* Adds a pair of values to the sums of a lane: squared difference, both squares, product, largest difference. */
 static void add_lane(distance_lanes *d, size_t lane, float a, float b)
 {
     const double x = (double)a, y = (double)b, off = x - y, size = fabs(off);
@@ -338,6 +340,8 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
+/* Sums what the strips of a weight found: dead columns, levels, and the period in rows or columns at which the spread
+ * of values jumps. */
 static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);

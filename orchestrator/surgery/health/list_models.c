@@ -68,6 +68,7 @@ static void try_forward(const models_job *job, const organ_model *model, models_
     organ_forward_close(forward);
 }
 
+/* Returns true if the model's directory has adapter_config.json. */
 static bool is_adapter(const organ_model *model)
 {
     organ_error ignored = {0};

@@ -155,7 +155,7 @@ static organ_status store_packed(organ_lora_job *job, const organ_weight *weight
     const organ_matrices m = organ_weight_matrices(weight);
     if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows), false,
                               error) == ORGAN_OK &&
-        organ_row_buffer_read(&all, 0, all.room, error) == ORGAN_OK)
+        organ_row_buffer_read(&all, 0, all.capacity, error) == ORGAN_OK)
         organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape,
                                  all.values, error);
     organ_row_buffer_close(&all);

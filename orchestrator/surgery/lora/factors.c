@@ -316,8 +316,8 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Adds the squared difference to the base's rows, for rows of the adapter's tensor that are read to `raw` and widened
- * to `mine`. */
+/* Sets *norm to the Frobenius norm of the difference between a tensor of the adapter and the base's. Rows of the
+ * adapter's are read to `raw` and widened to `mine`. */
 static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
                                          const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
                                          double *norm, organ_error *error)
@@ -349,7 +349,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
         return ORGAN_OK;
     const size_t cols = (size_t)organ_weight_matrices(weight).cols;
     if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, true, error) == ORGAN_OK) {
-        const size_t n = rows.room * rows.cols;
+        const size_t n = rows.capacity * rows.cols;
         float *const mine = allocate_aligned(n * sizeof *mine);
         void *const raw = allocate_aligned(n * organ_dtype_describe(tensor->dtype)->bytes);
         if (!mine || !raw)
