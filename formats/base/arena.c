@@ -53,6 +53,8 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
+/* Makes space for one more element in a list: doubles it if it is full. `list` is the address of the list's pointer.
+ * False without memory. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;

@@ -53,6 +53,7 @@ int organ_resize_file(int fd, off_t size)
     return fault;
 }
 
+/* Reads `count` bytes, or fewer at the end of the file; continues after interruptions. Returns -1 after an error. */
 ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
 {
     size_t done = 0;
@@ -73,6 +74,7 @@ bool organ_is_system_failure(int reason)
            reason == ETIMEDOUT;
 }
 
+/* Writes all bytes; continues after interruptions. Returns -1 after an error. */
 int organ_write_all(int fd, const void *bytes, size_t count)
 {
     const char *from = bytes;

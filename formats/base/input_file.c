@@ -31,6 +31,7 @@ organ_status organ_input_open(const char *path, int *fd, struct stat *info, orga
     return status;
 }
 
+/* Reads exactly `size` bytes; a shorter file is an error, since its size was checked before. */
 organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
 {
     for (size_t done = 0; done < size;) {
@@ -46,6 +47,7 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
     return ORGAN_OK;
 }
 
+/* Returns the number in `count` bytes, lowest byte first. */
 uint64_t organ_little_endian(const void *bytes, size_t count)
 {
     uint64_t value = 0;

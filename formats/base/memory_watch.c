@@ -28,6 +28,8 @@ static _Thread_local struct {
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
+/* Takes memory from a reserve, with which a message can still be made when the heap is exhausted. Large requests
+ * exhaust it at once. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;

@@ -37,6 +37,8 @@ static bool grow_table(organ_name_table *table)
     return true;
 }
 
+/* Returns the value of a name, after adding it with `value` if it is new. The hash has a secret seed, so that no file
+ * can choose colliding names. NULL without memory. */
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value)
 {
     if (table->count >= table->capacity / 2 && !grow_table(table))

@@ -87,6 +87,7 @@ static void move_rows(char *to, const char *from, size_t bytes)
     }
 }
 
+/* Moves large rows to an unnamed file, whose pages the system can write out; small ones stay. Takes over `rows`. */
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? map_if_large(bytes) : NULL;
@@ -97,6 +98,7 @@ void *organ_rows_to_file(void *rows, size_t bytes)
     return map;
 }
 
+/* Moves rows to a larger allocation. NULL without memory; `rows` then remain. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
 {
     void *const grown = organ_rows_take(capacity, 1);

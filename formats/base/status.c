@@ -44,6 +44,7 @@ static void begin_message(organ_error *error, organ_status status, const char *f
     append_visible(error, text);
 }
 
+/* Sets the error and returns its status. The first error wins: an error that is set already stays. */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -55,6 +56,7 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
     return status;
 }
 
+/* Sets ORGAN_IO with the text of an errno. The first error wins. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -75,6 +77,7 @@ organ_status organ_fail_memory(organ_error *error, const char *what)
     return organ_fail_errno(error, ENOMEM, "%s", what);
 }
 
+/* Begins a message that says the output is complete; a following organ_fail appends what failed later. */
 void organ_error_output_whole(organ_error *error, const char *path)
 {
     char shown[sizeof error->message / 2];

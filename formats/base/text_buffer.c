@@ -68,6 +68,7 @@ static int text_tell(void *cookie, off64_t *offset, int whence)
     return 0;
 }
 
+/* Opens a text in memory, which the caller writes through text->out. */
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
@@ -93,6 +94,7 @@ static void release_text(organ_text *text)
         free(text->data);
 }
 
+/* Closes a text and gives it to the caller, who frees it. */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
 {
     const int failed = ferror(text->out);
@@ -113,6 +115,7 @@ void organ_text_discard(organ_text *text)
     release_text(text);
 }
 
+/* Does the same, or discards the text if there is an error already. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
 {
     if (!error->status)

@@ -9,6 +9,7 @@ static const struct {
 } hidden[] = {{0x00, 0x1F},     {0x7F, 0x9F},     {0x061C, 0x061C}, {0x200E, 0x200F},
               {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF}};
 
+/* Returns true for characters that a terminal does not show, or that change the order of others. */
 bool organ_utf8_hidden(uint32_t code)
 {
     for (size_t k = 0; k < sizeof hidden / sizeof *hidden; k++)
@@ -43,6 +44,7 @@ bool organ_utf8_valid(const char *s)
     return length > 0;
 }
 
+/* Returns the bytes of a white-space character of Unicode at `s`, 0 for any other. */
 size_t organ_utf8_space(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))

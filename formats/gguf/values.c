@@ -65,6 +65,8 @@ static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
     return cursor->error->status;
 }
 
+/* Returns the next bytes of the header, after reading the file that far; NULL after an error or past the end of the
+ * file. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes)
 {
     if (cursor->error->status)

@@ -210,6 +210,7 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
+/* Reads how many tokens reached a matrix; fails for 0, because there is nothing to divide by. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {

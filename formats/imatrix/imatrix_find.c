@@ -9,6 +9,7 @@ typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
 static bool contains_text(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
+/* Returns whether a name is of a shared expert, a routed expert or neither: their inputs differ. */
 static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
@@ -63,6 +64,8 @@ typedef struct find_requested {
     find_kind kind;
 } find_requested;
 
+/* Returns true if an entry is of the requested role, layer, expert and kind. A stack of experts has entries for all of
+ * them. */
 static bool fits_request(const organ_imatrix_entry *e, const find_requested *request, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == request->layer &&

@@ -469,6 +469,7 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
         close(fd);
 }
 
+/* Fails if a file of the model changed since it was opened: configuration, kept files, weights. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
@@ -484,6 +485,7 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Fails for a model at a URL, of which a verb would have to read everything. */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
 {
     if (model->file_count == 0 || !model->files[0].remote)

@@ -19,6 +19,7 @@
 #define ENTRY_PREFIX "models--"
 enum { LONGEST_ID = 96, LONGEST_REF = 256, DEEPEST_REF = 4 };
 
+/* Returns the folder of the Hugging Face cache by the variables that huggingface_hub reads, in its order. */
 const char *organ_hub_root(organ_arena *arena)
 {
     const char *root = organ_folder_of("HF_HUB_CACHE", arena);

@@ -25,6 +25,8 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
+/* Notes that a weight's shape contradicts the config (stated and found values). Equal notes are counted; when the list
+ * is full, its last entry counts all others. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
 {

@@ -235,6 +235,7 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *wo
         map->value[k] *= factor;
 }
 
+/* Draws a value of each layer and role as a heat map. */
 void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;

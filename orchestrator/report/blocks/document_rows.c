@@ -21,6 +21,7 @@ static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
 }
 
+/* Returns one row for each kind (the words of `same`), with the count of its rows. */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
 {
     json_t *const kept = json_array(), *const known = json_object();
@@ -40,6 +41,7 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
     return NULL;
 }
 
+/* Returns the rows whose member `new` differs from that of the row before. */
 json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();

@@ -151,6 +151,8 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
     return count;
 }
 
+/* Arranges the collected values as a matrix of roles and layers; values outside the layers are in the last column.
+ * False if there are none, or without memory. */
 bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)
@@ -177,6 +179,7 @@ bool organ_layer_map_finish(organ_layer_map *map)
     return true;
 }
 
+/* Draws the matrix of roles and layers as a heat map. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style)
 {
     if (!map || map->failed || map->layers == 0)

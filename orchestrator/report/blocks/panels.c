@@ -113,6 +113,7 @@ static void free_maps(panel_maps *p)
         free(p->names[k]);
 }
 
+/* Draws one panel per role over the layers. */
 static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};

@@ -44,6 +44,7 @@ static void put_terms(FILE *out, const json_t *terms)
     }
 }
 
+/* Writes checks, terms or cautions in Markdown. */
 static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {

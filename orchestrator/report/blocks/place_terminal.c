@@ -9,6 +9,7 @@ static void print_wrapped(const organ_view_walk *walk, const char *lead, const c
     organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
 }
 
+/* Writes a block of text to the terminal. */
 static void terminal_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {

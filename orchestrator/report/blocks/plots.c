@@ -49,6 +49,7 @@ static double grid_value(const organ_grid_of *style, const json_t *row, const ch
     return (style->factor != 0 ? style->factor : 1) * json_number_value(value);
 }
 
+/* Draws rows and some of their members as a heat map. */
 void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 {
     enum { MEMBERS_MAX = 16 };
@@ -115,6 +116,7 @@ static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, 
     return !style->only;
 }
 
+/* Draws a line over the layers for each role. */
 void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_curves_of *const style = block->curves;
@@ -173,6 +175,7 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
     return kind;
 }
 
+/* Draws a point for each row and names the farthest ones. */
 void organ_points_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_points_of *const style = block->points;

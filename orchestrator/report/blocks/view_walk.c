@@ -338,6 +338,7 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
+/* Makes the HTML page of a report from its view. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};

@@ -45,6 +45,8 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
+/* Returns the rows of a block after its filters: `where` (a condition), `same` (merge equal kinds), `new` (first row of
+ * each value). The caller releases them. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))

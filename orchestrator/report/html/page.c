@@ -47,6 +47,7 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
     fputs("</header>\n", out);
 }
 
+/* Begins a page in three parts, which are joined at its end: head, table of contents, body. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error)
 {
     organ_html *const html = calloc(1, sizeof *html);
@@ -96,6 +97,7 @@ static void put_anchor(FILE *out, size_t number, const char *title)
     }
 }
 
+/* Begins a section and adds it to the table of contents. */
 void organ_html_section(organ_html *html, const char *title)
 {
     FILE *const out = html->body.out, *const contents = html->contents.out;
@@ -210,6 +212,7 @@ static void put_caption(const organ_html *html, const char *caption)
     fputs("</span></caption>\n", out);
 }
 
+/* Writes a table; it scrolls in its box if it is wider than the page. */
 static void put_table(const organ_html *html, const organ_table_view *view, const char *caption)
 {
     FILE *const out = html->body.out;
@@ -245,6 +248,7 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
     organ_table_destroy(table);
 }
 
+/* Writes the table of checks. */
 void organ_html_checks(organ_html *html, const json_t *checks)
 {
     FILE *const out = html->body.out;
@@ -318,6 +322,7 @@ static void page_put_numbers(FILE *out, const char *svg, const char *numbers, si
     fputs("</table>\n</div></details>\n", out);
 }
 
+/* Adds a chart as a numbered figure, with its values as a table. Takes over `svg`; NULL fails the page. */
 void organ_html_chart(organ_html *html, char *svg, const char *caption)
 {
     if (svg) {
@@ -360,6 +365,7 @@ static bool write_parts(organ_html *html, char *parts[3])
     return complete;
 }
 
+/* Joins the parts of a page and frees it. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error)
 {
     char *parts[3] = {NULL, NULL, NULL};

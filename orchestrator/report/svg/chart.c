@@ -434,6 +434,7 @@ static void chart_put_numbers(const chart_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
+/* Draws lines in one or more panels with common axes. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
     chart_drawing d = {.chart = chart};

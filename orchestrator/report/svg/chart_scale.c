@@ -23,6 +23,8 @@ static int decimal_digits(double value, int digits, char figures[16])
     return *at ? atoi(at + 1) : 0;
 }
 
+/* Writes a number with at most `digits` significant digits, without trailing zeros, in scientific notation if its
+ * exponent is below -4 or above 8. */
 char *organ_number_text(double value, int digits, char out[32])
 {
     char figures[16];
@@ -105,6 +107,8 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
     return s;
 }
 
+/* Returns a scale from low to high with round steps: 1, 2 or 5 times a power of 10, or decades with `log`. low > high
+ * means that there are no values. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
 {
     ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
@@ -160,6 +164,7 @@ static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS
     return count;
 }
 
+/* Returns the ticks of a scale, with their place from 0 to 1 and their label. */
 size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     size_t count = 0;

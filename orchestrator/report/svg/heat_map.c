@@ -205,6 +205,7 @@ static void put_cell_path(const heat_map_drawing *d, size_t row, size_t column, 
     ORGAN_SVG(d->out, "M%f %fh%fv%fh-%fz", x_of(d, column), y_of(d, row), width, d->cell_height, width);
 }
 
+/* Writes the tooltip of a cell: names of row and column, value, mark. */
 static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
 {
     char number[32];
@@ -275,6 +276,7 @@ static void put_colour(const heat_map_drawing *d, unsigned step)
         fputs("\"/>\n", d->out);
 }
 
+/* Draws the cells; in a plain map one path per colour, which makes large maps small. */
 static void put_cells(const heat_map_drawing *d)
 {
     if (d->map->plain)
@@ -309,6 +311,7 @@ static size_t names_step(double pitch, double name_size)
     return 1000000000;
 }
 
+/* Writes the names of rows, as many as fit. */
 static void put_row_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -323,6 +326,7 @@ static void put_row_names(const heat_map_drawing *d)
     organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
+/* Writes the names of columns, slanted if they are long, as many as fit. */
 static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -414,6 +418,7 @@ static void put_key(const heat_map_drawing *d)
     }
 }
 
+/* Draws the whole map. */
 static void put_heat_map(const heat_map_drawing *d)
 {
     char note[80] = "";
@@ -433,6 +438,7 @@ static void put_heat_map(const heat_map_drawing *d)
     fputs("</svg>\n", d->out);
 }
 
+/* Draws a matrix as coloured cells; a large matrix is first averaged over blocks of cells. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
 {
     heat_map_drawing d = {.map = map};

@@ -97,6 +97,7 @@ static double x_of(const ranking_drawing *d, double value)
 
 /* ---- drawing ---- */
 
+/* Draws title, subtitle and, for two series, the legend. */
 static void put_head(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -160,6 +161,7 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
                         bar->remark, LONGEST_REMARK);
 }
 
+/* Draws bar k with its name, indented by its depth. */
 static void put_row(const ranking_drawing *d, size_t k)
 {
     const organ_ranking_bar *const bar = &d->ranking->bars[k];
@@ -211,6 +213,7 @@ static void ranking_put_numbers(const ranking_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
+/* Draws horizontal bars, at most MAX_BARS. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
     ranking_drawing d = {.ranking = ranking,

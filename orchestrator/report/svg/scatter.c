@@ -110,6 +110,7 @@ static void put_frame(const scatter_drawing *d)
     organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
 }
 
+/* Draws grid lines, tick labels and axes. */
 static void put_axes(const scatter_drawing *d)
 {
     const double bottom = d->top + PLOT_HEIGHT;
@@ -238,6 +239,7 @@ static void scatter_put_numbers(const scatter_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
+/* Draws points in the plane, some with names. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
     scatter_drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};

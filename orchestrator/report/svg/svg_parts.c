@@ -79,6 +79,8 @@ void organ_svg_line_end(FILE *out, unsigned style)
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
+/* Begins a marker at (x, y); six shapes and several colours follow from the style's number. The caller writes its title
+ * and closes the path. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
     const unsigned kind = organ_svg_shape(style);
@@ -98,6 +100,7 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y)
     fprintf(out, "\" class=\"oc-mark oc-f%u\">", style % ORGAN_SVG_LOOKS);
 }
 
+/* Begins an SVG file: title, description, style, background. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
                      const char *more_style)
 {

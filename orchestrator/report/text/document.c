@@ -400,6 +400,8 @@ static const json_t *element_called(const json_t *array, const char *name)
     return NULL;
 }
 
+/* Returns the value at a path such as "a.b.0.c": a number picks an element, "@name" the element of that name, "*" the
+ * first element that has the remaining path. */
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
     organ_json_spool_visit(at);

@@ -47,6 +47,7 @@ static organ_column column_of(const organ_field *field)
                           field->flags & ORGAN_FIELD_CODE};
 }
 
+/* Makes a table from rows: each field describes one column. At most `max` rows. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max)
 {
     organ_column columns[ORGAN_FIELDS_MAX] = {{0}};

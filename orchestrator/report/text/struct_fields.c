@@ -37,6 +37,7 @@ static double real_value(const json_t *json)
     return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json);
 }
 
+/* Returns a member of a struct as JSON. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at)
 {
     switch (field->type) {
@@ -74,6 +75,7 @@ static bool field_read_integer(organ_field_type type, const json_t *json, void *
     return json_is_integer(json);
 }
 
+/* Reads a member of a struct from JSON; returns false if the JSON has another type. */
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at)
 {
     switch (field->type) {

@@ -34,6 +34,7 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
+/* Writes text with invalid and invisible characters as \xNN, so that names from files cannot control the terminal. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
@@ -102,6 +103,7 @@ size_t organ_text_width(const char *s)
     return width;
 }
 
+/* Returns the text cut in its middle to `width` columns. The caller frees it. */
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
     const size_t full_width = organ_text_width(s);
@@ -121,6 +123,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     return organ_format("%.*s%s%s", (int)head, s, gap, s + tail);
 }
 
+/* Writes text after `lead`, broken at blanks to the page's width; further lines are indented by `indent`. */
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
 {
     size_t at = organ_text_width(lead);
@@ -192,6 +195,7 @@ void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
     }
 }
 
+/* Formats a text and writes it like organ_text_wrap, indented by the lead's width. */
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
 {
     char *raw = NULL;

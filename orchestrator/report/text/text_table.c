@@ -269,6 +269,8 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
     return complete;
 }
 
+/* Prints a table within the page's width: first shortens texts, then prints columns that do not fit in further parts
+ * below, each with the names. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
 {
     if (check_complete(table, error) != ORGAN_OK)
@@ -311,6 +313,7 @@ static void markdown_code(FILE *out, const char *s)
         fputc('`', out);
 }
 
+/* Writes text with Markdown's special characters escaped, or as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code)
 {
     if (code && *s) {

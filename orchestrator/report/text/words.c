@@ -101,6 +101,7 @@ static void put_text(FILE *out, const char *s, bool code, organ_words_for form)
         fputs(s, out);
 }
 
+/* Writes a JSON value without a form: text, number, yes or no; "-" for all else. */
 static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for form)
 {
     if (json_is_string(value))
@@ -152,6 +153,8 @@ static uint64_t words_count_of(double x)
     return x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX;
 }
 
+/* Writes a number in a form: "count", "bytes", "percent", "share" (times 100), "time", "~N" (N significant digits),
+ * "%.Nf" (percent), ".Nf", ".Ne" or ".Ng". An unknown form gives ORGAN_FIELD_MISSING. */
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t capacity = ORGAN_NUMBER_ROOM;

@@ -161,6 +161,7 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
                                           .band_high = curve_values(c, role, MAX)};
 }
 
+/* Draws, for each role, the share of the change that its first singular values explain, over the rank. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of)
 {
     static const organ_chart_series series = {.name = "all modules of the role together"};

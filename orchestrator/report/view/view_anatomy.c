@@ -16,6 +16,7 @@ static const char *full_name(const char *name)
     return name;
 }
 
+/* Returns rows with name, bytes and percentage of all bytes, without empty ones. */
 json_t *organ_size_rows(const json_t *rows, const char *key)
 {
     json_t *const sizes = json_array();
@@ -40,6 +41,7 @@ static double number_in(const json_t *by_layer, const char *matrix, size_t layer
     return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));
 }
 
+/* Returns a row per layer and role from the report's matrices of elements and bytes. */
 json_t *organ_layer_cells(const json_t *report)
 {
     const json_t *const by_layer = json_object_get(report, "by_layer"),

@@ -183,6 +183,8 @@ static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t
     return ORGAN_OK;
 }
 
+/* Finds which models share tensors with which others, by digests, and orders each model after the one it derives from.
+ * Only the first ORGAN_LINEAGE_MAX models are compared. */
 organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error)
 {
     const size_t count = json_array_size(models), max = count < ORGAN_LINEAGE_MAX ? count : ORGAN_LINEAGE_MAX;

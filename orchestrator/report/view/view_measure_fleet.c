@@ -132,6 +132,8 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     }
 }
 
+/* Returns what the page of a fleet needs: models with their lineage, in the order of lineage for tables and in the
+ * given order for points. */
 static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, const size_t *order)
 {
     json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(),

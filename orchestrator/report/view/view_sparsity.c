@@ -48,6 +48,7 @@ static char *draw_line(organ_chart style, const json_t *rows, const char *const 
     return svg;
 }
 
+/* Draws the share of killed weights over the layers. */
 static char *draw_layers(const json_t *report)
 {
     static const organ_chart_series series[] = {{"all targets of the layer", 0, false},
@@ -69,6 +70,7 @@ static char *draw_layers(const json_t *report)
                      organ_json_real(report, "totals.target.percent"));
 }
 
+/* Draws how many weights of each magnitude there are and how many of them were killed. */
 static char *draw_magnitudes(const json_t *report)
 {
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};

@@ -101,6 +101,7 @@ static void spread_layers(const json_t *report, size_t count, double *low, doubl
     }
 }
 
+/* Returns the row of a layer with its label and the lowest and highest share of its tensors. */
 static json_t *layer_row(const json_t *layer, double low, double high)
 {
     json_t *const row = copy_of(layer);
@@ -138,6 +139,7 @@ typedef struct ranked {
     double by;
 } ranked;
 
+/* Compares for qsort: larger `by` first, equal ones in the order of rows. */
 static int by_rank(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
@@ -206,6 +208,7 @@ static json_t *bin_row(const void *context, size_t k)
 
 /* ---- all of it ---- */
 
+/* Returns the report with a member "fold": sums and selections that its page needs, but the report does not have. */
 json_t *organ_sparsity_fold(const json_t *report)
 {
     const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections =

@@ -310,6 +310,7 @@ static bool is_measured(const organ_curves *c, size_t level)
     return !c->allocation->measured || c->allocation->measured[level];
 }
 
+/* Returns how many levels are measured; costs between them are interpolated. */
 static size_t measured_levels(const organ_curves *c)
 {
     size_t count = 0;
@@ -467,6 +468,7 @@ void organ_curves_close(organ_curves *c)
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
+/* Returns the number of tensors in measured layers whose costs are still unknown. */
 size_t organ_curves_unknown(const organ_curves *c)
 {
     size_t count = 0;

@@ -266,6 +266,7 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     return error->status;
 }
 
+/* Measures the divergences of a round's candidates in one walk; each round opens a walk of its own. */
 static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)

@@ -233,6 +233,7 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
 }
 
+/* Runs the donor's states through the current layer, after the pending variants of this layer are finished. */
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
     if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))

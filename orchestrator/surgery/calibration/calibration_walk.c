@@ -154,6 +154,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
                                    : error->status;
 }
 
+/* Calls the caller's `compare` for each chunk of this rank. Ranks without a further chunk call it too, since the
+ * function exchanges data. */
 static organ_status compare_streams(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                     organ_error *error)
 {
@@ -184,6 +186,7 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 
 /* ---- a layer ---- */
 
+/* Returns true if an earlier run has finished all matrices of this pass. */
 static bool all_units_done(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)

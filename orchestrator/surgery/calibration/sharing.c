@@ -105,6 +105,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     return ORGAN_OK;
 }
 
+/* Returns true if no other unit writes to the same output tensor. */
 static bool has_own_output(const sharing_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)

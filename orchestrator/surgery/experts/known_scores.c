@@ -107,6 +107,7 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
+/* Opens the measurement without running it, to check text and memory in a dry run. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;
@@ -133,6 +134,8 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
+/* Removes the measurements of a finished run. After an error that a later run may overcome they are kept for
+ * --resume. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool can_go_on = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;

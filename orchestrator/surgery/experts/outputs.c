@@ -28,6 +28,8 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
+/* Chooses a token's experts among the kept ones. If router weights multiply the inputs (m->factors), the outputs have
+ * the weight 1. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen)
 {

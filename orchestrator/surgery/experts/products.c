@@ -39,6 +39,7 @@ float *organ_expert_products_place(const organ_expert_products *p, size_t token,
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
+/* Writes the products of `count` tokens to the scratch file; in memory they are already in place. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {

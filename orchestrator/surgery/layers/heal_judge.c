@@ -114,6 +114,7 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
+/* Measures the divergence of the cut model with the parts refitted so far, from `layer` to the logits. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
@@ -123,6 +124,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
+/* Measures the divergence with the final norm multiplied by `times`: for logits this equals multiplying them. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

@@ -75,6 +75,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
+/* Marks all tensors of a part as refitted and counts the part. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     for (size_t k = 0; k < part->count && !error->status; k++)
@@ -428,6 +429,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     return run_states_through_block(h, h->cut, h->loaded, error);
 }
 
+/* Returns the next layer that is not dropped. */
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
 {
     size_t next = layer + 1;

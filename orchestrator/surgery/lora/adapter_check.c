@@ -22,6 +22,7 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
+/* Returns why vLLM does not load a tensor of an adapter, NULL if it does. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {

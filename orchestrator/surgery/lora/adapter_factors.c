@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the name under which a file stores a factor ('A' or 'B') of a module: in GGUF or PEFT's format. The caller
+ * frees it. */
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 {
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};

@@ -11,6 +11,7 @@
 #define METADATA "{\"__metadata__\":{\"format\":\"pt\"}"
 #define PIECE    ((size_t)1 << 20) /* bytes of the header that are written at once */
 
+/* Allocates the header, whose size is fixed in advance: data can be written after it before all names are known. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
 {
     w->names_room = name_bytes + tensors;
@@ -22,6 +23,7 @@ organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors,
     return ORGAN_OK;
 }
 
+/* Begins an empty header: its size in 8 bytes and the metadata. */
 void organ_adapter_header_clear(organ_adapter_writer *w)
 {
     for (unsigned k = 0; k < 8; k++)
@@ -108,6 +110,7 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
     return adapter_header_name(w, name, error) ? error->status : adapter_header_append(w, name, entry, error);
 }
 
+/* Closes the header, fills the remainder with blanks and writes it. */
 organ_status organ_adapter_header_write(organ_adapter_writer *w, organ_error *error)
 {
     const size_t size = 8 + (size_t)w->header_room;

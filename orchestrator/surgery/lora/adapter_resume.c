@@ -46,6 +46,7 @@ static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, 
     return ORGAN_OK;
 }
 
+/* Begins or reads the journal, so that a resumed run continues after the last finished turn. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -121,6 +122,7 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     return json_object_get(line, "results");
 }
 
+/* Records a finished turn with its tensors and a digest of its bytes. Takes over `results`. */
 organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results, organ_error *error)
 {
     char digits[17] = "";

@@ -183,6 +183,7 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     return error->status;
 }
 
+/* Copies a tensor of a model into the adapter, unchanged. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
                                        const char *name, organ_error *error)
 {
