@@ -100,6 +100,7 @@ static void read_task(void *context, size_t index, size_t worker)
         organ_fault_keep(&r->fault, &error);
 }
 
+/* Loads experts [first, last) that have tokens into the layer's memory, three matrices each. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error)
 {

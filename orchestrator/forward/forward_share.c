@@ -46,6 +46,7 @@ float *organ_forward_floats(size_t count, organ_error *error)
     return (float *)(void *)(block + LINE);
 }
 
+/* Frees memory of organ_forward_floats: the size of a mapping is in the line before it. */
 void organ_forward_free(float *floats)
 {
     size_t bytes;

@@ -98,6 +98,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
+/* Normalises values inside a layer in place, if it has that norm. */
 organ_status organ_forward_norm_inner(const forward_group *g, forward_part part, float *x, size_t tokens, size_t width,
                                       organ_error *error)
 {
@@ -249,6 +250,7 @@ float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
     return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
+/* Adds a projection of the group's inputs to the pending products, and taps the inputs. */
 organ_status organ_forward_add_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
                                       size_t out, organ_error *error)
 {
@@ -271,6 +273,7 @@ static const float *bias_of(const organ_layer *layer, forward_part part)
     return biases[part] ? organ_forward_values(layer, biases[part]) : NULL;
 }
 
+/* Computes a projection of tokens [first, first + tokens) at once, and taps the inputs. */
 organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error)
 {

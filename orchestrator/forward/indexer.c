@@ -186,6 +186,8 @@ static void choose_keys(void *context, size_t i, size_t worker)
     }
 }
 
+/* Scores all keys for some queries and marks for each query the keys with the best scores (index_topk); all keys if
+ * there are no more. */
 organ_status organ_forward_index_choose(forward_group *g, const forward_index *index, const float *keys, size_t token,
                                         size_t query, size_t queries, organ_error *error)
 {

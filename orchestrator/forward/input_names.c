@@ -97,6 +97,7 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     return place->count > 0;
 }
 
+/* Returns the number of sums and counts that an imatrix of this model has at most. */
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
     uint64_t numbers = 0;

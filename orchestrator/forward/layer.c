@@ -70,6 +70,7 @@ static size_t transpose_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
+/* Sets *bytes to the buffers for loading one piece of a slot. */
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {
@@ -406,6 +407,8 @@ static const forward_plan *plans_of_tensor(const organ_forward *forward, const o
     return forward->plans + organ_min(layer * each, c->layers);
 }
 
+/* Returns true if the forward pass offers the inputs of a tensor's matrices: it loads them as matrices in their stored
+ * shape. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;
@@ -561,6 +564,7 @@ const float *organ_forward_view_values(const organ_layer *layer, forward_view vi
     return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
+/* Returns the projection of a view: the loaded matrix, or the panels of a packed one, which the product decodes. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];

@@ -70,6 +70,8 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
         organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
 }
 
+/* Subtracts mean + cut x standard deviation and sets negative results to 0: only the largest activations remain (Gemma
+ * 3n). */
 void organ_forward_cut(float *x, size_t n, float cut)
 {
     float lanes[16] = {0};
@@ -201,6 +203,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
         activate_by_gate(kernels, activation, x, n);
 }
 
+/* Computes the rates of decay, -exp(stored), unless the file stores them already. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count)
 {

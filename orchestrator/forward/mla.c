@@ -150,6 +150,8 @@ static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_
     return factor;
 }
 
+/* Maps a head's queries to latent space, where the keys are: the plain part is multiplied by the head's factor of
+ * kv_b_proj, the rotated part is copied after it. */
 void organ_forward_latent_query(const forward_group *g, size_t head, const float *q, size_t queries, float *to,
                                 void *packing)
 {

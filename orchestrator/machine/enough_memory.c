@@ -9,6 +9,8 @@
 
 #define MAX ((uint64_t)1 << 62)
 
+/* Returns the least memory above `given` that fits, in bytes, by doubling and bisection. Assumes that more memory also
+ * fits. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;
@@ -75,6 +77,7 @@ static uint64_t bytes_with_scratch(const organ_error *error)
     return offered ? offered : organ_memory_named(error);
 }
 
+/* Adds to a message about too little memory that --scratch would need only `enough` bytes. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];

@@ -110,6 +110,7 @@ char *organ_duration_text(double seconds, char out[24])
     return out;
 }
 
+/* Writes a number with commas between thousands. */
 char *organ_count_text(uint64_t count, char out[32])
 {
     char digits[24];

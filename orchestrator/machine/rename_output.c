@@ -60,6 +60,7 @@ static char *numbered_path(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
+/* Returns the first free path with a number in its name, from 2 on; NULL if there is none. */
 char *organ_name_with_number(const char *path)
 {
     struct stat info;
@@ -148,6 +149,7 @@ void organ_keep_changed_file(const char *grown, const char *final, const char *w
     free(aside);
 }
 
+/* Fails because an output could not get its name, with the command that renames it. */
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error)
 {

@@ -344,6 +344,7 @@ bool organ_topology_idle(const organ_topology *topology, size_t threads, char **
     return *cores && *slower && *siblings;
 }
 
+/* Binds the calling thread to a CPU; false if that is not possible. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))

@@ -108,6 +108,7 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
                         &request, wait, why);
 }
 
+/* Broadcasts bytes in pieces of STEP, because MPI counts with int. `wait` is called between polls. */
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
 {
     int failed = 0;
@@ -142,6 +143,7 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
+/* Sends a note without waiting for its receipt: it is copied to a free place, for which this function waits. */
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
@@ -157,6 +159,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     return mpi_leave(code, why);
 }
 
+/* Sends a sign of life; drops it if no place is free, since another one follows. */
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;
@@ -197,6 +200,7 @@ int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, cha
     return mpi_leave(code, why);
 }
 
+/* Receives a sign of life if one has arrived; *from is -1 otherwise. */
 int organ_mpi_take_beat(int *from, int *word, char *why)
 {
     MPI_Status status;

@@ -252,6 +252,7 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     return error->status;
 }
 
+/* Gathers bytes of all ranks; without ranks a copy of the own ones. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error)
 {
@@ -448,6 +449,7 @@ organ_status organ_ranks_join_by(const organ_transport *transport, const organ_l
     return error->status;
 }
 
+/* Joins the ranks that the launcher has started; *ranks stays NULL for a single process. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error)
 {
     organ_transport transport;

@@ -87,6 +87,7 @@ static void *run_watch(void *context)
     return NULL;
 }
 
+/* Starts the thread that watches the other ranks, unless watching is off. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
 {
     organ_watch *const w = &ranks->watch;
@@ -109,6 +110,8 @@ void organ_watch_hush(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
+/* Waits up to 10 seconds for the launcher's signal if rank 0 has named a silent rank: a launcher ends all ranks when
+ * one fails, and rank 0 must print its error first. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks)
 {
     const unsigned max = 10, seconds = 2 * ranks->watch.seconds < max ? 2 * ranks->watch.seconds : max;

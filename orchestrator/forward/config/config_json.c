@@ -106,6 +106,7 @@ double organ_config_number(const config_hf_source *s, forward_number number)
     return number.key ? organ_config_real(s, s->root, number.key, number.otherwise) : 0;
 }
 
+/* Returns a list with one item per layer; otherwise sets the error and returns NULL. */
 const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers)
 {
     const json_t *const list = organ_config_member(s->root, key);

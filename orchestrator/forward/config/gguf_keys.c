@@ -44,6 +44,7 @@ unsigned organ_key_needed(const config_gguf_source *s, const char *key)
     return organ_key_size(s, key, 0);
 }
 
+/* Returns the value of a key for a layer: a key may have one number for all layers or an array of them. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];

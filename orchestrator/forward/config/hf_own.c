@@ -194,6 +194,7 @@ static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- all ---- */
 
+/* Reads the settings of families whose config.json has names of its own, before the common ones. */
 void organ_config_early(const config_hf_source *s, organ_forward_config *c)
 {
     static void (*const readers[])(const config_hf_source *, organ_forward_config *) = {

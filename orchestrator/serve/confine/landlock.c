@@ -171,6 +171,8 @@ static bool allow_reading(int rules, organ_readable folders)
     return allowed;
 }
 
+/* Restricts the process to files below `root` (no programs, no devices), reading of `others`, and running of
+ * `program`. */
 bool organ_confine_files(int version, int root, organ_readable others, int program)
 {
     const int rules = make_ruleset(version);

@@ -370,6 +370,7 @@ bool organ_seccomp_is_there(void)
     return THIS_MACHINE != 0 && syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
+/* Installs the filter of system calls; it cannot be removed and applies to all children. */
 bool organ_confine_calls(organ_calls calls)
 {
     call_filter f; /* on the stack: between fork and exec malloc may deadlock */

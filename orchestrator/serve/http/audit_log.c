@@ -53,6 +53,7 @@ void organ_audit_log_close(organ_audit_log *audit)
     free(audit);
 }
 
+/* Opens the log's file again, after it was rotated. */
 organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
 {
     const int fd = open_log(audit->file);
@@ -104,6 +105,8 @@ static int append_line(organ_audit_log *audit, const char *text)
     return fault;
 }
 
+/* Appends a line. The first failure and the recovery are reported on the standard error output, lost lines are
+ * counted. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
     char *const text = audit_log_line_of(entry);

@@ -66,6 +66,7 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
+/* Checks that the request has one Host header, which names this server, and at most one Origin header; else replies. */
 static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};

@@ -11,6 +11,7 @@ static time_t seconds_now(void)
     return at.tv_sec;
 }
 
+/* Makes the reply a stream, which the waker continues. Closes `stream` and returns NULL without memory. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
 {
     organ_http_waker *const waker = calloc(1, sizeof *waker);
@@ -106,6 +107,7 @@ struct MHD_Response *organ_http_stream_response(organ_server_request *request)
     return response;
 }
 
+/* Wakes streams whose heartbeat is due; all of them when the server stops. */
 void organ_http_streams_tick(organ_server *server)
 {
     const bool all = __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE);

@@ -86,6 +86,7 @@ void organ_tally_slow(organ_request_tally *tally) { count_more(&tally->slow, 1);
 
 void organ_tally_connection(organ_request_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
+/* Returns the resident memory of a process in bytes, 0 if unknown. */
 unsigned long long organ_http_resident(pid_t pid)
 {
     char path[40];

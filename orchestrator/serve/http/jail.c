@@ -66,6 +66,8 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
     return -1;
 }
 
+/* Opens a place so that the kernel keeps it below its root (openat2), or step by step on old kernels. Returns a
+ * descriptor, or -1 with errno. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC,
@@ -145,6 +147,7 @@ static organ_status open_store(organ_jail *jail, const char *path, organ_error *
     return ORGAN_OK;
 }
 
+/* Opens the caches of models, from which clients may then read by name. */
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
 {
     organ_arena arena = {0};
@@ -296,6 +299,8 @@ static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_
     return 0;
 }
 
+/* Finds the place of a path: below the root, or if nothing is there, a model in a cache by its name. Returns 0 or an
+ * HTTP status. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};
@@ -486,6 +491,7 @@ unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, o
     return finish_list(&l, status, entries, count, truncated);
 }
 
+/* Lists a directory, or the directory of a file. Returns 0 or an HTTP status. */
 unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                                 size_t *count, bool *truncated, struct stat *about, organ_error *error)
 {

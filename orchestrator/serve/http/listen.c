@@ -106,6 +106,7 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
+/* Opens the listening socket; an address that other machines can reach needs a token file. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
 {
     address a = {0};

@@ -58,6 +58,8 @@ static double delay_of(unsigned wrong)
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
 }
 
+/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count is forgotten
+ * after a time without wrong tokens. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
@@ -71,6 +73,7 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
     return delay_of(wrong);
 }
 
+/* Returns the longest delay, in seconds, that the next wrong token of any network would get. */
 double organ_penalty_longest(organ_penalty *penalty)
 {
     const double now = organ_seconds_now();

@@ -57,6 +57,7 @@ organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies
     return error->status;
 }
 
+/* Returns true if an address is in a network of --trusted-proxy. */
 static bool is_trusted(const organ_proxies *proxies, const char *text)
 {
     unsigned char address[16];
@@ -95,6 +96,8 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
            inet_ntop(four ? AF_INET : AF_INET6, four ? address + MAPPED : address, text, (socklen_t)size);
 }
 
+/* Sets the client's address: while the sender is a trusted proxy, the address before it in X-Forwarded-For, from the
+ * right. */
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size)
 {

@@ -2,6 +2,7 @@
  * Usage and limits of the server's quotas, for /metrics. */
 #include "orchestrator/serve/http/server_parts.h"
 
+/* Prints how much of each limit is used. */
 void organ_http_quotas_print(const organ_server_request *request, FILE *out)
 {
     organ_server *const server = request->server;

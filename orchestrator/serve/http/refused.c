@@ -77,6 +77,8 @@ static bool is_of_chunks(const refused_search *s, unsigned status)
     return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > MUCH);
 }
 
+/* Replies with a reason to a request that libmicrohttpd rejects. The library's log message has only the status, so the
+ * rejected request is searched among those of this thread. */
 void organ_http_refused(organ_server *server, unsigned status)
 {
     refused_search s = {.count = 0};

@@ -62,6 +62,7 @@ static void usual_headers(const organ_http_reply *reply, organ_http_field fields
     memcpy(fields, usual, sizeof usual);
 }
 
+/* Adds the headers of a reply; false without memory. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -75,6 +76,7 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
+/* Gives the reply to libmicrohttpd. */
 enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)

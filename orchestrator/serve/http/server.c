@@ -139,6 +139,7 @@ static void *start_below_jobs(void *context)
     return (void *)(intptr_t)errno;
 }
 
+/* Starts libmicrohttpd from a thread of its own, whose scheduling its threads inherit (start_below_jobs). */
 static organ_status start_daemon(organ_server *server, organ_error *error)
 {
     pthread_t thread;
@@ -205,6 +206,7 @@ static void renew_tokens(organ_server *server, bool anyway)
         fprintf(stderr, "organ: %s; the tokens are unchanged\n", error.message);
 }
 
+/* Reads tokens and certificate again and reopens the audit log. */
 void organ_server_renew(organ_server *server)
 {
     organ_error tls = {0}, audit = {0};

@@ -76,6 +76,7 @@ static void forget_tokens(token_list *list)
 
 /* ---- the file ---- */
 
+/* Checks the length and the characters of a token. */
 static organ_status check_token(const char *file, const char *text, size_t length, organ_error *error)
 {
     if (length < SHORTEST_TOKEN || length > LONGEST_TOKEN)
@@ -195,6 +196,7 @@ static bool same_identity(const file_identity *a, const file_identity *b)
            same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
 }
 
+/* Reads the file of tokens; the text is wiped afterwards. */
 static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
 {
     organ_secret_file secret;

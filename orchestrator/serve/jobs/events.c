@@ -15,6 +15,7 @@
 
 enum { HEARTBEAT = 15, CHUNK = 32 << 10 };
 
+/* Removes a stream of events from the list and frees it. */
 static void close_job_events(void *context)
 {
     organ_job_stream *const stream = context;

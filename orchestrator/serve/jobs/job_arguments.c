@@ -443,6 +443,7 @@ void organ_job_words_release(organ_job_words *words)
     *words = (organ_job_words){0};
 }
 
+/* Returns the words of a command with --resume added to its options. */
 json_t *organ_job_words_resumed(const json_t *argv)
 {
     json_t *const resumed = json_copy((json_t *)argv);

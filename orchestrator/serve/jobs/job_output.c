@@ -145,6 +145,7 @@ uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t l
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
 }
 
+/* Returns the bytes of a job's files. */
 uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
 {
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
@@ -157,6 +158,8 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     return bytes;
 }
 
+/* Examines the files of an ended job: cuts the result and the log to the limit, and returns whether the result is a
+ * report. */
 organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
 {
     organ_job_findings found = {.cut = cut};

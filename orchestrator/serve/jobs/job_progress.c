@@ -24,6 +24,7 @@ static void make_visible(char *out, size_t size, const char *bytes, size_t lengt
     snprintf(out, size, "%s", error.message);
 }
 
+/* Returns an event line as JSON; any other line as an event "note" with its text. */
 json_t *organ_job_event(const char *line, size_t length)
 {
     json_error_t fault;
@@ -38,6 +39,7 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
+/* Begins a stage of the job's progress. */
 static void begin_stage(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
@@ -109,6 +111,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     return any;
 }
 
+/* Returns the progress for clients, with speed and remaining time once enough was measured. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
     const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,

@@ -348,6 +348,7 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
     return 202;
 }
 
+/* Returns a page of the jobs, the newest first; state ORGAN_JOB_STATES selects all. */
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
 {
     json_t *const shown = json_array();
@@ -377,6 +378,7 @@ static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now,
     return job ? 200 : refuse_id(id, error);
 }
 
+/* Opens a file of a job. Returns 200, or an HTTP status with the error. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
 {
     organ_job now;
@@ -396,6 +398,8 @@ static unsigned refuse_result(const organ_job *job, organ_error *error)
     return 409;
 }
 
+/* Opens the result of an ended job; *cut is the bytes that it was shortened by. Returns 200, or an HTTP status with the
+ * error. */
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
 {
     organ_job now;
@@ -409,6 +413,7 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
     return *fd >= 0 ? 200 : refuse_result(&now, error);
 }
 
+/* Reads the result of an ended job, if it is small enough for a page. Returns 200, or an HTTP status with the error. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
 {
     organ_job now;

@@ -139,7 +139,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
-    uint8_t all[TILE], room[TILE];
+    uint8_t all[TILE], discarded[TILE];
     float some[TILE];
     memset(all, 1, sizeof all);
     for (size_t j = 0; j < TILE; j++)
@@ -147,7 +147,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
         const uint8_t *const before = t->before ? t->before + at : all;
-        uint8_t *const after = t->kept ? t->kept + at : room;
+        uint8_t *const after = t->kept ? t->kept + at : discarded;
         const uint64_t stayed = mask_nonzero_flow_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
         count += pattern->of ? 0 : stayed;
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)

@@ -135,6 +135,8 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
             job->exchange->gguf, b->norm_eps, a->norm_eps);
 }
 
+/* Opens the written model and compares what the forward pass reads from it with the original: a converted model must
+ * have the same settings. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;

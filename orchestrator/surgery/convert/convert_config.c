@@ -249,6 +249,7 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                       SET_COUNT("ffn_hidden_size", c->intermediate));
 }
 
+/* Writes the ids of special tokens that are in the vocabulary. */
 static int config_put_ids(const organ_convert_job *job, json_t *config)
 {
     static const char *const ids[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
@@ -341,6 +342,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 /* ---- all of it ---- */
 
+/* Writes the settings of the table that both formats have. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;
@@ -414,6 +416,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
+/* Makes config.json and the tokenizer's files of the output. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)

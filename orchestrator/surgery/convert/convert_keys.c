@@ -29,6 +29,7 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
+/* Returns a setting by name; "rope." and "swa." name members of the rotation's object. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
@@ -121,6 +122,7 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     return error->status;
 }
 
+/* Sets a key of the given type to a number. */
 static organ_status keys_set_number(organ_convert_job *job, const char *key, organ_gguf_type type, double value,
                                     organ_error *error)
 {
@@ -150,6 +152,7 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
+/* Sets a key to the number or word that stands for a word of config.json in the table. */
 static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -172,6 +175,7 @@ static bool keys_is_uniform(const json_t *list)
     return json_array_size(list) > 0;
 }
 
+/* Sets a key from the setting that the table names, if config.json has it. */
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -282,6 +286,7 @@ static int64_t keys_file_type(const organ_convert_job *job)
     return job->type == ORGAN_F16;
 }
 
+/* Sets the keys that every file has. */
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
     const char *const name = organ_path_name(job->model->path), *const arch = job->exchange->gguf;
@@ -297,6 +302,7 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Makes the keys of the GGUF output: general, from config.json, tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))

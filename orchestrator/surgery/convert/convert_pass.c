@@ -289,6 +289,7 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Reads and writes all tensors, in groups with the same type and the same number of rows per block. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};

@@ -40,6 +40,7 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
+/* Returns the type of an output tensor; *encoding is set if it is quantised. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                              const organ_encoding **encoding)
 {
@@ -76,6 +77,7 @@ static bool plan_grow(organ_convert_job *job)
     return true;
 }
 
+/* Returns the output tensor of that name, adding it if it is new; SIZE_MAX after an error. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error)
 {
@@ -144,6 +146,7 @@ static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
+/* Adds a place to the current source: where its rows go in an output tensor. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
@@ -200,6 +203,8 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- divisors of frequencies ---- */
 
+/* Computes the divisors of frequencies of Llama 3's rotation, which GGUF stores as a tensor: 1 for short wavelengths,
+ * factor for long ones, interpolated between. */
 void organ_convert_llama3(const organ_rope_config *r, float *divisors)
 {
     const float factor = (float)r->factor, low = (float)r->low_freq_factor;

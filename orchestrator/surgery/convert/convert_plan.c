@@ -67,6 +67,7 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Plans the place of each tensor's rows in the output; fails for tensors that the output would lose. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;

@@ -331,6 +331,7 @@ static bool to_gguf_find(gguf_move *move)
     return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
 }
 
+/* Plans the place of a safetensors tensor in GGUF. Layers for multi-token prediction are dropped. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     gguf_move move = {.job = job, .weight = weight, .error = error};
@@ -350,6 +351,7 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
 
 /* ---- tensors that are computed ---- */
 
+/* Adds an output tensor with computed values. */
 static organ_status to_gguf_computed(organ_convert_job *job, const char *name, const float *values, uint64_t count,
                                      organ_error *error)
 {

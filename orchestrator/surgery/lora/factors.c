@@ -220,6 +220,8 @@ static double l2_norm(const float *values, size_t n)
     return sqrt(sum);
 }
 
+/* Reads the factors of a module so that B A has the orientation of the stored weight: for a transposed weight (B A)^T =
+ * A^T B^T, so that the transposed factors change places. Fails if the product could overflow FP32. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error)
 {
