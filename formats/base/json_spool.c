@@ -44,6 +44,7 @@ static struct {
 /* Returns the size of map k. Each map is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
+/* Extends the spool's file by STEP bytes that the file system has reserved; false if it cannot. */
 static bool grow_file(void)
 {
     const bool grown = organ_unnamed_file_extend(spool.fd, spool.file + (off_t)spool.granted, STEP);

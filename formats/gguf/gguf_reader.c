@@ -152,7 +152,8 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Names types that once were in the format or never are in files, instead of a number. */
+/* Fails with the name of a type that was once in the format or never is in files, or with the number of an unknown
+ * type. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {

@@ -108,7 +108,7 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises, limits and rotates the heads of a token: limits follow the norm (OLMoE). */
+/* Normalises, limits and rotates the heads of a token, in this order (OLMoE). */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;

@@ -37,6 +37,8 @@ static int rename_without_flags(const char *from, const char *to)
     return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
 }
 
+/* Renames a file unless the new name exists (EEXIST). File systems without RENAME_NOREPLACE use rename_without_flags;
+ * if that fails too, the first reason is returned, as it says more. Returns 0 or an errno. */
 int organ_rename_no_replace(const char *from, const char *to)
 {
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)

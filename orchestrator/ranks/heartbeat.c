@@ -134,6 +134,7 @@ void organ_heartbeat_discard_notes(organ_ranks *ranks)
     organ_heartbeat_align(ranks, UINT32_MAX);
 }
 
+/* Ends the displayed stage on rank 0. */
 static void end_shown(void *context)
 {
     organ_ranks *const ranks = context;

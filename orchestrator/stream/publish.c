@@ -148,9 +148,9 @@ static organ_status write_finished_note(const organ_publish *publish, const char
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* Removes the note of the run. An output that is finished but not yet renamed keeps its note if it has a journal, so
- * that the same command can continue. The note also stays if the run could not remove the file that had the name
- * before: the next run removes that file. */
+/* Removes the note of the run, with two exceptions. An output that is finished but not yet renamed keeps it if it has a
+ * journal, so that the same command can continue. If the former file of the name, or a temporary choice, could not be
+ * removed (`rest`), the note stays and the next run removes that file. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;

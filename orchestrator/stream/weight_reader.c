@@ -94,6 +94,7 @@ size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t row
     return floats_bytes(reader, batch) + weight_round(reader->family->scratch(reader, batch));
 }
 
+/* Returns `rows` rounded up to whole steps of the reader, at least one step. */
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows)
 {
     const size_t steps = rows / reader->step + (rows % reader->step != 0);

@@ -41,7 +41,7 @@ static double at_y(const scatter_drawing *d, double y)
 
 /* ---- the frame ---- */
 
-/* If all points have the same coordinate, it is placed in the middle of its axis. */
+/* Widens the range of an axis on which all points have the same coordinate, so that they are in its middle. */
 static void widen_single_value(organ_extent *range, bool log)
 {
     if (range->low != range->high)

@@ -24,8 +24,8 @@ typedef struct jail_search {
     size_t looked_at;
 } jail_search;
 
-/* Files that are read together with a model's file: the other parts of a split one, and its configuration and
- * tokenizer. */
+/* Returns true for files that are read together with a model's file: the other parts of a split one, and its
+ * configuration and tokenizer. */
 static bool is_read_with_model(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};

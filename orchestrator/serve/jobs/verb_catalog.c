@@ -29,6 +29,7 @@ static bool is_hidden_option(const organ_option *option)
     return false;
 }
 
+/* Returns option number k of a verb, without counting hidden ones; NULL after the last. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;

@@ -27,7 +27,7 @@ static uint64_t in_thousands(double products) { return (uint64_t)fmin(products /
 
 #define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
 
-/* Estimate the cost of a unit: of multiplying its rows by second moments, and of computing a factor of the moments,
+/* Estimates the cost of a unit: of multiplying its rows by second moments, and of computing a factor of the moments,
  * which a rank does once for all units with the same inputs. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {

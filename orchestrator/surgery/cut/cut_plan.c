@@ -237,7 +237,8 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* Sets the kept channels of an expert's tensor, or of each matrix of a stack of experts. */
+/* Sets the kept channels of an expert's tensor: those of gate and up are its rows, those of down its columns, and a
+ * crossed tensor has them the other way round. In a stack of experts, each matrix has its own list. */
 static organ_status share_expert_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                           organ_cut_shares *shares, organ_error *error)
 {

@@ -153,7 +153,8 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* ---- matrices that are stored transposed ---- */
 
-static float *transposed_copy(const organ_tensor *tensor, const put_place *p, organ_error *error)
+/* Allocates a matrix in the stored orientation; NULL with the error set. */
+static float *allocate_transposed(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {
     float *const stored = malloc(p->rows * p->cols * sizeof *stored);
     if (!stored)
@@ -166,7 +167,7 @@ organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *te
                                       float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = transposed_copy(tensor, &p, error);
+    float *const stored = allocate_transposed(tensor, &p, error);
     if (!stored)
         return error->status;
     organ_transpose_u32((const uint32_t *)(void *)weights, p.rows, (uint32_t *)(void *)stored, p.cols, p.cols, p.rows);
@@ -181,7 +182,7 @@ organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tens
                                       float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = transposed_copy(tensor, &p, error);
+    float *const stored = allocate_transposed(tensor, &p, error);
     if (stored && organ_cut_get(run, tensor, matrix, stored, error) == ORGAN_OK)
         organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
                             p.cols);

@@ -24,7 +24,7 @@
 
 /* ---- memory ---- */
 
-/* Tokens of the windows that this rank processes. */
+/* Returns the number of tokens in the windows that this rank processes. */
 static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;

@@ -46,6 +46,7 @@ organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenize
     return error->status;
 }
 
+/* Returns the bytes of the text and of its tokens' ids. */
 uint64_t organ_text_memory(const organ_text_input *text)
 {
     return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids;

@@ -73,6 +73,7 @@ void organ_leftovers_note(const organ_progress *progress, size_t stripped)
                             " is removed: no tensor is stored as it describes, and servers reject a model with it");
 }
 
+/* Names the setting in the report if it was removed. */
 void organ_leftovers_report(json_t *document, size_t stripped)
 {
     if (stripped)

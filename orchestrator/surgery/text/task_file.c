@@ -226,7 +226,8 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
     return ORGAN_OK;
 }
 
-/* Returns the index of the task; adds it if it is new. */
+/* Sets *task to the index of the task of that name, and adds it if it is new. Without a name the task is named after
+ * the file. Searches from the end, because the lines of a task follow each other. */
 static organ_status find_task(task_reader *r, const char *name, size_t *task, organ_error *error)
 {
     organ_task_set *const set = r->set;
