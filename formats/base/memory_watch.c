@@ -120,6 +120,7 @@ organ_memory_work organ_memory_work_begin(void)
     return work;
 }
 
+/* Fails if an allocation failed since the section began. */
 organ_status organ_memory_work_check(const char *what, organ_error *error)
 {
     return !working || refusals == refusals_before ? error->status

@@ -19,6 +19,7 @@ typedef struct gguf_reader {
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } gguf_reader;
 
+/* Sets *padded to `value` rounded up to the alignment; false if that overflows. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
 {
     const uint64_t over = value % alignment;

@@ -487,6 +487,7 @@ uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
 
 const char *organ_http_validator(const organ_http_file *file) { return file->validator; }
 
+/* Fails if a remote file has changed: requests its last byte, whose answer has the file's tag and date. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
 {
     char byte;

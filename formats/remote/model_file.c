@@ -22,6 +22,7 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
     return error->status;
 }
 
+/* Opens a file that was closed, and fails if it is another one or has another size now. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error)
 {
     struct stat now;

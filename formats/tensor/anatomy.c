@@ -323,6 +323,8 @@ static const char *const *cut_leaf(const char *name, size_t *length)
     return found;
 }
 
+/* Returns true if the tensor is a companion (scale, zero point) of another one; *length is the length of the name
+ * without its last word. */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     *length = strlen(tensor_name);
@@ -409,6 +411,7 @@ unsigned organ_anatomy_row(const organ_anatomy *anatomy)
     return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;
 }
 
+/* Returns the name of a row of reports: a role has three, without experts, for routed and for shared experts. */
 const char *organ_anatomy_row_name(unsigned row)
 {
     const unsigned role = row / 3, experts = row % 3;

@@ -107,6 +107,7 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
     return complete;
 }
 
+/* Writes a token's text; unused ids become "[PAD<id>]", as llama.cpp's converter writes them. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];

@@ -187,6 +187,7 @@ bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t 
     return slot->pair >> 62 == OF_TOKENS;
 }
 
+/* Returns the slot of a pair in the hash table of merges, or the free slot for it (linear probing). */
 static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
 {
     size_t at = XXH3_64bits_withSeed(&pair, sizeof pair, t->seed) & (t->merge_slots - 1);

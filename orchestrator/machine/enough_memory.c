@@ -90,6 +90,7 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
+/* Keeps, of two errors about memory, the one that names more bytes; an offer of --scratch must satisfy both. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);

@@ -54,6 +54,7 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
     return true;
 }
 
+/* Returns value / divisor, rounded to nearest, halves up. */
 static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
 {
     return value / divisor + (value % divisor >= divisor - divisor / 2);
@@ -80,6 +81,7 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
     return out;
 }
 
+/* Writes bytes as an option's value that organ reads back: whole K below 10 M, else whole M, rounded up. */
 char *organ_quantity_option(uint64_t bytes, char out[24])
 {
     const bool small = bytes < (uint64_t)10 << 20;
@@ -125,6 +127,7 @@ char *organ_count_text(uint64_t count, char out[32])
     return out;
 }
 
+/* Returns the decimal unit in which `bytes` is below 1000, and the factor to it. */
 const char *organ_quantity_unit(double bytes, double *factor)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};

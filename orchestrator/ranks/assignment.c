@@ -23,6 +23,7 @@ typedef struct load {
     uint32_t rank;
 } load;
 
+/* Orders ranks by their bytes so far; equal ones by number. */
 static bool is_less(const load *a, const load *b)
 {
     return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
@@ -87,6 +88,7 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
     return error->status;
 }
 
+/* Assigns parts to ranks as equal ranges of their numbers. */
 organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
 {
     *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
@@ -247,6 +249,7 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
     return error->status;
 }
 
+/* Returns the rows of a rank: whole steps, divided evenly; the last step may be shorter. */
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
 {
     const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;

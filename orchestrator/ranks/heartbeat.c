@@ -27,6 +27,7 @@ struct organ_early_note {
     note note;
 };
 
+/* Sleeps before another poll; the pause doubles with each attempt up to a limit. */
 void organ_ranks_pause_before_retry(unsigned attempt)
 {
     nanosleep(&(struct timespec){.tv_nsec = (long)MIN_PAUSE << (attempt < PAUSE_DOUBLINGS ? attempt : PAUSE_DOUBLINGS)},

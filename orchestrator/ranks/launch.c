@@ -29,6 +29,7 @@ const char *organ_launch_silence(void)
     return text ? text : "";
 }
 
+/* Returns rank and number of processes from the variables of the launcher (mpirun, srun), one process without any. */
 organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {

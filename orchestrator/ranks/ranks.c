@@ -488,6 +488,7 @@ void organ_ranks_overcome(organ_ranks *ranks)
     __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
 }
 
+/* Returns the message of an error, on the failing rank itself without the rank's name in front. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error)
 {
     return error->message + (ranks && strcmp(ranks->agreed, error->message) == 0 ? ranks->named : 0);

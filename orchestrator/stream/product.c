@@ -61,6 +61,7 @@ static product_cut product_cut_of(const product_split *d, size_t product)
 
 size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
 
+/* Returns the operand from `row` on: rows are `stride` elements apart, or one element if it is transposed. */
 organ_factor organ_factor_from(organ_factor operand, size_t row)
 {
     const size_t rows = row * (operand.transposed ? 1 : operand.stride);

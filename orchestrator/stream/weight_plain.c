@@ -115,6 +115,7 @@ static bit_range bytes_of_codes(unsigned bits, uint64_t at, size_t n)
     return (bit_range){from / 8, (unsigned)(from % 8), (size_t)((from % 8 + (uint64_t)n * bits + 7) / 8)};
 }
 
+/* Returns the scratch for `rows` rows: values of less than a byte may begin and end within a byte, hence two more. */
 static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
 {
     const organ_dtype_info *type = organ_dtype_describe(r->weight->codes->dtype);

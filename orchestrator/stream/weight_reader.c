@@ -101,6 +101,7 @@ size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows)
     return (steps ? steps : 1) * reader->step;
 }
 
+/* Returns the stored bytes of `rows` rows, for progress: their share of the weight. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows)
 {
     const uint64_t all = organ_weight_reader_rows(reader);

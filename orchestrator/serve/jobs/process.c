@@ -53,6 +53,8 @@ static void this_boot(char boot[40])
         boot[strcspn(boot, "\n")] = '\0';
 }
 
+/* Returns true if the process still runs: its number could be that of another one now, so its time of birth and the
+ * boot are compared. */
 bool organ_process_lives(const organ_process *process)
 {
     char boot[40];
@@ -210,6 +212,7 @@ void organ_process_abandon(const organ_process *process, int gate)
     waitpid(process->pid, NULL, 0);
 }
 
+/* Returns true if the child has ended, with its exit code (or -1) and its signal (or 0). */
 bool organ_process_reap(const organ_process *process, int *code, int *signal)
 {
     int status = 0;

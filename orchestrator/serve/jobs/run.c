@@ -114,6 +114,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         organ_jobs_wake(jobs, job);
 }
 
+/* Asks a job to end, each time with a stronger signal: SIGINT, SIGTERM, SIGKILL. */
 void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGKILL};

@@ -113,6 +113,8 @@ static bool page_is_full(const page *p, const organ_tensor_query *w)
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
+/* Writes the tensors of a page: of a sorted selection (`places`), or those that are selected in the order of the
+ * file. */
 static void put_tensor_rows(page *p, const organ_tensor_query *w, const selection *s)
 {
     uint64_t seen = 0;

@@ -123,6 +123,7 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     return sent;
 }
 
+/* Runs as the process that reads models: confines itself, then answers questions until the server closes the socket. */
 int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 {
     organ_worker_question question;
