@@ -81,7 +81,8 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 /* ---- norms and rotation of heads ---- */
 
 /* Normalises q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector. The weights are
- * shared by the heads, or those of head_norms, one for each head; with qk_norm_bare there are none. */
+ * shared by the heads, or those of head_norms, one for each head. With qk_norm_bare there are no weights, and only
+ * rotated layers are normalised. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;

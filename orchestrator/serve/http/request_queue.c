@@ -54,7 +54,8 @@ static void return_request(organ_request_queue *queue, organ_server_request *req
     organ_mhd.resume_connection(request->connection);
 }
 
-/* Returns parked requests to the queue: all, or those whose waiting time has passed. */
+/* Returns parked requests to the queue. A request is due if its waiting time has passed, the queue is dismissed, or its
+ * connection was cut; with `all`, also every other one that is not delayed as a penalty. */
 static void recall_requests(organ_request_queue *queue, bool all)
 {
     pthread_mutex_lock(&queue->lock);

@@ -334,7 +334,8 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-/* Copies the unchanged tensors, on rank 0. */
+/* Copies the unchanged tensors whose elements have `width` bytes, on rank 0: tensors are written by falling size of
+ * their elements. */
 static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                      const organ_lora_output *output, unsigned width, organ_error *error)
 {

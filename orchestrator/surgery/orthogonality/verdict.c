@@ -70,7 +70,7 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
-/* Returns the sentence that interprets the sign of a cosine that chance does not explain. */
+/* Returns the sentence that interprets the overall cosine: explained by chance, or its sign. */
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)

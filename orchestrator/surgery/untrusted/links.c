@@ -26,7 +26,8 @@ static bool has_folder(int fd, const char *name)
 
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
-/* Returns whether the folder is named like a model in the Hugging Face cache: models--OWNER--NAME. */
+/* Returns true if the folder is named like an entry of the Hugging Face cache: models--OWNER--NAME, or the same of a
+ * data set or a space. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
