@@ -96,7 +96,8 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
     return ORGAN_OK;
 }
 
-/* Does the same in memory that organ_rows_rest can return to the system while it is read. */
+/* Reads a whole file of at most `limit` bytes into memory whose pages organ_rows_rest can return to the system while
+ * the file is read. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {

@@ -115,7 +115,7 @@ void organ_text_discard(organ_text *text)
     release_text(text);
 }
 
-/* Does the same, or discards the text if there is an error already. */
+/* Closes a text and gives it to the caller, who frees it; discards it if there is an error already. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
 {
     if (!error->status)

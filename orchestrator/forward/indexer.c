@@ -218,7 +218,7 @@ void organ_forward_index_keep(const forward_index *index, size_t token, float *s
     memset(state + count, 0, (max - count) * sizeof *state);
 }
 
-/* Restores them as bits. */
+/* Restores the keys that organ_forward_index_keep stored in a token's state, as one bit per key. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;

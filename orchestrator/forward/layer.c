@@ -525,7 +525,7 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + first * row_bytes(slot);
 }
 
-/* Returns the same for a matrix loaded as GGUF blocks. */
+/* Returns the address and the bytes of a matrix that is loaded as GGUF blocks, else NULL. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;

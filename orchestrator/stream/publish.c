@@ -487,7 +487,7 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-/* Does the same for an output of several files next to each other, one file at a time. */
+/* Gives the files of a finished output their final names, one at a time, after data and notes are synchronised. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {

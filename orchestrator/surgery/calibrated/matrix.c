@@ -16,7 +16,7 @@ organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrate
                                         .effort = job->options->effort};
 }
 
-/* Returns the same with the tensor's own sparsity, if a budget was divided. */
+/* Returns the options of pruning a matrix of target `part`, with the tensor's own sparsity if a budget was divided. */
 organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part)
 {
     organ_prune_matrix_options prune_options =

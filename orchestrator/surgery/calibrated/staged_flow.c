@@ -117,7 +117,7 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
-/* Does the same for a row of any length. */
+/* Keeps the weights of `before` in a row that have a nonzero result of the flow, and returns their number. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;

@@ -149,7 +149,9 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
     return made;
 }
 
-/* Returns NULL without an error for a string that names a removed module. */
+/* Returns a copy of a setting in which names of modules have their new layer and expert numbers, in strings, lists and
+ * members of objects. Sets *changed if one differs. Returns NULL without an error for a string that names a removed
+ * module. */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error)
 {

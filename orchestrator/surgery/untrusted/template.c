@@ -125,7 +125,8 @@ static bool has_dunder(const char *text, char name[64])
     return false;
 }
 
-/* Returns whether the text could be a piece of such a name: "__cla", "ss__" or "__". */
+/* Returns true if the text could be a piece of a Python name with two underscores at both ends (__class__), which a
+ * template could join: "__cla", "ss__" or "__". */
 static bool is_piece(const char *text)
 {
     const size_t length = strlen(text);
