@@ -39,9 +39,8 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* Reads the heads of Falcon as FalconAttention._split_heads and FalconDecoderLayer of transformers do: the new
- * architecture has groups of heads and two norms, the old one a single head of k and v (multi_query) and, with
- * parallel_attn, one norm. */
+/* Reads the heads of Falcon as FalconAttention._split_heads of transformers does: the new architecture has groups of
+ * heads, the old one a single head of k and v (multi_query). */
 static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (organ_config_flag(s, "new_decoder_architecture", false))

@@ -115,7 +115,7 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Returns whether the request has a valid token or session cookie; *who is its bearer. */
+/* Returns true if the request has a valid token or session cookie and stores its bearer. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {
