@@ -257,6 +257,11 @@ organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t r
     return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
 }
 
+organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step)
+{
+    return organ_ranks_rows(ranks, organ_ranks_rank(ranks), rows, step);
+}
+
 /* Exchanges the rows that each rank has computed; rows are divided by organ_ranks_rows. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error)

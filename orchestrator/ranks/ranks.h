@@ -148,6 +148,7 @@ typedef struct organ_row_range {
     size_t first, end;
 } organ_row_range;
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step);
+organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step); /* those of this rank */
 
 /* Agrees like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its range, and all receive
  * the others. */

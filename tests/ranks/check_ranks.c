@@ -526,7 +526,7 @@ END_TEST
 static void complete_rows(organ_ranks *ranks, organ_error *error)
 {
     int values[SHARED_ROWS][2] = {{0}};
-    const organ_row_range own = organ_ranks_rows(ranks, organ_ranks_rank(ranks), SHARED_ROWS, 64);
+    const organ_row_range own = organ_ranks_own_rows(ranks, SHARED_ROWS, 64);
     for (size_t i = own.first; i < own.end; i++)
         values[i][1] = 1 + (int)i;
     organ_ranks_complete_rows(ranks, "rows", values, sizeof *values, SHARED_ROWS, 64, error);

@@ -228,8 +228,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
 {
     s->keep = keep;
     s->v = v;
-    const organ_row_range own =
-        organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_PER_BATCH);
+    const organ_row_range own = organ_ranks_own_rows(s->engine->ranks, s->rows, ROWS_PER_BATCH);
     for (s->from = own.first; s->from < own.end && !error->status; s->from += TOGETHER) {
         s->count = organ_min(TOGETHER, own.end - s->from);
         solve_together(s, products, error);

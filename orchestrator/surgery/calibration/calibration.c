@@ -57,7 +57,7 @@ static organ_row_range share_of(const organ_calibration *c, size_t count, size_t
 
 static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
-    return share_of(c, count, organ_ranks_rank(c->engine->ranks));
+    return organ_ranks_own_rows(c->engine->ranks, count, 1);
 }
 
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }

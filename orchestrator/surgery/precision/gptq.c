@@ -353,8 +353,7 @@ static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 /* Returns a view of the rows that this rank quantises: `all` with pointers to the first of them. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
-    const organ_row_range own =
-        organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, rows_between_cuts(all));
+    const organ_row_range own = organ_ranks_own_rows(all->ranks, all->rows, rows_between_cuts(all));
     organ_gptq part = *all;
     part.rows = own.end - own.first;
     part.weights += own.first * all->cols;
