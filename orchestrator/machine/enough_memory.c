@@ -38,15 +38,34 @@ static const char *memory_option_text(uint64_t bytes, char out[24])
     return out;
 }
 
-organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
+static organ_status refuse_with_arguments(organ_error *error, uint64_t given, uint64_t enough, const char *what,
+                                          va_list args)
 {
     char text[400], have[24], option[24];
-    va_list args;
-    va_start(args, what);
     vsnprintf(text, sizeof text, what, args);
-    va_end(args);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
                       memory_option_text(given, have), text, organ_quantity_option(enough, option));
+}
+
+organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
+{
+    va_list args;
+    va_start(args, what);
+    refuse_with_arguments(error, given, enough, what, args);
+    va_end(args);
+    return error->status;
+}
+
+organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
+                                  const char *what, ...)
+{
+    if (fits(context, given))
+        return ORGAN_OK;
+    va_list args;
+    va_start(args, what);
+    refuse_with_arguments(error, given, organ_memory_enough(given, fits, context), what, args);
+    va_end(args);
+    return error->status;
 }
 
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
@@ -99,4 +118,14 @@ organ_status organ_memory_refuse_both(organ_error *error, const organ_error *oth
     if (mine && others)
         organ_memory_offer_scratch(error, mine > others ? mine : others);
     return error->status;
+}
+
+organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
+                                     organ_error *error)
+{
+    organ_error other = {0};
+    if (error->status && !organ_memory_named(error))
+        return error->status;
+    check(context, &other);
+    return organ_memory_refuse_both(error, &other);
 }

@@ -310,6 +310,50 @@ START_TEST(what_a_scratch_directory_spares_is_told)
 }
 END_TEST
 
+static bool fits_from(void *context, uint64_t memory) { return memory >= *(const uint64_t *)context; }
+
+START_TEST(only_memory_that_does_not_fit_is_refused)
+{
+    const uint64_t mega = (uint64_t)1 << 20;
+    uint64_t needed = 48 * mega;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_memory_require(&error, needed, fits_from, &needed, "%d windows", 3), ORGAN_OK);
+    ck_assert_int_eq(error.status, ORGAN_OK);
+    ck_assert_int_eq(organ_memory_require(&error, needed - 1, fits_from, &needed, "%d windows", 3), ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "--memory 50331647 is too little for 3 windows; --memory 48M is enough");
+}
+END_TEST
+
+/* Refuses 60M, or fails with another fault if `context` is an error. */
+static organ_status check_part(void *context, organ_error *error)
+{
+    const organ_error *const fault = context;
+    if (fault)
+        *error = *fault;
+    else
+        organ_memory_refuse(error, 1, (uint64_t)60 << 20, "part");
+    return error->status;
+}
+
+START_TEST(another_part_is_checked_unless_there_is_a_fault)
+{
+    organ_error error = {0}, fault = {0};
+    ck_assert_int_eq(organ_memory_check_also(check_part, NULL, &error), ORGAN_USAGE);
+    ck_assert_uint_eq(organ_memory_named(&error), (uint64_t)60 << 20);
+    error = (organ_error){0};
+    organ_memory_refuse(&error, 1, (uint64_t)90 << 20, "all");
+    organ_memory_check_also(check_part, NULL, &error);
+    ck_assert_str_eq(error.message, "--memory 1 is too little for all; --memory 90M is enough");
+    organ_fail(&fault, ORGAN_BAD_INPUT, "model: malformed");
+    error = fault;
+    ck_assert_int_eq(organ_memory_check_also(check_part, NULL, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "model: malformed");
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_memory_check_also(check_part, &fault, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "model: malformed");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("enough_memory");
@@ -318,6 +362,8 @@ int main(void)
     tcase_add_test(sums, amounts_are_told_as_they_are_written);
     tcase_add_test(sums, of_two_refusals_the_greater_stays);
     tcase_add_test(sums, what_a_scratch_directory_spares_is_told);
+    tcase_add_test(sums, only_memory_that_does_not_fit_is_refused);
+    tcase_add_test(sums, another_part_is_checked_unless_there_is_a_fault);
     tcase_add_unchecked_fixture(all, make_inputs, scratch_remove);
     tcase_add_loop_test(all, what_is_named_is_the_least, 0, sizeof verbs / sizeof *verbs);
     tcase_set_timeout(all, 120);

@@ -197,8 +197,9 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
                                            .seed = c->seed};
 }
 
-static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error)
+static organ_status open_exchanges(void *context, organ_error *error)
 {
+    organ_prune_allocation *const a = context;
     const organ_allocate_options *const o = &a->options->allocate;
     const organ_exchanges_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
@@ -252,12 +253,10 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
                                   .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
     if (!a->curve_of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->curve_of))
         return organ_fail_memory(error, job->donor->path);
-    organ_error other = {0};
     allocation_open_walk(a, error);
-    if (options->allocate.rounds && (!error->status || organ_memory_named(error)))
-        open_exchanges(a, &other);
-    if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
-        organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
+    if (options->allocate.rounds)
+        organ_memory_check_also(open_exchanges, a, error);
+    if (error->status || !file || organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }

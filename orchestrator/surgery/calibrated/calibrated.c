@@ -248,10 +248,17 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       job->base.progress, &job->calib, error);
 }
 
+static organ_status open_allocation(void *context, organ_error *error)
+{
+    organ_calibrated_job *const job = context;
+    const organ_prune_matrix_options prune_options = organ_calibrated_options_of(job, 0);
+    return organ_prune_allocation_open(job->options, &prune_options, false, &job->base, job->budget, &job->allocation,
+                                       error);
+}
+
 /* Opens the text or the imatrix that the method needs, and checks the memory. */
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
-    organ_error other = {0};
     if (!job->needs_text && (job->pattern.of || job->options->imatrix) &&
         organ_targets_need_rows(job->base.donor, &job->base.targets, true, job->pattern.of ? "--pattern" : "--imatrix",
                                 error))
@@ -260,11 +267,7 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
         open_text(job, error);
     else if (!job->options->imatrix || organ_calibrated_imatrix(job, error) == ORGAN_OK)
         organ_calibrated_fits(job, error);
-    if (!job->base.divides || (error->status && !organ_memory_named(error)))
-        return error->status;
-    const organ_prune_matrix_options prune_options = organ_calibrated_options_of(job, 0);
-    organ_prune_allocation_open(job->options, &prune_options, false, &job->base, job->budget, &job->allocation, &other);
-    return organ_memory_refuse_both(error, &other);
+    return job->base.divides ? organ_memory_check_also(open_allocation, job, error) : error->status;
 }
 
 /* Fills the plan of a dry run: work of the calibration walk, or without a text only that of the method on each

@@ -134,8 +134,9 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
 
 /* Checks that the heal fits the memory before the search, which takes long. The need hardly depends on the dropped
  * blocks, so the smallest stand for them. */
-static organ_status estimate_heal(organ_layers_job *job, organ_error *error)
+static organ_status estimate_heal(void *context, organ_error *error)
 {
+    organ_layers_job *const job = context;
     drop_smallest(job);
     open_heal(job, error);
     organ_layers_heal_close(job->heal);
@@ -149,12 +150,10 @@ static organ_status estimate_heal(organ_layers_job *job, organ_error *error)
 /* Searches the blocks to drop. With --heal, the memory that both need is checked before the search begins. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
-    organ_error heal = {0};
     if (!needs_search(job))
         return ORGAN_OK;
-    if (organ_layers_choice_open(job, error) == ORGAN_OK || organ_memory_named(error))
-        estimate_heal(job, &heal);
-    if (organ_memory_refuse_both(error, &heal) == ORGAN_OK) {
+    organ_layers_choice_open(job, error);
+    if (organ_memory_check_also(estimate_heal, job, error) == ORGAN_OK) {
         if (job->options->write.dry_run) {
             organ_layers_choice_estimate(job);
             drop_smallest(job);

@@ -160,15 +160,12 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     if (sum_memory_needs(h, o->calibration.scratch != NULL, &n, error) ||
         sum_memory_needs(h, true, &with_scratch, error))
         return error->status;
-    if (heal_fits(&n, memory)) {
+    if (organ_memory_require(error, memory, heal_fits, &n,
+                             "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers "
+                             "and the memory of one refit (--heal)",
+                             o->calibration.samples, o->calibration.context) == ORGAN_OK)
         heal_share_memory(h, organ_forward_memory_left(h->forward, memory, o->calibration.context) - n.max - n.states);
-        return ORGAN_OK;
-    }
-    organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
-                        "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers and "
-                        "the memory of one refit (--heal)",
-                        o->calibration.samples, o->calibration.context);
-    if (!o->calibration.scratch)
+    else if (!o->calibration.scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
     return error->status;
 }

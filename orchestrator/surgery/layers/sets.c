@@ -76,11 +76,9 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                      const organ_windows *windows, organ_error *error)
 {
     sets_requested w = {forward, windows};
-    if (sets_fits(&w, engine->memory))
-        return ORGAN_OK;
-    return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, sets_fits, &w),
-                               "the hidden states of %zu tokens (--search-tokens) three times, and two layers",
-                               sets_tokens_of(windows));
+    return organ_memory_require(error, engine->memory, sets_fits, &w,
+                                "the hidden states of %zu tokens (--search-tokens) three times, and two layers",
+                                sets_tokens_of(windows));
 }
 
 /* Divides the memory that is left: at most half of it for running sets together, the other half for states of the

@@ -156,9 +156,9 @@ static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
     uint64_t max;
     if (find_scratch_range(c, &c->min_scratch, &max, error))
         return error->status;
-    if (part < c->min_scratch)
-        return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, memory_suffices, c),
-                                   "the tensors of %s and %zu threads", c->model->path, workers);
+    if (organ_memory_require(error, c->engine->memory, memory_suffices, c, "the tensors of %s and %zu threads",
+                             c->model->path, workers) != ORGAN_OK)
+        return error->status;
     c->scratch_bytes = (size_t)(max < part ? max : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
         (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))

@@ -311,13 +311,11 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* Opens the pruning, after the walk was opened. If both lack memory, the message names the larger amount. */
-static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
+/* Opens the pruning, after the walk was opened. */
+static organ_status open_pruning(void *context, organ_error *error)
 {
+    organ_quantize_job *const job = context;
     organ_quantize_held held = {.model = job->model, .targets = &job->aimed};
-    organ_error other = {0};
-    if (error->status && !organ_memory_named(error))
-        return error->status;
     for (size_t k = 0; k < job->model->tensor_count; k++)
         held.other_bytes += job->model->tensors[k].bytes;
     for (size_t k = 0; k < job->part_count; k++) {
@@ -327,8 +325,7 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
         held.other_bytes +=
             (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
     }
-    job->pruning->open(job->pruning->context, &held, &other);
-    return organ_memory_refuse_both(error, &other);
+    return job->pruning->open(job->pruning->context, &held, error);
 }
 
 /* Opens the calibration that captures the inputs of the targets. If the run prunes first, the pruning method chooses
@@ -400,7 +397,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
     if (list_calibrated(job, error) != ORGAN_OK)
         return error->status;
     quantize_calibrated_open_walk(job, &job->aimed, error);
-    return job->pruning && job->pruning->open ? open_pruning(job, error) : error->status;
+    return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)

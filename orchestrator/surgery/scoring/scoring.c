@@ -235,12 +235,9 @@ uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(sc
 
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
-    const uint64_t given = scoring->memory;
-    if (fits_window(&e, given))
-        return ORGAN_OK;
-    return organ_memory_refuse(error, given, organ_memory_enough(given, fits_window, &e),
-                               "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
-                               e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
+    return organ_memory_require(error, scoring->memory, fits_window, &e,
+                                "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
+                                e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
 /* Replaces the message of a memory that is too small for the text by one whose amount also suffices for the windows. */
