@@ -16,7 +16,8 @@ static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
     CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true),
     TEXT("type", "TYPE", convert.type,
-         "type of the matrices; same: BF16, F16 or F32 as the first matrix of MODEL has, BF16 if it is quantised",
+         "type of the matrices; same: BF16, F16 or F32 as the first matrix of MODEL has, BF16 if it is quantised; "
+         "codes: MXFP4 and INT8 or Q8_0 keep codes and scales where both formats have them, the rest is as with same",
          .fallback = "same", .choices = ORGAN_CONVERT_TYPES),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: found by "

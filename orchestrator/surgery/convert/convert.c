@@ -29,7 +29,8 @@ static organ_dtype convert_same_type(const organ_weights *weights)
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
     const char *const type = job->options->type;
-    if (strcmp(type, "same") == 0) {
+    job->keeps_codes = strcmp(type, "codes") == 0;
+    if (job->keeps_codes || strcmp(type, "same") == 0) {
         job->type = convert_same_type(job->weights);
         return ORGAN_OK;
     }

@@ -9,13 +9,14 @@
 ORGAN_API_BEGIN
 
 /* The types that matrices of a converted model can have, separated by '|'. "same": BF16, F16 or F32, the narrowest type
- * that has all values of the first matrix of the model. */
-#define ORGAN_CONVERT_TYPES "same|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+ * that has all values of the first matrix of the model. "codes": tensors whose codes the other format has
+ * keep codes and scales, the others are as with "same". */
+#define ORGAN_CONVERT_TYPES "same|codes|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
 typedef struct organ_convert_options {
     const char *model;
     const char *to;   /* "gguf" or "safetensors" */
-    const char *type; /* one of ORGAN_CONVERT_TYPES; safetensors: "same", "bf16", "f16" or "f32" */
+    const char *type; /* one of ORGAN_CONVERT_TYPES; safetensors: "same", "codes", "bf16", "f16", "f32" */
     const char *pre;  /* GGUF: tokenizer.ggml.pre, the name of the rules that split a text; NULL: found by the rules */
     organ_write_options write;
 } organ_convert_options;

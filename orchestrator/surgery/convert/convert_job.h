@@ -7,6 +7,8 @@
  *   convert_to_gguf.c   the pieces that each tensor of safetensors becomes
  *   convert_to_hf.c     the pieces that each tensor of GGUF becomes
  *   convert_pass.c      reads the sources once and writes the pieces
+ *   convert_code_types.c  weights whose codes the other format has, too
+ *   convert_codes.c     rows of codes and scales, which the other format has too
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
  *   convert_check.c     compares the configurations of model and output
@@ -68,7 +70,17 @@ typedef struct convert_source {
     size_t first, count;       /* places */
     uint64_t block;            /* that of all its places; 1 if the rows keep their order */
     organ_dtype as;            /* type in which rows are read */
+    bool codes;                /* its codes and scales are copied, not its values */
+    const organ_weight *own;   /* with `codes`: the weight of the model; `weight` has the order of the stored axes */
 } convert_source;
+
+/* What the rows of a piece contain, if they are copies of codes. */
+typedef enum convert_content {
+    CONVERT_VALUES, /* no codes */
+    CONVERT_BLOCKS, /* GGUF: blocks of codes with their scale */
+    CONVERT_CODES,  /* safetensors: codes without scales */
+    CONVERT_SCALES  /* safetensors: the scales of the codes of another piece */
+} convert_content;
 
 typedef struct convert_piece {
     uint64_t rows, filled;          /* rows, and those that have a source */
@@ -76,6 +88,7 @@ typedef struct convert_piece {
     bool skip;                      /* an earlier run or another rank writes it */
     const float *values;            /* of a tensor that is computed from the configuration; NULL: it has sources */
     const organ_encoding *encoding; /* of blocks that are fitted; NULL: values are rounded */
+    convert_content content;
 } convert_piece;
 
 typedef struct organ_convert_job {
@@ -86,6 +99,7 @@ typedef struct organ_convert_job {
     organ_weights *weights;
     bool to_gguf;
     organ_dtype type;               /* of matrices */
+    bool keeps_codes;               /* --type codes */
     const organ_encoding *encoding; /* of blocks; NULL: none */
     organ_forward_config config;
     const forward_family *family, *gguf_family; /* rows of both forms */
@@ -102,6 +116,7 @@ typedef struct organ_convert_job {
     size_t source_count;
     convert_place *places;
     size_t place_count, place_room;
+    size_t coded;   /* sources whose codes are copied */
     size_t dropped; /* tensors of other parts of the model, which the output does not have */
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files */
@@ -117,6 +132,10 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
 
+/* Adds a tensor with scales, or with codes whose shape is not that of the weight: `rows` rows over all its matrices. */
+size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
+                          organ_error *error);
+
 /* Like organ_weight_matrices, but a vector is a matrix of one column. */
 organ_matrices organ_convert_matrices(const organ_weight *weight);
 
@@ -124,7 +143,7 @@ organ_matrices organ_convert_matrices(const organ_weight *weight);
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error);
 
-/* Adds a place of the source that is being planned. */
+/* Adds a place of the source that is being planned, and the same place of the scales if it becomes codes. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
 
 /* Returns how many of the blocks [*block, *block + count) of a matrix the place takes, and moves *block to the first.
@@ -135,8 +154,14 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
 uint64_t organ_convert_made(const convert_place *place);
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
 
+/* Returns the row of the source, within a block of the place, that becomes row k of the output. */
+uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
+
 /* All rows of the source, in their order, from row `at` of a piece on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
+
+/* Counts `rows` rows as written to a piece, and finishes it after the last. */
+organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
 
 /* Returns true if a layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
@@ -165,6 +190,24 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 /* ---- convert_pass.c ---- */
 
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_code_types.c ---- */
+
+#define ORGAN_CONVERT_GROUP 32 /* codes with one scale */
+
+/* Returns the type of GGUF that has the codes and the scales of the weight, ORGAN_DTYPE_COUNT if there is none: MXFP4,
+ * or Q8_0 for symmetric INT8 with a scale for 32 values. */
+organ_dtype organ_convert_code_type(const organ_weight *weight);
+/* Prepares the source for a copy of its codes if --type codes was given and the weight has such codes. */
+organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error);
+/* Gives up the copy of codes for the source that is being planned; returns its weight. */
+const organ_weight *organ_convert_dequantised(organ_convert_job *job);
+
+/* ---- convert_codes.c ---- */
+
+/* Copies the rows of all sources with codes to their places. ORGAN_BAD_INPUT naming a weight with a scale that the
+ * output's type does not have: not a number in MXFP4, more bits than an F16 in INT8. */
+organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error);
 
 /* ---- metadata ---- */
 

@@ -277,6 +277,9 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
 
 static int64_t keys_file_type(const organ_convert_job *job)
 {
+    for (size_t k = 0; k < job->piece_count && job->coded; k++)
+        if (job->facts[k].content == CONVERT_BLOCKS)
+            return job->pieces[k].dtype == ORGAN_MXFP4 ? 38 : 7;
     if (job->encoding)
         return job->encoding->file_type;
     if (job->type == ORGAN_Q8_0)

@@ -78,16 +78,6 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 
 /* ---- order ---- */
 
-/* Returns the row of the source, within a block, that becomes row k of the output. */
-static uint64_t pass_row_from(const convert_place *place, uint64_t k)
-{
-    if (place->pairs)
-        return k % 2 * (place->rows / 2) + k / 2;
-    if (place->halves)
-        return k % (place->rows / 2) * 2 + k / (place->rows / 2);
-    return k;
-}
-
 /* Makes columns of the rows of one block, or a row of some of its columns. `other`: of the source's counterpart. */
 static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
@@ -115,7 +105,7 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
             pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
     } else if (p->pairs || p->halves)
         for (uint64_t k = 0; k < p->rows; k++)
-            memcpy(to + k * row, from + (p->first + pass_row_from(p, k)) * row, row);
+            memcpy(to + k * row, from + (p->first + organ_convert_row_from(p, k)) * row, row);
     else
         memcpy(to, from + p->first * row, p->rows * row);
 }
@@ -221,10 +211,10 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
         uint64_t block = first % m.rows / place->block;
         if (!pass_takes(job, place, first / m.rows))
             continue;
-        job->facts[place->piece].left -=
-            source->block == 1 ? rows
-                               : organ_convert_blocks(place, &block, rows / place->block) * organ_convert_made(place);
-        if (job->facts[place->piece].left == 0 && organ_write_finish(job->run, place->piece, json_object(), error))
+        const uint64_t made = source->block == 1 ? rows
+                                                 : organ_convert_blocks(place, &block, rows / place->block) *
+                                                       organ_convert_made(place);
+        if (organ_convert_wrote(job, place->piece, made, error))
             return error->status;
     }
     organ_progress_advance(job->progress, strip->rows * strip->cols * pass_value_bytes(source->as),
@@ -303,6 +293,8 @@ organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
     }
     if (!error->status)
         pass_computed(job, error);
+    if (!error->status)
+        organ_convert_codes_pass(job, error);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
         for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
             pass_group(job, items, types[k], block, error);

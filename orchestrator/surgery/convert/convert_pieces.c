@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,15 +41,28 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
+/* Returns whether loaders of compressed-tensors read this tensor as codes: matrices of linear layers. */
+static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
+{
+    const organ_role role = weight->anatomy.role;
+    return rank == 2 && plan_ends(name, ".weight") && weight->codes->dtype == ORGAN_Q8_0 && role != ORGAN_ROLE_EMBED &&
+           role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
+}
+
 /* Returns the type of an output tensor; *encoding is set if it is quantised. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                              const organ_encoding **encoding)
 {
+    const convert_source *const source = &job->sources[job->source_count];
     *encoding = NULL;
+    if (source->codes && !job->to_gguf && plan_takes_codes(source->weight, name, rank))
+        return ORGAN_I8;
     if (!job->to_gguf) /* corrections of routers are F32 in published files */
         return strstr(name, "correction_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
         return ORGAN_F32;
+    if (source->codes)
+        return organ_convert_code_type(source->weight);
     if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
         return (*encoding)->codes;
     return shape[rank - 1] % organ_dtype_describe(job->type)->elements ? ORGAN_F16 : job->type;
@@ -98,7 +112,24 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     }
     const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
     job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
+    const convert_source *const source = &job->sources[job->source_count];
+    if (source->codes && dtype == ORGAN_I8)
+        facts->content = CONVERT_CODES;
+    else if (source->codes && dtype == organ_convert_code_type(source->weight))
+        facts->content = CONVERT_BLOCKS;
     return job->piece_count++;
+}
+
+size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
+                          organ_error *error)
+{
+    const size_t piece = organ_convert_piece(job, made->name, made->rank, made->shape, error);
+    if (piece != SIZE_MAX) {
+        job->pieces[piece].dtype = made->dtype;
+        job->facts[piece].rows = rows;
+        job->facts[piece].content = content;
+    }
+    return piece;
 }
 
 /* ---- places ---- */
@@ -139,11 +170,36 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
     return end > *block ? end - *block : 0;
 }
 
+uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
+{
+    if (place->pairs)
+        return k % 2 * (place->rows / 2) + k / 2;
+    if (place->halves)
+        return k % (place->rows / 2) * 2 + k / (place->rows / 2);
+    return k;
+}
+
 /* Returns the number of rows of the piece that the place fills. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
     uint64_t first = 0;
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
+}
+
+/* Adds the tensor of the scales of INT8 codes, one for 32 values of a row, and the same place in it. */
+static organ_status plan_scales(organ_convert_job *job, const convert_place *place, organ_error *error)
+{
+    const organ_shard_piece codes = job->pieces[place->piece];
+    const uint64_t shape[] = {codes.shape[0], codes.shape[1] / ORGAN_CONVERT_GROUP};
+    const size_t length = strlen(codes.name) + sizeof "_scale";
+    char *const name = organ_arena_take(&job->arena, length);
+    convert_place scales = *place;
+    if (!name)
+        return organ_fail_memory(error, codes.name);
+    snprintf(name, length, "%s_scale", codes.name);
+    const organ_shard_piece made = {.name = name, .dtype = ORGAN_F16, .rank = 2, .shape = shape};
+    scales.piece = organ_convert_part(job, &made, shape[0], CONVERT_SCALES, error);
+    return organ_convert_place(job, &scales, error);
 }
 
 /* Adds a place to the current source: where its rows go in an output tensor. */
@@ -155,16 +211,24 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     const organ_matrices m = organ_convert_matrices(source->weight);
     const organ_shard_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
-    if (place->block == 0 || m.rows % place->block || cols != organ_convert_cols(place, m.cols))
+    const convert_content content = job->facts[place->piece].content;
+    const bool part = content == CONVERT_SCALES || piece->rank == 4; /* whose columns are those of codes */
+    if (place->block == 0 || m.rows % place->block || (!part && cols != organ_convert_cols(place, m.cols)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
                           job->model->path, source->weight->name, m.rows, m.cols, piece->name);
     if (!organ_grow(&job->places, job->place_count, &job->place_room, sizeof *job->places))
         return organ_fail_memory(error, job->options->model);
     job->places[job->place_count++] = *place;
-    job->facts[place->piece].filled += plan_rows(place, &m);
+    job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == CONVERT_PAIRS && part ? 2 : 1);
     source->count++;
-    return ORGAN_OK;
+    return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
+}
+
+organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
+{
+    job->facts[piece].left -= rows;
+    return job->facts[piece].left == 0 ? organ_write_finish(job->run, piece, json_object(), error) : ORGAN_OK;
 }
 
 /* ---- layers ---- */

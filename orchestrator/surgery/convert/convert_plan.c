@@ -28,9 +28,29 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
         piece->same = w->codes;
 }
 
-/* Rows are read in the type of the pieces if they have all the same and no function needs numbers. */
-static void plan_source(organ_convert_job *job, convert_source *source)
+/* Decides whether a source is copied by code: all its places or none must be pieces with codes. */
+static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
+    size_t coded = 0;
+    for (size_t k = source->first; k < source->first + source->count; k++)
+        coded += job->facts[job->places[k].piece].content != CONVERT_VALUES;
+    if (coded == 0 && source->weight == source->own)
+        source->codes = false;
+    if (coded != (source->codes ? source->count : 0))
+        return organ_convert_unknown(job, source->own->name,
+                                     "and another tensor of its stack do not have the same codes: use another --type",
+                                     error);
+    if (source->codes)
+        source->as = organ_convert_code_type(source->own);
+    job->coded += source->codes;
+    return ORGAN_OK;
+}
+
+/* Rows are read in the type of the pieces if they have all the same and no function needs numbers. */
+static organ_status plan_source(organ_convert_job *job, convert_source *source, organ_error *error)
+{
+    if (plan_codes(job, source, error) || source->codes)
+        return error->status;
     const uint64_t rows = organ_convert_matrices(source->weight).rows;
     source->as = job->pieces[job->places[source->first].piece].dtype;
     source->block = 1;
@@ -44,6 +64,7 @@ static void plan_source(organ_convert_job *job, convert_source *source)
     if (source->as != ORGAN_BF16 && source->as != ORGAN_F16)
         source->as = ORGAN_F32;
     plan_copy(job, source);
+    return ORGAN_OK;
 }
 
 static organ_status plan_check(const organ_convert_job *job, organ_error *error)
@@ -79,6 +100,8 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     for (size_t k = 0; k < w->count && !error->status; k++) {
         convert_source *const source = &job->sources[job->source_count];
         *source = (convert_source){.weight = &w->weights[k], .first = job->place_count};
+        if (organ_convert_find_codes(job, source, error))
+            return error->status;
         if (job->to_gguf)
             organ_convert_to_gguf(job, source->weight, error);
         else
@@ -90,7 +113,12 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         organ_convert_computed(job, error);
     if (error->status || plan_check(job, error) || plan_units(job, error))
         return error->status;
-    for (size_t s = 0; s < job->source_count; s++)
-        plan_source(job, &job->sources[s]);
-    return ORGAN_OK;
+    for (size_t s = 0; s < job->source_count && !error->status; s++)
+        plan_source(job, &job->sources[s], error);
+    if (!error->status && job->keeps_codes && job->coded == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: --type codes: no tensor has codes that %s have, too: MXFP4%s",
+                          job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
+                          job->to_gguf ? ", or symmetric INT8 with a scale for 32 values"
+                                       : " of gpt-oss, or Q8_0 of linear layers");
+    return error->status;
 }

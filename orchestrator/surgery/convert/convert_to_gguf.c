@@ -100,7 +100,7 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
  * two stacks, of which that of the keys is transposed. */
 static organ_status to_gguf_latent(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
+    const organ_weight *const w = organ_convert_dequantised(move->job);
     const organ_forward_config *const c = &move->job->config;
     const uint64_t plain = c->latent.plain, value = c->kinds[move->layer].value_dim, rank = c->latent.rank;
     const uint64_t keys[] = {c->heads, rank, plain}, values[] = {c->heads, value, rank};
@@ -140,13 +140,33 @@ static organ_status to_gguf_heads(const gguf_move *move)
 /* Plans a matrix of in_features x out_features. */
 static organ_status to_gguf_turned(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
+    const organ_weight *const w = organ_convert_dequantised(move->job);
     const uint64_t shape[] = {w->shape[1], w->shape[0]};
     convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
     place.transposed = true;
     place.cols = place.per_block = shape[0];
     place.col_step = 1;
     return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Plans a stack of codes, experts x out_features x in_features. The rows of gate and up alternate or are halves. */
+static organ_status to_gguf_codes(const gguf_move *move, forward_part first, forward_part second)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t half[] = {w->shape[0], w->shape[1] / 2, w->shape[2]};
+    if (first == second)
+        return to_gguf_whole(move);
+    if (!move->job->family->mixture->pairs)
+        return to_gguf_halves(move, first, second);
+    for (unsigned part = 0; part < 2 && !move->error->status; part++) {
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, half), 0);
+        place.block = 2;
+        place.first = part;
+        place.rows = place.per_block = 1;
+        place.per_matrix = half[1];
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
 }
 
 /* Plans stacks of in_features x out_features, which GGUF stores transposed. With `pairs`, the columns of gate and up
@@ -159,6 +179,8 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     const uint64_t cols = both ? m.cols / 2 : m.cols, shape[] = {m.count, cols, m.rows};
     if (w->rank != 3)
         return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
+    if (move->job->sources[move->job->source_count].codes) /* stored as GGUF stores them */
+        return to_gguf_codes(move, first, second);
     for (unsigned part = 0; part < (both ? 2u : 1u) && !move->error->status; part++) {
         convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, shape), 0);
         place.transposed = true;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TO_HF_NAME = 600 };
+
 typedef struct hf_move {
     organ_convert_job *job;
     const organ_weight *weight;
@@ -16,26 +18,33 @@ typedef struct hf_move {
 
 /* ---- names ---- */
 
-/* Adds a tensor to the output under its name in safetensors; returns its number, SIZE_MAX if it has no name. */
-static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank, const uint64_t *shape)
+/* Writes the name of a part in safetensors. Returns false, with an error, if it has none. */
+static bool to_hf_name(const hf_move *move, exchange_part part, char name[TO_HF_NAME])
 {
     const organ_convert_job *const job = move->job;
-    char tail[256], name[600];
+    char tail[256];
     const bool named = organ_exchange_part_name(job->family, false, &part, tail);
     if (!named && part.part != PART_OUTPUT) {
         organ_convert_unknown(job, move->weight->name, "has no name in safetensors", move->error);
-        return SIZE_MAX;
+        return false;
     }
     if (part.part == PART_OUTPUT && !named)
-        snprintf(name, sizeof name, "lm_head.%s", part.bias ? "bias" : "weight");
+        snprintf(name, TO_HF_NAME, "lm_head.%s", part.bias ? "bias" : "weight");
     else if (part.part == PART_OUTPUT)
-        snprintf(name, sizeof name, "%s", tail);
+        snprintf(name, TO_HF_NAME, "%s", tail);
     else if (move->layer < 0)
-        snprintf(name, sizeof name, "%s%s", job->prefix, tail);
+        snprintf(name, TO_HF_NAME, "%s%s", job->prefix, tail);
     else
-        snprintf(name, sizeof name, "%s%s.%lld.%s", job->prefix, job->family->ladder ? job->family->ladder : "layers",
+        snprintf(name, TO_HF_NAME, "%s%s.%lld.%s", job->prefix, job->family->ladder ? job->family->ladder : "layers",
                  (long long)move->layer, tail);
-    return organ_convert_piece(move->job, name, rank, shape, move->error);
+    return true;
+}
+
+/* Adds a tensor to the output under its name in safetensors; returns its number, SIZE_MAX if it has no name. */
+static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank, const uint64_t *shape)
+{
+    char name[TO_HF_NAME];
+    return to_hf_name(move, part, name) ? organ_convert_piece(move->job, name, rank, shape, move->error) : SIZE_MAX;
 }
 
 /* ---- places ---- */
@@ -118,6 +127,40 @@ static organ_status to_hf_join(const hf_move *move, forward_part part)
     return ORGAN_OK;
 }
 
+/* Plans the codes and the scales of stacks of MXFP4, two tensors of safetensors, as gpt-oss has them. With `other`, the
+ * rows of the counterpart alternate with those of the source. */
+static organ_status to_hf_codes(const hf_move *move, forward_part to, forward_part other)
+{
+    const organ_weight *const w = move->weight;
+    const bool both = other != to;
+    const uint64_t rows = (both ? 2 : 1) * w->shape[1],
+                   shape[] = {w->shape[0], rows, w->shape[2] / ORGAN_CONVERT_GROUP, ORGAN_CONVERT_GROUP / 2};
+    char name[TO_HF_NAME], part[TO_HF_NAME + 8];
+    if (!to_hf_name(move, (exchange_part){.part = to, .number = -1}, name))
+        return move->error->status;
+    for (unsigned scales = 0; scales < 2 && !move->error->status; scales++) {
+        const organ_shard_piece made = {.name = part, .dtype = ORGAN_U8, .rank = scales ? 3 : 4, .shape = shape};
+        snprintf(part, sizeof part, "%s%s", name, scales ? "_scales" : "_blocks");
+        const size_t piece =
+            organ_convert_part(move->job, &made, shape[0] * rows, scales ? CONVERT_SCALES : CONVERT_CODES, move->error);
+        convert_place place = organ_convert_all(w, piece, 0);
+        place.block = place.rows = 1;
+        place.per_block = both ? 2 : 1;
+        place.per_matrix = rows;
+        place.join = both ? CONVERT_PAIRS : CONVERT_ALONE;
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+/* Returns whether the source and its counterpart are stacks of MXFP4 that keep their codes. */
+static bool to_hf_keeps_codes(const hf_move *move)
+{
+    const convert_source *const source = &move->job->sources[move->job->source_count];
+    return source->codes && move->weight->codes->dtype == ORGAN_MXFP4 &&
+           (!source->other || source->other->codes->dtype == ORGAN_MXFP4);
+}
+
 /* Plans stacks that are experts x in_features x out_features in safetensors. With `other`, the part of the counterpart
  * whose columns share a tensor with those of the source. */
 static organ_status to_hf_transposed(const hf_move *move, forward_part to, forward_part other)
@@ -129,6 +172,8 @@ static organ_status to_hf_transposed(const hf_move *move, forward_part to, forwa
         return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
     if (both && to_hf_join(move, other))
         return move->error->status;
+    if (to_hf_keeps_codes(move) && strcmp(move->job->exchange->model_type, "gpt_oss") == 0)
+        return to_hf_codes(move, to, other);
     const uint64_t shape[] = {w->shape[0], w->shape[2], (both ? 2 : 1) * w->shape[1]};
     convert_place place = organ_convert_all(w, to_hf_piece(move, part, 3, shape), 0);
     place.transposed = true;
@@ -185,7 +230,8 @@ static organ_status to_hf_latent(const hf_move *move, bool keys)
     const uint64_t plain = c->latent.plain, head = plain + c->kinds[move->layer].value_dim;
     const uint64_t shape[] = {c->heads * head, c->latent.rank};
     const exchange_part both = {.part = PART_KV_B, .number = -1};
-    convert_place place = organ_convert_all(move->weight, to_hf_piece(move, both, 2, shape), keys ? 0 : plain);
+    const organ_weight *const w = organ_convert_dequantised(move->job);
+    convert_place place = organ_convert_all(w, to_hf_piece(move, both, 2, shape), keys ? 0 : plain);
     place.per_matrix = head;
     place.transposed = keys;
     place.cols = keys ? plain : 0;
@@ -229,7 +275,7 @@ static organ_status to_hf_heads(const hf_move *move)
 /* Plans a matrix that is in_features x out_features in safetensors. */
 static organ_status to_hf_turned(const hf_move *move)
 {
-    const organ_weight *const w = move->weight;
+    const organ_weight *const w = organ_convert_dequantised(move->job);
     const uint64_t shape[] = {w->shape[1], w->shape[0]};
     convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 2, shape), 0);
     place.transposed = true;

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ * Copies codes and scales between formats that have the same: MXFP4 of gpt-oss and compressed-tensors, and symmetric
+ * INT8 with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before
+ * the 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
+ *
+ * The calling thread copies: the work on a row is a few shifts per byte, so the disk decides the speed. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CODE_GROUP = ORGAN_CONVERT_GROUP,
+    CODE_BUFFER = 1 << 20,   /* about so many bytes are read and written at once */
+    CODE_NOT_A_NUMBER = 0xff /* exponent of MXFP4 in safetensors; GGUF has a number there */
+};
+
+/* ---- reading rows ---- */
+
+/* A window of consecutive rows of a weight. */
+typedef struct code_window {
+    const organ_convert_job *job;
+    const organ_weight *weight;
+    size_t codes_row, scales_row; /* bytes */
+    uint64_t first, count, rows;  /* rows in the window, and of the weight */
+    uint64_t most;                /* rows that the buffers hold */
+    unsigned char *codes, *scales;
+} code_window;
+
+static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
+                                     organ_error *error)
+{
+    const uint64_t rows = weight->elements / weight->shape[weight->rank - 1];
+    const organ_tensor *const scale = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->scale;
+    *window = (code_window){.job = job, .weight = weight, .rows = rows};
+    if (rows == 0)
+        return ORGAN_OK;
+    window->codes_row = (size_t)(weight->codes->bytes / rows);
+    window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
+    window->most = organ_max(CODE_BUFFER / (window->codes_row + window->scales_row), 1);
+    window->codes = malloc(window->most * window->codes_row + 1);
+    window->scales = malloc(window->most * window->scales_row + 1);
+    return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
+}
+
+static void code_window_close(code_window *window)
+{
+    free(window->codes);
+    free(window->scales);
+}
+
+/* Moves the window to the row if it is outside. */
+static organ_status code_window_move(code_window *w, uint64_t row, organ_error *error)
+{
+    if (row >= w->first && row < w->first + w->count)
+        return ORGAN_OK;
+    const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
+    w->first = row;
+    w->count = organ_min(w->most, w->rows - row);
+    if (organ_model_read(w->job->model, codes->file, w->codes, w->count * w->codes_row,
+                         codes->offset + row * w->codes_row, error) == ORGAN_OK &&
+        w->scales_row)
+        organ_model_read(w->job->model, scale->file, w->scales, w->count * w->scales_row,
+                         scale->offset + row * w->scales_row, error);
+    return error->status;
+}
+
+/* ---- one row ---- */
+
+/* Arranges 32 codes of 4 bits as GGUF does: the low nibbles have the first 16. */
+static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
+{
+    for (unsigned k = 0; k < 8; k++) {
+        to[2 * k] = (unsigned char)((from[k] & 15) | (from[k + 8] & 15) << 4);
+        to[2 * k + 1] = (unsigned char)(from[k] >> 4 | (from[k + 8] & 0xf0));
+    }
+}
+
+/* Arranges 32 codes of 4 bits as safetensors do: the low nibbles have the even ones. */
+static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
+{
+    for (unsigned k = 0; k < 8; k++) {
+        to[k] = (unsigned char)((from[2 * k] & 15) | (from[2 * k + 1] & 15) << 4);
+        to[k + 8] = (unsigned char)(from[2 * k] >> 4 | (from[2 * k + 1] & 0xf0));
+    }
+}
+
+/* Stores the scale of INT8 codes as F16. Returns false if F16 does not have it. */
+static bool code_scale(const code_window *w, const unsigned char *from, unsigned char *to)
+{
+    const organ_kernels *const kernels = w->job->engine->kernels;
+    float value, back;
+    organ_widen(kernels, w->weight->scale->dtype, from, &value, 1);
+    organ_narrow(kernels, ORGAN_F16, &value, to, 1);
+    organ_widen(kernels, ORGAN_F16, to, &back, 1);
+    return isfinite(value) && back == value;
+}
+
+static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: --type codes cannot keep it",
+                      w->job->model->path, w->weight->scale->name, why);
+}
+
+/* Makes blocks of GGUF of a row of codes and its scales. */
+static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
+                                     unsigned char *to, organ_error *error)
+{
+    const bool pairs = w->weight->scheme == ORGAN_SCHEME_MXFP4;
+    const size_t groups = w->codes_row / (pairs ? CODE_GROUP / 2 : CODE_GROUP), scale = w->scales_row / groups;
+    for (size_t g = 0; g < groups; g++) {
+        if (pairs) {
+            if (scales[g] == CODE_NOT_A_NUMBER)
+                return code_refuse(w, "is not a number", error);
+            *to++ = scales[g];
+            code_nibbles_to_gguf(codes + g * (CODE_GROUP / 2), to);
+            to += CODE_GROUP / 2;
+        } else {
+            if (!code_scale(w, scales + g * scale, to))
+                return code_refuse(w, "is no number of F16", error);
+            memcpy(to + 2, codes + g * CODE_GROUP, CODE_GROUP);
+            to += 2 + CODE_GROUP;
+        }
+    }
+    return ORGAN_OK;
+}
+
+/* Takes the codes or the scales out of a row of GGUF blocks. */
+static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
+                                   organ_error *error)
+{
+    const bool pairs = w->weight->codes->dtype == ORGAN_MXFP4;
+    const size_t scale = pairs ? 1 : 2, codes = pairs ? CODE_GROUP / 2 : CODE_GROUP;
+    for (size_t at = 0; at < w->codes_row; at += scale + codes) {
+        if (pairs && blocks[at] == CODE_NOT_A_NUMBER)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
+                              w->job->model->path, w->weight->name);
+        if (scales)
+            memcpy(to, blocks + at, scale);
+        else if (pairs)
+            code_nibbles_to_hf(blocks + at + scale, to);
+        else
+            memcpy(to, blocks + at + scale, codes);
+        to += scales ? scale : codes;
+    }
+    return ORGAN_OK;
+}
+
+/* ---- one place ---- */
+
+/* Rows of a piece that follow each other and are not yet written. */
+typedef struct code_output {
+    organ_convert_job *job;
+    size_t piece, row; /* bytes of a row */
+    uint64_t first, count, most;
+    unsigned char *rows, *put;
+} code_output;
+
+static organ_status code_flush(code_output *out, organ_error *error)
+{
+    if (out->count)
+        organ_write_put(out->job->run, out->piece, out->rows, out->count * out->row, out->first * out->row, out->put,
+                        error);
+    out->count = 0;
+    return error->status;
+}
+
+/* Makes row `to` of the piece from a row of the weight. */
+static organ_status code_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
+{
+    const convert_content content = out->job->facts[out->piece].content;
+    if ((out->count == out->most || to != out->first + out->count) && code_flush(out, error))
+        return error->status;
+    if (code_window_move(w, from, error))
+        return error->status;
+    if (out->count == 0)
+        out->first = to;
+    const unsigned char *const codes = w->codes + (from - w->first) * w->codes_row;
+    const unsigned char *const scales = w->scales + (from - w->first) * w->scales_row;
+    unsigned char *const made = out->rows + out->count++ * out->row;
+    return content == CONVERT_BLOCKS ? code_row_to_gguf(w, codes, scales, made, error)
+                                     : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
+}
+
+/* Copies the rows of one block of a matrix to their place. `windows`: of the source and of its counterpart. */
+static organ_status code_block(code_output *out, code_window windows[2], const convert_place *p, uint64_t from,
+                               uint64_t to, organ_error *error)
+{
+    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1;
+    const bool reordered = p->pairs || p->halves; /* these jump within the block, so a window begins with it */
+    if (reordered && from + p->block > windows->first + windows->count)
+        windows->count = 0;
+    for (uint64_t k = 0; k < p->rows * sources && !error->status; k++)
+        code_row(out, &windows[k % sources], from + p->first + organ_convert_row_from(p, k / sources), to + k, error);
+    return error->status;
+}
+
+static organ_status code_place(organ_convert_job *job, const convert_source *source, const convert_place *p,
+                               code_window windows[2], organ_error *error)
+{
+    const organ_matrices m = organ_convert_matrices(source->weight);
+    code_output out = {.job = job, .piece = p->piece};
+    uint64_t first = 0;
+    const uint64_t blocks = organ_convert_blocks(p, &first, m.rows / p->block);
+    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1;
+    out.row = (size_t)(job->pieces[p->piece].bytes / job->facts[p->piece].rows);
+    out.most = organ_max(CODE_BUFFER / out.row, 1);
+    out.rows = malloc(out.most * out.row);
+    out.put = malloc(ORGAN_PUT_SCRATCH);
+    if (!out.rows || !out.put)
+        organ_fail_memory(error, source->weight->name);
+    for (uint64_t matrix = p->matrix; matrix < p->matrix + p->matrices && !error->status; matrix++)
+        for (uint64_t b = first; b < first + blocks && !error->status; b++) {
+            const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
+            if (organ_stop_is_requested(job->engine->stop))
+                organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+            else
+                code_block(&out, windows, p, matrix * m.rows + b * p->block, to, error);
+        }
+    if (!error->status)
+        code_flush(&out, error);
+    free(out.rows);
+    free(out.put);
+    if (error->status)
+        return error->status;
+    return organ_convert_wrote(job, p->piece, p->matrices * blocks * p->rows * sources, error);
+}
+
+/* ---- all ---- */
+
+static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
+{
+    code_window windows[2] = {{0}, {0}};
+    uint64_t bytes = organ_weight_bytes(source->own);
+    if (code_window_open(&windows[0], job, source->weight, error) == ORGAN_OK && source->other) {
+        bytes += organ_weight_bytes(source->other);
+        code_window_open(&windows[1], job, source->other, error);
+    }
+    for (size_t k = source->first; k < source->first + source->count && !error->status; k++)
+        if (!job->facts[job->places[k].piece].skip)
+            code_place(job, source, &job->places[k], windows, error);
+    code_window_close(&windows[0]);
+    code_window_close(&windows[1]);
+    if (!error->status)
+        organ_progress_advance(job->progress, bytes, source->own->name, NULL);
+    return error->status;
+}
+
+organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->source_count && !error->status; k++)
+        if (job->sources[k].codes)
+            code_source(job, &job->sources[k], error);
+    return error->status;
+}
