@@ -104,6 +104,62 @@ ends 0 convert plain -o of_values.gguf --to gguf --type bf16 --quiet
 ends 0 perplexity of_codes.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_values.gguf --json
 judge "codes have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 
+# ---- quantised sources, by code ----
+# tensors FILE: prints the name, the first and the last byte of each tensor of a file of safetensors, in order of names.
+tensors() {
+    local bytes
+    bytes=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    tail -c +9 "$1" | head -c "$bytes" | jq -r --argjson at $((bytes + 8)) 'del(.__metadata__) | to_entries | sort_by(.key)[]
+        | [.key, .value.dtype, .value.data_offsets[0] + $at, .value.data_offsets[1] + $at] | @tsv'
+}
+# digests FILE: prints the digest of each tensor with codes or their scales.
+digests() {
+    local name type from to
+    tensors "$1" | while read -r name type from to; do
+        [[ $type == [UI]8 || $name == *_scale ]] &&
+            echo "$name $type $(tail -c +$((from + 1)) "$1" | head -c $((to - from)) | sha256sum)"
+    done
+}
+# scale FILE TENSOR BYTES: replaces the first bytes of a tensor in a file of safetensors.
+scale() {
+    printf "$3" | dd of="$1" bs=1 conv=notrunc status=none seek="$(tensors "$1" | awk -v name="$2" '$1 == name {print $3}')"
+}
+# values A B: both models score the same text equally.
+values() {
+    ends 0 perplexity "$1" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare "$2" --json --quiet
+    judge "$1 and $2 have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+}
+make gpt_oss-mxfp4 '{"swiglu_limit": 7.0}'
+cp gpt_oss-mxfp4.json gpt_oss-mxfp4/tokenizer.json
+ends 0 convert gpt_oss-mxfp4 -o codes4.gguf --to gguf --type codes --quiet
+judge "the stacks are not MXFP4" test "$("$organ" inspect codes4.gguf --tensors --json | jq -c '[.tensors[] | select(.dtype == "MXFP4")] | length')" = 12
+values gpt_oss-mxfp4 codes4.gguf
+mkdir again
+ends 0 convert codes4.gguf -o again/gpt_oss-mxfp4 --to safetensors --type codes --quiet
+values gpt_oss-mxfp4 again/gpt_oss-mxfp4
+digests gpt_oss-mxfp4/model.safetensors >before
+digests again/gpt_oss-mxfp4/model.safetensors >after
+judge "there are other tensors with codes" test "$(wc -l <before)" = 16
+judge "codes of MXFP4 changed on the way back" cmp -s before after
+scale gpt_oss-mxfp4/model.safetensors model.layers.1.mlp.experts.down_proj_scales '\xff'
+refused 3 "down_proj_scales' has a scale that is not a number: --type codes cannot keep it" \
+    convert gpt_oss-mxfp4 -o no.gguf --to gguf --type codes --quiet
+ends 0 convert fast8.gguf -o again/tiny-qwen2 --to safetensors --type codes --quiet
+ends 0 inspect again/tiny-qwen2
+prints "INT8, group 32, symmetric, F16 scales       28"
+ends 0 convert again/tiny-qwen2 -o again8.gguf --to gguf --type codes --quiet
+ends 0 convert again8.gguf -o again/third --to safetensors --type codes --quiet
+digests again/tiny-qwen2/model.safetensors >before
+digests again/third/model.safetensors >after
+judge "there are other tensors with codes" test "$(wc -l <before)" = 56
+judge "codes of Q8_0 changed on the way back" cmp -s before after
+values again/tiny-qwen2 again8.gguf
+scale again/tiny-qwen2/model.safetensors model.layers.2.mlp.up_proj.weight_scale '\x00\x7c'
+refused 3 "up_proj.weight_scale' has a scale that is no number of F16" \
+    convert again/tiny-qwen2 -o no.gguf --to gguf --type codes --quiet
+refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --type codes
+refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --type codes
+
 # ---- interrupted and resumed ----
 interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130

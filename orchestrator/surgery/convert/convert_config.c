@@ -397,14 +397,17 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
             strcmp(piece->name + length - end, ".weight") == 0 && !strstr(piece->name, "embed"))
             json_array_append_new(plain, json_stringn(piece->name, length - end));
     }
+    if (job->config.tied_output) /* loaders make a head, whose weights are the embeddings */
+        json_array_append_new(plain, json_string("lm_head"));
     if (mxfp4)
         return !ORGAN_ADD(config, SET("quantization_config", ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
                                                                           SET("modules_to_not_convert", plain))));
     json_t *const weights =
         ORGAN_OBJECT(SET_COUNT("num_bits", 8), SET_TEXT("type", "int"), SET_TEXT("strategy", "group"),
                      SET_COUNT("group_size", ORGAN_CONVERT_GROUP), SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0));
-    json_t *const group = ORGAN_OBJECT(SET("targets", json_pack("[s]", "Linear")), SET("weights", weights),
-                                       SET_NULL("input_activations"), SET_NULL("output_activations"));
+    json_t *const group =
+        ORGAN_OBJECT(SET("targets", json_pack("[s]", "Linear")), SET("weights", weights), SET_NULL("input_activations"),
+                     SET_NULL("output_activations"), SET_TEXT("format", "int-quantized"));
     return !ORGAN_ADD(
         config, SET("quantization_config",
                     ORGAN_OBJECT(SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("format", "int-quantized"),
