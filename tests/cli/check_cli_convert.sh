@@ -155,7 +155,7 @@ judge "there are other tensors with codes" test "$(wc -l <before)" = 56
 judge "codes of Q8_0 changed on the way back" cmp -s before after
 values again/tiny-qwen2 again8.gguf
 scale again/tiny-qwen2/model.safetensors model.layers.2.mlp.up_proj.weight_scale '\x00\x7c'
-refused 3 "up_proj.weight_scale' has a scale that is no number of F16" \
+refused 3 "up_proj.weight_scale' has a scale that F16 does not have" \
     convert again/tiny-qwen2 -o no.gguf --to gguf --type codes --quiet
 refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --type codes
 refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --type codes

@@ -14,7 +14,7 @@
 
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
-    CODE_BUFFER = 1 << 20,   /* about so many bytes are read and written at once */
+    CODE_BUFFER = 1 << 20,   /* bytes of a window and of rows that are written together */
     CODE_NOT_A_NUMBER = 0xff /* exponent of MXFP4 in safetensors; GGUF has a number there */
 };
 
@@ -120,7 +120,7 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
             to += CODE_GROUP / 2;
         } else {
             if (!code_scale(w, scales + g * scale, to))
-                return code_refuse(w, "is no number of F16", error);
+                return code_refuse(w, "F16 does not have", error);
             memcpy(to + 2, codes + g * CODE_GROUP, CODE_GROUP);
             to += 2 + CODE_GROUP;
         }

@@ -74,7 +74,7 @@ typedef struct convert_source {
     const organ_weight *own;   /* with `codes`: the weight of the model; `weight` has the order of the stored axes */
 } convert_source;
 
-/* What the rows of a piece contain, if they are copies of codes. */
+/* Names the content of the rows of a piece that is copied by code. */
 typedef enum convert_content {
     CONVERT_VALUES, /* no codes */
     CONVERT_BLOCKS, /* GGUF: blocks of codes with their scale */
