@@ -236,6 +236,8 @@ static organ_status code_source(organ_convert_job *job, const convert_source *so
 {
     code_window windows[2] = {{0}, {0}};
     uint64_t bytes = organ_weight_bytes(source->own);
+    if (!organ_convert_is_left(job, source))
+        return ORGAN_OK;
     if (code_window_open(&windows[0], job, source->weight, error) == ORGAN_OK && source->other) {
         bytes += organ_weight_bytes(source->other);
         code_window_open(&windows[1], job, source->other, error);

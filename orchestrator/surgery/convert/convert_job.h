@@ -160,6 +160,8 @@ uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
 /* All rows of the source, in their order, from row `at` of a piece on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
+/* Returns whether this process must still write rows of the source. */
+bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source);
 /* Counts `rows` rows as written to a piece, and finishes it after the last. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
 

@@ -224,14 +224,6 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-static bool pass_is_left(const organ_convert_job *job, const convert_source *source)
-{
-    for (size_t k = source->first; k < source->first + source->count; k++)
-        if (!job->facts[job->places[k].piece].skip)
-            return true;
-    return false;
-}
-
 /* The sources that are read in this type, with blocks of this many rows. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
@@ -239,7 +231,7 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     size_t count = 0;
     for (size_t k = 0; k < job->source_count; k++) {
         const convert_source *const source = &job->sources[k];
-        if (source->as != as || source->block != block || !pass_is_left(job, source))
+        if (source->as != as || source->block != block || !organ_convert_is_left(job, source))
             continue;
         job->todo[count] = source;
         items[count++] = (organ_weight_item){source->weight, source->other};

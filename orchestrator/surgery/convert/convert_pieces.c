@@ -225,6 +225,14 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
 }
 
+bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source)
+{
+    for (size_t k = source->first; k < source->first + source->count; k++)
+        if (!job->facts[job->places[k].piece].skip)
+            return true;
+    return false;
+}
+
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
 {
     job->facts[piece].left -= rows;
