@@ -180,6 +180,17 @@ refused 3 "no known value of tokenizer.ggml.pre has the rules of" convert strang
 ends 0 convert strange -o named.gguf --to gguf --pre qwen2 --quiet
 rm strange/tokenizer.json && touch strange/tokenizer.model
 refused 3 "has the tokenizer tokenizer.model and no tokenizer.json" convert strange -o no.gguf --to gguf
+rm strange/tokenizer.model
+for file in tekken.json kimi/tiktoken.model; do
+    cp "$root/fixtures/tokenizers/$file" "strange/${file##*/}"
+    refused 3 "has the tokenizer ${file##*/} and no tokenizer.json" convert strange -o no.gguf --to gguf
+    rm "strange/${file##*/}"
+done
+for kind in Unigram WordPiece; do
+    jq ".model = {type: \"$kind\", unk_id: 0, vocab: [[\"<unk>\", 0], [\"a\", -1]]}" tiny-qwen2/tokenizer.json >strange/tokenizer.json
+    refused 3 "a model of type '$kind' is not supported, only BPE" convert strange -o no.gguf --to gguf
+done
+rm strange/tokenizer.json
 jq '.rope_scaling = {"rope_type": "dynamic", "factor": 2.0}' tiny-qwen2/config.json >strange/config.json
 refused 3 "the rope_type cannot be expressed in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
 jq '.norm_topk_prob = false' tiny-moe/config.json >strange/config.json && cp -Lf tiny-moe/*.safetensors* tiny-moe/tokenizer.json strange
