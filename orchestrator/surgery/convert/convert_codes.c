@@ -70,22 +70,46 @@ static organ_status code_window_move(code_window *w, uint64_t row, organ_error *
 
 /* ---- one row ---- */
 
+#define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
+#define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
+
+/* Returns the four bytes at the even places of eight. */
+static uint64_t code_spread(uint64_t four)
+{
+    four = (four | four << 16) & UINT64_C(0x0000ffff0000ffff);
+    return (four | four << 8) & EVEN_BYTES;
+}
+
+/* Returns the four bytes that are at the even places of eight. */
+static uint64_t code_gather(uint64_t eight)
+{
+    eight &= EVEN_BYTES;
+    eight = (eight | eight >> 8) & UINT64_C(0x0000ffff0000ffff);
+    return (eight | eight >> 16) & UINT64_C(0xffffffff);
+}
+
 /* Arranges 32 codes of 4 bits as GGUF does: the low nibbles have the first 16. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 {
-    for (unsigned k = 0; k < 8; k++) {
-        to[2 * k] = (unsigned char)((from[k] & 15) | (from[k + 8] & 15) << 4);
-        to[2 * k + 1] = (unsigned char)(from[k] >> 4 | (from[k + 8] & 0xf0));
-    }
+    uint64_t half[2], made[2];
+    memcpy(half, from, sizeof half);
+    const uint64_t even = (half[0] & LOW_NIBBLES) | (half[1] & LOW_NIBBLES) << 4;
+    const uint64_t odd = (half[0] >> 4 & LOW_NIBBLES) | (half[1] & ~LOW_NIBBLES);
+    made[0] = code_spread(even & UINT64_C(0xffffffff)) | code_spread(odd & UINT64_C(0xffffffff)) << 8;
+    made[1] = code_spread(even >> 32) | code_spread(odd >> 32) << 8;
+    memcpy(to, made, sizeof made);
 }
 
 /* Arranges 32 codes of 4 bits as safetensors do: the low nibbles have the even ones. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
-    for (unsigned k = 0; k < 8; k++) {
-        to[k] = (unsigned char)((from[2 * k] & 15) | (from[2 * k + 1] & 15) << 4);
-        to[k + 8] = (unsigned char)(from[2 * k] >> 4 | (from[2 * k + 1] & 0xf0));
-    }
+    uint64_t pairs[2], made[2];
+    memcpy(pairs, from, sizeof pairs);
+    const uint64_t even = code_gather(pairs[0]) | code_gather(pairs[1]) << 32;
+    const uint64_t odd = code_gather(pairs[0] >> 8) | code_gather(pairs[1] >> 8) << 32;
+    made[0] = (even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4;
+    made[1] = (even >> 4 & LOW_NIBBLES) | (odd & ~LOW_NIBBLES);
+    memcpy(to, made, sizeof made);
 }
 
 /* Stores the scale of INT8 codes as F16. Returns false if F16 does not have it. */
