@@ -3,7 +3,7 @@
  * INT8 with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before
  * the 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
  *
- * The calling thread copies: the work on a row is a few shifts per byte, so the disk decides the speed. */
+ * Each worker copies a share of the rows of a tensor; the calling thread waits and records the tensor. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -210,69 +210,98 @@ static organ_status code_row(code_output *out, code_window *w, uint64_t from, ui
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 
-/* Copies the rows of one block of a matrix to their place. `windows`: of the source and of its counterpart. */
-static organ_status code_block(code_output *out, code_window windows[2], const convert_place *p, uint64_t from,
-                               uint64_t to, organ_error *error)
+/* The copy of one place by all workers, each of which takes a share of the rows. */
+typedef struct code_share {
+    organ_convert_job *job;
+    const convert_source *source;
+    const convert_place *place;
+    uint64_t first, rows; /* block of a matrix that is the first, and rows of all blocks of a matrix */
+    size_t workers;
+    organ_error *errors; /* one for each worker */
+} code_share;
+
+/* Copies row r of the place, and that of the counterpart, if they alternate. */
+static organ_status code_rows(const code_share *s, code_output *out, code_window windows[2], uint64_t r,
+                              organ_error *error)
 {
+    const convert_place *const p = s->place;
+    const uint64_t matrix = r / s->rows, b = s->first + r % s->rows / p->rows, k = r % s->rows % p->rows;
     const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1;
-    const bool reordered = p->pairs || p->halves; /* these jump within the block, so a window begins with it */
-    if (reordered && from + p->block > windows->first + windows->count)
+    const uint64_t from = (p->matrix + matrix) * organ_convert_matrices(s->source->weight).rows + b * p->block;
+    const uint64_t to = p->at + matrix * p->per_matrix + (b - p->from) * p->per_block + k * sources;
+    /* Reordered rows jump within the block, so a window begins with it. */
+    if (k == 0 && (p->pairs || p->halves) && from + p->block > windows->first + windows->count)
         windows->count = 0;
-    for (uint64_t k = 0; k < p->rows * sources && !error->status; k++)
-        code_row(out, &windows[k % sources], from + p->first + organ_convert_row_from(p, k / sources), to + k, error);
+    for (uint64_t n = 0; n < sources && !error->status; n++)
+        code_row(out, &windows[n], from + p->first + organ_convert_row_from(p, k), to + n, error);
     return error->status;
 }
 
-static organ_status code_place(organ_convert_job *job, const convert_source *source, const convert_place *p,
-                               code_window windows[2], organ_error *error)
+static void code_worker(void *context, size_t worker)
 {
-    const organ_matrices m = organ_convert_matrices(source->weight);
-    code_output out = {.job = job, .piece = p->piece};
-    uint64_t first = 0;
-    const uint64_t blocks = organ_convert_blocks(p, &first, m.rows / p->block);
-    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1;
-    out.row = (size_t)(job->pieces[p->piece].bytes / job->facts[p->piece].rows);
-    out.most = organ_max(CODE_BUFFER / out.row, 1);
-    out.rows = malloc(out.most * out.row);
+    const code_share *const s = context;
+    organ_convert_job *const job = s->job;
+    const size_t piece = s->place->piece;
+    if (worker >= s->workers)
+        return;
+    organ_error *const error = &s->errors[worker];
+    const uint64_t all = s->place->matrices * s->rows, end = all * (worker + 1) / s->workers;
+    code_window windows[2] = {{0}, {0}};
+    code_output out = {.job = job, .piece = piece, .row = (size_t)(job->pieces[piece].bytes / job->facts[piece].rows)};
+    out.most = organ_max(CODE_BUFFER / organ_max(out.row, 1), 1);
+    out.rows = malloc(out.most * out.row + 1);
     out.put = malloc(ORGAN_PUT_SCRATCH);
     if (!out.rows || !out.put)
-        organ_fail_memory(error, source->weight->name);
-    for (uint64_t matrix = p->matrix; matrix < p->matrix + p->matrices && !error->status; matrix++)
-        for (uint64_t b = first; b < first + blocks && !error->status; b++) {
-            const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
-            if (organ_stop_is_requested(job->engine->stop))
-                organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-            else
-                code_block(&out, windows, p, matrix * m.rows + b * p->block, to, error);
-        }
+        organ_fail_memory(error, s->source->weight->name);
+    if (!error->status && code_window_open(&windows[0], job, s->source->weight, error) == ORGAN_OK && s->source->other)
+        code_window_open(&windows[1], job, s->source->other, error);
+    for (uint64_t r = all * worker / s->workers; r < end && !error->status; r++)
+        if (organ_stop_is_requested(job->engine->stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        else
+            code_rows(s, &out, windows, r, error);
     if (!error->status)
         code_flush(&out, error);
+    code_window_close(&windows[0]);
+    code_window_close(&windows[1]);
     free(out.rows);
     free(out.put);
+}
+
+/* Copies the rows of a place with as many workers as the memory holds buffers for. */
+static organ_status code_place(organ_convert_job *job, const convert_source *source, const convert_place *p,
+                               organ_error *error)
+{
+    const uint64_t held = job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    code_share share = {.job = job, .source = source, .place = p};
+    share.rows =
+        p->rows * organ_convert_blocks(p, &share.first, organ_convert_matrices(source->weight).rows / p->block);
+    share.workers = organ_max(organ_min(organ_workers_count(job->engine->workers), (size_t)held), 1);
+    share.errors = calloc(share.workers, sizeof *share.errors);
+    if (!share.errors)
+        return organ_fail_memory(error, source->weight->name);
+    organ_workers_run(job->engine->workers, code_worker, &share);
+    for (size_t k = 0; k < share.workers && !error->status; k++)
+        *error = share.errors[k];
+    free(share.errors);
     if (error->status)
         return error->status;
-    return organ_convert_wrote(job, p->piece, p->matrices * blocks * p->rows * sources, error);
+    return organ_convert_wrote(job, p->piece, p->matrices * share.rows * (p->join == CONVERT_PAIRS ? 2 : 1), error);
 }
 
 /* ---- all ---- */
 
 static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
-    code_window windows[2] = {{0}, {0}};
-    uint64_t bytes = organ_weight_bytes(source->own);
     if (!organ_convert_is_left(job, source))
         return ORGAN_OK;
-    if (code_window_open(&windows[0], job, source->weight, error) == ORGAN_OK && source->other) {
-        bytes += organ_weight_bytes(source->other);
-        code_window_open(&windows[1], job, source->other, error);
-    }
     for (size_t k = source->first; k < source->first + source->count && !error->status; k++)
         if (!job->facts[job->places[k].piece].skip)
-            code_place(job, source, &job->places[k], windows, error);
-    code_window_close(&windows[0]);
-    code_window_close(&windows[1]);
+            code_place(job, source, &job->places[k], error);
     if (!error->status)
-        organ_progress_advance(job->progress, bytes, source->own->name, NULL);
+        organ_progress_advance(
+            job->progress, organ_weight_bytes(source->own) + (source->other ? organ_weight_bytes(source->other) : 0),
+            source->own->name, NULL);
     return error->status;
 }
 
