@@ -269,21 +269,23 @@ static const forward_exchange rows[] = {
      "attention.sliding_window_pattern* rope.dimension_count expert_weights_norm expert_weights_scale "
      "expert_gating_func", "mimo_v2_flash", NULL,
      "{" SILU ", \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
-    {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length**", NULL, NULL, NULL, false},
-    {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", NULL, NULL, NULL,
-     false},
-    {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", NULL, NULL, NULL, false},
-    {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", NULL, NULL, NULL, false},
-    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", NULL, NULL, NULL, false},
+    {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length**", "lfm2", NULL,
+     "{\"block_auto_adjust_ff_dim\": false}", false},
+    {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", "lfm2_moe", NULL,
+     "{\"use_expert_bias\": true}", false},
+    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", "falcon_mamba", "ssm.dt_b_c_rms", "{" SILU "}", false},
+    {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", "mamba", NULL, "{" SILU "}", false},
+    {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", "mamba2", NULL, "{" SILU "}", false},
     {"GraniteMoeHybridForCausalLM", "granitehybrid",
      HYBRID " feed_forward_length** attention.scale embedding_scale residual_scale logit_scale "
-     "expert_shared_feed_forward_length", NULL, NULL, NULL, false},
-    {"BambaForCausalLM", "granitehybrid", HYBRID, NULL, NULL, NULL, false},
+     "expert_shared_feed_forward_length", "granitemoehybrid", "embedding_scale", "{" SILU "}", false},
+    {"BambaForCausalLM", "granitehybrid", HYBRID, "bamba", NULL, "{" SILU "}", false},
     {"NemotronHForCausalLM", "nemotron_h",
-     HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", NULL, NULL, NULL, false},
+     HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", "nemotron_h", NULL,
+     "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"JambaForCausalLM", "jamba",
-     "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", NULL, NULL,
-     NULL, false},
+     "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
+     "{" SILU "}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
@@ -316,7 +318,7 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
         const char *const when = rows[k].when;
         const bool lacks = when && *when == '!';
         snprintf(key, sizeof key, "%s.%s", architecture, when ? when + lacks : "");
-        if (!when || (organ_gguf_integer(gguf, key, 0) != 0) != lacks)
+        if (!when || (organ_gguf_real(gguf, key, 0) != 0) != lacks)
             return &rows[k];
     }
     return NULL;
@@ -362,7 +364,7 @@ static bool family_has_part(const forward_family *f, forward_part part)
     if (part >= PART_MIX_IN && part <= PART_NORM_MIXED)
         return f->recurrent != NULL;
     if (part == PART_HEAD_GATE)
-        return f->gate != ORGAN_UNGATED;
+        return f->gate != ORGAN_UNGATED && !f->gate_in_q;
     return true;
 }
 

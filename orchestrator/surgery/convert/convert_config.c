@@ -209,7 +209,7 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    const bool sized = !f->aliases; /* heads have sizes of their own */
+    const bool sized = !f->aliases && !f->attention_free; /* heads have sizes of their own */
     int failed =
         !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
                    SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
@@ -429,7 +429,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_early(job, config) | config_put_ids(job, config);
+              config_put_early(job, config) | organ_convert_put_recurrent(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

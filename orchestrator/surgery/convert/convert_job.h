@@ -11,6 +11,7 @@
  *   convert_codes.c     rows of codes and scales, which the other format has too
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
+ *   convert_recurrent.c members and reordered tensors of recurrent layers
  *   convert_check.c     compares the configurations of model and output
  *   convert_document.c  the report */
 #ifndef ORGAN_CONVERT_JOB_H
@@ -32,7 +33,7 @@ typedef enum convert_function {
     CONVERT_PLUS_ONE,
     CONVERT_MINUS_ONE,
     CONVERT_MINUS_EXP, /* -exp(x) */
-    CONVERT_LOG_MINUS  /* log(-x) */
+    CONVERT_LOG_MINUS  /* the shortest number whose CONVERT_MINUS_EXP is x */
 } convert_function;
 
 /* How the values that a place makes of the source's counterpart share the rows of the piece with those of the source.
@@ -59,6 +60,9 @@ typedef struct convert_place {
     bool transposed;
     bool picked; /* a block is one row, of which the columns `col`, `col` + `col_step`, ... become a row */
     uint64_t col, col_step, cols;
+    /* The columns of a row are outer x inner tiles of `tile` columns, and become inner x outer tiles; 0: they keep
+     * their order. */
+    uint64_t tile, outer, inner;
     convert_join join;
     convert_function function;
 } convert_place;
@@ -164,6 +168,8 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source);
 /* Counts `rows` rows as written to a piece, and finishes it after the last. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
+/* Returns whether the place keeps the order of all rows and columns of a matrix with that many rows. */
+bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
 
 /* Returns true if a layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
@@ -188,6 +194,16 @@ organ_status organ_convert_computed(organ_convert_job *job, organ_error *error);
 /* Refuses a tensor. */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error);
+
+/* ---- convert_recurrent.c ---- */
+
+/* Returns whether GGUF files of the architecture have the heads of values in another order in this part of a layer. */
+bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part);
+/* Adds the places of a tensor for which organ_convert_is_tiled is true. */
+organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
+                                 organ_error *error);
+/* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
+int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 

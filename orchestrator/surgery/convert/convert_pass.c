@@ -31,6 +31,28 @@ static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2;
 
 /* ---- values ---- */
 
+/* Returns the number with the fewest bits whose exp is `value`, so that numbers that were BF16 become the same again:
+ * several numbers may have the same exp in FP32. Returns the logarithm if no number has this exp. */
+static float pass_log(float value)
+{
+    const float exact = logf(value);
+    uint32_t bits;
+    if (expf(exact) == value && (exact == 0 || !isfinite(exact)))
+        return exact;
+    memcpy(&bits, &exact, sizeof bits);
+    for (unsigned dropped = 23; dropped > 0; dropped--) {
+        const uint32_t unit = UINT32_C(1) << dropped, rounded = (bits + unit / 2) & ~(unit - 1);
+        float tried;
+        memcpy(&tried, &rounded, sizeof tried);
+        if (expf(tried) == value)
+            return tried;
+    }
+    const float above = nextafterf(exact, INFINITY), below = nextafterf(exact, -INFINITY);
+    if (expf(exact) == value || (expf(above) != value && expf(below) != value))
+        return exact;
+    return expf(above) == value ? above : below;
+}
+
 /* Applies the function to the values. Uses exp and log of the C library, whose results do not depend on the instruction
  * set. */
 static void pass_apply(convert_function function, float *values, size_t count)
@@ -47,7 +69,7 @@ static void pass_apply(convert_function function, float *values, size_t count)
             values[k] = -expf(values[k]);
             break;
         case CONVERT_LOG_MINUS:
-            values[k] = logf(-values[k]);
+            values[k] = pass_log(-values[k]);
             break;
         case CONVERT_SAME:
             break;
@@ -103,7 +125,11 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
         pass_place_values(s, from, false, to);
         if (p->join != CONVERT_ALONE)
             pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
-    } else if (p->pairs || p->halves)
+    } else if (p->tile)
+        for (uint64_t t = 0; t < p->outer * p->inner; t++)
+            memcpy(to + (t % p->inner * p->outer + t / p->inner) * p->tile * s->bytes, from + t * p->tile * s->bytes,
+                   p->tile * s->bytes);
+    else if (p->pairs || p->halves)
         for (uint64_t k = 0; k < p->rows; k++)
             memcpy(to + k * row, from + (p->first + organ_convert_row_from(p, k)) * row, row);
     else
@@ -190,7 +216,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
         s.place = &job->places[k];
         if (!pass_takes(job, s.place, s.matrix))
             continue;
-        if (s.place->block == m.rows && s.place->rows == m.rows && source->block == 1 && !s.place->picked)
+        if (source->block == 1 && organ_convert_is_straight(s.place, m.rows))
             pass_straight(&s, error);
         else
             pass_blocks(&s, error);
@@ -211,9 +237,10 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
         uint64_t block = first % m.rows / place->block;
         if (!pass_takes(job, place, first / m.rows))
             continue;
-        const uint64_t made = source->block == 1 ? rows
-                                                 : organ_convert_blocks(place, &block, rows / place->block) *
-                                                       organ_convert_made(place);
+        const uint64_t made = source->block == 1 && organ_convert_is_straight(place, m.rows)
+                                  ? rows
+                                  : organ_convert_blocks(place, &block, rows / place->block) *
+                                        organ_convert_made(place);
         if (organ_convert_wrote(job, place->piece, made, error))
             return error->status;
     }

@@ -58,7 +58,7 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
     if (source->codes && !job->to_gguf && plan_takes_codes(source->weight, name, rank))
         return ORGAN_I8;
     if (!job->to_gguf) /* corrections of routers are F32 in published files */
-        return strstr(name, "correction_bias") ? ORGAN_F32 : job->type;
+        return strstr(name, "correction_bias") || strstr(name, "expert_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
         return ORGAN_F32;
     if (source->codes)
@@ -150,6 +150,12 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .at = at,
                            .per_matrix = m.rows,
                            .per_block = m.rows};
+}
+
+bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
+{
+    return place->block == rows && place->rows == rows && !place->pairs && !place->halves && !place->transposed &&
+           !place->picked && !place->blocks && !place->tile;
 }
 
 uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }

@@ -9,12 +9,6 @@
 
 /* ---- sources ---- */
 
-static bool plan_is_straight(const convert_place *place, uint64_t matrix_rows)
-{
-    return place->block == matrix_rows && place->rows == matrix_rows && !place->pairs && !place->halves &&
-           !place->transposed && !place->picked && !place->blocks;
-}
-
 /* Returns whether the bytes of a piece can be copied: it has one source, in the same order and type. */
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
@@ -23,7 +17,7 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
     organ_shard_piece *const piece = &job->pieces[place->piece];
     const organ_matrices m = organ_convert_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
-        place->function == CONVERT_SAME && plan_is_straight(place, m.rows) && piece->dtype == w->codes->dtype &&
+        place->function == CONVERT_SAME && organ_convert_is_straight(place, m.rows) && piece->dtype == w->codes->dtype &&
         job->facts[place->piece].rows == m.count * m.rows)
         piece->same = w->codes;
 }
@@ -56,7 +50,7 @@ static organ_status plan_source(organ_convert_job *job, convert_source *source, 
     source->block = 1;
     for (size_t k = source->first; k < source->first + source->count; k++) {
         const convert_place *const place = &job->places[k];
-        if (!plan_is_straight(place, rows))
+        if (!organ_convert_is_straight(place, rows))
             source->block = place->block;
         if (place->function != CONVERT_SAME || job->pieces[place->piece].dtype != source->as)
             source->as = ORGAN_F32;

@@ -43,7 +43,8 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 static bool to_gguf_adds_one(const gguf_move *move)
 {
     const char *const name = move->weight->name, *const end = strstr(name, "norm.weight");
-    return move->job->exchange->norms_plus_one && end && end[strlen("norm.weight")] == 0;
+    return move->job->exchange->norms_plus_one && move->part.part != PART_NORM_MIXED && end &&
+           end[strlen("norm.weight")] == 0;
 }
 
 /* Plans a tensor that only changes its name. */
@@ -225,6 +226,38 @@ static organ_status to_gguf_conv(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans the projection of Qwen3-Next, which has for each head of keys the rows of q, k, v and z: all of q, of k and of
+ * v follow each other in one tensor of GGUF, and z is another. */
+static organ_status to_gguf_by_head(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_recurrent_config *const r = &move->job->config.recurrent;
+    const uint64_t key = r->key_dim, value = (uint64_t)r->heads / r->groups * r->value_dim, keys = r->groups * key;
+    const uint64_t rows[] = {key, key, value, value}, at[] = {0, keys, 2 * keys, 0};
+    const uint64_t shapes[2][2] = {{2 * keys + r->groups * value, w->shape[w->rank - 1]},
+                                   {r->groups * value, w->shape[w->rank - 1]}};
+    for (unsigned k = 0, first = 0; k < 4 && !move->error->status; first += (unsigned)rows[k++]) {
+        convert_place place = organ_convert_all(
+            w, to_gguf_piece(move, k == 3 ? PART_MIX_Z : PART_MIX_IN, 2, shapes[k == 3]), at[k]);
+        place.block = 2 * (key + value);
+        place.first = first;
+        place.rows = place.per_block = rows[k];
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+/* Plans a tensor in which GGUF has the heads of values in another order. */
+static organ_status to_gguf_tiled(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const forward_part part = move->part.part;
+    const uint64_t conv[] = {w->shape[0], w->shape[w->rank - 1]};
+    const bool is_conv = part == PART_CONV && w->rank == 3 && w->shape[1] == 1;
+    const size_t piece = is_conv ? to_gguf_piece(move, part, 2, conv) : to_gguf_piece(move, part, w->rank, w->shape);
+    return organ_convert_tiled(move->job, w, part, piece, move->error);
+}
+
 /* Plans a vector of Mamba-2 with one number per head, which GGUF stores as a column; A_log becomes -e^A_log. */
 static organ_status to_gguf_column(const gguf_move *move)
 {
@@ -271,7 +304,11 @@ static organ_status to_gguf_part(const gguf_move *move)
     const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_gguf_turned(move);
+    if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
+        return to_gguf_tiled(move);
     switch (move->part.part) {
+    case PART_MIX_IN:
+        return gguf->recurrent && gguf->recurrent->gguf_split ? to_gguf_by_head(move) : to_gguf_whole(move);
     case PART_KV_B:
         return to_gguf_latent(move);
     case PART_CONV:

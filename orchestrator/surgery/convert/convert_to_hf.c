@@ -52,7 +52,8 @@ static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank
 static bool to_hf_subtracts_one(const hf_move *move)
 {
     const char *const name = move->weight->name, *const end = strstr(name, "norm.weight");
-    return move->job->exchange->norms_plus_one && end && end[strlen("norm.weight")] == 0;
+    return move->job->exchange->norms_plus_one && move->part.part != PART_NORM_MIXED && end &&
+           end[strlen("norm.weight")] == 0;
 }
 
 /* Copies a whole tensor; rows of q and k that llama.cpp has reordered go back to their order. */
@@ -284,6 +285,78 @@ static organ_status to_hf_turned(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans a convolution, which gets a dimension of 1. */
+static organ_status to_hf_conv(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t shape[] = {w->shape[0], 1, w->shape[w->rank - 1]};
+    if (w->rank < 2)
+        return organ_convert_unknown(move->job, w->name, "is not a convolution", move->error);
+    const size_t piece = to_hf_piece(move, move->part, 3, shape);
+    if (organ_convert_is_tiled(move->job, move->layer, PART_CONV))
+        return organ_convert_tiled(move->job, w, PART_CONV, piece, move->error);
+    const convert_place place = organ_convert_all(w, piece, 0);
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Plans a vector that GGUF stores as a column for Mamba-2; -e^A_log becomes A_log. */
+static organ_status to_hf_vector(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const bool column = w->rank == 2 && move->job->config.kinds[move->layer].mixer == ORGAN_MIXER_MAMBA2;
+    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, column ? 1 : w->rank, w->shape), 0);
+    if (move->part.part == PART_A_LOG)
+        place.function = CONVERT_LOG_MINUS;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Plans the norm of Mamba-2, whose groups have a row each in GGUF. */
+static organ_status to_hf_flat(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    if (w->rank != 2)
+        return to_hf_whole(move);
+    const uint64_t count = w->elements;
+    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 1, &count), 0);
+    place.transposed = true;
+    place.block = place.rows = place.col_step = 1;
+    place.cols = place.per_block = w->shape[1];
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Plans the projection of Qwen3-Next from the tensors with q, k and v, and with z: the rows of each head of keys follow
+ * each other. */
+static organ_status to_hf_by_head(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_recurrent_config *const r = &move->job->config.recurrent;
+    const uint64_t key = r->key_dim, each = r->heads / r->groups, value = each * r->value_dim, keys = r->groups * key;
+    const uint64_t shape[] = {r->groups * 2 * (key + value), w->shape[w->rank - 1]};
+    const exchange_part all = {.part = PART_MIX_IN, .number = -1};
+    const bool gate = move->part.part == PART_MIX_Z;
+    const uint64_t rows[] = {key, key, value}, first[] = {0, keys, 2 * keys};
+    uint64_t block = key, rest = value;
+    while (rest) { /* the greatest common divisor */
+        const uint64_t next = block % rest;
+        block = rest;
+        rest = next;
+    }
+    convert_place place = organ_convert_all(w, to_hf_piece(move, all, 2, shape), 2 * key + value);
+    place.block = place.rows = value;
+    place.per_block = 2 * (key + value);
+    if (gate)
+        return organ_convert_place(move->job, &place, move->error);
+    place.block = place.rows = place.per_block = block;
+    for (unsigned k = 0; k < 3 * r->groups && !move->error->status; k++) {
+        const unsigned part = k % 3, group = k / 3;
+        place.from = (first[part] + group * rows[part]) / block;
+        place.blocks = rows[part] / block;
+        place.at = group * 2 * (key + value) + part * key;
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
 /* Layers of Falcon have one norm, or the name of the only norm in GGUF is that of the feed-forward's. */
 static void to_hf_falcon(hf_move *move)
 {
@@ -294,13 +367,38 @@ static void to_hf_falcon(hf_move *move)
         move->part.part = PART_NORM_FFN;
 }
 
+/* Returns whether the file has q, k, v and z of Qwen3-Next in two tensors; older files have them as safetensors. */
+static bool to_hf_is_by_head(const hf_move *move)
+{
+    const forward_recurrent *const r = move->job->gguf_family->recurrent;
+    return r && r->gguf_split && move->job->config.recurrent.projections == ORGAN_PROJECTIONS_QKV;
+}
+
 /* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
+    const bool fused = to_hf_has(move, PART_GATE_UP) && !organ_exchange_has_name(move->job->gguf_family->gguf_names, PART_GATE_UP);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_hf_turned(move);
+    if (move->part.part == PART_CONV)
+        return to_hf_conv(move);
+    if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
+        return organ_convert_tiled(move->job, move->weight, move->part.part,
+                                   to_hf_piece(move, move->part, move->weight->rank, move->weight->shape), move->error);
     switch (move->part.part) {
+    case PART_A_LOG:
+    case PART_SKIP:
+        return to_hf_vector(move);
+    case PART_NORM_MIXED:
+        return to_hf_flat(move);
+    case PART_MIX_IN:
+    case PART_MIX_Z:
+        return to_hf_is_by_head(move) ? to_hf_by_head(move) : to_hf_whole(move);
+    case PART_GATE:
+        return fused ? to_hf_half(move, PART_GATE_UP, false) : to_hf_whole(move);
+    case PART_UP:
+        return fused ? to_hf_half(move, PART_GATE_UP, true) : to_hf_whole(move);
     case PART_QKV:
         return to_hf_alternates(move) ? to_hf_heads(move) : to_hf_whole(move);
     case PART_K_B:

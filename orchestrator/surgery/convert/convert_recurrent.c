@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * Recurrent layers: tensors in which GGUF has the heads of values in another order, and members of config.json. */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include <string.h>
+
+/* ---- heads of values ---- */
+
+static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
+
+bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
+{
+    static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
+                                         PART_MIX_A,  PART_A_LOG, PART_DT_BIAS, PART_MIX_OUT};
+    const organ_recurrent_config *const r = recurrent_of(job);
+    const forward_recurrent *const row = job->gguf_family->recurrent;
+    if (!row || !row->gguf_tiled || layer < 0 || r->heads == r->groups || r->groups == 1 ||
+        job->config.kinds[layer].mixer != ORGAN_MIXER_DELTA)
+        return false;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        if (parts[k] == part)
+            return true;
+    return false;
+}
+
+/* Adds the places of a tensor whose rows from `first` on are the heads, `each` rows for one: outer x inner heads become
+ * inner x outer heads. */
+static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
+                                        organ_error *error)
+{
+    const uint64_t outer = place.outer, inner = place.inner;
+    uint64_t block = each;
+    while (first % block)
+        block--; /* the largest block that divides both; heads of values are as wide as those of keys or wider */
+    while (each % block || first % block)
+        block--;
+    place.block = place.rows = place.per_block = block;
+    place.tile = 0;
+    place.blocks = first / block;
+    if (first && organ_convert_place(job, &place, error))
+        return error->status;
+    place.blocks = each / block;
+    for (uint64_t h = 0; h < outer * inner && !error->status; h++) {
+        place.from = (first + h * each) / block;
+        place.at = first + (h % inner * outer + h / inner) * each;
+        organ_convert_place(job, &place, error);
+    }
+    return error->status;
+}
+
+organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
+                                 organ_error *error)
+{
+    const organ_recurrent_config *const r = recurrent_of(job);
+    const uint64_t per_key = r->heads / r->groups, keys = (uint64_t)r->groups * r->key_dim;
+    convert_place place = organ_convert_all(weight, piece, 0);
+    place.outer = job->to_gguf ? r->groups : per_key; /* GGUF: the first head of each key head, then the second, ... */
+    place.inner = job->to_gguf ? per_key : r->groups;
+    switch (part) {
+    case PART_MIX_IN:
+    case PART_CONV:
+        return recurrent_turn_rows(job, place, 2 * keys, r->value_dim, error);
+    case PART_MIX_Z:
+        return recurrent_turn_rows(job, place, 0, r->value_dim, error);
+    case PART_MIX_OUT:
+        place.tile = r->value_dim;
+        place.block = place.rows = place.per_block = 1;
+        return organ_convert_place(job, &place, error);
+    case PART_A_LOG:
+        place.function = job->to_gguf ? CONVERT_MINUS_EXP : CONVERT_LOG_MINUS;
+        break;
+    default:
+        break;
+    }
+    return recurrent_turn_rows(job, place, 0, 1, error);
+}
+
+/* ---- members ---- */
+
+/* Adds a member if the architecture has it. */
+static int recurrent_put(json_t *config, const char *key, json_t *value)
+{
+    if (key)
+        return json_object_set_new(config, key, value);
+    json_decref(value);
+    return 0;
+}
+
+static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
+{
+    return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
+}
+
+static int recurrent_put_flag(json_t *config, forward_flag flag, bool value)
+{
+    return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
+}
+
+/* Returns the word of a layer: the first with its mixers and its feed-forward. */
+static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
+{
+    const forward_layer_word *w = r->words;
+    for (; w->word; w++) {
+        const bool experts = kind->feed && kind->mixture, usual = kind->feed && (kind->mixer || !kind->mixture);
+        const bool fits = w->feed == FEED_NONE ? !kind->feed : w->feed == FEED_EXPERTS ? experts : usual;
+        if (fits && w->mixer == kind->mixer && w->second == kind->second)
+            break;
+    }
+    return w->word ? w->word : "";
+}
+
+static bool recurrent_attends(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
+static bool recurrent_mixes(const organ_layer_kind *kind) { return kind->mixture; }
+
+/* Adds the distance between the layers of a kind, and the number of the first; the check after the conversion finds
+ * layers that these two numbers do not describe. */
+static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *period,
+                                const char *offset, json_t *config)
+{
+    unsigned first = 0, second;
+    while (first < c->layers && !is(&c->kinds[first]))
+        first++;
+    for (second = first + 1; second < c->layers && !is(&c->kinds[second]);)
+        second++;
+    const unsigned apart = second < c->layers ? second - first : c->layers + 1;
+    return recurrent_put_count(config, period, apart) | recurrent_put_count(config, offset, first);
+}
+
+/* Adds the list that names the kind of each layer. */
+static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    const forward_recurrent *const r = job->family->recurrent;
+    const bool listed = r->indices && !r->indices_needed;
+    if (r->alike)
+        return 0;
+    if (r->offset.key)
+        return recurrent_put_period(c, recurrent_attends, r->interval.key, r->offset.key, config);
+    json_t *const list = json_array();
+    int failed = list == NULL;
+    for (unsigned l = 0; l < c->layers; l++) {
+        if (!listed)
+            failed |= json_array_append_new(list, json_string(recurrent_word(r, &c->kinds[l])));
+        else if (strcmp(recurrent_word(r, &c->kinds[l]), r->words[0].word) == 0)
+            failed |= json_array_append_new(list, json_integer(l));
+    }
+    return failed | json_object_set_new(config, listed ? r->indices : r->types ? r->types : "layer_types", list);
+}
+
+/* Adds the sizes of the recurrent mixers. */
+static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
+{
+    const organ_recurrent_config *const c = recurrent_of(job);
+    const forward_recurrent *const r = job->family->recurrent;
+    const uint64_t inner = (uint64_t)c->heads * c->value_dim;
+    int failed = recurrent_put_count(config, r->heads.key, c->heads) |
+                 recurrent_put_count(config, r->groups.key, c->groups) |
+                 recurrent_put_count(config, r->key_dim.key, c->key_dim) |
+                 recurrent_put_count(config, r->value_dim.key, c->value_dim) |
+                 recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
+                 recurrent_put_count(config, r->inner, inner);
+    if (r->expand.key && inner % job->config.hidden == 0)
+        failed |= recurrent_put_count(config, r->expand.key, inner / job->config.hidden);
+    else if (r->expand.key)
+        failed |= json_object_set_new(config, r->expand.key, json_real((double)inner / (double)job->config.hidden));
+    return failed;
+}
+
+/* Adds the width of the dense feeds, which may be 0 in the first layer of the file, and the numbers of experts of a
+ * dense model whose architecture must name them. */
+static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    const forward_mixture *const m = job->family->mixture;
+    uint64_t width = 0;
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].feed && !c->kinds[l].mixture && c->kinds[l].intermediate > width)
+            width = c->kinds[l].intermediate;
+    int failed = width ? recurrent_put_count(config, "intermediate_size", width) : 0;
+    if (m && m->optional && c->experts == 0)
+        failed |= recurrent_put_count(config, m->experts, 0) | recurrent_put_count(config, m->used, 0) |
+                  recurrent_put_count(config, m->shared_width, width);
+    return failed;
+}
+
+int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
+{
+    const organ_recurrent_config *const c = recurrent_of(job);
+    const forward_family *const f = job->family;
+    const forward_recurrent *const r = f->recurrent;
+    if (!r)
+        return 0;
+    if (f->attention_free) { /* the file has keys with 0 for these */
+        json_object_del(config, "num_attention_heads");
+        json_object_del(config, "intermediate_size");
+    }
+    int failed = recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
+                 recurrent_put_flag(config, r->conv_bias, c->conv_biased) |
+                 recurrent_put_flag(config, r->bias, c->biased) |
+                 recurrent_put_flag(config, r->out_bias, c->out_biased) |
+                 recurrent_put_flag(config, r->normed, c->normed) |
+                 recurrent_put_flag(config, r->norm_first, c->norm_first) |
+                 recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
+                 recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
+                 recurrent_put(config, r->least_step, json_real(c->step_min));
+    failed |= recurrent_put_feed(job, config);
+    if (f->mixture && f->mixture->dense == DENSE_PERIOD)
+        failed |= recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset",
+                                       config);
+    return failed;
+}
