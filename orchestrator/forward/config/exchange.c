@@ -89,6 +89,9 @@ static const exchange_key some_keys[] = {
     {"ssm.group_count", U32, EXCHANGE_GROUPS, NULL, NULL, NULL},
     {"ssm.dt_b_c_rms", FLAG, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"ssm.dt_b_c_rms*", FLAG, EXCHANGE_NUMBER, NULL, "1", NULL},
+    {"attention.recurrent_layers", FLAG, EXCHANGE_RECURRENT, NULL, NULL, NULL},
+    {"full_attention_interval", U32, EXCHANGE_INTERVAL, NULL, NULL, NULL},
+    {"rope.dimension_sections", ORGAN_GGUF_I32, EXCHANGE_SECTIONS, "rope.mrope_section", "11 11 10 0", NULL},
     {"rope.scaling.finetuned", FLAG, EXCHANGE_TURNED, NULL, NULL, NULL},
     {"shortconv.l_cache", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
     {"attention.layer_norm_rms_epsilon*", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
@@ -136,8 +139,9 @@ static const exchange_key some_keys[] = {
 #define LFM2  "vocab_size attention.head_count_kv* attention.layer_norm_rms_epsilon* shortconv.l_cache"
 #define MAMBA "context_length* feed_forward_length* attention.head_count* attention.layer_norm_rms_epsilon* " \
     "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank"
-#define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* ssm.conv_kernel " \
-    "ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
+#define SSM "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
+#define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* " SSM
+#define DELTA SSM " attention.recurrent_layers full_attention_interval rope.dimension_count"
 /* Published files of these architectures seldom have the width of the feed. */
 #define FOUR_TIMES "feed_forward_length**"
 #define SILU  "\"hidden_act\": \"silu\""
@@ -286,6 +290,17 @@ static const forward_exchange rows[] = {
     {"JambaForCausalLM", "jamba",
      "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
      "{" SILU "}", false},
+    {"Qwen3NextForCausalLM", "qwen3next", DELTA " " MOE " expert_shared_feed_forward_length", "qwen3_next", NULL,
+     "{" SILU ", \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", true},
+    {"Qwen3_5ForCausalLM", "qwen35", DELTA " rope.dimension_sections", "qwen3_5_text", NULL, "{" SILU "}", true},
+    {"Qwen3_5MoeForCausalLM", "qwen35moe",
+     DELTA " rope.dimension_sections " MOE " expert_shared_feed_forward_length", "qwen3_5_moe_text", NULL,
+     "{" SILU "}", true},
+    {"FalconH1ForCausalLM", "falcon-h1", "vocab_size " SSM, "falcon_h1", NULL,
+     "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false, \"embedding_multiplier\": 1.0, "
+     "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
+     "\"attention_out_multiplier\": 1.0, \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, "
+     "\"mlp_multipliers\": [1.0, 1.0], \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0]}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

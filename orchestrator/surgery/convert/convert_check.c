@@ -10,9 +10,7 @@
     X(hidden)                                                                                                          \
     X(vocabulary)                                                                                                      \
     X(rms_eps)                                                                                                         \
-    X(embedding_scale)                                                                                                 \
     X(residual_scale)                                                                                                  \
-    X(logit_scale)                                                                                                     \
     X(attention_softcap)                                                                                               \
     X(final_softcap)                                                                                                   \
     X(clip_qkv)                                                                                                        \
@@ -31,6 +29,8 @@
     X(recurrent.key_dim)                                                                                               \
     X(recurrent.value_dim)                                                                                             \
     X(recurrent.kernel)                                                                                                \
+    X(recurrent.normed)                                                                                                \
+    X(recurrent.twice)                                                                                                 \
     X(recurrent.rank)                                                                                                  \
     X(experts)
 
@@ -48,7 +48,6 @@
     X(context)                                                                                                         \
     X(heads)                                                                                                           \
     X(head_dim)                                                                                                        \
-    X(attention_scale)                                                                                                 \
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
@@ -66,6 +65,13 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
 /* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
 static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
+/* Multipliers that a GGUF file has in its weights are no part of its configuration. Those of the embeddings and of the
+ * logits have different weights only if the output head is not tied to the embeddings. */
+static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
+{
+    return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;
+}
+static double check_norm_first(const organ_forward_config *c) { return c->recurrent.normed && c->recurrent.norm_first; }
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
@@ -146,13 +152,21 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
     if (organ_model_open(path, &model, error) == ORGAN_OK &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
-        const check_field all[] = {CHECK_FIELDS(FIELD){NULL, 0, 0}};
+#define SCALED(field, tied)                                                                                            \
+    {#field, check_scaled(job, (double)job->config.field, (double)made.field, tied), (double)made.field},
+        const check_field all[] = {
+            CHECK_FIELDS(FIELD) SCALED(embedding_scale, true) SCALED(logit_scale, true){"norm_first", check_norm_first(&job->config),
+                                                                                check_norm_first(&made)},
+            {NULL, 0, 0}};
         const check_field experts[] = {
             CHECK_EXPERTS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
             {"router_groups", check_groups(&job->config), check_groups(&made)},
             {NULL, 0, 0}};
         const check_field attention[] = {
-            CHECK_ATTENTION(FIELD){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)}, {NULL, 0, 0}};
+            CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){"kv_heads", check_kv_heads(&job->config),
+                                                                  check_kv_heads(&made)},
+            {NULL, 0, 0}};
+#undef SCALED
 #undef FIELD
         check_fields(job, all, error);
         if (made.experts > 0)

@@ -33,6 +33,7 @@ typedef enum convert_function {
     CONVERT_PLUS_ONE,
     CONVERT_MINUS_ONE,
     CONVERT_MINUS_EXP, /* -exp(x) */
+    CONVERT_SCALE,     /* x times the first factor, then times the second */
     CONVERT_LOG_MINUS  /* the shortest number whose CONVERT_MINUS_EXP is x */
 } convert_function;
 
@@ -65,6 +66,7 @@ typedef struct convert_place {
     uint64_t tile, outer, inner;
     convert_join join;
     convert_function function;
+    float factors[2];
 } convert_place;
 
 /* A weight of the model, whose rows are read once. */
@@ -202,6 +204,10 @@ bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward
 /* Adds the places of a tensor for which organ_convert_is_tiled is true. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error);
+/* Returns whether a GGUF file of the architecture has the multipliers of config.json in its weights (Falcon-H1). */
+bool organ_convert_is_scaled(const organ_convert_job *job);
+/* Adds the places of a tensor of such an architecture, whose rows `all` copies: values times their multipliers. */
+organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
 /* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
 

@@ -78,6 +78,8 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *ki
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
         return kind->indexed;
+    if (row->rule == EXCHANGE_RECURRENT)
+        return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
         return kind->feed ? (int32_t)kind->intermediate : 0;
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
@@ -92,33 +94,70 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate;
 }
 
+/* Writes an array of flags or of 32-bit numbers. */
+static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
+                                   const int32_t *numbers, unsigned length, organ_error *error)
+{
+    const size_t size = element == ORGAN_GGUF_BOOL ? 1 : sizeof(int32_t);
+    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + length * size);
+    const uint32_t type = element;
+    const uint64_t count = length;
+    if (!bytes)
+        return organ_fail_memory(error, key);
+    memcpy(bytes, &type, sizeof type);
+    memcpy(bytes + sizeof type, &count, sizeof count);
+    for (unsigned k = 0; k < length; k++) {
+        const unsigned char flag = numbers[k] != 0;
+        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + k * size, size == 1 ? (const void *)&flag : &numbers[k], size);
+    }
+    const organ_gguf_kv kv = {.key = key,
+                              .type = ORGAN_GGUF_ARRAY,
+                              .element = element,
+                              .count = length,
+                              .bytes = bytes,
+                              .size = ORGAN_GGUF_ARRAY_HEAD + length * size};
+    organ_gguf_writer_kv(job->gguf, &kv, error);
+    free(bytes);
+    return error->status;
+}
+
+/* Writes the sections of a rotation with several positions: three in config.json, four in GGUF. */
+static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
+                                      organ_error *error)
+{
+    const json_t *const list = keys_member(job->text, row->members);
+    int32_t sections[4] = {0};
+    const char *at = row->words;
+    for (size_t k = 0; k < 4; k++) {
+        char *end;
+        const long word = strtol(at, &end, 10);
+        sections[k] = list ? (int32_t)json_integer_value(json_array_get(list, k)) : (int32_t)word;
+        at = end;
+    }
+    return keys_set_array(job, key, row->type, sections, 4, error);
+}
+
+/* Returns the number of layers from one with attention to the next; 0 without attention. */
+static unsigned keys_interval(const organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION)
+            return l + 1;
+    return 0;
+}
+
 /* Writes an array with a value for each layer: a flag for a window, the heads of k and v, or the width of the feed. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
     const unsigned layers = job->config.layers;
-    const size_t size = row->type == ORGAN_GGUF_BOOL ? 1 : sizeof(int32_t);
-    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + layers * size);
-    const uint32_t element = row->type;
-    const uint64_t count = layers;
-    if (!bytes)
+    int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
+    if (!numbers)
         return organ_fail_memory(error, key);
-    memcpy(bytes, &element, sizeof element);
-    memcpy(bytes + sizeof element, &count, sizeof count);
-    for (unsigned l = 0; l < layers; l++) {
-        const organ_layer_kind *const kind = &job->config.kinds[l];
-        const int32_t number = keys_of_layer(row, kind);
-        const unsigned char flag = number != 0;
-        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&flag : &number, size);
-    }
-    const organ_gguf_kv kv = {.key = key,
-                              .type = ORGAN_GGUF_ARRAY,
-                              .element = row->type,
-                              .count = layers,
-                              .bytes = bytes,
-                              .size = ORGAN_GGUF_ARRAY_HEAD + layers * size};
-    organ_gguf_writer_kv(job->gguf, &kv, error);
-    free(bytes);
+    for (unsigned l = 0; l < layers; l++)
+        numbers[l] = keys_of_layer(row, &job->config.kinds[l]);
+    keys_set_array(job, key, row->type, numbers, layers, error);
+    free(numbers);
     return error->status;
 }
 
@@ -215,6 +254,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     case EXCHANGE_INDEXED:
     case EXCHANGE_KV_LAYERS:
     case EXCHANGE_FEED_LAYERS:
+    case EXCHANGE_RECURRENT:
         return keys_set_layers(job, row, key, error);
     case EXCHANGE_KERNEL:
         return keys_set_number(job, key, row->type, c->recurrent.kernel, error);
@@ -261,6 +301,10 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->shared_intermediate, error);
     case EXCHANGE_NORMED:
         return keys_set_number(job, key, row->type, c->normalise_experts, error);
+    case EXCHANGE_INTERVAL:
+        return keys_set_number(job, key, row->type, keys_interval(c), error);
+    case EXCHANGE_SECTIONS:
+        return keys_set_sections(job, row, key, error);
     case EXCHANGE_EPSILON:
         return keys_set_number(job, key, row->type, c->rms_eps, error);
     case EXCHANGE_LONGROPE:

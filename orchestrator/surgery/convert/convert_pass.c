@@ -55,10 +55,14 @@ static float pass_log(float value)
 
 /* Applies the function to the values. Uses exp and log of the C library, whose results do not depend on the instruction
  * set. */
-static void pass_apply(convert_function function, float *values, size_t count)
+static void pass_apply(const convert_place *place, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
-        switch (function) {
+        switch (place->function) {
+        case CONVERT_SCALE:
+            values[k] *= place->factors[0];
+            values[k] *= place->factors[1];
+            break;
         case CONVERT_PLUS_ONE:
             values[k] += 1;
             break;
@@ -87,7 +91,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
     const size_t row = cols / type->elements * type->bytes;
     void *data = values;
     if (s->place->function != CONVERT_SAME)
-        pass_apply(s->place->function, values, rows * cols);
+        pass_apply(s->place, values, rows * cols);
     if (dtype != s->source->as) {
         data = s->buffers.stored;
         if (encoding)

@@ -49,6 +49,23 @@ static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place pl
     return error->status;
 }
 
+/* Does the same for a convolution of safetensors, whose channels are matrices of one row. */
+static organ_status recurrent_turn_channels(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
+                                            organ_error *error)
+{
+    const uint64_t outer = place.outer, inner = place.inner;
+    place.matrices = first;
+    if (first && organ_convert_place(job, &place, error))
+        return error->status;
+    place.matrices = each;
+    for (uint64_t h = 0; h < outer * inner && !error->status; h++) {
+        place.matrix = first + h * each;
+        place.at = first + (h % inner * outer + h / inner) * each;
+        organ_convert_place(job, &place, error);
+    }
+    return error->status;
+}
+
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error)
 {
@@ -60,6 +77,8 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
     switch (part) {
     case PART_MIX_IN:
     case PART_CONV:
+        if (weight->rank == 3)
+            return recurrent_turn_channels(job, place, 2 * keys, r->value_dim, error);
         return recurrent_turn_rows(job, place, 2 * keys, r->value_dim, error);
     case PART_MIX_Z:
         return recurrent_turn_rows(job, place, 0, r->value_dim, error);
@@ -74,6 +93,62 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
         break;
     }
     return recurrent_turn_rows(job, place, 0, 1, error);
+}
+
+/* ---- multipliers ---- */
+
+bool organ_convert_is_scaled(const organ_convert_job *job)
+{
+    return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
+}
+
+/* Returns a multiplier, or item `index` of a list of them; 1 if config.json lacks it. */
+static float recurrent_multiplier(const organ_convert_job *job, const char *key, size_t index)
+{
+    const json_t *const member = json_object_get(job->text, key);
+    const json_t *const value = json_is_array(member) ? json_array_get(member, index) : member;
+    return json_is_number(value) ? (float)json_number_value(value) : 1;
+}
+
+/* Adds the places of the input projection of Mamba-2: z, x, B, C and the time steps have a multiplier each. */
+static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
+{
+    const organ_recurrent_config *const r = recurrent_of(job);
+    const uint64_t inner = (uint64_t)r->heads * r->value_dim, states = (uint64_t)r->groups * r->key_dim;
+    const uint64_t rows[] = {inner, inner, states, states, r->heads};
+    place.block = place.rows = place.per_block = 1;
+    for (size_t k = 0; k < 5 && !error->status; place.from = place.at += rows[k++]) {
+        place.blocks = rows[k];
+        place.factors[1] = recurrent_multiplier(job, "ssm_multipliers", k);
+        organ_convert_place(job, &place, error);
+    }
+    return error->status;
+}
+
+organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
+{
+    static const struct {
+        forward_part part;
+        const char *key;
+        size_t index;
+        const char *second;
+    } rows[] = {{PART_DOWN, "mlp_multipliers", 1, ""},
+                {PART_GATE, "mlp_multipliers", 0, ""},
+                {PART_Q, "attention_in_multiplier", 0, ""},
+                {PART_K, "key_multiplier", 0, "attention_in_multiplier"},
+                {PART_V, "attention_in_multiplier", 0, ""},
+                {PART_O, "attention_out_multiplier", 0, ""},
+                {PART_MIX_OUT, "ssm_out_multiplier", 0, ""},
+                {PART_MIX_IN, "ssm_in_multiplier", 0, ""},
+                {PART_OUTPUT, "lm_head_multiplier", 0, ""},
+                {PART_EMBEDDING, "embedding_multiplier", 0, ""}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        if (rows[k].part == part) {
+            place.function = CONVERT_SCALE;
+            place.factors[0] = recurrent_multiplier(job, rows[k].key, rows[k].index);
+            place.factors[1] = recurrent_multiplier(job, rows[k].second, 0);
+        }
+    return part == PART_MIX_IN ? recurrent_scale_parts(job, place, error) : organ_convert_place(job, &place, error);
 }
 
 /* ---- members ---- */
@@ -160,8 +235,9 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    if (r->expand.key && inner % job->config.hidden == 0)
-        failed |= recurrent_put_count(config, r->expand.key, inner / job->config.hidden);
+    /* Loaders want a whole number, and use another member if there is one: that of Mamba is computed from this. */
+    if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
+        failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
         failed |= json_object_set_new(config, r->expand.key, json_real((double)inner / (double)job->config.hidden));
     return failed;
@@ -195,7 +271,9 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
         json_object_del(config, "num_attention_heads");
         json_object_del(config, "intermediate_size");
     }
-    int failed = recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
+    int failed = f->attention_free ? 0 : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
+                                            recurrent_put_count(config, "head_dim", job->config.head_dim);
+    failed |= recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
                  recurrent_put_flag(config, r->conv_bias, c->conv_biased) |
                  recurrent_put_flag(config, r->bias, c->biased) |
                  recurrent_put_flag(config, r->out_bias, c->out_biased) |

@@ -61,6 +61,8 @@ static organ_status to_gguf_whole(const gguf_move *move)
         all.pairs = true;
         all.block = all.rows = all.per_block = job->config.kinds[move->layer].head_dim;
     }
+    if (organ_convert_is_scaled(job))
+        return organ_convert_scaled(move->job, all, part, move->error);
     return organ_convert_place(move->job, &all, move->error);
 }
 
