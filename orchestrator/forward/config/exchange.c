@@ -89,6 +89,8 @@ static const exchange_key some_keys[] = {
     {"ssm.group_count", U32, EXCHANGE_GROUPS, NULL, NULL, NULL},
     {"ssm.dt_b_c_rms", FLAG, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"ssm.dt_b_c_rms*", FLAG, EXCHANGE_NUMBER, NULL, "1", NULL},
+    {"attention.key_length*", U32, EXCHANGE_HEAD, NULL, NULL, NULL},
+    {"attention.value_length**", U32, EXCHANGE_HEAD, NULL, NULL, NULL},
     {"attention.recurrent_layers", FLAG, EXCHANGE_RECURRENT, NULL, NULL, NULL},
     {"full_attention_interval", U32, EXCHANGE_INTERVAL, NULL, NULL, NULL},
     {"rope.dimension_sections", ORGAN_GGUF_I32, EXCHANGE_SECTIONS, "rope.mrope_section", "11 11 10 0", NULL},
@@ -277,7 +279,8 @@ static const forward_exchange rows[] = {
      "{\"block_auto_adjust_ff_dim\": false}", false},
     {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", "lfm2_moe", NULL,
      "{\"use_expert_bias\": true}", false},
-    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", "falcon_mamba", "ssm.dt_b_c_rms", "{" SILU "}", false},
+    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", "falcon_mamba", "ssm.dt_b_c_rms",
+     "{" SILU "}", false},
     {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", "mamba", NULL, "{" SILU "}", false},
     {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", "mamba2", NULL, "{" SILU "}", false},
     {"GraniteMoeHybridForCausalLM", "granitehybrid",
@@ -296,7 +299,8 @@ static const forward_exchange rows[] = {
     {"Qwen3_5MoeForCausalLM", "qwen35moe",
      DELTA " rope.dimension_sections " MOE " expert_shared_feed_forward_length", "qwen3_5_moe_text", NULL,
      "{" SILU "}", true},
-    {"FalconH1ForCausalLM", "falcon-h1", "vocab_size " SSM, "falcon_h1", NULL,
+    {"FalconH1ForCausalLM", "falcon-h1", "vocab_size attention.key_length* attention.value_length** " SSM,
+     "falcon_h1", NULL,
      "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false, \"embedding_multiplier\": 1.0, "
      "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
      "\"attention_out_multiplier\": 1.0, \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, "

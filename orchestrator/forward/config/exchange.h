@@ -37,6 +37,7 @@ typedef enum exchange_rule {
     EXCHANGE_TURNED,      /* a flag: attention rotates queries and keys */
     EXCHANGE_SHARED,      /* width of the shared expert */
     EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
+    EXCHANGE_HEAD,        /* width of a head */
     EXCHANGE_RECURRENT,   /* a flag for each layer: it is recurrent */
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */

@@ -29,7 +29,6 @@
     X(recurrent.key_dim)                                                                                               \
     X(recurrent.value_dim)                                                                                             \
     X(recurrent.kernel)                                                                                                \
-    X(recurrent.normed)                                                                                                \
     X(recurrent.twice)                                                                                                 \
     X(recurrent.rank)                                                                                                  \
     X(experts)
@@ -65,13 +64,20 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
 /* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
 static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
-/* Multipliers that a GGUF file has in its weights are no part of its configuration. Those of the embeddings and of the
- * logits have different weights only if the output head is not tied to the embeddings. */
+/* Multipliers that a GGUF file has in its weights are no part of its configuration. An output head that is tied
+ * to the embeddings would get their multiplier instead of its own, so both are compared. */
 static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
 {
     return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;
 }
-static double check_norm_first(const organ_forward_config *c) { return c->recurrent.normed && c->recurrent.norm_first; }
+/* Returns 0 if Mamba-2 has no norm, 1 if it follows the gate, 2 if it precedes the gate. */
+static double check_mixed_norm(const organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_MAMBA2)
+            return c->recurrent.normed ? 1 + c->recurrent.norm_first : 0;
+    return 0;
+}
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
@@ -154,18 +160,16 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
 #define SCALED(field, tied)                                                                                            \
     {#field, check_scaled(job, (double)job->config.field, (double)made.field, tied), (double)made.field},
-        const check_field all[] = {
-            CHECK_FIELDS(FIELD) SCALED(embedding_scale, true) SCALED(logit_scale, true){"norm_first", check_norm_first(&job->config),
-                                                                                check_norm_first(&made)},
-            {NULL, 0, 0}};
+        const check_field all[] = {CHECK_FIELDS(FIELD) SCALED(embedding_scale, true) SCALED(logit_scale, true){
+                                       "the norm of Mamba-2", check_mixed_norm(&job->config), check_mixed_norm(&made)},
+                                   {NULL, 0, 0}};
         const check_field experts[] = {
             CHECK_EXPERTS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
             {"router_groups", check_groups(&job->config), check_groups(&made)},
             {NULL, 0, 0}};
-        const check_field attention[] = {
-            CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){"kv_heads", check_kv_heads(&job->config),
-                                                                  check_kv_heads(&made)},
-            {NULL, 0, 0}};
+        const check_field attention[] = {CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){
+                                             "kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+                                         {NULL, 0, 0}};
 #undef SCALED
 #undef FIELD
         check_fields(job, all, error);

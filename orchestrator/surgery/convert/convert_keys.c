@@ -301,6 +301,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->shared_intermediate, error);
     case EXCHANGE_NORMED:
         return keys_set_number(job, key, row->type, c->normalise_experts, error);
+    case EXCHANGE_HEAD:
+        return keys_set_number(job, key, row->type, c->head_dim, error);
     case EXCHANGE_INTERVAL:
         return keys_set_number(job, key, row->type, keys_interval(c), error);
     case EXCHANGE_SECTIONS:

@@ -17,8 +17,8 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
     organ_shard_piece *const piece = &job->pieces[place->piece];
     const organ_matrices m = organ_convert_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
-        place->function == CONVERT_SAME && organ_convert_is_straight(place, m.rows) && piece->dtype == w->codes->dtype &&
-        job->facts[place->piece].rows == m.count * m.rows)
+        place->function == CONVERT_SAME && organ_convert_is_straight(place, m.rows) &&
+        piece->dtype == w->codes->dtype && job->facts[place->piece].rows == m.count * m.rows)
         piece->same = w->codes;
 }
 

@@ -132,16 +132,11 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
         const char *key;
         size_t index;
         const char *second;
-    } rows[] = {{PART_DOWN, "mlp_multipliers", 1, ""},
-                {PART_GATE, "mlp_multipliers", 0, ""},
-                {PART_Q, "attention_in_multiplier", 0, ""},
-                {PART_K, "key_multiplier", 0, "attention_in_multiplier"},
-                {PART_V, "attention_in_multiplier", 0, ""},
-                {PART_O, "attention_out_multiplier", 0, ""},
-                {PART_MIX_OUT, "ssm_out_multiplier", 0, ""},
-                {PART_MIX_IN, "ssm_in_multiplier", 0, ""},
-                {PART_OUTPUT, "lm_head_multiplier", 0, ""},
-                {PART_EMBEDDING, "embedding_multiplier", 0, ""}};
+    } rows[] = {{PART_DOWN, "mlp_multipliers", 1, ""},       {PART_GATE, "mlp_multipliers", 0, ""},
+                {PART_Q, "attention_in_multiplier", 0, ""},  {PART_K, "key_multiplier", 0, "attention_in_multiplier"},
+                {PART_V, "attention_in_multiplier", 0, ""},  {PART_O, "attention_out_multiplier", 0, ""},
+                {PART_MIX_OUT, "ssm_out_multiplier", 0, ""}, {PART_MIX_IN, "ssm_in_multiplier", 0, ""},
+                {PART_OUTPUT, "lm_head_multiplier", 0, ""},  {PART_EMBEDDING, "embedding_multiplier", 0, ""}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
         if (rows[k].part == part) {
             place.function = CONVERT_SCALE;
@@ -172,16 +167,25 @@ static int recurrent_put_flag(json_t *config, forward_flag flag, bool value)
     return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
 }
 
+static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
+{
+    switch (feed) {
+    case FEED_NONE:
+        return !kind->feed;
+    case FEED_EXPERTS:
+        return kind->feed && kind->mixture;
+    case FEED_USUAL:
+        break;
+    }
+    return kind->feed && (kind->mixer || !kind->mixture); /* a word for a feed alone is not that of experts */
+}
+
 /* Returns the word of a layer: the first with its mixers and its feed-forward. */
 static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
 {
     const forward_layer_word *w = r->words;
-    for (; w->word; w++) {
-        const bool experts = kind->feed && kind->mixture, usual = kind->feed && (kind->mixer || !kind->mixture);
-        const bool fits = w->feed == FEED_NONE ? !kind->feed : w->feed == FEED_EXPERTS ? experts : usual;
-        if (fits && w->mixer == kind->mixer && w->second == kind->second)
-            break;
-    }
+    while (w->word && (w->mixer != kind->mixer || w->second != kind->second || !recurrent_fits(w->feed, kind)))
+        w++;
     return w->word ? w->word : "";
 }
 
@@ -212,6 +216,7 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
         return 0;
     if (r->offset.key)
         return recurrent_put_period(c, recurrent_attends, r->interval.key, r->offset.key, config);
+    const char *const words = r->types ? r->types : "layer_types";
     json_t *const list = json_array();
     int failed = list == NULL;
     for (unsigned l = 0; l < c->layers; l++) {
@@ -220,7 +225,7 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
         else if (strcmp(recurrent_word(r, &c->kinds[l]), r->words[0].word) == 0)
             failed |= json_array_append_new(list, json_integer(l));
     }
-    return failed | json_object_set_new(config, listed ? r->indices : r->types ? r->types : "layer_types", list);
+    return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
 /* Adds the sizes of the recurrent mixers. */
@@ -235,7 +240,7 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    /* Loaders want a whole number, and use another member if there is one: that of Mamba is computed from this. */
+    /* transformers accepts whole numbers only. Falcon-H1 has another member for the width, so this one is rounded. */
     if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
         failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
@@ -271,20 +276,20 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
         json_object_del(config, "num_attention_heads");
         json_object_del(config, "intermediate_size");
     }
-    int failed = f->attention_free ? 0 : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
-                                            recurrent_put_count(config, "head_dim", job->config.head_dim);
+    int failed = f->attention_free ? 0
+                                   : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
+                                         recurrent_put_count(config, "head_dim", job->config.head_dim);
     failed |= recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
-                 recurrent_put_flag(config, r->conv_bias, c->conv_biased) |
-                 recurrent_put_flag(config, r->bias, c->biased) |
-                 recurrent_put_flag(config, r->out_bias, c->out_biased) |
-                 recurrent_put_flag(config, r->normed, c->normed) |
-                 recurrent_put_flag(config, r->norm_first, c->norm_first) |
-                 recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
-                 recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
-                 recurrent_put(config, r->least_step, json_real(c->step_min));
+              recurrent_put_flag(config, r->conv_bias, c->conv_biased) |
+              recurrent_put_flag(config, r->bias, c->biased) | recurrent_put_flag(config, r->out_bias, c->out_biased) |
+              recurrent_put_flag(config, r->normed, c->normed) |
+              recurrent_put_flag(config, r->norm_first, c->norm_first) |
+              recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
+              recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
+              recurrent_put(config, r->least_step, json_real(c->step_min));
     failed |= recurrent_put_feed(job, config);
     if (f->mixture && f->mixture->dense == DENSE_PERIOD)
-        failed |= recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset",
-                                       config);
+        failed |=
+            recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset", config);
     return failed;
 }

@@ -239,8 +239,8 @@ static organ_status to_gguf_by_head(const gguf_move *move)
     const uint64_t shapes[2][2] = {{2 * keys + r->groups * value, w->shape[w->rank - 1]},
                                    {r->groups * value, w->shape[w->rank - 1]}};
     for (unsigned k = 0, first = 0; k < 4 && !move->error->status; first += (unsigned)rows[k++]) {
-        convert_place place = organ_convert_all(
-            w, to_gguf_piece(move, k == 3 ? PART_MIX_Z : PART_MIX_IN, 2, shapes[k == 3]), at[k]);
+        convert_place place =
+            organ_convert_all(w, to_gguf_piece(move, k == 3 ? PART_MIX_Z : PART_MIX_IN, 2, shapes[k == 3]), at[k]);
         place.block = 2 * (key + value);
         place.first = first;
         place.rows = place.per_block = rows[k];

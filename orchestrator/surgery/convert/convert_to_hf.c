@@ -378,7 +378,8 @@ static bool to_hf_is_by_head(const hf_move *move)
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
-    const bool fused = to_hf_has(move, PART_GATE_UP) && !organ_exchange_has_name(move->job->gguf_family->gguf_names, PART_GATE_UP);
+    const bool fused =
+        to_hf_has(move, PART_GATE_UP) && !organ_exchange_has_name(move->job->gguf_family->gguf_names, PART_GATE_UP);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_hf_turned(move);
     if (move->part.part == PART_CONV)
