@@ -10,12 +10,14 @@
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP  ORGAN_GPTQ_STRIP
-#define PANEL  ((size_t)256) /* columns of W - values that a worker has at once */
-#define ROUNDS 4             /* of refitted scales and a descent on codes */
+#define STRIP     ORGAN_GPTQ_STRIP
+#define PANEL     ((size_t)256) /* columns of W - values that a worker has at once */
+#define CLIPPINGS 16            /* shares of a scale, from 1 to 17 / 32 */
+#define ROUNDS    4             /* of refitted scales and a descent on codes */
 
 /* ---- inputs ---- */
 
@@ -168,7 +170,67 @@ static double gptq_sum_of(const double *losses, size_t rows)
 
 /* ---- first and stored scales ---- */
 
+typedef struct fitting {
+    organ_gptq_job *job;
+    const float *weights; /* of columns */
+} fitting;
+
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
+
+/* Computes what the error of a column costs in GPTQ's sweep, which passes the rest of it on to later columns:
+ * 1 / U_jj^2. */
+static void cost_columns(const organ_gptq_inputs *in, float *costs)
+{
+    for (size_t j = 0; j < in->features; j++) {
+        const size_t start = j / in->block * in->block, width = organ_min(in->block, in->features - start);
+        const float u = in->factor[start * in->block + (j - start) * (width + 1)];
+        costs[in->order[j]] = 1 / (u * u);
+    }
+}
+
+/* Returns what the nearest codes of a group cost with this scale. */
+static double clipping_cost(const organ_gptq_job *job, const float *w, size_t n, const float *costs, float scale)
+{
+    float codes[64];
+    double lanes[16] = {0}, sum = 0;
+    for (size_t from = 0; from < n; from += 64) {
+        const size_t count = organ_min((size_t)64, n - from);
+        organ_grid_codes(&job->matrix->grid, scale, 0, w + from, codes, count);
+        for (size_t j = 0; j < count; j++) {
+            const double e = (double)(w[from + j] - codes[j] * scale);
+            lanes[j % 16] += (double)costs[from + j] * e * e;
+        }
+    }
+    for (size_t l = 0; l < 16; l++)
+        sum += lanes[l];
+    return sum;
+}
+
+/* Shortens the scales of a strip of rows: of CLIPPINGS shares of a scale that maps the greatest magnitude to the
+ * largest code, the one at which the nearest codes cost least. */
+static void clip_strip(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    (void)worker;
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++)
+        for (size_t g = 0; g < job->groups; g++) {
+            const size_t from = g * job->group, n = organ_min(job->group, job->cols - from);
+            float *const scale = &job->scales[g * job->padded + i];
+            const float whole = *scale;
+            double least = INFINITY;
+            for (unsigned k = 0; k < CLIPPINGS; k++) {
+                const float tried = organ_grid_stored(&job->matrix->grid, job->inputs->engine->kernels,
+                                                      whole * (1 - (float)k / (2 * CLIPPINGS)));
+                const double cost =
+                    clipping_cost(job, job->matrix->weights + i * job->cols + from, n, f->weights + from, tried);
+                if (cost < least) {
+                    least = cost;
+                    *scale = tried;
+                }
+            }
+        }
+}
 
 /* Sets the first scales: each maps the greatest magnitude of its group to the largest code. */
 static void set_scales_from_greatest(organ_gptq_job *job)
@@ -212,11 +274,6 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
     }
 }
 
-typedef struct fitting {
-    organ_gptq_job *job;
-    const float *weights;
-} fitting;
-
 /* Sets the scales that quantisation to the nearest code would choose for these weights. */
 static void fit_strip(void *context, size_t index, size_t worker)
 {
@@ -233,7 +290,8 @@ static void fit_strip(void *context, size_t index, size_t worker)
 }
 
 /* Sets the scales that GPTQ starts from: of GGUF blocks those of the search that quantises to the nearest code, else
- * those that map the greatest magnitude to the largest code. job->field is not in use yet and holds the weights of
+ * those that map the greatest magnitude to the largest code, shortened for integers if rows have scales of their own.
+ * job->field is not in use yet and holds the weights of
  * columns. */
 static void set_initial_scales(organ_gptq_job *job)
 {
@@ -242,6 +300,11 @@ static void set_initial_scales(organ_gptq_job *job)
         job->scales[k] = k < job->groups * job->padded;
     if (!organ_grid_blocks(&job->matrix->grid)) {
         set_scales_from_greatest(job);
+        if (job->matrix->grid.bits && rows_in_band(job->matrix) == 1) {
+            cost_columns(job->inputs, job->field);
+            f.weights = job->field;
+            organ_share(job->inputs->engine, NULL, job->padded / STRIP, clip_strip, &f);
+        }
         return;
     }
     if (!f.weights) {

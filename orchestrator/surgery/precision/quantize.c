@@ -228,12 +228,12 @@ static const char *quantize_definition(const organ_quantize_job *job)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (job->pruning)
-        return "sparse-gptq-resolved/1";
+        return "sparse-gptq-resolved/2";
     if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/1";
     if (job->options->no_resolve)
-        return gguf ? "gptq-gguf/1" : "gptq/1";
-    return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/1";
+        return gguf ? "gptq-gguf/1" : "gptq/2";
+    return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
 }
 
 /* Plans and writes the quantised model. */
