@@ -23,12 +23,12 @@ ends 0 quantize tiny-qwen2 -o resolved --scheme int4-group32 "${short[@]}" "${na
 sampled || matches quantize/gptq ../out
 sampled || matches quantize/gptq_report resolved/organ/QUANTIZE_REPORT.md
 sampled || matches quantize/gptq_report_json resolved/organ/quantize.json
-judge "the definition is not gptq-resolved/2" grep -q 'gptq-resolved/1' resolved/organ/quantize.json
+judge "the definition is not gptq-resolved/2" grep -q 'gptq-resolved/2' resolved/organ/quantize.json
 judge "outputs are no better than GPTQ's" below "$(number output_error resolved/organ/quantize.json)" "$(number gptq_output_error resolved/organ/quantize.json)"
 ends 0 inspect resolved
 prints "No problems found"
 ends 0 quantize tiny-qwen2 -o plain --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-resolve
-judge "the definition is not gptq/2" grep -q '"gptq/1"' plain/organ/quantize.json
+judge "the definition is not gptq/2" grep -q '"gptq/2"' plain/organ/quantize.json
 judge "solving anew changed nothing" bash -c '! cmp -s plain/model.safetensors resolved/model.safetensors'
 sed -n '/"quantization_config"/,$p' resolved/config.json >../config
 sampled || matches quantize/gptq_config ../config

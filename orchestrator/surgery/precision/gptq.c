@@ -14,10 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP     ORGAN_GPTQ_STRIP
-#define PANEL     ((size_t)256) /* columns of W - values that a worker has at once */
-#define CLIPPINGS 16            /* shares of a scale, from 1 to 17 / 32 */
-#define ROUNDS    4             /* of refitted scales and a descent on codes */
+#define STRIP        ORGAN_GPTQ_STRIP
+#define PANEL        ((size_t)256) /* columns of W - values that a worker has at once */
+#define CLIPPINGS    16            /* shares of a scale, from 1 to 17 / 32 */
+#define CLIPPED_BITS 4u            /* most bits of codes whose scales are shortened: 8 bits lose 5 % by it */
+#define ROUNDS       4             /* of refitted scales and a descent on codes */
 
 /* ---- inputs ---- */
 
@@ -177,19 +178,8 @@ typedef struct fitting {
 
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
-/* Computes what the error of a column costs in GPTQ's sweep, which passes the rest of it on to later columns:
- * 1 / U_jj^2. */
-static void cost_columns(const organ_gptq_inputs *in, float *costs)
-{
-    for (size_t j = 0; j < in->features; j++) {
-        const size_t start = j / in->block * in->block, width = organ_min(in->block, in->features - start);
-        const float u = in->factor[start * in->block + (j - start) * (width + 1)];
-        costs[in->order[j]] = 1 / (u * u);
-    }
-}
-
-/* Returns what the nearest codes of a group cost with this scale. */
-static double clipping_cost(const organ_gptq_job *job, const float *w, size_t n, const float *costs, float scale)
+/* Returns the sum of squared errors of the nearest codes of a group with this scale, weighted by column. */
+static double clipping_error(const organ_gptq_job *job, const float *w, size_t n, const float *weights, float scale)
 {
     float codes[64];
     double lanes[16] = {0}, sum = 0;
@@ -198,7 +188,7 @@ static double clipping_cost(const organ_gptq_job *job, const float *w, size_t n,
         organ_grid_codes(&job->matrix->grid, scale, 0, w + from, codes, count);
         for (size_t j = 0; j < count; j++) {
             const double e = (double)(w[from + j] - codes[j] * scale);
-            lanes[j % 16] += (double)costs[from + j] * e * e;
+            lanes[j % 16] += (double)weights[from + j] * e * e;
         }
     }
     for (size_t l = 0; l < 16; l++)
@@ -207,7 +197,7 @@ static double clipping_cost(const organ_gptq_job *job, const float *w, size_t n,
 }
 
 /* Shortens the scales of a strip of rows: of CLIPPINGS shares of a scale that maps the greatest magnitude to the
- * largest code, the one at which the nearest codes cost least. */
+ * largest code, the one with the least weighted error. */
 static void clip_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -222,10 +212,10 @@ static void clip_strip(void *context, size_t index, size_t worker)
             for (unsigned k = 0; k < CLIPPINGS; k++) {
                 const float tried = organ_grid_stored(&job->matrix->grid, job->inputs->engine->kernels,
                                                       whole * (1 - (float)k / (2 * CLIPPINGS)));
-                const double cost =
-                    clipping_cost(job, job->matrix->weights + i * job->cols + from, n, f->weights + from, tried);
-                if (cost < least) {
-                    least = cost;
+                const double error =
+                    clipping_error(job, job->matrix->weights + i * job->cols + from, n, f->weights + from, tried);
+                if (error < least) {
+                    least = error;
                     *scale = tried;
                 }
             }
@@ -300,8 +290,8 @@ static void set_initial_scales(organ_gptq_job *job)
         job->scales[k] = k < job->groups * job->padded;
     if (!organ_grid_blocks(&job->matrix->grid)) {
         set_scales_from_greatest(job);
-        if (job->matrix->grid.bits && rows_in_band(job->matrix) == 1) {
-            cost_columns(job->inputs, job->field);
+        if (job->matrix->grid.bits && job->matrix->grid.bits <= CLIPPED_BITS && rows_in_band(job->matrix) == 1) {
+            weigh_columns(job->inputs, job->field);
             f.weights = job->field;
             organ_share(job->inputs->engine, NULL, job->padded / STRIP, clip_strip, &f);
         }
