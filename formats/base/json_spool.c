@@ -16,7 +16,7 @@ enum {
     GRAIN = 16,
     LARGEST = 4096, /* larger pieces are tables of arrays and long strings; these stay in the heap */
     PAGE = 4096,
-    VISITS = 256, /* number of visits to another page between two returns of pages; the system maps up to 16 pages at
+    VISITS = 64, /* number of visits to another page between two returns of pages; the system maps up to 16 pages at
                      each visit */
     MAPS = 20
 };

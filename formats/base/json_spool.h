@@ -3,7 +3,7 @@
  *
  * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors.
  * After organ_unnamed_files_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from
- * the heap and further ones from a file without a name, which json_spool.c maps. After every few hundred pages that
+ * the heap and further ones from a file without a name, which json_spool.c maps. After every few dozen pages that
  * were used it hands all pages back to the page cache, so that a few megabytes of the documents are resident while
  * jansson and its callers use plain pointers.
  *
