@@ -97,7 +97,8 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns a row for each layer with experts, with the list of their losses. */
+/* Returns a row for each layer with experts, with the list of their losses. The losses are copies: to release references
+ * to the report's own values would touch all pages of a large report at once. */
 static json_t *rows_of_experts(const json_t *report)
 {
     const json_t *const all = json_object_get(report, "projections");
@@ -118,7 +119,7 @@ static json_t *rows_of_experts(const json_t *report)
         const size_t expert = (size_t)json_integer_value(json_object_get(row, "expert"));
         while (json_array_size(lost) <= expert && json_array_append_new(lost, json_null()) == 0)
             ;
-        json_array_set(lost, expert, json_object_get(row, "lost_percent"));
+        json_array_set_new(lost, expert, json_deep_copy(json_object_get(row, "lost_percent")));
     }
     return rows;
 }
