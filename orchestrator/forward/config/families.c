@@ -554,18 +554,31 @@ static int short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
+/* Writes the names of supported architectures to `known` as far as whole names fit, and the number of the others. */
+static void list_families(bool gguf, char *known, size_t size)
+{
+    enum { REST = 40 }; /* bytes for ", and N more (docs/models.md)" */
+    const forward_family *f;
+    size_t used = 0, more = 0;
+    for (size_t k = 0; (f = family_at(k)); k++) {
+        const char *const name = gguf ? f->gguf : f->architecture;
+        if (!name)
+            continue;
+        const int length = short_length(name);
+        if (more || used + (size_t)length + 2 + REST >= size)
+            more++;
+        else
+            used += (size_t)snprintf(known + used, size - used, "%s%.*s", used ? ", " : "", length, name);
+    }
+    if (more)
+        snprintf(known + used, size - used, ", and %zu more (docs/models.md)", more);
+}
+
 /* Fails with the list of architectures that the forward pass supports. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
-    char known[sizeof error->message] = "";
-    size_t used = 0;
-    const forward_family *f;
-    for (size_t k = 0; (f = family_at(k)); k++) {
-        const char *const name = gguf ? f->gguf : f->architecture;
-        if (name && used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", short_length(name),
-                                     name);
-    }
+    char known[560] = "";
+    list_families(gguf, known, sizeof known);
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: architecture '%.100s' is not supported by the forward pass, which supports %s", label,
                       *architecture ? architecture : "(none)", known);
