@@ -345,7 +345,7 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error)
 {
-    *change = (organ_change){ORGAN_CHANGE_NONE};
+    *change = (organ_change){.kind = ORGAN_CHANGE_NONE};
     if (!v->other || v->unread || v->distance.pairs == 0)
         return ORGAN_OK;
     const organ_matrices m = organ_weight_matrices(v->weight);
