@@ -97,8 +97,8 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns a row for each layer with experts, with the list of their losses. The losses are copies: to release references
- * to the report's own values would touch all pages of a large report at once. */
+/* Returns a row for each layer with experts, with the list of their losses. The losses are copies: to release
+ * references to the report's own values would touch all pages of a large report at once. */
 static json_t *rows_of_experts(const json_t *report)
 {
     const json_t *const all = json_object_get(report, "projections");
