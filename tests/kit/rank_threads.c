@@ -181,10 +181,10 @@ void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
     memset(beaten, 0, sizeof beaten);
     letters_sent = 0;
     have_left = 0;
-    for (size_t r = 0; r < count; r++) {
+    for (size_t r = 0; r < count; r++) /* all of them before a thread starts: rank 0 may stop the others at once */
         players[r] = (rank_thread){.rank = r, .part = part};
+    for (size_t r = 0; r < count; r++)
         ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);
-    }
     for (size_t r = 0; r < count; r++)
         pthread_join(players[r].thread, NULL);
     pthread_barrier_destroy(&together);
