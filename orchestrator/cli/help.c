@@ -132,8 +132,8 @@ static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
     organ_text_wrap(out, "", 0,
-                    "Inspects, prunes, quantises, cuts and evaluates language models as files, at the speed of a copy "
-                    "and in bounded memory.",
+                    "Inspects, prunes, quantises, cuts and evaluates language models as files, within a limit of "
+                    "memory.",
                     page);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }

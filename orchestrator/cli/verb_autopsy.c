@@ -50,8 +50,9 @@ static const organ_option options[] = {
           "expected ranges by role, group or default, instead of the built-in ones: an edited output of "
           "--print-ranges"),
     INPUT("text", "FILE", autopsy.text,
-          "test whether all scales are wrong by one factor: predict the first 512 tokens of this text with the "
-          "scales times 1/4, 1/2, 1, 2 and 4. Right scales predict it best at 1. Needs five forward passes"),
+          "test whether all scales are wrong by one factor: predict the first 512 tokens of this text with the scales "
+          "times 1/4, 1/2, 1, 2 and 4. If the scales are right, the factor 1 predicts it best. The test runs the model "
+          "five times"),
     FLAG("print-ranges", print_ranges, "print the built-in ranges in the format of --ranges and exit"),
     TEXT("match", "GLOB", autopsy.match, "check only weights whose name matches, for example '*.mlp.*'"),
     FLAG("tensors", call.tensors, "list every tensor with its statistics"),

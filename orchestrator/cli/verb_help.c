@@ -135,7 +135,7 @@ const organ_verb organ_manual_verb = {
     .about = "Prints a page of the manual in roff, the source that man, groff and mandoc format and 'ninja "
              "install' installs. Pages and help are made from one table and have the same texts.",
     OPERANDS(OPTIONAL("VERB", VERB, topic,
-                      "the verb to explain, or the name of its page, organ-VERB; if not given, the whole program"),
+                      "the verb to explain, or the name of its page, organ-VERB; default: the whole program"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
     EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},

@@ -17,8 +17,8 @@ static const organ_option layers_options[] = {
            "new directory of the model and its report; X.gguf: a single file, of a GGUF model",
            .required = true),
     TEXT("drop", "BLOCKS|N", layers.drop,
-         "blocks to drop, counted from 0: 5-8 or 3,7,9-11 (one block: 8-8 or 8,); a number alone, 8: how many blocks "
-         "to find on --calibration and drop",
+         "blocks to drop, counted from 0: 5-8 or 3,7,9-11 (one block: 8-8 or 8,); a number alone, 8: number of blocks "
+         "that organ chooses on --calibration and drops",
          .required = true),
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
@@ -48,27 +48,27 @@ const organ_verb organ_layers_verb = {
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
     .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors "
-             "and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose the entries "
-             "of dropped blocks. If a pattern cannot be expressed without these blocks, layers fails with an error "
-             "that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
-             "--drop takes the numbers of the blocks, as in the names of tensors, and then needs no text; or how "
-             "many blocks to drop. In the second case organ searches: it starts with the blocks of least influence "
-             "(1 - the mean cosine of the hidden states before and after a block) and exchanges one dropped block "
-             "for a kept one as long as the KL divergence from the whole model, on a part of the text, falls. If "
-             "there are at most 64 possible sets, it compares all of them.\n"
-             "--memory must be large enough for three times the hidden states of the search and two layers; with "
-             "more memory organ compares more sets at a time, with the same result. With --scores an interrupted "
-             "search continues, and a search for another number uses the stored measurements.\n"
-             "--heal runs --samples windows of --context tokens and refits weights by least squares so that the "
-             "hidden states approximate those of the whole model: the outputs of attention and feed-forward in the "
-             "block before a gap, in all blocks after a gap also the weights that read their inputs, and one factor "
-             "for the final norm. One window of four (of eight, from 32 windows on) is held out. The KL divergence "
-             "from MODEL on these windows decides what share of each solution is applied; a solution that does not "
-             "lower it is not applied, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF "
-             "blocks whose scales organ can search for, and twice the hidden states in --memory; --scratch DIR "
+             "and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose the entries of "
+             "dropped blocks. If a pattern cannot be expressed without these blocks, layers fails with an error that "
+             "names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+             "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
+             "searches for N blocks on the calibration text: organ starts with the blocks of least influence (1 - the "
+             "mean cosine of the hidden states before and after a block) and exchanges one dropped block for a kept "
+             "one as long as the KL divergence from the whole model, on a part of the text, falls. If there are at "
+             "most 64 possible sets, it compares all of them.\n"
+             "--memory must be large enough for three times the hidden states of the search and two layers; with more "
+             "memory organ compares more sets at a time, with the same result. With --scores an interrupted search "
+             "continues, and a search for another number uses the stored measurements.\n"
+             "--heal runs --samples windows of --context tokens and refits weights by least squares so that the hidden "
+             "states approximate those of the whole model. In the block before a gap it refits the output projections "
+             "of attention and feed-forward; in all blocks after a gap also the projections that read their inputs. "
+             "The final norm gets one factor. One window in four is held out (one in eight of 32 windows or more). The "
+             "KL divergence from MODEL on these windows decides what share of each solution is applied; a solution "
+             "that does not lower it is not applied, and the report says so. --heal needs weights of BF16, F16 or F32, "
+             "or GGUF blocks whose scales organ can search for, and twice the hidden states in --memory; --scratch DIR "
              "stores them in files.\n"
-             "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, "
-             "they are next to it.\n"
+             "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
+             "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
     GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --heal)", calibration_options),

@@ -83,8 +83,8 @@ static const organ_option sanitize_options[] = {
           "check that MODEL has every module, in the shape of the factors; an adapter of the other format (peft, GGUF) "
           "is converted to that of MODEL"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
-           "highest rank that the server accepts: higher ranks are reduced to their best approximation, and reported "
-           "as findings with --check, whose default is 512, the limit of vLLM", .range = {RANKS}),
+           "highest rank that the server accepts: organ reduces modules of a higher rank to their best approximation; "
+           "with --check it lists them instead, and the default is 512, the limit of vLLM", .range = {RANKS}),
     FORCE(lora_sanitize.force, "OUT")};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
@@ -140,18 +140,18 @@ const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",
     .shares = true,
     .summary = "add a LoRA adapter to its base model",
-    .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 "
-             "strip by strip and rounded once to the written type. The scale of each module follows peft's rules "
-             "for lora_alpha, r, use_rslora, rank_pattern and alpha_pattern. Pairs of embeddings are merged too, "
-             "and whole tensors of the adapter (modules_to_save, trained biases) replace those of the base. A "
-             "packed base (FP8, INT4, ...) is dequantised, and the output is plain. With DoRA each row of W + "
-             "scale B A is scaled to the norm that the adapter stores for it.\n"
-             "Every key of the adapter must have a weight in the base; otherwise organ lists all keys that have "
-             "none and writes nothing.\n"
+    .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 strip "
+             "by strip and rounded once to the written type. The scale of each module follows peft's rules for "
+             "lora_alpha, r, use_rslora, rank_pattern and alpha_pattern. Factors of embeddings are merged too, and "
+             "whole tensors of the adapter (modules_to_save, trained biases) replace those of the base. A packed base "
+             "(FP8, INT4, ...) is dequantised, and the output is plain. With DoRA each row of W + scale B A is scaled "
+             "to the norm that the adapter stores for it.\n"
+             "Every key of the adapter must have a weight in the base; otherwise organ lists all keys that have none "
+             "and writes nothing.\n"
              "The report states for each module what share of the change is in the output: rounding to the type "
              "discards changes below its precision. A share below one half is a warning. "
-             "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears "
-             "under its name only when it is complete; --resume continues an interrupted run.\n"
+             "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
+             "its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("the base without the adapter"),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged",
@@ -184,12 +184,12 @@ const organ_verb organ_lora_resize_verb = {
     .name = "lora resize",
     .shares = true,
     .summary = "reduce the rank of a LoRA adapter by singular values",
-    .about = "Writes the adapter whose products B A are the best approximations of lower rank. organ computes the "
-             "singular values of scale B A from the factors, without the product. The report states for each "
-             "module what share of its change is kept, and lists its singular values.\n"
-             "A module whose rank is low enough keeps its factors. r is the highest remaining rank; factors of "
-             "lower rank are padded with zeros, the scale is multiplied into B and lora_alpha is r. A --rank above "
-             "that of the adapter leaves the ranks unchanged. Tensors that are not factors are copied.",
+    .about = "Writes an adapter of lower rank: the product B A of each module becomes its best approximation of that "
+             "rank. organ computes the singular values of scale B A from the factors, without the product. The report "
+             "states for each module what share of its change is kept, and lists its singular values.\n"
+             "A module of low enough rank keeps its factors. r becomes the highest remaining rank, and factors of a "
+             "lower rank are padded with zeros. The scale is multiplied into B, and lora_alpha becomes r. A --rank "
+             "above that of the adapter leaves the ranks unchanged. Tensors that are not factors are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_resize.adapter,
                      "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", resize_options), MACHINE_GROUP, REPORTING_GROUP),

@@ -39,8 +39,8 @@ const organ_verb organ_extract_verb = {
              "DIR is itself a model that inspect, measure, purify and graft can read. DIR appears under its name "
              "only when it is complete; --resume continues an interrupted run.",
     OPERANDS(OPERAND("MODEL", MODEL, extract.model,
-                     "the model to extract: a .gguf file (any part of a split one), a directory, a .safetensors "
-                     "file; of a URL a single file")),
+                     "the model to extract: a .gguf file (any part of a split one), a directory, a .safetensors file; "
+                     "at a URL only a single file")),
     GROUPS(GROUP("Options", extract_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ extract model.gguf -o organs",
               "Extracts a model into organs/organs/blk_0_ffn_gate.bin and so on."},
@@ -77,7 +77,7 @@ const organ_verb organ_assemble_verb = {
              "report names it. OUT appears under its name only when it is complete; --resume continues an "
              "interrupted run.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
-                     "an organ directory, or a model in several files to merge; of a URL a single file")),
+                     "an organ directory, or a model in several files to merge; at a URL only a single file")),
     GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ assemble organs -o model.gguf", "Writes one file; if nothing was changed, it equals the donor."},
              {"organ assemble organs -o model",

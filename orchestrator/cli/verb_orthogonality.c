@@ -19,7 +19,7 @@ static const organ_option options[] = {
           "given twice: compares the quantisation noise of one model with that of another",
           .takes = 2, .names = ORGAN_NAMES_MODEL),
     MODEL("noisy2", "MODEL", orthogonality.noisy2,
-          "the same model quantised in another way: measures both noises and whether they agree"),
+          "another quantised copy of CLEAN: also measures its noise and compares both noises"),
     OUTPUT("DIR", orthogonality.output,
            "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
            "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
@@ -92,26 +92,27 @@ const organ_verb organ_orthogonality_verb = {
     .summary = "compare quantisation noise with a LoRA adapter or with the noise of another model",
     .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
     .about = "Computes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = "
-             "scale B A. The report compares the cosine of N and K with that of random matrices, and the share of N "
-             "in the output directions of K (leakage) with its expectation, and has the ratio of their norms. "
-             "Weights are read strip by strip; the factors of one module need memory in addition to --memory.\n"
-             "Verdicts. z is the distance of a cosine from chance in standard deviations. N and K are 'orthogonal' "
-             "if |z| <= 3 for all modules as one matrix and in the single modules, except for as many as chance "
-             "allows (99 % confidence); 'nearly orthogonal' if the cosines with a larger |z| are at most 0.03 (0.1 % "
-             "of the energy); else 'not orthogonal'. With the same limits two noises are 'unrelated', 'hardly "
-             "related' or 'related', and from |cosine| 0.5 on 'alike'. Leakage within 10 % of its expectation is as "
-             "expected. The noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger if it is at "
-             "least 2.\n"
-             "With two --pair it compares the noises N_A and N_B of two models: their cosine, the multiple of N_A "
-             "that approximates N_B (factor) with its R^2, and the norm of N_A - N_B relative to N_A and to a change "
-             "D. D is the difference of the two clean models; if an adapter is given, its change; if a tuned model "
-             "is given, its weights minus those of the first clean model. The premise of Method A, that both noises "
-             "are equal and cancel, holds if |N_A - N_B| <= 0.5 |N_A|, and in part if that ratio is below 1 and the "
-             "noises are related. It compares the adapter's modules or all projections; the verdict ignores modules "
-             "that are equal in both clean models.\n"
+             "scale B A. The report compares the cosine of N and K with that of random matrices, and the leakage (the "
+             "share of N in the output directions of K) with its expectation. It also states the ratio of the norms of "
+             "N and K. Weights are read strip by strip; the factors of one module need memory in addition to "
+             "--memory.\n"
+             "Verdicts. z is the distance of a cosine from chance in standard deviations. N and K are 'orthogonal' if "
+             "|z| <= 3 for all modules as one matrix, and no more single modules exceed 3 than chance allows (99 % "
+             "confidence). They are 'nearly orthogonal' if the cosines with a larger |z| are at most 0.03 (0.1 % of "
+             "the energy), else 'not orthogonal'. With the same limits two noises are 'unrelated', 'hardly related' or "
+             "'related', and from |cosine| 0.5 on 'alike'. Leakage within 10 % of its expectation is as expected. The "
+             "noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
+             "With two --pair, the report compares the noises N_A and N_B of two models: their cosine, the multiple of "
+             "N_A that approximates N_B (factor) with its R^2, and the norm of N_A - N_B relative to N_A and to a "
+             "change D. D is the difference of the two clean models; if an adapter is given, its change; if a tuned "
+             "model is given, its weights minus those of the first clean model. The premise of Method A, that both "
+             "noises are equal and cancel, holds if |N_A - N_B| <= 0.5 |N_A|, and in part if that ratio is below 1 and "
+             "the noises are related. The compared modules are those of the adapter, or all projections if no adapter "
+             "is given; the verdict ignores modules that are equal in both clean models.\n"
              "These figures describe weights. They do not predict the answers of a model: evaluate those separately.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
-                      "the model before quantisation; with --pair an optional adapter or tuned model instead"),
+                      "the model before quantisation; with --pair this place has the adapter or the tuned model, if "
+                      "one is given"),
              OPTIONAL("NOISY", MODEL, orthogonality.noisy,
                       "the same model quantised in any format, also as GGUF, or dequantised again"),
              OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,

@@ -8,7 +8,8 @@
 
 #define RANKS_OPTION \
     NUMBER("ranks", "N", ranks_requested, \
-           "fail unless mpirun or srun has started N processes, which share the work; 1: a single process", \
+           "fail unless mpirun or srun has started exactly N processes, which share the work; 1: fail if it has " \
+           "started several", \
            .range = {RANKS})
 
 const organ_option organ_machine_options[] = {

@@ -60,7 +60,7 @@ static const organ_option perplexity_options[] = {
           "MODEL and top-1 agreement"),
     REPORT_DIR(perplexity),
     FLAG("write-imatrix", perplexity.experiment.imatrix,
-         "DIR also gets imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names"),
+         "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names"),
     DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 
@@ -211,11 +211,11 @@ const organ_verb organ_generate_verb = {
     .name = "generate",
     .summary = "continue a prompt with greedy decoding, as a smoke test",
     .about = "Continues the prompt with the most probable token at each step and prints each token when it is "
-             "computed, without the prompt; it stops at EOS. The KV cache and as many layers as fit are "
-             "held in --memory. All other layers are read again for each token, of a mixture of experts only the "
+             "computed, without the prompt; it stops at EOS. The KV cache and as many layers as fit are held in "
+             "--memory. generate reads all other layers again for each token; in a mixture of experts, only the "
              "experts that the token is routed to. generate is a smoke test, not a chat program.\n"
-             "BOS precedes the prompt if the model's tokenizer adds it; names of special tokens in the prompt are "
-             "read as those tokens. Control characters in the answer, except newline and tab, are printed as \\xNN.",
+             "BOS precedes the prompt if the model's tokenizer adds it; names of special tokens in the prompt are read "
+             "as those tokens. Control characters in the answer, except newline and tab, are printed as \\xNN.",
     OPERANDS(OPERAND("MODEL", MODEL, generate.model,
                      "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
     GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

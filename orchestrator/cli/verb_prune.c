@@ -28,7 +28,7 @@ static const organ_option prune_options[] = {
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each tensor's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%; without it, "
-         "physarum-v1 sets the weights to zero whose flow stays below its threshold",
+         "physarum-v1 sets weights to zero if their flow ends below a threshold",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("pattern", "N:M", calibrated.pattern,
@@ -55,8 +55,7 @@ static const organ_option calibration_options[] = {
 static const organ_option method_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
     REAL("effort", "E", calibrated.effort,
-         "physarum-v2: scales the number of products with second moments that compensation may spend; physarum-v3: "
-         "scales its number of iterations",
+         "physarum-v2: factor on the work of compensation; physarum-v3: factor on the number of iterations",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: seed of the noise that tests which inputs are stable", .range = {SEEDS}, .fallback = "0")};
@@ -103,21 +102,22 @@ const organ_verb organ_prune_verb = {
              "times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
              "baselines.\n"
              "physarum-v1 computes a static flow over the weight magnitudes of each tile. physarum-v2 computes the "
-             "flow over importances measured on the calibration text and refits the kept weights to compensate for "
-             "the killed ones. physarum-v3 chooses a mask with the flow once and then optimises mask and weights "
-             "together (ADMM).\n"
+             "flow over importances measured on the calibration text and refits the kept weights to compensate for the "
+             "killed ones. physarum-v3 chooses a mask with the flow once and then optimises mask and weights together "
+             "(ADMM).\n"
              "Memory. --memory must be large enough for the hidden states of the calibration windows and one layer. "
              "--scratch DIR stores the hidden states in an unnamed temporary file, which the system removes when the "
              "run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
-             "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor "
-             "alone at two levels on half of --samples, measures the divergence from the donor on other tokens of the "
+             "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor alone "
+             "at two levels on half of --samples, measures the divergence from the donor on other tokens of the "
              "calibration text, and chooses the levels that minimise the predicted divergence. --allocation FILE "
              "stores these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) also quantises: organ prunes each matrix and "
              "quantises its kept weights as quantize --method gptq does; killed weights stay zero, and later layers "
              "are calibrated on the result. OUT has the format and report of quantize. A --budget in bits per weight "
              "(2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask; a "
-             "budget in bytes also counts all other tensors. In OUT, zeros have codes too.\n"
+             "budget in bytes also counts all other tensors. OUT stores a code for each zero, too, so it can be larger "
+             "than this count.\n"
              "Output. OUT is a complete model directory with the same files, headers and sizes. Every program that "
              "opens the donor can open it. OUT/organ contains REPORT.md, prune.json with all numbers, and prune.jsonl "
              "with one line per tensor. If OUT ends in .gguf or .safetensors and DONOR is one such file, OUT is one "

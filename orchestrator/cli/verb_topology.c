@@ -30,12 +30,12 @@ const organ_verb organ_topology_verb = {
     .shares = true,
     .summary = "print where threads and buffers of a run would be placed",
     .about = "Prints the core to which each thread of a run would be pinned, the NUMA node of its buffers, and the "
-             "parts of the machine that a run does not use: CPUs that are offline or outside the cpuset or "
-             "affinity mask; memory nodes that are empty, forbidden or far from every used core; and CPUs without "
-             "a worker.\n"
-             "Each worker gets one core: cores of the fastest kind first, alternating between nodes, then the "
-             "second hardware threads. Slower cores are used unless --threads is smaller: work is assigned tile by "
-             "tile, so they do not delay the others. The results of every verb are the same with any plan.",
+             "parts of the machine that a run does not use: CPUs that are offline or outside the cpuset or affinity "
+             "mask; memory nodes that are empty, forbidden or far from every used core; and CPUs without a worker.\n"
+             "Each worker gets one core: cores of the fastest kind first, alternating between nodes, then the second "
+             "hardware threads. Slower cores are used, too, unless --threads is smaller than the number of cores. They "
+             "do not delay the others, because work is assigned tile by tile. The results of every verb are the same "
+             "with any plan.",
     GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ topology", "Prints where the workers of a run on this machine would be placed."},
              {"taskset -c 0-7 organ topology --threads 4",
