@@ -5,7 +5,7 @@
  * start + open x tensors + max(S / link, B / server, S / (cores x rate)) + first read and last write
  * S is the largest number of bytes of a rank, B the bytes of all ranks.
  *
- * Calibrated verbs execute these steps in each layer, one after the other:
+ * Calibrated verbs execute these steps in each layer, in this order:
  * read: the longer of bytes / ranks / link and bytes / server
  * run: passes x 2 x weights x most tokens of a rank / (cores x FLOP/s)
  * sum: features^2 x tokens / ranks / (cores x FLOP/s)
@@ -14,8 +14,8 @@
  * give: 2 x bytes / network
  *
  * scale tables: prints estimates for several models and clusters
- * scale check MODEL LINK SERVER RANKS VERB: prints seconds for a local model, with links and a server of so many bytes
- * per second in each direction; VERB is `measure` or `prune`
+ * scale check MODEL LINK SERVER RANKS VERB: prints seconds for a local model, with links of LINK and a server of SERVER
+ * bytes per second in each direction; VERB is `measure` or `prune`
  *
  * Rates of one core are those of an AMD EPYC (Zen 5), from `ninja bench-measure`, `ninja bench-kernels`, and
  * differences of the processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */

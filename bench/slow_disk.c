@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A library for LD_PRELOAD that simulates the file systems of a cluster on one machine. Reads and writes of a process
- * are delayed as if they went over its own link of SLOW_DISK_LINK bytes per second, and to a server of SLOW_DISK_SERVER
- * bytes per second that all processes share by the file SLOW_DISK_CLOCK of zeros; both rates hold in each direction.
- * Requests of less than 64 KiB are not delayed: rows that are read again are in the page cache. At exit it appends
- * "READ WRITTEN", in bytes, to SLOW_DISK_TOLD. */
+ * are delayed as if the process had its own link of SLOW_DISK_LINK bytes per second, and to a server of
+ * SLOW_DISK_SERVER bytes per second that all processes share by the file SLOW_DISK_CLOCK of zeros; both rates hold in
+ * each direction. Requests of less than 64 KiB are not delayed: rows that are read again are in the page cache. At exit
+ * it appends "READ WRITTEN", in bytes, to SLOW_DISK_TOLD. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -108,7 +108,7 @@ ssize_t pread(int fd, void *to, size_t bytes, off_t at)
     return got;
 }
 
-/* The compiler replaces pread by this function if it knows the size of the buffer. */
+/* The compiler calls this function instead of pread if it can derive the size of the buffer. */
 ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room);
 ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room)
 {

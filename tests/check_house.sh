@@ -314,7 +314,7 @@ sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2
 grep '^fixtures/' "$scratch/files" | grep -vF BF16-00002 | xargs -d '\n' stat -c %s | awk '{ bytes += $1 } END { if (bytes == 0 || bytes > 6e7) print "fixtures: " bytes + 0 " bytes" }' |
     check "fixtures have at most 60 MB"
 
-# The sessions of the docs and the tests write elsewhere, so nothing else may lie in the root.
+# The sessions of the docs and the tests write elsewhere, so the root may contain nothing else.
 grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|build\.ninja' |
     check "the root has no file that does not belong there"
 
@@ -385,7 +385,7 @@ awk '
 # after the first empty line: the programs of a folder of tests.
 described() {
     local objects=build/
-    # Objects of tests lie in build/objects, because build/tests/NAME is the program of a suite.
+    # Objects of tests are in build/objects, because build/tests/NAME is the program of a suite.
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
     # shellcheck disable=SC2016

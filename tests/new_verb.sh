@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # tests/new_verb.sh NAME [SUMMARY]: adds a verb that reads every weight of a model and reports how many values each role has, builds it, and
 # writes its golden files. NAME: small letters, with `-` between words. The verb has --json, a terminal, a Markdown and an HTML view, --threads,
-# --memory, --header and --patience, a public header, a page, a definition and rows in the sweeps of faults. Change what it counts, then run
+# --memory, --header and --patience, a public header, a page, a definition and rows in the sweeps of faults. Change the figures that it counts, then run
 # tests/cli/check_cli_NAME.sh --bless. Needs what `ninja` needs, jq and binutils.
 set -euo pipefail
 cd "$(dirname "$0")/.."

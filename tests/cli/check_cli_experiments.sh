@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every view of prune, audit, evaluate and fleet that shows the share of zeros also shows what it depends on; a table shows two experiments only
+# Every view of prune, audit, evaluate and fleet that shows the share of zeros also shows the settings that decide it; a table shows two experiments only
 # under two names.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 

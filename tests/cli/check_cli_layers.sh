@@ -13,7 +13,7 @@ short=(--heal --calibration "$text" --samples 8 --context 64)
 ends 0 help layers
 matches help/help_layers ../out
 
-# Whether a tensor of the output has the bytes of a tensor of the donor.
+# Succeeds if a tensor of the output has the bytes of a tensor of the donor.
 same_bytes() { # MODEL OUT NAME_BEFORE NAME_AFTER
     test "$($organ inspect "$1" --tensors --json | jq -c --arg n "$3" '.tensors[] | select(.name == $n) | [.dtype, .shape]')" = \
         "$($organ inspect "$2" --tensors --json | jq -c --arg n "$4" '.tensors[] | select(.name == $n) | [.dtype, .shape]')"

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 
-# Names that organ does not know, for matrices 64 values wide. Weights outside linear layers do not count.
+# Names without a role in organ, for matrices 64 values wide. Weights outside linear layers do not count.
 plain="model.embed_tokens.weight F32 64,64 16384
 lm_head.weight F32 64,64 16384
 model.layers.0.input_layernorm.weight F32 64 256

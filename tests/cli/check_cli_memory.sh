@@ -48,7 +48,7 @@ enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000
 enough evaluate tiny-qwen2 pruned "${small[@]}"
-# A text whose tokens take more memory than the layers; a text longer than --memory is read as far as it is needed.
+# A text whose tokens take more memory than the layers; of a text longer than --memory, the run reads only the tokens that it scores.
 for ((k = 0; k < 30; k++)); do cat tiny-qwen2/calibration.txt; done | head -c 7600000 >long
 enough perplexity tiny-qwen2 --text long --context 64 --max-tokens 200
 if ! in_part; then

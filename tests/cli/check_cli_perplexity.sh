@@ -5,7 +5,7 @@
 
 # number KEY: prints the value of the last line of ../out that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" ../out | tail -n 1; }
-# near VALUE WANTED TOLERANCE: whether the relative difference is within the tolerance.
+# near VALUE EXPECTED TOLERANCE: succeeds if the relative difference is within the tolerance.
 near() { awk -v x="$1" -v y="$2" -v t="$3" 'BEGIN { d = x - y; exit !(x != "" && (d < 0 ? -d : d) <= t * y) }'; }
 
 for verb in perplexity evaluate generate; do
@@ -199,7 +199,7 @@ rm pruned/organ/prune.json
 
 # ---- Ctrl-C ----
 here="organ perplexity, interrupted"
-# Whether the run has computed for 0.2 seconds; it then waits at its next log line.
+# Succeeds if the run has computed for 0.2 seconds; it then waits at its next log line.
 computes() { (($(cut -d ' ' -f 14 "/proc/$runner/stat" 2>/dev/null) >= $(getconf CLK_TCK) / 5)) || is_over; }
 hold perplexity tiny-qwen2 --text $text --context 512 -o out --progress json
 await computes

@@ -27,7 +27,7 @@ same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/cali
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 
-# Blocks and widths: ranks share the candidate sets of blocks; each rank heals by itself.
+# Blocks and widths: ranks share the candidate sets of blocks; each rank heals alone.
 short=(--calibration tiny-qwen2/calibration.txt --context 32)
 same 11 layers tiny-qwen2 --drop 1 "${short[@]}" --search-tokens 128
 same 12 layers "${model%/*}/tiny-moe" --drop 1-1 --heal "${short[@]}" --samples 5

@@ -44,7 +44,7 @@ row_of_page() {
 # is_mixture TYPE: whether its tensors include routed experts.
 is_mixture() { grep -qE 'experts|block_sparse_moe' "fixtures/architectures/$1/model.tsv"; }
 
-# turn_of NUMBER TYPE: the verb that the type with this number tries besides the dry run.
+# turn_of NUMBER TYPE: the verb that the type with this number tries in addition to the dry run.
 turn_of() {
     local turns=(wanda gptq layers width generate perplexity)
     if is_mixture "$2"; then turns+=(experts); fi

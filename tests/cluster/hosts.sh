@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Makes hosts on this machine: each is a network namespace with its own address on one bridge, its own host name, processes and sshd. All of them
-# see the files of this machine. run.sh starts each script of this directory in its own namespaces for mounts, processes, network and names, so
+# Makes hosts on this machine: each is a network namespace with its own address on one bridge, its own host name, processes and sshd. They
+# use the files of this machine. run.sh starts each script of this directory in its own namespaces for mounts, processes, network and names, so
 # that everything it has started and mounted disappears with its first process.
 
 # run.sh sets scratch, a directory in memory, and root, the root of the repository.
@@ -124,7 +124,7 @@ rank_process() {
 }
 kill_rank() { kill -KILL "$(rank_process "$1")"; }
 
-# Whether ranks of the first two hosts still run; these are neither stopped nor unreachable.
+# Succeeds if ranks of the first two hosts still run; these are neither stopped nor unreachable.
 living() { [[ -n $(rank_process 0) || -n $(rank_process 1) ]]; }
 
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The process is killed before a call that changes files, of every verb that writes. The same command is run again, with --resume where it asks for
-# that, and once more each with --resume and with --force: the files must be those of a run that nobody killed, and nothing else may be left.
+# The process is killed before a call that changes files, of every verb that writes. The same command runs again, with --resume if its message
+# requests that; then the commands with --resume and with --force run. The files must be those of a run without a kill, and no others may remain.
 #
-#   tests/faults/check_kill_verbs.sh           the last calls of some verbs; FAULT_RUNS=all, as `ninja test-kills` has it: all calls of all verbs.
+#   tests/faults/check_kill_verbs.sh           the last calls of some verbs; FAULT_RUNS=all, as in `ninja test-kills`: all calls of all verbs.
 #                                              For FAULT_VERBS see sweep_kit.sh
-# No disk needs to see thousands of runs. A container may have some megabytes of /dev/shm.
+# Thousands of runs need no disk. A container may have some megabytes of /dev/shm.
 if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; then export TMPDIR=/dev/shm; fi
 . "$(dirname "$0")/sweep_kit.sh"
 last=14

@@ -3,7 +3,7 @@
  * synchronising), in the program, in a library or in the C library. seccomp sends the calls to a handler of SIGSYS,
  * which makes those itself that do not fail. Files in system directories and stderr are not affected.
  *
- * ORGAN_FAULT_DONOR=NAME: only reads of WORK/NAME fail; see the kinds of `donor`
+ * ORGAN_FAULT_DONOR=NAME: only reads of WORK/NAME fail, as the kinds of `donor` list
  * ORGAN_FAULT_KILLS=1: the events are the calls that change files, and the process is killed before the chosen one
  * ORGAN_FAULT_LOG=FILE: records the changes of files (tests/faults/power_log.h)
  *

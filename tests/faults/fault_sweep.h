@@ -29,9 +29,9 @@ typedef struct sweep {
     long jobs;
     bool forced; /* the command has --force, or does not support it */
     bool resumable,
-        keeps;  /* partial results may stay: the next run with --resume continues; the next run continues by itself */
+        keeps;  /* partial results may stay: the next run with --resume continues; the next run always continues */
     bool again; /* partial results may stay: the same command completes them */
-    bool each;  /* the output consists of documents, each complete by itself */
+    bool each;  /* each document of the output is complete without the others */
     bool tells; /* the output names the file with missing content */
     int ends;   /* exit code without a fault: 0, or 1 for a check that finds something */
     const char *from; /* a directory with the files before the command, or NULL */
@@ -51,11 +51,11 @@ int run_there(const sweep *s, const char *directory, long at, int kind, enum opt
 
 void look_at_work(const sweep *s, const char *directory, leavings *found);
 
-/* Describes what is wrong with a run that ended with that status, or returns NULL. */
+/* Returns a description of the fault of a run that ended with that status, or NULL. */
 const char *fault_of(const sweep *s, const char *directory, int status, const pick *p, char text[LEAVINGS_TEXT]);
 /* Returns true if no incomplete file has its final name, and if the same command, or that with --resume, makes the
- * right output from what is left, now without faults. It must refuse to replace a complete output. Otherwise `text`
- * describes the failure. */
+ * right output from the remaining files, now without faults. It must refuse to replace a complete output. Otherwise
+ * `text` describes the failure. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
 /* Does the same after a run that was killed and ended with `status`: runs the same command again, with --resume if its
  * message asks for that or the kind says so, or with --force, and checks that no other file is left. A run that was not

@@ -8,11 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { POWER_WAYS = 6 }; /* by seed % POWER_WAYS; see survives() */
+enum { POWER_WAYS = 6 }; /* chosen by seed % POWER_WAYS in survives() */
 
 typedef struct power power;
 
-/* Reads the directory as it is before the run. */
+/* Records the content of the directory before the run. */
 power *power_of(const char *directory);
 void power_load(power *p, const char *log);
 size_t power_records(const power *p);

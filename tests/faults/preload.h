@@ -7,7 +7,7 @@
  * ORGAN_FAULT_AT=N: the event after N others fails; events are counted from the start of main to its end
  * ORGAN_FAULT_KIND=K: the kind of the fault, a bit of those in the map, from 0 on
  * ORGAN_FAULT_SHOW=1: prints the calls that led to the failing event
- * ORGAN_FAULT_SERVE=1: reads these from standard input instead; see serve() */
+ * ORGAN_FAULT_SERVE=1: reads these from standard input instead (serve()) */
 #ifndef PRELOAD_H
 #define PRELOAD_H
 

@@ -275,7 +275,7 @@ static void keep_last(void *context, size_t k, float *logits)
     memcpy(last->values, logits, last->words * sizeof *logits);
 }
 
-/* Where tests are slow, tests without a reference run on a third of the models. */
+/* In slow builds, tests without a reference run on a third of the models. */
 static bool is_left_out(int index) { return sampled(1, 3) == 3 && index % 3 != 0; }
 
 /* Continues a text whose first tokens are in the KV cache: the logits have the bits of a pass over the whole text. */

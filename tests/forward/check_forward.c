@@ -350,7 +350,7 @@ START_TEST(a_tap_hears_the_inputs_of_each_layer)
 }
 END_TEST
 
-/* Every token goes to as many experts as the config says; a tap of one expert counts its tokens. */
+/* The router assigns every token to the number of experts in the config; a tap of one expert counts its tokens. */
 START_TEST(a_tap_hears_what_experts_get)
 {
     static const char *const paths[] = {"fixtures/forward/mixtral", "fixtures/forward/qwen3moe.gguf"};

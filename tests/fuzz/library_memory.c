@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * For the build with MemorySanitizer, which has to observe every store but does not observe those of libraries. Memory
  * that libraries allocate counts as initialised (poison_in_malloc=0), memory that organ allocates does not: calls of
- * malloc and related functions in organ's objects are redirected here (-Wl,--wrap=NAME, see build.ninja). Freed memory
+ * malloc and related functions in organ's objects are redirected here (-Wl,--wrap=NAME in build.ninja). Freed memory
  * counts as initialised again, since libraries may get it next. The functions below mark the memory that library calls
  * write for organ. */
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -40,8 +40,8 @@ int __wrap_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE siz
 
 /* ---- memory ---- */
 
-/* Marks a new allocation as initialised, also those of libraries, and discards what MemorySanitizer knows of its former
- * use. */
+/* Marks a new allocation as initialised, also those of libraries, and discards the shadow that MemorySanitizer keeps of
+ * its former use. */
 static void forget(const volatile void *at, size_t size) { __msan_unpoison(at, size); }
 static void ignore(const volatile void *at) { (void)at; }
 

@@ -30,7 +30,7 @@ fuzz_input fuzz_input_of(uint8_t *data, size_t size, size_t room, unsigned seed)
 /* Returns a number from 0 to below - 1; 0 if `below` is 0. */
 size_t fuzz_roll(fuzz_input *in, size_t below);
 
-/* Replaces `cut` bytes at `at` by a piece, which may lie in the input itself. Returns false and changes nothing if
+/* Replaces `cut` bytes at `at` by a piece, which may be part of the input. Returns false and changes nothing if
  * there is no room. */
 bool fuzz_splice(fuzz_input *in, size_t at, size_t cut, const void *piece, size_t length);
 

@@ -25,7 +25,7 @@ static bool is_named(const char *at, size_t length, const char *name)
     return length == strlen(name) && memcmp(at, name, length) == 0;
 }
 
-/* Checks name="value" at `*at` and moves behind it. */
+/* Checks name="value" at `*at` and moves `*at` to the byte after it. */
 static const char *attribute_fault(const char **at)
 {
     const char *const name = *at, *value;

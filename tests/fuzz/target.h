@@ -31,7 +31,7 @@ const fuzz_target *fuzz_target_named(const char *name); /* Returns NULL if there
 /* Ends the process with the message `what` if `holds` is false. */
 void fuzz_require(bool holds, const char *what);
 
-/* Prints the program's result for an input if TELL is set in the environment. */
+/* Prints the program's result for an input if `TELL` is set in the environment. */
 void fuzz_tell(unsigned status, const char *message);
 
 /* Checks that the status is that of the error, that the error has a message unless it is ORGAN_OK, and that it is

@@ -3,7 +3,8 @@
 #include "formats/gguf/file.h"
 #include "tests/fuzz/targets.h"
 
-/* Checks that tensors lie where a writer would put them, and that keys and infos can be written and read again. */
+/* Checks that tensors have the offsets that a writer would choose, and that keys and infos can be written and read
+ * again. */
 static void check_header(const organ_gguf_header *header, const organ_tensor_list *list)
 {
     organ_error error = {0};

@@ -22,7 +22,7 @@ END_TEST
 
 static unsigned bit_of(const unsigned char *bytes, size_t at) { return bytes[at / 8] >> at % 8 & 1u; }
 
-/* Codes are read bit by bit from memory that ends right behind the last byte with bits of the codes, or begins with the
+/* Codes are read bit by bit from memory that ends with the last byte of the codes, or begins with the
  * first one. */
 START_TEST(codes_out_of_words)
 {

@@ -85,7 +85,7 @@ typedef struct ladder {
     uint32_t next; /* smallest magnitude that rounds to the next code */
 } ladder;
 
-/* Finds the tie between a code and the next one, which is exact in FP32 and goes to the even code. */
+/* Finds the tie between a code and the next one, which is exact in FP32 and rounds to the even code. */
 static void lookup(ladder *l)
 {
     if (l->code == greatest(l->to)) {

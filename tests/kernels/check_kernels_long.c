@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Checks all 2^32 FP32 values to BF16 and F16 on every table that this CPU supports, all FP8 codes with all BF16
  * scales, and all quotients of the physarum flow that are computed without a division. Not part of `ninja test`. The
- * reference of the first needs no search: in ascending order the code increases by one at each tie. That of FP8 is the
- * product in FP64, which is exact, rounded to FP32 by the compiler and then converted. */
+ * reference of the first needs no search: in ascending order the code increases by one at each tie. The reference of
+ * FP8 is the product in FP64, which is exact, rounded to FP32 by the compiler and then converted. */
 #include "kernels/simd/scalar.h"
 #include "tests/kernels/kernel_reference.h"
 #include <math.h>

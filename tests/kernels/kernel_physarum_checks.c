@@ -239,7 +239,7 @@ const char *check_physarum_large(const organ_kernels *k)
     samples_fill(&random, UNIFORM, values, PERIOD);
     for (size_t at = PERIOD; at < side * side; at++)
         values[at] = values[at - PERIOD];
-    values[12345] = 3e30f; /* the whole flow goes through this weight */
+    values[12345] = 3e30f; /* this weight carries the whole flow */
     if (!known++)
         expected = scalar_outcome(&t, values);
     const char *fault = check_like(k, &t, values, &expected);

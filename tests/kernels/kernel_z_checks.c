@@ -131,7 +131,7 @@ const char *check_spread(const organ_kernels *k)
     return fault;
 }
 
-/* Values inside the bins and far outside: on edges if mean and std are powers of two, else a few floats beside an edge;
+/* Values inside the bins and far outside: on edges if mean and std are powers of two, else a few floats from an edge;
  * means of up to 2000 bins, deviations near the limits of FP32. */
 typedef struct bins_case {
     double mean, std;

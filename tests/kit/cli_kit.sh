@@ -70,7 +70,7 @@ refused() {
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
-# hold ARGS...: starts a run as process $runner. Its log goes into a pipe with room for $log_room bytes: the run waits there and cannot end, whatever
+# hold ARGS...: starts a run as process $runner. Its log is written to a pipe with room for $log_room bytes: the run waits there and cannot end, whatever
 # the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
 hold() {
     local most

@@ -65,8 +65,8 @@ const char *http_url(const http_server *server, const char *name);
 
 void http_behave(http_server *server, http_manners manners);
 
-/* Calls `then` once, from a thread of the server, when so many bytes of bodies have been sent. The connection breaks
- * before the last of them arrives, however slow the client is. */
+/* Calls `then` once, from a thread of the server, when that number of bytes of bodies has been sent. The connection
+ * breaks before the last of them arrives, however slow the client is. */
 void http_at_byte(http_server *server, uint64_t bytes, void (*then)(void));
 
 long http_requests(http_server *server);

@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 #define COMMIT    "0123456789abcdef0123456789abcdef01234567"
-#define LARGE     10000 /* files of at least so many bytes are stored in LFS */
+#define LARGE     10000 /* smallest size in bytes of a file in LFS */
 #define MAX_FILES 64
 
 static const char *folder;

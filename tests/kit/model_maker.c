@@ -286,7 +286,7 @@ ssize_t __wrap_pread(int fd, void *data, size_t n, off_t at)
 {
     return fails(FAULT_PREAD) ? -1 : __real_pread(fd, data, n, at);
 }
-/* The compiler replaces pread by this function if it knows the size of the buffer. */
+/* The compiler calls this function instead of pread if it can derive the size of the buffer. */
 ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
 ssize_t __wrap___pread_chk(int fd, void *data, size_t n, off_t at, size_t room)
 {

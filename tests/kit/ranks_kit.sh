@@ -58,7 +58,7 @@ looked() {
     done
 }
 
-# Whether no rank writes the output any more. After a signal the launcher may end before its ranks.
+# Succeeds if no rank writes the output any more. After a signal the launcher may end before its ranks.
 is_released() { [[ ! -d .new.organ-partial ]] || flock --nonblock .new.organ-partial true; }
 released() { await is_released; }
 

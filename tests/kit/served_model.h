@@ -16,8 +16,8 @@ typedef struct served_model {
 served_model served_model_make(size_t blocks, size_t experts, uint64_t rows, uint64_t cols, size_t shards);
 void served_model_free(served_model *model);
 
-/* Starts a thread that kills the server when it has sent so many bytes, and soon after starts another one on its port.
- * *server is the present server. */
+/* Starts a thread that kills the server when it has sent that number of bytes, and soon after starts another one on its
+ * port. *server is the present server. */
 void served_model_interrupt(http_server **server, const served_model *model, uint64_t at_byte);
 /* Waits for that thread; returns whether it has killed the server. */
 bool served_model_was_interrupted(void);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Tests build/organ-static: a file without an interpreter that runs in an empty root, uses the best kernel table of the CPU, writes the bytes of the dynamic
-# program, and names in its errors what it does not support. `ninja test-static` builds it first. The part in another root needs root (chroot). Names the
+# program, and names unsupported features in its errors. `ninja test-static` builds it first. The part in another root needs root (chroot). Names the
 # parts that it skips. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1

@@ -56,7 +56,7 @@ tab_to() {
     done
     fail "the Tab key does not come to $1"
 }
-# tidy_check NAME FILE: checks the HTML, except for attributes of HTML and ARIA that tidy 5.6 does not know.
+# tidy_check NAME FILE: checks the HTML, except for attributes of HTML and ARIA that tidy 5.6 does not support.
 tidy_check() {
     tidy -quiet -errors --drop-empty-elements no "$2" 2>&1 |
         grep -vE 'proprietary attribute "(aria-current|autocapitalize|inputmode)"' >"$web_scratch/tidy"

@@ -30,7 +30,7 @@ fail() {
     [[ -n ${2:-} ]] && head -n 30 "$2" | cut -c -300 | sed 's/^/    /'
     web_failed=$((web_failed + 1))
 }
-# expect WHAT FOUND WANTED: checks that both texts are equal.
+# expect WHAT FOUND EXPECTED: checks that both texts are equal.
 expect() { if [[ $2 == "$3" ]]; then pass; else fail "$1: '$2' instead of '$3'"; fi; }
 # expect_like WHAT FOUND REGEX: checks that the text matches.
 expect_like() { if [[ $2 =~ $3 ]]; then pass; else fail "$1: '$2' is not like '$3'"; fi; }
@@ -112,7 +112,7 @@ write() {
     wire POST "/element/$id/clear" '{}' >"$web_scratch/null"
     [[ -z $2 ]] || wire POST "/element/$id/value" "$(jq -nc --arg t "$2" '{text: $t}')" >"$web_scratch/null" || fail "cannot write into $1"
 }
-# press KEY...: presses keys one after the other: Tab, Enter, Right, Space, or texts.
+# press KEY...: presses keys in this order: Tab, Enter, Right, Space, or texts.
 press() {
     local -A keys=([Tab]='\ue004' [Enter]='\ue007' [Space]=' ' [Right]='\ue014' [Left]='\ue012' [Up]='\ue013' [Down]='\ue015' [Shift]='\ue008' [Escape]='\ue00c')
     local list="" key text

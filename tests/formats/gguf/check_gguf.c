@@ -148,7 +148,7 @@ START_TEST(narrow_arrays)
 }
 END_TEST
 
-/* A part with split.count 1 or 0 is a whole model: merging leaves split.count 0. */
+/* A file whose split.count is 1 or 0 is a whole model: merging leaves split.count 0. */
 START_TEST(parts_that_stand_alone)
 {
     gguf_file("x-00002-of-00003.gguf", HEAD(0, 0));

@@ -15,7 +15,7 @@
 
 typedef struct bad_file {
     const char *words;
-    const char *fragments[FRAGMENTS]; /* parts of the message besides the name of the file */
+    const char *fragments[FRAGMENTS]; /* parts of the message, without the name of the file */
 } bad_file;
 
 #define I8(name, elements, offset) "s:" name " 4:1 8:" #elements " 4:24 8:" #offset " "

@@ -17,7 +17,7 @@
 typedef struct bad_header {
     const char *header;
     size_t data;
-    const char *fragments[FRAGMENTS]; /* parts of the message besides the name of the file */
+    const char *fragments[FRAGMENTS]; /* parts of the message, without the name of the file */
 } bad_header;
 
 #define T(name, dtype, shape, offsets)                                                                                 \

@@ -54,7 +54,7 @@ static json_t *tile_map_json(const char *tensor)
                      "killed", killed);
 }
 
-/* Makes the report of a pruning of so many layers of seven projections; `name` stands in every place for a name and
+/* Makes the report of a pruning of that number of layers of seven projections; `name` is every name in it and
  * must be valid UTF-8. */
 static json_t *prune_report(size_t layers, const char *name)
 {

@@ -133,7 +133,7 @@ void serve_renew(void) { organ_server_renew(server); }
 
 void serve_tokens(const char *text)
 {
-    /* A new file replaces the old one, as editors do it, so that no reader sees half of it. */
+    /* A new file replaces the old one, as editors do, so that no reader gets a part of it. */
     scratch_text("token.new", text);
     ck_assert_int_eq(chmod(scratch_path("token.new"), 0600), 0);
     ck_assert_int_eq(rename(scratch_path("token.new"), scratch_path("token")), 0);

@@ -75,7 +75,7 @@ static unsigned eat_memory(organ_error *error)
     return 0;
 }
 
-/* Returns a malformed catalog: its tensors lie outside of its block. */
+/* Returns a malformed catalog: its tensors are outside its block. */
 static unsigned lie(organ_catalog **catalog)
 {
     organ_catalog *const block = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -326,7 +326,7 @@ END_TEST
 
 /* ---- malformed blocks of another process ---- */
 
-/* Uses every part of an adopted block, whose last byte lies before an inaccessible page. */
+/* Uses every part of an adopted block, whose last byte precedes an inaccessible page. */
 static void use_block(const organ_catalog *catalog)
 {
     const organ_tensor_query wishes[] = {{.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},

@@ -300,7 +300,7 @@ void rig_allocation(organ_allocation *a)
 
 /* ---- mixed widths ---- */
 
-/* Each measured level is a pass of every tensor through the layers behind it, so each makes an allocation that much
+/* Each measured level is a pass of every tensor through the layers after it, so each makes an allocation that much
  * slower. */
 START_TEST(two_levels_are_measured)
 {

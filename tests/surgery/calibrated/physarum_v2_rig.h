@@ -27,7 +27,7 @@ void free_layer(layer *l);
 organ_engine make_engine(size_t threads, uint64_t memory);
 void free_engine(organ_engine *engine);
 
-/* Accumulates the layer's inputs in calls of so many tokens; the result is finished. */
+/* Accumulates the layer's inputs in calls of that number of tokens and finishes the result. */
 organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call);
 
 /* Does the same with both streams and the layer's weights. */

@@ -51,9 +51,9 @@ void audit_finds(const char *output, bool compensated, const char *word);
 /* Checks that the cut fails with this status and a message that contains `word`, and leaves nothing. */
 void cut_refused(cut_way way, organ_status status, const char *word);
 
-/* Checks that the tensors of an output are exactly those of the lines: "NAME = DONOR", all bytes of that tensor of the
- * donor, or "NAME = DONOR 0:1,3;2:0-7", the kept places along these axes (in elements; along the last axis in blocks);
- * "1:1,2/0,3" are those for each number of the first axis. "NAME ! 2" checks only that it exists. */
+/* Checks that the tensors of an output are exactly those of the lines. "NAME = DONOR" is a copy of that tensor of the
+ * donor; "NAME = DONOR 0:1,3;2:0-7" has the listed places of axes 0 and 2 (in elements, of the last axis in blocks);
+ * "1:1,2/0,3" lists the places for each number of the first axis. "NAME ! 2" checks only that the tensor exists. */
 void made_of(const char *output, const char *lines);
 
 /* Returns a member of the output's config.json as compact JSON, "" if there is none, in a static buffer. key: such as

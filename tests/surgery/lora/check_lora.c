@@ -111,7 +111,7 @@ START_TEST(factors_that_are_not_finite)
 }
 END_TEST
 
-/* An output that exists, that is an input, that lies in one or that contains one. */
+/* Rejects an output that exists, is an input, is inside an input or contains one. */
 START_TEST(bad_places)
 {
     lora_way way = ways[_i];

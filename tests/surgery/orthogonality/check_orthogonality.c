@@ -179,7 +179,7 @@ START_TEST(noise_beside_the_adapter)
 }
 END_TEST
 
-/* Factors with known singular vectors: the noise lies in the third output direction alone. */
+/* Factors with known singular vectors: the noise has only the third output direction. */
 START_TEST(leakage_into_the_strongest_directions)
 {
     rig_module *m = rig_add(Q, 40, 50, 4);

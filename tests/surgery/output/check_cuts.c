@@ -42,7 +42,7 @@ START_TEST(tensors_are_cut_by_their_size_alone)
         {{1, 32769, 1024}, ORGAN_CUT_MATRICES, 1, (uint64_t)32769 * 2048},
         {{6, 4096, 4096}, 256, 3, 64 * MIB},                /* two matrices in a part */
         {{7, 4096, 4096}, ORGAN_CUT_MATRICES, 4, 64 * MIB}, /* the last part has one */
-        {{3, 10000, 4096}, 256, 6, (uint64_t)5120 * 8192},  /* each matrix is cut by itself */
+        {{3, 10000, 4096}, 256, 6, (uint64_t)5120 * 8192},  /* each matrix has its own cuts */
         {{3, 10000, 4096}, ORGAN_CUT_MATRICES, 3, (uint64_t)10000 * 8192},
         {{384, 2048, 7168}, 256, 192, (uint64_t)2 * 2048 * 7168 * 2}, /* experts of a model of 10^12 parameters */
         {{1, 2, 100000000}, 8, 1, (uint64_t)400000000},               /* rows longer than a unit */

@@ -141,7 +141,7 @@ START_TEST(bits_are_the_same_for_any_threads_and_kernels)
 }
 END_TEST
 
-/* H in blocks of 256 columns knows less of the inputs and is still better than none. */
+/* Checks that GPTQ with H in blocks of 256 columns has less than 0.8 of the error of nearest codes. */
 START_TEST(blocks_of_moments_do)
 {
     organ_engine engine = make_engine(2, 1 << 20);

@@ -175,7 +175,7 @@ START_TEST(blocks_lose_less)
 }
 END_TEST
 
-/* Without the refinement after GPTQ, the numbers are those of the blocks that the weights get by themselves, weighted
+/* Without the refinement after GPTQ, the numbers are those of the blocks of the weights without GPTQ, weighted
  * as requested. */
 START_TEST(first_numbers_are_those_of_the_search)
 {

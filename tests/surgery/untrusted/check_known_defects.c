@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Published defects of other programs, one test each, with their CVE numbers where they have one: the input is made
- * here, goes through the readers and verbs concerned, and must be rejected, or do no harm, with a message that names
- * the fault, in little memory and time. */
+ * Published defects of other programs, one test each, with their CVE numbers where they have one. Each test makes
+ * the input and gives it to the readers and verbs concerned. They must reject it with a message that names the fault,
+ * or use it without harm, in little memory and time. */
 #include "formats/model/model.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "kernels/kernels.h"

@@ -226,7 +226,7 @@ START_TEST(a_matrix_of_zeros_loses_nothing)
     memset(p.weights, 0, 4 * 64 * sizeof *p.weights);
     must_narrow(&engine, &p, (organ_narrow_options){.group = 1, .keep = 10}, kept, &report);
     for (size_t k = 0; k < 10; k++)
-        ck_assert_uint_eq(kept[k], 54 + k); /* of equal columns the first goes */
+        ck_assert_uint_eq(kept[k], 54 + k); /* the first of equal columns is removed */
     ck_assert(report.loss == 0 && report.energy == 0);
     leave_part(&p);
 }

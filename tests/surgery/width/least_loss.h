@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The loss of a choice of channels: what remains when all kept columns are solved from scratch in FP64. */
+ * Loss of a choice of channels: the error that remains after all kept columns are solved directly in FP64. */
 #ifndef MIN_LOSS_H
 #define MIN_LOSS_H
 
