@@ -153,8 +153,8 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s computes %llu logits per token, %s %llu", s->sources[m].name,
-                              (unsigned long long)s->sources[m].vocabulary, s->sources[0].name,
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s computes %llu logits per token, but %s %llu",
+                              s->sources[m].name, (unsigned long long)s->sources[m].vocabulary, s->sources[0].name,
                               (unsigned long long)s->sources[0].vocabulary);
     for (size_t k = 0; k < s->plan->scored; k++)
         if (s->plan->targets[k] >= s->sources[0].vocabulary)

@@ -313,7 +313,7 @@ START_TEST(models_that_do_not_do)
 {
     organ_stop stop = {0};
     sources[1].vocabulary = VOCABULARY - 1;
-    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned computes 36 logits per token, donor 37");
+    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned computes 36 logits per token, but donor 37");
     sources[1].vocabulary = VOCABULARY;
     fakes[1].broken = sample[1];
     refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned: its logits for scored token 2 of");

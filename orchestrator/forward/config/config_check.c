@@ -306,8 +306,8 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     const uint64_t wide = r->key_dim > r->value_dim ? r->key_dim : r->value_dim;
     if (r->heads * wide > (1 << 24))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u heads of %" PRIu64 " in recurrent layers exceed the limit of organ", label, r->heads,
-                          wide);
+                          "%s: %u heads of %" PRIu64 " in recurrent layers exceed the limit of 16777216 values", label,
+                          r->heads, wide);
     return ORGAN_OK;
 }
 
@@ -343,8 +343,8 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: head_dim is %u, not even", label, kind->head_dim);
     const uint64_t width = kind->head_dim > kind->value_dim ? kind->head_dim : kind->value_dim;
     if (kind->heads * width > (1 << 24))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " exceed the limit of organ", label,
-                          kind->heads, width);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " exceed the limit of 16777216 values",
+                          label, kind->heads, width);
     return ORGAN_OK;
 }
 

@@ -235,7 +235,7 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
         if (!s.weight && e == 0)
             return false;
         if (!s.weight)
-            organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' is of %llu experts, but the base has %llu", t->from->path,
+            organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' is for %llu experts, but the base has %llu", t->from->path,
                        p->pair->b->name, (unsigned long long)p->pair->experts, (unsigned long long)e);
         else
             add_translated_pair(t, &s);

@@ -454,7 +454,7 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
     organ_error_output_whole(error, f->options->output);
     if (!f->failed)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured",
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be extracted or measured",
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 

@@ -150,7 +150,8 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
         if (!isfinite(noisy[k]))
             return organ_compared_not_finite(s->job, m, 1 + n, row, noisy[k], error);
     }
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': differs from the clean one by more than FP32 holds",
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: tensor '%s': differs from the clean one by more than FP32 can represent",
                       s->job->model[1 + n]->path, m->weight[1 + n]->name);
 }
 

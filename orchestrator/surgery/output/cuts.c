@@ -97,7 +97,7 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
     for (size_t t = 0; t < count && made; t++)
         made = cut_tensor(cuts, &capacity, t, rows);
     if (!made)
-        return organ_fail_memory(error, "the stretches of large tensors");
+        return organ_fail_memory(error, "the row ranges of large tensors");
     cuts->list = organ_rows_to_file(cuts->list, cuts->count * sizeof *cuts->list);
     cuts->first[count] = cuts->count;
     for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
@@ -173,8 +173,7 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
     if (range_count(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
         return ORGAN_OK;
     if (!there || there->bytes != whole->bytes)
-        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path,
-                          whole->name);
+        return organ_fail(error, ORGAN_IO, "%s: the written output lacks tensor '%s'", r->written->path, whole->name);
     const cuts_place here = {r->written, there->file};
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }

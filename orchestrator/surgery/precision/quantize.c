@@ -164,9 +164,10 @@ static void quantize_note_before(const organ_quantize_job *job)
         organ_quantize_note_loaders(job);
     if (job->left_out_count)
         organ_progress_note(job->progress,
-                            "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
-                            job->left_out_count, job->left_out_count == 1 ? "s" : "",
-                            job->left_out_count == 1 ? "it is" : "they are", job->left_out[0].tensor->name);
+                            "%zu of the targets %s copied unchanged: %s is the first; the report "
+                            "lists all with the reasons",
+                            job->left_out_count, job->left_out_count == 1 ? "is" : "are",
+                            job->left_out[0].tensor->name);
 }
 
 /* Quantises all parts, calibrated ones first: they need more memory than the pass, so too small a --memory is refused

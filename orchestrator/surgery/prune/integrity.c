@@ -91,7 +91,7 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     size_t index;
     json_t *check;
     json_array_foreach(job->state->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
-        error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->write.output,
+        error, ORGAN_IO, "%s: a check of the written output failed: %s: %s", job->options->write.output,
         json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
 }

@@ -101,7 +101,7 @@ START_TEST(values_that_are_none)
     rig_modules[0].clean[0] = 3e38f;
     rig_modules[0].noisy[0][0] = -3e38f;
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(0), "differs from the clean one by more than FP32 holds");
+    REFUSED(ORGAN_BAD_INPUT, WAY(0), "differs from the clean one by more than FP32 can represent");
     rig_modules[0].clean[0] = rig_modules[0].noisy[0][0] = 0;
     rig_modules[0].a[0] = rig_modules[0].b[0] = 3e38f;
     rig_write(3, NULL);
