@@ -126,7 +126,7 @@ same() {
 for room in formats kernels orchestrator; do same "$({ findings "$room" && texts_of "$room"; } | grep -v '^lines ')" ""; done
 for room in tests bench; do same "$(findings "$room" | grep -v "^lines ")" ""; done
 
-pages=(README.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md)
+pages=(README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md)
 same "$(findings_of_pages "${pages[@]}" | grep -v '^lines ')" ""
 
 # The check finds each kind of phrase, reports the line where the comment begins, and ignores code and quoted text.
