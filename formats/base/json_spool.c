@@ -17,7 +17,7 @@ enum {
     LARGEST = 4096, /* larger pieces are tables of arrays and long strings; these stay in the heap */
     PAGE = 4096,
     VISITS = 64, /* number of visits to another page between two returns of pages; the system maps up to 16 pages at
-                     each visit */
+                    each visit */
     MAPS = 20
 };
 /* Bytes of the first mapping; each further mapping is twice as large as the previous one. */

@@ -4,9 +4,21 @@
 #define ORGAN_EXTENT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 static inline size_t organ_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t organ_max(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Returns the greatest common divisor; the other number if one is 0. */
+static inline uint64_t organ_common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
 
 /* Returns the number of pieces of `each` that cover `whole`. */
 static inline size_t organ_pieces_of(size_t whole, size_t each) { return whole / each + (whole % each != 0); }

@@ -142,11 +142,6 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
 
 /* ---- what the configuration has ---- */
 
-static int config_put_flag(json_t *config, forward_flag flag, bool value)
-{
-    return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
-}
-
 /* Returns a list with a word for each layer. */
 static json_t *config_words(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *yes,
                             const char *no)
@@ -195,7 +190,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     const forward_mixture *const m = job->family->mixture;
     const uint64_t shared = c->expert_intermediate ? c->shared_intermediate / c->expert_intermediate : 0;
     const bool lacks = !job->family->aliases && !json_object_get(config, "intermediate_size");
-    return config_put_flag(config, m->normalise, c->normalise_experts) |
+    return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
            !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
                       SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
@@ -214,10 +209,10 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
         !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
                    SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
                    SET_FLAG("tie_word_embeddings", c->tied_output));
-    failed |= config_put_flag(config, f->qkv_bias, c->qkv_bias) | config_put_flag(config, f->mlp_bias, c->mlp_bias) |
-              config_put_windows(job, config);
+    failed |= organ_convert_put_flag(config, f->qkv_bias, c->qkv_bias) |
+              organ_convert_put_flag(config, f->mlp_bias, c->mlp_bias) | config_put_windows(job, config);
     if (f->output_bias.key && (!f->qkv_bias.key || strcmp(f->output_bias.key, f->qkv_bias.key)))
-        failed |= config_put_flag(config, f->output_bias, c->output_bias);
+        failed |= organ_convert_put_flag(config, f->output_bias, c->output_bias);
     failed |= !ORGAN_ADD(config, SET_IF(f->qk_norm_key, f->qk_norm_key, json_boolean(c->qk_norm != ORGAN_QK_NORM_NONE)),
                          SET_IF(f->query_scalar, "query_pre_attn_scalar",
                                 json_integer(llround(1 / (c->attention_scale * c->attention_scale)))));

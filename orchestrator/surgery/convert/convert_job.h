@@ -173,6 +173,9 @@ organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t 
 /* Returns whether the place keeps the order of all rows and columns of a matrix with that many rows. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
 
+/* Returns whether GGUF stores 1 more than safetensors in this weight, as in the norms of Gemma and Qwen3-Next. */
+bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part);
+
 /* Returns true if a layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
 
@@ -208,6 +211,11 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
 bool organ_convert_is_scaled(const organ_convert_job *job);
 /* Adds the places of a tensor of such an architecture, whose rows `all` copies: values times their multipliers. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
+/* Adds a flag to config.json if the architecture has its key. Returns nonzero if an allocation was refused. */
+static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool value)
+{
+    return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
+}
 /* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
 

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,12 +13,6 @@
 
 /* ---- types ---- */
 
-static bool plan_ends(const char *name, const char *end)
-{
-    const size_t length = strlen(name), own = strlen(end);
-    return length >= own && strcmp(name + length - own, end) == 0;
-}
-
 /* Tensors that llama.cpp's converter always stores as F32, in addition to vectors and norms. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
@@ -25,10 +20,10 @@ static bool plan_is_single(const char *name, unsigned rank)
                                        "position_embd.weight", "ssm_conv1d.weight",   "shortconv.conv.weight",
                                        "indexer.proj.weight",  "ssm_conv1d_q.weight", "ssm_conv1d_k.weight",
                                        "ssm_conv1d_v.weight"};
-    if (rank <= 1 || !plan_ends(name, ".weight"))
+    if (rank <= 1 || !organ_ends_with(name, ".weight"))
         return true;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
-        if (plan_ends(name, ends[k]))
+        if (organ_ends_with(name, ends[k]))
             return true;
     return false;
 }
@@ -45,8 +40,8 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
 static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
 {
     const organ_role role = weight->anatomy.role;
-    return rank == 2 && plan_ends(name, ".weight") && weight->codes->dtype == ORGAN_Q8_0 && role != ORGAN_ROLE_EMBED &&
-           role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
+    return rank == 2 && organ_ends_with(name, ".weight") && weight->codes->dtype == ORGAN_Q8_0 &&
+           role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
 }
 
 /* Returns the type of an output tensor; *encoding is set if it is quantised. */
@@ -150,6 +145,11 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .at = at,
                            .per_matrix = m.rows,
                            .per_block = m.rows};
+}
+
+bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part)
+{
+    return job->exchange->norms_plus_one && part != PART_NORM_MIXED && organ_ends_with(weight->name, "norm.weight");
 }
 
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Recurrent layers: tensors in which GGUF has the heads of values in another order, and members of config.json. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
@@ -30,11 +31,7 @@ static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place pl
                                         organ_error *error)
 {
     const uint64_t outer = place.outer, inner = place.inner;
-    uint64_t block = each;
-    while (first % block)
-        block--; /* the largest block that divides both; heads of values are as wide as those of keys or wider */
-    while (each % block || first % block)
-        block--;
+    const uint64_t block = organ_common_divisor(first, each);
     place.block = place.rows = place.per_block = block;
     place.tile = 0;
     place.blocks = first / block;
@@ -162,11 +159,6 @@ static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-static int recurrent_put_flag(json_t *config, forward_flag flag, bool value)
-{
-    return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
-}
-
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -280,10 +272,11 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
                                    : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
                                          recurrent_put_count(config, "head_dim", job->config.head_dim);
     failed |= recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
-              recurrent_put_flag(config, r->conv_bias, c->conv_biased) |
-              recurrent_put_flag(config, r->bias, c->biased) | recurrent_put_flag(config, r->out_bias, c->out_biased) |
-              recurrent_put_flag(config, r->normed, c->normed) |
-              recurrent_put_flag(config, r->norm_first, c->norm_first) |
+              organ_convert_put_flag(config, r->conv_bias, c->conv_biased) |
+              organ_convert_put_flag(config, r->bias, c->biased) |
+              organ_convert_put_flag(config, r->out_bias, c->out_biased) |
+              organ_convert_put_flag(config, r->normed, c->normed) |
+              organ_convert_put_flag(config, r->norm_first, c->norm_first) |
               recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
               recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
               recurrent_put(config, r->least_step, json_real(c->step_min));

@@ -40,13 +40,6 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 
 /* ---- places ---- */
 
-static bool to_gguf_adds_one(const gguf_move *move)
-{
-    const char *const name = move->weight->name, *const end = strstr(name, "norm.weight");
-    return move->job->exchange->norms_plus_one && move->part.part != PART_NORM_MIXED && end &&
-           end[strlen("norm.weight")] == 0;
-}
-
 /* Plans a tensor that only changes its name. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
@@ -54,7 +47,7 @@ static organ_status to_gguf_whole(const gguf_move *move)
     const organ_convert_job *const job = move->job;
     const forward_part part = move->part.part;
     convert_place all = organ_convert_all(w, to_gguf_piece(move, part, w->rank, w->shape), 0);
-    if (to_gguf_adds_one(move))
+    if (organ_convert_is_plus_one(job, w, part))
         all.function = CONVERT_PLUS_ONE;
     const bool rotated = part == PART_Q || part == PART_K || part == PART_BIAS_Q || part == PART_BIAS_K;
     if (rotated && job->gguf_family->gguf_pairs) {

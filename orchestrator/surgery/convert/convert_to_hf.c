@@ -2,6 +2,8 @@
  * The tensors of safetensors that a tensor of a GGUF file becomes. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
+#include "orchestrator/machine/extent.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,13 +51,6 @@ static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank
 
 /* ---- places ---- */
 
-static bool to_hf_subtracts_one(const hf_move *move)
-{
-    const char *const name = move->weight->name, *const end = strstr(name, "norm.weight");
-    return move->job->exchange->norms_plus_one && move->part.part != PART_NORM_MIXED && end &&
-           end[strlen("norm.weight")] == 0;
-}
-
 /* Copies a whole tensor; rows of q and k that llama.cpp has reordered go back to their order. */
 static organ_status to_hf_whole(const hf_move *move)
 {
@@ -63,7 +58,7 @@ static organ_status to_hf_whole(const hf_move *move)
     const organ_convert_job *const job = move->job;
     const forward_part part = move->part.part;
     convert_place all = organ_convert_all(w, to_hf_piece(move, move->part, w->rank, w->shape), 0);
-    if (to_hf_subtracts_one(move))
+    if (organ_convert_is_plus_one(job, w, part))
         all.function = CONVERT_MINUS_ONE;
     const bool rotated = part == PART_Q || part == PART_K || part == PART_BIAS_Q || part == PART_BIAS_K;
     if (rotated && job->gguf_family->gguf_pairs) {
@@ -335,12 +330,7 @@ static organ_status to_hf_by_head(const hf_move *move)
     const exchange_part all = {.part = PART_MIX_IN, .number = -1};
     const bool gate = move->part.part == PART_MIX_Z;
     const uint64_t rows[] = {key, key, value}, first[] = {0, keys, 2 * keys};
-    uint64_t block = key, rest = value;
-    while (rest) { /* the greatest common divisor */
-        const uint64_t next = block % rest;
-        block = rest;
-        rest = next;
-    }
+    const uint64_t block = organ_common_divisor(key, value);
     convert_place place = organ_convert_all(w, to_hf_piece(move, all, 2, shape), 2 * key + value);
     place.block = place.rows = value;
     place.per_block = 2 * (key + value);

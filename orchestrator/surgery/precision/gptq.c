@@ -281,8 +281,7 @@ static void fit_strip(void *context, size_t index, size_t worker)
 
 /* Sets the scales that GPTQ starts from: of GGUF blocks those of the search that quantises to the nearest code, else
  * those that map the greatest magnitude to the largest code, shortened for integers if rows have scales of their own.
- * job->field is not in use yet and holds the weights of
- * columns. */
+ * job->field is not in use yet and holds the weights of columns. */
 static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};

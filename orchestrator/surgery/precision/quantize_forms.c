@@ -4,6 +4,7 @@
  * before anything is written. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 #include "formats/base/path.h"
+#include "orchestrator/machine/extent.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,16 +65,6 @@ static bool is_packable(const organ_quantize_job *job, const organ_tensor *tenso
     return is_chosen(job, tensor) && !organ_quantize_kind_obstacle(tensor);
 }
 
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-    while (b) {
-        const uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 static int by_number(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -89,7 +80,7 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
         const organ_tensor *const t = tensor_at(job, k);
         if (!organ_quantize_is_routed(t) || !is_packable(job, t))
             continue;
-        found->step = common_divisor(found->step, t->shape[1]);
+        found->step = organ_common_divisor(found->step, t->shape[1]);
         found->layers[found->count++] = t->anatomy.layer;
     }
     qsort(found->layers, found->count, sizeof *found->layers, by_number);
