@@ -64,8 +64,12 @@ organ_status organ_name_find(const char *text, organ_arena *arena, const char **
     const organ_store store = store_of(text);
     *path = NULL;
     if (store < ORGAN_STORES)
-        return stores[store].resolve(text, arena, path, error);
-    return organ_hub_has(text, arena) ? organ_hub_resolve(text, arena, path, error) : ORGAN_OK;
+        stores[store].resolve(text, arena, path, error);
+    else if (organ_hub_has(text, arena))
+        organ_hub_resolve(text, arena, path, error);
+    if (error->status)
+        *path = NULL; /* a store sets it before it checks the file */
+    return error->status;
 }
 
 /* Sets *path to the place of a model. Existing files and URLs win over names in stores, and texts that look like paths

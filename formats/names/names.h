@@ -24,7 +24,7 @@
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Sets *path to the file or folder of a model of a store, without looking for a path of that name first; NULL if the
- * text has no prefix and the Hugging Face cache has no such entry. Errors as organ_name_resolve. */
+ * text has no prefix and the Hugging Face cache has no such entry, and after an error. Errors as organ_name_resolve. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Sets the folders of all stores, also of those that do not exist: each path that organ_name_find finds is in one of

@@ -9,6 +9,7 @@ int main(void)
     SRunner *runner = srunner_create(status_suite());
     srunner_add_suite(runner, safetensors_suite());
     srunner_add_suite(runner, shards_suite());
+    srunner_add_suite(runner, names_suite());
     srunner_add_suite(runner, config_suite());
     srunner_add_suite(runner, anatomy_suite());
     srunner_run_all(runner, CK_ENV);

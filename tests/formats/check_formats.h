@@ -8,6 +8,7 @@
 Suite *status_suite(void);
 Suite *safetensors_suite(void);
 Suite *shards_suite(void);
+Suite *names_suite(void);
 Suite *config_suite(void);
 Suite *anatomy_suite(void);
 

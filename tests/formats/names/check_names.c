@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of names of models: the path of each store, and no path after an error. */
+#include "formats/names/names.h"
+#include "tests/formats/check_formats.h"
+#include "tests/kit/scratch_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COMMIT   "0123456789abcdef0123456789abcdef01234567"
+#define HUB      "models--t--m"
+#define SNAPSHOT HUB "/snapshots/" COMMIT
+#define BROKEN   "models--t--b/snapshots/" COMMIT "/broken.safetensors"
+#define MANIFEST "manifests/registry.ollama.ai/library/x/latest"
+#define BLOB     "blobs/sha256-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define LAYERS(size)                                                                                                   \
+    "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:0123456789abcdef01234567" \
+    "89abcdef0123456789abcdef0123456789abcdef\",\"size\":" size "}]}"
+
+/* Makes the folders of a path in the scratch directory, without its last part. */
+static void make_folders(const char *path)
+{
+    char folder[256];
+    for (const char *end = strchr(path, '/'); end; end = strchr(end + 1, '/')) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(end - path), path);
+        mkdir(scratch_path(folder), 0777);
+    }
+}
+
+/* The three stores are in one folder: two models of Hugging Face's cache, one with a file and one with a broken link, a blob
+ * of eight bytes in Ollama's, and a file and a broken link in LM Studio's. */
+static void setup(void)
+{
+    scratch_begin();
+    setenv("HF_HUB_CACHE", scratch_path(""), 1);
+    setenv("OLLAMA_MODELS", scratch_path(""), 1);
+    setenv("HOME", scratch_path(""), 1);
+    static const char *const files[][2] = {{HUB "/refs/main", COMMIT},
+                                           {SNAPSHOT "/model.safetensors", "{}"},
+                                           {"models--t--b/refs/main", COMMIT},
+                                           {BLOB, "GGUF1234"},
+                                           {MANIFEST, LAYERS("8")},
+                                           {".lmstudio/models/p/m/a.gguf", "GGUF"}};
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        make_folders(files[k][0]);
+        scratch_text(files[k][0], files[k][1]);
+    }
+    make_folders(BROKEN);
+    ck_assert_int_eq(symlink("gone", scratch_path(BROKEN)), 0);
+    ck_assert_int_eq(symlink("gone", scratch_path(".lmstudio/models/p/m/broken.gguf")), 0);
+}
+
+static const struct {
+    const char *name, *manifest; /* of Ollama; NULL: the one that fits the blob */
+    const char *path, *says;     /* the end of the path, or the error */
+} rows[] = {
+    {"hf:t/m", NULL, SNAPSHOT, NULL},
+    {"t/m", NULL, SNAPSHOT, NULL},
+    {"hf:t/m/model.safetensors", NULL, SNAPSHOT "/model.safetensors", NULL},
+    {"ollama:x", NULL, BLOB, NULL},
+    {"lmstudio:p/m/a.gguf", NULL, "p/m/a.gguf", NULL},
+    {"t/none", NULL, NULL, NULL},
+    {"hf:t/none", NULL, NULL, "has no models--t--none"},
+    {"hf:t/m/none.safetensors", NULL, NULL, "has no file none.safetensors"},
+    {"hf:t/b/broken.safetensors", NULL, NULL, "broken.safetensors"},
+    {"hf:t/../m", NULL, NULL, "hf:t/../m"},
+    {"ollama:none", NULL, NULL, "no manifest"},
+    {"ollama:x", LAYERS("9"), NULL, "9"},
+    {"ollama:x", LAYERS("\"8\""), NULL, "-1"},
+    {"ollama:x", "{\"layers\":[]}", NULL, "ollama:x"},
+    {"lmstudio:p/m/none.gguf", NULL, NULL, "has no p/m/none.gguf"},
+    {"lmstudio:p/m/broken.gguf", NULL, NULL, "is a link that leads nowhere"},
+};
+
+START_TEST(a_name_has_a_path_or_an_error)
+{
+    organ_arena arena = {0};
+    organ_error error = {0};
+    const char *path = "set by the caller";
+    const char *const says = rows[_i].says, *const end = rows[_i].path;
+    if (rows[_i].manifest)
+        scratch_text(MANIFEST, rows[_i].manifest);
+    const organ_status status = organ_name_find(rows[_i].name, &arena, &path, &error);
+    ck_assert_int_eq(status, error.status);
+    ck_assert_int_eq(status, says ? ORGAN_BAD_INPUT : ORGAN_OK);
+    ck_assert_msg(!says || strstr(error.message, says) != NULL, "%s", error.message);
+    ck_assert_msg((path != NULL) == (end != NULL), "%s: the path is %s", rows[_i].name, path ? path : "NULL");
+    ck_assert_msg(!end || strcmp(path + strlen(path) - strlen(end), end) == 0, "%s", path);
+    organ_arena_release(&arena);
+}
+END_TEST
+
+Suite *names_suite(void)
+{
+    Suite *const suite = suite_create("names");
+    TCase *const cases = tcase_create("names");
+    tcase_add_checked_fixture(cases, setup, scratch_end);
+    tcase_add_loop_test(cases, a_name_has_a_path_or_an_error, 0, sizeof rows / sizeof *rows);
+    suite_add_tcase(suite, cases);
+    return suite;
+}
