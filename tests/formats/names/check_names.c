@@ -17,7 +17,7 @@
 #define MANIFEST "manifests/registry.ollama.ai/library/x/latest"
 #define BLOB     "blobs/sha256-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define LAYERS(size)                                                                                                   \
-    "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:0123456789abcdef01234567" \
+    "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:0123456789abcdef01234567"  \
     "89abcdef0123456789abcdef0123456789abcdef\",\"size\":" size "}]}"
 
 /* Makes the folders of a path in the scratch directory, without its last part. */
@@ -30,8 +30,8 @@ static void make_folders(const char *path)
     }
 }
 
-/* The three stores are in one folder: two models of Hugging Face's cache, one with a file and one with a broken link, a blob
- * of eight bytes in Ollama's, and a file and a broken link in LM Studio's. */
+/* The three stores are in one folder: two models of Hugging Face's cache, one with a file and one with a broken link, a
+ * blob of eight bytes in Ollama's, and a file and a broken link in LM Studio's. */
 static void setup(void)
 {
     scratch_begin();
