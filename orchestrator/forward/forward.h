@@ -80,9 +80,10 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
-/* Returns true if runs of the tensor's layer pass its inputs to their tap: it is a matrix, or a stack of matrices, of a
- * linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass does
- * not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` is one of the model's own. */
+/* Returns true if the forward pass gives the inputs of this tensor to the tap: it is a matrix, or a stack of matrices,
+ * of a linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass
+ * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this model.
+ * */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing
  * rounds to the stored type. GGUF blocks are decoded, and encoded by the search for scales if their type has one. The
