@@ -82,8 +82,8 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the forward pass gives the inputs of this tensor to the tap: it is a matrix, or a stack of matrices,
  * of a linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass
- * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this model.
- * */
+ * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this
+ * model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing
  * rounds to the stored type. GGUF blocks are decoded, and encoded by the search for scales if their type has one. The
