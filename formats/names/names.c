@@ -62,14 +62,15 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const organ_store store = store_of(text);
+    organ_status status = ORGAN_OK;
     *path = NULL;
     if (store < ORGAN_STORES)
-        stores[store].resolve(text, arena, path, error);
+        status = stores[store].resolve(text, arena, path, error);
     else if (organ_hub_has(text, arena))
-        organ_hub_resolve(text, arena, path, error);
-    if (error->status)
+        status = organ_hub_resolve(text, arena, path, error);
+    if (status != ORGAN_OK)
         *path = NULL; /* a store sets it before it checks the file */
-    return error->status;
+    return status;
 }
 
 /* Sets *path to the place of a model. Existing files and URLs win over names in stores, and texts that look like paths

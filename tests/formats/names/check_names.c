@@ -93,12 +93,24 @@ START_TEST(a_name_has_a_path_or_an_error)
 }
 END_TEST
 
+START_TEST(an_earlier_error_of_the_caller_is_no_error_of_the_name)
+{
+    organ_arena arena = {0};
+    organ_error error = {.status = ORGAN_BAD_INPUT};
+    const char *path = "set by the caller";
+    ck_assert_int_eq(organ_name_find("t/none", &arena, &path, &error), ORGAN_OK);
+    ck_assert_ptr_null(path);
+    organ_arena_release(&arena);
+}
+END_TEST
+
 Suite *names_suite(void)
 {
     Suite *const suite = suite_create("names");
     TCase *const cases = tcase_create("names");
     tcase_add_checked_fixture(cases, setup, scratch_end);
     tcase_add_loop_test(cases, a_name_has_a_path_or_an_error, 0, sizeof rows / sizeof *rows);
+    tcase_add_test(cases, an_earlier_error_of_the_caller_is_no_error_of_the_name);
     suite_add_tcase(suite, cases);
     return suite;
 }
