@@ -209,6 +209,8 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
                                  organ_error *error);
 /* Returns whether a GGUF file of the architecture has the multipliers of config.json in its weights (Falcon-H1). */
 bool organ_convert_is_scaled(const organ_convert_job *job);
+/* Returns whether it has a multiplier other than 1 in this part. */
+bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part);
 /* Adds the places of a tensor of such an architecture, whose rows `all` copies: values times their multipliers. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
 /* Adds a flag to config.json if the architecture has its key. Returns nonzero if an allocation was refused. */

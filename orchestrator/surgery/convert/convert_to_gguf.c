@@ -43,9 +43,10 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 /* Plans a tensor that only changes its name. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
     const organ_convert_job *const job = move->job;
     const forward_part part = move->part.part;
+    const organ_weight *const w =
+        organ_convert_is_multiplied(job, part) ? organ_convert_dequantised(move->job) : move->weight;
     convert_place all = organ_convert_all(w, to_gguf_piece(move, part, w->rank, w->shape), 0);
     if (organ_convert_is_plus_one(job, w, part))
         all.function = CONVERT_PLUS_ONE;
@@ -242,11 +243,11 @@ static organ_status to_gguf_by_head(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a tensor in which GGUF has the heads of values in another order. */
+/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
 static organ_status to_gguf_tiled(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
     const forward_part part = move->part.part;
+    const organ_weight *const w = part == PART_MIX_OUT ? organ_convert_dequantised(move->job) : move->weight;
     const uint64_t conv[] = {w->shape[0], w->shape[w->rank - 1]};
     const bool is_conv = part == PART_CONV && w->rank == 3 && w->shape[1] == 1;
     const size_t piece = is_conv ? to_gguf_piece(move, part, 2, conv) : to_gguf_piece(move, part, w->rank, w->shape);

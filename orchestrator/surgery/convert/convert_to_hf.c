@@ -364,6 +364,14 @@ static bool to_hf_is_by_head(const hf_move *move)
     return r && r->gguf_split && move->job->config.recurrent.projections == ORGAN_PROJECTIONS_QKV;
 }
 
+/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
+static organ_status to_hf_tiled(const hf_move *move)
+{
+    const forward_part part = move->part.part;
+    const organ_weight *const w = part == PART_MIX_OUT ? organ_convert_dequantised(move->job) : move->weight;
+    return organ_convert_tiled(move->job, w, part, to_hf_piece(move, move->part, w->rank, w->shape), move->error);
+}
+
 /* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
@@ -375,8 +383,7 @@ static organ_status to_hf_part(const hf_move *move)
     if (move->part.part == PART_CONV)
         return to_hf_conv(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
-        return organ_convert_tiled(move->job, move->weight, move->part.part,
-                                   to_hf_piece(move, move->part, move->weight->rank, move->weight->shape), move->error);
+        return to_hf_tiled(move);
     switch (move->part.part) {
     case PART_A_LOG:
     case PART_SKIP:
