@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf apertus; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force

@@ -446,3 +446,20 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
         to_hf_falcon(&move);
     return to_hf_part(&move);
 }
+
+/* ---- tensors that are computed ---- */
+
+/* Adds the four parameters of xIELU of each layer: alpha_p and alpha_n are vectors, beta and eps single numbers, as
+ * transformers constructs them. */
+organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error)
+{
+    for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)
+        for (unsigned k = 0; k < 4 && !error->status; k++) {
+            const forward_part part = (forward_part)(PART_XIELU_P + k);
+            const hf_move move = {.job = job, .layer = l, .error = error};
+            char name[TO_HF_NAME];
+            if (to_hf_name(&move, (exchange_part){.part = part, .number = -1}, name))
+                organ_convert_computed_piece(job, name, part <= PART_XIELU_N, &job->config.kinds[l].xielu[k], 1, error);
+        }
+    return error->status;
+}
