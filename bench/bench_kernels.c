@@ -181,7 +181,7 @@ RUN(dot)
 }
 RUN(add_scaled) { (void)s, k->add_scaled_f64(DOUBLES(a->out), 0.5, DOUBLES(a->in), n); }
 
-/* Kernels that work in place get a copy of CHUNK values, which stay in L1. The time includes the copy. */
+/* Copies CHUNK values, which stay in L1, for kernels that work in place. The time includes the copy. */
 static float *copied(const arrays *a, size_t at, size_t n)
 {
     static _Alignas(64) float chunk[CHUNK];
@@ -373,8 +373,8 @@ static const subject of_libc[] = {
 
 /* ---- every kernel has a row ---- */
 
-/* The table consists of a name and function pointers, so this checks each pointer-sized word that is set in any table
- * and reports those without a row. */
+/* Reports the functions of the tables that have no row here. A table consists of a name and function pointers, so each
+ * pointer-sized word that is set in any table is checked. */
 static int missing_rows(void)
 {
     const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,

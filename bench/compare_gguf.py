@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`organ quantize` of GGUF models beside llama.cpp's own quantisers (ggml_quantize_chunk of the libggml-base that llama-cpp-python brings):
-what is lost of the fixture's projections, plain without an imatrix and weighted with one, each as this program's error over the other's;
-and seconds of the processor for a larger file, where this program's contain reading and writing. Rows are joined to whole blocks of 256.
-Needs numpy, gguf, llama-cpp-python. Run from the root of the repository:
+"""Compares `organ quantize` for GGUF models with llama.cpp's own quantisers (ggml_quantize_chunk in the libggml-base
+of llama-cpp-python).
 
-    python3 bench/compare_gguf.py [MEGABYTES] [ORGAN]
-"""
+Prints for each type the ratio of organ's squared error to llama.cpp's over the fixture's projections: unweighted
+without an imatrix, weighted with one. Then prints CPU seconds for a larger file; those of organ include reading
+and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, llama-cpp-python. Run from the root of the
+repository:
+
+    python3 bench/compare_gguf.py [MEGABYTES] [ORGAN]"""
 import ctypes
 import glob
 import math

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""GPTQ beside that of llm-compressor: symmetric codes of BITS bits in groups of 32 columns, calibrated on 64 windows of 256 tokens spread over the
-same text, blocks of 128 columns, dampening 0.01, activation order with static groups, the same seven projections. `organ evaluate` scores all on
-the same held-out text. Prints times (of the processor and of the clock, loading and saving included), peak memory and the table of perplexities.
-Needs torch, transformers, datasets and llmcompressor. Run from the root of the repository:
+"""Compares GPTQ of organ with that of llm-compressor, and prints times (CPU and wall, with loading and saving), peak
+memory and the table of perplexities.
 
-    python3 bench/compare_gptq.py [MODEL] [ORGAN] [BITS]
-"""
+Both write symmetric codes of BITS bits in groups of 32 columns for the same seven projections, calibrated on 64
+windows of 256 tokens that are spread over the same text, with blocks of 128 columns, dampening 0.01 and
+activation order with static groups. `organ evaluate` scores all models on the same held-out text. Needs torch,
+transformers, datasets and llmcompressor. Run from the root of the repository:
+
+    python3 bench/compare_gptq.py [MODEL] [ORGAN] [BITS]"""
 import sys
 
 from llm_compressor import CALIBRATED, compare, compress

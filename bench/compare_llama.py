@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Shows where the scores of `organ perplexity` and of llama.cpp for a quantised GGUF model differ. For each scheme the script quantises a model of floats
-with `organ quantize`, converts the result back to F32 with `organ dequantize`, and prints the mean negative log-likelihood (nats a token) of the same
-tokens: of organ, of llama.cpp for the quantised file, and of llama.cpp for the F32 file, which has exactly the values that the quantised file stores.
-llama.cpp multiplies quantised weights with activations that it rounds to 8 bits first (blocks of Q8_0 or Q8_K); for F32 weights it does not. The cache
-of keys and values is F32 and flash attention is off, unless the last column says otherwise.
-Needs llama-cpp-python and numpy. MODEL.gguf has a tokenizer. Run from the root of the repository:
+"""Shows where the scores of `organ perplexity` and of llama.cpp for a quantised GGUF model differ.
 
-    python3 bench/compare_llama.py MODEL.gguf TEXT [SCHEME...]
-"""
+For each scheme the script quantises a model of floats with `organ quantize`, converts the result back to F32 with
+`organ dequantize`, and prints the mean negative log-likelihood (nats per token) of the same tokens three times:
+from organ, from llama.cpp for the quantised file, and from llama.cpp for the F32 file, which contains exactly the
+values that the quantised file stores. For quantised weights llama.cpp first rounds the activations to 8 bits
+(blocks of Q8_0 or Q8_K); for F32 weights it does not. The cache of keys and values is F32 and flash attention is
+off, unless the last column says otherwise. Needs llama-cpp-python and numpy. MODEL.gguf must contain a tokenizer.
+Run from the root of the repository:
+
+    python3 bench/compare_llama.py MODEL.gguf TEXT [SCHEME...]"""
 import json
 import math
 import subprocess

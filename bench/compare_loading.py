@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Whether transformers, with compressed-tensors, opens what `organ quantize` writes and computes the same with it: of each scheme the perplexity
-that `organ perplexity` finds on the held-out text and the one that transformers finds over the same windows of 256 tokens, in FP32: with activations as
-they are, which is what organ computes, and with those quantised that the configuration says are (8 bits a token, of fp8-* and int8-channel). Ends
-with 1 where the first two differ by more than one in a thousand, where a tensor of the file has no place in the model or one of the model's is not
-in the file, or where transformers cannot open it. compressed-tensors before 0.20 does not read 3 bits as they are stored here.
-Needs torch, transformers, compressed-tensors and accelerate. Run from the root of the repository:
+"""Checks that transformers with compressed-tensors opens what `organ quantize` writes and computes the same with it.
 
-    python3 bench/compare_loading.py [MODEL] [ORGAN] [SCHEME...]
-"""
+For each scheme the script prints three perplexities of the held-out text over windows of 256 tokens in FP32: that
+of `organ perplexity`, that of transformers with unquantised activations (as organ computes), and that of
+transformers with the activations quantised that the configuration names (8 bits a token, for fp8-* and
+int8-channel). It ends with 1 if the first two differ by more than one in a thousand, if a tensor of the file has
+no place in the model or the file lacks a tensor of the model, or if transformers cannot open the file.
+compressed-tensors before 0.20 does not read the layout of 3 bits that organ writes. Needs torch, transformers,
+compressed-tensors and accelerate. Run from the root of the repository:
+
+    python3 bench/compare_loading.py [MODEL] [ORGAN] [SCHEME...]"""
 import json
 import math
 import subprocess

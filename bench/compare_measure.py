@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`organ measure` beside numpy doing the same (fixtures/z_oracle.py) on one core, in turn, on one safetensors file of BF16 matrices: seconds
-of CPU time, and the greatest difference of theta and dI/dlog2s. Needs numpy. Run from the root of the repository:
+"""Compares `organ measure` with the same measure in numpy (fixtures/z_oracle.py), alternating on one core, on one
+safetensors file of BF16 matrices. Prints CPU seconds and the largest difference of theta and dI/dlog2s. Needs
+numpy. Run from the root of the repository:
 
-    python3 bench/compare_measure.py [MEGABYTES] [ORGAN]
-"""
+    python3 bench/compare_measure.py [MEGABYTES] [ORGAN]"""
 import json
 import os
 import resource

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""LoRA extraction of organ beside that of mergekit: two layers of the shapes of Qwen2.5-0.5B with random weights, and the same tuned by a
-change of rank 8 with 10 % of each projection's norm and noise with 1 % of it; rank 64. Prints what each took, and how much of the change each
-adapter leaves, root mean square over the modules. Needs torch, transformers, safetensors and mergekit. Run from the root of the repository:
+"""Compares the LoRA extraction of organ with that of mergekit at rank 64.
 
-    python3 bench/compare_mergekit.py [ORGAN] [MERGEKIT-EXTRACT-LORA]
-"""
+The base has two layers of the shapes of Qwen2.5-0.5B with random weights. The tuned model differs by a change of
+rank 8 with 10 % of each projection's norm and by noise with 1 % of it. The script prints time and memory of both,
+and how much of the change each adapter lacks (root mean square over the modules). Needs torch, transformers,
+safetensors and mergekit. Run from the root of the repository:
+
+    python3 bench/compare_mergekit.py [ORGAN] [MERGEKIT-EXTRACT-LORA]"""
 import os
 import shutil
 import subprocess
@@ -35,7 +37,7 @@ def make_models(base, tuned):
 
 
 def left(base, tuned, adapter):
-    """Returns the part of the projections' change that the adapter lacks."""
+    """Returns the share of the projections' change that the adapter lacks."""
     import json
 
     import torch
@@ -56,7 +58,8 @@ def left(base, tuned, adapter):
 
 
 def apart(*words):
-    """Runs this program again, so that the memory of the libraries is not counted for the programs started here."""
+    """Runs this program again in a process of its own, so that the memory of the Python libraries does not count for
+    the programs started here."""
     return subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Method A and Method B on a model: how far each projection of a quantised base is from a tuned model, as it is, with the adapter made on the
-plain base (A), and with the one made on the quantised base (B). The tuned model is made here: each projection plus a product of rank 8 with
-10 % of its norm and noise with 1 % of it, seeded. Prints the table of docs/verbs/lora.md. Needs numpy. Run from the root of the repository:
+"""Compares Method A and Method B of `organ lora extract` and prints the table of docs/verbs/lora.md.
 
-    python3 bench/compare_methods.py [MODEL] [RANK] [ORGAN]
-"""
+The table has the distance of each projection of a quantised base from a tuned model: without an adapter, with the
+adapter made against the plain base (A), and with the one made against the quantised base (B). The script makes
+the tuned model: each projection plus a seeded product of rank 8 with 10 % of its norm and noise with 1 % of it.
+Needs numpy. Run from the root of the repository:
+
+    python3 bench/compare_methods.py [MODEL] [RANK] [ORGAN]"""
 import json
 import os
 import shutil

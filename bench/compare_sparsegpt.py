@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""SparseGPT and ALPS beside the same of others: the fixture at 50 % (or SPARSITY), calibrated on 64 windows of 256 tokens spread over the same
-text, the same seven projections. SparseGPT of llm-compressor has blocks of 128 columns and dampening 0.01. ALPS has no maintained program: its
-formula in numpy on one layer's moments is a test's oracle (fixtures/make_admm_golden.py). `organ evaluate` scores all on the same held-out text.
-Prints times (of the processor and of the clock, loading and saving included), peak memory and the table of perplexities. Needs torch,
-transformers, datasets and llmcompressor. Run from the root of the repository:
+"""Compares SparseGPT and ALPS of organ with SparseGPT of llm-compressor at 50 % (or SPARSITY), and prints times (CPU
+and wall, with loading and saving), peak memory and the table of perplexities.
 
-    python3 bench/compare_sparsegpt.py [MODEL] [ORGAN] [SPARSITY]
-"""
+All prune the same seven projections, calibrated on 64 windows of 256 tokens that are spread over the same text.
+llm-compressor uses blocks of 128 columns and dampening 0.01. No maintained program has ALPS; a test compares
+organ's with the formula in numpy on one layer's moments (fixtures/make_admm_golden.py). `organ evaluate` scores
+all models on the same held-out text. Needs torch, transformers, datasets and llmcompressor. Run from the root of
+the repository:
+
+    python3 bench/compare_sparsegpt.py [MODEL] [ORGAN] [SPARSITY]"""
 import sys
 
 from llm_compressor import CALIBRATED, compare, compress

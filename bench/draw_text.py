@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A text for a model whose training text is not at hand: what llama.cpp draws from the model itself, one piece after another from the beginning of
-a text to its end token, at temperature 1 with no token left out. On such a text a model's perplexity is the exponential of its entropy, and the KL
-divergence of a copy is that of the texts that the two would write. docs/make_quality.sh wants two such texts of stories260K. The same bytes each time
-with one version of llama-cpp-python (0.3.36 was used). Needs llama-cpp-python:
+"""Writes a text that llama.cpp samples from a model, for models whose training text is not available.
 
-    python3 bench/draw_text.py MODEL.gguf TOKENS SEED >TEXT
-"""
+Each piece runs from the beginning of a text to its end token, at temperature 1 without restriction of the tokens.
+On such a text a model's perplexity is the exponential of its entropy, and the KL divergence of a copy is that
+between the texts that the two models would write. docs/make_quality.sh uses two such texts of stories260K. One
+version of llama-cpp-python (0.3.36 was used) writes the same bytes each time. Needs llama-cpp-python:
+
+    python3 bench/draw_text.py MODEL.gguf TOKENS SEED >TEXT"""
 import sys
 
 import llama_cpp

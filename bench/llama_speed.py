@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tokens a second of models in llama.cpp: a prompt of 256 tokens at once, and 128 tokens one after the other. The models take turns, and of each the
-best of the rounds counts: other work on the machine makes a round slower, never faster. A directory (the layouts of tiny-qwen2 and tiny-moe, and what
-was cut out of them) is written as a GGUF file in BF16 first. Needs numpy, gguf and llama-cpp-python. Run from the root of the repository:
+"""Measures the tokens per second of models in llama.cpp: a prompt of 256 tokens in one batch, and 128 tokens
+generated one at a time.
+
+The models take turns, and the best round of each counts, because other work on the machine can make a round only
+slower. A directory (the layouts of tiny-qwen2 and tiny-moe, and models cut from them) is first written as a GGUF
+file in BF16. Needs numpy, gguf and llama-cpp-python. Run from the root of the repository:
 
     python3 bench/llama_speed.py [--rounds N] MODEL...
 
-Prints a line for each: its name, bytes of the GGUF file, tokens a second of the prompt, of the generation, and the sentence that it makes of one; "-"
-where llama.cpp does not open it."""
+Prints for each model: its name, the bytes of the GGUF file, tokens per second of the prompt and of the
+generation, and the sentence that the model continues; "-" if llama.cpp does not open it."""
 import argparse
 import os
 import pathlib

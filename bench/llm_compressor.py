@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the comparisons with llm-compressor share: the windows, its run in a process of its own, the times, the table of perplexities."""
+"""Contains the parts that the comparisons with llm-compressor share: the windows, its run in a separate process, the
+times, the table of perplexities."""
 import os
 import shutil
 import subprocess

@@ -206,7 +206,7 @@ static double start_of(const parts *tensors, size_t ranks)
     return OPEN * (double)tensors->count + (ranks > 1 ? START_MPI : 0);
 }
 
-/* Reading, computing and writing overlap. */
+/* Estimates a verb that reads, computes and writes at the same time. */
 static cost stream_cost(const cluster *c, const stream *v, const parts *tensors, size_t ranks)
 {
     const double share = largest_share(tensors, ranks), all = sum_of(tensors);
@@ -249,7 +249,7 @@ static layer_sums sums_of(const shape *s, const method *v, double ranks)
     return sums;
 }
 
-/* The steps follow each other, layer by layer. */
+/* Estimates a verb with a text, whose steps follow each other, layer by layer. */
 static cost along_cost(const cluster *c, const shape *s, const method *v, const parts *tensors, size_t ranks)
 {
     layer_sums sums = sums_of(s, v, (double)ranks);

@@ -40,13 +40,14 @@ static inline __attribute__((unused)) float half_widen(uint16_t half)
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-/* Load and store at any alignment. */
+/* Loads a half-precision number at any alignment. */
 static inline __attribute__((unused)) float half_at(const unsigned char *p)
 {
     uint16_t half;
     memcpy(&half, p, sizeof half);
     return half_widen(half);
 }
+/* Stores a float as a half-precision number at any alignment. */
 static inline __attribute__((unused)) void half_put(unsigned char *p, float value)
 {
     uint32_t bits;

@@ -190,7 +190,7 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* For the URL of a directory, sets s->place.index if the server has an index; a missing index is not an error. */
+/* Sets s->place.index if the server of a directory's URL has an index. A missing index is not an error. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;

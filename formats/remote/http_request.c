@@ -181,8 +181,8 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
-/* libcurl calls this for each line of an answer's head. Splits the line into name and value. Returns 0, which ends the
- * request, if the head exceeds MAX_HEADERS. */
+/* Splits a line of an answer's head into name and value. libcurl calls this for each line; a result of 0, for a head of
+ * more than MAX_HEADERS bytes, ends the request. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -261,7 +261,7 @@ static bool is_late(hop *h)
     return true;
 }
 
-/* Called by curl about once a second; a non-zero result aborts the transfer. */
+/* Returns nonzero, which aborts the transfer, if it was stopped or is late. libcurl calls this about once a second. */
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     hop *h = context;
@@ -286,7 +286,8 @@ static bool refuse_redirect_to(hop *h, organ_reach reach)
     return true;
 }
 
-/* Called by libcurl instead of socket(), so that no packet is sent to a forbidden address. */
+/* Opens a socket unless the address is forbidden. libcurl calls this instead of socket(), so no packet is sent to a
+ * forbidden address. */
 static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     hop *h = context;
@@ -296,7 +297,8 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* Called before the request is sent, over a new or a kept connection. */
+/* Aborts the request if the connected address is forbidden. libcurl calls this before it sends a request over a new or
+ * reused connection. */
 static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
 {
     hop *h = context;

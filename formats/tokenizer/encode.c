@@ -141,7 +141,7 @@ typedef struct split_context {
     bool first;
 } split_context;
 
-/* Callback of organ_step_split: passes one piece of the split on to the next step. */
+/* Passes one piece of a split on to the next step. It is the callback of organ_step_split. */
 static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;

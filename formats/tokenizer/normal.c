@@ -77,8 +77,8 @@ typedef struct code_list {
 /* Returns the canonical combining class of a code point; 0 for characters that are not combining marks. */
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
-/* Marks that stand together, by their class, those of one class in their order: counted, since a text may be nothing
- * else. */
+/* Sorts adjacent combining marks by their class, stably. Counting sort, because a hostile text may consist of marks
+ * only. */
 static bool order_marks(utf8proc_int32_t *codes, size_t count)
 {
     if (count < 2)

@@ -51,8 +51,8 @@ static void catch_signals(void)
             sigaction(numbers[k], &ask, NULL);
 }
 
-/* If a standard stream is closed, the next opened file would get its number and receive the program's output.
- * Therefore /dev/null is opened in its place, in the wrong direction, so that every use of it fails. */
+/* Opens /dev/null for each standard stream that is closed. Otherwise the next opened file would get the stream's number
+ * and receive the program's output. /dev/null is opened in the wrong direction, so every use of it fails. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++)

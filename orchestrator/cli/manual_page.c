@@ -77,7 +77,7 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
     fputc('\n', out);
 }
 
-/* Paragraphs that '\n' separates. */
+/* Writes paragraphs, which '\n' separates in the text. */
 static void put_roff_text(FILE *out, const char *text)
 {
     while (*text) {

@@ -30,7 +30,7 @@ static void put_event_line(FILE *out, json_t *event)
     json_decref(event);
 }
 
-/* Names come from files and need not be UTF-8: then they are shown as on a terminal. */
+/* Returns the string for JSON, or null. Names from files may not be UTF-8; they are then escaped as on a terminal. */
 static json_t *visible_or_null(const char *s)
 {
     json_t *const string = s ? json_string(s) : NULL, *const safe = s && !string ? organ_document_string(s) : string;

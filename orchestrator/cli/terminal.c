@@ -183,7 +183,8 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
         organ_event_begin(terminal->out, what, bytes, tensors);
 }
 
-/* Names come from files: what could move the cursor is shown as \xNN. */
+/* Stores the name of the finished tensor for the progress line. Names come from files, so characters that could move
+ * the cursor are written as \xNN. */
 static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
     char *const visible = organ_text_made_visible(tensor);

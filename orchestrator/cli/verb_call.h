@@ -28,7 +28,7 @@ typedef struct organ_call {
     organ_arena names;             /* paths of the models that the command line names */
 } organ_call;
 
-/* --evaluate, for organ_write_options.evaluate; NULL: not given. */
+/* Returns the options of --evaluate, for organ_write_options.evaluate; NULL if it was not given. */
 static inline const organ_experiment_options *organ_call_evaluation(const organ_call *call)
 {
     return call->evaluation.text ? &call->evaluation : NULL;

@@ -87,7 +87,8 @@ static void choose_resident_layers(const organ_forward *f, organ_decode_cache *c
     cache->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
-/* Layers that do not stay in memory are streamed, if they have experts: a token reaches few of them. */
+/* Returns whether the layer is streamed if it does not stay in memory: layers with experts are, since a token needs few
+ * of them. */
 static bool decode_cache_streams(const organ_forward *f, unsigned layer)
 {
     return f->may_stream && f->config.kinds[layer].mixture;

@@ -53,7 +53,8 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Files of the base model alone leave out the prefix of an architecture, or its first word ("model." of OPT). */
+/* Finds the prefix of tensor names. Files that contain only the base model leave out the architecture's prefix, or its
+ * first word ("model." of OPT). */
 static const char *find_prefix(organ_forward *f)
 {
     char name[256];

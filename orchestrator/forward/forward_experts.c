@@ -29,13 +29,15 @@ typedef struct experts_job {
     float *weight_of;      /* factor of each sorted row in its token's sum */
 } experts_job;
 
-/* Floats for a token in the shared expert, which runs after the others and reuses their memory. */
+/* Returns the number of floats that a token needs in the shared expert, which runs after the others and reuses their
+ * memory. */
 static size_t shared_expert_floats(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Floats of a token in `read` and `sums`, if they are not the input and the output of the mixture. */
+/* Returns the number of floats of a token in `read` and `sums`, if they are not the input and the output of the
+ * mixture. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
 /* Returns the floats of workspace for streamed experts on `tokens` tokens. */

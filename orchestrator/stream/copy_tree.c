@@ -55,7 +55,7 @@ static void list_file(copy_tree_walk *w, const struct stat *info)
 
 static void list_folder(copy_tree_walk *w, size_t length, int depth);
 
-/* Links to files are files; links to folders are not followed. */
+/* Lists a file or the content of a folder. A link to a file counts as a file; a link to a folder is ignored. */
 static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 {
     struct stat info;

@@ -20,7 +20,7 @@ typedef struct rows_run {
 
 static size_t next_unit(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
-/* Workers take units in ascending order, so the first failing unit is always taken and its error is the one kept. */
+/* Keeps the error of the first failing unit. Workers take units in ascending order, so that unit is always read. */
 static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
 {
     pthread_mutex_lock(&r->lock);

@@ -27,7 +27,7 @@ static void begin_call(const organ_verb *verb)
     ck_assert_ptr_nonnull(call);
 }
 
-/* The member that receives the option or operand `name`. */
+/* Returns the address of the member that receives the option or operand `name`. */
 static const void *member_of(const char *name)
 {
     const organ_option *const option = organ_verb_option(parsed, name);

@@ -179,7 +179,7 @@ static void make_mixture(const char *directory, const mixture *x)
     copy_tokenizer(directory);
 }
 
-/* 1.5 GB: two matrices of 67 MB in each of 11 layers. */
+/* Writes a model of 1.5 GB: two matrices of 67 MB in each of 11 layers. */
 static void make_big(const char *directory, bool tuned)
 {
     maker m = begin_header();

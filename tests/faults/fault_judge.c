@@ -395,8 +395,8 @@ static bool is_right_for_donor(const sweep *s, const outcome *o)
     return told || is_right_beside(s, o) || is_of_new_donor(s, o);
 }
 
-/* A fleet continues after a failure: checks that the next run makes the output that a first run on the present donor
- * makes. A model that was extracted and cannot be opened any more stays. */
+/* Checks that the next run of a fleet after a failure makes the output that a first run on the present donor makes. A
+ * model that was extracted and cannot be opened any more remains. */
 static bool goes_on_with_donor(const sweep *s, const outcome *o)
 {
     const char *odd;

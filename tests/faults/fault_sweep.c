@@ -179,7 +179,7 @@ static void pick_last(sweep *s, long count)
     s->picked = s->paths = picked;
 }
 
-/* Values: all; paths; COUNT:TURN, which picks COUNT of the paths, others for each turn; last:EVENTS;
+/* Chooses the runs. Values: all; paths; COUNT:TURN, which picks COUNT of the paths, others for each turn; last:EVENTS;
  * last:EVENTS:COUNT:TURN. */
 static void choose(sweep *s)
 {

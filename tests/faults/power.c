@@ -266,7 +266,7 @@ static bool survives(uint64_t seed, size_t at, size_t sector, uint32_t act)
     }
 }
 
-/* Sectors that do not survive keep their old content or become zeros. */
+/* Writes the bytes of one step. Sectors that do not survive keep their old content or become zeros. */
 static void write_bytes(node *n, const step *s, size_t at, bool durable, uint64_t seed)
 {
     const size_t begin = s->record->offset, end = begin + s->record->bytes;

@@ -141,8 +141,8 @@ START_TEST(every_cpu_gives_the_same)
 }
 END_TEST
 
-/* Windows of many lengths give the same logits in a batch as alone; one is longer than a batch, unless that takes
- * minutes. */
+/* Checks that windows of many lengths give the same logits in a batch as alone. One is longer than a batch, unless that
+ * takes minutes. */
 static void check_batch(const char *path, uint32_t words)
 {
     enum { WINDOWS = 6 };

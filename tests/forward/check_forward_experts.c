@@ -28,7 +28,8 @@ typedef struct bench {
     size_t width;
 } bench;
 
-/* Three windows; the last one is longer than a layer processes at once. */
+/* Opens the model and makes three windows; the last one is longer than the number of tokens that a layer processes at
+ * once. */
 static void set_up(bench *b, const char *path, unsigned threads, const char *isa)
 {
     organ_error error;

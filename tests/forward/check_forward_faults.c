@@ -23,7 +23,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* scratch/m becomes fixtures/forward/`base` with one member of its config changed to the JSON `value`; NULL removes the
+/* Copies fixtures/forward/`base` to scratch/m and sets one member of its config to the JSON `value`; NULL removes the
  * member. */
 static void change(const char *base, const char *key, const char *value)
 {

@@ -25,7 +25,8 @@ static organ_perplexity_plan planned(const organ_perplexity_protocol *protocol, 
     return plan;
 }
 
-/* `inputs`: 99 is BOS, 98 EOS, -1 ends a window; `scored`: pairs of an index into the inputs and the target. */
+/* Compares a plan. `inputs`: 99 is BOS, 98 EOS, -1 ends a window; `scored`: pairs of an index into the inputs and the
+ * target. */
 static void expect_plan(organ_perplexity_plan *plan, const int *inputs, size_t input_count, const unsigned (*scored)[2],
                         size_t scored_count)
 {

@@ -36,7 +36,7 @@ static const organ_engine *fuzz_engine(void)
     return &engine;
 }
 
-/* A model that is too large for the memory is a usage error. */
+/* Checks the status and the message. A model that is too large for the memory is a usage error. */
 static void check_forward_verdict(organ_status status, organ_error *error)
 {
     if (status == ORGAN_USAGE && strstr(error->message, "--memory"))

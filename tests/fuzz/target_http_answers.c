@@ -48,7 +48,7 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
                                            : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
 }
 
-/* The server answers on a new connection before it gets a request, and sends nothing later. */
+/* Sends the server's answer as soon as curl has connected, before any request; the server sends nothing later. */
 static int on_peer(void *context, char *peer, char *own, int peer_port, int own_port)
 {
     const size_t before = server.count;
@@ -103,7 +103,7 @@ static void open_server(void)
     organ_curl.easy_setopt = set_option;
 }
 
-/* organ calls this before and while it waits, which ends every input. */
+/* Returns whether to stop. organ asks before and during each wait, so every input ends. */
 static bool is_enough(void *context)
 {
     (void)context;

@@ -89,7 +89,7 @@ static void open_server(void)
     fuzz_require(organ_server_open(&options, areas, &server, &error) == ORGAN_OK, error.message);
 }
 
-/* Another thread still runs a handler. */
+/* Returns whether another thread still runs a handler. */
 static bool is_working(void)
 {
     return organ_request_queue_busy(server->queue) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;

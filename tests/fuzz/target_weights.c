@@ -42,7 +42,7 @@ static float *read_rows(const organ_model *model, const organ_weight *weight, co
     return values;
 }
 
-/* If both operands are NaN, the compiler chooses which one is the result. */
+/* Compares bits, except those of NaN: if both operands are NaN, the compiler chooses which one is the result. */
 static bool same_values(const float *a, const float *b, size_t count)
 {
     for (size_t k = 0; k < count; k++)

@@ -20,8 +20,8 @@ static const organ_kernels *table_of(int isa)
     return organ_kernels_choose(organ_cpu_detect(), isas[isa], &why);
 }
 
-/* tests/run_tests.sh sets KERNEL_TABLES=scalar where only the scalar table is sanitized; the other tables equal those
- * of the native tree. */
+/* Returns the number of tables to test. tests/run_tests.sh sets KERNEL_TABLES=scalar if only the scalar table is
+ * sanitized; the other tables are then those of the native tree. */
 static int tables_to_pass(void)
 {
     const char *const tables = getenv("KERNEL_TABLES");

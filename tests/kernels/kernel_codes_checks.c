@@ -201,8 +201,8 @@ const char *check_decode_shapes(const organ_kernels *k)
     return fault;
 }
 
-/* Outputs larger than the caches use non-temporal stores; compares them with the same kernel on pieces, for any
- * alignment. */
+/* Compares an output larger than the caches, for which kernels use non-temporal stores, with the same kernel on pieces,
+ * at any alignment. */
 static const char *check_decode_span(const organ_kernels *k, int code, int real, size_t group, size_t offset)
 {
     const size_t size = real_size(real), n = ((size_t)8 << 20) / size + 101, piece = 12800,

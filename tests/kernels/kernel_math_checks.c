@@ -44,7 +44,7 @@ static expectation expect(int which, float x_, float up)
     }
 }
 
-/* out: n results. Returns the kernel's return value, if it has one. */
+/* Runs one kernel on n values; `out` gets its n results. Returns the kernel's return value, if it has one. */
 static double run(const organ_kernels *k, int which, const float *in, const float *up, float *out, size_t n)
 {
     if (which == POWER) {
@@ -82,8 +82,8 @@ static void fill_sweep(float *values, float *ups)
     values[1] = 0, values[3] = -0.0f, values[5] = INFINITY, values[7] = -INFINITY, values[9] = NAN;
 }
 
-/* On aarch64 the compiler's library computes long double; emulated, one value in 13 is compared. The digests of all
- * values come from machines that compare each. */
+/* Compares results with those in long double. On aarch64 the compiler's library computes long double slowly, so under
+ * emulation one value in 13 is compared. The digests of all values come from machines that compare each. */
 static const char *check_against_expectation(int which, const float *in, const float *up, const float *out)
 {
     const size_t step = sampled(1, 13);

@@ -195,7 +195,7 @@ const char *check_physarum_flow(const organ_kernels *k)
     return fault;
 }
 
-/* One weight differs from all `others` in a tile. */
+/* Checks a tile in which one weight differs from all `others`. */
 static const char *check_odd_one(const organ_kernels *k, tile t, float others, float odd)
 {
     static float values[64 * 64];

@@ -72,7 +72,7 @@ static void fill_normal(uint64_t seed, float *values, size_t n)
     samples_fill(&random, NORMAL, values, n);
 }
 
-/* Mostly ordinary numbers; infinities and NaN spread to the results that they reach. */
+/* Fills with mostly ordinary numbers, and some infinities and NaN, which spread to the results that they reach. */
 static void fill_special(uint64_t seed, float *values, size_t n)
 {
     static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x80000000,

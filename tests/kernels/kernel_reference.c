@@ -16,7 +16,7 @@ double reference_magnitude(small_float type, unsigned code)
     return exponent == 0 ? ldexp(fraction / one, 1 - bias) : ldexp(1 + fraction / one, exponent - bias);
 }
 
-/* Magnitudes of all codes, computed once, since a search needs seventeen of them. */
+/* Returns the magnitudes of all codes, computed once, because a search needs seventeen of them. */
 static const double *magnitudes_of(small_float type)
 {
     static double magnitudes[2][1 << 15];

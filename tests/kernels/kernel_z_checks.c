@@ -45,7 +45,7 @@ const char *check_codes(const organ_kernels *k)
     return fault;
 }
 
-/* type: 0 BF16, 1 F16, 2 F32. */
+/* Runs the kernel of a type: 0 BF16, 1 F16, 2 F32. */
 static void run_pairs(const organ_kernels *k, int type, const void *values, float *means, size_t n)
 {
     if (type == 0)

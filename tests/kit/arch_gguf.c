@@ -77,7 +77,7 @@ static size_t commas(const char *text)
     return count;
 }
 
-/* fields: name, type, value */
+/* Writes a key from its fields: name, type, value. */
 static void put_key(gguf_work *work, char *const *fields)
 {
     const bool array = *fields[1] == '[';
@@ -132,7 +132,7 @@ static size_t numbers(const char *text, uint64_t numbers[MAX_FIELDS])
     return count;
 }
 
-/* fields: name, function and, for a view, offset, dimensions, strides */
+/* Appends the values of a source from its fields: name, function and, for a view, offset, dimensions, strides. */
 static void append_source(gguf_work *work, char *const *fields, size_t count)
 {
     const arch_tensor *const source = source_named(work, fields[0]);

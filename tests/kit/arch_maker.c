@@ -79,13 +79,14 @@ float *arch_values(const arch_tensor *t)
     return values;
 }
 
-/* MXFP4 of gpt-oss: random codes, and exponents from 2^-6 to 2^-4. */
+/* Returns whether the tensor contains bytes: codes or exponents of gpt-oss's MXFP4. */
 static bool arch_is_bytes(const arch_tensor *t)
 {
     static const char *const ends[] = {"_blocks", "_scales", NULL};
     return arch_has(t->name, ends);
 }
 
+/* Returns random bytes: any codes, or exponents from 2^-6 to 2^-4. */
 static unsigned char *arch_bytes(const arch_tensor *t)
 {
     static const char *const codes[] = {"_blocks", NULL};

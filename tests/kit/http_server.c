@@ -53,7 +53,7 @@ static void must(bool ok, const char *what)
     abort();
 }
 
-/* BF16 numbers of moderate size with a period that no row length divides. */
+/* Returns BF16 numbers of moderate size with a period that no row length divides. */
 static const unsigned char *noise(void)
 {
     static unsigned char table[NOISE];

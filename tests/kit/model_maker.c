@@ -68,7 +68,7 @@ static float weight(uint64_t *state)
     return next(state) % 101 == 0 ? 0.0f : 0.03f * x;
 }
 
-/* Truncation is accurate enough for F16: only a few bits of a normal number matter. */
+/* Writes one weight. Truncation is accurate enough for F16: only a few bits of a normal number matter. */
 static void put_weight(FILE *out, organ_dtype dtype, uint64_t *state)
 {
     const float x = weight(state);

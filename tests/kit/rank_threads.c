@@ -45,8 +45,8 @@ static int open_wire(int *rank, int *count, char *why)
     return 0;
 }
 
-/* A real network would mix up messages of ranks at different points of a run; this checks that all are at the same
- * point. */
+/* Checks that all ranks are at the same point. A real network would mix up the messages of ranks at different points of
+ * a run. */
 static void come_together(size_t call)
 {
     expected[me] = call;

@@ -107,7 +107,7 @@ static organ_status autopsy(const char *output, const organ_engine *engine, json
     return organ_autopsy(&o, engine, &quiet, report, error);
 }
 
-/* All layers have one shape and need the same memory. */
+/* Extracts an adapter of layer 1 only: all layers have one shape and need the same memory. */
 static organ_status extract(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
     const organ_lora_extract_options o = {.base = scratch_path("packed"),
@@ -170,7 +170,7 @@ static organ_status run_with(verb_run *verb, uint64_t memory, organ_error *error
     return error->status == ORGAN_CHECK_FAILED ? ORGAN_OK : error->status;
 }
 
-/* The fixtures have no packed models and adapters that fit tiny-qwen2, so they are made here. */
+/* Makes packed models and an adapter of tiny-qwen2, which the fixtures lack. */
 static void make_inputs(void)
 {
     run_engine room;

@@ -30,8 +30,8 @@ static void show_end(void *context)
 
 static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL, false};
 
-/* The other ranks are ahead: they report tensors of a stage that the first rank begins later, after a stage of its own,
- * and of the next stage, without a meeting in between. */
+/* Lets the other ranks be ahead: they report tensors of a stage that the first rank begins later, after a stage of its
+ * own, and of the next stage, without a meeting in between. */
 static void tell_early(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);
@@ -56,7 +56,7 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
     }
 }
 
-/* Progress of a stage that nobody begins is discarded. */
+/* Reports progress of a stage that the first rank does not begin; it is discarded. */
 static void tell_nobody(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);

@@ -183,7 +183,7 @@ static void fail_alone(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_BAD_INPUT);
 }
 
-/* A rank fails and leaves at once; the others reach points where they exchange bytes, and one more. */
+/* Lets one rank fail and leave at once; the others reach points where they exchange bytes, and one more. */
 static void fail_and_leave(organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
@@ -197,7 +197,7 @@ static void fail_and_leave(organ_ranks *ranks, organ_error *error)
         ck_assert_int_eq(organ_ranks_agree(ranks, "elsewhere", error), ORGAN_BAD_INPUT);
 }
 
-/* A failure that all ranks have agreed to ignore has no effect later. */
+/* Checks that a failure which all ranks have agreed to ignore has no effect later. */
 static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
 {
     organ_error fault = {0};
@@ -207,7 +207,7 @@ static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
     give_bytes(ranks, error);
 }
 
-/* A failure of an optional part, of which the ranks learn at different points. */
+/* Lets an optional part fail; the ranks learn of it at different points. */
 static void overcome_fault(organ_ranks *ranks, organ_error *error)
 {
     organ_error fault = {0};
@@ -338,7 +338,7 @@ END_TEST
 
 static pthread_barrier_t turn_ends;
 
-/* Only the watches of the ranks run; all wake at the same times. */
+/* Runs only the watches of the ranks, which all wake at the same times. */
 static void only_watch(organ_ranks *ranks, organ_error *error)
 {
     organ_watch *const w = &ranks->watch;

@@ -31,7 +31,7 @@ static void teardown(void)
 
 /* ---- direct writes ---- */
 
-/* Ranges of any alignment, written directly and through the cache, give the same file as normal writes. */
+/* Checks that ranges of any alignment, written directly and through the cache, give the same file as normal writes. */
 static void write_ranges(const char *path, bool congruent)
 {
     enum { SIZE = 300000 };

@@ -159,7 +159,7 @@ static void compare_ranges(const golden *g, const organ_weight *w, const organ_k
         }
 }
 
-/* Every type is FP32 rounded once; a weight stored in that type keeps its bits. */
+/* Checks that every type is FP32 rounded once, and that a weight stored in that type keeps its bits. */
 static void compare_types(const golden *g, const organ_model *model, const organ_weight *w,
                           const organ_kernels *kernels, const organ_weight_reader *reader)
 {

@@ -36,7 +36,7 @@ static float *numbers(size_t count, uint64_t seed)
     return values;
 }
 
-/* 16-bit types take their bits from the same random numbers. */
+/* Makes the operands. 16-bit types take their bits from the same random numbers. */
 static organ_product create_product(const shape *s, uint64_t seed)
 {
     organ_product p = {.m = s->m, .n = s->n, .k = s->k, .c_stride = s->n + 3, .wide = s->wide};

@@ -286,7 +286,7 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
 
 static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
 
-/* Products of these sizes stay below 2^52. */
+/* Checks the sizes of recurrent layers. Within these limits their products stay below 2^52. */
 static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
                                     organ_error *error)
 {

@@ -170,7 +170,7 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
-/* Files of MPT have the largest bias of ALiBi; llama.cpp computes BLOOM with 8. */
+/* Reads the slopes of ALiBi. Files of MPT store the largest bias; for BLOOM llama.cpp computes with a constant of 8. */
 static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
 {
     if (s->family->early == EARLY_MPT) {

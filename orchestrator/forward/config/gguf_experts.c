@@ -8,8 +8,9 @@
 /* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
-/* Files of latent attention are of DeepSeek-V2, whose router is a softmax, or of models after it. Some of those have no
- * key for the function; their corrections identify the logistic router. */
+/* Sets the router of a model with latent attention to a softmax if the file says so: by function 1, or, in files
+ * without the key, by missing correction biases. Only DeepSeek-V2 has a softmax; later models have a logistic router
+ * and corrections. */
 static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
                                organ_router_rule *router)
 {

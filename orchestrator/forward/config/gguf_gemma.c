@@ -7,7 +7,8 @@
 
 #define MOST_WIDTH (1u << 16)
 
-/* Layers with a window have heads of key_length_swa. A layer without a tensor for v uses the projection of k. */
+/* Reads the sizes of heads by kind of layer. Layers with a window have heads of key_length_swa. A layer without a
+ * tensor for v uses the projection of k. */
 static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),

@@ -66,7 +66,8 @@ static void share_heads(organ_forward_config *c)
     }
 }
 
-/* In files of Mamba-2 and the delta rule, time_step_rank is the number of heads. */
+/* Reads the sizes of a recurrent layer. In files of Mamba-2 and the delta rule, time_step_rank is the number of
+ * heads. */
 static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
 {
     const unsigned inner = organ_key_needed(s, "ssm.inner_size"), rank = organ_key_needed(s, "ssm.time_step_rank");

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* Files of Phi-3 with a long context are recognised only by their tensors of factors. */
+/* Returns whether the file has both tensors of LongRoPE factors. No key marks files of Phi-3 with a long context. */
 static bool has_longrope(const config_gguf_source *s)
 {
     const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);

@@ -13,7 +13,7 @@
 #define MAX_STREAMS 16
 #define MAX_WIDTH   (1u << 16)
 
-/* Returns the size; null means 0. The defaults of transformers are not 0, so the member must be there. */
+/* Reads a size that the file must contain: if it is missing, transformers uses a default other than 0. null means 0. */
 static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))
@@ -23,7 +23,7 @@ static unsigned read_present_size(const config_hf_source *s, const char *key)
 
 /* ---- heads of layers without a window ---- */
 
-/* Files that transformers writes have per_layer_config, with the number of a layer as key and its own sizes. */
+/* Reads the head sizes of one layer. transformers writes them in per_layer_config, under the number of the layer. */
 static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, organ_layer_kind *kind)
 {
     const config_hf_source own = {s->label, s->file, sizes, s->family, s->error};

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* If the list gives layers a window, config.json must have a size of it. */
+/* Reads the kinds of layers from layer_types. If a layer has a window, config.json must give its size. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
@@ -66,7 +66,7 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
             c->kinds[l].window = 0;
 }
 
-/* Chunks of positions: by layer_types, else in layers that rotate q and k. */
+/* Sets the chunk of positions that each layer attends to: by layer_types, or else in the layers that rotate q and k. */
 static void read_chunks(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "layer_types");

@@ -42,8 +42,8 @@ static void require_same(const config_hf_source *s, const char *key, unsigned va
                    key, value);
 }
 
-/* Layers with a window have twice as many heads of k and v. Published files list these layers in hybrid_layer_pattern,
- * and their sliding_window_size does not count the query's own token. */
+/* Reads the layers of MiMo. Layers with a window have twice as many heads of k and v. Published files list these layers
+ * in hybrid_layer_pattern, and their sliding_window_size does not count the query's own token. */
 static void read_mimo(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "hybrid_layer_pattern";
@@ -171,7 +171,8 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- DBRX ---- */
 
-/* moe_normalize_expert_weights is the p of the p-norm by which the factors of a token's experts are divided. */
+/* Reads the settings of DBRX. moe_normalize_expert_weights is the p of the p-norm by which the router weights of a
+ * token's experts are divided. */
 static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "ffn_config.moe_normalize_expert_weights";

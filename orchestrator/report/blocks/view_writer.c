@@ -31,7 +31,7 @@ organ_table *organ_block_checks(const json_t *checks)
     return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
-/* Objects at paths with a blank between them, as rows. */
+/* Returns the objects at these paths, which blanks separate, as rows. */
 static json_t *rows_at(const organ_scope *scope, const char *paths)
 {
     json_t *const rows = json_array();

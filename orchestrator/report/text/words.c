@@ -181,7 +181,7 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     return out;
 }
 
-/* Decimals that show two digits of an error: 4 to 6, of a percentage 2 to 4. */
+/* Returns the number of decimals that show two digits of an error: 4 to 6, or 2 to 4 for a percentage. */
 static int decimals_for(double error, bool percent)
 {
     const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
@@ -191,7 +191,8 @@ static int decimals_for(double error, bool percent)
 }
 
 /* Writes a number and its standard error, which is the member PATH_error: both, or one of them, as the form asks. */
-static void put_measured(FILE *out, const organ_scope *scope, const char *path, const json_t *value, const char *form)
+static void put_value_and_error(FILE *out, const organ_scope *scope, const char *path, const json_t *value,
+                                const char *form)
 {
     char error_path[LONGEST_PATH + sizeof "_error"];
     const bool percent = *form == '%', sign = *form == '+';
@@ -349,7 +350,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
         words_name_of(place + end + 1, length - end - 1, form, sizeof form);
     const json_t *const value = organ_scope_at(scope, words_name_of(place, end, path, sizeof path));
     if (value && is_measured(form))
-        put_measured(out, scope, path, value, form);
+        put_value_and_error(out, scope, path, value, form);
     else if (value)
         put_value(out, scope, value, form, to);
     else

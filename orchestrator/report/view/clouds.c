@@ -53,7 +53,7 @@ static void name_kinds(cloud *c)
     }
 }
 
-/* Methods beyond those that have a kind of their own share the last one. */
+/* Returns the kind of the model's method. Methods without a kind of their own share the last one. */
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
     unsigned k = 0;

@@ -44,7 +44,8 @@ static double lineage_rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Tensors whose values are all the same, as those of a new norm, match any model, so they prove no kinship. */
+/* Computes the fingerprint of a tensor. Returns false for constant tensors, such as a new norm: they match any model,
+ * so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};

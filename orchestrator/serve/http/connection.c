@@ -185,7 +185,8 @@ static bool body_passes(organ_server_request *request)
     return false;
 }
 
-/* Answers to wrong tokens are delayed for addresses that sent many. No thread waits: the connection is suspended. */
+/* Sends the answer, delayed if the token is wrong and the address has sent many wrong ones. No thread waits: the
+ * connection is suspended. */
 static enum MHD_Result send_or_delay(organ_server_request *request)
 {
     organ_server *const server = request->server;
@@ -337,8 +338,8 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* If a client has shut down its side of the connection, closes it. The library received the end of data together with
- * the request and is not notified again, so the connection would stay until its timeout. */
+/* Closes the connection if the client has shut down its side. libmicrohttpd received the end of data together with the
+ * request and is not notified again, so the connection would stay open until its timeout. */
 static void close_half_closed(struct MHD_Connection *connection)
 {
     char byte;

@@ -83,7 +83,7 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
     return false;
 }
 
-/* Requests other than GET must come from this server's page, or not from a browser's page. */
+/* Rejects requests other than GET that come from a browser's page of another site. */
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site =

@@ -46,8 +46,8 @@ void organ_tally_destroy(organ_request_tally *tally)
     free(tally);
 }
 
-/* If the table is full, which real tables of routes do not cause, further routes are counted with requests without a
- * route. */
+/* Returns the row of a route. If the table is full, which the routes of this server never cause, a further route shares
+ * the row of requests without a route. */
 static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;

@@ -19,7 +19,8 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Options that the server sets itself, and --delete-after, which would let a client remove models. */
+/* Returns whether the page hides the option: the server sets it itself, or it is --delete-after, with which a client
+ * could remove models. */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};

@@ -121,7 +121,8 @@ static const void *own_place(const foreign_block *b, const void *pointer, size_t
 /* Returns this process's address of a text in the block. The block ends with a zero, so every text in it ends. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
-/* Names must not overlap: a short block with many overlapping names would take very long to check. */
+/* Returns this process's address of a name; NULL if it is outside the block, or if the names together are longer than
+ * the block. Overlapping names would take very long to check even in a short block. */
 static const char *own_name(foreign_block *b, const char *text)
 {
     const char *const own = own_text(b, text);
@@ -138,7 +139,7 @@ static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *ten
     return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
 }
 
-/* Answers have the sum as a number of JSON, which ends at 2^63 - 1. */
+/* Returns whether the sum of all bytes up to this tensor is a number of JSON, which ends at 2^63 - 1. */
 static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
 {
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;

@@ -37,7 +37,8 @@ struct organ_reader {
 
 /* ---- the process ---- */
 
-/* Turns the forked child into the worker. Runs between fork and exec, so it makes system calls only. */
+/* Turns the forked child into the worker: places its descriptors (0 and 1 on /dev/null, the socket, the jail's
+ * folders), closes all others and executes the program. Runs between fork and exec, so it makes system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
     const int program = organ_child_move_descriptor(reader->program), ours = organ_child_move_descriptor(far);
@@ -47,15 +48,15 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     const int nothing = organ_child_move_descriptor(open("/dev/null", O_RDWR | O_CLOEXEC));
     enum { PROGRAM = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS };
     organ_child_plain_signals();
-    /* Ctrl-C is for the server. If that dies, so does this. */
+    /* Ctrl-C is for the server alone, hence the own process group. If the server dies, the kernel kills the worker. */
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) &&
                 organ_child_place(ours, ORGAN_WORKER_SOCKET) && dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
     for (size_t k = 0; k < reader->folder_count; k++)
         good = organ_child_place(folders[k], ORGAN_WORKER_FOLDER + (int)k) && good;
-#if !ORGAN_SANITIZED /* sanitizers print their findings; else nothing that reads files may write to the server's log   \
-                      */
+#if !ORGAN_SANITIZED
+    /* A process that reads untrusted files must not write to the server's log; only sanitizers may, with findings. */
     good = good && organ_child_place(nothing, 2);
 #endif
     organ_child_close_from(PROGRAM + 1);

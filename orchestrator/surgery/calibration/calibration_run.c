@@ -319,8 +319,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
     return ORGAN_OK;
 }
 
-/* Loads the text, the tokenizer and the forward pass. If the text does not fit in memory, the amount in the message
- * includes the memory for the work. */
+/* Loads the text, the tokenizer and the forward pass. If the text does not fit in memory, the message states the memory
+ * of the whole run: for the text and for the calibration. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;

@@ -14,7 +14,7 @@
 
 /* ---- options ---- */
 
-/* The type that "same" stands for: that of the first matrix, if it is plain, else BF16. */
+/* Returns the type that "same" means: the type of the first matrix if it is plain, else BF16. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
@@ -48,7 +48,7 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
 
 /* ---- the model ---- */
 
-/* config.json is read again, since organ_forward_config has no members that only the other format needs. */
+/* Reads config.json again, because organ_forward_config lacks the members that only the other format needs. */
 static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
@@ -109,8 +109,8 @@ static organ_status convert_same_bytes(const organ_model *model, const organ_ten
     return error->status;
 }
 
-/* A model whose config.json ties the output head to the embeddings may have a head in its file. A copy of the
- * embeddings is left out of a GGUF file; another head is kept, because the forward pass and transformers use it. */
+/* Compares the output head with the embeddings if config.json ties them and the file has a head nevertheless. A copy of
+ * the embeddings is left out of a GGUF file; another head is kept, because the forward pass and transformers use it. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
     char name[256];

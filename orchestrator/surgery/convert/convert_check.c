@@ -60,12 +60,14 @@ typedef struct check_field {
 
 static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
 
-/* No scale and a scale of 1, no groups and one group mean the same. */
+/* Returns the router's scale; 1 if it has none, since both mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
+/* Returns the number of heads of k and v; 1 for latent attention, whose GGUF files have one latent head. The heads of
+ * each layer are compared separately. */
 static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
-/* Multipliers that a GGUF file has in its weights are no part of its configuration. An output head that is tied
- * to the embeddings would get their multiplier instead of its own, so both are compared. */
+/* Returns the value to compare for a multiplier. A GGUF file that has the multipliers in its weights lacks them in its
+ * configuration, so they are not compared, except for an output head that is tied to the embeddings: it would get the
+ * multiplier of the embeddings instead of its own. */
 static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
 {
     return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;

@@ -337,7 +337,7 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Rotations of layers with and without a window, where both have a base of their own and one name for it. */
+/* Writes the rotations of layers with and without a window, if their bases differ and one member contains both. */
 static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;

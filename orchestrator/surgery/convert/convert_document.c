@@ -12,7 +12,7 @@ json_t *organ_convert_parameters(void *context)
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-/* One row for each type that tensors of the output have. */
+/* Returns one row for each type that tensors of the output have. */
 static json_t *document_types(const organ_convert_job *job)
 {
     json_t *const rows = json_array();

@@ -241,10 +241,10 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
         uint64_t block = first % m.rows / place->block;
         if (!pass_takes(job, place, first / m.rows))
             continue;
-        const uint64_t made = source->block == 1 && organ_convert_is_straight(place, m.rows)
-                                  ? rows
-                                  : organ_convert_blocks(place, &block, rows / place->block) *
-                                        organ_convert_made(place);
+        const uint64_t made =
+            source->block == 1 && organ_convert_is_straight(place, m.rows)
+                ? rows
+                : organ_convert_blocks(place, &block, rows / place->block) * organ_convert_made(place);
         if (organ_convert_wrote(job, place->piece, made, error))
             return error->status;
     }
@@ -255,7 +255,7 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-/* The sources that are read in this type, with blocks of this many rows. */
+/* Reads and writes the sources that are read in type `as`, with blocks of `block` rows. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
 {
@@ -292,7 +292,7 @@ static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
     return next;
 }
 
-/* Tensors whose values follow from the configuration. */
+/* Writes the tensors whose values follow from the configuration. */
 static organ_status pass_computed(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++)

@@ -15,7 +15,7 @@
 
 /* ---- types ---- */
 
-/* Tensors that llama.cpp's converter always stores as F32, in addition to vectors and norms. */
+/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, norms and these names. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {"_norm.weight",         "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight",
@@ -30,7 +30,8 @@ static bool plan_is_single(const char *name, unsigned rank)
     return false;
 }
 
-/* The head, or the embeddings if they are the head, get the type that `quantize` gives them. */
+/* Returns the encoding of a tensor. The head, or the embeddings if they are the head, get the type that `quantize`
+ * gives them. */
 static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
 {
     const bool head =

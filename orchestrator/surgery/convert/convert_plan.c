@@ -40,7 +40,8 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
     return ORGAN_OK;
 }
 
-/* Rows are read in the type of the pieces if they have all the same and no function needs numbers. */
+/* Chooses the type in which a source's rows are read: that of its pieces if they have the same type and no function
+ * changes the values, else FP32. */
 static organ_status plan_source(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     if (plan_codes(job, source, error) || source->codes)

@@ -281,7 +281,8 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Granite 4 hybrids have one name for the dense feed and, in layers with experts, for the shared expert. */
+/* Replaces the parts of a layer with experts by those of the shared expert: Granite 4 hybrids use one name for the
+ * dense feed-forward and for the shared expert. */
 static void to_gguf_share(gguf_move *move)
 {
     if (move->layer < 0 || !move->job->config.kinds[move->layer].mixture ||
@@ -345,7 +346,8 @@ static organ_status to_gguf_part(const gguf_move *move)
 
 /* ---- one weight ---- */
 
-/* Tensors that llama.cpp computes, and heads that are the embeddings. */
+/* Returns whether the output lacks the weight: llama.cpp computes it, it is a head equal to the embeddings, or it
+ * belongs to vision, audio or multi-token prediction. */
 static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
     static const char *const computed[] = {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"};

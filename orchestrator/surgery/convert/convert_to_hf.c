@@ -69,7 +69,7 @@ static organ_status to_hf_whole(const hf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Each matrix of a stack is a tensor of its own. */
+/* Places each matrix of a stack as a tensor of its own. */
 static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
@@ -347,7 +347,8 @@ static organ_status to_hf_by_head(const hf_move *move)
     return move->error->status;
 }
 
-/* Layers of Falcon have one norm, or the name of the only norm in GGUF is that of the feed-forward's. */
+/* Names the norm of a Falcon layer. Layers have one norm, or GGUF gives the feed-forward's norm the name of the only
+ * one. */
 static void to_hf_falcon(hf_move *move)
 {
     if (move->part.part != PART_NORM_ATTENTION)

@@ -161,7 +161,7 @@ static size_t count_shared(const organ_cut_config *c)
            run->shared_channels_before == run->expert_channels_before;
 }
 
-/* Models without moe_intermediate_size use intermediate_size for experts. */
+/* Changes the width of experts. Models without moe_intermediate_size use intermediate_size for it. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};

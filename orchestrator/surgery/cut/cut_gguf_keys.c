@@ -85,7 +85,7 @@ static void edit_experts(const keys *k)
         refuse_key(k, "expert_group_count", why);
 }
 
-/* Models without expert_feed_forward_length use feed_forward_length for experts. */
+/* Changes the width of experts. Models without expert_feed_forward_length use feed_forward_length for it. */
 static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;

@@ -32,7 +32,7 @@ static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
     return made;
 }
 
-/* Layers are numbered from `first` on. */
+/* Returns whether all elements are numbers of layers, counted from `first`. */
 static bool are_numbers(const json_t *list, size_t first, size_t limit)
 {
     for (size_t k = 0; k < json_array_size(list); k++) {
@@ -224,7 +224,8 @@ static void renumber_linear_layers(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* In transformers the last layer of Gemma 4 has global attention, even if layer_types says otherwise. */
+/* Rejects the cut if the last kept layer of Gemma 4 has no global attention: transformers gives the last layer global
+ * attention, even if layer_types says otherwise. */
 static void check_last_layer(const organ_cut_config *c)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));

@@ -214,7 +214,7 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
                             &run->expert_channels_before, &run->expert_channels_after, error);
 }
 
-/* Layers with a recurrent mixer, or with a feed-forward alone, have no heads of K and V. */
+/* Returns whether the layer has heads of K and V. Layers with a recurrent mixer or only a feed-forward have none. */
 static bool layer_has_attention(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++) {

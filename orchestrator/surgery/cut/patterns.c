@@ -159,7 +159,7 @@ static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t 
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
 }
 
-/* Returns whether the step with that offset (l % step for layers of the kind) gives each kept layer its kind. */
+/* Returns whether the step gives each kept layer its kind: the layers l with l % step == offset have the kind. */
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
@@ -171,9 +171,10 @@ static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_
     return true;
 }
 
-/* Finds the least step after `before` that fits; without a key for the offset, the offset follows from the step. */
-static bool find_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
-                      uint64_t *step, uint64_t *offset)
+/* Finds the least step and an offset that give each kept layer its kind. `before` and `before_offset` are those of the
+ * model. Without a key for the offset, loaders compute it from the step. */
+static bool find_least_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
+                            uint64_t *step, uint64_t *offset)
 {
     for (*step = 1; *step <= c->layers + 1; ++*step)
         for (*offset = 0; *offset < *step; ++*offset)
@@ -196,7 +197,7 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
                                     : (before - s->shift % before) % before;
     if (step_fits(c, s, before, here, before, here))
         return;
-    if (!find_step(c, s, before, here, &step, &offset)) {
+    if (!find_least_step(c, s, before, here, &step, &offset)) {
         organ_cut_refuse(c, s->key,
                          s->offset ? "no step and offset give the kept layers their kinds"
                                    : "no other step gives the kept layers their kinds");

@@ -31,7 +31,7 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
         snprintf(name, NAME_SIZE, "%s", tensor->name);
 }
 
-/* Tensors are assigned to ranks round-robin. */
+/* Returns whether this rank refits the expert. Tensors are assigned to ranks round-robin. */
 static bool heal_layer_is_local(const layer_job *j, size_t expert)
 {
     organ_ranks *const ranks = j->heal->options.engine->ranks;

@@ -219,9 +219,10 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Medians of few lines scatter: the relative error is about 1.16 / sqrt(lines) for independent lines. Lines are not
- * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change
- * of whole rows and columns. Therefore `allowed` is several times that error. */
+/* Returns the period at which scales jump, or 0. The median of few lines varies: for independent lines its relative
+ * error is about 1.16 / sqrt(lines). Lines are not independent, because the spread of a channel is similar in all rows,
+ * especially without subtraction of the change of whole rows and columns. Therefore `allowed` is several times that
+ * error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};

@@ -208,7 +208,7 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     }
 }
 
-/* Grids too small to be judged one by one: the same order in all of them. */
+/* Judges the order of scales over all weights together, because a single grid may be too small to be judged. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {

@@ -14,7 +14,7 @@ typedef struct exchange {
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
-    size_t capacity; /* sets that f->sets can hold */
+    size_t capacity;     /* sets that f->sets can hold */
     exchange *exchanges; /* exchanges of the best set, at most layers^2 */
     bool *flags;         /* flags of the sets of a round */
     double *divergence;
@@ -37,7 +37,8 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Errors other than ORGAN_BAD_INPUT count as described, so that the judge finds them, too. */
+/* Returns whether a configuration can describe the model without these blocks. Errors other than ORGAN_BAD_INPUT count
+ * as yes, so that the judge meets and reports them. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};

@@ -54,7 +54,8 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-/* Tensors of the base that a plain model does not need, or that are unknown. */
+/* Returns the row of a tensor of the base that a plain model does not need (`dropped`), or that is unknown; else
+ * NULL. */
 static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_unmatched_tensor *const one = &job->weights->unmatched[k];

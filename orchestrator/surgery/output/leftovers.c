@@ -12,7 +12,7 @@
 #define LEFTOVER "sparsity_config"
 #define CONFIG   "config.json"
 
-/* Bitmasks and compressed values are what a sparsity_config is for. */
+/* Returns whether tensors are stored as a bitmask and compressed values, which a sparsity_config describes. */
 static bool is_stored_so(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};

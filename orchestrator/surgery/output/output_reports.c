@@ -145,7 +145,8 @@ static bool output_reports_is_requested(const organ_report_folder *folder)
     return folder->path && organ_ranks_first(folder->ranks);
 }
 
-/* Calls `use` for the three files. Nothing is allocated: they are removed where there is no memory. */
+/* Calls `use` for each of the three files. It allocates nothing, because it also removes the files after memory ran
+ * out. */
 static organ_status each_report(const organ_report_folder *folder,
                                 organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {

@@ -74,7 +74,7 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* As the writers of others do: in order, a new shard where the next tensor does not fit. */
+/* Assigns tensors to shards as other writers do: in order, with a new shard if the next tensor does not fit. */
 static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;

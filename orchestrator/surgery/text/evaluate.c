@@ -123,7 +123,7 @@ static void pass_begin(void *context, const char *what, uint64_t bytes, size_t t
     organ_progress_begin(context, what, bytes, tensors);
 }
 
-/* Hundreds of tensors of every model are no news here. */
+/* Advances the progress without the tensor's name: hundreds of names for every model would not help the user. */
 static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     (void)tensor;

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 
-/* Operations of all windows in the layers of a model, and of its output head for each scored token. */
+/* Returns the number of operations: all windows in the layers of a model, and its output head for each scored token. */
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);

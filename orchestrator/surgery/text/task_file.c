@@ -59,7 +59,7 @@ static size_t count_characters(const char *text)
     return count;
 }
 
-/* Tokens of the text, with BOS before them if the tokenizer adds one and the text does not begin with it. */
+/* Encodes the text, with BOS before it if the tokenizer adds one and the text does not begin with it. */
 static organ_status task_encode(task_reader *r, const char *text, size_t bytes, bool adds_bos, task_tokens *tokens,
                                 organ_error *error)
 {

@@ -133,7 +133,7 @@ static bool is_text_pickle(const sample *s)
            memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
 }
 
-/* Protocols 2 to 5 begin with their number, followed by an instruction. */
+/* Tests for a pickle. Protocols 2 to 5 begin with a mark and their number, followed by an instruction. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)

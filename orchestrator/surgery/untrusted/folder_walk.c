@@ -349,7 +349,8 @@ static void walk_path(tree *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Links may lead only into the entry of the cache that the directory is a snapshot of, or else into the directory. */
+/* Opens the directory that links may point into: the cache entry of which the directory is a snapshot, else the
+ * directory itself. */
 static bool find_base(tree *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);

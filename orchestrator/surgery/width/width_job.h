@@ -116,11 +116,12 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
  * transposed. */
 organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tensor *tensor);
 
-/* Return the number of a part's columns, and of its rows, in the output. */
+/* Returns the number of a part's columns in the output. */
 static inline uint64_t organ_width_columns(const organ_width_part *part)
 {
     return part->share->keep * part->share->columns;
 }
+/* Returns the number of a part's rows in the output. */
 static inline uint64_t organ_width_rows(const organ_width_part *part) { return part->rows; }
 
 /* Adds the memory and the work of the walk to job->plan. */

@@ -198,7 +198,8 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
     return true;
 }
 
-/* Reports about the model are copied into organ/donor, because organ/ gets those about the output. */
+/* Copies the additional files. The donor's reports in organ/ are copied to organ/donor, because organ/ gets the reports
+ * about the output. */
 static organ_status prepare_copy_extra(const organ_writing *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {

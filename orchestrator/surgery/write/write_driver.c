@@ -132,7 +132,7 @@ static char *write_opens_by(const organ_writing *w)
     return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
 }
 
-/* Digests of tensors that no rank has written alone, and then the sums of all. */
+/* Computes the digests of tensors that no rank wrote alone, then adds up the sums of all ranks. */
 static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;

@@ -279,7 +279,7 @@ static organ_gguf_writer *writer_of(const organ_gguf *gguf, const organ_tensor *
     return writer;
 }
 
-/* A header that is read and written again equals the file's, except for the version number. */
+/* Checks that a header which is read and written again equals the file's, except for the version number. */
 static void check_round_trip(const char *path)
 {
     organ_error error = {0};

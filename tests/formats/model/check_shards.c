@@ -17,7 +17,7 @@
 #define MAP(entries) "{\"metadata\":{\"total_size\":6},\"weight_map\":{" entries "}}"
 #define BOTH         "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s2.safetensors\""
 
-/* Two shards: a and b in the first, c in the second. */
+/* Writes two shards: a and b in the first, c in the second. */
 static void put_shards(void)
 {
     scratch_tensors("s1.safetensors",

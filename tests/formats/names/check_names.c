@@ -30,7 +30,7 @@ static void make_folders(const char *path)
     }
 }
 
-/* The three stores are in one folder: two models of Hugging Face's cache, one with a file and one with a broken link, a
+/* Makes three stores in one folder: two models of Hugging Face's cache, one with a file and one with a broken link, a
  * blob of eight bytes in Ollama's, and a file and a broken link in LM Studio's. */
 static void setup(void)
 {

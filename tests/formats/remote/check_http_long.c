@@ -20,7 +20,7 @@ static const char *look(uint64_t *grown) { return served_model_pass(url, &model,
 static const char *measure(uint64_t *grown) { return served_model_measure(url, MEMORY, 2, &digests[0], grown); }
 static const char *measure_again(uint64_t *grown) { return served_model_measure(url, MEMORY, 2, &digests[1], grown); }
 
-/* true: the stage succeeded. */
+/* Runs one stage and prints its result; returns whether it succeeded. */
 static bool stage(const char *name, const char *(*go)(uint64_t *grown), bool interrupted)
 {
     struct timespec from, to;

@@ -386,7 +386,7 @@ static double known_elements(const char *shape)
     return elements;
 }
 
-/* Names of JetMoE's block biases do not identify them; transformers stores xIELU's constants as scalars. */
+/* Returns whether the role of a tensor may be "other": the names of JetMoE's block biases do not identify them. */
 static bool may_be_other(const char *name)
 {
     return strstr(name, ".mlp.bias") || strstr(name, ".self_attention.experts.bias");

@@ -138,7 +138,7 @@ static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("abou
 static const organ_item highlights[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
-/* A function that only this view needs: the row with one more member. */
+/* Returns the row with one more member. Only this view needs such a function. */
 static json_t *twice(const json_t *row)
 {
     json_t *const made = json_deep_copy(row);

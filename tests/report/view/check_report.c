@@ -21,7 +21,7 @@ typedef struct sheet {
     organ_error error;
 } sheet;
 
-/* The stream keeps the address of the sheet, so the caller must not move it. */
+/* Opens a sheet. The stream keeps the sheet's address, so the caller must not move it. */
 static void open_sheet(sheet *s)
 {
     s->error = (organ_error){0};

@@ -43,7 +43,8 @@ static pruned must_prune(const organ_calibration *calibration, organ_prune_matri
     return p;
 }
 
-/* FP32 and FP64 differ where two weights are equally good: few masks differ, and the sum of squares hardly does. */
+/* Compares with the golden mask. FP32 and FP64 differ where two weights are equally good: then few masks differ, and
+ * the sum of squares hardly does. */
 static void check_golden(const pruned *p, const char *method, double share_of_masks, double share_of_objective)
 {
     const json_t *const requested = json_object_get(golden, method);

@@ -66,7 +66,7 @@ static organ_model *opened(const char *path)
     return model;
 }
 
-/* The caller frees the values. */
+/* Returns the values of a tensor, which the caller frees. */
 static float *values_of(const organ_model *model, const char *name, uint64_t *count)
 {
     organ_error error = {0};

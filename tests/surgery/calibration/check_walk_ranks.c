@@ -60,7 +60,7 @@ static void add_digest(uint64_t *digest, const void *data, size_t bytes)
     *digest = XXH3_64bits(&(uint64_t[]){*digest, of_data}, 2 * sizeof of_data);
 }
 
-/* The weights change with the moments, so that later layers depend on them. */
+/* Records the moments and changes the weights by them, so that later layers depend on the moments. */
 static organ_status look(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
     walker *const w = context;

@@ -38,7 +38,7 @@ typedef struct requested {
 static const requested usual = {
     .model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
 
-/* whole: the scores that the file contained. */
+/* Measures the scores. *whole: the file of scores was complete. */
 static organ_status measure(const requested *a, organ_expert_scores *scores, bool *whole, organ_error *error)
 {
     session s;
@@ -137,7 +137,8 @@ static void copy_model(const char *to)
     }
 }
 
-/* The same model without normalised router weights: dropping an expert then changes its weights for every token. */
+/* Makes the same model without normalised router weights: dropping an expert then changes its weights for every
+ * token. */
 static const char *plain_model(void)
 {
     json_error_t fault;
@@ -224,7 +225,7 @@ static void same(const organ_expert_scores *a, const organ_expert_scores *b, con
     }
 }
 
-/* Two chunks of windows, or one. */
+/* Returns a run over two chunks of windows, or over one under emulation. */
 static requested longer(void)
 {
     requested a = usual;

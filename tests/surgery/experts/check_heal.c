@@ -72,7 +72,7 @@ static const blocks_tensor of_layer[] = {{"attn_norm.weight", ORGAN_F32, 1, {HID
 
 enum { OF_MODEL = sizeof of_model / sizeof *of_model, OF_LAYER = sizeof of_layer / sizeof *of_layer };
 
-/* Norms are ones; the experts of a stack are similar, so that kept ones can replace others. */
+/* Writes values: norms are ones, and the experts of a stack are similar, so that kept ones can replace others. */
 static void put_values(FILE *out, const blocks_tensor *t, samples *from)
 {
     const organ_kernels *const kernels = organ_kernels_scalar;

@@ -228,7 +228,7 @@ static const char *without_expected(const char *kinds)
     return text;
 }
 
-/* The healthy values are made once. */
+/* Writes a model with one spoiled matrix. The healthy values are made once. */
 static void write_spoiled(const char *path, const struct fault *f, organ_dtype dtype)
 {
     static const char *const names[] = {EMBED, UP, GATE};

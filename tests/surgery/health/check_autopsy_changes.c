@@ -24,7 +24,7 @@ static double rms(const float *v, size_t n)
     return sqrt(sum / (double)n);
 }
 
-/* v += part * rms(v) * (a normal value) */
+/* Adds noise: v += part * rms(v) * (a normal value). */
 static void add_noise(float *v, size_t n, double part)
 {
     float *const noise = malloc(n * sizeof *noise);

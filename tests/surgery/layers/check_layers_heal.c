@@ -17,7 +17,7 @@
 
 enum { SAMPLES = 20, CONTEXT = 48, DROPPED = 1, LAYERS = 3, WORDS = 96, HIDDEN = 32, ROWS = 16 };
 
-/* The caller frees the report with json_decref. */
+/* Cuts layer 1 and refits the others. Returns the report, which the caller frees with json_decref. */
 static json_t *heal(const char *donor, const char *output)
 {
     session s;

@@ -239,8 +239,8 @@ END_TEST
 
 /* ---- ranks ---- */
 
-/* Ranks above the requested one are cut to the best approximation; the loss is that of the singular values in the
- * report. */
+/* Checks that ranks above the requested one are cut to the best approximation, and that the loss is that of the
+ * singular values in the report. */
 static void expect_cut(unsigned rank)
 {
     static const char *const modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj",

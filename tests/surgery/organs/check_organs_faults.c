@@ -111,7 +111,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* Each call of each function fails once. The program can avoid some failures; then the run must succeed. */
+/* Lets each call of a function fail once. The program can avoid some failures; then the run must succeed. */
 static void each_call_fails(int verb, fault_call call, int errnum)
 {
     organ_error error;

@@ -168,7 +168,7 @@ typedef struct plain {
     double weight, a, b, between, rest, d, ad, bd, rd;
 } plain;
 
-/* kind: 0 the clean models, 1 the tuned model, 2 the adapter. */
+/* Returns one element of a change. kind: 0 the clean models, 1 the tuned model, 2 the adapter. */
 static double change_at(const rig_module *m, size_t index, int kind, size_t at)
 {
     if (kind < 2)

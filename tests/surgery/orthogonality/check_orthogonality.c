@@ -36,7 +36,7 @@ static void orthonormal(double *m, size_t rows, size_t n)
         }
 }
 
-/* If A has full rank, the columns of b span the output directions of B A. */
+/* Computes the figures by their formulas. If A has full rank, the columns of b span the output directions of B A. */
 static plain formulas(const rig_module *m, size_t n, double scale)
 {
     plain p = {0};

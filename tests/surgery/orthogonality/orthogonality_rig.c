@@ -129,7 +129,7 @@ static float *transposed(const float *values, size_t rows, size_t cols)
     return out;
 }
 
-/* For a module whose weight is the transpose of B A, A holds b and B holds a. */
+/* Makes the adapter's factors. For a module whose weight is the transpose of B A, A contains b and B contains a. */
 static void put_factors(const rig_module *m, bool turned, piece *to)
 {
     static const char *const suffix[2][2] = {{".lora_A.weight", ".lora_B.weight"},

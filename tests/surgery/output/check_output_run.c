@@ -23,7 +23,7 @@ START_TEST(a_dry_run_takes_no_seconds)
 }
 END_TEST
 
-/* A failure ends the run before this rank has written a tensor; the journal of rank 1 has that line. */
+/* Returns whether the line is kept in the journal of rank 1 if this rank's run ends before it has written a tensor. */
 static bool is_kept_beside(const char *line, const char *name)
 {
     char path[4096];

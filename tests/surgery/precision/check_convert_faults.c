@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Both verbs, the second on the output of the first, and the scheme whose scales need a separate pass. */
+/* Returns the run of a verb: quantize, dequantize of its output, or the scheme whose scales need a separate pass. */
 static convert_way way_of(int verb)
 {
     static const char *const schemes[] = {"fp8-block128", NULL, "fp8-tensor", "int4-group32"};

@@ -371,7 +371,7 @@ static void fill_unreached(const made_tensor *tensor, size_t index, float *value
         ((float *)to)[1] = 0;
 }
 
-/* The second expert has the sums of the two others. */
+/* Fills the importances; the second expert has the sums of the two others. */
 static void fill_averaged(const made_tensor *tensor, size_t index, float *values, void *to)
 {
     fill_importance(tensor, index, values, to);
