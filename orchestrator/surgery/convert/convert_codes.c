@@ -358,8 +358,8 @@ static organ_status code_places(code_share *s, organ_error *error)
     return error->status;
 }
 
-/* Copies a source. Places that take rows of the same matrices are consecutive; those of other matrices, as the numbered
- * experts of a stack, are copied and recorded one after the other. */
+/* Copies a source to its places. Consecutive places that take rows of the same matrices share one pass over the source;
+ * places of other matrices, such as the numbered experts of a stack, follow in further passes. */
 static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
     const convert_place *const places = &job->places[source->first];
