@@ -21,7 +21,8 @@
 static const char *const model_types[] = {
     "gpt_oss", "gpt_oss-mxfp4", "ministral3", "hunyuan_v1_dense", "hunyuan_v1_moe", "afmoe",
     "laguna", "laguna-elements", "mimo_v2_flash", "llama4_text",
-    "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3",
+    "llama", "llama-relu", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text",
+    "phi3",
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",

@@ -191,7 +191,7 @@ static const struct {
     {"nanochat", "final_logit_softcapping", "-1", "soft caps"},
     {"bitnet", "quantization_config", "{\"quant_method\": \"bitnet\", \"quantization_mode\": \"online\"}",
      "quantization_config.quant_method"},
-    {"bitnet", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
+    {"bitnet", "hidden_act", "\"quick_gelu\"", "hidden_act 'quick_gelu'"},
     {"minicpm3", "dim_model_base", "0", "dim_model_base 0"},
     {"minicpm3", "scale_emb", "\"a\"", "scale_emb"},
     {"minicpm3", "num_attention_heads", "0", "num_attention_heads 0"},

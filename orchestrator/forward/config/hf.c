@@ -32,7 +32,7 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
         return;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strcmp(word, words[k].word) == 0 &&
-            (f->ungated || words[k].activation < ORGAN_RELU || words[k].activation == f->activation)) {
+            (f->ungated || words[k].activation < ORGAN_XIELU || words[k].activation == f->activation)) {
             c->activation = words[k].activation;
             return;
         }
