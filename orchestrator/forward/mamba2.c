@@ -13,7 +13,6 @@
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
-#include <math.h>
 #include <string.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)

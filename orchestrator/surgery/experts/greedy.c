@@ -5,7 +5,6 @@
  * removed expert worked on it or was its next candidate.
  *
  * Ranks: chunks of the text are at different ranks, so each removal is decided by the sums of all. */
-#include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/experts/measure_job.h"

@@ -13,7 +13,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

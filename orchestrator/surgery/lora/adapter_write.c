@@ -12,10 +12,8 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRY_BYTES 160 /* of the header for one tensor, in addition to its name */

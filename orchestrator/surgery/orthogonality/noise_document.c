@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does
  * not exist is null. */
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -10,8 +9,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 enum { AGREEMENT = 2 }; /* index after the noises 0 and 1: cosine of the first noise with the second */
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not
  * exist is null. */
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -9,8 +8,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 /* Returns sqrt(part / whole), or null if `whole` is 0. */
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }

@@ -17,7 +17,6 @@
 #include "orchestrator/surgery/untrusted/template.h"
 #include "orchestrator/surgery/untrusted/untrusted_weights.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
