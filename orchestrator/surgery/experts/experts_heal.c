@@ -101,9 +101,7 @@ static void heal_free_buffers(organ_expert_heal *h)
         free(h->rows[s].inputs);
         free(h->rows[s].target);
     }
-    void *const parts[] = {h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn);
 }
 
 /* ---- layers ---- */

@@ -459,8 +459,6 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     else if (gptq_quantise(&job, &gptq, losses, error) == ORGAN_OK)
         gather_rows(&job, error);
     m->rows_kept = part.rows_kept;
-    void *const parts[] = {job.field, job.scales, job.scratch, losses, gptq.values, gptq.scales, gptq.losses};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(job.field, job.scales, job.scratch, losses, gptq.values, gptq.scales, gptq.losses);
     return error->status;
 }
