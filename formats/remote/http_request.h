@@ -13,7 +13,7 @@
 #define ORGAN_HTTP_VALIDATOR 256
 #define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second */
 
-/* A connection that is kept from request to request. One thread at a time. */
+/* A connection that is reused for several requests, by one thread at a time. */
 typedef struct organ_http_line organ_http_line;
 
 typedef struct organ_http_request {

@@ -53,8 +53,8 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error);
 
-/* The bytes of one token in their form in a text (a SentencePiece word begins with its blank); for special tokens
- * their names; "" for an id outside of the vocabulary. The tokenizer owns the bytes. */
+/* Returns the bytes of one token in their form in a text (a SentencePiece word begins with its blank): for special
+ * tokens their names, for an id outside of the vocabulary "". The tokenizer owns the bytes. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
 
 ORGAN_API_END

@@ -143,8 +143,8 @@ struct organ_tokenizer {
     organ_added_list raw, normalized; /* found before and after normalisation */
 };
 
-/* A reader calls these functions in this order: token for each token, add for each token that is found in a text
- * unchanged, `ready`, merge for each merge, `finish`. The bools are false only without memory. */
+/* A reader calls these functions in this order: token for each token; add for each token that the text is searched for
+ * before or after normalisation; `ready`; merge for each merge; `finish`. They return false only without memory. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text,
                            size_t bytes);                               /* of several ids with the same text, the
                                                                          * last is used */
@@ -169,7 +169,8 @@ organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count);
 uint32_t organ_utf8_at(const char *s, size_t *length);
 size_t organ_utf8_put(uint32_t code, char *to);
 
-/* The letter that represents a byte in byte-level vocabularies, and the byte of a letter, -1: none. */
+/* Converts between a byte and the letter that represents it in byte-level vocabularies; organ_byte_of returns -1 for
+ * other letters. */
 uint32_t organ_letter_of(unsigned char byte);
 int organ_byte_of(uint32_t letter);
 

@@ -143,7 +143,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text,
 /* Writes which values are allowed: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);
 
-/* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
+/* Writes only the range: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other
+ * texts. */
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
 

@@ -36,7 +36,7 @@ typedef struct index_turn {
     const forward_latent *latent;
 } index_turn;
 
-/* Norms and rotates the keys, and rotates the queries. */
+/* Normalises and rotates the keys, and rotates the queries. */
 static void prepare_index_tokens(void *context, size_t piece, size_t worker)
 {
     (void)worker;
@@ -58,7 +58,8 @@ static void prepare_index_tokens(void *context, size_t piece, size_t worker)
     }
 }
 
-/* Computes the indexer's queries, keys and head weights for a group of tokens, then norms and rotates them. */
+/* Computes the indexer's queries, keys and head weights for a group of tokens, then normalises the keys and rotates
+ * keys and queries. */
 organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error)
 {

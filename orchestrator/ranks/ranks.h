@@ -134,8 +134,8 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
-/* The same for results of variable size: of[k] is an allocation of `bytes` bytes that the caller frees, or NULL and
- * 0. */
+/* Agrees and exchanges like organ_assignment_complete, for results of variable size: of[k] is an allocation of `bytes`
+ * bytes that the caller frees, or NULL and 0. */
 typedef struct organ_found {
     void *is;
     uint64_t bytes;

@@ -276,9 +276,9 @@ typedef struct organ_forward_config {
     unsigned experts, experts_used; /* 0: dense */
     /* Experts after these, which the router may choose as well: their output is their input (LongCat-Flash). */
     unsigned identity_experts;
-    /* Two layers here are one of the file, which has the mixture of the first: it reads what the dense feed-forward of
-     * the first reads, and its output, kept in the state of a token after the hidden state, is added after the
-     * feed-forward of the second (LongCat-Flash). */
+    /* A layer of the file is two layers here (LongCat-Flash). The mixture of the first layer reads the same input as
+     * its dense feed-forward; its output is kept in the state of a token, after the hidden state, and is added after
+     * the feed-forward of the second layer. */
     bool shortcut;
     uint64_t expert_intermediate;
     /* Width of the vectors that routed experts read and write, if projections before and after all experts of a layer

@@ -47,8 +47,8 @@ typedef enum forward_early {
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
-/* The indexer of sparse attention: none; its rotation pairs halves, and all layers have one; it pairs neighbours, and
- * layers may share the choice of another. */
+/* The indexer of sparse attention: none; one in every layer, whose rotation pairs the halves of a vector; or one whose
+ * rotation pairs neighbours, where layers may use the choice of another layer. */
 typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
 
 /* The layers that have a sliding window. `layer_types`, if config.json has it, precedes the numbers of layers from

@@ -8,7 +8,7 @@
 
 enum { EVERY_MODULE = 2000 }; /* rows of a table of modules on a page */
 
-/* Of report.modules, objects with "role", "layer", "rank" and these members. */
+/* Names the members of report.modules that the functions below use; each module also has "role", "layer" and "rank". */
 typedef struct organ_share_of {
     const char *share;    /* of the squared norm: "explained" */
     const char *norm;     /* of the change that it is a share of: "change_norm" */

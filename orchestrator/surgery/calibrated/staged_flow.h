@@ -7,9 +7,9 @@
 #include "orchestrator/surgery/calibrated/matrix_bands.h"
 
 #define ORGAN_FLOW_TILE ((size_t)256)
-/* Accepted distance from the requested sparsity in percentage points, for the final mask and for earlier stages. It is
- * exceeded only if no gain gets nearer. The final value is far below the resolution of a reported rate, because the
- * remaining weights are sensitive to it. */
+/* Accepted distances from the requested sparsity, in percentage points: for the final mask, and for earlier stages. The
+ * distance is larger only if no gain comes nearer. The final value is far below the resolution of a reported rate,
+ * because the remaining weights are sensitive to it. */
 #define ORGAN_FLOW_TOLERANCE       0.004
 #define ORGAN_FLOW_STAGE_TOLERANCE 0.25
 

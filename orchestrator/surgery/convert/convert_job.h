@@ -37,8 +37,8 @@ typedef enum convert_function {
     CONVERT_LOG_MINUS  /* the shortest number whose CONVERT_MINUS_EXP is x */
 } convert_function;
 
-/* How the values that a place makes of the source's counterpart share the rows of the piece with those of the source.
- * Both make `rows` values of a transposed row, and `cols` of a picked one. */
+/* The way in which a place shares the rows of a piece with the source's counterpart. Both make `rows` values of a
+ * transposed row, and `cols` of a picked one. */
 typedef enum convert_join {
     CONVERT_ALONE, /* the source has no counterpart */
     CONVERT_PAIRS, /* they alternate */

@@ -68,7 +68,7 @@ struct organ_layers_heal {
 
 /* Returns whether a block's matrices of that kind are refitted. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
-/* Lists them; part->count may be 0. To be released whatever it returns. */
+/* Lists the matrices of a part; part->count may be 0. The caller releases the part also after an error. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);

@@ -45,13 +45,14 @@ bool organ_graft_header_is_free(const organ_graft_job *job);
  * become one or nothing is selected; ORGAN_IO without memory. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 
-/* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target
- * pack a selected weight differently, or only one of both packs it; and what organ_weights_find says. Models without
- * packed weights pass. */
+/* Checks that packed weights are grafted only between models that pack them in the same way. ORGAN_BAD_INPUT if source
+ * and target pack a selected weight differently, or only one of them packs it; also the errors of organ_weights_find.
+ * Models without packed weights pass. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
 
-/* The key-values of the output: the target's, in which those that give every layer its own value follow the layers.
- * NULL in *writer if nothing changes and the header stays. Adds to job->metadata and job->mismatches. */
+/* Makes the key-values of the output: those of the target, where key-values with one value for each layer are adapted
+ * to the new layers. *writer is NULL if nothing changes and the header stays. Adds to job->metadata and
+ * job->mismatches. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
 
 #endif
