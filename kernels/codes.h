@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Kernels for codes of 8 and 4 bits with scales for groups. They process pairs of vectors, 32 elements: one cache
  * line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written with
- * non-temporal stores, as in convert.h. */
+ * non-temporal stores, as in convert_types.h. */
 enum { PAIR = 32 };
 
 /* ---- scales and zero points by element ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, which merges by scores; "gpt2" is
  * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only the name
- * of the rules that split a text before the merges: cuttings.c defines these rules. */
+ * of the rules that split a text before the merges: pretokenizers.c defines these rules. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"

@@ -271,10 +271,11 @@ typedef struct organ_pretokenizer {
 
 const organ_pretokenizer *organ_pretokenizer_named(const char *name,
                                                    size_t length); /* NULL: the name is not in the table */
-/* Returns a name of the first cutting with the rules of the tokenizer, not NUL-terminated: `architecture` if one with
- * these rules has that name. NULL: there is none. */
+/* Returns the name of a row of the table of pre-tokenizers that has the rules of the tokenizer, not NUL-terminated:
+ * `architecture` if a row with these rules has that name, else the first. NULL: no row has them. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
-/* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
+/* Adds the steps of a row of the table of pre-tokenizers: its patterns, then the step that writes bytes as letters,
+ * unless ORGAN_CUT_BYTES is among the patterns. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error);
 

@@ -44,7 +44,7 @@ typedef struct organ_weight_search {
     organ_name_table names;
 } organ_weight_search;
 
-/* ---- search.c ---- */
+/* ---- weight_search.c ---- */
 
 /* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
@@ -118,7 +118,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
 /* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
-/* ---- strays.c ---- */
+/* ---- unmatched_tensors.c ---- */
 
 /* Rejects tensors of unsupported layouts by their names. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);

@@ -23,7 +23,7 @@ typedef enum organ_value {
 /* Kind of thing that a text names. Jobs, completion and forms use it to find values that are paths. */
 typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
-    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory, a URL or a name (names.h) */
+    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory, a URL or a name (formats/names/names.h) */
     ORGAN_NAMES_INPUT,   /* another file or directory to read */
     ORGAN_NAMES_OUTPUT,  /* a file or directory to write */
     ORGAN_NAMES_VERB     /* a verb of this program, or its second word */

@@ -193,7 +193,7 @@ typedef struct organ_router_rule {
     bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
     bool late;          /* the logistic is taken of the chosen values only (Llama 4) */
     bool into_inputs;   /* an expert's input is multiplied by its factor, and the outputs are summed without factors */
-    bool sparse;        /* SparseMixer: two experts, each with a factor of its own choice (router.c) */
+    bool sparse;        /* SparseMixer: two experts, each with a factor of its own choice (forward/router.c) */
     float jitter;       /* sparse: a choice leaves out values that are lower than its best by more than that part */
     float cap;          /* values become cap tanh(value / cap) before that; 0: they stay */
     float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */

@@ -30,10 +30,10 @@ typedef struct forward_number {
  * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
-/* Heads that differ between layers, or between k and v (config_hf_own.c). */
+/* Heads that differ between layers, or between k and v (hf_own.c). */
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
 
-/* Architectures with members of their own (config_hf_own.c). */
+/* Architectures with members of their own (hf_own.c). */
 typedef enum forward_early {
     EARLY_NONE,
     EARLY_BIGCODE,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A view of a document is a constant list of blocks in reading order. Three writers print the same list: for a
- * terminal, as a Markdown file and as an HTML page. All words are templates (words.h) over the block's row; the row of
- * a top-level block is the report itself. */
+ * terminal, as a Markdown file and as an HTML page. All words are templates (report/text/words.h) over the block's
+ * row; the row of a top-level block is the report itself. */
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 

@@ -14,9 +14,9 @@
 #include <sys/types.h>
 
 struct organ_area;          /* below */
-struct organ_serve_options; /* options.h */
+struct organ_serve_options; /* server_options.h */
 struct organ_jail;          /* jail.h: the only way to files below the root */
-struct organ_request_tally; /* tally.h */
+struct organ_request_tally; /* http_tally.h */
 struct organ_guard;         /* guard.h */
 struct organ_request_queue; /* request_queue.h */
 struct organ_jobs;          /* of the area of jobs */

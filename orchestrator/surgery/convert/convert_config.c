@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a safetensors output: members of the rows of exchange.h, then what organ_forward_config has. */
+ * config.json of a safetensors output: members of the rows of forward/config/exchange.h, then what
+ * organ_forward_config has. */
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"

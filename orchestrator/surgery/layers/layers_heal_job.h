@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of healing: heal.c runs the text through the model, heal_parts.c lists the
- * matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its weights,
- * heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
+ * State and functions shared by the files of healing: layers_heal.c runs the text through the model, heal_parts.c
+ * lists the matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its
+ * weights, heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 

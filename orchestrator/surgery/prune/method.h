@@ -24,7 +24,7 @@ typedef struct organ_prune_part {
 } organ_prune_part;
 
 typedef struct organ_prune_job organ_prune_job;
-typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: job.h */
+typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: prune_job.h */
 
 /* A method. Callbacks get the job. */
 typedef struct organ_prune_kind {

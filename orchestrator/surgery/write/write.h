@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/write: writes a model that a verb makes of another one. The verb fills one organ_write; organ_write_run
  * does the rest: dry run, journal and --resume, shares of ranks, files without tensors, config.json, evaluation,
- * reports, publishing. units.h has the functions that `fill` calls, rows.h the work on rows of replaced tensors.
+ * reports, publishing. units.h has the functions that `fill` calls, write_rows.h the work on rows of replaced tensors.
  *
  * There are three kinds of output, by the members that are set:
  *   replaced   copies of the model's files, in which some tensors get other bytes of the same length
