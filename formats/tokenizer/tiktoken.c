@@ -2,6 +2,7 @@
  * tiktoken.model of Kimi and hy.tiktoken of Hunyuan: a line per token, its bytes as base64 and its rank, which is its
  * id. The ids after them are special tokens. The files have neither these nor the pattern: both are in the Python code
  * of the tokenizer's class, which tokenizer_config.json names, and here in a row for each class. */
+#include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -86,36 +87,36 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
 /* ---- special tokens ---- */
 
 /* Checks that added_tokens_decoder of tokenizer_config.json names only ids after the vocabulary's. */
-static organ_status check_decoder(const tiktoken_class *class, const json_t *decoder, uint32_t count,
-                                  organ_error *error)
+static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder,
+                                  uint32_t count, organ_error *error)
 {
     const char *name;
     json_t *value;
     uint32_t id;
     if (decoder && !json_is_object(decoder))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'added_tokens_decoder' is not an object", config_name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'added_tokens_decoder' is not an object", label);
     json_object_foreach((json_t *)decoder, name, value)
     {
         const json_t *const content = json_object_get(value, "content");
         if (*name == '0' || !read_rank(name, strlen(name), &id) || id < count || id >= count + class->special)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: added_tokens_decoder: '%.40s' is not one of the %u ids after the tokens 0 to %u",
-                              config_name, name, class->special, count - 1);
+                              label, name, class->special, count - 1);
         if (!json_is_string(content) || json_string_length(content) == 0 ||
             json_string_length(content) > ORGAN_TOKEN_SIZE)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens_decoder: '%s': 'content' is not a string",
-                              config_name, name);
+                              label, name);
     }
     return ORGAN_OK;
 }
 
 /* Adds the special tokens after the vocabulary. Their texts come from the config, the class's list, or the class's
  * numbering, in this order. */
-static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const json_t *config, uint32_t count,
-                                organ_error *error)
+static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const char *label,
+                                const json_t *config, uint32_t count, organ_error *error)
 {
     const json_t *const decoder = class->decoder ? json_object_get(config, "added_tokens_decoder") : NULL;
-    if (check_decoder(class, decoder, count, error) != ORGAN_OK)
+    if (check_decoder(class, label, decoder, count, error) != ORGAN_OK)
         return error->status;
     for (uint32_t k = 0; k < class->special; k++) {
         char key[16], numbered[40];
@@ -130,30 +131,35 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
                                    .id = count + k,
                                    .special = true};
         if (!organ_tokenizer_add(t, &added))
-            return organ_fail_memory(error, config_name);
+            return organ_fail_memory(error, label);
     }
     return ORGAN_OK;
 }
 
 /* ---- all of it ---- */
 
-static organ_status load_config(const organ_model *model, const char *label, json_t **config, organ_error *error)
+/* Reads tokenizer_config.json, whose label is `config_label`, next to the tokenizer file `label`. */
+static organ_status load_config(const organ_model *model, const char *config_label, const char *label, json_t **config,
+                                organ_error *error)
 {
-    organ_json_source text = {.label = config_name};
+    organ_json_source text = {.label = config_label};
     char *bytes = NULL;
     *config = NULL;
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to %s: it names the class of the tokenizer",
-                   model->path, config_name, label);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to it: it names the class of the tokenizer", label,
+                   config_name);
     if (!error->status)
         organ_json_parse_object(&text, config, error);
     free(bytes);
     return error->status;
 }
 
-static const tiktoken_class *tiktoken_class_of(const json_t *config, const char *label, organ_error *error)
+/* Returns the class that tokenizer_config.json, whose label is `config_label`, names; NULL with an error if it is
+ * unknown. */
+static const tiktoken_class *tiktoken_class_of(const json_t *config, const char *config_label, const char *label,
+                                               organ_error *error)
 {
     const char *const name = organ_json_plain(json_object_get(config, "tokenizer_class"));
     for (size_t k = 0; name && k < sizeof classes / sizeof *classes; k++)
@@ -161,19 +167,19 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
             return &classes[k];
     organ_fail(error, ORGAN_BAD_INPUT,
                "%s: tokenizer_class '%.80s' is not supported with %s, only TikTokenTokenizer and HYTokenizer",
-               config_name, name ? name : "", label);
+               config_label, name ? name : "", organ_path_name(label));
     return NULL;
 }
 
-static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const json_t *config,
-                                       const organ_json_source *text, organ_error *error)
+static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const char *config_label,
+                                       const json_t *config, const organ_json_source *text, organ_error *error)
 {
     if (read_token_lines(t, text, error) != ORGAN_OK)
         return error->status;
     const uint32_t count = (uint32_t)t->token_count;
     organ_tokenizer_set_pretokenizer(t, text->label,
                                      organ_pretokenizer_named(class->pretokenizer, strlen(class->pretokenizer)), error);
-    if (error->status || add_special(t, class, config, count, error) != ORGAN_OK)
+    if (error->status || add_special(t, class, config_label, config, count, error) != ORGAN_OK)
         return error->status;
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
@@ -181,11 +187,12 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {
+    const char *const config_label = organ_tokenizer_label(model, t, config_name);
     json_t *config = NULL;
     const tiktoken_class *class = NULL;
-    if (load_config(model, text->label, &config, error) == ORGAN_OK)
-        class = tiktoken_class_of(config, text->label, error);
-    if (class && read_vocabulary_of(t, class, config, text, error) == ORGAN_OK)
+    if (load_config(model, config_label, text->label, &config, error) == ORGAN_OK)
+        class = tiktoken_class_of(config, config_label, text->label, error);
+    if (class && read_vocabulary_of(t, class, config_label, config, text, error) == ORGAN_OK)
         organ_tokenizer_settings(model, t, NULL, error);
     if (!error->status && !json_is_boolean(json_object_get(config, "add_bos_token")))
         t->facts.adds_bos = class->adds_bos && t->facts.bos >= 0;

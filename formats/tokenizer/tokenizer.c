@@ -20,12 +20,13 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
+/* Reads the first of the tokenizer files that is next to the model. */
 static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
-        organ_json_source text = {.label = sources[k].name};
+        organ_json_source text = {.label = organ_tokenizer_label(model, t, sources[k].name)};
         char *bytes = NULL;
-        if (organ_model_load(model, text.label, FILE_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
+        if (organ_model_load(model, sources[k].name, FILE_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
             return error->status;
         if (!bytes)
             continue;

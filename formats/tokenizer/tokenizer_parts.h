@@ -224,6 +224,9 @@ void organ_bpe_release(organ_bpe *bpe);
 
 /* ---- sources ---- */
 
+/* Returns the path of the file `name` next to the model, for messages; or `name` if memory is missing. Valid until the
+ * tokenizer is closed. */
+const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name);
 /* Reads a tokenizer from the text of a file in the model's directory. */
 typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                             organ_error *error);

@@ -1,13 +1,25 @@
 /* SPDX-License-Identifier: MIT
  * Reads the tokens around a text from tokenizer_config.json and the post_processor. */
+#include "formats/model/organ_directory.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
 
-static const char label[] = "tokenizer_config.json";
+static const char file_name[] = "tokenizer_config.json";
+
+const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
+{
+    const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
+    const int length = snprintf(NULL, 0, "%s%s/%s", model->directory, folder, name);
+    char *const label = length < 0 ? NULL : organ_arena_take(&t->arena, (size_t)length + 1);
+    if (label)
+        snprintf(label, (size_t)length + 1, "%s%s/%s", model->directory, folder, name);
+    return label ? label : name;
+}
 
 /* Returns the id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not
  * a token. */
@@ -41,7 +53,8 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-static organ_status apply_settings(organ_tokenizer *t, const json_t *config, const json_t *post, organ_error *error)
+static organ_status apply_settings(organ_tokenizer *t, const char *label, const json_t *config, const json_t *post,
+                                   organ_error *error)
 {
     const json_t *requested = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
     if (requested && !json_is_boolean(requested) && !json_is_null(requested))
@@ -60,17 +73,18 @@ static organ_status apply_settings(organ_tokenizer *t, const json_t *config, con
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error)
 {
+    const char *const label = organ_tokenizer_label(model, t, file_name);
     organ_json_source text = {.label = label};
     char *bytes = NULL;
     json_t *config = NULL;
-    organ_model_load(model, label, FILE_LIMIT, &bytes, &text.length, error);
+    organ_model_load(model, file_name, FILE_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && bytes)
         organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, &config, error);
     if (!error->status && config && !json_is_object(config))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
     if (!error->status)
-        apply_settings(t, config, post, error);
+        apply_settings(t, label, config, post, error);
     json_decref(config);
     free(bytes);
     return error->status;

@@ -2,6 +2,9 @@
 #include "orchestrator/cli/model_names.h"
 
 #include "formats/names/hub_requests.h"
+#include "formats/remote/remote.h"
+
+#include <ctype.h>
 
 /* Replaces the name of a model that is not in the cache by the URL at which the hub serves it. Verbs that read no URLs
  * get an error that names the command to fetch it; with HF_HUB_OFFLINE the error only says that it is not in the
@@ -22,10 +25,29 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
-/* Replaces a model name such as "hf:owner/name" by a path. Paths and words that are not models stay unchanged. */
-static organ_status resolve_word(organ_names names, const char **word, const organ_verb *verb, organ_call *call,
-                                 organ_error *error)
+/* Refuses a URL as an output, as an input that is not a model, and as a model of a verb that reads no URLs. */
+static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
+                              organ_error *error)
 {
+    const char *const dashes = islower((unsigned char)argument->name[0]) ? "--" : "";
+    if (argument->names < ORGAN_NAMES_MODEL || argument->names > ORGAN_NAMES_OUTPUT || !word ||
+        !organ_http_is_url(word) || (argument->names == ORGAN_NAMES_MODEL && organ_verb_option(verb, "header")))
+        return ORGAN_OK;
+    if (argument->names == ORGAN_NAMES_OUTPUT)
+        return organ_fail(error, ORGAN_USAGE, "%s: %s%s is a URL, but only files on this machine can be written",
+                          verb->name, dashes, argument->name);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: %s%s is a URL, but this verb reads it from this machine only: download it first",
+                      verb->name, dashes, argument->name);
+}
+
+/* Replaces a model name such as "hf:owner/name" by a path. Paths and words that are not models stay unchanged. */
+static organ_status resolve_word(const organ_option *argument, const char **word, const organ_verb *verb,
+                                 organ_call *call, organ_error *error)
+{
+    const organ_names names = argument->names;
+    if (check_url(*word, argument, verb, error))
+        return error->status;
     if (!*word || (names != ORGAN_NAMES_MODEL && !(names == ORGAN_NAMES_INPUT && organ_name_has_prefix(*word))))
         return ORGAN_OK;
     return names == ORGAN_NAMES_MODEL && organ_name_is_remote(*word, &call->names)
@@ -40,9 +62,9 @@ static organ_status resolve_argument(const organ_option *argument, const organ_v
     void *const at = (char *)call + argument->offset;
     organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
     if (argument->value == ORGAN_VALUE_TEXT)
-        return resolve_word(argument->names, at, verb, call, error);
+        return resolve_word(argument, at, verb, call, error);
     for (size_t k = 0; words && k < words->count && !error->status; k++)
-        resolve_word(argument->names, &words->word[k], verb, call, error);
+        resolve_word(argument, &words->word[k], verb, call, error);
     return error->status;
 }
 

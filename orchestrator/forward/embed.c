@@ -19,20 +19,26 @@ organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, o
     return ORGAN_OK;
 }
 
+organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *tokens, size_t count,
+                                        organ_error *error)
+{
+    for (size_t t = 0; t < count; t++)
+        if (tokens[t] >= f->config.vocabulary)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: token %zu is %" PRIu32 ", outside the vocabulary of %" PRIu64
+                              ": the tokenizer is not that of the model",
+                              f->model->path, t, tokens[t], f->config.vocabulary);
+    return ORGAN_OK;
+}
+
 /* Checks the length of each window and that each token is in the vocabulary. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
-    for (size_t w = 0; w < windows->count; w++) {
+    for (size_t w = 0; w < windows->count; w++)
         if (organ_forward_check_window(f, before + windows->begin[w + 1] - windows->begin[w], error))
             return error->status;
-        for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
-            if (windows->tokens[t] >= f->config.vocabulary)
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, outside the vocabulary of %llu",
-                                  f->model->path, t, (unsigned long)windows->tokens[t],
-                                  (unsigned long long)f->config.vocabulary);
-    }
-    return ORGAN_OK;
+    return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
 /* Reads the rows `numbers` of a matrix to the hidden states; `added`: the states become the sums of both. */

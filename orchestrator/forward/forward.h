@@ -59,6 +59,10 @@ uint64_t organ_forward_input_numbers(const organ_forward *forward);
 
 /* ---- the pass in steps; the caller owns the hidden states ---- */
 
+/* Checks that each token is in the vocabulary of the model, without reading weights. ORGAN_BAD_INPUT if one is not. */
+organ_status organ_forward_check_tokens(const organ_forward *forward, const uint32_t *tokens, size_t count,
+                                        organ_error *error);
+
 /* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary, ORGAN_USAGE
  * for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,

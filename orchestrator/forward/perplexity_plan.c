@@ -109,8 +109,10 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
             "%s has %zu tokens, but style llama.cpp needs two windows of %zu, that is %zu tokens: reduce --context",
             text, count, p->context, 2 * p->context);
     if (count < 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu token%s: there is nothing to score", text, count,
-                          count == 1 ? "" : "s");
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s has %zu token%s, but at least 2 are needed, of which the second is scored: give a "
+                          "longer text",
+                          text, count, count == 1 ? "" : "s");
     return ORGAN_OK;
 }
 

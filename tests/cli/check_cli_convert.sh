@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf apertus; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
@@ -183,6 +183,35 @@ values again/tiny-qwen2 again8.gguf
 scale again/tiny-qwen2/model.safetensors model.layers.2.mlp.up_proj.weight_scale '\x00\x7c'
 refused 3 "up_proj.weight_scale' has a scale that F16 does not have" \
     convert again/tiny-qwen2 -o no.gguf --to gguf --type codes --quiet
+# multipliers of Falcon-H1 and the order of heads in Qwen3.5 change values that --type codes would copy
+for type in falcon_h1 qwen3_5_text; do
+    [[ -e $type ]] || make $type
+    cp $type.json $type/tokenizer.json
+    ends 0 convert $type -o wide.gguf --to gguf --type q8_0 --quiet --force
+    ends 0 convert wide.gguf -o again/$type --to safetensors --type codes --quiet
+    if [[ $type == falcon_h1 ]]; then
+        jq '. + {attention_out_multiplier: 0.5, mlp_multipliers: [0.5, 0.25], ssm_multipliers: [0.5, 1, 1, 1, 1]}' again/$type/config.json >set.json
+        mv set.json again/$type/config.json
+    fi
+    ends 0 convert again/$type -o again.gguf --to gguf --type codes --quiet --force
+    judge "$type keeps no codes" test "$("$organ" inspect again.gguf --tensors --json | jq '[.tensors[] | select(.dtype == "Q8_0")] | length')" -ge 8
+    ends 0 perplexity again/$type --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare again.gguf --json --quiet
+    judge "$type and its GGUF file differ by more than rounding to BF16" jq -e '[.models[].figures.nll] | ((.[0] - .[1]) | fabs) < 5e-4 * .[0]' ../out
+done
+# A stack is copied by code only if all its experts have the same codes: expert 1 of this model is plain.
+[[ -e qwen3_moe ]] || make qwen3_moe '{"norm_topk_prob": true}'
+ends 0 convert qwen3_moe -o wide.gguf --to gguf --type q8_0 --quiet --force
+ends 0 convert wide.gguf -o again/mixed --to safetensors --type codes --max-shard-size 1 --quiet
+ends 0 convert wide.gguf -o again/plain --to safetensors --type bf16 --max-shard-size 1 --quiet
+plain=model.layers.2.mlp.experts.1.up_proj.weight
+file_of() { jq -r --arg name "$2" '.weight_map[$name]' "$1/model.safetensors.index.json"; }
+cp "again/plain/$(file_of again/plain $plain)" again/mixed/plain.safetensors
+rm "again/mixed/$(file_of again/mixed $plain)" "again/mixed/$(file_of again/mixed ${plain}_scale)"
+jq --arg name $plain '.weight_map[$name] = "plain.safetensors" | del(.weight_map[$name + "_scale"])' again/mixed/model.safetensors.index.json >set.json
+mv set.json again/mixed/model.safetensors.index.json
+refused 3 "tensor '$plain' and another tensor of its stack do not have the same codes: use another --type" \
+    convert again/mixed -o no.gguf --to gguf --type codes --quiet
+ends 0 convert again/mixed -o mixed.gguf --to gguf --type bf16 --quiet
 refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --type codes
 refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --type codes
 

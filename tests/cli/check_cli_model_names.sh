@@ -217,5 +217,14 @@ rm "$ollama/blobs/sha256-$(readlink "$ollama/manifests-v2/ollama.com/library/lis
 refused 3 "no manifest registry.ollama.ai/library/list/latest" inspect ollama:list
 ln -s nowhere "$studio/maker/lost"
 refused 3 "is a link that leads nowhere" inspect lmstudio:maker/lost
+# Verbs that read no URLs say so, without a request and without the password.
+for verb in "fleet DIR" "prune DONOR" "layers MODEL" "lora_resize ADAPTER" "lora_sanitize ADAPTER" "report FILE"; do
+    read -r name operand <<<"$verb"
+    refused 2 "${name/_/ }: $operand is a URL, but this verb reads it from this machine only: download it first" \
+        ${name/_/ } http://user:secret@localhost:1/model -o new $(case $name in *resize) echo --rank 2 ;; layers) echo --drop 1-1 ;; esac)
+    judge "the message shows the password" test -z "$(grep secret ../err)"
+done
+refused 2 "perplexity: --text is a URL, but this verb reads it from this machine only" perplexity hf:tiny/qwen2 --text https://localhost:1/text
+refused 2 "convert: --output is a URL, but only files on this machine can be written" convert hf:tiny/qwen2 -o http://localhost:1/x --to gguf
 HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME is set, so the folder of the cache is unknown" inspect hf:tiny/qwen2
 finish

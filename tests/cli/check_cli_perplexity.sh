@@ -159,6 +159,22 @@ refused 2 "-p TEXT" generate tiny-qwen2
 refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
 refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
+# A tokenizer with a token that the model does not have. The check is a part of the dry run.
+cp -rL tiny-qwen2 mixed
+size=$(jq .vocab_size tiny-qwen2/config.json)
+jq ".added_tokens += [{id: $size, content: \"<beyond>\", special: false, single_word: false, lstrip: false, rstrip: false, normalized: false}]" \
+    tiny-qwen2/tokenizer.json >mixed/tokenizer.new
+mv mixed/tokenizer.new mixed/tokenizer.json
+{ head -c 20000 $text && echo "<beyond>" && head -c 20000 $text; } >beyond.txt
+for run in "" --dry-run; do
+    refused 3 "is $size, outside the vocabulary of $size: the tokenizer is not that of the model" perplexity mixed --text beyond.txt $run
+done
+refused 3 "is $size, outside the vocabulary of $size: the tokenizer is not that of the model" \
+    prune mixed -o new --method wanda -s 50 --calibration beyond.txt --dry-run
+rm -r mixed beyond.txt
+printf x >letter.txt
+refused 3 "letter.txt has 1 token, but at least 2 are needed, of which the second is scored: give a longer text" \
+    perplexity tiny-qwen2 --text letter.txt
 mkdir there && touch there/file
 refused 2 "--memory 8M is too little for a window of 1023 tokens, one layer, 54986 tokens in all and 1 model" perplexity tiny-qwen2 --text $text --memory 8M
 cp -rL tiny-qwen2 narrow

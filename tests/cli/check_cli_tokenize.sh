@@ -69,9 +69,9 @@ refused 3 "models--a--b: no model here; it is an entry of the Hugging Face cache
     tokenize models--a--b --text text
 rm -r models--a--b
 echo '{"model":{"type":"Unigram","vocab":[["a",0.0]]}}' >bare/tokenizer.json
-refused 3 "tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
+refused 3 "bare/tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
 head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json
-refused 3 "tokenizer.json: line" tokenize bare --text text
+refused 3 "bare/tokenizer.json: line" tokenize bare --text text
 sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
 refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
 

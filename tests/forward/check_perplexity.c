@@ -112,7 +112,7 @@ static void refuse_plan(organ_perplexity_protocol protocol, size_t count, organ_
 START_TEST(texts_that_do_not_do)
 {
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false, false}, 1, ORGAN_BAD_INPUT,
-                "a.txt has 1 token: ");
+                "a.txt has 1 token, but at least 2 are needed");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true, false}, 0, ORGAN_BAD_INPUT,
                 "a.txt has 0 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true, false}, 9, ORGAN_BAD_INPUT,

@@ -126,6 +126,10 @@ static const exchange_key some_keys[] = {
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
     {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
     {"attention.value_length_mla", U32, OF("v_head_dim")},
+    {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
+    {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
+    {"xielu.beta", F32, EXCHANGE_XIELU, NULL, "2", NULL},
+    {"xielu.eps", F32, EXCHANGE_XIELU, NULL, "3", NULL},
 };
 
 #define LLAMA "vocab_size rope.dimension_count"
@@ -305,6 +309,8 @@ static const forward_exchange rows[] = {
      "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
      "\"attention_out_multiplier\": 1.0, \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, "
      "\"mlp_multipliers\": [1.0, 1.0], \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0]}", false},
+    {"ApertusForCausalLM", "apertus", LLAMA " xielu.alpha_p xielu.alpha_n xielu.beta xielu.eps", "apertus", NULL,
+     "{\"hidden_act\": \"xielu\"}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

@@ -42,6 +42,8 @@ typedef enum exchange_rule {
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
     EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
+                             architecture */
 } exchange_rule;
 
 /* One key-value. */

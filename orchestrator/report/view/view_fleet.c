@@ -67,7 +67,7 @@ static json_t *timed_models(const json_t *report)
                         json_object_get(json_array_get(times, k), "seconds"));
     for (size_t k = 0; k < json_array_size(models); k++) {
         json_t *const model = json_array_get(models, k);
-        json_object_set(model, "seconds", json_object_get(seconds, organ_json_text(model, "name")));
+        ORGAN_ADD(model, SET("seconds", json_incref(json_object_get(seconds, organ_json_text(model, "name")))));
     }
     json_decref(seconds);
     return models;

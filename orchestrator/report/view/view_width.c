@@ -128,7 +128,7 @@ static json_t *rows_of_experts(const json_t *report)
 static json_t *with_experts(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);
-    if (made && rows && (json_array_size(rows) == 0 || json_object_set(made, "lost_by_expert", rows) == 0)) {
+    if (made && rows && (json_array_size(rows) == 0 || ORGAN_ADD(made, SET_HELD("lost_by_expert", rows)))) {
         json_decref(rows);
         return made;
     }

@@ -2,7 +2,7 @@
  * One job and its process: starts, watches, stops and resumes it. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/jobs/memory.h"
 #include "orchestrator/serve/jobs/job_output.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
@@ -238,9 +238,8 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
         organ_job_words_release(&words);
         return 422;
     }
-    json_object_set(job->fixed, "argv", words.argv);
-    json_object_set(job->fixed, "reads", words.reads);
-    json_object_set(job->fixed, "writes", words.writes);
+    ORGAN_ADD(job->fixed, SET_HELD("argv", words.argv), SET_HELD("reads", words.reads),
+              SET_HELD("writes", words.writes));
     organ_job_words_release(&words);
     return 0;
 }

@@ -296,7 +296,8 @@ static bool read_record(const json_t *record, organ_job *job)
     for (size_t k = 0; job->fixed && k < sizeof kept / sizeof *kept; k++)
         if (json_object_set(job->fixed, kept[k], json_object_get(record, kept[k])) != 0)
             return false;
-    json_object_set(job->fixed, "made", json_object_get(record, "made"));
+    json_t *const made = json_object_get(record, "made");
+    ORGAN_ADD(job->fixed, SET_IF(made, "made", json_incref(made)));
     /* Members that the record lacks become 0; is_record checks those without which there is no job. */
     (void)ORGAN_STRUCT_READ(record, store_job, job);
     (void)ORGAN_STRUCT_READ(json_object_get(record, "process"), store_process, &job->process);

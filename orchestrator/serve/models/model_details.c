@@ -88,7 +88,7 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
 {
     const json_t *const facts = json_object_get(report, "model");
     /* Clients must not learn where the root is on this machine. */
-    if (json_object_set_new(report, "run", json_pack("{s:s}", "model", path)) != 0)
+    if (!ORGAN_ADD(report, SET("run", ORGAN_OBJECT(SET_TEXT("model", path)))))
         return NULL;
     json_t *const cut = json_incref(json_object_get(report, "cut")), *const anatomy = anatomy_cells(model, cut);
     json_object_del(report, "cut");

@@ -3,8 +3,8 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/command/embedded.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/jobs/jobs.h"
-#include "orchestrator/version.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,9 +41,10 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
         json_array_append_new(any, json_pack("{s:o}", "$ref", json_sprintf(REFERENCE "%s", name)));
         json_object_set_new(mapping, verbs[k]->name, json_sprintf(REFERENCE "%s", name));
     }
-    json_object_set_new(schemas, "JobRequest",
-                        json_pack("{s:s, s:o, s:{s:s, s:o}}", "description", "A verb and its arguments.", "oneOf", any,
-                                  "discriminator", "propertyName", "verb", "mapping", mapping));
+    ORGAN_ADD(schemas,
+              SET("JobRequest", ORGAN_OBJECT(SET_TEXT("description", "A verb and its arguments."), SET("oneOf", any),
+                                             SET("discriminator", ORGAN_OBJECT(SET_TEXT("propertyName", "verb"),
+                                                                               SET("mapping", mapping))))));
 }
 
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
@@ -59,7 +60,7 @@ json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error
                    fault.text);
     if (!document)
         return NULL;
-    json_object_set_new(json_object_get(document, "info"), "version", json_string(ORGAN_VERSION));
+    ORGAN_ADD(json_object_get(document, "info"), SET_TEXT("version", ORGAN_VERSION));
     add_requests(json_object_get(json_object_get(document, "components"), "schemas"), verbs, count);
     return document;
 }

@@ -30,10 +30,12 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
                  least = o->min_windows ? o->min_windows : 1;
     const unsigned requested = o->calibration.samples;
     if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on", o->calibration.text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on: give a longer text",
+                          o->calibration.text);
     if (windows < least)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
+                          "%s: has %zu token%s, which is %zu window%s of %u (--context), but at least %zu %s needed: "
+                          "give a longer text or a smaller --context",
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
                           o->calibration.context, least, least == 1 ? "is" : "are");
     const unsigned there = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
@@ -366,7 +368,8 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
         calib->text_memory = organ_text_memory(&text);
         snprintf(facts->digest, sizeof facts->digest, "%016llx",
                  (unsigned long long)XXH3_64bits(text.bytes, text.size));
-        calib_cut(calib, text.ids, error);
+        if (organ_forward_check_tokens(facts->forward, text.ids, text.tokens, error) == ORGAN_OK)
+            calib_cut(calib, text.ids, error);
     }
     organ_text_release(&text);
     organ_rows_rest();

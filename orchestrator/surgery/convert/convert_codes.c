@@ -3,7 +3,8 @@
  * INT8 with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before
  * the 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
  *
- * Each worker copies a share of the rows of a tensor; the calling thread waits and records the tensor. */
+ * A source is read once for all its places. Each worker copies a share of the rows of the source to every place that
+ * takes them; the calling thread waits and records the tensors. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -14,19 +15,20 @@
 
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
-    CODE_BUFFER = 1 << 20,   /* bytes of a window and of rows that are written together */
+    CODE_BUFFER = 1 << 20,   /* bytes of a window, and of rows that are written together */
     CODE_NOT_A_NUMBER = 0xff /* exponent of MXFP4 in safetensors; GGUF has a number there */
 };
 
 /* ---- reading rows ---- */
 
-/* A window of consecutive rows of a weight. */
+/* A window of consecutive rows of a weight, counted over all its matrices. */
 typedef struct code_window {
     const organ_convert_job *job;
     const organ_weight *weight;
     size_t codes_row, scales_row; /* bytes */
-    uint64_t first, count, rows;  /* rows in the window, and of the weight */
+    uint64_t first, count;        /* rows in the window */
     uint64_t most;                /* rows that the buffers hold */
+    bool read;                    /* the buffers have these rows */
     unsigned char *codes, *scales;
 } code_window;
 
@@ -35,12 +37,12 @@ static organ_status code_window_open(code_window *window, const organ_convert_jo
 {
     const uint64_t rows = weight->elements / weight->shape[weight->rank - 1];
     const organ_tensor *const scale = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->scale;
-    *window = (code_window){.job = job, .weight = weight, .rows = rows};
+    *window = (code_window){.job = job, .weight = weight};
     if (rows == 0)
         return ORGAN_OK;
     window->codes_row = (size_t)(weight->codes->bytes / rows);
     window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
-    window->most = organ_max(CODE_BUFFER / (window->codes_row + window->scales_row), 1);
+    window->most = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
     window->codes = malloc(window->most * window->codes_row + 1);
     window->scales = malloc(window->most * window->scales_row + 1);
     return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
@@ -52,19 +54,17 @@ static void code_window_close(code_window *window)
     free(window->scales);
 }
 
-/* Moves the window to the row if it is outside. */
-static organ_status code_window_move(code_window *w, uint64_t row, organ_error *error)
+/* Reads the rows of the window, unless it has them. */
+static organ_status code_window_read(code_window *w, organ_error *error)
 {
-    if (row >= w->first && row < w->first + w->count)
-        return ORGAN_OK;
     const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
-    w->first = row;
-    w->count = organ_min(w->most, w->rows - row);
-    if (organ_model_read(w->job->model, codes->file, w->codes, w->count * w->codes_row,
-                         codes->offset + row * w->codes_row, error) == ORGAN_OK &&
+    if (!w->read &&
+        organ_model_read(w->job->model, codes->file, w->codes, w->count * w->codes_row,
+                         codes->offset + w->first * w->codes_row, error) == ORGAN_OK &&
         w->scales_row)
         organ_model_read(w->job->model, scale->file, w->scales, w->count * w->scales_row,
-                         scale->offset + row * w->scales_row, error);
+                         scale->offset + w->first * w->scales_row, error);
+    w->read = !error->status;
     return error->status;
 }
 
@@ -174,7 +174,7 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
     return ORGAN_OK;
 }
 
-/* ---- one place ---- */
+/* ---- one window ---- */
 
 /* Rows of a piece that follow each other and are not yet written. */
 typedef struct code_output {
@@ -183,6 +183,23 @@ typedef struct code_output {
     uint64_t first, count, most;
     unsigned char *rows, *put;
 } code_output;
+
+/* The places of a source that take rows of the same matrices, and the workers that copy them together. */
+typedef struct code_share {
+    organ_convert_job *job;
+    const convert_source *source;
+    const convert_place *places;
+    size_t count;
+    organ_matrices matrices; /* of the source */
+    uint64_t step;           /* rows that a window has together: those of a block that is reordered, or 1 */
+    size_t workers;
+    organ_error *errors; /* one for each worker */
+} code_share;
+
+static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
+{
+    return (size_t)(job->pieces[piece].bytes / organ_max(job->facts[piece].rows, 1));
+}
 
 static organ_status code_flush(code_output *out, organ_error *error)
 {
@@ -193,13 +210,13 @@ static organ_status code_flush(code_output *out, organ_error *error)
     return error->status;
 }
 
-/* Makes row `to` of the piece from a row of the weight. */
+/* Makes row `to` of the piece from a row of the window. */
 static organ_status code_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
 {
     const convert_content content = out->job->facts[out->piece].content;
     if ((out->count == out->most || to != out->first + out->count) && code_flush(out, error))
         return error->status;
-    if (code_window_move(w, from, error))
+    if (code_window_read(w, error))
         return error->status;
     if (out->count == 0)
         out->first = to;
@@ -210,94 +227,158 @@ static organ_status code_row(code_output *out, code_window *w, uint64_t from, ui
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 
-/* The copy of one place by all workers, each of which takes a share of the rows. */
-typedef struct code_share {
-    organ_convert_job *job;
-    const convert_source *source;
-    const convert_place *place;
-    uint64_t first, rows; /* block of a matrix that is the first, and rows of all blocks of a matrix */
-    size_t workers;
-    organ_error *errors; /* one for each worker */
-} code_share;
+static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies row r of the place, and that of the counterpart, if they alternate. */
-static organ_status code_rows(const code_share *s, code_output *out, code_window windows[2], uint64_t r,
+/* Copies the rows of block b of a matrix that are in the windows, and those of the counterpart, if they alternate. */
+static organ_status code_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
+                               code_window windows[2], code_output *out, organ_error *error)
+{
+    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1, end = windows->first + windows->count;
+    const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
+    const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
+    uint64_t k = 0, last = p->rows;
+    if (!code_is_reordered(p)) {
+        k = windows->first > from ? windows->first - from : 0;
+        last = end > from ? organ_min(last, end - from) : 0;
+    }
+    for (; k < last && !error->status; k++) {
+        const uint64_t row = from + organ_convert_row_from(p, k);
+        for (uint64_t n = 0; n < sources && row >= windows->first && row < end && !error->status; n++)
+            code_row(out, &windows[n], row, to + k * sources + n, error);
+    }
+    return error->status;
+}
+
+/* Copies the rows of the windows that the place takes. */
+static organ_status code_take(const code_share *s, const convert_place *p, code_window windows[2], code_output *out,
                               organ_error *error)
 {
-    const convert_place *const p = s->place;
-    const uint64_t matrix = r / s->rows, b = s->first + r % s->rows / p->rows, k = r % s->rows % p->rows;
-    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1;
-    const uint64_t from = (p->matrix + matrix) * organ_convert_matrices(s->source->weight).rows + b * p->block;
-    const uint64_t to = p->at + matrix * p->per_matrix + (b - p->from) * p->per_block + k * sources;
-    /* Reordered rows jump within the block, so a window begins with it. */
-    if (k == 0 && (p->pairs || p->halves) && from + p->block > windows->first + windows->count)
-        windows->count = 0;
-    for (uint64_t n = 0; n < sources && !error->status; n++)
-        code_row(out, &windows[n], from + p->first + organ_convert_row_from(p, k), to + n, error);
+    const uint64_t rows = s->matrices.rows, end = windows->first + windows->count;
+    out->piece = p->piece;
+    out->row = code_row_bytes(s->job, p->piece);
+    out->most = organ_max(CODE_BUFFER / organ_max(out->row, 1), 1);
+    for (uint64_t at = windows->first, next; at < end && !error->status; at = next) {
+        const uint64_t matrix = at / rows;
+        next = organ_min((matrix + 1) * rows, end);
+        uint64_t first = at % rows / p->block;
+        const uint64_t last = (next - 1) % rows / p->block;
+        const uint64_t blocks = organ_convert_blocks(p, &first, last + 1 - first);
+        for (uint64_t b = first; b < first + blocks && !error->status; b++)
+            code_block(s, p, matrix, b, windows, out, error);
+    }
+    return error->status ? error->status : code_flush(out, error);
+}
+
+/* Copies the rows of the windows to all places that still need them. */
+static organ_status code_window_take(const code_share *s, code_window windows[2], code_output *out, organ_error *error)
+{
+    if (organ_stop_is_requested(s->job->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    windows[0].read = windows[1].read = false;
+    for (size_t k = 0; k < s->count && !error->status; k++)
+        if (!s->job->facts[s->places[k].piece].skip)
+            code_take(s, &s->places[k], windows, out, error);
     return error->status;
+}
+
+/* ---- one source ---- */
+
+/* Returns the bytes of the rows that are written together: CODE_BUFFER, or one row if that is longer. */
+static size_t code_output_bytes(const code_share *s)
+{
+    size_t most = CODE_BUFFER;
+    for (size_t k = 0; k < s->count; k++)
+        most = organ_max(most, code_row_bytes(s->job, s->places[k].piece));
+    return most;
 }
 
 static void code_worker(void *context, size_t worker)
 {
     const code_share *const s = context;
     organ_convert_job *const job = s->job;
-    const size_t piece = s->place->piece;
     if (worker >= s->workers)
         return;
     organ_error *const error = &s->errors[worker];
-    const uint64_t all = s->place->matrices * s->rows, end = all * (worker + 1) / s->workers;
+    const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
+    const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
     code_window windows[2] = {{0}, {0}};
-    code_output out = {.job = job, .piece = piece, .row = (size_t)(job->pieces[piece].bytes / job->facts[piece].rows)};
-    out.most = organ_max(CODE_BUFFER / organ_max(out.row, 1), 1);
-    out.rows = malloc(out.most * out.row + 1);
-    out.put = malloc(ORGAN_PUT_SCRATCH);
+    code_output out = {.job = job, .rows = malloc(code_output_bytes(s)), .put = malloc(ORGAN_PUT_SCRATCH)};
     if (!out.rows || !out.put)
         organ_fail_memory(error, s->source->weight->name);
     if (!error->status && code_window_open(&windows[0], job, s->source->weight, error) == ORGAN_OK && s->source->other)
         code_window_open(&windows[1], job, s->source->other, error);
-    for (uint64_t r = all * worker / s->workers; r < end && !error->status; r++)
-        if (organ_stop_is_requested(job->engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else
-            code_rows(s, &out, windows, r, error);
-    if (!error->status)
-        code_flush(&out, error);
+    for (uint64_t at = begin + all * worker / s->workers * s->step; at < end && !error->status; at += windows->count) {
+        windows[0].first = windows[1].first = at;
+        windows[0].count = windows[1].count = organ_min(windows->most / s->step * s->step, end - at);
+        code_window_take(s, windows, &out, error);
+    }
     code_window_close(&windows[0]);
     code_window_close(&windows[1]);
     free(out.rows);
     free(out.put);
 }
 
-/* Copies the rows of a place with as many workers as the memory holds buffers for. */
-static organ_status code_place(organ_convert_job *job, const convert_source *source, const convert_place *p,
-                               organ_error *error)
+/* Returns the rows that must be in one window, so that a reordered block is written in the order of the output: its
+ * rows, or 1 if no place reorders rows or the buffers do not hold the block. */
+static uint64_t code_step(const code_share *s)
 {
-    const uint64_t held = job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
-    code_share share = {.job = job, .source = source, .place = p};
-    share.rows =
-        p->rows * organ_convert_blocks(p, &share.first, organ_convert_matrices(source->weight).rows / p->block);
-    share.workers = organ_max(organ_min(organ_workers_count(job->engine->workers), (size_t)held), 1);
-    share.errors = calloc(share.workers, sizeof *share.errors);
-    if (!share.errors)
-        return organ_fail_memory(error, source->weight->name);
-    organ_workers_run(job->engine->workers, code_worker, &share);
-    for (size_t k = 0; k < share.workers && !error->status; k++)
-        *error = share.errors[k];
-    free(share.errors);
-    if (error->status)
-        return error->status;
-    return organ_convert_wrote(job, p->piece, p->matrices * share.rows * (p->join == CONVERT_PAIRS ? 2 : 1), error);
+    const organ_weight *const w = s->source->weight;
+    const uint64_t row = organ_weight_bytes(w) / organ_max(w->elements / w->shape[w->rank - 1], 1);
+    for (size_t k = 0; k < s->count; k++)
+        if (code_is_reordered(&s->places[k]))
+            return s->places[k].block * row <= CODE_BUFFER ? s->places[k].block : 1;
+    return 1;
 }
 
-/* ---- all ---- */
+/* Counts the rows of a place as written. */
+static organ_status code_wrote(const code_share *s, const convert_place *p, organ_error *error)
+{
+    uint64_t first = 0;
+    const uint64_t blocks = organ_convert_blocks(p, &first, s->matrices.rows / p->block);
+    return organ_convert_wrote(s->job, p->piece, p->matrices * blocks * p->rows * (p->join == CONVERT_PAIRS ? 2 : 1),
+                               error);
+}
 
+/* Copies the rows of places with as many workers as the memory holds buffers for. */
+static organ_status code_places(code_share *s, organ_error *error)
+{
+    const uint64_t held = s->job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    s->step = code_step(s);
+    s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)held), 1);
+    s->errors = calloc(s->workers, sizeof *s->errors);
+    if (!s->errors)
+        return organ_fail_memory(error, s->source->weight->name);
+    organ_workers_run(s->job->engine->workers, code_worker, s);
+    for (size_t k = 0; k < s->workers && !error->status; k++)
+        *error = s->errors[k];
+    free(s->errors);
+    for (size_t k = 0; k < s->count && !error->status; k++)
+        if (!s->job->facts[s->places[k].piece].skip)
+            code_wrote(s, &s->places[k], error);
+    return error->status;
+}
+
+/* Copies a source to its places. Consecutive places that take rows of the same matrices share one pass over the source;
+ * places of other matrices, such as the numbered experts of a stack, follow in further passes. */
 static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
+    const convert_place *const places = &job->places[source->first];
     if (!organ_convert_is_left(job, source))
         return ORGAN_OK;
-    for (size_t k = source->first; k < source->first + source->count && !error->status; k++)
-        if (!job->facts[job->places[k].piece].skip)
-            code_place(job, source, &job->places[k], error);
+    for (size_t k = 0, count; k < source->count && !error->status; k += count) {
+        bool left = false;
+        for (count = 0; k + count < source->count && places[k + count].matrix == places[k].matrix &&
+                        places[k + count].matrices == places[k].matrices;
+             count++)
+            left = left || !job->facts[places[k + count].piece].skip;
+        code_share share = {.job = job,
+                            .source = source,
+                            .places = &places[k],
+                            .count = count,
+                            .matrices = organ_convert_matrices(source->weight)};
+        if (left)
+            code_places(&share, error);
+    }
     if (!error->status)
         organ_progress_advance(
             job->progress, organ_weight_bytes(source->own) + (source->other ? organ_weight_bytes(source->other) : 0),

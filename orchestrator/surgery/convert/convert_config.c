@@ -4,7 +4,6 @@
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"
-#include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -266,46 +265,33 @@ static int config_put_ids(const organ_convert_job *job, json_t *config)
 static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
 {
     const organ_weight *const weight = organ_weights_named(job->weights, name);
-    const unsigned count = job->config.rope.dimensions / 2;
-    organ_weight_reader *reader = NULL;
-    char note[256];
-    if (!weight || weight->elements != count || weight->rank != 1)
+    if (!weight || weight->elements != job->config.rope.dimensions / 2 || weight->rank != 1)
         return organ_convert_unknown(job, name, "is missing or does not have one number for each pair of dimensions",
                                      error);
-    void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
-                              ? NULL
-                              : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
-    float *const row = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64 + 64);
-    if (!error->status && (!scratch || !row))
-        organ_fail_memory(error, name);
-    if (!error->status && organ_weight_read(reader, 0, 1, ORGAN_F32, row, scratch, error) == ORGAN_OK)
-        memcpy(values, row, count * sizeof *values);
-    free(row);
-    free(scratch);
-    organ_weight_reader_close(reader);
-    return error->status;
+    return organ_convert_values(job, weight, values, error);
 }
 
-/* Finds the published parameters of Llama 3 models that give the divisors in rope_freqs.weight, and adds them. Fails if
- * none does. */
+/* Finds parameters of Llama 3's rotation that give the divisors in rope_freqs.weight, and adds them: a factor that
+ * published models have, and the context of most of them or another power of two. Fails if none does. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
+    enum { FACTORS = sizeof factors / sizeof *factors, USUAL = 8192, FIRST = 4, LAST = 20 };
     const unsigned count = job->config.rope.dimensions / 2;
     float *const tried = malloc((count + 1) * sizeof *tried);
     if (!tried)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < sizeof factors / sizeof *factors && !json_object_size(rope); k++) {
+    for (size_t k = 0; k < FACTORS * (LAST - FIRST + 2) && !json_object_size(rope); k++) {
         organ_rope_config r = job->config.rope;
-        r.factor = factors[k];
+        r.factor = factors[k % FACTORS];
         r.low_freq_factor = 1;
         r.high_freq_factor = 4;
-        r.original_context = 8192;
+        r.original_context = k < FACTORS ? USUAL : UINT64_C(1) << (k / FACTORS - 1 + FIRST);
         organ_convert_llama3(&r, tried);
         if (memcmp(tried, values, count * sizeof *tried) == 0) {
             ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
                       SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", 4),
-                      SET_COUNT("original_max_position_embeddings", 8192));
+                      SET_COUNT("original_max_position_embeddings", r.original_context));
         }
     }
     free(tried);

@@ -92,7 +92,7 @@ typedef struct convert_piece {
     uint64_t rows, filled;          /* rows, and those that have a source */
     uint64_t left;                  /* rows that must still be written */
     bool skip;                      /* an earlier run or another rank writes it */
-    const float *values;            /* of a tensor that is computed from the configuration; NULL: it has sources */
+    const void *values;             /* of a tensor that is computed from the configuration; NULL: it has sources */
     const organ_encoding *encoding; /* of blocks that are fitted; NULL: values are rounded */
     convert_content content;
 } convert_piece;
@@ -176,6 +176,13 @@ bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
 /* Returns whether GGUF stores 1 more than safetensors in this weight, as in the norms of Gemma and Qwen3-Next. */
 bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part);
 
+/* Reads all values of a vector as FP32. */
+organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
+                                  organ_error *error);
+/* Adds a piece with computed values, a vector or, with rank 0, a single number. SIZE_MAX after an error. */
+size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
+                                    uint64_t count, organ_error *error);
+
 /* Returns true if a layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
 
@@ -193,9 +200,10 @@ void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
-/* Adds the tensors of a GGUF file whose values follow from config.json: divisors of frequencies. ORGAN_BAD_INPUT for a
- * rotation that the architecture cannot have in GGUF. */
-organ_status organ_convert_computed(organ_convert_job *job, organ_error *error);
+/* Adds the tensors whose values follow from the configuration. In GGUF: divisors of frequencies; ORGAN_BAD_INPUT for a
+ * rotation that the architecture cannot have. In safetensors: parameters of xIELU, which are key-values in GGUF. */
+organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error);
+organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error);
 /* Refuses a tensor. */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error);
@@ -209,6 +217,8 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
                                  organ_error *error);
 /* Returns whether a GGUF file of the architecture has the multipliers of config.json in its weights (Falcon-H1). */
 bool organ_convert_is_scaled(const organ_convert_job *job);
+/* Returns whether it has a multiplier other than 1 in this part. */
+bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part);
 /* Adds the places of a tensor of such an architecture, whose rows `all` copies: values times their multipliers. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
 /* Adds a flag to config.json if the architecture has its key. Returns nonzero if an allocation was refused. */

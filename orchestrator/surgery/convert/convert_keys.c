@@ -71,7 +71,7 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* Returns the number of a layer in an array. */
+/* Returns the number of a layer in an array, or the bits of an FP32 number. */
 static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *kind)
 {
     if (row->rule == EXCHANGE_WINDOWS)
@@ -82,6 +82,11 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *ki
         return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
         return kind->feed ? (int32_t)kind->intermediate : 0;
+    if (row->rule == EXCHANGE_XIELU) {
+        int32_t bits;
+        memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
+        return bits;
+    }
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
 }
 
@@ -94,7 +99,7 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate;
 }
 
-/* Writes an array of flags or of 32-bit numbers. */
+/* Writes an array of flags or of 32-bit numbers, of which FP32 ones are given as bits. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -256,6 +261,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     case EXCHANGE_FEED_LAYERS:
     case EXCHANGE_RECURRENT:
         return keys_set_layers(job, row, key, error);
+    case EXCHANGE_XIELU:
+        return keys_set_layers(job, row, row->key, error);
     case EXCHANGE_KERNEL:
         return keys_set_number(job, key, row->type, c->recurrent.kernel, error);
     case EXCHANGE_INNER:

@@ -4,6 +4,8 @@
 
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
+#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/widen.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -278,6 +280,45 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
                                    organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' %s", job->model->path, tensor, why);
+}
+
+/* ---- small tensors ---- */
+
+organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
+                                  organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    char note[256];
+    void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
+                              ? NULL
+                              : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
+    float *const row = aligned_alloc(64, (weight->elements * sizeof(float) + 63) / 64 * 64 + 64);
+    if (!error->status && (!scratch || !row))
+        organ_fail_memory(error, weight->name);
+    if (!error->status && organ_weight_read(reader, 0, 1, ORGAN_F32, row, scratch, error) == ORGAN_OK)
+        memcpy(values, row, weight->elements * sizeof *values);
+    free(row);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
+                                    uint64_t count, organ_error *error)
+{
+    float *const kept = organ_arena_take(&job->arena, count * sizeof *kept);
+    const size_t piece = kept ? organ_convert_piece(job, name, rank, &count, error) : SIZE_MAX;
+    if (!kept)
+        organ_fail_memory(error, name);
+    if (piece == SIZE_MAX)
+        return SIZE_MAX;
+    if (job->pieces[piece].dtype == ORGAN_F32)
+        memcpy(kept, values, count * sizeof *kept);
+    else
+        organ_narrow(job->engine->kernels, job->pieces[piece].dtype, values, kept, count);
+    job->facts[piece].values = kept;
+    job->facts[piece].filled = job->facts[piece].rows;
+    return piece;
 }
 
 /* ---- divisors of frequencies ---- */

@@ -105,7 +105,9 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         organ_rows_passed();
     }
     if (!error->status && job->to_gguf)
-        organ_convert_computed(job, error);
+        organ_convert_gguf_computed(job, error);
+    else if (!error->status)
+        organ_convert_hf_computed(job, error);
     if (error->status || plan_check(job, error) || plan_units(job, error))
         return error->status;
     for (size_t s = 0; s < job->source_count && !error->status; s++)

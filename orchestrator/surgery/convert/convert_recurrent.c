@@ -122,7 +122,8 @@ static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place 
     return error->status;
 }
 
-organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
+/* Finds the two multipliers of a part. Returns false if config.json has no member for it. */
+static bool recurrent_multipliers(const organ_convert_job *job, forward_part part, float factors[2])
 {
     static const struct {
         forward_part part;
@@ -136,10 +137,28 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
                 {PART_OUTPUT, "lm_head_multiplier", 0, ""},  {PART_EMBEDDING, "embedding_multiplier", 0, ""}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
         if (rows[k].part == part) {
-            place.function = CONVERT_SCALE;
-            place.factors[0] = recurrent_multiplier(job, rows[k].key, rows[k].index);
-            place.factors[1] = recurrent_multiplier(job, rows[k].second, 0);
+            factors[0] = recurrent_multiplier(job, rows[k].key, rows[k].index);
+            factors[1] = recurrent_multiplier(job, rows[k].second, 0);
+            return true;
         }
+    return false;
+}
+
+bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part)
+{
+    float factors[2];
+    if (!organ_convert_is_scaled(job) || !recurrent_multipliers(job, part, factors))
+        return false;
+    bool all_one = factors[0] == 1 && factors[1] == 1;
+    for (size_t k = 0; k < 5 && part == PART_MIX_IN; k++)
+        all_one = all_one && recurrent_multiplier(job, "ssm_multipliers", k) == 1;
+    return !all_one;
+}
+
+organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
+{
+    if (recurrent_multipliers(job, part, place.factors))
+        place.function = CONVERT_SCALE;
     return part == PART_MIX_IN ? recurrent_scale_parts(job, place, error) : organ_convert_place(job, &place, error);
 }
 

@@ -43,9 +43,10 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 /* Plans a tensor that only changes its name. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
     const organ_convert_job *const job = move->job;
     const forward_part part = move->part.part;
+    const organ_weight *const w =
+        organ_convert_is_multiplied(job, part) ? organ_convert_dequantised(move->job) : move->weight;
     convert_place all = organ_convert_all(w, to_gguf_piece(move, part, w->rank, w->shape), 0);
     if (organ_convert_is_plus_one(job, w, part))
         all.function = CONVERT_PLUS_ONE;
@@ -242,11 +243,11 @@ static organ_status to_gguf_by_head(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a tensor in which GGUF has the heads of values in another order. */
+/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
 static organ_status to_gguf_tiled(const gguf_move *move)
 {
-    const organ_weight *const w = move->weight;
     const forward_part part = move->part.part;
+    const organ_weight *const w = part == PART_MIX_OUT ? organ_convert_dequantised(move->job) : move->weight;
     const uint64_t conv[] = {w->shape[0], w->shape[w->rank - 1]};
     const bool is_conv = part == PART_CONV && w->rank == 3 && w->shape[1] == 1;
     const size_t piece = is_conv ? to_gguf_piece(move, part, 2, conv) : to_gguf_piece(move, part, w->rank, w->shape);
@@ -387,6 +388,16 @@ static bool to_gguf_find(gguf_move *move)
     return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
 }
 
+/* Reads a parameter of xIELU, which becomes an item of an array of the key-values. */
+static organ_status to_gguf_number(const gguf_move *move)
+{
+    if (move->weight->elements != 1)
+        return organ_convert_unknown(move->job, move->weight->name, "is not a single number", move->error);
+    return organ_convert_values(move->job, move->weight,
+                                &move->job->config.kinds[move->layer].xielu[move->part.part - PART_XIELU_P],
+                                move->error);
+}
+
 /* Plans the place of a safetensors tensor in GGUF. Layers for multi-token prediction are dropped. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
@@ -399,6 +410,8 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
         job->dropped++;
         return ORGAN_OK;
     }
+    if (move.part.part >= PART_XIELU_P && move.part.part <= PART_XIELU_EPS)
+        return to_gguf_number(&move);
     if (move.part.part == PART_BIAS_Q && job->config.fused != ORGAN_FUSED_NONE) /* the name of the fused bias */
         move.part = (exchange_part){.part = PART_QKV, .bias = true, .number = -1};
     to_gguf_share(&move);
@@ -407,20 +420,12 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
 
 /* ---- tensors that are computed ---- */
 
-/* Adds an output tensor with computed values. */
+/* Adds a vector with computed values. */
 static organ_status to_gguf_computed(organ_convert_job *job, const char *name, const float *values, uint64_t count,
                                      organ_error *error)
 {
-    float *const kept = organ_arena_take(&job->arena, count * sizeof *kept);
-    const size_t piece = kept ? organ_convert_piece(job, name, 1, &count, error) : SIZE_MAX;
-    if (!kept)
-        return organ_fail_memory(error, name);
-    if (piece == SIZE_MAX)
-        return error->status;
-    memcpy(kept, values, count * sizeof *kept);
-    job->facts[piece].values = kept;
-    job->facts[piece].filled = job->facts[piece].rows;
-    return ORGAN_OK;
+    organ_convert_computed_piece(job, name, 1, values, count, error);
+    return error->status;
 }
 
 static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
@@ -435,7 +440,7 @@ static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
+organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
     const unsigned count = r->dimensions / 2;

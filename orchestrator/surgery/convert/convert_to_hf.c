@@ -365,6 +365,14 @@ static bool to_hf_is_by_head(const hf_move *move)
     return r && r->gguf_split && move->job->config.recurrent.projections == ORGAN_PROJECTIONS_QKV;
 }
 
+/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
+static organ_status to_hf_tiled(const hf_move *move)
+{
+    const forward_part part = move->part.part;
+    const organ_weight *const w = part == PART_MIX_OUT ? organ_convert_dequantised(move->job) : move->weight;
+    return organ_convert_tiled(move->job, w, part, to_hf_piece(move, move->part, w->rank, w->shape), move->error);
+}
+
 /* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
@@ -376,8 +384,7 @@ static organ_status to_hf_part(const hf_move *move)
     if (move->part.part == PART_CONV)
         return to_hf_conv(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
-        return organ_convert_tiled(move->job, move->weight, move->part.part,
-                                   to_hf_piece(move, move->part, move->weight->rank, move->weight->shape), move->error);
+        return to_hf_tiled(move);
     switch (move->part.part) {
     case PART_A_LOG:
     case PART_SKIP:
@@ -439,4 +446,21 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
     if (job->family->falcon)
         to_hf_falcon(&move);
     return to_hf_part(&move);
+}
+
+/* ---- tensors that are computed ---- */
+
+/* Adds the four parameters of xIELU of each layer: alpha_p and alpha_n are vectors, beta and eps single numbers, as
+ * transformers constructs them. */
+organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error)
+{
+    for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)
+        for (unsigned k = 0; k < 4 && !error->status; k++) {
+            const forward_part part = (forward_part)(PART_XIELU_P + k);
+            const hf_move move = {.job = job, .layer = l, .error = error};
+            char name[TO_HF_NAME];
+            if (to_hf_name(&move, (exchange_part){.part = part, .number = -1}, name))
+                organ_convert_computed_piece(job, name, part <= PART_XIELU_N, &job->config.kinds[l].xielu[k], 1, error);
+        }
+    return error->status;
 }

@@ -52,8 +52,8 @@ json_t *organ_experts_document(void *context, const organ_writing *made)
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
     if (cut && (!job->known || job->uneven) &&
-        json_object_set_new(cut, "layers", json_array()) != 0) { /* the kept experts are unknown, or no model could
-                                                                  * load this division */
+        !ORGAN_ADD(cut, SET("layers", json_array()))) { /* the kept experts are unknown, or no model could
+                                                         * load this division */
         json_decref(cut);
         return NULL;
     }

@@ -138,7 +138,7 @@ static organ_status report_findings(organ_autopsy_job *job, const organ_report_f
                                     organ_error *error)
 {
     *report = organ_autopsy_document(job);
-    if (!*report || json_object_set_new(*report, "run", autopsy_run_json(job)))
+    if (!ORGAN_ADD(*report, SET("run", autopsy_run_json(job))))
         return organ_fail_memory(error, job->options->model);
     if (organ_report_folder_write(folder, *report, error))
         return error->status;

@@ -125,11 +125,11 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
                      SET_COUNT("remarks", count_role(job->remarks, name, false)),
                      SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
     if (job->other)
-        json_object_set_new(
-            row, "against_other",
-            ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
-                         SET_REAL_OF("mean_relative_error", s->pairs, organ_billionth(s->relative / (double)s->pairs)),
-                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_max))));
+        ORGAN_ADD(row, SET("against_other", ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
+                                                         SET_REAL_OF("mean_relative_error", s->pairs,
+                                                                     organ_billionth(s->relative / (double)s->pairs)),
+                                                         SET_REAL_OF("largest_relative_error", s->pairs,
+                                                                     organ_billionth(s->relative_max)))));
     return row;
 }
 

@@ -2,6 +2,7 @@
  * Header of an adapter under construction: the JSON text of all entries so far, in paged rows, and their names. */
 #include "formats/base/json_dump.h"
 #include "formats/base/paged_rows.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 
 #include <inttypes.h>
@@ -102,7 +103,7 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
                           w->output.path, name);
     w->narrowest = width;
     json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));
-    if (json_object_set_new(entry, "data_offsets", place) ||
+    if (!ORGAN_ADD(entry, SET("data_offsets", place)) ||
         (w->of_turn && json_array_append_new(w->of_turn, json_pack("[s, I, O]", name, (json_int_t)width, entry))) ||
         (w->tensors_json && json_array_append_new(w->tensors_json, json_pack("[I, I, s, O]", (json_int_t)w->turn,
                                                                              (json_int_t)width, name, entry))))

@@ -5,6 +5,7 @@
 #include "formats/base/path.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
@@ -236,7 +237,7 @@ json_t *organ_lora_config(const organ_lora_job *job)
             free(name);
         }
     if (config && json_array_size(kept))
-        json_object_set(config, "modules_to_save", kept);
+        ORGAN_ADD(config, SET_HELD("modules_to_save", kept));
     json_decref(kept);
     return config;
 }

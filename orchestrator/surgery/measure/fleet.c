@@ -318,7 +318,7 @@ static json_t *z_report(const fleet *f)
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *extended = json_copy((json_t *)report);
-    if (!extended || json_object_set(extended, "measure", z))
+    if (!ORGAN_ADD(extended, SET("measure", json_incref(z))))
         organ_fail_memory(error, markdown);
     else
         organ_html_report_next_to(markdown, extended, error);

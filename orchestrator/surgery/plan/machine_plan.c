@@ -152,7 +152,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     for (size_t r = 0; r < all.count && !error->status; r++)
         if (json_array_append_new(rows, organ_json_load(all.of[r], all.bytes[r], 0, &fault, &no_memory)))
             organ_fail_memory(error, "the plan of the ranks");
-    if (!error->status && json_object_set(report, "ranks", rows))
+    if (!error->status && !ORGAN_ADD(report, SET_HELD("ranks", rows)))
         organ_fail_memory(error, "the plan of the ranks");
     organ_gathered_free(&all);
     free(text);

@@ -149,6 +149,9 @@ static organ_status scoring_allocate_batch(organ_scoring *scoring, organ_error *
         return error->status;
     scoring->text_tokens = scoring->text.tokens;
     scoring->used_tokens = used_token_count(o, scoring->text_tokens);
+    for (size_t m = 0; m < scoring->count; m++)
+        if (organ_forward_check_tokens(scoring->models[m].forward, scoring->text.ids, scoring->used_tokens, error))
+            return error->status;
     if (organ_perplexity_plan_make(&scoring->protocol, scoring->text.ids, scoring->used_tokens, o->text, &scoring->plan,
                                    error) == ORGAN_OK)
         count_text(scoring, error);

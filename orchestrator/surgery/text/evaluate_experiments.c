@@ -41,7 +41,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
             if (matches_pattern(equals + 1, o->pruned[m])) {
                 used = true;
                 if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
-                    json_object_set_new(experiment_of(s, m), "name", json_sprintf("%.*s", (int)(equals - text), text)))
+                    !ORGAN_ADD(experiment_of(s, m), SET("name", json_sprintf("%.*s", (int)(equals - text), text))))
                     return organ_fail_memory(error, text);
             }
         if (!used)
@@ -66,8 +66,7 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
 {
     for (size_t m = 0; m < s->options->count; m++) {
         json_t *const history = json_array_get(s->histories, m);
-        if (!json_is_object(experiment_of(s, m)) &&
-            json_object_set_new(history, "experiment", unknown_experiment(history)))
+        if (!json_is_object(experiment_of(s, m)) && !ORGAN_ADD(history, SET("experiment", unknown_experiment(history))))
             return organ_fail_memory(error, s->options->pruned[m]);
     }
     return ORGAN_OK;

@@ -153,7 +153,7 @@ START_TEST(malformed_tiktoken)
 {
     tokenizer_model("", 0);
     ck_assert_int_eq(unlink(scratch_path("tokenizer.json")), 0);
-    refuse_file("tiktoken.model", "YQ== 0\n", "tokenizer_config.json is missing next to tiktoken.model");
+    refuse_file("tiktoken.model", "YQ== 0\n", "tiktoken.model: tokenizer_config.json is missing next to it");
     for (size_t k = 0; k < COUNT(tiktoken_faults); k++) {
         char *text = bytes_file("", "", "%s %d\n", tiktoken_faults[k].more);
         scratch_text("tokenizer_config.json", tiktoken_faults[k].config);
