@@ -75,10 +75,11 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 /* Widens FP8 E5M2, which is the upper byte of an F16. */
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers. So the bits go to the low
- * exponent bits of FP32, and 111 is added to the exponent. For exponent 0 this would add an implicit leading one:
- * there, twice the number less 2^-15 is correct, and for all other codes it is not smaller than `once`, so the
- * minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
+/* Widens FP8 E5M2FNUZ. The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers, so F16
+ * cannot represent the codes. The bits of a code go to the low exponent bits of FP32 and to the mantissa, and 111 is
+ * added to the exponent: `once`. For exponent 0 this would add an implicit leading one; there `twice` (the same with
+ * 112, so twice the number) less 2^-15 is correct. For all other codes that difference is not smaller than `once`, so
+ * the minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));

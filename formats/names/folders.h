@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* printf into the arena; NULL without memory. */
+/* Formats like printf into the arena; NULL without memory. */
 char *organ_arena_format(organ_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns the value of an environment variable as a path, with a leading "~/" and "$NAME" or "${NAME}" replaced as
@@ -26,7 +26,7 @@ bool organ_is_folder(const char *path);
  * printable characters other than '\\'. */
 bool organ_is_plain_path(const char *path);
 
-/* The same for a single segment. */
+/* Returns true for a name that would be a whole path of organ_is_plain_path, without "/". */
 bool organ_is_plain_name(const char *name);
 
 /* Lists the names in a folder that do not begin with a dot, sorted, in the arena; at most 100,000. A missing folder has

@@ -71,8 +71,8 @@ typedef struct organ_search {
     pcre2_jit_stack *stack;
     uint64_t steps_left; /* remaining match steps of all patterns */
 } organ_search;
-/* For a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may contain a
- * pattern that does not end. */
+/* Prepares a search in a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may
+ * contain a pattern that does not end. */
 bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
@@ -176,11 +176,12 @@ int organ_byte_of(uint32_t letter);
 
 /* Appends the text as valid UTF-8, with U+FFFD for invalid bytes. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);
-/* The limit is the memory or 64 KiB plus 16 times the text, whichever is larger, but at most 64 KiB plus 128 times
- * the text. */
+/* Returns the limit of the output of all steps for a text of `text` bytes: the memory, or 64 KiB plus 16 times the text
+ * if that is more, but at most 64 KiB plus 128 times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Called before a step writes to `made`, and after it. organ_growth_end returns the status of the step: ORGAN_OK if
- * `good`, the step had memory and its output is within the limit. */
+/* Enclose a step: the caller calls organ_growth_begin before the step writes to `made`, and organ_growth_end after it.
+ * organ_growth_end returns the status of the step: ORGAN_OK if `good`, the step had memory and its output is within the
+ * limit. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
@@ -250,8 +251,9 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank);
  * has. `word` is scratch memory that the caller keeps between the calls. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error);
-/* Called after the last token, including special ones: the `count` ids from `first` have ranks, in their order. A
- * whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a token for each byte. */
+/* Ends a vocabulary by ranks, after the last token, including special ones: the `count` ids from `first` have ranks, in
+ * their order. A whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a token for each
+ * byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error);
 

@@ -50,7 +50,7 @@ typedef struct organ_weight_search {
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf);
 
-/* ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
+/* Fails with ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -98,11 +98,11 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 
-/* Bytes that organ_dense_svd allocates. */
+/* Returns the bytes that organ_dense_svd allocates. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 
-/* Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces `count`
- * vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
+/* Computes Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces
+ * `count` vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
  * orthonormal, the others are undefined. `r`, unless NULL, becomes the count x k matrix R^T. Values that are not finite
  * give values that are not finite. Returns false without memory. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);

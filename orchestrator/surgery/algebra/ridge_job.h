@@ -64,7 +64,7 @@ extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ
 /* Replaces A (n x n) by U of A^-1 = U^T U, with zeros below its diagonal; sets ridge->found to false if A has no such
  * inverse. ORGAN_IO. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error);
-/* solution = U^T U sides, n x outputs each. */
+/* Computes solution = U^T U sides, n x outputs each, with the stored factor U. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);
 /* Implements `block` for ways whose solution has the rows of D: writes the rows of one block, transposed. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);

@@ -44,7 +44,7 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* Checks that the options fit together and are in their ranges. Returns ORGAN_USAGE. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
-/* The option's value, or its default. */
+/* Return the value of the option, or its default if it was not given. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);

@@ -60,7 +60,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
                                 organ_error *error);
 
-/* Bytes that a search or a mask needs, without the band and its masks. */
+/* Returns the bytes that a search or a mask needs, without the band and its masks. */
 uint64_t organ_flow_memory(size_t workers);
 
 /* Applies the pattern to one group: `scores` and `keep` have pattern.of members. */

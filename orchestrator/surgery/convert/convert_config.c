@@ -324,7 +324,8 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 /* ---- all of it ---- */
 
-/* Writes the settings of the table that both formats have. */
+/* Adds to config.json the members that the exchange table lists for every architecture, then those that it lists for
+ * this one. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;

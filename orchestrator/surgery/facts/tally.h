@@ -43,7 +43,7 @@ json_t *organ_name_json(const char *path);
  * each of these roles. */
 json_t *organ_model_json(const organ_model *model);
 
-/* The shape of a tensor as a JSON array. */
+/* Returns the shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
 json_t *organ_counts_json(size_t count,
                           const uint64_t *counts);         /* an array of numbers: the shape of a packed weight, say */

@@ -16,7 +16,7 @@ typedef struct organ_globs {
     char *text;
 } organ_globs;
 
-/* `list` NULL: none. ORGAN_IO. */
+/* Reads a comma-separated list of patterns; `list` NULL: an empty list. ORGAN_IO. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error);
 void organ_globs_free(organ_globs *globs);
 

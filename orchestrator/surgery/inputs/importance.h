@@ -16,7 +16,7 @@ typedef struct organ_expert_census {
 /* Returns for a tensor that is one expert the number of experts of its role in its layer; 0 for any other tensor. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known);
 
-/* 16 digits: XXH3 of the file. ORGAN_IO. */
+/* Writes the XXH3 of the file as 16 digits. ORGAN_IO. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error);
 
 /* Computes organ_imatrix_norms for matrix `matrix` of the tensor: as many numbers as the matrix has columns. `experts`:

@@ -30,7 +30,7 @@ organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t 
  * the exact number of tokens. */
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
 
-/* Bytes that a loaded text with its ids takes. */
+/* Returns the bytes that a loaded text with its ids takes. */
 uint64_t organ_text_memory(const organ_text_input *text);
 
 void organ_text_release(organ_text_input *text);

@@ -34,7 +34,7 @@ typedef struct organ_graft_job {
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 
-/* A sentence for job->mismatches, job->notes or job->metadata. */
+/* Appends a sentence to job->mismatches, job->notes or job->metadata. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns whether the target's header can be rewritten, so that types and layers may change: it is GGUF, and the output

@@ -77,7 +77,7 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
 #define SET_AMOUNT(of)                                                                                                 \
     SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
-/* Bytes that the files will have. */
+/* Returns the bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
 /* Plans the files of the output; `separate`: those of an organ directory, .bin files and kept headers. `model` is named
