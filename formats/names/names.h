@@ -76,7 +76,8 @@ typedef struct organ_hub_name {
     const char *revision; /* NULL: main */
 } organ_hub_name;
 
-/* Returns ORGAN_BAD_INPUT if the text is no such name. `text` is the name with its prefix, for messages. */
+/* Takes apart a name in this form, with or without "hf:". ORGAN_BAD_INPUT, with the name in the message, if it has
+ * another form. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error);
 
 /* Returns the folder of the cache, also if it does not exist; NULL without memory, or if neither HOME nor a variable
