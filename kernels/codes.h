@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Kernels for codes of 8 and 4 bits with scales for groups. They process pairs of vectors, 32 elements: one cache
  * line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written with
- * non-temporal stores, as in convert.h. */
+ * non-temporal stores, as in convert_types.h. */
 enum { PAIR = 32 };
 
 /* ---- scales and zero points by element ---- */
@@ -75,10 +75,11 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 /* Widens FP8 E5M2, which is the upper byte of an F16. */
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers. So the bits go to the low
- * exponent bits of FP32, and 111 is added to the exponent. For exponent 0 this would add an implicit leading one:
- * there, twice the number less 2^-15 is correct, and for all other codes it is not smaller than `once`, so the
- * minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
+/* Widens FP8 E5M2FNUZ. The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers, so F16
+ * cannot represent the codes. The bits of a code go to the low exponent bits of FP32 and to the mantissa, and 111 is
+ * added to the exponent: `once`. For exponent 0 this would add an implicit leading one; there `twice` (the same with
+ * 112, so twice the number) less 2^-15 is correct. For all other codes that difference is not smaller than `once`, so
+ * the minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
@@ -130,7 +131,7 @@ INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
     return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
 }
 
-/* Stores 32 BF16; with `streams` past the caches, which needs an aligned address. */
+/* Stores 32 BF16; with `streams` by non-temporal stores, for which the address must be aligned. */
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
 {
     if (streams) {
@@ -141,7 +142,7 @@ INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
     }
 }
 
-/* Stores 32 values in their type; with `streams` past the caches, which needs an aligned address. */
+/* Stores 32 values in their type; with `streams` by non-temporal stores, for which the address must be aligned. */
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
     float *wide = (float *)values + at;
@@ -258,7 +259,7 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
-/* Ranks codes so that those that are not numbers are at or above special_from. */
+/* Ranks codes so that codes of infinities and NaN have ranks of at least special_from. */
 INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
@@ -300,14 +301,14 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
 }
 
 /* ---- groups of 16 and 32 nibbles to BF16 ---- */
-/* Nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two. So two rounded products for each of 16 groups suffice
- * for their tables of 16 values. */
+/* Nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two, so the table of 16 values of a group follows from two
+ * rounded products: its scale times 1 and times 1.5. This structure has them for 16 groups. */
 typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
 
-/* Multiplies 16 scales by the two mantissas of e2m1, 1 and 1.5, rounded to BF16. Returns 0 if a scale is not
- * moderate. */
+/* Multiplies 16 scales by the two mantissas of E2M1, 1 and 1.5, and rounds to BF16. Returns 0 if a scale is so large or
+ * small that products could leave the range of normal numbers (is_moderate). */
 INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 {
     int moderate = 1;
@@ -339,7 +340,7 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
     return u16_add(u16_or(one, other), u16_load(factor));
 }
 
-/* Decodes 16 groups. Returns 0 and writes nothing if one of their scales is not moderate. */
+/* Decodes 16 groups of E2M1 codes. Returns 0 and writes nothing if e2m1_multiply rejects one of their scales. */
 INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
                               const int streams)
 {
@@ -356,8 +357,8 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
-/* Decodes whole sets of 16 groups of 16 or 32 E2M1 codes with one multiplication each; returns the first value not
- * decoded, which is earlier than `n` if a scale makes that inexact. */
+/* Decodes sets of 16 groups of E2M1 codes, of 16 or 32 codes each, as long as whole sets are left. Returns the index of
+ * the first code that was not decoded; it stops early at a set with a scale that e2m1_multiply rejects. */
 INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
                                   const int streams)
 {
@@ -402,8 +403,8 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
-/* Decodes n codes with one scale, and zero point, for each `group` of them. Large outputs are written past the caches,
- * from the first aligned address on. */
+/* Decodes n codes, with one scale (and zero point) for each `group` of them. Large outputs are written with
+ * non-temporal stores, from the first aligned address on. */
 INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                          size_t n, const organ_code code, const enum element_type type)
 {

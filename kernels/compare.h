@@ -16,6 +16,7 @@ static uint64_t zeros_16(const uint16_t *values, size_t n)
     return zeros;
 }
 
+/* Counts zeros. The lanes past the end are loaded as zeros and subtracted. */
 static uint64_t zeros_32(const float *values, size_t n)
 {
     uint64_t zeros = 0;

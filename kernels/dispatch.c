@@ -16,8 +16,9 @@ static int has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Detects the dot product and tile instructions from CPUID, as for F16C. XCR0 says whether the system saves the tile
- * registers; it may be read only if bit 27 of CPUID is set. */
+/* Detects the dot product and tile instructions (AVX512-BF16, AMX) by reading CPUID directly, because
+ * __builtin_cpu_supports of older compilers lacks them. The register XCR0 has a bit that is set if the system saves the
+ * tile registers; XCR0 may be read only if bit 27 of CPUID is set. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;

@@ -96,8 +96,8 @@ INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
 
 /* ---- codes around zero: x is approximated by s q ---- */
 
-/* A range of codes, and the codes (not necessarily whole) to which the search maps the value of largest magnitude.
- * Each gives a scale to try. */
+/* A range of codes, and the codes (they may be fractions) to which the search maps the value of largest magnitude; each
+ * of them gives one scale to try. */
 typedef struct fit_symmetric {
     float low, high;
     int tries;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Rarer block types of GGUF, in vector code. */
 
-/* Returns the first base-3 digit less 1. Each byte is a fraction of 256 in base 3, most significant digit first;
- * multiplying by 3 modulo 256 shifts the next digit to the front. */
+/* Returns the first ternary digit less 1. Byte b represents five ternary digits as the fraction b / 256, the most
+ * significant digit first: the first digit is floor(3 b / 256), and multiplying by 3 modulo 256 moves the next digit to
+ * the front. */
 INLINE u8x16 first_trit(u8x16 a)
 {
     const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
@@ -13,8 +14,8 @@ INLINE u8x16 first_trit(u8x16 a)
 /* Returns 3 x a modulo 256, with the operations that all vector sets have for bytes. */
 INLINE u8x16 times_three(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
-/* Decodes blocks of tq1_0: a byte holds five ternary digits as a fraction of 256, so the leading digit of byte x 3 is
- * read five times; the last four bytes hold four digits. */
+/* Decodes blocks of tq1_0: most bytes represent five ternary digits (see first_trit), which are read one after another;
+ * the last four bytes represent four digits each. */
 static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
 {
     const block_tq1_0 *b = blocks;

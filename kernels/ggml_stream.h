@@ -13,7 +13,8 @@ INLINE void stream_store(const float *from, float *to, size_t n)
     memcpy(to + at, from + at, (n - at) * sizeof *to);
 }
 
-/* Decodes n blocks; large outputs go through a buffer in the cache and are written past the caches. */
+/* Decodes n blocks. Large outputs are decoded piece by piece into a buffer in the cache and copied from there with
+ * non-temporal stores. */
 INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
                                  float *values, size_t n)
 {

@@ -73,7 +73,7 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
     }
 }
 
-/* a has p->k > 0 values; b is not transposed. */
+/* Multiply the row `a`, which has p->k > 0 values, by b, which is not transposed and has the named type. */
 static void row_by_bf16(const organ_product *p, const float *a) { row_by_strips(p, a, BF16); }
 static void row_by_f16(const organ_product *p, const float *a) { row_by_strips(p, a, F16); }
 static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p, a, F32); }

@@ -24,7 +24,8 @@ typedef enum organ_adapter_layout {
     ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is in_features x rank */
 } organ_adapter_layout;
 
-/* How the factors of a pair follow from stored ones, if the pair is for a base in another format. */
+/* The way in which the factors of a pair are made from stored factors, if the base has another format than the
+ * adapter. */
 struct organ_adapter_pair;
 typedef struct organ_adapter_origin {
     const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one of each expert, NULL for zeros */

@@ -23,7 +23,7 @@ organ_status organ_adapter_config_read(const char *path, const char *label, orga
 /* Most modules that are matched with regular expressions; plain names have no limit. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
-/* ORGAN_BAD_INPUT if there are too many patterns to match so many modules in reasonable time. */
+/* Returns ORGAN_BAD_INPUT if there are too many patterns to match so many modules in reasonable time. */
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error);
 
 /* Sets rank and scale of a module. ORGAN_BAD_INPUT if a pattern cannot be matched in reasonable time. */

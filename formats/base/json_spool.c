@@ -77,7 +77,7 @@ static bool map_more(void)
     return true;
 }
 
-/* Returns `bytes` bytes behind those used so far; NULL if the disk is full or the limit of maps is reached. */
+/* Returns the next `bytes` unused bytes of the spool; NULL if the disk is full or the limit of maps is reached. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())

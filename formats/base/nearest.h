@@ -9,7 +9,8 @@
  * is its beginning. Ignores words of more than 96 bytes. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
-/* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
+/* Writes the suggestion for the end of a message: "; did you mean '--beta'?", with "--" as `before`; "" if no name is
+ * near. */
 #define ORGAN_HINT_ROOM 200
 const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
                                char hint[ORGAN_HINT_ROOM]);

@@ -10,8 +10,8 @@
 /* Returns true if `name` ends with `end` and is longer. */
 bool organ_ends_with(const char *name, const char *end);
 
-/* Subtracts the length of `end` from *length if the first *length bytes of `name` end with it and are more. Returns
- * whether they do. */
+/* If the first *length bytes of `name` end with `end` and are longer, reduces *length by the length of `end`. Returns
+ * whether it did. */
 bool organ_cut_end(const char *name, size_t *length, const char *end);
 
 /* Returns true if `name` equals `words` or ends with a dot and `words`. */
@@ -26,7 +26,8 @@ const char *organ_path_name(const char *path);
 /* Returns the length of the path without trailing slashes; 1 for "/". */
 size_t organ_path_length(const char *path);
 
-/* Returns true if the path is `folder` or below it, by their texts; `folder` has no slash at its end (but "/"). */
+/* Returns true if the path is `folder` or below it; compares the texts only. `folder` does not end with a slash, unless
+ * it is "/". */
 bool organ_path_is_inside(const char *path, const char *folder);
 
 /* Returns "directory/name" in the arena, without doubling a '/' at the end of `directory`; NULL if there is no

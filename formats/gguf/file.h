@@ -35,14 +35,14 @@ typedef struct organ_gguf_header {
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error);
 
-/* The same for a file with its data: sets data_offset, first and count of files[index], and returns ORGAN_BAD_INPUT
- * unless the file ends with its last tensor, with or without padding. */
+/* Reads a file with its data like organ_gguf_read_header, and sets data_offset, first and count of files[index].
+ * Returns ORGAN_BAD_INPUT unless the file ends with its last tensor, with or without padding. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error);
 
-/* The same, but continues after faults of a tensor or of general.alignment and passes them to `faults`. `list` gets
- * the tensors without a fault, and those whose only fault is that their data is past the end of the file. `error`
- * receives a fault that ends the reading; *header has the key-values read before it. */
+/* Reads a file like organ_gguf_read, but continues after faults of a tensor or of general.alignment and passes them to
+ * `faults`. `list` gets the tensors without a fault, and those whose only fault is that their data is past the end of
+ * the file. `error` receives a fault that ends the reading; *header has the key-values read before it. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error);
 

@@ -87,7 +87,7 @@ typedef struct organ_imatrix_sums {
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error);
 
-/* ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
+/* Returns ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error);
 
 #endif

@@ -52,10 +52,10 @@ typedef struct organ_model {
  * the message, if a file is malformed or a shard or part is missing. *model is NULL on error. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error);
 
-/* The same for models behind an http(s) URL: of a .gguf (any part of a split one), a .safetensors, a
- * .safetensors.index.json with its files next to it, or a directory with model.safetensors.index.json or
- * model.safetensors. Such a model can be read, but has no descriptors and cannot be copied. User, password, query and
- * headers never appear in messages or in the fields of the model. `access` may be NULL. */
+/* Opens a model like organ_model_open, also one behind an http(s) URL: a .gguf (any part of a split one), a
+ * .safetensors, a .safetensors.index.json with its files next to it, or a directory with model.safetensors.index.json
+ * or model.safetensors. Such a model can be read, but has no descriptors and cannot be copied. User, password, query
+ * and headers never appear in messages or in the fields of the model. `access` may be NULL. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error);
 void organ_model_close(organ_model *model); /* NULL is allowed */

@@ -58,7 +58,8 @@ typedef struct organ_manifest {
 
 /* Returns true if `path` is a directory with a manifest.json that contains such a schema near its beginning. */
 bool organ_directory_is(const char *path);
-/* The same for callers that skip other directories: returns an error if the disk fails, instead of *is = false. */
+/* Sets *is to the result of organ_directory_is, for callers that skip other directories. Returns an error if the disk
+ * fails, instead of *is = false. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error);
 
 /* Reads the manifest and the stored headers and checks them against each other and against the sizes of the files.

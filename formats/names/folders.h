@@ -10,14 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* printf into the arena; NULL without memory. */
+/* Formats like printf into the arena; NULL without memory. */
 char *organ_arena_format(organ_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The value of an environment variable as a path, with a leading "~/" and "$NAME" or "${NAME}" replaced as Python's
- * expanduser and expandvars do; NULL if the variable is unset or empty, or without memory. */
+/* Returns the value of an environment variable as a path, with a leading "~/" and "$NAME" or "${NAME}" replaced as
+ * Python's expanduser and expandvars do; NULL if the variable is unset or empty, or without memory. */
 const char *organ_folder_of(const char *variable, organ_arena *arena);
 
-/* A path in the user's home folder; NULL if HOME is not set, or without memory. */
+/* Returns a path in the user's home folder; NULL if HOME is not set, or without memory. */
 const char *organ_folder_at_home(const char *path, organ_arena *arena);
 
 bool organ_is_folder(const char *path);
@@ -26,11 +26,11 @@ bool organ_is_folder(const char *path);
  * printable characters other than '\\'. */
 bool organ_is_plain_path(const char *path);
 
-/* The same for a single segment. */
+/* Returns true for a name that would be a whole path of organ_is_plain_path, without "/". */
 bool organ_is_plain_name(const char *name);
 
-/* The names in a folder that do not begin with a dot, sorted; an unreadable folder fails with ORGAN_IO, a missing one
- * has none. The names are in the arena. At most 100,000 are listed. */
+/* Lists the names in a folder that do not begin with a dot, sorted, in the arena; at most 100,000. A missing folder has
+ * no names; an unreadable one fails with ORGAN_IO. */
 typedef struct organ_folder_names {
     const char **names;
     size_t count;

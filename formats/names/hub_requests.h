@@ -28,10 +28,10 @@ typedef struct organ_hub_files {
 
 bool organ_hub_is_offline(void); /* the environment forbids requests */
 
-/* Sets bearer and bearer_origin of `access`: the token in the file `path`; if that is NULL, HF_TOKEN, else the file
- * HF_TOKEN_PATH or `token` in HF_HOME, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set. No token is no error. ORGAN_USAGE
- * if a token has other than printable ASCII characters, or HF_ENDPOINT is no http(s) URL; ORGAN_IO if `path` cannot be
- * read. */
+/* Sets bearer and bearer_origin of `access` to the token in the file `path`. If `path` is NULL, the token is HF_TOKEN,
+ * else the content of the file HF_TOKEN_PATH or of `token` in HF_HOME, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set. A
+ * missing token is not an error. ORGAN_USAGE if a token has characters other than printable ASCII, or HF_ENDPOINT is
+ * not an http(s) URL; ORGAN_IO if `path` cannot be read. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error);
 
 /* Asks the server for the files of the revision. `text` is the name, for messages. ORGAN_USAGE if the environment

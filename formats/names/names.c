@@ -49,7 +49,7 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
     organ_hub_name name;
     const char *const root = organ_hub_root(arena);
     char near[ORGAN_NEAR_ROOM];
-    *path = text; /* whoever opens it reports that it is not there */
+    *path = text; /* the caller's open reports that it does not exist */
     if (!root || !organ_is_folder(root) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
         !strchr(name.id, '/') || name.file)
         return ORGAN_OK;
@@ -118,7 +118,8 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
     return model->fault ? ORGAN_OK : organ_fail_memory(error, model->name);
 }
 
-/* Removes names that a store has twice, of the user and of the system or in two layouts: a name opens the first. */
+/* Removes repeated names: a store may have a model twice, for the user and for the system or in two layouts. Only the
+ * first is kept, because a name opens the first. */
 static void drop_repeated(organ_name_list *list)
 {
     size_t kept = list->count > 0;

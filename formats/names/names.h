@@ -23,12 +23,12 @@
  * is neither a path nor in the cache, and if a folder cannot be read. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
-/* Sets *path to the file or folder of a model of a store, without looking for a path of that name first; NULL if the
- * text has no prefix and the Hugging Face cache has no such entry, and after an error. Errors as organ_name_resolve. */
+/* Like organ_name_resolve, but does not look for a path of that name first. *path is NULL if the text has no prefix and
+ * the Hugging Face cache has no such entry, and after an error. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
-/* Sets the folders of all stores, also of those that do not exist: each path that organ_name_find finds is in one of
- * them, and begins with its text. Returns their number. */
+/* Sets the folders of all stores, also of those that do not exist. Each path that organ_name_find returns begins with
+ * the text of one of them. Returns their number. */
 enum { ORGAN_NAME_ROOTS = 4 };
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS]);
 
@@ -76,11 +76,12 @@ typedef struct organ_hub_name {
     const char *revision; /* NULL: main */
 } organ_hub_name;
 
-/* ORGAN_BAD_INPUT if the text is no such name. `text` is the name with its prefix, for messages. */
+/* Takes apart a name in this form, with or without "hf:". ORGAN_BAD_INPUT, with the name in the message, if it has
+ * another form. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error);
 
-/* The folder of the cache, also if it does not exist; NULL without memory, or if neither HOME nor a variable for it is
- * set. */
+/* Returns the folder of the cache, also if it does not exist; NULL without memory, or if neither HOME nor a variable
+ * for it is set. */
 const char *organ_hub_root(organ_arena *arena);
 
 #endif

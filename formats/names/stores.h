@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: MIT
- * The three stores of models, each in a file of its own. Each has a function that resolves a name without its prefix
- * (`text` has it, for messages), and one that appends all names of the store to a list, with neither path nor fault. */
+/* The three stores of models, each in a file of its own. Each store has a function that resolves a name without its
+ * prefix (`text` is the name with it, for messages), and a function that appends all names of the store to a list; the
+ * latter leaves the members `path` and `fault` empty. */
 #ifndef ORGAN_STORES_H
 #define ORGAN_STORES_H
 
@@ -10,12 +10,12 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
-/* The folders in which Ollama keeps models: OLLAMA_MODELS alone, or that of the user and that of the system. Returns
- * their number. */
+/* Sets the folders in which Ollama keeps models: that of OLLAMA_MODELS, or else those of the user and of the system.
+ * Returns their number. */
 enum { ORGAN_OLLAMA_ROOTS = 2 };
 size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS]);
 
-/* The folder of LM Studio's models; NULL if HOME is not set, or without memory. */
+/* Returns the folder of LM Studio's models; NULL if HOME is not set, or without memory. */
 const char *organ_lmstudio_root(organ_arena *arena);
 
 organ_status organ_hub_list(organ_name_list *list, organ_error *error);

@@ -8,7 +8,7 @@
 
 #include <curl/curl.h>
 
-/* Its functions under their names without "curl_". Valid once organ_curl_open has succeeded. */
+/* The functions of libcurl under their names without "curl_". Valid after organ_curl_open has succeeded. */
 typedef struct organ_curl_functions {
     __typeof__(curl_easy_init) *easy_init;
     CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
@@ -32,7 +32,7 @@ typedef struct organ_curl_functions {
 } organ_curl_functions;
 extern organ_curl_functions organ_curl;
 
-/* Loads and starts it, once for the process. ORGAN_IO if that fails, which then stays so. */
+/* Loads and initialises libcurl, once for the process. ORGAN_IO if that fails; all later calls then fail as well. */
 organ_status organ_curl_open(organ_error *error);
 
 #endif

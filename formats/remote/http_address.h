@@ -15,14 +15,15 @@ typedef enum organ_reach {
                            credentials */
 } organ_reach;
 
-/* An IPv4 address within one of IPv6 (mapped, compatible, NAT64, 6to4) counts as that IPv4 address. */
+/* Classifies an address. An IPv4 address within one of IPv6 (mapped, compatible, NAT64, 6to4) counts as that IPv4
+ * address. */
 organ_reach organ_http_address_reach(const struct sockaddr *address);
 
 /* Classifies an address in text, in the form in which libcurl reports the address of a connection: "192.0.2.1",
  * "2001:db8::1", with or without brackets. Returns ORGAN_REACH_INSIDE for a text that is not an address. */
 organ_reach organ_http_text_reach(const char *text);
 
-/* The text is an address and no name. */
+/* Returns true if the text is an address and no host name. */
 bool organ_http_is_address(const char *text);
 
 #endif

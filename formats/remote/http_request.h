@@ -13,7 +13,7 @@
 #define ORGAN_HTTP_VALIDATOR 256
 #define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second */
 
-/* A connection that is kept from request to request. One thread at a time. */
+/* A connection that is reused for several requests, by one thread at a time. */
 typedef struct organ_http_line organ_http_line;
 
 typedef struct organ_http_request {
@@ -43,15 +43,16 @@ typedef struct organ_http_answer {
     char *resolved; /* URL of the last hop if there was a redirect, else NULL */
 } organ_http_answer;
 
-/* ORGAN_USAGE if a header of `access` is not "Name: value" (the value is not repeated), ORGAN_IO without memory. */
+/* Returns ORGAN_USAGE if a header of `access` is not "Name: value" (the value is not repeated), ORGAN_IO without
+ * memory. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
 void organ_http_line_close(organ_http_line *line);
 
-/* Only 200 and 206 put bytes at request->to. organ_http_ask does not follow a redirect from a server with a public
- * address to one without: only the user may choose requests inside the user's own network. It follows no redirect to a
- * link-local address or to another address at which a cloud gives a machine its credentials (organ_reach). The check
- * uses the address of the connection, not the host name in the URL; behind a proxy, which resolves host names itself,
- * organ can check only numeric addresses. */
+/* Sends a request and receives the answer. Only the bodies of answers 200 and 206 go to request->to. organ_http_ask
+ * does not follow a redirect from a server with a public address to one without: only the user may choose requests
+ * inside the user's own network. It follows no redirect to a link-local address or to another address at which a cloud
+ * gives a machine its credentials (organ_reach). The check uses the address of the connection, not the host name in the
+ * URL; behind a proxy, which resolves host names itself, organ can check only numeric addresses. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 
 #endif

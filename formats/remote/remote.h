@@ -19,14 +19,15 @@
 
 bool organ_http_is_url(const char *path);
 
-/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last
- * segment of its path. *name is NULL where that is not the name of a file that a model is in: then the URL names the
- * directory, and both are the same. ORGAN_USAGE if it is no URL of a file or a directory. */
+/* Sets the parts of a URL that messages may contain: the whole URL without slashes at its end, its directory, and the
+ * decoded last segment of its path. If that segment is not the name of a file that contains a model, the URL names a
+ * directory: then *name is NULL, and the whole and the directory are equal. ORGAN_USAGE if the text is not the URL of a
+ * file or a directory. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error);
 
-/* The URL without user, password, query and fragment, to be freed by organ_curl.free; NULL if it is none, or without
- * memory. */
+/* Returns the URL without user, password, query and fragment, which the caller frees with organ_curl.free; NULL if the
+ * text is not a URL, or without memory. */
 char *organ_http_without_secrets(const char *url);
 
 /* Returns whether the last segment of the text is the name of a model file, or of a file that a user may take for one.
@@ -38,35 +39,35 @@ bool organ_http_names_file(const char *text);
 typedef struct organ_http organ_http; /* the directory of a URL, and one connection for all that is read there */
 typedef struct organ_http_file organ_http_file; /* one file in it */
 
-/* `url` names a file in the directory, or the directory; its query is repeated for the files. Nothing is asked of the
- * server yet. */
+/* Creates a source for the URL of a file or of its directory. The query of the URL is repeated for every file. Sends no
+ * request yet. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http,
                                organ_error *error);
-/* From now on names of files may be paths: '/' separates folders below the URL. */
+/* Allows names of files to be paths from now on: '/' separates folders below the URL. */
 void organ_http_take_paths(organ_http *http);
 void organ_http_destroy(organ_http *http); /* its files must be closed; NULL is allowed */
 
-/* Asks for the size and the first bytes. ORGAN_IO: cannot be reached, not there, not allowed; ORGAN_BAD_INPUT: the
- * server does not serve ranges, or the file is empty. `missing` (may be NULL): set if the server says that there is no
- * such file. */
+/* Requests the size and the first bytes of a file. ORGAN_IO if the server cannot be reached, lacks the file or forbids
+ * access; ORGAN_BAD_INPUT if it does not serve ranges, or the file is empty. `missing` (may be NULL): set if the server
+ * answers that there is no such file. */
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error);
 void organ_http_close(organ_http_file *file); /* NULL is allowed */
 
 uint64_t organ_http_size(const organ_http_file *file);
-/* ETag or Last-Modified, "" if the server gives neither; as long as the file is open. */
+/* Returns ETag or Last-Modified, "" if the server sends neither; valid as long as the file is open. */
 const char *organ_http_validator(const organ_http_file *file);
 
-/* Reads exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server does
- * not answer with the requested range; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread.
- */
+/* Reads exactly `bytes` from `offset`, on any thread. ORGAN_BAD_INPUT if the file was changed since it was opened or
+ * the server does not answer with the requested range; ORGAN_IO after too many tries without progress;
+ * ORGAN_INTERRUPTED. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
-/* ORGAN_BAD_INPUT if size or validator are not those of the opening. */
+/* Returns ORGAN_BAD_INPUT if size or validator differ from those at the opening of the file. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
-/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL after the last byte; *bytes is NULL and the
- * result ORGAN_OK if there is no such file. */
+/* Reads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes. If there is no such file,
+ * *bytes is NULL and the result ORGAN_OK. */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error);
 
@@ -81,12 +82,12 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
 /* Opens the file again for reading. ORGAN_BAD_INPUT if it is not the file that was opened before. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
-/* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and
- * organ_http_read. */
+/* Reads exactly `bytes` from `offset` of an open file. ORGAN_BAD_INPUT if the file ends before; see organ_input_read
+ * and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
                                    organ_error *error);
 
-/* ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
+/* Returns ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
 organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error);
 
 #endif

@@ -35,8 +35,8 @@
  */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error);
 
-/* The same, but continues after faults of single tensors and passes them to `faults`. `list` gets the tensors without
- * a fault. `error` receives a fault that ends the reading. */
+/* Reads a header like organ_safetensors_read, but continues after faults of single tensors and passes them to `faults`.
+ * `list` gets the tensors without a fault. `error` receives a fault that ends the reading. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error);
 

@@ -11,9 +11,10 @@
  * if the tensor belongs to no layer and `layer` is not -1, or if the name is longer than `size`. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size);
 
-/* The same for a model of the other format: Hugging Face ("model.layers.3.mlp.up_proj.weight") and GGUF
- * ("blk.3.ffn_up.weight"). `to_gguf`: `name` is of Hugging Face. Also returns false for a module without a fixed
- * counterpart: the formats store fused and numbered experts in different ways. */
+/* Writes the name like organ_counterpart_at, but for a model of the other format: Hugging Face
+ * ("model.layers.3.mlp.up_proj.weight") and GGUF ("blk.3.ffn_up.weight"). `to_gguf`: `name` is of Hugging Face. Also
+ * returns false for a module without a fixed counterpart: the formats store fused and numbered experts in different
+ * ways. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size);
 

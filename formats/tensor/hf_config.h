@@ -35,7 +35,8 @@ extern const organ_hf_config organ_hf_config_unknown;
  * negative. */
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error);
 
-/* The same for the text of a file in memory, which the function may change. `bytes` is NULL if there is no file. */
+/* Reads the fields like organ_hf_config_read, from the text of a file in memory, which the function may change. `bytes`
+ * is NULL if there is no file. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error);
 

@@ -266,7 +266,7 @@ typedef struct organ_model_file {
 
 /* Returns whether both ranks and all sizes are equal. */
 bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank, const uint64_t *other);
-/* The same for two structs with members `rank` and `shape`, such as organ_tensor and organ_weight. */
+/* Compares the shapes of two structs with members `rank` and `shape`, such as organ_tensor and organ_weight. */
 #define ORGAN_SAME_SHAPE(a, b) organ_shape_equal((a)->rank, (a)->shape, (b)->rank, (b)->shape)
 
 /* Writes "[320, 8]" to `out` and returns it. A text that is too long ends with ", ...]". */

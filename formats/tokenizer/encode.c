@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * From a text to ids: added tokens, normalisation, added tokens again, cutting, words. */
+ * From a text to ids: added tokens, normalisation, added tokens again, pre-tokenizer, words. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -129,7 +129,7 @@ static organ_status encode_around_added(encoding *e, const organ_added_list *lis
     return done < bytes ? next(e, text + done, bytes - done, first && done == 0, error) : ORGAN_OK;
 }
 
-/* ---- cutting ---- */
+/* ---- the pre-tokenizer ---- */
 
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 

@@ -115,7 +115,7 @@ static organ_behaviour get_behaviour(const steps_reading *r)
     return ORGAN_ISOLATED;
 }
 
-/* ---- cutting ---- */
+/* ---- pre-tokenizers ---- */
 
 static void read_split(const steps_reading *r)
 {

@@ -16,7 +16,7 @@ static const char config_name[] = "tokenizer_config.json";
 /* tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id, or
  * "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens with numbers of their own. */
 typedef struct tiktoken_class {
-    const char *name, *pretokenizer; /* cutting: a name in cuttings.c */
+    const char *name, *pretokenizer; /* a name in pretokenizers.c */
     uint32_t special;                /* how many special tokens there are */
     const char *first[FIRST_SPECIAL], *prefix;
     bool numbered_by_id, decoder, adds_bos;

@@ -5,9 +5,9 @@
  * Ids equal those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. Letters, numbers
  * and normal forms are those of the Unicode versions of the system's PCRE2 and utf8proc: characters that are newer
  * than these tables, or than those of the package, may be split differently. A GGUF file contains only the name of
- * its split rules (listed in cuttings.c): this module splits as the owner's tokenizer does, with NFC if the owner is
- * known to use it. In SentencePiece of a "phi3", blanks after a special token belong to that token, although its
- * file does not state this. */
+ * its split rules (listed in pretokenizers.c): this module splits as the owner's tokenizer does, with NFC if the
+ * owner is known to use it. In SentencePiece of a "phi3", blanks after a special token belong to that token,
+ * although its file does not state this. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
@@ -53,8 +53,8 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error);
 
-/* The bytes of one token in their form in a text (a SentencePiece word begins with its blank); for special tokens
- * their names; "" for an id outside of the vocabulary. The tokenizer owns the bytes. */
+/* Returns the bytes of one token in their form in a text (a SentencePiece word begins with its blank): for special
+ * tokens their names, for an id outside of the vocabulary "". The tokenizer owns the bytes. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
 
 ORGAN_API_END

@@ -9,8 +9,8 @@
 #include <jansson.h>
 
 typedef struct organ_tokenizer_gguf_options {
-    uint64_t vocabulary;      /* rows of the embedding: ids without a token get unused names */
-    const char *pre;          /* tokenizer.ggml.pre; NULL: the first name in cuttings.c with the rules of the file */
+    uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */
+    const char *pre;     /* tokenizer.ggml.pre; NULL: the first name in pretokenizers.c with the rules of the file */
     const char *architecture; /* general.architecture */
     const json_t *config;     /* config.json, for ids of special tokens that tokenizer_config.json does not name */
 } organ_tokenizer_gguf_options;

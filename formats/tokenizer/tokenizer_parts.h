@@ -71,8 +71,8 @@ typedef struct organ_search {
     pcre2_jit_stack *stack;
     uint64_t steps_left; /* remaining match steps of all patterns */
 } organ_search;
-/* For a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may contain a
- * pattern that does not end. */
+/* Prepares a search in a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may
+ * contain a pattern that does not end. */
 bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
@@ -143,8 +143,8 @@ struct organ_tokenizer {
     organ_added_list raw, normalized; /* found before and after normalisation */
 };
 
-/* A reader calls these functions in this order: token for each token, add for each token that is found in a text
- * unchanged, `ready`, merge for each merge, `finish`. The bools are false only without memory. */
+/* A reader calls these functions in this order: token for each token; add for each token that the text is searched for
+ * before or after normalisation; `ready`; merge for each merge; `finish`. They return false only without memory. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text,
                            size_t bytes);                               /* of several ids with the same text, the
                                                                          * last is used */
@@ -169,17 +169,19 @@ organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count);
 uint32_t organ_utf8_at(const char *s, size_t *length);
 size_t organ_utf8_put(uint32_t code, char *to);
 
-/* The letter that represents a byte in byte-level vocabularies, and the byte of a letter, -1: none. */
+/* Converts between a byte and the letter that represents it in byte-level vocabularies; organ_byte_of returns -1 for
+ * other letters. */
 uint32_t organ_letter_of(unsigned char byte);
 int organ_byte_of(uint32_t letter);
 
 /* Appends the text as valid UTF-8, with U+FFFD for invalid bytes. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);
-/* The limit is the memory or 64 KiB plus 16 times the text, whichever is larger, but at most 64 KiB plus 128 times
- * the text. */
+/* Returns the limit of the output of all steps for a text of `text` bytes: the memory, or 64 KiB plus 16 times the text
+ * if that is more, but at most 64 KiB plus 128 times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Called before a step writes to `made`, and after it. organ_growth_end returns the status of the step: ORGAN_OK if
- * `good`, the step had memory and its output is within the limit. */
+/* Enclose a step: the caller calls organ_growth_begin before the step writes to `made`, and organ_growth_end after it.
+ * organ_growth_end returns the status of the step: ORGAN_OK if `good`, the step had memory and its output is within the
+ * limit. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
@@ -249,8 +251,9 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank);
  * has. `word` is scratch memory that the caller keeps between the calls. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error);
-/* Called after the last token, including special ones: the `count` ids from `first` have ranks, in their order. A
- * whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a token for each byte. */
+/* Ends a vocabulary by ranks, after the last token, including special ones: the `count` ids from `first` have ranks, in
+ * their order. A whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a token for each
+ * byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error);
 
@@ -273,10 +276,11 @@ typedef struct organ_pretokenizer {
 
 const organ_pretokenizer *organ_pretokenizer_named(const char *name,
                                                    size_t length); /* NULL: the name is not in the table */
-/* Returns a name of the first cutting with the rules of the tokenizer, not NUL-terminated: `architecture` if one with
- * these rules has that name. NULL: there is none. */
+/* Returns the name of a row of the table of pre-tokenizers that has the rules of the tokenizer, not NUL-terminated:
+ * `architecture` if a row with these rules has that name, else the first. NULL: no row has them. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
-/* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
+/* Adds the steps of a row of the table of pre-tokenizers: its patterns, then the step that writes bytes as letters,
+ * unless ORGAN_CUT_BYTES is among the patterns. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error);
 

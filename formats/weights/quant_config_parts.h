@@ -15,7 +15,7 @@ typedef struct organ_quant_scope {
     const json_t *object;
 } organ_quant_scope;
 
-/* ORGAN_BAD_INPUT: "FILE: PATH.KEY is VALUE, not ..." */
+/* Fails with ORGAN_BAD_INPUT: "FILE: PATH.KEY is VALUE, not ..." */
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected);
 
 /* Returns the member; NULL if it is absent or null. */

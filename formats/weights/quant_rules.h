@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * Which modules a config means: names, patterns and classes. The time that matching takes is bounded, whatever the
- * config contains. */
+/* Rules that select the modules which a config names: by name, pattern or class. The time of matching is bounded,
+ * whatever the config contains. */
 #ifndef ORGAN_QUANT_RULES_H
 #define ORGAN_QUANT_RULES_H
 

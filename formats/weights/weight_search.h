@@ -1,5 +1,4 @@
-/* SPDX-License-Identifier: MIT
- * How the weights of a model are found: what the parts of formats/weights*.c share. */
+/* Data and functions that the sources which find the weights of a model share. */
 #ifndef ORGAN_WEIGHT_SEARCH_H
 #define ORGAN_WEIGHT_SEARCH_H
 
@@ -22,7 +21,7 @@ typedef struct organ_weight_note {
     size_t count;
 } organ_weight_note;
 
-/* Weights while they are found; `found` is what the caller gets in the end. */
+/* State of the search for weights; `found` is the result that the caller gets. */
 typedef struct organ_weight_search {
     organ_weights found; /* the first member: the search is found by it */
     const organ_model *model;
@@ -45,13 +44,13 @@ typedef struct organ_weight_search {
     organ_name_table names;
 } organ_weight_search;
 
-/* ---- search.c ---- */
+/* ---- weight_search.c ---- */
 
-/* The tensor named by the first `length` bytes of `stem` and `leaf`, or NULL. */
+/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf);
 
-/* ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
+/* Fails with ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -70,15 +69,16 @@ void organ_weight_note_contradiction(organ_weight_search *search, const organ_we
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named);
 
-/* The first `length` bytes of `stem` and `leaf`, which live as long as the weights; NULL if there is no memory. */
+/* Returns the first `length` bytes of `stem` followed by `leaf`, as a text that exists as long as the weights; NULL if
+ * there is no memory. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
-/* Gives the weight a shape: `lead` leading axes, then rows and columns, and what follows from it. ORGAN_BAD_INPUT where
- * it cannot be. */
+/* Sets the shape of the weight (`lead` leading axes, then rows and columns) and the members that follow from it.
+ * ORGAN_BAD_INPUT if such a shape is impossible. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols);
 
-/* Appends it and takes its tensors, unless there was an error. */
+/* Appends the weight to the list and marks its tensors as used, unless there was an error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight);
 
 /* ---- scales.c ---- */
@@ -87,11 +87,11 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
  * the settings of the config. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
-/* Groups of columns: *size from their number. `group` may be NULL. */
+/* Sets *size to the number of columns in a group, computed from the number of groups. `group` may be NULL. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
-/* Checks that the scale has one of the types; ORGAN_DTYPE_COUNT ends them. */
+/* Checks that the scale has one of the listed types; ORGAN_DTYPE_COUNT ends the list. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types);
 
@@ -118,7 +118,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
 /* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
-/* ---- strays.c ---- */
+/* ---- unmatched_tensors.c ---- */
 
 /* Rejects tensors of unsupported layouts by their names. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
@@ -127,7 +127,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
  * weights are found. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
-/* A sentence for each note; ORGAN_IO if there is no memory. */
+/* Writes a sentence for each note; ORGAN_IO if there is no memory. */
 organ_status organ_weight_write_notes(organ_weight_search *search);
 
 #endif

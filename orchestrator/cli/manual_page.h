@@ -13,7 +13,7 @@ void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 /* Prints organ-VERB(1). */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
-/* Writes the name of the page of a verb: "organ-lora-extract". */
+/* Writes the name of a verb's manual page, such as "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64
 void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]);
 

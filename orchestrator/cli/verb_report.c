@@ -55,7 +55,7 @@ static organ_status write_page(const CALL *own, organ_error *error)
 }
 
 /* Writes the page of a saved report. It opens an engine room because that puts the rows of a large report into a file
- * (json_spool.h). */
+ * (formats/base/json_spool.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;

@@ -5,9 +5,9 @@
 
 #include <stdio.h>
 
-/* `symbol` is the bytes of the file; `symbol`_end is the address after its last byte, where there is a zero byte. The
- * path begins at the root of the tree, where the compiler is called; the file must be listed in the line of the source
- * in build.ninja. */
+/* Embeds the file at `path` in the program. `symbol` becomes an array of its bytes, `symbol`_end the address after its
+ * last byte, where there is a zero byte. The path begins at the root of the tree, where the compiler is called; the
+ * file must be listed in the line of the source in build.ninja. */
 #define ORGAN_EMBEDDED(symbol, path)                                                                                   \
     extern const char symbol[] __attribute__((visibility("hidden")));                                                  \
     extern const char symbol##_end[] __attribute__((visibility("hidden")));                                            \

@@ -23,7 +23,7 @@ typedef enum organ_value {
 /* Kind of thing that a text names. Jobs, completion and forms use it to find values that are paths. */
 typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
-    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory, a URL or a name (names.h) */
+    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory, a URL or a name (formats/names/names.h) */
     ORGAN_NAMES_INPUT,   /* another file or directory to read */
     ORGAN_NAMES_OUTPUT,  /* a file or directory to write */
     ORGAN_NAMES_VERB     /* a verb of this program, or its second word */
@@ -143,7 +143,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text,
 /* Writes which values are allowed: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);
 
-/* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
+/* Writes only the range: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other
+ * texts. */
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
 

@@ -16,9 +16,9 @@
  * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
 
-/* A weight with a shape of its own: the stored form of one that weights.h describes as in_features x out_features
- * although its codes are out_features x in_features (MXFP4 of gpt-oss), or a stack whose tensor has two dimensions
- * (DBRX). */
+/* A weight with a shape of its own: the stored form of one that formats/weights/weights.h describes as in_features x
+ * out_features although its codes are out_features x in_features (MXFP4 of gpt-oss), or a stack whose tensor has two
+ * dimensions (DBRX). */
 typedef struct forward_stored_form {
     organ_weight weight;
     uint64_t shape[3];
@@ -278,7 +278,7 @@ organ_status organ_forward_check_window(const organ_forward *forward, size_t tok
 organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
                                        float *states, organ_error *error);
 
-/* ---- rows of tokens (rows.c) ---- */
+/* ---- rows of tokens (embedding_rows.c) ---- */
 
 /* Columns [from, from + width) of a matrix with `count` rows; tokens from `count` on have row 0. */
 typedef struct forward_rows {

@@ -35,7 +35,7 @@ typedef struct index_turn {
     const forward_latent *latent;
 } index_turn;
 
-/* Norms and rotates the keys, and rotates the queries. */
+/* Normalises and rotates the keys, and rotates the queries. */
 static void prepare_index_tokens(void *context, size_t t)
 {
     const index_turn *j = context;
@@ -51,7 +51,8 @@ static void prepare_index_tokens(void *context, size_t t)
         organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
 }
 
-/* Computes the indexer's queries, keys and head weights for a group of tokens, then norms and rotates them. */
+/* Computes the indexer's queries, keys and head weights for a group of tokens, then normalises the keys and rotates
+ * keys and queries. */
 organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error)
 {

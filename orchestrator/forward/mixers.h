@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Mixers: the parts of a layer in which the tokens of a window meet. Each kind of organ_mixer has a row in the table of
- * mixer.c, its parts in parts_mixers.c and a file of its own, whose header comment cites its definition.
+ * mixer.c, its parts in config/parts_mixers.c and a file of its own, whose header comment cites its definition.
  *
  * A mixer computes its linear layers with organ_forward_add_linear, which also passes their inputs to the tap. Windows
  * of a group begin with a clean state. If the group continues a text (group->before), the state begins with

@@ -89,8 +89,8 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-/* Computes q (by a low-rank pair of projections if q_rank is set) and the latent rows of keys and values, norms and
- * rotates them. */
+/* Computes q (by a low-rank pair of projections if q_rank is set) and the latent rows of keys and values, then
+ * normalises and rotates them. */
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Writes "blk.N.PART" for GGUF, else the prefix of the text model, the list of layers, the number and the part. With
+ * `shortcut` (LongCat-Flash) a layer of the file is two layers here, and '%' in the part is the number of its half. */
 const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, const char *part, char name[256])
 {
     const bool shortcut = f->config.shortcut;

@@ -9,7 +9,7 @@
 static inline size_t organ_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t organ_max(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Returns the greatest common divisor; the other number if one is 0. */
+/* Returns the greatest common divisor; if one number is 0, the other one. */
 static inline uint64_t organ_common_divisor(uint64_t a, uint64_t b)
 {
     while (b) {

@@ -349,8 +349,8 @@ typedef struct introduction {
     char silence[16]; /* ORGAN_SILENCE in its environment */
 } introduction;
 
-/* Ranks that the launcher has not bound would all start at the first core of their host. So ranks of one host with
- * the same CPUs divide these. */
+/* Divides the CPUs of a host among those of its ranks that have the same CPUs, which the launcher has not bound: all of
+ * them would start at the first core. */
 static organ_status divide_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -465,8 +465,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
-/* Ranks at other points of the run meet a rank that waits here with a fault again and again, until all have arrived
- * here. */
+/* Waits until all ranks have called this function. Ranks that are still at other exchanges receive the fault of a
+ * waiting rank at each of them, until they arrive here. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {

@@ -61,7 +61,7 @@ void organ_ranks_leave(organ_ranks *ranks);
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0 is the first rank */
 size_t organ_ranks_count(const organ_ranks *ranks); /* 1 if `ranks` is NULL */
 bool organ_ranks_first(const organ_ranks *ranks);
-/* true if rank 0 is considered lost, so that it cannot print */
+/* Returns true if rank 0 is considered lost, so that it cannot print. */
 bool organ_ranks_without_first(const organ_ranks *ranks);
 const char *organ_ranks_host(const organ_ranks *ranks,
                              size_t rank); /* name of the host of a rank, if there are several */
@@ -134,8 +134,8 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
-/* The same for results of variable size: of[k] is an allocation of `bytes` bytes that the caller frees, or NULL and
- * 0. */
+/* Agrees and exchanges like organ_assignment_complete, for results of variable size: of[k] is an allocation of `bytes`
+ * bytes that the caller frees, or NULL and 0. */
 typedef struct organ_found {
     void *is;
     uint64_t bytes;

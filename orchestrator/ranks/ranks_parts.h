@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Declarations shared by the files of the room: ranks.c implements meeting points, heartbeat.c sends notes between
- * them, watch.c detects lost ranks. */
+ * them, ranks_watch.c detects lost ranks. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 

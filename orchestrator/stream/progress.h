@@ -15,10 +15,10 @@ ORGAN_API_BEGIN
 /* Any member may be NULL. Calls are serialised but may come from different threads. */
 typedef struct organ_progress {
     void *context;
-    /* A stage begins: its name ("pruning"), its bytes and tensors. */
+    /* Begins a stage with this name ("pruning"), total bytes and number of tensors. */
     void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
-    /* `bytes` more bytes are done. `tensor` has just been finished (NULL: none), with a short remark ("22.4 %
-     * killed"; NULL: none). */
+    /* Reports that `bytes` more bytes were processed. `tensor` is the tensor that was just finished (NULL: none), with
+     * a short remark ("22.4 % killed"; NULL: none). */
     void (*advance)(void *context, uint64_t bytes, const char *tensor, const char *remark);
     /* The stage has ended, complete or not. */
     void (*end)(void *context);

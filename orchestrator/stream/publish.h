@@ -86,9 +86,10 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
  * message says what the user can do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
-/* Publishes an output of single files, like organ_publish_commit a directory. `names` are up to ORGAN_PUBLISH_FILES
- * files of the partial directory, terminated by NULL and synchronised before. The first is renamed to `final`, the
- * others to their names next to it; then the partial directory is removed. `journal` as above. */
+/* Publishes an output that consists of single files, as organ_publish_commit publishes a directory. `names` are up to
+ * ORGAN_PUBLISH_FILES files of the partial directory, terminated by NULL and synchronised before. The first is renamed
+ * to `final`, the others to their names next to it; then the partial directory is removed. For `journal` see
+ * organ_publish_commit. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error);
 

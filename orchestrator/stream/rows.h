@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Reads the rows of one matrix, or of the same matrix in several models.
  *
- * The rows are cut into sets, and each set into units. All workers read the units of a set; then they run the tasks of
- * the set, which may use the rows of all its units; then the calling thread retires the set, and the next one begins.
- * Sets are retired in order, units and tasks run in any order. The caller owns the memory of the rows.
+ * The rows are cut into sets, and each set into units. All workers read the units of a set; then they run the tasks
+ * of the set, which may use the rows of all its units; then the calling thread retires the set, and the next one
+ * begins. Sets are retired in order, units and tasks run in any order. The caller owns the memory of the rows.
  *
- * stream/pass.h and stream/weight_pass.h differ: they read ahead across the items of a whole model and never wait for
- * the end of a set. These loops read rows without this module:
- *   - forward/layer.c, linear.c, embedding_rows.c and per_layer.c: tokens or the panel of a product choose the rows;
+ * stream/pass.h and stream/weight_pass.h differ: they read ahead across the items of a whole model and never wait
+ * for the end of a set. These loops read rows without this module:
+ *   - forward/layer.c, forward/linear.c, forward/embedding_rows.c and forward/per_layer.c: tokens or the panel of a
+ *     product choose the rows;
  *   - surgery/lora/extract_module.c: the panels of algebra/strips.h, of the difference of two models;
  *   - surgery/measure/z_source.c: windows of elements that begin and end within rows;
  *   - surgery/health/autopsy_blocks.c: rows of the same block in two models, some of each block. */

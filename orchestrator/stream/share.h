@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tasks that all workers take from one row. */
+ * Runs a number of tasks on all workers: each worker takes the next task until none is left. */
 #ifndef ORGAN_SHARE_H
 #define ORGAN_SHARE_H
 

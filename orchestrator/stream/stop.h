@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A wish to end a run early, made by a signal handler or another thread and looked for by all. */
+ * A request to end a run early, made by a signal handler or another thread; all parts of the run check it. */
 #ifndef ORGAN_STOP_H
 #define ORGAN_STOP_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors on their way from models into files, byte for byte: several threads read, hash and write past the page cache,
- * so that the disk is never left waiting for the processor nor the processor for the disk. */
+ * Copies tensors from models into files, byte for byte. Several threads read, hash and write with direct I/O, so that
+ * neither the disk nor the processor waits for the other. */
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
@@ -20,12 +20,13 @@ struct organ_transfer {
     organ_dtype as;   /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
     const organ_kernels *kernels; /* for that; may be NULL where `as` is the type of the tensor */
     uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
-    /* All of it is written: one call at a time, on any thread. An error ends the run. May be NULL. */
+    /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
+     * be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
     void *context;
 };
 
-/* Makes `path` with `size` zero bytes whose place on the disk is reserved as far as the file system does such things.
+/* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.
  * ORGAN_IO. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);
 
@@ -33,9 +34,9 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
-/* Runs all transfers, in their order as far as threads keep one; at most 36 MiB of buffers. Nothing is synchronised
- * with the disk: see organ_transfer_sync. ORGAN_IO, ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED;
- * then some of the bytes are written. */
+/* Runs all transfers with at most 36 MiB of buffers. Threads begin them in order. The files are not synchronised with
+ * the disk (organ_transfer_sync does so). ORGAN_IO, ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED;
+ * after an error some of the bytes may have been written. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error);
 

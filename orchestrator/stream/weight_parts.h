@@ -35,7 +35,7 @@ typedef struct weight_grid {
     size_t cols;                /* that are used of a row: at most `stride` */
 } weight_grid;
 
-/* Bytes [from, to) of a tensor that are in memory. */
+/* The bytes [from, to) of a tensor, in memory. */
 typedef struct weight_held {
     const organ_tensor *tensor;
     uint64_t from, to;
@@ -71,7 +71,7 @@ extern const weight_family organ_weight_family_plain, organ_weight_family_rows, 
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error);
 
-/* About so many values are read and widened at once: they stay in the cache of a core. */
+/* The approximate number of values that are read and widened at once; they fit in the cache of a core. */
 #define WEIGHT_BATCH_VALUES ((size_t)1 << 16)
 
 /* Returns `bytes` rounded up to a multiple of 64; weight_up returns a / b rounded up. */
@@ -115,7 +115,8 @@ void organ_weight_decode(const organ_weight_reader *reader, const unsigned char 
 bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);
 
-/* The whole words or bytes that contain bits [first, first + n) x bits of a row of words. */
+/* The range of whole words or bytes that contains the codes [first, first + n), of `bits` bits each, in a row of
+ * words. */
 typedef struct weight_span {
     uint64_t from, to; /* words of 32 bits */
     size_t skip;       /* codes of the first word before the first one read */
@@ -128,14 +129,14 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
 organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error);
 
-/* Returns the most rows of the grid that belong to `rows` rows of a matrix. */
+/* Returns the largest number of rows of the grid that apply to any `rows` consecutive rows of a matrix. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 
-/* Returns the scratch bytes of the next function in addition to the floats. */
+/* Returns the scratch bytes that organ_weight_grid_read needs in addition to the floats. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
-/* Reads to `floats` the grid's rows for these rows of a matrix, `stride` floats each; the first is that of row
- * `rows->first`. */
+/* Reads to `floats` those rows of the grid that apply to these rows of a matrix, `stride` floats each, beginning with
+ * the grid's row for matrix row `rows->first`. */
 organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error);
 

@@ -13,7 +13,7 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/weight_reader.h"
 
-/* One weight to go through, and optionally its counterpart of the same rows and columns in another model. */
+/* One weight to process, and optionally its counterpart in another model, with the same number of rows and columns. */
 typedef struct organ_weight_item {
     const organ_weight *weight, *other;
 } organ_weight_item;
@@ -37,28 +37,29 @@ typedef struct organ_weight_pass {
     size_t scratch_bytes; /* per worker, 64-byte aligned */
     size_t result_bytes;  /* per strip, zeroed before; at most 64 KiB */
     void *context;
-    /* An item begins; called before any of its strips, in order, on the pass's own thread. May be NULL. `note` as of
-     * the reader. The strips of items before it need not be retired yet, so what belongs to an item is kept per item.
-     */
+    /* Called on the pass's own thread before any strip of the item, in the order of items. May be NULL. `note` is that
+     * of the reader. Strips of earlier items may not be retired yet, so the caller must store its data separately for
+     * each item. */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
     /* On any worker, any order. */
     organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                          organ_error *error);
-    /* In order of items and rows, one at a time; `strip->values` is no longer there. May be NULL. */
+    /* Called for each strip in order of items and rows, one at a time; `strip->values` is then no longer valid. May be
+     * NULL. */
     organ_status (*retire)(void *context, const organ_weight_strip *strip, const void *result, organ_error *error);
 } organ_weight_pass;
 
 /* About so many values make a strip. */
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
 
-/* Runs the pass with as many of the workers as the memory holds buffers for. ORGAN_USAGE if it does not hold those of
- * one; ORGAN_IO; ORGAN_BAD_INPUT, also for a counterpart of other rows or columns; ORGAN_INTERRUPTED if stopped; else
- * what a callback returned, the one of the earliest strip if more than one fails. When it returns nothing of it runs
- * any more. */
+/* Runs the pass with as many workers as the memory has room for their buffers. Returns ORGAN_USAGE if there is no room
+ * for the buffers of one worker; ORGAN_IO; ORGAN_BAD_INPUT, also if a counterpart has another number of rows or
+ * columns; ORGAN_INTERRUPTED if stopped; else the error of a callback, of several that of the earliest strip. No worker
+ * uses the pass after it has returned. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
-/* Returns the least memory with which organ_weight_pass_run does not return ORGAN_USAGE. 0 after an error, one of those
- * of organ_weight_pass_run. */
+/* Returns the least memory with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error, which is one
+ * of those of organ_weight_pass_run. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

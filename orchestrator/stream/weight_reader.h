@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Rows of a weight as numbers, whatever it is stored in. */
+ * Reads rows of a weight as numbers, in whatever form the weight is stored. */
 #ifndef ORGAN_WEIGHT_READER_H
 #define ORGAN_WEIGHT_READER_H
 
@@ -38,8 +38,8 @@ size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error);
 
-/* Computes the same step and scratch from the headers alone, without I/O. Errors as of opening, as far as headers show
- * them. */
+/* Computes step and scratch of a reader from the headers alone, without I/O. Returns those errors of
+ * organ_weight_reader_open that the headers show. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error);
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,

@@ -51,8 +51,9 @@ turn_of() {
     turn=${turns[$1 % ${#turns[@]}]}
 }
 
-# rejected TYPE NAME: adds the message of the verb.
+# rejected TYPE NAME: adds the message of the verb, unless the test model has too few experts to remove one.
 rejected() {
+    grep -q 'nothing would be removed' "$scratch/err" && return
     echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g")" >>"$scratch/reasons"
 }
 
@@ -202,8 +203,8 @@ END
 
 ## Rejections
 
-Each line names a verb or a method, the models that it rejects, and its message. "Nothing would be removed" concerns the
-test models alone: their groups of experts have two experts each, the least that a group can have.
+Each line names a verb or a method, the models that it rejects, and its message. `experts` was not tried on mixtures
+whose test model has too few experts to remove one.
 
 END
     rejections

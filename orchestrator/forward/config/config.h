@@ -193,7 +193,7 @@ typedef struct organ_router_rule {
     bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
     bool late;          /* the logistic is taken of the chosen values only (Llama 4) */
     bool into_inputs;   /* an expert's input is multiplied by its factor, and the outputs are summed without factors */
-    bool sparse;        /* SparseMixer: two experts, each with a factor of its own choice (router.c) */
+    bool sparse;        /* SparseMixer: two experts, each with a factor of its own choice (forward/router.c) */
     float jitter;       /* sparse: a choice leaves out values that are lower than its best by more than that part */
     float cap;          /* values become cap tanh(value / cap) before that; 0: they stay */
     float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */
@@ -276,9 +276,9 @@ typedef struct organ_forward_config {
     unsigned experts, experts_used; /* 0: dense */
     /* Experts after these, which the router may choose as well: their output is their input (LongCat-Flash). */
     unsigned identity_experts;
-    /* Two layers here are one of the file, which has the mixture of the first: it reads what the dense feed-forward of
-     * the first reads, and its output, kept in the state of a token after the hidden state, is added after the
-     * feed-forward of the second (LongCat-Flash). */
+    /* A layer of the file is two layers here (LongCat-Flash). The mixture of the first layer reads the same input as
+     * its dense feed-forward; its output is kept in the state of a token, after the hidden state, and is added after
+     * the feed-forward of the second layer. */
     bool shortcut;
     uint64_t expert_intermediate;
     /* Width of the vectors that routed experts read and write, if projections before and after all experts of a layer

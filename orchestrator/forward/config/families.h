@@ -30,10 +30,10 @@ typedef struct forward_number {
  * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
-/* Heads that differ between layers, or between k and v (config_hf_own.c). */
+/* Heads that differ between layers, or between k and v (hf_own.c). */
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
 
-/* Architectures with members of their own (config_hf_own.c). */
+/* Architectures with members of their own (hf_own.c). */
 typedef enum forward_early {
     EARLY_NONE,
     EARLY_BIGCODE,
@@ -47,8 +47,8 @@ typedef enum forward_early {
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
-/* The indexer of sparse attention: none; its rotation pairs halves, and all layers have one; it pairs neighbours, and
- * layers may share the choice of another. */
+/* The indexer of sparse attention: none; one in every layer, whose rotation pairs the halves of a vector; or one whose
+ * rotation pairs neighbours, where layers may use the choice of another layer. */
 typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
 
 /* The layers that have a sliding window. `layer_types`, if config.json has it, precedes the numbers of layers from

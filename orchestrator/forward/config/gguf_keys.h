@@ -20,7 +20,7 @@ const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key
 
 void organ_key_require(const config_gguf_source *s, const char *key); /* fails if the key is missing */
 
-/* Whole numbers from 0. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
+/* Read whole numbers from 0. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
 unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback);
 unsigned organ_key_needed(const config_gguf_source *s, const char *key); /* requires the key */
 /* Returns the number for a layer: element number `layer` of an array, or a single number for all layers. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A view of a document is a constant list of blocks in reading order. Three writers print the same list: for a
- * terminal, as a Markdown file and as an HTML page. All words are templates (words.h) over the block's row; the row of
- * a top-level block is the report itself. */
+ * terminal, as a Markdown file and as an HTML page. All words are templates (report/text/words.h) over the block's
+ * row; the row of a top-level block is the report itself. */
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 
@@ -155,8 +155,9 @@ typedef struct organ_grid_of {
     const char *caption;
 } organ_grid_of;
 
-/* Lines over the layers. Either one line for each of the members `values` of rows with one layer each, or one line for
- * each name: the mean of its rows' `value`, for names of which at least one row satisfies the condition `only`. */
+/* A chart with lines over the layers, in one of two forms. With `values`, each row is one layer, and each of these
+ * members is a line. With `name`, the rows of each name become a line, in each layer the mean of their `value`; a name
+ * is left out unless at least one of its rows satisfies the condition `only`. */
 typedef struct organ_curves_of {
     organ_chart style; /* all members except series and panels; x is "layer" */
     const char *values[ORGAN_CHART_COLOURS];

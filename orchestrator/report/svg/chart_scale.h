@@ -44,8 +44,7 @@ typedef struct organ_axis {
 } organ_axis;
 organ_axis organ_axis_of(organ_scale scale);
 
-/* From the least to the greatest of the values that it was widened by, but for those that are not finite; low > high:
- * none. */
+/* The range of the finite values that organ_extent_widen received; low > high if it received none. */
 typedef struct organ_extent {
     double low, high;
 } organ_extent;

@@ -6,9 +6,9 @@
  *   heat_map.h   a grid of cells
  *   ranking.h    horizontal bars with names
  *   scatter.h    points
- *   embed.h      styles and tables for a page that embeds such documents
+ *   svg_embed.h  styles and tables for a page that embeds such documents
  *
- * All of them are drawn with parts.h, on the axes of chart_scale.h. */
+ * All of them are drawn with svg_parts.h, on the axes of chart_scale.h. */
 #ifndef ORGAN_SVG_H
 #define ORGAN_SVG_H
 

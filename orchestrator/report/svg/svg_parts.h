@@ -50,7 +50,7 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* Print the values of a figure as text inside it, for screen readers and for readers who need exact numbers. The text
  * is between <metadata> and </metadata>: one line a row, cells separated by tabs, the first row with the names of the
- * columns. A page makes a table of it (embed.h). */
+ * columns. A page makes a table of it (svg_embed.h). */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 

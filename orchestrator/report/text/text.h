@@ -48,7 +48,7 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
  * Commands of this program ("  organ prune ...") and words wider than the page are not broken. */
 void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
 
-/* "22.41 %" */
+/* Writes a percentage with its sign, such as "22.41 %", to `out` and returns `out`. */
 const char *organ_percent_text(double percent, char out[32]);
 
 #endif

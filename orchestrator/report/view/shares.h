@@ -8,7 +8,7 @@
 
 enum { EVERY_MODULE = 2000 }; /* rows of a table of modules on a page */
 
-/* Of report.modules, objects with "role", "layer", "rank" and these members. */
+/* Names the members of report.modules that the functions below use; each module also has "role", "layer" and "rank". */
 typedef struct organ_share_of {
     const char *share;    /* of the squared norm: "explained" */
     const char *norm;     /* of the change that it is a share of: "change_norm" */
@@ -20,8 +20,8 @@ typedef struct organ_share_of {
  * if these change nothing; "rank_before" and "elements" are of modules that have them. NULL if out of memory. */
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 
-/* Draws the share that each lower rank would explain, computed from the spectra, one panel for each role. Returns an
- * SVG; NULL without memory. */
+/* Draws which share of the change each lower rank would explain, computed from the spectra, one panel for each role.
+ * Returns an SVG; NULL without memory. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 
 /* A cell of such a row: "4" or "4-16". */

@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * "allocation" of the reports of operations that divide one budget over all tensors: what each of them got, and what
- * the same for each would have cost. */
+/* Blocks for "allocation" in the reports of operations that divide one budget over all tensors: the amount that each
+ * tensor got, and the cost of an equal division for comparison. */
 #ifndef ORGAN_VIEW_ALLOCATION_H
 #define ORGAN_VIEW_ALLOCATION_H
 
@@ -9,7 +8,7 @@
 enum { ORGAN_ALLOCATION_BLOCKS = 8 };
 extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 
-/* The member "allocation", or another one, where there is one. */
+/* Blocks for the member "allocation" (or for another member of the same form); nothing if the report lacks it. */
 #define ALLOCATION_ON(where)         ALLOCATION_OF(where, "allocation")
 #define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
 

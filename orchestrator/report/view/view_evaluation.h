@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * "evaluation" of the reports of operations that write a model: what --evaluate found, the same in every one of them.
- */
+/* Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
+ * for every operation. */
 #ifndef ORGAN_VIEW_EVALUATION_H
 #define ORGAN_VIEW_EVALUATION_H
 
@@ -18,12 +17,12 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
             "{evaluation.comparison.kl_divergence:figure}"                                                             \
     }
 
-/* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a
- * terminal. */
+/* Blocks for the member "evaluation", if the report has it: a section on a page and in a file, an empty line before it
+ * on a terminal. */
 #define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 
-/* Text, tokenizer, protocol and compute of the member "experiment" in sentences. Reports of before there was a choice
- * were exact. */
+/* Sentences about the member "experiment": text, tokenizer, protocol and compute. Reports older than --compute were
+ * exact. */
 #define EXPERIMENT_WORDS                                                                                               \
     "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
     "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
@@ -35,7 +34,7 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
 
-/* The same as a table for a page, and a caution where the text is not all UTF-8. */
+/* The member "experiment" as a table for a page, and a caution if the text is not all UTF-8. */
 enum { ORGAN_EXPERIMENT_BLOCKS = 1 };
 extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
 

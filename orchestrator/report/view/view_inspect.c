@@ -105,7 +105,7 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Returns the report with its folded members, such as sizes and cells (anatomy.h). */
+/* Returns the report with its folded members, such as sizes and cells (view_anatomy.h). */
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");

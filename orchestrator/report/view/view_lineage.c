@@ -89,8 +89,8 @@ static void find_owners(fingerprint *prints, size_t count)
     qsort(prints, count, sizeof *prints, by_model);
 }
 
-/* Finds the model of the set `among` that owns most prints that no model of the set `but` owns. Returns the number of
- * these prints, 0 if there is none. */
+/* Finds the model of the set `among` that has the most fingerprints that no model of the set `but` has. Returns the
+ * number of these fingerprints, 0 if there is none. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
@@ -106,7 +106,8 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
     return best;
 }
 
-/* Sets the body and the donor if two of the models `among` have all, and neither alone. */
+/* Sets the body and the donor if two models of the set `among` together have all fingerprints of this model, and
+ * neither has all of them. */
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
@@ -121,8 +122,8 @@ static bool find_parents(const fingerprint *prints, size_t count, uint64_t among
     return true;
 }
 
-/* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
- * these. */
+/* Searches the parents of a chimera among all models; prefers parents that are not chimeras themselves, if there are
+ * such. */
 static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;

@@ -76,7 +76,7 @@ static json_t *changed_row(const void *context, size_t k)
                         SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
 }
 
-/* Returns the report with "sizes", "cells" (anatomy.h), and the roles of changed tensors. */
+/* Returns the report with "sizes", "cells" (view_anatomy.h), and the roles of changed tensors. */
 static json_t *with_assemble_rows(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");

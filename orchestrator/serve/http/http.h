@@ -3,14 +3,14 @@
  * the server provides connections, limits and deadlines, checks of hosts and tokens, bodies, files with ranges, and
  * streams.
  *
- *   server.h     opening and closing it
- *   exchange.h   the interface for handlers: request, reply, route, area
- *   jail.h       the only way to files below the served directory
+ *   server.h         opening and closing it
+ *   http_exchange.h  the interface for handlers: request, reply, route, area
+ *   jail.h           the only way to files below the served directory
  *
- * Path of a request: connection.c receives it; head.c, target.c and guard.c check it; routing.c finds its handler,
- * which runs immediately or on a thread of request_queue.c, where it may block; send.c sends the reply. refused.c
- * answers some of the requests that the library rejects. tokens.h maps tokens to rights, proxies.h finds the client's
- * address, tls.h encrypts connections, audit_log.h records requests. */
+ * Path of a request: connection.c receives it; head.c, request_target.c and guard.c check it; routing.c finds its
+ * handler, which runs immediately or on a thread of request_queue.c, where it may block; send.c sends the reply.
+ * refused.c answers some of the requests that the library rejects. tokens.h maps tokens to rights, proxies.h finds the
+ * client's address, tls.h encrypts connections, audit_log.h records requests. */
 #ifndef ORGAN_HTTP_H
 #define ORGAN_HTTP_H
 

@@ -14,9 +14,9 @@
 #include <sys/types.h>
 
 struct organ_area;          /* below */
-struct organ_serve_options; /* options.h */
+struct organ_serve_options; /* server_options.h */
 struct organ_jail;          /* jail.h: the only way to files below the root */
-struct organ_request_tally; /* tally.h */
+struct organ_request_tally; /* http_tally.h */
 struct organ_guard;         /* guard.h */
 struct organ_request_queue; /* request_queue.h */
 struct organ_jobs;          /* of the area of jobs */
@@ -117,7 +117,7 @@ typedef struct organ_http_stream {
  * organ_http_wake and taken in both. */
 typedef struct organ_http_waker organ_http_waker;
 void organ_http_wake(organ_http_waker *waker);
-/* NULL without memory: then `close` was called. */
+/* Answers with a stream. Returns NULL without memory: then `close` was called. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
 /* Marks the reply as the rejection of a wrong token: the server delays it for addresses that sent many wrong tokens. */
@@ -186,7 +186,7 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
  * 0. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
 
-/* Bytes of memory that a process has in use; 0 if unknown. */
+/* Returns the bytes of memory that a process has in use; 0 if unknown. */
 unsigned long long organ_http_resident(pid_t pid);
 
 /* Gives the calling thread, and the threads it will start, a lower priority than the jobs on the same processors. */

@@ -135,7 +135,7 @@ void organ_http_send_at_once(organ_server_request *request);
  * request with this status. */
 void organ_http_refused(organ_server *server, unsigned status);
 
-/* ---- stream.c ---- */
+/* ---- http_stream.c ---- */
 
 struct MHD_Response *organ_http_stream_response(organ_server_request *request);
 /* Wakes streams that have been idle longer than their heartbeat; all streams if the server stops. */

@@ -21,8 +21,8 @@ organ_status organ_jail_open(const char *root, organ_jail **jail, organ_error *e
  * a name. ORGAN_IO without openat2. The folders that exist now count. */
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error);
 
-/* Descriptors of the root and, after it, of the folders of the stores, valid until the jail is closed. Returns their
- * number. */
+/* Sets the descriptors of the root and, after it, of the folders of the stores, valid until the jail is closed. Returns
+ * their number. */
 enum { ORGAN_JAIL_STORES = 4, ORGAN_JAIL_FOLDERS = 1 + ORGAN_JAIL_STORES };
 size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS]);
 
@@ -64,8 +64,9 @@ typedef struct organ_jail_entry {
     int64_t modified; /* seconds since 1970 */
 } organ_jail_entry;
 
-/* Files and directories, ordered by name, and links to files; hidden names and everything else are left out. At most
- * `max` entries are kept: *truncated is set if there are more. To be freed with organ_jail_list_free. */
+/* Files and directories, ordered by name, and links to files; hidden names and all other entries are omitted. At most
+ * `max` entries are kept; *truncated is set if there are more. The caller releases the list with
+ * organ_jail_list_free. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error);
 /* Lists a directory like organ_jail_list; if `path` is a file, lists the directory that holds it. *about has the

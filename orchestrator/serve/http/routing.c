@@ -14,7 +14,8 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
-/* Puts aside what stands for the name in braces at `pattern`, which ends at `name_end`. False without memory. */
+/* Stores the text of the path that matched the name in braces at `pattern`, which ends at `name_end`, as a parameter.
+ * False without memory. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {

@@ -70,7 +70,8 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     for (size_t k = 0; k < USUAL_HEADERS; k++)
         if (fields[k].value && organ_mhd.add_response_header(response, fields[k].name, fields[k].value) != MHD_YES)
             return false;
-    /* A value that cannot stand in a header (a line break in a name) leaves the header out; nothing else is lost. */
+    /* libmicrohttpd rejects a header whose value it cannot contain, such as a file name with a line break. The reply is
+     * then sent without this header. */
     for (size_t k = 0; k < reply->header_count; k++)
         organ_mhd.add_response_header(response, reply->headers[k].name, reply->headers[k].value);
     return true;

@@ -239,8 +239,8 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies under way. Queued requests and streams must have ended before the daemon is stopped; they wait
- * for the disk at most. */
+/* Waits for replies in progress. Queued requests and streams must have ended before the daemon is stopped; the longest
+ * that they wait for is a read from the disk. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};

@@ -176,7 +176,8 @@ static json_t *named_word(const char *name, const char *value)
     return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
 }
 
-/* Takes over the word: the value of an option, or alone where there is no name. */
+/* Appends a word, which it takes over, to the command line: as the value of option `name`, or as an operand if `name`
+ * is NULL. */
 static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
 {
     json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;

@@ -3,11 +3,11 @@
  * progress, its events as a stream, and its report. Jobs wait in a queue, survive a restart of the server, and can
  * be cancelled and resumed.
  *
- *   words.h      JSON -> command line, with every path checked
- *   store.h      the directory of a job: ROOT/.organ/jobs/ID
- *   process.h    its process (confined by orchestrator/serve/confine); memory.h: the memory limit of the process
- *   keeper.h     all jobs: the queue, and one thread that watches the processes
- *   output.h, progress.h   printed results and logs, and progress */
+ *   job_arguments.h  JSON -> command line, with every path checked
+ *   store.h          the directory of a job: ROOT/.organ/jobs/ID
+ *   process.h        its process (confined by orchestrator/serve/confine); memory.h: the memory limit of the process
+ *   keeper.h         all jobs: the queue, and one thread that watches the processes
+ *   job_output.h     printed results and logs; job_progress.h: progress */
 #ifndef ORGAN_JOBS_H
 #define ORGAN_JOBS_H
 

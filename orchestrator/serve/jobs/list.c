@@ -25,7 +25,7 @@ void organ_jobs_leave(organ_job *job)
         organ_job_free(job);
 }
 
-/* Removes a job from the list and the store; its memory is freed when no request uses it. */
+/* Removes a job from the list and the store; its memory is freed after the last request that uses it. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
 {
     size_t at = 0;

@@ -44,7 +44,8 @@ static void explain_memory(organ_job *job, int number)
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
 }
 
-/* Takes the exit code; where this server could not collect it (code -1, signal 0), what the program reported last. */
+/* Stores the exit code. If this server could not collect it (code -1, signal 0), stores the last error that the program
+ * reported instead. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
@@ -78,7 +79,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
                                                                                    : ORGAN_JOB_FAILED);
 }
 
-/* Gives up the lock: a result may be long. The job cannot go meanwhile, since only this thread ends running jobs. */
+/* Examines the output of an ended job without the lock, because a result may be long. The job cannot disappear
+ * meanwhile, since only this thread ends running jobs. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;

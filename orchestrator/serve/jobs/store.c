@@ -151,7 +151,8 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     return ids;
 }
 
-/* Removes from the directory of a job what fits the pattern, and the directory if nothing is left in it. */
+/* Removes the files of a job that match the pattern, and the directory if it is then empty. Returns whether the
+ * directory was removed. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = job_path(store, id, "");

@@ -88,7 +88,7 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
 /* Returns the result as JSON, for the caller to release. NULL if there is none or it is not JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id);
 
-/* Writes the current time in RFC 3339 with milliseconds and returns it in seconds since 1970. */
+/* Writes the current time in the form of RFC 3339 with milliseconds, and returns it in seconds since 1970. */
 double organ_job_stamp(char stamp[32]);
 
 /* Returns the job as clients receive it: {"id", "verb", "arguments", "command", "outputs", "state", "created",

@@ -314,7 +314,7 @@ static void read_next(organ_model_cache *cache, char *path, bool requested)
     pthread_mutex_lock(&cache->lock);
 }
 
-/* Does steps as long as there are any, and waits to be called where there is none. */
+/* Runs the steps of a thread until none is left, then sleeps until a new step is requested. */
 static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *cache))
 {
     organ_http_step_back();

@@ -102,7 +102,8 @@ static bool receive_bytes(int fd, void *data, size_t bytes, double until)
     return true;
 }
 
-/* Collects the process: how it has ended, as waitpid says it. One that still runs after a moment is killed: -1. */
+/* Collects the process and returns its status in the form of waitpid. A process that still runs after a moment is
+ * killed; the status is then -1. */
 static int end_worker(organ_reader *reader, bool at_once)
 {
     enum { LOOKS = 500 };

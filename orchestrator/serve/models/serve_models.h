@@ -4,7 +4,7 @@
  *
  *   scan.h          finds models by the names of their files
  *   catalog.h       one model in memory: its tensors, and its description (model_details.h) as JSON
- *   worker.h        the confined process that reads files of models; reader.h: the server's end of it
+ *   worker.h        the confined process that reads files of models; model_reader.h: the server's end of it
  *   model_cache.h   all models in memory, within a limit, and the threads that read them
  *   tensor_page.h   the tensors of one model, sorted and filtered */
 #ifndef ORGAN_SERVE_MODELS_H

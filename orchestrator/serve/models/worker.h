@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The process that reads models for the server; a crash in it does not affect the server. The worker is this
  * program, started with a socket as descriptor 3 and directories as descriptors from 4 on: the root and the stores. It
- * can only read files below these. reader.h is the server's end of the socket. */
+ * can only read files below these. model_reader.h is the server's end of the socket. */
 #ifndef ORGAN_MODEL_WORKER_H
 #define ORGAN_MODEL_WORKER_H
 

@@ -22,22 +22,22 @@ void organ_free_arrays(void *const *arrays, size_t count);
 #define ORGAN_FREE_ARRAYS(...)                                                                                         \
     organ_free_arrays((void *const[]){__VA_ARGS__}, sizeof((void *const[]){__VA_ARGS__}) / sizeof(void *))
 
-/* Sum of a[k] b[k] in FP64: in 8 lanes by k mod 8, which are added pairwise. */
+/* Returns the sum of a[k] b[k] in FP64: in 8 lanes by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);
 
-/* Sum of the squares in FP64, in 16 lanes; NaN or infinite if a value is. */
+/* Returns the sum of the squares in FP64, in 16 lanes; NaN or infinite if a value is. */
 double organ_sum_of_squares(const float *values, size_t n);
 
 /* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), addressed by counter ---- */
 
-/* The block of four words for a 128-bit counter under a 64-bit key, least significant word first. */
+/* Computes the block of four words for a 128-bit counter under a 64-bit key, least significant word first. */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
 
-/* Numbers `first` .. first + n of that stream, uniform in [-1, 1): multiples of 2^-23. Any thread. */
+/* Writes numbers `first` .. first + n of the stream, uniform in [-1, 1): multiples of 2^-23. Any thread may call it. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
 
-/* The same from the normal distribution of mean 0 and deviation 1 (Box and Muller), each from two words of 32 bits;
- * absolute values are at most 6.7. */
+/* Writes numbers like organ_philox_uniform, but from the normal distribution of mean 0 and deviation 1 (Box and
+ * Muller), each from two words of 32 bits; absolute values are at most 6.7. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
 
 /* ---- products ---- */
@@ -61,7 +61,8 @@ typedef struct organ_block_matrix {
     const float *values;
 } organ_block_matrix;
 
-/* product = matrix * H; both are rows x H.size. `product` overlaps nothing. All workers. ORGAN_IO without memory. */
+/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap the others. ORGAN_IO
+ * without memory. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *product, organ_error *error);
 
@@ -70,11 +71,12 @@ float organ_block_diagonal(const organ_block_matrix *h, size_t j);
 
 /* ---- inverses of positive definite matrices ---- */
 
-/* Replaces H (n x n) by U of H^-1 = U^T U, upper triangular; values below the diagonal are undefined. All workers.
+/* Replaces H (n x n) by U of H^-1 = U^T U, upper triangular, on all workers; values below the diagonal are undefined.
  * Clears *definite if H is not positive definite or has a NaN. Returns false without memory. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Upper bound of the bytes that organ_inverse_factor allocates for n columns, without the scratch of workers. */
+/* Returns an upper bound of the bytes that organ_inverse_factor allocates for n columns, without the scratch of
+ * workers. */
 uint64_t organ_inverse_factor_memory(uint64_t n);
 
 /* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the result are those of
@@ -95,17 +97,17 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch);
 
-/* A ~ U diag(sigma) V^T for the greatest `requested` singular values of A, at most min(rows, cols). `a` has the
- * columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are orthonormal,
- * sigma descends. Returns false without memory or if a value is not finite. */
+/* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`
+ * contains the columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are
+ * orthonormal, sigma descends. Returns false without memory or if a value is not finite. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 
-/* Bytes that organ_dense_svd allocates. */
+/* Returns the bytes that organ_dense_svd allocates. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 
-/* Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces `count`
- * vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
+/* Computes Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces
+ * `count` vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
  * orthonormal, the others are undefined. `r`, unless NULL, becomes the count x k matrix R^T. Values that are not finite
  * give values that are not finite. Returns false without memory. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);

@@ -8,7 +8,7 @@
 /* Allocates a decomposition. Returns false without memory; the caller then also calls organ_svd_free. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 
-/* Bytes that organ_krylov allocates in addition to the strips and *svd. */
+/* Returns the bytes that organ_krylov allocates in addition to the strips and *svd. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine);
 
 /* Decomposes a matrix with at least 2 l rows and columns, l = rank + oversampling, by block Krylov iteration. ORGAN_IO

@@ -26,8 +26,8 @@ static size_t ridge_tokens_of(const organ_ridge_shape *shape)
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
 }
 
-/* Chooses by the smaller of features and tokens, whose square must be factored; block by block if both are too
- * large. */
+/* Chooses the solver by the smaller of the numbers of features and of tokens, because a square matrix of that size is
+ * factored. If both are too large, chooses the solver that works block by block. */
 static const organ_ridge_way *choose_solver(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);

@@ -36,11 +36,11 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape);
 
 typedef struct organ_ridge organ_ridge;
 
-/* Upper bound of the bytes of a ridge, without the scratch of each thread; at most 2^62. */
+/* Returns an upper bound of the bytes of a ridge, without the scratch of each thread; at most 2^62. */
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape);
 
-/* `engine` must outlive it. ORGAN_USAGE for a shape without inputs, outputs or tokens, ORGAN_IO without memory or room
- * in the scratch directory; then *ridge is NULL. */
+/* Opens a ridge; `engine` must outlive it. ORGAN_USAGE for a shape without inputs, outputs or tokens; ORGAN_IO without
+ * memory or room in the scratch directory; then *ridge is NULL. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error);
 void organ_ridge_close(organ_ridge *ridge); /* NULL is allowed */

@@ -50,7 +50,7 @@ typedef struct organ_ridge_way {
                         const float *inputs, const float *target, organ_error *error);
     organ_status (*finish)(organ_ridge *ridge,
                            organ_error *error); /* after the last token: sets the traces, if `add` does not */
-    /* The solution of all tokens, or of FIT alone. NULL: by `prepare`. */
+    /* Computes the solution for all tokens (`all`), or for those of FIT alone. NULL: the caller of `prepare` solves. */
     organ_status (*solve)(organ_ridge *ridge, bool all, double shift, organ_error *error);
     /* Writes the normal matrix of all tokens, or of FIT alone, with `shift` added to its diagonal, to `factor`. Sets
      * *sides to the right-hand sides, a row for each of the matrix's rows. Returns the number of rows. */
@@ -61,16 +61,16 @@ typedef struct organ_ridge_way {
 
 extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ_ridge_by_blocks;
 
-/* U of A^-1 = U^T U, with zeros below its diagonal, in the place of A, n x n; ridge->found becomes false where there is
- * none. ORGAN_IO. */
+/* Replaces A (n x n) by U of A^-1 = U^T U, with zeros below its diagonal; sets ridge->found to false if A has no such
+ * inverse. ORGAN_IO. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error);
-/* solution = U^T U sides, n x outputs each. */
+/* Computes solution = U^T U sides, n x outputs each, with the stored factor U. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);
-/* `block` where a row of the solution is one of D. */
+/* Implements `block` for ways whose solution has the rows of D: writes the rows of one block, transposed. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);
 
-/* Number of a block's inputs that are solved for at a time, and bytes that solving by blocks needs in addition to
- * factors, solution and room. */
+/* Return the number of a block's inputs that are solved for at a time, and the bytes that solving by blocks needs in
+ * addition to factors, solution and room. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape);
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape);
 void organ_ridge_blocks_free(organ_ridge_blocks *blocks); /* NULL is allowed */

@@ -25,21 +25,23 @@ typedef struct organ_ridge_rows organ_ridge_rows;
 /* Returns the bytes of memory needed, with shape->scratch or without it. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape);
 
-/* ORGAN_IO without memory, or where the scratch directory has no room for them; then *rows is NULL. */
+/* Opens the store of rows. ORGAN_IO without memory, or if the scratch directory has no room for the rows; then *rows is
+ * NULL. */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error);
 void organ_ridge_rows_close(organ_ridge_rows *rows); /* NULL is allowed */
 
-/* A row of `width` inputs. ORGAN_IO. */
+/* Appends a row of `width` inputs of a token in this part and block. ORGAN_IO. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *rows, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error);
-/* After the last row. ORGAN_IO. */
+/* Ends the store after the last row: writes what is still in memory if there is a scratch file. ORGAN_IO. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *rows, organ_error *error);
 
-/* The first batch of a block and part; ORGAN_RIDGE_NONE where there is none. */
+/* Returns the first batch of a block and part; ORGAN_RIDGE_NONE if they have no rows. */
 uint32_t organ_ridge_rows_first(const organ_ridge_rows *rows, organ_ridge_part part, size_t block);
 
-/* Reads batches from *number on, which becomes the next one of that block and part, or ORGAN_RIDGE_NONE. ORGAN_IO also
- * where the file has other bytes than were written: a network may lose some. */
+/* Reads batches from number *number on, and sets *number to the next batch of that block and part, or to
+ * ORGAN_RIDGE_NONE. ORGAN_IO, also if the file contains other bytes than were written, which network file systems can
+ * cause. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, organ_ridge_batch *batch,
                                    organ_error *error);
 

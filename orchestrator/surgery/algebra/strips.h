@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A matrix in strips of rows as FP32, for algorithms that go through it several times: the strips are held in memory if
- * they fit, else read again each time. stream/rows.h runs each passage. The cut into strips depends on the number of
- * rows alone. */
+ * A matrix as strips of rows in FP32, for algorithms that read it several times: the strips stay in memory if they fit,
+ * else they are read again in each pass. stream/rows.h runs each pass. The division into strips depends only on the
+ * number of rows. */
 #ifndef ORGAN_STRIPS_H
 #define ORGAN_STRIPS_H
 
@@ -32,9 +32,9 @@ typedef struct organ_strips organ_strips;
 /* Returns the least engine memory, in bytes, with which organ_strips_open succeeds. */
 uint64_t organ_strips_min(const organ_rows *matrix);
 
-/* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the
- * amount that is enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the strips. *strips
- * is NULL on error. */
+/* Opens the matrix. `hold`: keep it in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip,
+ * with the amount that is enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the
+ * strips. *strips is NULL on error. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error);
 void organ_strips_close(organ_strips *strips); /* NULL is allowed */
@@ -46,8 +46,8 @@ const organ_engine *organ_strips_engine(const organ_strips *strips);
 typedef struct organ_strip_work {
     void *context;
     void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
-    /* NULL, or called for every task = 0 .. tasks-1 whenever each of strips[0 .. count) has been through `each`: sets
-     * of strips that follow one another, in order. */
+    /* Called for every task from 0 to tasks - 1 after `each` has processed the set strips[0 .. count); sets are
+     * consecutive strips, in order. May be NULL. */
     void (*after)(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker);
     size_t tasks;
 } organ_strip_work;

@@ -8,7 +8,7 @@
 /* Returns the largest absolute value of `values`, 0 if n is 0. The result is not finite if a value is not. */
 double organ_max_magnitude(const double *values, size_t n);
 
-/* Values between -1 and 1 that look random: the same for the same seed. */
+/* Fills a vector with pseudo-random values between -1 and 1, which depend only on the seed. */
 void organ_random_vector(uint64_t seed, double *values, size_t n);
 
 /* Makes vectors[at] (of n values) a unit vector orthogonal to the `at` orthonormal vectors before it. If it is zero or

@@ -27,8 +27,8 @@ extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 #define ORGAN_ALLOCATION_MAX 0.95 /* no tensor gets a higher sparsity */
 #define ORGAN_ALLOCATION_WAY 0.8  /* 0: the uniform division, 1: the division of least cost */
 
-/* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the
- * scales of groups of 32 columns, without it for those of the widest groups that the tensor has. */
+/* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, each with groups of 32 columns (half a
+ * bit more per weight for the scales) and with the widest groups that divide the tensor's rows. */
 #define ORGAN_WIDTH_LEVELS 8
 extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
 /* The widths that a walk measures: 2 and 4 bits in the widest groups. */
@@ -44,7 +44,7 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* Checks that the options fit together and are in their ranges. Returns ORGAN_USAGE. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
-/* The option's value, or its default. */
+/* Return the value of the option, or its default if it was not given. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);

@@ -152,8 +152,8 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 
 /* ---- memory ---- */
 
-/* Returns the memory in addition to layers and second moments, if variants run one at a time: the smallest possible
- * value. */
+/* Returns the bytes that the walk needs in addition to layers and second moments if variants run one at a time, which
+ * needs least. */
 static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 {
     const organ_calibration_run_options *const walk = &c->options.walk;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The curves of a model's targets, measured: each tensor is made smaller alone, at each level, on the inputs that it
- * has in the donor, and the divergence is taken on tokens that calibrate no curve. */
+ * Measures the curves of a model's targets. A curve has the divergence from the donor if the target alone is made
+ * smaller, at each level, on the inputs that it has in the donor. The divergence is measured on tokens that are not
+ * used for calibration. */
 #ifndef ORGAN_CURVES_H
 #define ORGAN_CURVES_H
 

@@ -17,7 +17,8 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                                  size_t together, organ_variants **variants, organ_error *error);
 void organ_variants_close(organ_variants *variants); /* NULL is allowed */
 
-/* Bytes for a number of tokens and simultaneous variants, including a second layer in addition to the caller's. */
+/* Returns the bytes for a number of tokens and simultaneous variants, including a second layer in addition to the
+ * caller's. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
 /* Computes the donor's hidden states before that layer. */

@@ -357,8 +357,8 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     clear_killed(s, keep);
 }
 
-/* Solves V from its normal equations, TOGETHER rows at a time, then updates Z and chooses the new mask. Until the end
- * of the step `used` is the rho of the last one, which Z's multiplier was scaled by. */
+/* Solves V from its normal equations, TOGETHER rows at a time, then updates Z and chooses the new mask. `used` stays
+ * the rho of the previous step until the end of this one, because the multiplier is stored in units of it. */
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
     s->relaxed = (float)relaxed;

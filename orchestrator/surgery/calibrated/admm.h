@@ -19,7 +19,7 @@ typedef struct organ_admm_factors {
     float *values[ORGAN_ADMM_FACTORS];
 } organ_admm_factors;
 
-/* Bytes of all factors; `block` is the width of the diagonal blocks of H. */
+/* Returns the bytes of all factors; `block` is the width of the diagonal blocks of H. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block);
 void organ_admm_factors_release(organ_admm_factors *factors);
 
@@ -60,7 +60,7 @@ void organ_admm_write_result(organ_admm *admm, const uint8_t *keep, float *weigh
 organ_status organ_admm_finish(organ_admm *admm, const uint8_t *keep, unsigned steps, float *weights,
                                organ_error *error);
 
-/* Bytes of *admm, without the arrays of the problem. */
+/* Returns the bytes of *admm, without the arrays of the problem. */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols);
 
 #endif

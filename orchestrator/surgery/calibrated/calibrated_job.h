@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of calibrated pruning share: calibrated.c runs it, matrix.c prunes a matrix on a
- * calibration text, imatrix.c reads an imatrix in place of a text, bands.c prunes without a text, document.c writes the
- * report. */
+ * Data and functions that the sources of calibrated pruning share: calibrated.c runs it, matrix.c prunes a matrix on
+ * a calibration text, calibrated_imatrix.c reads an imatrix in place of a text, bands.c prunes without a text,
+ * calibrated_document.c writes the report. */
 #ifndef ORGAN_CALIBRATED_JOB_H
 #define ORGAN_CALIBRATED_JOB_H
 

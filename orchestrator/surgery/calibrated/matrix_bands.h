@@ -27,7 +27,7 @@ typedef struct organ_matrix_bands {
     size_t checked; /* number of rows that were found to be finite */
 } organ_matrix_bands;
 
-/* Rows and bytes of the band that begins at row `first`. */
+/* Return the rows and the bytes of the band that begins at row `first`. */
 size_t organ_matrix_band_rows(const organ_matrix_bands *bands, size_t first);
 size_t organ_matrix_band_bytes(const organ_matrix_bands *bands, size_t first);
 

@@ -37,7 +37,7 @@ organ_status organ_prune_by_flow(organ_matrix_job *job,
                                                        * first mask of v3 */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error); /* magnitude, wanda, in bands */
 
-/* Bytes that organ_prune_by_rank needs, without the band and its mask. */
+/* Returns the bytes that organ_prune_by_rank needs, without the band and its mask. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers);
 
 #endif

@@ -7,9 +7,9 @@
 #include "orchestrator/surgery/calibrated/matrix_bands.h"
 
 #define ORGAN_FLOW_TILE ((size_t)256)
-/* Accepted distance from the requested sparsity in percentage points, for the final mask and for earlier stages. It is
- * exceeded only if no gain gets nearer. The final value is far below the resolution of a reported rate, because the
- * remaining weights are sensitive to it. */
+/* Accepted distances from the requested sparsity, in percentage points: for the final mask, and for earlier stages. The
+ * distance is larger only if no gain comes nearer. The final value is far below the resolution of a reported rate,
+ * because the remaining weights are sensitive to it. */
 #define ORGAN_FLOW_TOLERANCE       0.004
 #define ORGAN_FLOW_STAGE_TOLERANCE 0.25
 
@@ -60,7 +60,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
                                 organ_error *error);
 
-/* Bytes that a search or a mask needs, without the band and its masks. */
+/* Returns the bytes that a search or a mask needs, without the band and its masks. */
 uint64_t organ_flow_memory(size_t workers);
 
 /* Applies the pattern to one group: `scores` and `keep` have pattern.of members. */

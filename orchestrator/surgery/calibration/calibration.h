@@ -35,8 +35,8 @@ typedef struct organ_calibration_options {
 /* Returns true if weights of this number of rows would be used. */
 bool organ_calibration_takes_weights(size_t rows, size_t features);
 
-/* Bytes of the sums, and of the FP32 copies while a matrix is pruned: with H undivided or in blocks, and with weights
- * of `rows` rows (0: without). */
+/* Returns the bytes of the sums, and of the FP32 copies while a matrix is pruned: with H undivided or in blocks, and
+ * with weights of `rows` rows (0: without). */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided);
 
 /* The results of organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They are stored as

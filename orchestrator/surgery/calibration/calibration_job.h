@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of the walk share: calibration_run.c opens it, walk.c runs through the layers,
- * captures.c stores the inputs of a layer, capture.c exchanges them between ranks, sharing.c assigns matrices to
- * ranks, states.c stores the hidden states of windows, rows.c converts between the row orders of files and the forward
- * pass. */
+ * Data and functions that the sources of the walk share: calibration_run.c opens it, calibration_walk.c runs through
+ * the layers, captures.c stores the inputs of a layer, capture.c exchanges them between ranks, sharing.c assigns
+ * matrices to ranks, states.c stores the hidden states of windows, calibration_rows.c converts between the row
+ * orders of files and the forward pass. */
 #ifndef ORGAN_CALIBRATION_JOB_H
 #define ORGAN_CALIBRATION_JOB_H
 

@@ -20,8 +20,8 @@
 /* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
 
-/* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most
- * 900 steps. */
+/* Lowers the number of windows to what the text has room for. If tokens must be left for tests (o->reserve), lowers it
+ * by 1/64 at a time until enough are left; that takes at most 900 steps. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;

@@ -184,7 +184,7 @@ void organ_calibration_test_windows_release(organ_calibration_test_windows *rest
 
 /* ---- facts ---- */
 
-/* Bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
+/* Returns the bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward);
 
 /* Facts of an open walk. */
@@ -199,8 +199,8 @@ const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_ca
 
 /* Returns how windows are assigned to chunks and chunks to ranks. */
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib);
-/* Bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number of
- * threads. */
+/* Returns the bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number
+ * of threads. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
 /* Returns the least sufficient --memory for this walk, in bytes. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
@@ -239,8 +239,8 @@ typedef const json_t *organ_calibration_fallback_row(const void *context, size_t
  * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
 
-/* Rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in GGUF files
- * of the llama kind). 0: the same order. */
+/* Returns the rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in
+ * GGUF files of the llama kind); 0 if the order is the same. */
 uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
 /* Reorders `count` rows, a whole number of heads, from the order of the forward pass to that of the file, or back. Does
  * nothing if the orders are equal. */
@@ -257,7 +257,7 @@ typedef struct organ_calibration_strip {
     void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
 } organ_calibration_strip;
 
-/* Bytes of the buffers of a strip of that tensor. */
+/* Returns the bytes of the buffers of a strip of that tensor. */
 uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor);
 /* Calls `each` for the strips of a matrix, in order. `weights` are rows of a loaded layer. If the file has the matrix
  * transposed, strips belong to a transposed copy, which is transposed back into `weights`. */

@@ -16,10 +16,11 @@ typedef struct organ_input_noise {
     uint32_t layer;
 } organ_input_noise;
 
-/* Sums over tokens, per feature, in FP64. With x the input, n its noise of deviation 1 and e = sigma act_norm n: sums
- * of (x + e)^2 follow from xx, xn and nn whatever act_norm is. |x + e| is s x + s e with s the sign of the sum; s is
- * taken with the act_norm of the tokens so far, so that the sum with the act_norm of all tokens is right to second
- * order in how much that has changed since. */
+/* Sums over tokens, per feature, in FP64. x is the input, n its noise of deviation 1, and e = sigma act_norm n the
+ * scaled noise. The sums of (x + e)^2 follow from xx, xn and nn for any act_norm, so one pass suffices although
+ * act_norm is known only at the end. |x + e| is s (x + e) with s the sign of x + e; sx and sn are sums with this sign.
+ * The sign is taken with the act_norm of the tokens so far: the error of the sum is of second order in the later change
+ * of act_norm. */
 typedef struct organ_saliency_sums {
     double *xx, *xn, *nn, *sx, *sn;
 } organ_saliency_sums;

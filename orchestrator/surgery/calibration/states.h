@@ -23,10 +23,10 @@ size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, s
 
 typedef struct organ_calibration_states organ_calibration_states;
 
-/* Bytes of memory for one stream; `copied`: the caller will use organ_calibration_states_copy; `scratch`: the states
- * are in a file. */
+/* Returns the bytes of memory for one stream; `copied`: the caller will use organ_calibration_states_copy; `scratch`:
+ * the states are in a file. */
 uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch);
-/* Bytes of the chunks that are held. */
+/* Returns the bytes of the chunks that are held. */
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
 
 /* Allocates room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory.

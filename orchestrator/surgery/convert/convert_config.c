@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a safetensors output: members of the rows of exchange.h, then what organ_forward_config has. */
+ * config.json of a safetensors output: members of the rows of forward/config/exchange.h, then what
+ * organ_forward_config has. */
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"
@@ -323,7 +324,8 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 /* ---- all of it ---- */
 
-/* Writes the settings of the table that both formats have. */
+/* Adds to config.json the members that the exchange table lists for every architecture, then those that it lists for
+ * this one. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;

@@ -37,12 +37,12 @@ typedef enum convert_function {
     CONVERT_LOG_MINUS  /* the shortest number whose CONVERT_MINUS_EXP is x */
 } convert_function;
 
-/* How the values that a place makes of the source's counterpart share the rows of the piece with those of the source.
- * Both make `rows` values of a transposed row, and `cols` of a picked one. */
+/* How a place combines its source with the source's counterpart (convert_source.other). In a transposed or picked place
+ * the values of both share a row of the piece; in other places whole rows of both alternate. */
 typedef enum convert_join {
     CONVERT_ALONE, /* the source has no counterpart */
-    CONVERT_PAIRS, /* they alternate */
-    CONVERT_ENDS   /* they follow them */
+    CONVERT_PAIRS, /* both alternate */
+    CONVERT_ENDS   /* the values of the counterpart follow those of the source */
 } convert_join;
 
 /* Copies rows of a source, a stack of matrices, to a piece of the output. From each block of `block` rows of the
@@ -156,14 +156,14 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
  */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count);
 
-/* Rows of a piece that a block of the place becomes, and their columns, if the source has `cols`. */
+/* Return the rows of a piece that a block of the place becomes, and their columns, if the source has `cols`. */
 uint64_t organ_convert_made(const convert_place *place);
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
 
 /* Returns the row of the source, within a block of the place, that becomes row k of the output. */
 uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
 
-/* All rows of the source, in their order, from row `at` of a piece on. */
+/* Returns the place of all rows of the source, in their order, from row `at` of a piece on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
 /* Returns whether this process must still write rows of the source. */

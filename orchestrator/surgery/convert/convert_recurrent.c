@@ -178,6 +178,8 @@ static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
+/* Returns whether a layer has the feed-forward that its word in config.json means. A word without a mixer that means
+ * the usual feed-forward does not mean a mixture. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -188,7 +190,7 @@ static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
     case FEED_USUAL:
         break;
     }
-    return kind->feed && (kind->mixer || !kind->mixture); /* a word for a feed alone is not that of experts */
+    return kind->feed && (kind->mixer || !kind->mixture);
 }
 
 /* Returns the word of a layer: the first with its mixers and its feed-forward. */

@@ -89,7 +89,7 @@ bool organ_cut_is_router(const char *name);
  * as which ERNIE 4.5 stores the correction of its router. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor);
 
-/* ---- pieces (plan.c) ---- */
+/* ---- pieces (cut_plan.c) ---- */
 
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 
@@ -108,7 +108,7 @@ typedef struct organ_cut_shares {
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error);
 
-/* ---- configurations (config.c, layers.c, names.c, keys.c) ---- */
+/* ---- configurations (cut_config.c, cut_layer_settings.c, renumber_names.c, cut_gguf_keys.c) ---- */
 
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error);
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);

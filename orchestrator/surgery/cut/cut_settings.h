@@ -15,7 +15,7 @@ typedef struct organ_cut_config {
     organ_error *error;
 } organ_cut_config;
 
-/* ---- settings.c ---- */
+/* ---- cut_settings.c ---- */
 
 /* Sets a member to `value`, whose reference is taken, and notes the change if the value differs. `value` NULL reports
  * that memory is out. */
@@ -51,7 +51,7 @@ bool organ_cut_shared_follow(const organ_cut_run *run);
 #define ORGAN_CUT_SHARED_FOLLOW                                                                                        \
     "the width of shared experts is a multiple of the routed ones': both must keep the same share of channels"
 
-/* ---- layers.c ---- */
+/* ---- cut_layer_settings.c ---- */
 
 /* Edits the settings of single layers after blocks were dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
@@ -62,7 +62,7 @@ void organ_cut_edit_layers(const organ_cut_config *c);
  * or is replaced by a list. ORGAN_BAD_INPUT names the key if nothing describes the kept layers. */
 void organ_cut_edit_patterns(const organ_cut_config *c);
 
-/* ---- names.c ---- */
+/* ---- renumber_names.c ---- */
 
 /* Returns a copy of `value` in which names of modules have the numbers of the smaller model, for the caller to
  * release; NULL on error. Sets *changed if a name differs. Errors name `where`. */

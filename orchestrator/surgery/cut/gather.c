@@ -116,7 +116,7 @@ static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes
 }
 
 /* Returns the next bytes of a cut tensor, at most ORGAN_CUT_WINDOW: kept runs of the stored tensor, joined. Values set
- * by the caller (`values`) come at once. Returns 0 at the end or on error. */
+ * by the caller (`values`) are returned in one call. Returns 0 at the end or on error. */
 size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
 {
     size_t filled = 0;

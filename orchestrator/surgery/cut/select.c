@@ -42,9 +42,10 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
     return ORGAN_OK;
 }
 
-/* Restricts an axis of the part to the kept numbers. */
-static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
-                                  uint64_t have, packing p, organ_error *error)
+/* Restricts an axis of the part to the places that store the kept numbers. `p` states how many numbers share how many
+ * places, such as 8 codes in a word. */
+static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
+                                uint64_t have, packing p, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -110,13 +111,13 @@ static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight 
     if (t->rank < 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, so its rows and columns are ambiguous",
                           t->name, t->rank);
-    if (select_follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
-        select_follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
+    if (select_axis(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
+        select_axis(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
     return error->status;
 }
 
-/* Rewrites weight_shape, which contains the numbers of rows and columns. */
-static organ_status report_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+/* Replaces the content of weight_shape by the numbers of kept rows and columns. */
+static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                  organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
@@ -171,7 +172,7 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     if (t == w->g_idx)
         return ORGAN_OK;
     if (t == w->shape_tensor)
-        return report_shape(run, shares, part, error);
+        return select_shape(run, shares, part, error);
     if (t == w->zero)
         return select_zero(run, w, shares, part, error);
     if (t == w->codes) {
@@ -181,7 +182,7 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]);
     cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (t->rank == 1) /* one scale per row */
-        return select_follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
+        return select_axis(run, part, 0, &shares->rows, t->shape[0], rows, error);
     return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
@@ -194,7 +195,7 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     const organ_tensor *const t = part->tensor;
     const size_t at = run->weight_of[t - run->model->tensors];
     if (bias)
-        return select_follow(run, part, 1, &one->rows, t->shape[1], ONE, error);
+        return select_axis(run, part, 1, &one->rows, t->shape[1], ONE, error);
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
@@ -262,11 +263,11 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
         return error->status;
     const unsigned expert_axis = organ_cut_expert_axis(t);
     if (shares->experts.numbers)
-        return select_follow(run, part, expert_axis, &shares->experts, t->shape[expert_axis], ONE, error);
+        return select_axis(run, part, expert_axis, &shares->experts, t->shape[expert_axis], ONE, error);
     if (!shares->rows.numbers && !shares->cols.numbers)
         return ORGAN_OK;
     if (t->rank == 1 && (at == SIZE_MAX || run->weights->weights[at].rank < 2)) /* a bias */
-        return select_follow(run, part, 0, &shares->rows, t->shape[0], ONE, error);
+        return select_axis(run, part, 0, &shares->rows, t->shape[0], ONE, error);
     if (at == SIZE_MAX)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': is not known to belong to a weight: it cannot be cut with it", t->name);

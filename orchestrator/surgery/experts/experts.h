@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/experts: scores the routed experts of a mixture-of-experts model on a calibration text, chooses
- * which ones to keep and writes the model without the others. measure.h computes scores; scores.h stores them and
- * chooses the kept experts; heal.h refits the kept ones. This header declares the verb `experts`, which uses these
- * and surgery/cut. */
+ * Room surgery/experts: scores the routed experts of a mixture-of-experts model on a calibration text, chooses which
+ * ones to keep and writes the model without the others. measure_scores.h computes scores; scores.h stores them and
+ * chooses the kept experts; experts_heal.h refits the kept ones. This header declares the verb `experts`, which uses
+ * these and surgery/cut. */
 #ifndef ORGAN_EXPERTS_H
 #define ORGAN_EXPERTS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Private to heal.h: heal.c runs the calibration text, heal_chunk.c collects the rows of the regression,
- * heal_layer.c solves it and writes the matrices. */
+ * Private to experts_heal.h: experts_heal.c runs the calibration text, heal_chunk.c collects the rows of the
+ * regression, heal_layer.c solves it and writes the matrices. */
 #ifndef ORGAN_EXPERTS_HEAL_JOB_H
 #define ORGAN_EXPERTS_HEAL_JOB_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Declarations that the sources of the measurement share: measure.c runs the text, outputs.c computes the outputs
- * of experts for a chunk, products.c stores their inner products, measure_rows.c sums scores, greedy.c determines
- * the order of removal. */
+ * Declarations that the sources of the measurement share: measure_scores.c runs the text, outputs.c computes the
+ * outputs of experts for a chunk, products.c stores their inner products, measure_rows.c sums scores, greedy.c
+ * determines the order of removal. */
 #ifndef ORGAN_EXPERT_MEASURE_JOB_H
 #define ORGAN_EXPERT_MEASURE_JOB_H
 

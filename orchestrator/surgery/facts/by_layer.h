@@ -15,8 +15,9 @@ typedef struct organ_layer_amount {
     uint64_t grafted; /* elements that another model gave */
 } organ_layer_amount;
 
-/* {"roles": [R names], "layers": [L numbers, ascending; -1, last: in none], "elements": L x R, "bytes": L x R} and, if
- * asked for, "grafted": L x R. Sorts the rows. NULL without memory, also where `rows` is NULL. */
+/* Returns {"roles": [R names], "layers": [L numbers, ascending; last, as -1, the tensors outside of layers],
+ * "elements": L x R, "bytes": L x R} and, on request, "grafted": L x R. Sorts the rows. NULL without memory, also if
+ * `rows` is NULL. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted);
 
 #endif

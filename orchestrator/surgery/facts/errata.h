@@ -11,7 +11,7 @@
  * "compensates", "totals" and "experiment". NULL without memory. */
 json_t *organ_errata_of_pruning(const json_t *log);
 
-/* For an organ.audit/1, which reads no log. */
+/* Returns the array of sentences for a document organ.audit/1, which reads no log. NULL without memory. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
 /* Returns the sentences for a comparison of models: one for each different experiment (organ_experiment_of) in

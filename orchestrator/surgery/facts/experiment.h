@@ -11,8 +11,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Writes 16 digits that identify a donor whatever the names and sizes of its files: XXH3 over name, type and shape of
- * every tensor and over 4 KiB from the middle of up to 4,096 of them. "" for a model behind a URL. */
+/* Writes 16 digits that identify a donor, independent of the names and sizes of its files: XXH3 over name, type and
+ * shape of every tensor and over 4 KiB from the middle of up to 4,096 of them. "" for a model behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
 /* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL if there is
@@ -30,7 +30,8 @@ json_t *organ_experiment_method(const json_t *log);
  * same. With `any_targets` a difference in the logged targets is ignored. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets);
 
-/* "donor tiny-qwen2 (fingerprint ...), physarum-v2/2, calibrated on a.txt (XXH3 ...)"; NULL without memory. */
+/* Returns an experiment in words: "donor tiny-qwen2 (fingerprint ...), physarum-v2/2, calibrated on a.txt (XXH3 ...)";
+ * NULL without memory. */
 json_t *organ_experiment_words(const json_t *experiment);
 
 #endif

@@ -14,7 +14,8 @@ typedef struct organ_problems {
 void organ_problem_add(organ_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t organ_problems_count(const organ_problems *problems);
 
-/* The sentences, and a last one that counts those beyond them; for the end. A reference of the caller. */
+/* Returns the sentences, and a last one that counts the failures beyond the limit. Call it after the last failure was
+ * added. The caller releases the result. */
 json_t *organ_problems_json(organ_problems *problems);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The document that a verb returns, from the begin of its work to its end. */
+ * The document that a verb returns, from the beginning of the verb's work to its end. */
 #ifndef ORGAN_REPORT_WORK_H
 #define ORGAN_REPORT_WORK_H
 
@@ -18,8 +18,8 @@ organ_report_work organ_report_begin(json_t **report);
  * after ORGAN_CHECK_FAILED: then the document lists what failed. */
 organ_status organ_report_end(const organ_report_work *work, const char *what, organ_error *error);
 
-/* The same for a verb that may return a document with its error, such as one whose output is whole although its
- * evaluation failed: *report stays unless an allocation was refused. */
+/* Ends the work like organ_report_end, for a verb that may return a document together with an error, such as one whose
+ * output is complete although its evaluation failed: *report remains unless an allocation was refused. */
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error);
 
 #endif

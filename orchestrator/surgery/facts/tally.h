@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/facts: parts of documents that several verbs have. tally.h: counts of killed weights. by_layer.h: what a
- * model consists of, by layer and role. experiment.h: the experiment that a pruned model belongs to. errata.h: the
- * sentences that a document states with any count of killed weights.
- *
- * This header: counts of killed weights, and the members of a document that are computed from them. The report of a
- * pruning and its audit use the same arithmetic. */
+ * Counts of killed weights, and the members of documents that are computed from them. The report of a pruning and its
+ * audit use the same arithmetic. This header also has members that the documents of several verbs contain: models,
+ * tensors, checks. */
 #ifndef ORGAN_TALLY_H
 #define ORGAN_TALLY_H
 
@@ -18,9 +15,10 @@ typedef struct organ_tally {
     uint64_t changed; /* neither kept nor killed: only an audit finds such */
 } organ_tally;
 
-/* 100 part / whole, rounded to 6 decimals; 0 where whole is 0. */
+/* Returns 100 part / whole, rounded to 6 decimals; 0 if whole is 0. */
 double organ_percent(uint64_t part, uint64_t whole);
-/* part / whole to a millionth, so that the last bits of a sum do not show; 0 where whole is not above 0. */
+/* Returns part / whole, rounded to a millionth so that it does not show the last bits of a sum; 0 if whole is not above
+ * 0. */
 double organ_ratio(double part, double whole);
 double organ_millionth(double x); /* rounded to it */
 double organ_billionth(double x);
@@ -32,19 +30,20 @@ double organ_billionth(double x);
 #define SET_ENGINE(engine)                                                                                             \
     SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers))
 
-/* An array of what `row` makes of `context` and each row of the anatomy; NULL is no row. */
+/* Returns an array of the results of `row` for `context` and each row of the anatomy; results that are NULL are
+ * omitted. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);
 
-/* A model is called by the last part of its path; "." and ".." by that of the directory they are; a snapshot
- * in the Hugging Face cache by ORG/NAME. */
+/* Returns the name by which documents call a model: the last part of its path; for "." and ".." the name of that
+ * directory; for a snapshot in the Hugging Face cache ORG/NAME. */
 json_t *organ_name_json(const char *path);
 
-/* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"}; and "not_run", for a model
- * with towers or draft layers, which the forward pass does not run: {"role", "tensors", "bytes"} of each of these
- * roles. */
+/* Returns {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"}. A model with
+ * towers or draft layers, which the forward pass does not run, also has "not_run": {"role", "tensors", "bytes"} for
+ * each of these roles. */
 json_t *organ_model_json(const organ_model *model);
 
-/* The shape of a tensor as a JSON array. */
+/* Returns the shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
 json_t *organ_counts_json(size_t count,
                           const uint64_t *counts);         /* an array of numbers: the shape of a packed weight, say */
@@ -56,18 +55,18 @@ uint64_t organ_model_elements(const organ_model *model);
  * memory, else 0. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count);
 
-/* {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed", "kept", "percent"} of
- * each row, and of an audit "changed"; an array, NULL without memory. */
+/* Returns an array of {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed",
+ * "kept", "percent"}, one for each row, with "changed" in an audit; NULL without memory. */
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit);
 
-/* Adds {"check", "ok", "detail"}, one thing that was looked at, to an array. */
+/* Appends {"check", "ok", "detail"}, the result of one check, to an array. */
 void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* Adds a sentence, in UTF-8, to an array. */
 void organ_say(json_t *sentences, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Sentences that say what the numbers mean: killed, percent, target, full. */
+/* Returns sentences that explain the numbers of a report: killed, percent, target, full. */
 json_t *organ_definitions_json(const char *targets);
 
 #endif

@@ -31,7 +31,7 @@ organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_
                                organ_blocks *blocks, organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
 
-/* ln rms of a block; not finite if all its values are zero. */
+/* Returns ln of the root mean square of a block; not finite if all its values are zero. */
 double organ_block_ln_rms(const organ_block_sums *sums);
 
 /* Returns the median of `count` >= 1 values. Sorts them. */

@@ -181,7 +181,8 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         v->other = other;
 }
 
-/* Weights that exist only in the other model become remarks only if no pattern selects weights of this model. */
+/* Pairs the weights of both models. Weights that exist only in the other model become remarks only if no pattern
+ * selects weights of this model. */
 void organ_autopsy_pair(organ_autopsy_job *job)
 {
     for (size_t k = 0; k < job->count; k++) {

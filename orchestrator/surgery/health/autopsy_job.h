@@ -70,20 +70,20 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
  * with the corresponding name of the other format. Records the weights of either model that have no counterpart. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
-/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN if the counterpart is zero or no pair of values could be
- * compared. */
+/* Computes ||a - b|| / ||b||, the cosine of both, and ||a|| / ||b||; NaN if the counterpart is zero or no pair of
+ * values could be compared. */
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
 organ_distance_view organ_distance_view_of(const organ_distance *distance);
 
-/* The usual relative error of copies in the scheme of the weight, and the scheme in words ("FP8 E4M3"). */
+/* Returns the usual relative error of copies in the scheme of the weight, and the scheme in words ("FP8 E4M3"). */
 typedef struct organ_usual_error {
     double least, max;
     const char *what;
 } organ_usual_error;
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
-/* Returns that of integer codes with the scales of groups, by the bits of a code. */
+/* Returns the usual error of integer codes with the scales of groups, by the number of bits of a code. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits);
 /* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);

@@ -57,9 +57,9 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
 /* Adds the pairs between the strip that ends before row `row` and the strip that begins with it, in the same matrix. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below);
 
-/* The least distance of lines across which the spread jumps: 128, 64, or 0 where it does not. `lines` is how many
- * multiples of 16 there are in all matrices. *factor is then by how much neighbours differ typically, more than they do
- * elsewhere: 1.3 is 30 percent. */
+/* Returns the least distance of lines across which the spread jumps: 128, 64, or 0 if it does not jump. `lines` is the
+ * number of multiples of 16 in all matrices. *factor is then the typical factor between neighbours across such a line
+ * beyond the usual one: 1.3 is 30 percent. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
 #endif

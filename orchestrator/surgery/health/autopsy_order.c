@@ -175,7 +175,8 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Stores the residual of the blocks with the scales as stored, for comparison. */
+/* Appends the mean square of the ln rms of the weight's blocks, after subtraction of the means of rows and columns, to
+ * pool->rests; suspects are compared with the median of these. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {

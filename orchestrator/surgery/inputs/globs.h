@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A comma-separated list of shell patterns on names, of which each must be of use. */
+ * A comma-separated list of shell patterns on names. Callers report a pattern that matches no name as an error. */
 #ifndef ORGAN_GLOBS_H
 #define ORGAN_GLOBS_H
 
@@ -16,14 +16,14 @@ typedef struct organ_globs {
     char *text;
 } organ_globs;
 
-/* `list` NULL: none. ORGAN_IO. */
+/* Reads a comma-separated list of patterns; `list` NULL: an empty list. ORGAN_IO. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error);
 void organ_globs_free(organ_globs *globs);
 
 /* Returns whether one of the patterns matches, or there are none; marks those that match. */
 bool organ_globs_match(organ_globs *globs, const char *name);
 
-/* The first pattern that no name matched; NULL: there is none. */
+/* Returns the first pattern that matched no name; NULL if all patterns matched. */
 const char *organ_globs_unused(const organ_globs *globs);
 
 #endif

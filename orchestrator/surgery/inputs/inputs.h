@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/inputs: what a verb reads. Models that are read completely and their targets; matrices of linear layers;
- * selections by layer, group or pattern; importance matrices assigned to tensors; texts with their tokens. */
+ * Room surgery/inputs: the inputs of a verb. Models that are read completely and their targets; matrices of linear
+ * layers; selections by layer, group or pattern; importance matrices assigned to tensors; texts with their tokens. */
 #ifndef ORGAN_SURGERY_INPUTS_H
 #define ORGAN_SURGERY_INPUTS_H
 

@@ -6,9 +6,9 @@
 
 #include "formats/weights/weights.h"
 
-/* ORGAN_BAD_INPUT if a touched tensor (a flag per tensor of the model) is the codes, a scale or another part of a
- * packed weight. The message names tensor and scheme, and says how to dequantize the model. ORGAN_BAD_INPUT or ORGAN_IO
- * of organ_weights_find. */
+/* Returns ORGAN_BAD_INPUT if a touched tensor (a flag per tensor of the model) is part of a packed weight: its codes, a
+ * scale or another part. The message names tensor and scheme, and explains how to dequantize the model. Also returns
+ * the errors of organ_weights_find. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error);
 
 /* Fails with "<what>: dequantize it first: organ dequantize MODEL -o OUT", with the path of the model as a word of the

@@ -19,17 +19,18 @@ typedef struct organ_targets {
     bool *chosen; /* a flag per tensor of the model */
 } organ_targets;
 
-/* `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices. Else a comma-separated
- * list of shell patterns on names; of the tensors that match, the matrices. ORGAN_USAGE if a pattern matches no matrix;
- * ORGAN_BAD_INPUT if nothing is left to work on. */
+/* Selects the targets. `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices.
+ * Else a comma-separated list of shell patterns on names: all matrices that match. ORGAN_USAGE if a pattern matches no
+ * matrix; ORGAN_BAD_INPUT if no target is left. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error);
 
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* The same, of targets whose elements can be written one by one. ORGAN_BAD_INPUT if one is stored in another type than
- * BF16, F16 and F32 (which in the message cannot be `done`), or belongs to a packed weight, whatever its type. */
+/* Selects targets like organ_targets_select whose elements can be written individually. ORGAN_BAD_INPUT if one is
+ * stored in another type than BF16, F16 and F32 (the message says that it cannot be `done`), or belongs to a packed
+ * weight, whatever its type. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error);
 
@@ -45,8 +46,8 @@ bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error);
 
-/* Removes the targets that `left_out` has a flag for, one flag per tensor of the model. ORGAN_USAGE, which
- * names the method, if none remains. */
+/* Removes the targets that have a flag in `left_out` (a flag per tensor of the model). ORGAN_USAGE, naming the method,
+ * if none remains. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error);
 

@@ -23,7 +23,8 @@ typedef struct organ_selection {
 organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
                                    organ_error *error);
 
-/* With spans given, tensors outside of layers (embedding, output, final norm) are not selected. */
+/* Returns whether the tensor is selected. If --layers was given, tensors outside of layers (embedding, output, final
+ * norm) are not. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 
 /* A map from layers of one model to layers of another. All zero maps each layer to the same number. */
@@ -35,14 +36,14 @@ typedef struct organ_layer_moves {
     } spans[ORGAN_SELECTION_SPANS];
 } organ_layer_moves;
 
-/* "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for anything else, and for ranges of different
- * lengths. */
+/* Parses "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for any other text, and for ranges of
+ * different lengths. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error);
 
-/* The layer that `layer` becomes; a layer that the map does not mention stays. */
+/* Returns the layer to which the map moves `layer`; a layer that the map does not mention stays. */
 int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer);
 
-/* The type of numbers that "bf16", "f16" and "f32" mean; NULL: BF16. ORGAN_USAGE for another word. */
+/* Sets the number type that "bf16", "f16" or "f32" names; NULL: BF16. ORGAN_USAGE for another word. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error);
 
 #endif

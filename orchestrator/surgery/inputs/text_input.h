@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A text and the ids of its tokens, within --memory: both are in memory at the same time, before anything else of size
- * is allocated. */
+ * A text and the ids of its tokens, within --memory: both are in memory at the same time, before any other large
+ * allocation. */
 #ifndef ORGAN_TEXT_INPUT_H
 #define ORGAN_TEXT_INPUT_H
 
@@ -21,15 +21,16 @@ typedef struct organ_text_input {
     size_t tokens;
 } organ_text_input;
 
-/* Reads the file `path`, which must outlive the text. Errors are those of organ_input_load, and ORGAN_USAGE as
- * organ_memory_refuse has it, which names what is surely enough: a token stands for one byte at least. To be released
- * whatever it returned. */
+/* Reads the file `path`, which must outlive the text. Returns the errors of organ_input_load, or ORGAN_USAGE like
+ * organ_memory_refuse, with an amount that is enough for any text of this size (each token has at least one byte). The
+ * caller releases the text also after an error. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error);
 
-/* Its ids, as organ_tokenizer_encode. ORGAN_USAGE as organ_memory_refuse has it, with the tokens counted. */
+/* Computes the ids of the text, like organ_tokenizer_encode. ORGAN_USAGE like organ_memory_refuse, with the amount for
+ * the exact number of tokens. */
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
 
-/* Bytes that a loaded text with its ids takes. */
+/* Returns the bytes that a loaded text with its ids takes. */
 uint64_t organ_text_memory(const organ_text_input *text);
 
 void organ_text_release(organ_text_input *text);

@@ -31,7 +31,7 @@ typedef struct organ_layers_search {
     /* Returns ORGAN_BAD_INPUT with the reason if no configuration describes the model without these blocks: such sets
      * are not judged. NULL: all sets are described. */
     organ_status (*describes)(void *context, const bool *dropped, organ_error *error);
-    /* A round is over; `best` is the best of all so far. NULL: nothing. */
+    /* Called after each round; `best` is the best set of all rounds so far. NULL: nothing is called. */
     void (*on_round)(void *context, size_t round, size_t judged, const organ_layers_set *best);
 } organ_layers_search;
 

@@ -41,7 +41,9 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
     return error->status;
 }
 
-/* Chooses how much of the way from 1 to `least` is best for the whole model; step 0: none. */
+/* Chooses the factor of the final norm: `least` is the least-squares solution. Tries the factors 1 + step (least - 1)
+ * for steps of 1, 0.5 and 0.25, and keeps the one with the least divergence of the whole model; step 0 keeps the
+ * factor 1. */
 static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
                                       organ_error *error)
 {

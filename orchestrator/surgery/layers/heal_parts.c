@@ -52,8 +52,7 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
-        return false; /* not refitted: the routed experts are fitted to the rest, with the shared expert's output given
-                       */
+        return false; /* not refitted: the routed experts are fitted to the target minus the shared expert's output */
     bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
               (kind == ORGAN_HEAL_FFN_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
     for (size_t k = 0; k < 3; k++)

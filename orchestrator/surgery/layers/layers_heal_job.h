@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of healing: heal.c runs the text through the model, heal_parts.c lists the
- * matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its weights,
- * heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
+ * State and functions shared by the files of healing: layers_heal.c runs the text through the model, heal_parts.c
+ * lists the matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its
+ * weights, heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
@@ -68,7 +68,7 @@ struct organ_layers_heal {
 
 /* Returns whether a block's matrices of that kind are refitted. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
-/* Lists them; part->count may be 0. To be released whatever it returns. */
+/* Lists the matrices of a part; part->count may be 0. The caller releases the part also after an error. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);

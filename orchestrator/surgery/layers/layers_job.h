@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of this room: layers.c is the verb, choose.c searches for the blocks to drop,
- * document.c writes the report. */
+ * State and functions shared by the files of this room: layers.c is the verb, choose_blocks.c searches for the
+ * blocks to drop, layers_document.c writes the report. */
 #ifndef ORGAN_LAYERS_JOB_H
 #define ORGAN_LAYERS_JOB_H
 
@@ -43,7 +43,7 @@ typedef struct organ_layers_job {
     organ_layers_heal *heal;
 } organ_layers_job;
 
-/* ---- choose.c ---- */
+/* ---- choose_blocks.c ---- */
 
 /* Opens the text and the forward pass, checks that --memory is enough, and reads the scores file. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
@@ -54,7 +54,7 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
 void organ_layers_choice_close(organ_layers_job *job); /* keeps the members that the report needs */
 void organ_layers_choice_release(organ_layers_job *job);
 
-/* ---- document.c ---- */
+/* ---- layers_document.c ---- */
 
 json_t *organ_layers_parameters(void *job);
 json_t *organ_layers_document(void *job, const organ_writing *made);

@@ -201,8 +201,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* Returns the first stream of a batch with the same dropped blocks among the first `blocks` as set k, so that their
- * hidden states are equal; s->together: the donor's. */
+/* Returns the first set of a batch that drops the same blocks among the first `blocks` as set k, so that the hidden
+ * states of both are equal; s->together, the donor's stream, if set k drops none of them. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * How far a model without some of its blocks is from the whole one, on windows of a text: many sets of blocks at a
- * time, so that each layer is loaded once for all of them, and hidden states that sets have in common are computed
- * once. The same bits for any number of threads, of ranks and of sets at a time. */
+ * Measures how far a model without some of its blocks is from the whole model, on windows of a text. Many sets of
+ * blocks are judged at a time, so that each layer is loaded once for all of them and hidden states that sets have in
+ * common are computed once. Results have the same bits for any number of threads, of ranks and of sets at a time. */
 #ifndef ORGAN_LAYERS_SETS_H
 #define ORGAN_LAYERS_SETS_H
 

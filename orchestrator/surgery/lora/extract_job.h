@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Declarations that the sources of an extraction share: extract.c runs it, extract_plan.c pairs the weights,
+ * Declarations that the sources of an extraction share: lora_extract.c runs it, extract_plan.c pairs the weights,
  * extract_rest.c compares other weights, extract_module.c decomposes modules, extract_notes.c collects notes of
  * readers, extract_document.c writes the report. */
 #ifndef ORGAN_LORA_EXTRACT_JOB_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Recognises files among models that are no models. */
+ * Recognises files in a fleet that are not models, such as adapters. */
 #ifndef ORGAN_FLEET_KIND_H
 #define ORGAN_FLEET_KIND_H
 

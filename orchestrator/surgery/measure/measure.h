@@ -21,14 +21,14 @@ typedef struct organ_measure_options {
     const char *const *headers; /* for models behind URLs, see organ_model_access */
     size_t header_count;
     unsigned patience; /* see organ_model_access */
-    bool delete_after; /* shards.h: delete each shard after it is measured; requires `output`, and neither types nor
-                        * layers */
+    bool delete_after; /* shard_measure.h: delete each shard after it is measured; requires `output`, and neither types
+                        * nor layers */
 } organ_measure_options;
 
 /* Measures the models. *report has schema organ.measure/1, with the models in descending order of mean theta; the
  * caller releases it. All models are opened before the first is measured. The output directory is created if its
  * parent exists; its reports are replaced after all models are measured. Results for a model behind a URL are kept in
- * a journal in output/organ until the reports are written, so that another run can continue (stream.h). Returns
+ * a journal in output/organ until the reports are written, so that another run can continue (measure_stream.h). Returns
  * ORGAN_USAGE if the selection is invalid or leaves no tensor of a model; ORGAN_IO if the reports cannot be written
  * (*report may be set); other errors are those of organ_model_open and organ_measure_tensors. */
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,

@@ -24,7 +24,7 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
                                        const organ_progress *progress, organ_measure_stream **stream,
                                        organ_error *error);
 
-/* organ_measure_tensors with a journal. Reasons in `out` are valid until the stream is closed. */
+/* Measures like organ_measure_tensors, with the journal. Reasons in `out` are valid until the stream is closed. */
 organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *chosen,
                                       const organ_z_subjects *subjects, const organ_engine *engine, organ_z *out,
                                       organ_error *error);

@@ -12,7 +12,7 @@ enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
 
-/* Scale k has the means of 2^k neighbours, so cols >> k values in a row. */
+/* Starts an empty sample. Scale k has the means of 2^k neighbours, so cols >> k values in a row. */
 void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, unsigned scales)
 {
     memset(sample->seen, 0, sizeof sample->seen);

@@ -13,8 +13,8 @@
 #define ORGAN_SEED_VALUES 4096 /* at most, of each scale */
 #define ORGAN_SEED_SCALES 5    /* 1, 2, 4, 8, 16 */
 
-/* Sampled values: of the n pairwise means at a scale those at index floor(i n / m), i from 0 to m - 1, with m the
- * smaller of n and ORGAN_SEED_VALUES. They are collected while the tensor is read. */
+/* A sample of values: of the n pairwise means at a scale, those at index floor(i n / m) for i from 0 to m - 1, with m
+ * the smaller of n and ORGAN_SEED_VALUES. The values are collected while the tensor is read. */
 typedef struct organ_seed_sample {
     unsigned scales;
     uint64_t count[ORGAN_SEED_SCALES]; /* n */

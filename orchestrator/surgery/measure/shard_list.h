@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to shards.h: the shards of a model that are measured one by one, and their journal. */
+ * Private to shard_measure.h: the shards of a model that are measured one by one, and their journal. */
 #ifndef ORGAN_SHARD_LIST_H
 #define ORGAN_SHARD_LIST_H
 

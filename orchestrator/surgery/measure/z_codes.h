@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A 16-bit float has 65,536 values: at scale 1 the number of occurrences of each determines all results. */
+ * Computes results for 16-bit floats from the number of occurrences of each of their 65,536 values, which determines
+ * all results at scale 1. */
 #ifndef ORGAN_Z_CODES_H
 #define ORGAN_Z_CODES_H
 

@@ -11,7 +11,7 @@ typedef struct organ_z_shape {
     double ln_cv; /* of the spacings of its 63 quantiles */
 } organ_z_shape;
 
-/* `counts` of n > 0 standardised values. */
+/* Computes the shape from `counts`, the histogram of n > 0 standardised values. */
 organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n);
 
 /* Sets e, k, c, power, signal and theta from the shape and from z->kurtosis and z->moments.n. */

@@ -29,7 +29,8 @@ typedef struct organ_z_source {
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error);
 
-/* `memory` is 64-byte aligned and has at least *least bytes of organ_z_source_size. */
+/* Opens a weight for reading in windows within `memory`, which is 64-byte aligned and has at least *least bytes of
+ * organ_z_source_size. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error);

@@ -35,7 +35,7 @@ typedef struct organ_graft_job {
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 
-/* A sentence for job->mismatches, job->notes or job->metadata. */
+/* Appends a sentence to job->mismatches, job->notes or job->metadata. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns whether the target's header can be rewritten, so that types and layers may change: it is GGUF, and the output
@@ -49,13 +49,14 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE]);
 
-/* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target
- * pack a selected weight differently, or only one of both packs it; and what organ_weights_find says. Models without
- * packed weights pass. */
+/* Checks that packed weights are grafted only between models that pack them in the same way. ORGAN_BAD_INPUT if source
+ * and target pack a selected weight differently, or only one of them packs it; also the errors of organ_weights_find.
+ * Models without packed weights pass. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
 
-/* The key-values of the output: the target's, in which those that give every layer its own value follow the layers.
- * NULL in *writer if nothing changes and the header stays. Adds to job->metadata and job->mismatches. */
+/* Makes the key-values of the output: those of the target, where key-values with one value for each layer are adapted
+ * to the new layers. *writer is NULL if nothing changes and the header stays. Adds to job->metadata and
+ * job->mismatches. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
 
 #endif

@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Draw number `draw` of the stream, for matrices of `elements` values (at least 1). */
+/* Returns draw number `draw` of the stream, for matrices of `elements` values (at least 1). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements);
 
-/* Mean and standard deviation (with draws - 1) of the draws 0 .. draws - 1; draws >= 2. */
+/* Computes the mean and the standard deviation (divided by draws - 1) of the draws 0 .. draws - 1; draws >= 2. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean,
                            double *std);
 

@@ -8,7 +8,7 @@
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/rows.h"
 
-/* Thresholds of "a few", "about" and "much"; every report states them. */
+/* Thresholds of the words "a few", "about" and "much" in a verdict; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| that chance seldom exceeds */
 #define ORGAN_SMALL_COSINE   0.03 /* a cosine whose square is 0.1 % of the energy */
 #define ORGAN_LEAKAGE_ROOM   0.1  /* leakage / expectation within 1 -+ this is as expected */
@@ -46,7 +46,7 @@ typedef struct organ_compared_module {
     size_t index;                                  /* in the adapter or model: selects the stream of random numbers */
     bool transposed;   /* K = (B A)^T: embeddings, and layers that store their weight as in_features x out_features */
     size_t rows, cols; /* of the stored weight */
-    /* The measured members, which ranks exchange: from here to the end. */
+    /* The measured members, which ranks exchange: all members from here to the end. */
     double drawn_mean, drawn_std;
     union {
         struct {            /* orthogonality.h */
@@ -105,15 +105,15 @@ organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error);
 
-/* Returns the weights of a module as sources of rows, not opened yet. */
+/* Returns the weights of a module as sources of rows, which are not opened yet. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *module);
 
-/* Computes from headers the memory that measuring one module needs with one worker. */
+/* A function that computes, from headers, the memory needed to measure one module with one worker. */
 typedef organ_status organ_compared_need(const organ_compared_job *job, const organ_compared_module *module,
                                          uint64_t *bytes, organ_error *error);
 
-/* *widest becomes the module that needs most, and *most how much, if that is more than the engine's memory; else
- * NULL. */
+/* Sets *widest to the module that needs most memory, and *max to that amount, if it exceeds the engine's memory; else
+ * *widest is NULL. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error);
 
@@ -123,12 +123,13 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
 /* Adds up 16 lanes, pairwise; changes them. */
 double organ_compared_fold_lanes(double *lanes);
 
-/* orthogonality.h: refuses too little memory with ORGAN_USAGE; measures a module. */
+/* The functions of orthogonality.h: organ_orthogonality_check_memory returns ORGAN_USAGE if the memory is too small;
+ * organ_orthogonality_measure measures a module. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error);
 
-/* ORGAN_BAD_INPUT: a value in that row of the module's weight in model `source` is NaN or infinite. */
+/* Fails with ORGAN_BAD_INPUT: `value`, in row `row` of the module's weight in model `source`, is NaN or infinite. */
 organ_status organ_compared_not_finite(const organ_compared_job *job, const organ_compared_module *module,
                                        size_t source, uint64_t row, float value, organ_error *error);
 

@@ -27,9 +27,9 @@ enum {
     SIGNS,
     REST,
     CHANGE,
-    ALONG_A,
-    ALONG_B,
-    CALIBRATION_REST,
+    A_AND_CHANGE,
+    B_AND_CHANGE,
+    REST_AND_CHANGE,
     TERMS
 };
 
@@ -121,9 +121,9 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
         lane[SIGNS][j] += product * product;
         lane[REST][j] += rest * rest;
         lane[CHANGE][j] += d * d;
-        lane[ALONG_A][j] += a * d;
-        lane[ALONG_B][j] += b * d;
-        lane[CALIBRATION_REST][j] += rest * d;
+        lane[A_AND_CHANGE][j] += a * d;
+        lane[B_AND_CHANGE][j] += b * d;
+        lane[REST_AND_CHANGE][j] += rest * d;
     }
 }
 

@@ -56,10 +56,9 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
 /* Makes a writer with the key-values of a model, except split.*, because the split files are merged. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Gives the only file this name or, with `written_again`, makes all pieces one file of it, in their order: of
- * safetensors with the entry
- * "__metadata__" of the first file, of GGUF with the key-values that `writer` has (NULL where it is not GGUF).
- * ORGAN_BAD_INPUT where the format cannot hold one of them. */
+/* Gives the only file the name `name`. With `written_again`, makes one file of all pieces, in their order: a
+ * safetensors file with the entry "__metadata__" of the first file, or a GGUF file with the key-values of `writer`
+ * (else NULL). ORGAN_BAD_INPUT if the format cannot store a piece. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
@@ -71,21 +70,21 @@ typedef struct organ_amount {
     uint64_t tensors, elements, bytes;
 } organ_amount;
 
-/* Adds up the pieces of a group, or of all (ORGAN_ALL_GROUPS); only those from the model `donor`, or all (NULL). */
+/* Adds up the pieces of a group (ORGAN_ALL_GROUPS: all groups) that come from the model `donor` (NULL: from any). */
 #define ORGAN_ALL_GROUPS (ORGAN_GROUP_OTHER + 1)
 organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *donor);
 
 #define SET_AMOUNT(of)                                                                                                 \
     SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
-/* Bytes that the files will have. */
+/* Returns the bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
 /* Plans the files of the output; `separate`: those of an organ directory, .bin files and kept headers. `model` is named
  * in errors. ORGAN_IO without memory. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error);
 
-/* Makes the folders of an organ directory; some may be there. ORGAN_IO. */
+/* Creates the folders of an organ directory, unless they exist. ORGAN_IO. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);
 
 /* Returns whether piece `k`, after it was copied, differs from its digest in the manifest of its organ directory. */

@@ -16,8 +16,8 @@
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error);
 
-/* Removes them from the copy of that config.json in the directory `to`, which is rewritten if it has any. NULL: only
- * counts them. */
+/* Removes these settings from the copy of config.json in the directory `to`, and rewrites the copy if it has any. NULL:
+ * only counts them. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error);
 
 void organ_leftovers_note(const organ_progress *progress, size_t stripped);

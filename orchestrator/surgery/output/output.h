@@ -75,22 +75,22 @@ const char *organ_output_like(const organ_model *model);
  * the existing output. */
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
-/* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is
- * no room for `bytes`. With `journal` what a killed run left is ORGAN_USAGE, unless `resume` continues it
- * (output->publish.resumed, the journal has its lines) or `force` removes it; where it has no journal there is nothing
- * to continue, and it is removed. */
+/* Creates the hidden directory in which the output grows, and removes the files that a killed run left there. Returns
+ * ORGAN_IO if the disk has no room for `bytes`. With `journal`, such files are ORGAN_USAGE unless `resume` continues
+ * that run (then output->publish.resumed is set and the journal has its lines) or `force` removes them; files without a
+ * journal cannot be continued and are removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
-/* Does the same for an output that all ranks write together. All ranks call it: the first begins the output, then the
- * others open it. All return the error of the first. *begun: this rank must call organ_output_end. */
+/* Begins an output that all ranks write together, like organ_output_begin. All ranks call it: the first begins the
+ * output, then the others open it. All return the error of the first. *begun: this rank must call organ_output_end. */
 organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error);
 
 /* Returns the directory in which the output is written: its hidden directory, or that which contains the single file.
  */
 const char *organ_output_directory(const organ_output *output);
 
-/* Removes the files that an interrupted run left where the output grows, but for the journal and those that `keeps`
- * returns true for, by their paths in that directory. ORGAN_IO. */
+/* Removes the files that an interrupted run left in the directory in which the output grows, except the journal and the
+ * files for which `keeps` returns true; `name` is the path of a file in that directory. ORGAN_IO. */
 organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
                                      const void *context, organ_error *error);
 
@@ -129,19 +129,21 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files,
                                         organ_error *error);
 
-/* Writes them where the output grows; organ_output_end publishes them with it. */
+/* Writes the reports into the directory in which the output grows; organ_output_end publishes them together with the
+ * output. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error);
 
-/* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. Of
- * `output` path, force and ranks are set: the first rank makes it, when all have come so far. */
+/* Makes a directory of reports, which appears complete or not at all; `more` (NULL: nothing) adds files to it before it
+ * gets its name. The caller sets path, force and ranks of `output`. The first rank makes the directory, once all ranks
+ * have reached this call. */
 typedef organ_status organ_more_reports(const organ_output *output, const void *context, const json_t *report,
                                         organ_error *error);
 organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
                                 const void *context, const json_t *report, organ_error *error);
 
-/* A directory that may be there and have other files. NULL for a path: none, and nothing is done. Only the first of the
- * ranks does it. */
+/* A directory for reports, which may exist and contain other files. If `path` is NULL, the functions do nothing. Only
+ * the first rank writes. */
 typedef struct organ_report_folder {
     const char *path;
     organ_report_files files;
@@ -157,8 +159,8 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
 /* Writes the reports, once all ranks have reached this call. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
-/* Removes, after an error, the reports and the directory, if this run made the directory. Does nothing to a directory
- * that existed: a report in it is that of an earlier run or, whole, of this one. */
+/* Removes the reports after an error, and the directory if this run made it. Leaves a directory that existed before
+ * unchanged: it may contain the complete report of an earlier run or of this one. */
 void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif

@@ -56,12 +56,12 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 /* Writes a tensor's entry of a safetensors header, its data from `begin` on. ORGAN_IO without memory. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
 
-/* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one
- * longer than `max` bytes of data. One file is named `single` ("model.safetensors" if NULL), several
- * model-00001-of-000NN.safetensors with an index. Within a file data begin on a page, tensors of whole pages come
- * first, then wider types before narrower ones, so that every tensor is aligned. `pieces` is kept, not copied, and gets
- * its places; it, its names and the model must outlive the plan. `single_only`: one file, whatever its size.
- * ORGAN_BAD_INPUT for two tensors of one name or a size that cannot be. *plan is NULL on error. */
+/* Plans safetensors files for the pieces, in their order: a new shard begins if the next tensor would make the current
+ * one longer than `max` bytes of data. A single file is named `single` ("model.safetensors" if NULL), several are named
+ * model-00001-of-000NN.safetensors and get an index. The data of a file begin on a page; tensors of whole pages come
+ * first, then wider types before narrower ones, so that every tensor is aligned. The plan stores places in `pieces`,
+ * which it does not copy; the pieces, their names and the model must outlive the plan. `single_only`: one file,
+ * whatever its size. ORGAN_BAD_INPUT for two tensors of one name or an impossible size. *plan is NULL on error. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
@@ -70,8 +70,8 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error);
 
-/* Plans files whose pieces already have their bytes, files and offsets. All arguments must outlive the plan. `kernels`,
- * for pieces whose type is not that of `same`, may be NULL if there are none. */
+/* Makes a plan from pieces that already have their bytes, files and offsets. All arguments must outlive the plan.
+ * `kernels` convert pieces whose type is not that of `same`; may be NULL if there are none. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);
@@ -99,8 +99,8 @@ organ_status organ_resharding_continue(organ_resharding *plan, const char *direc
  * place. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
-/* Chooses the pieces to copy, and is called after each. One call of `copied` at a time, on any thread; its error ends
- * the copy. */
+/* Chooses the pieces to copy, and is called after each of them was copied: one call of `copied` at a time, on any
+ * thread. Its error ends the copy. */
 typedef struct organ_resharding_watch {
     void *context;
     bool (*is_selected)(void *context, size_t piece);

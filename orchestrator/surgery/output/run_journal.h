@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The journal of a run that can be continued: what the run is, which of its parts are in the unfinished output, and
- * what becomes of that output when the run fails. */
+ * The journal of a run that can be continued. It records the parameters of the run and the parts that are in the
+ * unfinished output, and decides whether that output is kept when the run fails. */
 #ifndef ORGAN_RUN_JOURNAL_H
 #define ORGAN_RUN_JOURNAL_H
 
@@ -26,8 +26,8 @@ typedef struct organ_run_journal {
  * (NULL: none). NULL without memory. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
-/* Opens or makes ORGAN_JOURNAL_NAME in the output that grows; what several ranks have written there into journals of
- * their own is moved into it. ORGAN_IO. To be closed whatever it returns. */
+/* Opens or creates ORGAN_JOURNAL_NAME in the unfinished output, and moves the lines of the journals that several ranks
+ * wrote there into it. ORGAN_IO. The caller closes the journal also after an error. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
@@ -44,13 +44,14 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
 /* Appends a line (taken over; NULL: no memory). */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error);
 
-/* XXH3 of bytes [offset, offset + bytes) that `read` gives, as 16 hexadecimal digits. The progress advances by them. */
+/* Returns the XXH3 of bytes [offset, offset + bytes) from `read`, as 16 hexadecimal digits, and advances the progress
+ * by them. */
 typedef organ_status organ_run_read(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error);
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error);
 
 /* Keeps the unfinished output after an error if a later run can continue it, and adds that to the message; else removes
- * it. `done` of `all` tensors are in it, without those of ranks that were lost; it is also kept if another rank's
+ * it. It contains `done` of `all` tensors, without those of ranks that were lost; it is also kept if another rank's
  * journal has lines. `journal` is that of the run. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);

@@ -28,7 +28,8 @@ typedef struct organ_plan_solve {
 
 #define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: the least value of --memory */
 
-/* Raises the memory of the plan to what another part of the operation takes. `good` 0: the same as `enough`. */
+/* Raises the memory of the plan to the amount that another part of the operation needs. `good` 0: the same as
+ * `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 
 /* Adds `count` matrices of this shape, whose inputs are known in blocks of `block` columns (`cols` for the whole

@@ -56,7 +56,7 @@ typedef struct organ_gptq {
 /* Returns ORGAN_INTERRUPTED, or ORGAN_IO if memory cannot be allocated. */
 organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
 
-/* Bytes that GPTQ needs for a matrix in addition to weights and H, without the buffers of the workers. */
+/* Returns the bytes that GPTQ needs for a matrix in addition to weights and H, without the buffers of the workers. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
 /* Work of GPTQ on a matrix, including the refit of scales and the descent, for the plan of a dry run. */

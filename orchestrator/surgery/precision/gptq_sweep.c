@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Sweep over columns from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns compensate the
- * error of each code: with H^-1 = U^T U as in sparsegpt.c, (w_j - q_j) / u_jj times u_jk is subtracted from each w_k to
- * the right. In coordinate descent each code is set to its optimum for the current values of all others, and the
- * residual of later columns is updated. A worker processes a strip of rows, stored column by column. */
+ * Sweep over columns from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns compensate
+ * the error of each code: with H^-1 = U^T U as in calibrated/sparsegpt.c, (w_j - q_j) / u_jj times u_jk is
+ * subtracted from each w_k to the right. In coordinate descent each code is set to its optimum for the current
+ * values of all others, and the residual of later columns is updated. A worker processes a strip of rows, stored
+ * column by column. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"

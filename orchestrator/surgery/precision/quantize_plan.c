@@ -74,7 +74,8 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
-/* Plans a target: a tensor of GGUF blocks, or codes and scales, and the unit of work that writes them. */
+/* Plans a target: a tensor of GGUF blocks, or codes and scales, and the unit of work that writes them. `meant` is the
+ * encoding that the scheme gives it, `encoding` the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *meant, organ_error *error)
 {

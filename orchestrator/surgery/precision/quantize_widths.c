@@ -152,7 +152,7 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
-/* Lists the targets that can be quantised and groups them into curves: those whose cost is measured together. */
+/* Lists the targets that can be quantised, and groups targets whose cost is measured together into one curve. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;

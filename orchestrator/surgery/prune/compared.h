@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Pairs of tensors of two models, for a pass that compares them. Large tensors are cut into row ranges, which are
- * dealt to ranks. */
+ * assigned to ranks. */
 #ifndef ORGAN_COMPARED_H
 #define ORGAN_COMPARED_H
 

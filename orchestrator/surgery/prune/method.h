@@ -24,17 +24,18 @@ typedef struct organ_prune_part {
 } organ_prune_part;
 
 typedef struct organ_prune_job organ_prune_job;
-typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: job.h */
+typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: prune_job.h */
 
 /* A method. Callbacks get the job. */
 typedef struct organ_prune_kind {
-    /* As in organ_write: calls organ_prune_begin, then prunes the row ranges that are not done with
+    /* The callback `fill` of organ_write: calls organ_prune_begin, then prunes the row ranges that are not done with
      * organ_prune_part_write and organ_prune_part_done. */
     organ_status (*fill)(void *job, organ_writing *writing, organ_error *error);
     /* Removes targets that the method cannot treat from job->targets. Called only if --targets does not name them.
      * NULL: the method treats all. */
     organ_status (*narrow)(organ_prune_job *job, organ_error *error);
-    /* Returns where targets may be cut, as organ_cuts_make takes it. NULL: targets are not cut. */
+    /* Returns the rows at which targets may be cut, in the form of the argument `rows` of organ_cuts_make. NULL:
+     * targets are not cut. */
     uint64_t (*cuts)(const organ_prune_job *job);
     json_t *(*parameters)(void *job); /* as in organ_write */
     json_t *(*identity)(void *job);   /* as in organ_write; may be NULL */

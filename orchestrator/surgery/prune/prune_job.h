@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Private to surgery/prune: prune.c runs a job, flow.c prunes tiles and searches gains, integrity.c checks the written
- * copy, document.c makes the report. */
+ * copy, prune_document.c makes the report. */
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 

@@ -10,11 +10,11 @@
 /* The transforms for rows of one length; may be shared by any number of threads. */
 typedef struct organ_fft organ_fft;
 
-/* ORGAN_USAGE if rows are longer than FFTW supports, ORGAN_IO without memory. n > 0. */
+/* Returns ORGAN_USAGE if rows are longer than FFTW supports, ORGAN_IO without memory. n > 0. */
 organ_status organ_fft_create(uint64_t n, organ_fft **fft, organ_error *error);
 void organ_fft_destroy(organ_fft *fft); /* NULL is allowed */
 
-/* Bytes of scratch memory, which must be aligned to 64. */
+/* Returns the bytes of scratch memory, which must be aligned to 64. */
 uint64_t organ_fft_scratch(uint64_t n);
 
 /* Multiplies those bins of the row's real spectrum by 1 - strength whose power is below threshold x (median power of

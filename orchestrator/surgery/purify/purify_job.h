@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Structures and functions that the parts of a purification share: purify.c runs it, pass.c filters rows, document.c
- * writes the report. */
+ * Structures and functions that the parts of a purification share: purify.c runs it, purify_pass.c filters rows,
+ * purify_document.c writes the report. */
 #ifndef ORGAN_PURIFY_JOB_H
 #define ORGAN_PURIFY_JOB_H
 

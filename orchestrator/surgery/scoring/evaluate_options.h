@@ -16,7 +16,7 @@ typedef struct organ_experiment_options {
     bool force;
     bool imatrix; /* with `output`: the directory also has imatrix.gguf, the importance matrix of the first model */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
+    const char *compute; /* "exact", "split", "bf16": as organ_product of kernels/kernels.h has them; NULL: exact */
 } organ_experiment_options;
 
 typedef struct organ_perplexity_options {

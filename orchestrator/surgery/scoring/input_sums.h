@@ -8,7 +8,7 @@
 
 typedef struct organ_input_sums organ_input_sums;
 
-/* ORGAN_USAGE if llama.cpp's names of the model's matrices are not known. */
+/* Returns ORGAN_USAGE if llama.cpp's names of the model's matrices are not known. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error);
 void organ_input_sums_close(organ_input_sums *sums); /* NULL is allowed */
 

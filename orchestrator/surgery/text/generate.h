@@ -11,7 +11,7 @@ typedef struct organ_generate_options {
     const char *model, *prompt;
     unsigned count;                   /* limit of new tokens */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
+    const char *compute; /* "exact", "split", "bf16": as organ_product of kernels/kernels.h has them; NULL: exact */
 } organ_generate_options;
 
 /* Receives the text during generation, in whole UTF-8 characters. Control characters except tab and newline, and

@@ -53,8 +53,8 @@ bool organ_findings_have(const organ_findings *findings, const char *message);
 /* Returns the number of all findings. */
 size_t organ_findings_count(const organ_findings *findings);
 
-/* Rows {"kind", "severity", "title", "why", "findings"} of the kinds with at least one finding, in the order of the
- * enum. */
+/* Returns the rows {"kind", "severity", "title", "why", "findings"} of the kinds with at least one finding, in the
+ * order of the enum. */
 json_t *organ_findings_kinds(const organ_findings *findings);
 
 #endif

@@ -27,7 +27,7 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, 
  * many bytes. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max);
 
-/* The size of a list or an object, without nested values, from the text alone. */
+/* Counts the elements of a list or an object from its text, without those of nested values. */
 typedef struct organ_json_extent {
     size_t members;
     size_t longest;    /* longest string, in bytes as written */

@@ -311,7 +311,8 @@ static void scan_number(template_scan *s)
     push_token(s, '9', word);
 }
 
-/* Reads one character that is no name, number or string, and counts open brackets. */
+/* Reads one character that is no name, number or string, and counts open brackets. Notes calls of range and dict, and
+ * reports a string of underscores that is multiplied: such a string can be a part of "__class__". */
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};

@@ -37,8 +37,8 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error);
 
-/* Bytes of memory for organ_narrow_matrix with a whole H, in addition to the weights, the calibration and the scratch
- * of each thread. */
+/* Returns the bytes of memory for organ_narrow_matrix with a whole H, in addition to the weights, the calibration and
+ * the scratch of each thread. */
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group);
 
 #endif

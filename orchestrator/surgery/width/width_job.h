@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of this room: width.c is the verb; plan.c computes how many channels and
- * heads each layer keeps; parts.c lists the projections; choose.c chooses columns on the calibration text; norms.c
- * chooses them for experts without tokens; choices.c stores the choices in files; document.c writes journal and report.
- */
+ * State and functions shared by the files of this room: width.c is the verb; width_plan.c computes how many channels
+ * and heads each layer keeps; width_parts.c lists the projections; choose_channels.c chooses columns on the
+ * calibration text; norms.c chooses them for experts without tokens; choices.c stores the choices in files;
+ * width_document.c writes journal and report. */
 #ifndef ORGAN_WIDTH_JOB_H
 #define ORGAN_WIDTH_JOB_H
 

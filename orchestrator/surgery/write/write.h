@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/write: writes a model that a verb makes of another one. The verb fills one organ_write; organ_write_run
  * does the rest: dry run, journal and --resume, shares of ranks, files without tensors, config.json, evaluation,
- * reports, publishing. units.h has the functions that `fill` calls, rows.h the work on rows of replaced tensors.
+ * reports, publishing. units.h has the functions that `fill` calls, write_rows.h the work on rows of replaced tensors.
  *
  * There are three kinds of output, by the members that are set:
  *   replaced   copies of the model's files, in which some tensors get other bytes of the same length
@@ -52,7 +52,7 @@ typedef struct organ_write {
     size_t unit_count;
     organ_gguf_writer *gguf;     /* key-values of a GGUF output; NULL: safetensors */
     const char *const *left_out; /* names of files that are not copied, NULL at the end */
-    /* Not NULL: these files are written, up to a name that is NULL, and no file of the model is copied or edited. */
+    /* The files to write, up to a name that is NULL; no file of the model is then copied or edited. NULL: all files. */
     const organ_written_file *files;
     bool
         repacked; /* config.json of the model does not describe the output: an output of one file cannot be evaluated */
@@ -88,14 +88,14 @@ typedef struct organ_write {
     /* Puts the bytes of the units that organ_write_done denies with organ_write_put, finishes each with
      * organ_write_finish, and advances the progress. Pieces that stay `same` are copied afterwards. */
     organ_status (*fill)(void *context, organ_writing *writing, organ_error *error);
-    /* Takes over what organ_write_finish was given as `results` for the unit of this item, from the journal or from
-     * another rank. Returns false if `results` are malformed: then the unit is made again. Not called for pieces that
-     * stay the same. */
+    /* Restores from `results`, which organ_write_finish received in an earlier run or in another rank, the results of
+     * this item's unit. Returns false if `results` are malformed: then the unit is made again. Not called for pieces
+     * that stay the same. */
     bool (*recall)(void *context, size_t item, const json_t *results);
     /* For document and journal. Returns a new object, or NULL without memory. */
     json_t *(*parameters)(void *context);
-    /* Further members on which the output depends, for the journal: a run is continued only if they are equal. Returns
-     * a new object, or NULL without memory. */
+    /* Returns further members on which the output depends, for the journal, because a run is continued only if they are
+     * equal. Returns a new object, or NULL without memory. */
     json_t *(*identity)(void *context);
     json_t *(*depends)(void *context); /* the same of a room between verb and driver */
     /* Called when all tensors are written and cuts->xxh3 is complete: checks the output in the directory `to`, which

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The state of organ_write_run, which the files of this folder share: driver.c runs, prepare.c plans the output,
- * write_layout.c does so for a layout, document.c makes reports, units.c makes units, units_recall.c recalls those of
- * an earlier run, units_share.c deals them to ranks, row_work.c works on rows. */
+ * The state of organ_write_run, which the files of this folder share: write_driver.c runs, prepare.c plans the
+ * output, write_layout.c plans it for a layout, write_document.c makes reports, units.c makes units, units_recall.c
+ * recalls those of an earlier run, units_share.c assigns them to ranks, row_work.c works on rows. */
 #ifndef ORGAN_WRITING_H
 #define ORGAN_WRITING_H
 
@@ -56,7 +56,7 @@ struct organ_writing {
     char *root;            /* from this directory */
     char *config_path;     /* of the model's config.json; NULL: none is written */
     organ_json_edit config;
-    size_t stripped; /* settings that are left out of config.json (leftovers.h) */
+    size_t stripped; /* settings that are left out of config.json (output/leftovers.h) */
     organ_evaluation evaluation;
 };
 
@@ -68,13 +68,13 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 /* Writes what does not depend on the bytes of tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- write_layout.c: the same for a layout, and the files written after its tensors ---- */
+/* ---- write_layout.c: plans and begins the files of a layout, and writes the files after its tensors ---- */
 
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error);
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- document.c ---- */
+/* ---- write_document.c ---- */
 
 /* Returns everything that the output depends on, as the first line of the journal. NULL without memory. */
 json_t *organ_writing_head(const organ_writing *w);
