@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf apertus; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf apertus; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
@@ -69,6 +69,12 @@ for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
 
+# in files of Nemotron-H with experts all feed-forwards have experts, without biases
+make nemotron_h-moe
+refused 3 "the feed-forward of layer 3 is dense, but those of nemotron_h_moe files all have experts" \
+    convert nemotron_h-moe -o no.gguf --to gguf --quiet
+make nemotron_h-latent
+refused 3 "mlp_bias is 1, but programs would read 0" convert nemotron_h-latent -o no.gguf --to gguf --quiet
 # the norm of Mamba-2 before its gate has no form in GGUF
 make falcon_h1-norm
 refused 3 "the norm of Mamba-2 is 2, but programs would read 1" convert falcon_h1-norm -o no.gguf --to gguf --quiet

@@ -133,6 +133,8 @@ static const struct {
     {"bamba", ""},
     {"falcon_h1-gguf", ""},
     {"nemotron_h-gguf", ""},
+    {"nemotron_h-moe-gguf", ""},
+    {"nemotron_h-latent-gguf", ""},
     {"jamba", ""},
     {"mamba-gguf", ""},
     {"falcon_mamba-gguf", ""},

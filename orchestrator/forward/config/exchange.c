@@ -111,7 +111,8 @@ static const exchange_key some_keys[] = {
     {"attn_logit_softcapping", F32, OF("attn_logit_softcapping")},
     {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
     {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
-    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size")},
+    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size "
+                                                    "moe_shared_expert_intermediate_size")},
     {"expert_shared_feed_forward_length*", U32, EXCHANGE_SHARED, NULL, NULL, NULL},
     {"expert_weights_norm*", FLAG, EXCHANGE_NORMED, NULL, NULL, NULL},
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
@@ -126,6 +127,7 @@ static const exchange_key some_keys[] = {
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
     {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
     {"attention.value_length_mla", U32, OF("v_head_dim")},
+    {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
     {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
     {"xielu.beta", F32, EXCHANGE_XIELU, NULL, "2", NULL},
@@ -291,6 +293,10 @@ static const forward_exchange rows[] = {
      HYBRID " feed_forward_length** attention.scale embedding_scale residual_scale logit_scale "
      "expert_shared_feed_forward_length", "granitemoehybrid", "embedding_scale", "{" SILU "}", false},
     {"BambaForCausalLM", "granitehybrid", HYBRID, "bamba", NULL, "{" SILU "}", false},
+    {"NemotronHForCausalLM", "nemotron_h_moe",
+     HYBRID " " MOE " block_count* feed_forward_length*** attention.layer_norm_epsilon expert_shared_count "
+     "expert_shared_feed_forward_length expert_weights_norm expert_weights_scale moe_latent_size", "nemotron_h", NULL,
+     "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"NemotronHForCausalLM", "nemotron_h",
      HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", "nemotron_h", NULL,
      "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
@@ -324,10 +330,17 @@ const exchange_key *organ_exchange_key_named(const char *key, size_t length)
     return NULL;
 }
 
-const forward_exchange *organ_exchange_named(const char *architecture)
+/* Returns whether the row is only for models with experts. */
+static bool row_has_experts(const forward_exchange *row)
+{
+    const forward_family *const family = organ_forward_family_named(row->gguf, true);
+    return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
+}
+
+const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
-        if (strcmp(rows[k].architecture, architecture) == 0)
+        if (strcmp(rows[k].architecture, architecture) == 0 && (experts || !row_has_experts(&rows[k])))
             return &rows[k];
     return NULL;
 }
@@ -366,7 +379,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        if (gguf && (!rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0)))
+        if (gguf ? !rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0) : row_has_experts(&rows[k]))
             continue;
         const size_t length = strlen(name) - (gguf ? 0 : strlen("ForCausalLM"));
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", (int)length, name);

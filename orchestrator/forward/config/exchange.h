@@ -33,7 +33,7 @@ typedef enum exchange_rule {
     EXCHANGE_TENTH,       /* a tenth of the member */
     EXCHANGE_LAYERS,      /* number of layers */
     EXCHANGE_FEED,        /* width of the dense feeds; */
-    EXCHANGE_FEED_LAYERS, /* an array: that of each layer, 0 for layers without a feed */
+    EXCHANGE_FEED_LAYERS, /* an array: that of each layer, or of its experts, 0 for layers without a feed */
     EXCHANGE_TURNED,      /* a flag: attention rotates queries and keys */
     EXCHANGE_SHARED,      /* width of the shared expert */
     EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
@@ -77,8 +77,9 @@ typedef struct forward_exchange {
     bool norms_plus_one;      /* GGUF: 1 is added to the weights of norms */
 } forward_exchange;
 
-/* Returns the row of an architecture in config.json, or NULL. */
-const forward_exchange *organ_exchange_named(const char *architecture);
+/* Returns the row of an architecture in config.json, or NULL. An architecture that has another general.architecture for
+ * models with experts has a row for these before that for the others. */
+const forward_exchange *organ_exchange_named(const char *architecture, bool experts);
 /* Returns the row for a GGUF file, or NULL. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
 /* Finds the row of names like organ_exchange_of_gguf, also for architectures that can only be converted to GGUF. */

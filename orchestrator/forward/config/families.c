@@ -516,6 +516,8 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
         const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)
             return f;
+        if (gguf && f->gguf_experts && strcmp(f->gguf_experts, architecture) == 0)
+            return f;
     }
     return NULL;
 }

@@ -34,7 +34,8 @@ static const forward_name mamba_gguf_names[] = {{PART_MIX_IN, "ssm_in.weight"}, 
 static const forward_name falcon_h1_gguf_names[] = {
     {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "ffn_norm"}, {PART_NORM_FFN, "ffn_norm.weight"}, {0}};
 static const forward_name nemotron_gguf_names[] = {
-    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {0}};
+    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {PART_LATENT_IN, "ffn_latent_down.weight"},
+    {PART_LATENT_OUT, "ffn_latent_up.weight"}, {0}};
 
 #define MAMBA_NAMES(prefix) {PART_MIX_IN, prefix "in_proj.weight"}, {PART_CONV, prefix "conv1d.weight"}, \
     {PART_MIX_OUT, prefix "out_proj.weight"}, {PART_A_LOG, prefix "A_log"}, {PART_DT_BIAS, prefix "dt_bias"}, \
@@ -316,8 +317,8 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "FalconH1ForCausalLM", .gguf = "falcon-h1", .theta = 1e5, .eps = 1e-5,
      .gguf_names = falcon_h1_gguf_names, .multipliers = &falcon_multipliers,
      .fixed = falcon_fixed, .recurrent = &falcon_recurrent, .names = bamba_names},
-    {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_pairs = true,
-     .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+    {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_experts = "nemotron_h_moe",
+     .gguf_pairs = true, .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
      .prefix = "backbone.", .unrotated = UNROTATED_ALL, .mlp_bias = {"mlp_bias", false}, .ungated = true,
      .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
      .fixed = nemotron_fixed, .mixture = &nemotron_mixture, .recurrent = &nemotron_recurrent, .names = nemotron_names},

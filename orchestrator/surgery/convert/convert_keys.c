@@ -72,8 +72,9 @@ static bool keys_apply(const json_t *text, const char *when)
 /* ---- values ---- */
 
 /* Returns the number of a layer in an array, or the bits of an FP32 number. */
-static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *kind)
+static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
+    const uint64_t width = kind->mixture ? c->expert_intermediate : kind->intermediate;
     if (row->rule == EXCHANGE_WINDOWS)
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
@@ -81,7 +82,7 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *ki
     if (row->rule == EXCHANGE_RECURRENT)
         return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
-        return kind->feed ? (int32_t)kind->intermediate : 0;
+        return kind->feed ? (int32_t)width : 0;
     if (row->rule == EXCHANGE_XIELU) {
         int32_t bits;
         memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
@@ -160,7 +161,7 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     if (!numbers)
         return organ_fail_memory(error, key);
     for (unsigned l = 0; l < layers; l++)
-        numbers[l] = keys_of_layer(row, &job->config.kinds[l]);
+        numbers[l] = keys_of_layer(row, &job->config, &job->config.kinds[l]);
     keys_set_array(job, key, row->type, numbers, layers, error);
     free(numbers);
     return error->status;
