@@ -127,6 +127,15 @@ static const exchange_key some_keys[] = {
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
     {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
     {"attention.value_length_mla", U32, OF("v_head_dim")},
+    {"attention.key_length**", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
+    {"attention.value_length***", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
+    {"attention.key_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
+    {"attention.value_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
+    {"rope.dimension_count_swa", U32, EXCHANGE_LOCAL_PART, NULL, NULL, NULL},
+    {"attention.head_count_kv***", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, "differ", NULL},
+    {"feed_forward_length****", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, "differ", NULL},
+    {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
+    {"embedding_length_per_layer_input", U32, EXCHANGE_PER_LAYER, "hidden_size_per_layer_input", NULL, NULL},
     {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
     {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
@@ -173,6 +182,11 @@ static const forward_exchange rows[] = {
      "gemma2", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma3ForCausalLM", "gemma3", "final_logit_softcapping attention.sliding_window", "gemma3_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
+    {"Gemma4ForCausalLM", "gemma4",
+     MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern attention.shared_kv_layers "
+     "embedding_length_per_layer_input attention.key_length** attention.value_length*** attention.key_length_swa "
+     "attention.value_length_swa rope.dimension_count rope.dimension_count_swa attention.head_count_kv*** "
+     "feed_forward_length****", "gemma4_text", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Phi3ForCausalLM", "phi3",
      "rope.dimension_count rope.scaling.original_context_length rope.scaling.attn_factor "
      "attention.sliding_window", "phi3", NULL,

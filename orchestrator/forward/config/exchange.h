@@ -42,6 +42,10 @@ typedef enum exchange_rule {
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
     EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window, */
+    EXCHANGE_LOCAL_HEAD,  /* and in those with one, */
+    EXCHANGE_LOCAL_PART,  /* which rotate that many of its dimensions */
+    EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
     EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
                              architecture */
 } exchange_rule;
@@ -55,7 +59,9 @@ typedef struct exchange_key {
      * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
      * is one of sliding_attention in them. */
     const char *members;
-    const char *words; /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number */
+    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. Of an array "differ":
+     * the key belongs to files whose layers have different values. */
+    const char *words;
     const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
 } exchange_key;
 

@@ -31,6 +31,8 @@
     X(recurrent.kernel)                                                                                                \
     X(recurrent.twice)                                                                                                 \
     X(recurrent.rank)                                                                                                  \
+    X(per_layer_width)                                                                                                 \
+    X(dual_ffn)                                                                                                        \
     X(experts)
 
 /* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
@@ -46,7 +48,6 @@
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
     X(heads)                                                                                                           \
-    X(head_dim)                                                                                                        \
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
@@ -62,8 +63,13 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* No scale and a scale of 1, no groups and one group mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
-static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
+/* GGUF files of latent attention have one latent head, and layers of Gemma 4 have heads of their own; the heads of each
+ * layer are compared. */
+static double check_kv_heads(const organ_forward_config *c)
+{
+    return c->latent.rank || c->value_norm ? 1 : c->kv_heads;
+}
+static double check_head_dim(const organ_forward_config *c) { return c->value_norm ? 1 : c->head_dim; }
 /* Multipliers that a GGUF file has in its weights are no part of its configuration. An output head that is tied
  * to the embeddings would get their multiplier instead of its own, so both are compared. */
 static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
@@ -115,6 +121,10 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
                  (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim))
             check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
+        else if (a->shares_with != b->shares_with)
+            check_refuse(job, "the layer whose keys and values a layer has", a->shares_with, b->shares_with, error);
+        else if (a->shares_with == l && a->value_is_key != b->value_is_key)
+            check_refuse(job, "the projection of a layer's values", a->value_is_key, b->value_is_key, error);
     }
     if (window && !error->status)
         organ_progress_note(
@@ -169,6 +179,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
             {NULL, 0, 0}};
         const check_field attention[] = {CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){
                                              "kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+                                         {"head_dim", check_head_dim(&job->config), check_head_dim(&made)},
                                          {NULL, 0, 0}};
 #undef SCALED
 #undef FIELD

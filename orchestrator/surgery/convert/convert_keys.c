@@ -74,7 +74,7 @@ static bool keys_apply(const json_t *text, const char *when)
 /* Returns the number of a layer in an array, or the bits of an FP32 number. */
 static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
-    const uint64_t width = kind->mixture ? c->expert_intermediate : kind->intermediate;
+    const uint64_t width = kind->intermediate ? kind->intermediate : c->expert_intermediate;
     if (row->rule == EXCHANGE_WINDOWS)
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
@@ -162,7 +162,11 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
         return organ_fail_memory(error, key);
     for (unsigned l = 0; l < layers; l++)
         numbers[l] = keys_of_layer(row, &job->config, &job->config.kinds[l]);
-    keys_set_array(job, key, row->type, numbers, layers, error);
+    bool written = row->rule == EXCHANGE_XIELU || !row->words;
+    for (unsigned l = 1; l < layers; l++)
+        written = written || numbers[l] != numbers[0];
+    if (written)
+        keys_set_array(job, key, row->type, numbers, layers, error);
     free(numbers);
     return error->status;
 }
@@ -311,6 +315,14 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->normalise_experts, error);
     case EXCHANGE_HEAD:
         return keys_set_number(job, key, row->type, c->head_dim, error);
+    case EXCHANGE_FULL_HEAD:
+        return keys_set_number(job, key, row->type, organ_convert_head(c, false), error);
+    case EXCHANGE_LOCAL_HEAD:
+        return keys_set_number(job, key, row->type, organ_convert_head(c, true), error);
+    case EXCHANGE_LOCAL_PART:
+        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
+    case EXCHANGE_PER_LAYER:
+        return keys_set_number(job, key, row->type, c->per_layer_width, error);
     case EXCHANGE_INTERVAL:
         return keys_set_number(job, key, row->type, keys_interval(c), error);
     case EXCHANGE_SECTIONS:

@@ -425,13 +425,17 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return error->status;
 }
 
-static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
+/* Adds the divisors of the frequencies of Llama 3, or those of Gemma 4, which stop the pairs that do not turn. */
+static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
     float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
     if (!divisors)
         return organ_fail_memory(error, ROPE_FREQS);
-    organ_convert_llama3(r, divisors);
+    if (r->kind == ORGAN_ROPE_LLAMA3)
+        organ_convert_llama3(r, divisors);
+    for (unsigned k = 0; k < r->dimensions / 2 && r->kind == ORGAN_ROPE_PROPORTIONAL; k++)
+        divisors[k] = k < r->angles ? 1 : ORGAN_CONVERT_STILL;
     to_gguf_computed(job, ROPE_FREQS, divisors, r->dimensions / 2, error);
     free(divisors);
     return error->status;
@@ -447,7 +451,11 @@ organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *er
     case ORGAN_ROPE_YARN:
         return ORGAN_OK;
     case ORGAN_ROPE_LLAMA3:
-        return to_gguf_llama3(job, error);
+        return to_gguf_divisors(job, error);
+    case ORGAN_ROPE_PROPORTIONAL:
+        if (r->factor == 1)
+            return to_gguf_divisors(job, error);
+        break;
     case ORGAN_ROPE_LONGROPE:
         if (strcmp(job->exchange->gguf, "phi3") == 0 &&
             to_gguf_computed(job, ORGAN_ROPE_LONG, r->long_factors, count, error) == ORGAN_OK)
@@ -456,7 +464,6 @@ organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *er
             return error->status;
         break;
     case ORGAN_ROPE_DYNAMIC:
-    case ORGAN_ROPE_PROPORTIONAL:
         break;
     }
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: the rope_type cannot be expressed in a GGUF file of %s",
