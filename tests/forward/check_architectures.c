@@ -134,6 +134,7 @@ static const struct {
     {"falcon_h1-gguf", ""},
     {"nemotron_h-gguf", ""},
     {"nemotron_h-moe-gguf", ""},
+    {"kimi_linear-gguf", ""},
     {"nemotron_h-latent-gguf", ""},
     {"jamba", ""},
     {"mamba-gguf", ""},

@@ -22,7 +22,7 @@
 
 const exchange_key organ_exchange_common[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
-    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len")},
+    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
      OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim ffn_hidden_size")},
@@ -136,6 +136,7 @@ static const exchange_key some_keys[] = {
     {"feed_forward_length****", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, "differ", NULL},
     {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
     {"embedding_length_per_layer_input", U32, EXCHANGE_PER_LAYER, "hidden_size_per_layer_input", NULL, NULL},
+    {"kda.head_dim", U32, EXCHANGE_STATES, NULL, NULL, NULL},
     {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
     {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
@@ -183,8 +184,8 @@ static const forward_exchange rows[] = {
     {"Gemma3ForCausalLM", "gemma3", "final_logit_softcapping attention.sliding_window", "gemma3_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma4ForCausalLM", "gemma4",
-     MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern attention.shared_kv_layers "
-     "embedding_length_per_layer_input attention.key_length** attention.value_length*** attention.key_length_swa "
+     MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern "
+     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length** attention.value_length*** attention.key_length_swa "
      "attention.value_length_swa rope.dimension_count rope.dimension_count_swa attention.head_count_kv*** "
      "feed_forward_length****", "gemma4_text", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Phi3ForCausalLM", "phi3",
@@ -317,6 +318,11 @@ static const forward_exchange rows[] = {
     {"JambaForCausalLM", "jamba",
      "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
      "{" SILU "}", false},
+    {"KimiLinearForCausalLM", "kimi-linear",
+     MOE " vocab_size attention.head_count_kv* attention.key_length attention.q_lora_rank attention.kv_lora_rank "
+     "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count** "
+     "expert_shared_count expert_weights_scale expert_gating_func ssm.conv_kernel kda.head_dim", "kimi_linear", NULL,
+     "{" SILU ", \"mla_use_nope\": true, \"moe_router_activation_func\": \"sigmoid\"}", false},
     {"Qwen3NextForCausalLM", "qwen3next", DELTA " " MOE " expert_shared_feed_forward_length", "qwen3_next", NULL,
      "{" SILU ", \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", true},
     {"Qwen3_5ForCausalLM", "qwen35", DELTA " rope.dimension_sections", "qwen3_5_text", NULL, "{" SILU "}", true},

@@ -24,7 +24,7 @@ typedef enum exchange_rule {
     EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
     EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
     EXCHANGE_CLIP,        /* limit of q, k and v, if there is one */
-    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 0 for recurrent ones */
+    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
     EXCHANGE_KERNEL,      /* of recurrent layers: tokens in the convolution, */
     EXCHANGE_INNER,       /* heads of values times their width, */
     EXCHANGE_STATES,      /* width of a key, */
@@ -59,8 +59,8 @@ typedef struct exchange_key {
      * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
      * is one of sliding_attention in them. */
     const char *members;
-    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. Of an array "differ":
-     * the key belongs to files whose layers have different values. */
+    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. An array has "differ" if
+     * its key belongs to files whose layers have different values. */
     const char *words;
     const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
 } exchange_key;

@@ -88,7 +88,8 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
         memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
         return bits;
     }
-    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
+    const unsigned heads = kind->latent ? 1 : kind->kv_heads;
+    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
 /* Returns the width of the dense feeds, or of all if no layer has a dense one. */

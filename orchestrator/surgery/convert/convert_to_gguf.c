@@ -209,14 +209,16 @@ static organ_status to_gguf_picked(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a convolution, which loses its dimension of 1. */
+/* Plans a convolution, which loses its dimension of 1. Convolutions of q, k and v alone get another one instead. */
 static organ_status to_gguf_conv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
-    const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]};
+    const bool own = move->part.part != PART_CONV;
+    const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]}, four[] = {1, shape[0], 1, shape[1]};
     if (w->rank != 3 || w->shape[1] != 1)
         return organ_convert_unknown(move->job, w->name, "is not a convolution of single channels", move->error);
-    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
+    convert_place place =
+        organ_convert_all(w, to_gguf_piece(move, move->part.part, own ? 4 : 2, own ? four : shape), 0);
     /* channels x 1 x kernel is a matrix of one row for each channel */
     return organ_convert_place(move->job, &place, move->error);
 }
@@ -307,6 +309,9 @@ static organ_status to_gguf_part(const gguf_move *move)
     case PART_KV_B:
         return to_gguf_latent(move);
     case PART_CONV:
+    case PART_CONV_Q:
+    case PART_CONV_K:
+    case PART_CONV_V:
         return to_gguf_conv(move);
     case PART_A_LOG:
     case PART_SKIP:
