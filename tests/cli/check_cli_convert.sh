@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf apertus; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf apertus gemma4_text-moe gemma4_text-shared; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
@@ -69,6 +69,20 @@ for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
 
+# in files of Nemotron-H with experts all feed-forwards have experts, without biases
+make nemotron_h-moe
+refused 3 "the feed-forward of layer 3 is dense, but those of nemotron_h_moe files all have experts" \
+    convert nemotron_h-moe -o no.gguf --to gguf --quiet
+make nemotron_h-latent
+refused 3 "mlp_bias is 1, but programs would read 0" convert nemotron_h-latent -o no.gguf --to gguf --quiet
+# the rotation of Gemma 4 has no factor in GGUF
+jq '.rope_parameters.full_attention.factor = 2.0' gemma4_text-moe/config.json >set.json && mv set.json gemma4_text-moe/config.json
+refused 3 "the rope_type cannot be expressed in a GGUF file of gemma4" convert gemma4_text-moe -o no.gguf --to gguf --quiet
+# llama.cpp divides the factors of Kimi Linear's experts by their sum, and its files have no groups of experts
+make kimi_linear-hub
+refused 3 "normalise_experts is 0, but programs would read 1" convert kimi_linear-hub -o no.gguf --to gguf --quiet
+jq '.num_expert_group = 2 | .topk_group = 1' kimi_linear-gguf/config.json >set.json && mv set.json kimi_linear-gguf/config.json
+refused 3 "router_groups is 2, but programs would read 0" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
 # the norm of Mamba-2 before its gate has no form in GGUF
 make falcon_h1-norm
 refused 3 "the norm of Mamba-2 is 2, but programs would read 1" convert falcon_h1-norm -o no.gguf --to gguf --quiet

@@ -13,6 +13,7 @@ static const forward_name gemma_names[] = {{PART_NORM_FFN, "pre_feedforward_laye
 static const forward_name gemma4_names[] = {
     {PART_NORM_FFN, "pre_feedforward_layernorm.weight"}, {PART_ROUTER, "router.proj.weight"},
     {PART_EXPERTS_GATE_UP, "experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "experts.down_proj"}, {0}};
+static const forward_name gemma4_gguf_names[] = {{PART_EXPERTS_GATE_UP, "ffn_gate_up_exps.weight"}, {0}};
 static const forward_name phi3_names[] = {
     {PART_QKV, "self_attn.qkv_proj.weight"}, {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name phi3_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
@@ -369,7 +370,8 @@ static const forward_family families[] = {
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
-     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names},
+     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names,
+     .gguf_names = gemma4_gguf_names},
     {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
@@ -515,6 +517,8 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     for (size_t k = 0; (f = family_at(k)); k++) {
         const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)
+            return f;
+        if (gguf && f->gguf_experts && strcmp(f->gguf_experts, architecture) == 0)
             return f;
     }
     return NULL;

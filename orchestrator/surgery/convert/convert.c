@@ -63,7 +63,7 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
         job->text = organ_config_text(job->file, &architecture);
         job->family = organ_forward_family_named(architecture, false);
-        job->exchange = organ_exchange_named(architecture);
+        job->exchange = organ_exchange_named(architecture, true);
         if (!job->exchange || !job->family)
             organ_exchange_refuse(job->model->path, architecture, false, error);
         else
@@ -71,6 +71,20 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     }
     free(bytes);
     return error->status;
+}
+
+/* Chooses the row for a model with or without experts. Files of the row for experts have no dense feed-forwards. */
+static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    const char *const experts = job->family->gguf_experts;
+    job->exchange = organ_exchange_named(job->family->architecture, c->experts > 0);
+    for (unsigned l = 0; l < c->layers && experts && strcmp(job->exchange->gguf, experts) == 0; l++)
+        if (c->kinds[l].feed && !c->kinds[l].mixture)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the feed-forward of layer %u is dense, but those of %s files all have experts",
+                              job->model->path, l, experts);
+    return ORGAN_OK;
 }
 
 /* Finds the architecture in the exchange table and reads the configuration of the forward pass. */
@@ -87,7 +101,9 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
             return organ_exchange_refuse(model->path, name, true, error);
         job->family = organ_forward_family_named(job->exchange->architecture, false);
     }
-    return organ_forward_config_read(model, &job->config, error);
+    if (organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
+        return error->status;
+    return convert_choose_row(job, error);
 }
 
 /* Compares the bytes of two tensors. */

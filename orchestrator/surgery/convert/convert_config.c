@@ -225,6 +225,23 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
+/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
+ * embeddings. */
+static int config_put_gemma(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    if (!job->family->global_heads)
+        return 0;
+    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
+    const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
+    const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
+    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
+                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
+                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
+                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
+                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+}
+
 /* Adds the members of early architectures that choose heads, norms and ALiBi. */
 static int config_put_early(const organ_convert_job *job, json_t *config)
 {
@@ -300,6 +317,22 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
+/* Adds the part of a head of Gemma 4 that turns: the leading divisors are 1, the others stop their pairs. */
+static organ_status config_find_part(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
+{
+    const unsigned count = job->config.rope.dimensions / 2;
+    unsigned turning = 0, still;
+    while (turning < count && values[turning] == 1)
+        turning++;
+    for (still = turning; still < count && values[still] == ORGAN_CONVERT_STILL;)
+        still++;
+    if (still < count || turning == 0)
+        return organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
+    ORGAN_ADD(rope, SET_TEXT("rope_type", "proportional"),
+              SET("partial_rotary_factor", config_part(2 * turning, 2 * count)));
+    return ORGAN_OK;
+}
+
 /* Adds the factors of the rotation: those of Llama 3 as the parameters that give them, those of LongRoPE as lists. */
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
 {
@@ -309,8 +342,12 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
     if (!values)
         return organ_fail_memory(error, job->options->model);
     if (organ_weights_named(job->weights, "rope_freqs.weight") &&
-        config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK)
-        config_find_llama3(job, values, rope, error);
+        config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK) {
+        if (job->family->global_heads)
+            config_find_part(job, values, rope, error);
+        else
+            config_find_llama3(job, values, rope, error);
+    }
     for (size_t k = 0; k < 2 && job->config.rope.kind == ORGAN_ROPE_LONGROPE && !error->status; k++) {
         json_t *const list = json_array();
         config_read_factors(job, lists[k][0], values, error);
@@ -346,7 +383,7 @@ static int config_put_both(const organ_convert_job *job, json_t *config, json_t 
     const organ_rope_config *const local = &c->rope_local;
     const forward_family *const f = job->family;
     const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* and part of a head */
-    if (!own_part && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
+    if (!own_part && !f->global_heads && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
                             SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")),
@@ -412,7 +449,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_early(job, config) | organ_convert_put_recurrent(job, config) | config_put_ids(job, config);
+              config_put_gemma(job, config) | config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
+              config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

@@ -189,8 +189,19 @@ bool organ_convert_has_attention(const organ_forward_config *config);
 /* Returns true if the attention of a layer rotates queries and keys. */
 bool organ_convert_rotates(const organ_forward_config *config);
 
+/* Returns the first layer with a window, or without; the first layer if there is none. */
+const organ_layer_kind *organ_convert_kind(const organ_forward_config *config, bool windowed);
+/* Returns the width of a head in these layers. */
+static inline unsigned organ_convert_head(const organ_forward_config *config, bool windowed)
+{
+    return organ_convert_kind(config, windowed)->head_dim;
+}
+
 /* Returns the number of leading layers without experts. */
 unsigned organ_convert_dense(const organ_forward_config *config);
+
+/* The divisor of frequencies of pairs that do not turn. */
+#define ORGAN_CONVERT_STILL 1e30F
 
 /* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
  * llama.cpp's converter does (_compute_llama3_parameters of transformers). */

@@ -266,6 +266,14 @@ bool organ_convert_rotates(const organ_forward_config *c)
     return false;
 }
 
+const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool windowed)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if ((c->kinds[l].window > 0) == windowed)
+            return &c->kinds[l];
+    return c->kinds;
+}
+
 unsigned organ_convert_dense(const organ_forward_config *c)
 {
     unsigned dense = 0;
