@@ -65,7 +65,7 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
         job->family = organ_forward_family_named(architecture, false);
         job->exchange = organ_exchange_named(architecture);
         if (!job->exchange || !job->family)
-            organ_exchange_refuse(job->model->path, architecture, false, error);
+            organ_convert_find_names(job, architecture, error);
         else
             job->gguf_family = organ_forward_family_named(job->exchange->gguf, true);
     }
@@ -73,7 +73,8 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Finds the architecture in the exchange table and reads the configuration of the forward pass. */
+/* Finds the architecture in the exchange table and reads the configuration of the forward pass; an architecture without
+ * a row may be converted by name. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -84,10 +85,10 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
         job->exchange = organ_exchange_of_gguf(model->gguf, name);
         job->gguf_family = organ_forward_family_named(name, true);
         if (!job->exchange || !job->gguf_family)
-            return organ_exchange_refuse(model->path, name, true, error);
+            return organ_convert_find_gguf_names(job, name, error);
         job->family = organ_forward_family_named(job->exchange->architecture, false);
     }
-    return organ_forward_config_read(model, &job->config, error);
+    return job->by_name ? ORGAN_OK : organ_forward_config_read(model, &job->config, error);
 }
 
 /* Compares the bytes of two tensors. */
@@ -138,7 +139,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
     if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
-        convert_find_rows(job, error))
+        convert_find_rows(job, error) || job->by_name)
         return error->status;
     job->prefix = job->to_gguf && !job->family->prefix ? organ_text_prefix(job->weights) : job->family->prefix;
     job->prefix = job->prefix ? job->prefix : "model.";

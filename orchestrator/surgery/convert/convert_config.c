@@ -410,6 +410,41 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
                                  SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }
 
+/* Makes the configuration of an architecture that is converted by name: config.json as the file has it, or members for
+ * the key-values of most architectures. Returns nonzero if an allocation was refused. */
+static int config_put_named(organ_convert_job *job, json_t *config)
+{
+    json_t *const rope = json_object();
+    int failed = rope == NULL;
+    if (job->file)
+        failed |= json_object_update(config, job->file);
+    else {
+        failed |= !ORGAN_ADD(config, SET_TEXT("model_type", job->exchange->model_type),
+                             SET_COUNT("vocab_size", job->config.vocabulary),
+                             SET_FLAG("tie_word_embeddings", job->config.tied_output));
+        for (const exchange_key *row = organ_exchange_common; row->key; row++)
+            failed |= config_put_row(job, row, config, rope);
+        failed |= config_put_ids(job, config);
+        failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
+    }
+    const char *const type = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
+    failed |= json_object_set_new(config, type, json_string(config_torch_type(job->type)));
+    json_decref(rope);
+    return failed | (job->coded ? config_put_codes(job, config) : 0);
+}
+
+static char *config_text_by_name(organ_convert_job *job, organ_error *error)
+{
+    json_t *config;
+    const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
+    config = json_object();
+    char *const text = config_put_named(job, config) ? NULL : organ_json_dump(config, JSON_INDENT(2));
+    if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
+        organ_fail_memory(error, job->options->model);
+    json_decref(config);
+    return text;
+}
+
 /* Returns the text of config.json for a GGUF file, NULL with an error. The caller frees it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
@@ -450,7 +485,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(4, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
-    char *const config = config_text(job, error);
+    char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
