@@ -69,7 +69,10 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
         else
             job->gguf_family = organ_forward_family_named(job->exchange->gguf, true);
     }
-    free(bytes);
+    if (job->by_name)
+        job->own_config = bytes;
+    else
+        free(bytes);
     return error->status;
 }
 
@@ -167,6 +170,7 @@ static void convert_close(organ_convert_job *job)
     for (size_t k = 0; k < job->file_count; k++)
         free(job->files[k].bytes);
     free(job->files);
+    free(job->own_config);
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Conversion by name of architectures without a row in exchange.h. Each tensor has the name of a part that stands for
  * the same values in all architectures, and keeps its values and the order of its rows; numbered experts become the
- * matrices of a stack. A name must come back from the other format as it was. The whole config.json is one key-value of
- * the GGUF file, because the meaning of most of its members is not known. */
-#include "formats/base/json_dump.h"
+ * matrices of a stack. A tensor whose name would be another after both conversions is refused. The whole config.json is
+ * one key-value of the GGUF file, because the meaning of most of its members is not known. */
+#include "formats/base/json_edit.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -305,7 +305,7 @@ static unsigned named_experts(const organ_convert_job *job)
     return (unsigned)(most + 1);
 }
 
-/* Sets the rows that stand for an architecture without a row, and the sizes that tensors tell. */
+/* Prepares the tables of an architecture without a row, and the sizes that follow from names and shapes. */
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {
@@ -323,7 +323,7 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     job->config.experts = job->to_gguf ? named_experts(job) : 0;
     job->config.tied_output = !organ_weights_named(job->weights, job->to_gguf ? "lm_head.weight" : "output.weight");
     organ_progress_note(job->progress,
-                        "architecture '%s' is not known to organ convert: tensors get other names and keep their "
+                        "organ convert has no rules for architecture '%s': tensors get other names and keep their "
                         "values, and no forward pass checks the output",
                         name);
     return ORGAN_OK;
@@ -353,7 +353,6 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
                           "%s: architecture '%s' cannot be converted by name: llama.cpp has the architecture '%s' and "
                           "would misread a GGUF file of model_type '%s'",
                           job->model->path, architecture, reserved, type);
-    json_object_del(job->file, "quantization_config");
     return named_begin(job, architecture, type, error);
 }
 
@@ -367,6 +366,8 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
     text.bytes = organ_gguf_string(job->model->gguf, ORGAN_CONVERT_CONFIG, &text.length);
     if (text.bytes && organ_json_parse_object(&text, &job->file, error))
         return error->status;
+    if (text.bytes && !(job->own_config = strndup(text.bytes, text.length)))
+        return organ_fail_memory(error, label);
     const json_t *const names = json_object_get(job->file, "architectures");
     const char *const own = organ_json_plain(json_array_get(names, 0));
     return named_begin(job, own ? own : architecture, architecture, error);
@@ -374,11 +375,10 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
 
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)
 {
-    char *const text = organ_json_dump(job->file, JSON_COMPACT);
-    if (text)
-        organ_gguf_writer_set_string(job->gguf, ORGAN_CONVERT_CONFIG, text, strlen(text), error);
-    else
-        organ_fail_memory(error, job->options->model);
-    free(text);
+    organ_json_edit edit;
+    if (organ_json_edit_begin(&edit, "config.json", job->own_config, strlen(job->own_config), error) == ORGAN_OK &&
+        organ_json_edit_remove(&edit, "quantization_config", NULL, error) == ORGAN_OK)
+        organ_gguf_writer_set_string(job->gguf, ORGAN_CONVERT_CONFIG, edit.bytes, edit.length, error);
+    organ_json_edit_release(&edit);
     return error->status;
 }

@@ -383,8 +383,8 @@ static organ_status code_places(code_share *s, organ_error *error)
     return error->status;
 }
 
-/* Copies a source. Places that take rows of the same matrices are consecutive; those of other matrices, as the numbered
- * experts of a stack, are copied and recorded one after the other. */
+/* Copies a source. Places that take rows of the same matrices are consecutive and are copied together; those of other
+ * matrices, as the numbered experts of a stack, are copied and recorded in turn. */
 static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
     const convert_place *const places = &job->places[source->first];

@@ -114,6 +114,7 @@ typedef struct organ_convert_job {
     const forward_exchange *exchange;
     bool by_name;           /* the architecture has no row: `exchange` is `named`, and both families have usual names */
     forward_exchange named; /* valid with by_name */
+    char *own_config;       /* with by_name: text of config.json, or of ORGAN_CONVERT_CONFIG; NULL: the file has none */
     const char *prefix;     /* of the tensors of the text model in safetensors */
     json_t *file, *text;    /* config.json, and the object in it that configures the text model */
     organ_arena arena;
@@ -213,13 +214,13 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
  * config.json has no model_type, if llama.cpp would take a file of that name for another architecture, or if the form
  * of values or rows depends on the architecture. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error);
-/* The same for a GGUF file; job->file becomes the configuration in ORGAN_CONVERT_CONFIG, or stays NULL. */
+/* The same for a GGUF file; job->own_config becomes the text in ORGAN_CONVERT_CONFIG, or stays NULL. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error);
 /* Plans a weight. ORGAN_BAD_INPUT if its name is not known. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 /* Fails for the first weight whose name would be another after a conversion to GGUF and back. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error);
-/* Adds config.json to the key-values. */
+/* Adds config.json without quantization_config to the key-values. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_reserved.c ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The values of general.architecture that llama.cpp knows (src/llama-arch.cpp and gguf-py/gguf/constants.py). */
+ * The values of general.architecture in llama.cpp (src/llama-arch.cpp and gguf-py/gguf/constants.py). */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <ctype.h>
