@@ -121,6 +121,45 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 PASS_TURN(pass_turn_16, uint16_t)
 PASS_TURN(pass_turn_32, uint32_t)
 
+/* Makes four columns of four values each of four values of four rows. */
+static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
+{
+    static const uint64_t even = UINT64_C(0x0000ffff0000ffff), low = UINT64_C(0xffffffff);
+    uint64_t r[4];
+    for (size_t k = 0; k < 4; k++)
+        memcpy(&r[k], rows[k], sizeof r[k]);
+    const uint64_t top[2] = {(r[0] & even) | (r[1] & even) << 16, (r[0] >> 16 & even) | (r[1] & ~even)};
+    const uint64_t end[2] = {(r[2] & even) | (r[3] & even) << 16, (r[2] >> 16 & even) | (r[3] & ~even)};
+    for (size_t k = 0; k < 2; k++) {
+        const uint64_t first = (top[k] & low) | end[k] << 32, second = top[k] >> 32 | (end[k] & ~low);
+        memcpy(to + k * to_row, &first, sizeof first);
+        memcpy(to + (k + 2) * to_row, &second, sizeof second);
+    }
+}
+
+/* Makes columns of rows of 16-bit values, and of those of the counterpart `other`, if it is not NULL, which alternate
+ * with them. */
+static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to, size_t to_row,
+                              size_t rows, size_t cols)
+{
+    const size_t sources = other ? 2 : 1, all = sources * rows, whole = all / 4 * 4, wide = cols / 4 * 4;
+    for (size_t c0 = 0; c0 < wide; c0 += PASS_TILE)
+        for (size_t r0 = 0; r0 < whole; r0 += PASS_TILE)
+            for (size_t r = r0; r < organ_min(r0 + PASS_TILE, whole); r += 4) {
+                const uint16_t *four[4];
+                for (size_t k = 0; k < 4; k++)
+                    four[k] = ((r + k) % sources ? other : from) + (r + k) / sources * from_row + c0;
+                for (size_t c = c0; c < organ_min(c0 + PASS_TILE, wide); c += 4) {
+                    pass_turn_square(four, to + c * to_row + r, to_row);
+                    for (size_t k = 0; k < 4; k++)
+                        four[k] += 4;
+                }
+            }
+    for (size_t r = 0; r < all; r++)
+        for (size_t c = r < whole ? wide : 0; c < cols; c++)
+            to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
+}
+
 /* Makes columns of the rows of one block, or a row of some of its columns. `other`: of the source's counterpart. */
 static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
@@ -143,7 +182,12 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
     const convert_place *const p = s->place;
     const unsigned char *const from = (const unsigned char *)s->strip->values + at;
     const size_t row = s->cols * s->bytes;
-    if (p->picked || p->transposed) {
+    if (p->transposed && s->bytes == sizeof(uint16_t) && p->col_step == 1 && p->join != CONVERT_ENDS) {
+        const size_t begin = (size_t)(p->first * s->cols + p->col) * s->bytes;
+        const void *const other = p->join == CONVERT_PAIRS ? (const unsigned char *)s->strip->other + at + begin : NULL;
+        pass_turn_squares((const void *)(from + begin), other, s->cols, (void *)to, (size_t)organ_convert_cols(p, 0),
+                          (size_t)p->rows, (size_t)p->cols);
+    } else if (p->picked || p->transposed) {
         pass_place_values(s, from, false, to);
         if (p->join != CONVERT_ALONE)
             pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
