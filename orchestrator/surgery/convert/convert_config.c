@@ -2,6 +2,7 @@
  * config.json of a safetensors output: members of the rows of forward/config/exchange.h, then what
  * organ_forward_config has. */
 #include "formats/base/json_dump.h"
+#include "formats/base/json_edit.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -435,6 +436,62 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
                                  SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }
 
+/* Sets members that the output determines in a configuration that the GGUF file has: the type and the codes. */
+static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
+{
+    organ_json_edit edit;
+    const json_t *const codes = json_object_get(made, "quantization_config");
+    const bool begun =
+        organ_json_edit_begin(&edit, ORGAN_CONVERT_CONFIG, job->own_config, strlen(job->own_config), error) == ORGAN_OK;
+    const char *const type = begun && organ_json_edit_has(&edit, NULL, "dtype") ? "dtype" : "torch_dtype";
+    const json_t *const own = json_object_get(made, "torch_dtype");
+    if (begun && !json_equal(json_object_get(job->file, type), own))
+        organ_json_edit_set(&edit, NULL, type, own, error);
+    if (!error->status && codes)
+        organ_json_edit_set(&edit, NULL, "quantization_config", codes, error);
+    char *const text = error->status ? NULL : edit.bytes;
+    if (text)
+        edit.bytes = NULL;
+    organ_json_edit_release(&edit);
+    return text;
+}
+
+/* Adds members for the key-values that most architectures have. Returns nonzero if an allocation was refused. */
+static int config_put_named(const organ_convert_job *job, json_t *config)
+{
+    json_t *const rope = json_object();
+    int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->exchange->model_type),
+                            SET_COUNT("vocab_size", job->config.vocabulary),
+                            SET_FLAG("tie_word_embeddings", job->config.tied_output));
+    for (const exchange_key *row = organ_exchange_common; row->key; row++)
+        failed |= config_put_row(job, row, config, rope);
+    failed |= config_put_ids(job, config);
+    failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
+    json_decref(rope);
+    return failed;
+}
+
+/* Returns the configuration of an architecture that is converted by name: that in the GGUF file, or one of members for
+ * its key-values. NULL with an error; the caller frees it. */
+static char *config_text_by_name(organ_convert_job *job, organ_error *error)
+{
+    json_t *config;
+    const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
+    config = json_object();
+    int failed = job->own_config ? 0 : config_put_named(job, config);
+    failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", config_torch_type(job->type)));
+    failed |= job->coded ? config_put_codes(job, config) : 0;
+    char *text = NULL;
+    if (!failed && job->own_config)
+        text = config_edited(job, config, error);
+    else if (!failed)
+        text = organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
+        organ_fail_memory(error, job->options->model);
+    json_decref(config);
+    return text;
+}
+
 /* Returns the text of config.json for a GGUF file, NULL with an error. The caller frees it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
@@ -476,7 +533,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(4, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
-    char *const config = config_text(job, error);
+    char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))

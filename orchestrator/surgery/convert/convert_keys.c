@@ -243,6 +243,14 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
+/* Sets a key of an architecture that is converted by name: only if the member is one number, flag or known word. */
+static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
+{
+    const json_t *const value = keys_member(job->text, row->members);
+    const bool known = json_is_number(value) || json_is_boolean(value) || (row->words && json_is_string(value));
+    return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
+}
+
 /* Sets the key-value of a row of the exchange table by the row's rule: a member of config.json copied, or a number
  * computed from the configuration of the forward pass. */
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
@@ -251,6 +259,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     const json_t *value;
     char key[KEY_SIZE];
     snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
+    if (job->by_name)
+        return keys_set_named(job, row, key, error);
     /* head_dim of a model without attention is the width of its recurrent heads. */
     if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
         return ORGAN_OK;
@@ -384,7 +394,7 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
         keys_set(job, organ_exchange_key_named(at, length), error);
         at += length + (at[length] == ' ');
     }
-    if (error->status)
+    if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
     return organ_tokenizer_to_gguf(
         job->model,

@@ -245,7 +245,10 @@ bool organ_convert_is_left(const organ_convert_job *job, const convert_source *s
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
 {
     job->facts[piece].left -= rows;
-    return job->facts[piece].left == 0 ? organ_write_finish(job->run, piece, json_object(), error) : ORGAN_OK;
+    if (job->facts[piece].left > 0 || organ_write_finish(job->run, piece, json_object(), error))
+        return error->status;
+    organ_progress_advance(job->progress, 0, job->pieces[piece].name, NULL);
+    return ORGAN_OK;
 }
 
 /* ---- layers ---- */
