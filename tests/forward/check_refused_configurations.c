@@ -79,7 +79,7 @@ static const struct {
     {"minimax", "rotary_dim", "7", "7 of 16 dimensions of a head are rotated"},
     {"minimax", "head_dim", "8", "proj.weight"},
     {"minimax", "num_attention_heads", "0", "heads"},
-    {"minimax", "linear_attn_alpha_factor", "1e39", "residuals of layer 0"},
+    {"minimax", "linear_attn_alpha_factor", "1e39", "linear_attn_alpha_factor"},
     {"minimax", "mlp_beta_factor", "\"1\"", "mlp_beta_factor"},
     {"minimax", "hidden_act", "\"gelu\"", "hidden_act"},
     {"minimax", "layer_types", "[\"linear_attention\", \"conv\", \"full_attention\", \"full_attention\"]",

@@ -237,7 +237,11 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         return;
     }
     if (object && !json_is_object(object)) {
-        organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
+        organ_config_refuse(s,
+                            full   ? "full_attention"
+                            : both ? "rope_parameters"
+                                   : "rope_scaling",
+                            object, "an object");
         return;
     }
     const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
@@ -250,6 +254,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         c->attention_scale *= scale * scale;
     }
     const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
+    if (local)
+        organ_config_require_object(s, s->root, "rope_parameters.sliding_attention");
     if (full || s->family->local == LOCAL_OWN)
         c->rope_local =
             read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), head_dim_of(c, true), c);
