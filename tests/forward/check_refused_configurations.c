@@ -144,7 +144,7 @@ static const struct {
     {"glm4_moe_lite", "rope_parameters",
      "{\"rope_type\": \"default\", \"rope_theta\": 10000.0, \"partial_rotary_factor\": 0.25}",
      "partial_rotary_factor is 0.25"},
-    {"hunyuan_v1_moe", "moe_topk", "[]", "num_experts_per_tok is 0"},
+    {"hunyuan_v1_moe", "moe_topk", "[]", "moe_topk is []"},
     {"exaone_moe", "n_group", "3", "n_group is 3: "},
     {"exaone_moe", "mlp_layer_types", "[\"dense\"]", "mlp_layer_types"},
     {"minimax_m2-stacked", "rotary_dim", "-2", "rotary_dim"},
