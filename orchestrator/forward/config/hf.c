@@ -138,7 +138,7 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     const bool named = f->either_norm && organ_config_member(s->root, "rms_norm_eps");
     const char *const eps = f->eps_key && !named ? f->eps_key : "rms_norm_eps";
     c->norm = named ? ORGAN_NORM_RMS : c->norm;
-    if (f->eps == 0 && !organ_config_member(s->root, eps))
+    if (f->eps == 0 && !organ_config_member(s->root, organ_config_name(s, eps)))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
     c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
     const bool scaled = f->scaled_embeddings && (!f->scaled_key || organ_config_flag(s, f->scaled_key, false));
