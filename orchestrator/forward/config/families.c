@@ -273,6 +273,10 @@ static const char *const sarvam_aliases[][2] = {
     {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"},
     {"attention_bias", "use_qkv_bias"}, {NULL, NULL}};
 
+/* Published files have these names, those that transformers saves the usual ones. */
+static const char *const mimo_aliases[][2] = {
+    {"rms_norm_eps", "layernorm_epsilon"}, {"rope_local_base_freq", "swa_rope_theta"}, {NULL, NULL}};
+
 static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
     {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
@@ -283,7 +287,7 @@ static const char *const falcon_aliases[][2] = {
 /* Published files spell the class in another way. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
-#define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .tied = true, .multipliers = &granite_multipliers, \
+#define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers, \
     .windows = WINDOWS_TYPES, .window_pattern = 4, .first_full = true, .unrotated = UNROTATED_THETAS, \
     .sinks = SINKS_ALL
 #define PHIMOE .theta = 1e6, ATTENTION_BIAS, .head_bias = {"lm_head_bias", false}, .norm = ORGAN_NORM_LAYER, \
@@ -343,7 +347,7 @@ static const forward_family families[] = {
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},
-     .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
+     .aliases = mimo_aliases, .old_aliases = true, .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
     {.architecture = "Llama4ForCausalLM", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm", .qk_norm_last = true, .qk_norm_bare = true,
      .query = QUERY_LLAMA4, .unrotated = UNROTATED_LIST, .chunk = "attention_chunk_size",
@@ -378,7 +382,7 @@ static const forward_family families[] = {
      .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,
      .streams = true, .names = gemma_names},
     {.architecture = "SmolLM3ForCausalLM", .gguf = "smollm3", .gguf_pairs = true, .theta = 2e6, ATTENTION_BIAS,
-     MLP_BIAS, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
+     MLP_BIAS, .tied = true, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
     {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL},
     {.architecture = "Olmo3ForCausalLM", .gguf = "olmo2", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
@@ -387,7 +391,7 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
     {.architecture = "GraniteForCausalLM", .gguf = "granite", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      MLP_BIAS, .multipliers = &granite_multipliers},
-    {.architecture = "GraniteSWAForCausalLM", GRANITE_SWA, MLP_BIAS},
+    {.architecture = "GraniteSWAForCausalLM", GRANITE_SWA, MLP_BIAS, .tied = true},
     {.architecture = "HyperCLOVAXForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .norms = ORGAN_NORMS_AROUND,
      .norms_key = "use_post_norm", .multipliers = &hyperclovax_multipliers, .names = hyperclovax_names},
     {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,

@@ -189,6 +189,9 @@ static const forward_recurrent kimi_recurrent = {
     .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
     .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
     .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
+/* Older published files have these names. */
+static const char *const lfm2_aliases[][2] = {
+    {"intermediate_size", "block_ff_dim"}, {"tie_word_embeddings", "tie_embedding"}, {NULL, NULL}};
 /* The names in published files. */
 static const char *const kimi_aliases[][2] = {
     {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
@@ -302,10 +305,10 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL,
      .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
     {.architecture = "Lfm2ForCausalLM", .gguf = "lfm2", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
-     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
+     .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .gguf = "lfm2moe", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
-     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
+     .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &lfm2_mixture, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Mamba2ForCausalLM", .gguf = "mamba2", .theta = 1e4, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .gguf_names = mamba_gguf_names,
