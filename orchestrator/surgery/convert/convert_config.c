@@ -184,13 +184,19 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                              config_words(c, config_is_indexed, "full", "shared")));
 }
 
+/* Returns whether config.json names sizes as most architectures do: intermediate_size, head_dim, num_key_value_heads. */
+static bool config_has_usual_sizes(const forward_family *f)
+{
+    return !f->aliases || (f->old_aliases && !f->four_times);
+}
+
 /* Adds members of a mixture of experts that GGUF states in another form. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_mixture *const m = job->family->mixture;
     const uint64_t shared = c->expert_intermediate ? c->shared_intermediate / c->expert_intermediate : 0;
-    const bool lacks = !job->family->aliases && !json_object_get(config, "intermediate_size");
+    const bool lacks = config_has_usual_sizes(job->family) && !json_object_get(config, "intermediate_size");
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
            !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
@@ -205,7 +211,7 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    const bool sized = !f->aliases && !f->attention_free; /* heads have sizes of their own */
+    const bool sized = config_has_usual_sizes(f) && !f->attention_free; /* heads have sizes of their own */
     int failed =
         !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
                    SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
