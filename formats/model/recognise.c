@@ -2,6 +2,7 @@
 #include "formats/model/recognise.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/order.h"
 #include "formats/base/path.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/recognise_lists.h"
@@ -176,8 +177,6 @@ static bool add_name(name_list *list, const char *name)
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
-static int by_name_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 /* Lists the names of a folder, sorted. Returns false after an error, or if there are more than MAX_ENTRIES in all,
  * which no model has. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
@@ -197,7 +196,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     if (errno)
         organ_fail_errno(w->error, errno, "%s/%s: cannot be listed", w->root, folder);
     if (list->count)
-        qsort(list->names, list->count, sizeof *list->names, by_name_bytes);
+        qsort(list->names, list->count, sizeof *list->names, organ_order_texts);
     return !w->error->status;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The cache of huggingface_hub: models--ORG--NAME/{refs,snapshots,blobs}. A file refs/REVISION has the name of a
  * folder in snapshots, whose files are links into blobs. An interrupted download leaves blobs/DIGEST*.incomplete. */
-#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
 #include "formats/names/folders.h"

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/order.h"
 
 #include <limits.h>
 #include <math.h>
@@ -153,11 +154,6 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     return error->status;
 }
 
-static int by_file_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* Renumbers the files from the order of appearance to the order of their names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
@@ -171,7 +167,7 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
     for (size_t k = 0; k < shards->file_names.capacity; k++)
         if (shards->file_names.slots[k].name)
             shards->files[count++] = shards->file_names.slots[k].name;
-    qsort(shards->files, count, sizeof *shards->files, by_file_name);
+    qsort(shards->files, count, sizeof *shards->files, organ_order_texts);
     for (size_t k = 0; k < count; k++)
         place[*organ_name_table_find(&shards->file_names, shards->files[k])] = k;
     for (size_t k = 0; k < shards->entry_count; k++)

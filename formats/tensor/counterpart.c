@@ -3,7 +3,6 @@
 #include "formats/base/path.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Modules of a layer. Norms of the same name in both formats stand at the same place in the block. */

@@ -151,13 +151,14 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
     return error->status;
 }
 
-/* Replaces the words Infinity and NaN, which Python writes but JSON does not have, by null or 0.0 of the same length,
- * which keeps positions in messages correct. Published models contain them ("time_step_limit": [0.0, Infinity]); no
- * field read here may be infinite or NaN. */
+/* Replaces the words Infinity and NaN, which Python writes but JSON does not have, by a number that 32 bits cannot hold
+ * or by an empty string, both of the same length, which keeps positions in messages correct. Published models contain
+ * them ("time_step_limit": [0.0, Infinity]); readers of numbers refuse the replacements, except where a limit may be
+ * infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
-    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ",
-                                                                                           "0.0"};
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",
+                                                                                           "\"\" "};
     bool quoted = false;
     for (size_t k = 0; k < length; k++) {
         if (quoted && s[k] == '\\') {
@@ -166,8 +167,11 @@ void organ_hf_config_tidy(char *s, size_t length)
             quoted = !quoted;
         } else if (!quoted) {
             for (size_t w = 0; w < 3; w++)
-                if (strncmp(s + k, words[w], strlen(words[w])) == 0)
+                if (strncmp(s + k, words[w], strlen(words[w])) == 0) {
                     memcpy(s + k, plain[w], strlen(plain[w]));
+                    k += strlen(words[w]) - 1;
+                    break;
+                }
         }
     }
 }

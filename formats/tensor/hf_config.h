@@ -40,7 +40,8 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error);
 
-/* Replaces NaN and Infinity, which Python writes and JSON does not have, by numbers and nulls of the same length. */
+/* Replaces NaN and Infinity, which Python writes and JSON does not have, by an empty string and by 1e99, of the same
+ * length. */
 void organ_hf_config_tidy(char *bytes, size_t length);
 
 ORGAN_API_END

@@ -43,13 +43,13 @@ typedef struct strings {
     uint64_t index;
 } strings;
 
-/* Begins to read an array of strings; rejects a key of another type, and empty or too long arrays. */
-static organ_status begin_strings(const gguf_source *s, const char *key, strings *list)
+/* Begins to read an array of strings; rejects a key of another type, and arrays shorter than `least` or too long. */
+static organ_status begin_strings(const gguf_source *s, const char *key, uint64_t least, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
     if (!list->kv || list->kv->type != ORGAN_GGUF_ARRAY || list->kv->element != ORGAN_GGUF_STRING)
         return refuse_key(s, key, " is %s", list->kv ? "not an array of strings" : "missing");
-    if (list->kv->count == 0 || list->kv->count >= ID_LIMIT)
+    if (list->kv->count < least || list->kv->count >= ID_LIMIT)
         return refuse_key(s, key, " has %llu strings", (unsigned long long)list->kv->count);
     return ORGAN_OK;
 }
@@ -135,7 +135,7 @@ static organ_status read_tokens(const gguf_source *s)
     strings list;
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
-    if (begin_strings(s, KEY("tokens"), &list) == ORGAN_OK)
+    if (begin_strings(s, KEY("tokens"), 1, &list) == ORGAN_OK)
         find_token_array(s, KEY("token_type"), false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
@@ -172,7 +172,7 @@ static organ_status read_merges(const gguf_source *s)
 {
     strings list;
     organ_bytes text = {0};
-    begin_strings(s, KEY("merges"), &list);
+    begin_strings(s, KEY("merges"), 0, &list);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_merge(s, (uint32_t)list.index - 1, &text);

@@ -2,7 +2,6 @@
  * Finding and cutting, as the splits of the tokenizers package do it. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* More steps than any pattern in use needs for a word; a pattern that needs more would not end. The library restarts

@@ -39,9 +39,10 @@ const organ_verb organ_convert_verb = {
              "lists the key-values that differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
              "get --type.\n"
-             "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers that "
-             "predict further tokens are left out, and a note gives their number. If a tensor, the architecture or the "
-             "tokenizer cannot be converted, the error names it and nothing is written.\n"
+             "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers "
+             "that predict further tokens are left out, and a note gives their number. If a tensor, the architecture "
+             "or the tokenizer cannot be converted, the error names it and nothing is written. Models of unknown "
+             "architectures are converted by the usual names of their tensors, with the same values.\n"
              "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-
 typedef struct attention_tile {
     size_t first, query, queries; /* first token of the window in the group; first query in the window */
 } attention_tile;
@@ -187,21 +185,16 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits, normalises and rotates q, k and v of some tokens. */
-static void split_and_rotate_task(void *context, size_t index, size_t worker)
+/* Splits, normalises and rotates q, k and v of a token. */
+static void split_and_rotate_task(void *context, size_t t)
 {
-    (void)worker;
     const attention_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, until = organ_min(first + TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = first; t < until; t++) {
-        split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width,
-                    j->v + (j->before + t) * j->v_width);
-        norm_and_rotate_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
-        for (size_t x = 0; j->factors && x < j->q_width; x++)
-            j->q[t * j->q_width + x] *= j->factors[t];
-        if (!j->shared)
-            complete_keys_and_values(j, t);
-    }
+    split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width, j->v + (j->before + t) * j->v_width);
+    norm_and_rotate_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
+    for (size_t x = 0; j->factors && x < j->q_width; x++)
+        j->q[t * j->q_width + x] *= j->factors[t];
+    if (!j->shared)
+        complete_keys_and_values(j, t);
 }
 
 /* ---- scores ---- */
@@ -396,8 +389,7 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE), turned,
-                               split_and_rotate_task, j, error);
+    return organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error);
 }
 
 /* Chooses the keys of all tokens, or takes the choice of an earlier layer from their states. */

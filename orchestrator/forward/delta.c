@@ -20,8 +20,7 @@
 #include <math.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-#define L2_EPS         1e-6F /* l2norm of the code of these models */
+#define L2_EPS 1e-6F /* l2norm of the code of these models */
 
 /* q, k or v: rows of `width` numbers, `stride` floats apart. */
 typedef struct delta_rows {
@@ -102,18 +101,14 @@ static void split_token_gates(const delta_job *j, size_t t)
     }
 }
 
-/* Separates projections that the file stores fused, for a few tokens. */
-static void split_heads(void *context, size_t index, size_t worker)
+/* Separates projections that the file stores fused, for a token. */
+static void split_heads(void *context, size_t t)
 {
-    (void)worker;
     const delta_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        if (j->fused)
-            split_token_heads(j, t);
-        if (j->fused_ba)
-            split_token_gates(j, t);
-    }
+    if (j->fused)
+        split_token_heads(j, t);
+    if (j->fused_ba)
+        split_token_gates(j, t);
 }
 
 /* A linear layer of the mixer. */
@@ -160,9 +155,9 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
     if (run_linears(j, all, count, error) || (r->by_channel && run_linears(j, outer, 2, error)) ||
         (!j->fused && !j->fused_ba))
         return error->status;
-    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
-                               (double)g->tokens * (double)(2 * j->keys + 2 * j->values) * ORGAN_SHARE_NUMBER,
-                               split_heads, j, error);
+    return organ_forward_tokens(g->forward->engine, g->tokens,
+                                (double)g->tokens * (double)(2 * j->keys + 2 * j->values) * ORGAN_SHARE_NUMBER,
+                                split_heads, j, error);
 }
 
 /* Convolves q, k and v, which are one run of channels unless their projections are apart. */
@@ -222,19 +217,14 @@ static void gate_token(const delta_job *j, size_t t)
         b[h] *= 2;
 }
 
-static void delta_prepare(void *context, size_t index, size_t worker)
+static void delta_prepare(void *context, size_t t)
 {
-    (void)worker;
     const delta_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        normalise_q_and_k(j, t);
-        gate_token(j, t);
-    }
+    normalise_q_and_k(j, t);
+    gate_token(j, t);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
- * if the group continues a text, else it begins as zeros. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;
@@ -243,11 +233,7 @@ static void delta_recur(void *context, size_t index, size_t worker)
     const size_t head = index % r->heads, w = g->window + index / r->heads,
                  of_key = r->tiled ? head % r->groups : head / (r->heads / r->groups);
     const size_t first = g->windows->begin[w] - g->first;
-    float *state = organ_forward_mixer_scratch_of(g, worker);
-    if (g->before)
-        state = g->before->state + head * state_of_head(r);
-    else
-        memset(state, 0, state_of_head(r) * sizeof *state);
+    float *const state = organ_forward_head_state(g, head, state_of_head(r), worker);
     const organ_recurrence recurrence = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
                                          .key_dim = r->key_dim,
                                          .value_dim = r->value_dim,
@@ -270,24 +256,22 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) silu(z), or norm(o) logistic(z), for a few tokens. */
-static void delta_gate(void *context, size_t index, size_t worker)
+/* Computes z = norm(o) silu(z), or norm(o) logistic(z), for a token. */
+static void delta_gate(void *context, size_t t)
 {
-    (void)worker;
     const delta_job *const j = context;
-    const size_t dim = j->sizes->value_dim, first = index * TOKENS_AT_ONCE,
-                 tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
+    const size_t dim = j->sizes->value_dim;
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
-    float *const outs = j->outs + first * j->values;
-    for (size_t at = 0; at < tokens * j->values; at += dim)
+    float *const outs = j->outs + t * j->values;
+    for (size_t at = 0; at < j->values; at += dim)
         organ_forward_norm(outs + at, j->norms, 0, j->sizes->norm_eps, dim, outs + at);
-    float *const z = j->z + first * j->values;
+    float *const z = j->z + t * j->values;
     if (!j->sizes->by_channel) {
-        kernels->gate_silu(z, outs, tokens * j->values);
+        kernels->gate_silu(z, outs, j->values);
         return;
     }
-    organ_forward_logistic(kernels, z, tokens * j->values);
-    for (size_t k = 0; k < tokens * j->values; k++)
+    organ_forward_logistic(kernels, z, j->values);
+    for (size_t k = 0; k < j->values; k++)
         z[k] *= outs[k];
 }
 
@@ -298,14 +282,13 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     forward_group *const g = j->group;
     const organ_engine *const engine = g->forward->engine;
     const organ_recurrent_config *const r = j->sizes;
-    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
     if (delta_project(j, normed, error) || delta_convolve(j, error) ||
-        organ_forward_share(engine, pieces,
-                            tokens * (double)(4 * j->keys + 2 * (r->heads + j->decays) * ORGAN_SHARE_HARD),
-                            delta_prepare, j, error) ||
+        organ_forward_tokens(engine, g->tokens,
+                             tokens * (double)(4 * j->keys + 2 * (r->heads + j->decays) * ORGAN_SHARE_HARD),
+                             delta_prepare, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, delta_recur, j, error) ||
-        organ_forward_share(engine, pieces, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error) ||
+        organ_forward_tokens(engine, g->tokens, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error) ||
         organ_forward_add_linear(g, PART_MIX_OUT, NULL, j->z, out, (size_t)g->forward->config.hidden, error))
         return error->status;
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);

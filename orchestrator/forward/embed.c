@@ -118,13 +118,10 @@ typedef struct norm_job {
     size_t tokens, width, stride;
 } norm_job;
 
-static void norm_states(void *context, size_t index, size_t worker)
+static void norm_states(void *context, size_t t)
 {
-    (void)worker;
     const norm_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        organ_forward_norm_by(&j->norm, j->states + t * j->stride, j->width, j->states + t * j->stride);
+    organ_forward_norm_by(&j->norm, j->states + t * j->stride, j->width, j->states + t * j->stride);
 }
 
 /* Normalises the embeddings, for models with a norm after the embedding. */
@@ -136,8 +133,8 @@ static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *stat
                   .tokens = tokens,
                   .width = (size_t)c->hidden,
                   .stride = (size_t)c->state};
-    return organ_forward_share(f->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE),
-                               2 * ORGAN_SHARE_NUMBER * (double)tokens * (double)c->hidden, norm_states, &j, error);
+    return organ_forward_tokens(f->engine, tokens, 2 * ORGAN_SHARE_NUMBER * (double)tokens * (double)c->hidden,
+                                norm_states, &j, error);
 }
 
 /* Writes the hidden states before the first layer. `before` is the number of earlier tokens, for learned positions. */

@@ -5,7 +5,6 @@
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -234,6 +234,10 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error);
+/* The same for tokens 0 .. count - 1, of which a worker does several at a time. */
+typedef void organ_token_task(void *context, size_t token);
+organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
+                                  void *context, organ_error *error);
 
 /* Allocates floats, aligned to a cache line; NULL and an error if there is no memory. Release with
  * organ_forward_free, which accepts NULL. */

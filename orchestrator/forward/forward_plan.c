@@ -6,8 +6,6 @@
 #include "orchestrator/machine/extent.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Distribution of work to the workers, and large allocations. */
 #include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/extent.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,30 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
 {
     organ_share_work(engine, engine->stop, count, work, task, context);
     return organ_stop_is_requested(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+}
+
+#define TOKENS_AT_ONCE ((size_t)32)
+
+typedef struct shared_tokens {
+    organ_token_task *task;
+    void *context;
+    size_t count;
+} shared_tokens;
+
+static void run_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const shared_tokens *const s = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, s->count);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        s->task(s->context, t);
+}
+
+organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
+                                  void *context, organ_error *error)
+{
+    shared_tokens tokens = {task, context, count};
+    return organ_forward_share(engine, organ_pieces_of(count, TOKENS_AT_ONCE), work, run_tokens, &tokens, error);
 }
 
 /* Large blocks are mapped directly, with huge pages if available, and unmapped when freed; malloc would keep some of

@@ -2,13 +2,10 @@
  * Operations of attention and feed-forward on the tokens of a group: norms, sums, gates, windows, the tap, and the
  * products of a gated feed-forward. */
 #include "orchestrator/forward/mixers.h"
-#include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#define TOKENS_AT_ONCE ((size_t)32)
 
 typedef struct token_job {
     forward_norm norm;
@@ -22,60 +19,51 @@ typedef struct token_job {
     forward_xielu xielu;
 } token_job;
 
-static void norm_tokens(void *context, size_t index, size_t worker)
+static void norm_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
+    organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
 }
 
-static void add_tokens(void *context, size_t index, size_t worker)
+static void add_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
-    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
+    for (size_t k = t * j->width; k < (t + 1) * j->width; k++)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Multiplies act(gate) by up for some tokens, clamped or scaled if the layer asks for it. */
-static void gate_tokens(void *context, size_t index, size_t worker)
+/* Multiplies act(gate) by up for a token, clamped or scaled if the layer asks for it. */
+static void gate_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->tokens - first);
-    float *const gate = j->to + first * j->width, *const up = j->up + first * j->width;
-    for (size_t k = 0; (j->gate_scale != 0 || j->up_scale != 0) && k < tokens * j->width; k++) {
+    float *const gate = j->to + t * j->width, *const up = j->up + t * j->width;
+    for (size_t k = 0; (j->gate_scale != 0 || j->up_scale != 0) && k < j->width; k++) {
         gate[k] *= j->gate_scale;
         up[k] *= j->up_scale;
     }
     if (j->limit > 0)
-        organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, tokens * j->width);
+        organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, j->width);
     else
-        organ_forward_gate(j->kernels, j->activation, gate, up, tokens * j->width);
+        organ_forward_gate(j->kernels, j->activation, gate, up, j->width);
 }
 
 /* Separates interleaved values of gate and up. */
-static void split_tokens(void *context, size_t index, size_t worker)
+static void split_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
-    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++) {
+    for (size_t k = t * j->width; k < (t + 1) * j->width; k++) {
         j->to[k] = j->from[2 * k];
         j->up[k] = j->from[2 * k + 1];
     }
 }
 
-/* Runs a task for every TOKENS_AT_ONCE tokens on the workers; `work_of_number` is the work for each value in the units
- * of ORGAN_SHARE_NUMBER. */
-static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number,
-                                 void (*task)(void *context, size_t index, size_t worker), organ_error *error)
+/* Runs a task for each token on the workers; `work_of_number` is the work for each value in the units of
+ * ORGAN_SHARE_NUMBER. */
+static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number, organ_token_task *task,
+                                 organ_error *error)
 {
     const double work = (double)j->tokens * (double)j->width * work_of_number;
-    return organ_forward_share(g->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE), work, task, j, error);
+    return organ_forward_tokens(g->forward->engine, j->tokens, work, task, j, error);
 }
 
 /* Normalises tokens from x to y by a norm of the layer; copies them if the layer has no such norm. */
@@ -130,12 +118,10 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
 }
 
 /* Computes to = (to + from) x scale, or to x scale without `from`. */
-static void combine_tokens(void *context, size_t index, size_t worker)
+static void combine_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
-    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
+    for (size_t k = t * j->width; k < (t + 1) * j->width; k++)
         j->to[k] = (j->from ? j->to[k] + j->from[k] : j->to[k]) * j->scale;
 }
 
@@ -156,23 +142,18 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
-/* Cuts the gates of some tokens as Gemma 3n's sparse layers do (_gaussian_topk in transformers'
+/* Cuts the gates of a token as Gemma 3n's sparse layers do (_gaussian_topk in transformers'
  * modeling_gemma3n.py). */
-static void cut_tokens(void *context, size_t index, size_t worker)
+static void cut_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        organ_forward_cut(j->to + t * j->width, j->width, j->scale);
+    organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
-static void activate_tokens(void *context, size_t index, size_t worker)
+static void activate_tokens(void *context, size_t t)
 {
-    (void)worker;
     const token_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->tokens - first);
-    organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + first * j->width, tokens * j->width);
+    organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + t * j->width, j->width);
 }
 
 /* Returns a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the layer or from the metadata of
@@ -248,6 +229,14 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
 float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
 {
     return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
+}
+
+float *organ_forward_head_state(const forward_group *g, size_t head, size_t floats, size_t worker)
+{
+    if (g->before)
+        return g->before->state + head * floats;
+    float *const state = organ_forward_mixer_scratch_of(g, worker);
+    return memset(state, 0, floats * sizeof *state);
 }
 
 /* Adds a projection of the group's inputs to the pending products, and taps the inputs. */

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Attention by head and position: the scale of queries, ALiBi, and the gate of the output. */
 #include "orchestrator/forward/forward_job.h"
-#include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <string.h>
-
-#define TOKENS_AT_ONCE ((size_t)32)
 
 /* Computes the factor as get_llama_4_attn_scale of transformers' modeling_ministral3.py and Llama4TextAttention.forward
  * do. */
@@ -67,22 +64,18 @@ typedef struct gate_job {
     size_t gate_width, stride, out_width, head;
 } gate_job;
 
-/* Multiplies the outputs of some tokens by their gates, one for each number or for each head. */
-static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
+/* Multiplies the outputs of a token by their gates, one for each number or for each head. */
+static void gate_tokens_of_heads(void *context, size_t t)
 {
-    (void)worker;
     const gate_job *const j = context;
     const organ_forward *const f = j->group->forward;
-    const size_t first = index * TOKENS_AT_ONCE, until = organ_min(first + TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = first; t < until; t++) {
-        float *const gates = j->gates + t * j->stride;
-        if (f->config.gate == ORGAN_GATE_SOFTPLUS)
-            f->engine->kernels->softplus(gates, j->gate_width);
-        else
-            organ_forward_logistic(f->engine->kernels, gates, j->gate_width);
-        for (size_t x = 0; x < j->out_width; x++)
-            j->out[t * j->out_width + x] *= gates[x / j->head];
-    }
+    float *const gates = j->gates + t * j->stride;
+    if (f->config.gate == ORGAN_GATE_SOFTPLUS)
+        f->engine->kernels->softplus(gates, j->gate_width);
+    else
+        organ_forward_logistic(f->engine->kernels, gates, j->gate_width);
+    for (size_t x = 0; x < j->out_width; x++)
+        j->out[t * j->out_width + x] *= gates[x / j->head];
 }
 
 /* Multiplies the attention's output by a sigmoid gate per head or per value, if the family has one: from its own
@@ -102,6 +95,5 @@ organ_status organ_forward_gate_output(forward_group *g, const float *normed, fl
                           organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
     const double work = (double)g->tokens * (double)(j.gate_width * ORGAN_SHARE_HARD + j.out_width);
-    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE), work,
-                               gate_tokens_of_heads, &j, error);
+    return organ_forward_tokens(g->forward->engine, g->tokens, work, gate_tokens_of_heads, &j, error);
 }

@@ -14,8 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-#define INDEX_EPS      1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
+#define INDEX_EPS 1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
 /* Returns the floats for the chosen keys as bits, and for the scores of some queries; 0 if so few keys exist that all
  * are attended to. */
@@ -37,25 +36,19 @@ typedef struct index_turn {
 } index_turn;
 
 /* Normalises and rotates the keys, and rotates the queries. */
-static void prepare_index_tokens(void *context, size_t piece, size_t worker)
+static void prepare_index_tokens(void *context, size_t t)
 {
-    (void)worker;
     const index_turn *j = context;
     const organ_latent_config *const c = &j->group->forward->config.latent;
     const forward_norm norm = {.kind = ORGAN_NORM_LAYER,
                                .weights = organ_forward_values(j->group->layer, PART_NORM_INDEX),
                                .biases = organ_forward_values(j->group->layer, PART_BIAS_NORM_INDEX),
                                .eps = INDEX_EPS};
-    const size_t until = organ_min((piece + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = piece * TOKENS_AT_ONCE; t < until; t++) {
-        float *const key = j->index->keys + t * c->index_dim, *const q =
-                                                                  j->index->q + t * c->index_heads * c->index_dim;
-        organ_forward_norm_by(&norm, key, c->index_dim, key);
-        organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, key);
-        for (size_t h = 0; h < c->index_heads; h++)
-            organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours,
-                                 q + h * c->index_dim);
-    }
+    float *const key = j->index->keys + t * c->index_dim, *const q = j->index->q + t * c->index_heads * c->index_dim;
+    organ_forward_norm_by(&norm, key, c->index_dim, key);
+    organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, key);
+    for (size_t h = 0; h < c->index_heads; h++)
+        organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
 }
 
 /* Computes the indexer's queries, keys and head weights for a group of tokens, then normalises the keys and rotates
@@ -70,9 +63,9 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
         organ_forward_apply(g, PART_INDEX_K, 0, g->tokens, normed, index->keys, dim, error) ||
         organ_forward_apply(g, PART_INDEX_WEIGHTS, 0, g->tokens, normed, index->weights, heads, error))
         return error->status;
-    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
-                               2 * ORGAN_SHARE_NUMBER * (double)(g->tokens * (heads + 1) * dim), prepare_index_tokens,
-                               &j, error);
+    return organ_forward_tokens(g->forward->engine, g->tokens,
+                                2 * ORGAN_SHARE_NUMBER * (double)(g->tokens * (heads + 1) * dim), prepare_index_tokens,
+                                &j, error);
 }
 
 /* ---- scores ---- */

@@ -10,13 +10,11 @@
  * square norm over all heads, and z a linear layer of the normed hidden state. transformers saves s and functions of it
  * as tensors (slope_rate, query_decay, key_decay, diagonal_decay), which this file does not read. */
 #include "orchestrator/forward/mixers.h"
-#include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-#define NORM_EPS       1e-6 /* transformers constructs the norm with this epsilon */
+#define NORM_EPS 1e-6 /* transformers constructs the norm with this epsilon */
 
 typedef struct lightning_job {
     forward_group *group;
@@ -62,19 +60,15 @@ static void make_decays(const lightning_job *j)
     g->forward->engine->kernels->exp_below(j->decays, heads, 0);
 }
 
-/* Applies SiLU to q, k and v of a few tokens. */
-static void activate_rows(void *context, size_t index, size_t worker)
+/* Applies SiLU to q, k and v of a token. */
+static void activate_rows(void *context, size_t t)
 {
-    (void)worker;
     const lightning_job *const j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first),
-                 width = 3 * j->inner;
-    organ_forward_activate(j->group->forward->engine->kernels, ORGAN_SILU, NULL, j->rows + first * width,
-                           tokens * width);
+    const size_t width = 3 * j->inner;
+    organ_forward_activate(j->group->forward->engine->kernels, ORGAN_SILU, NULL, j->rows + t * width, width);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
- * if the group continues a text, else it begins as zeros. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
 static void lightning_recur(void *context, size_t index, size_t worker)
 {
     static const float one = 1;
@@ -84,11 +78,7 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     const size_t head = index % r->heads, w = g->window + index / r->heads, dim = r->key_dim,
                  first = g->windows->begin[w] - g->first;
     const float *const row = j->rows + first * 3 * j->inner + head * 3 * dim;
-    float *state = organ_forward_mixer_scratch_of(g, worker);
-    if (g->before)
-        state = g->before->state + head * state_of(r);
-    else
-        memset(state, 0, state_of(r) * sizeof *state);
+    float *const state = organ_forward_head_state(g, head, state_of(r), worker);
     const organ_recurrence recurrence = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
                                          .key_dim = dim,
                                          .value_dim = dim,
@@ -107,17 +97,14 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) logistic(z) for a few tokens. */
-static void lightning_gate(void *context, size_t index, size_t worker)
+/* Computes z = norm(o) logistic(z) for a token. */
+static void lightning_gate(void *context, size_t t)
 {
-    (void)worker;
     const lightning_job *const j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
-    float *const outs = j->outs + first * j->inner, *const z = j->z + first * j->inner;
-    for (size_t t = 0; t < tokens; t++)
-        organ_forward_norm(outs + t * j->inner, j->norms, 0, NORM_EPS, j->inner, outs + t * j->inner);
-    organ_forward_logistic(j->group->forward->engine->kernels, z, tokens * j->inner);
-    for (size_t k = 0; k < tokens * j->inner; k++)
+    float *const outs = j->outs + t * j->inner, *const z = j->z + t * j->inner;
+    organ_forward_norm(outs, j->norms, 0, NORM_EPS, j->inner, outs);
+    organ_forward_logistic(j->group->forward->engine->kernels, z, j->inner);
+    for (size_t k = 0; k < j->inner; k++)
         z[k] *= outs[k];
 }
 
@@ -127,8 +114,7 @@ organ_status organ_forward_lightning(forward_group *g, const float *normed, floa
 {
     const organ_engine *const engine = g->forward->engine;
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
-    const size_t inner = (size_t)r->heads * r->value_dim, floats = g->tokens * inner,
-                 pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const size_t inner = (size_t)r->heads * r->value_dim, floats = g->tokens * inner;
     const double numbers = (double)floats;
     lightning_job j = {.group = g,
                        .sizes = r,
@@ -144,10 +130,10 @@ organ_status organ_forward_lightning(forward_group *g, const float *normed, floa
     if (organ_forward_add_linear(g, PART_MIX_IN, NULL, normed, j.rows, 3 * inner, error) ||
         organ_forward_add_linear(g, PART_MIX_Z, NULL, normed, j.z, inner, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_share(engine, pieces, 3 * numbers * ORGAN_SHARE_HARD, activate_rows, &j, error) ||
+        organ_forward_tokens(engine, g->tokens, 3 * numbers * ORGAN_SHARE_HARD, activate_rows, &j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * numbers * r->key_dim, lightning_recur, &j,
                             error) ||
-        organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, lightning_gate, &j, error) ||
+        organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, lightning_gate, &j, error) ||
         organ_forward_add_linear(g, PART_MIX_OUT, NULL, j.z, out, (size_t)g->forward->config.hidden, error))
         return error->status;
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);

@@ -3,7 +3,6 @@
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
-#include <math.h>
 #include <string.h>
 
 #define MIN_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */

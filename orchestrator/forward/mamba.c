@@ -13,8 +13,7 @@
 
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-#define CHANNELS       ((size_t)64) /* of a task */
+#define CHANNELS ((size_t)64) /* of a task */
 
 typedef struct mamba_job {
     forward_group *group;
@@ -46,40 +45,31 @@ size_t organ_forward_mamba_scratch(const organ_forward_config *c)
 }
 
 /* Copies x from rows that contain x and z. */
-static void copy_inputs(void *context, size_t index, size_t worker)
+static void copy_inputs(void *context, size_t t)
 {
-    (void)worker;
     const mamba_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
+    memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
 }
 
 /* Normalises the short vector, B and C where the architecture does, and copies the short vector. */
-static void prepare_mixed(void *context, size_t index, size_t worker)
+static void prepare_mixed(void *context, size_t t)
 {
-    (void)worker;
     const mamba_job *const j = context;
     const organ_layer *const layer = j->group->layer;
     const size_t widths[] = {j->rank, j->states, j->states};
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *at = j->mixed + t * (j->rank + 2 * j->states);
-        float *const shorts = j->shorts + t * j->rank;
-        memcpy(shorts, at, j->rank * sizeof *at);
-        for (size_t k = 0; j->sizes->step_norms && k < 3; at += widths[k++])
-            organ_forward_norm(at, organ_forward_values(layer, PART_NORM_STEP + k), 0, j->sizes->norm_eps, widths[k],
-                               k ? at : shorts);
-    }
+    float *at = j->mixed + t * (j->rank + 2 * j->states);
+    float *const shorts = j->shorts + t * j->rank;
+    memcpy(shorts, at, j->rank * sizeof *at);
+    for (size_t k = 0; j->sizes->step_norms && k < 3; at += widths[k++])
+        organ_forward_norm(at, organ_forward_values(layer, PART_NORM_STEP + k), 0, j->sizes->norm_eps, widths[k],
+                           k ? at : shorts);
 }
 
-/* Applies softplus to the step sizes of a few tokens. */
-static void softplus_steps(void *context, size_t index, size_t worker)
+/* Applies softplus to the step sizes of a token. */
+static void softplus_steps(void *context, size_t t)
 {
-    (void)worker;
     const mamba_job *const j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
-    j->group->forward->engine->kernels->softplus(j->steps + first * j->inner, tokens * j->inner);
+    j->group->forward->engine->kernels->softplus(j->steps + t * j->inner, j->inner);
 }
 
 /* Runs the recurrence of up to CHANNELS channels over one window: `index` counts blocks of channels, then windows. The
@@ -120,17 +110,13 @@ static void mamba_recur(void *context, size_t index, size_t worker)
     kernels->selective_scan(&scan);
 }
 
-/* Computes x = silu(z) x for a few tokens. */
-static void mamba_gate(void *context, size_t index, size_t worker)
+/* Computes x = silu(z) x for a token. */
+static void mamba_gate(void *context, size_t t)
 {
-    (void)worker;
     const mamba_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const z = j->rows + (t * 2 + 1) * j->inner, *const x = j->x + t * j->inner;
-        j->group->forward->engine->kernels->gate_silu(z, x, j->inner);
-        memcpy(x, z, j->inner * sizeof *x);
-    }
+    float *const z = j->rows + (t * 2 + 1) * j->inner, *const x = j->x + t * j->inner;
+    j->group->forward->engine->kernels->gate_silu(z, x, j->inner);
+    memcpy(x, z, j->inner * sizeof *x);
 }
 
 /* Computes what the recurrence of Mamba needs (Gu and Dao 2023, arXiv:2312.00752): x and the gate from the input
@@ -140,7 +126,6 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
 {
     forward_group *const g = j->group;
     const organ_engine *const engine = g->forward->engine;
-    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double numbers = (double)g->tokens * (double)j->inner;
     const forward_conv conv = {.kernels = organ_forward_values(g->layer, PART_CONV),
                                .biases = organ_forward_values(g->layer, PART_BIAS_CONV),
@@ -153,16 +138,16 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
                                  2 * j->inner, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_share(engine, pieces, numbers, copy_inputs, j, error) ||
+        organ_forward_tokens(engine, g->tokens, numbers, copy_inputs, j, error) ||
         organ_forward_convolve(g, &conv, error) ||
         organ_forward_add_linear(g, PART_MIX_X, NULL, j->x, j->mixed, j->rank + 2 * j->states, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_share(engine, pieces, numbers, prepare_mixed, j, error) ||
+        organ_forward_tokens(engine, g->tokens, numbers, prepare_mixed, j, error) ||
         organ_forward_add_linear(g, PART_MIX_STEP, organ_forward_values(g->layer, PART_DT_BIAS), j->shorts, j->steps,
                                  j->inner, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
+    return organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
 /* Runs a Mamba layer (arXiv:2312.00752) on a group: inputs and steps, selective scan per window and block of channels,
@@ -188,8 +173,7 @@ organ_status organ_forward_mamba(forward_group *g, const float *normed, float *o
     if (mamba_inputs(&j, normed, error) ||
         organ_forward_share(g->forward->engine, j.blocks * (g->until - g->window),
                             numbers * (double)states * ORGAN_SHARE_HARD, mamba_recur, &j, error) ||
-        organ_forward_share(g->forward->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE), numbers * ORGAN_SHARE_HARD,
-                            mamba_gate, &j, error) ||
+        organ_forward_tokens(g->forward->engine, tokens, numbers * ORGAN_SHARE_HARD, mamba_gate, &j, error) ||
         organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.x, out,
                                  (size_t)g->forward->config.hidden, error))
         return error->status;

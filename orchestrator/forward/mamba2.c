@@ -13,10 +13,7 @@
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
-#include <math.h>
 #include <string.h>
-
-#define TOKENS_AT_ONCE ((size_t)32)
 
 /* A token's row of projections: z, x, B, C, dt. */
 typedef struct mamba2_row {
@@ -62,45 +59,38 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Multiplies z, x, B, C and dt of some tokens by the factor of each (Falcon-H1). */
-static void scale_rows(void *context, size_t index, size_t worker)
+/* Multiplies z, x, B, C and dt of a token by the factor of each (Falcon-H1). */
+static void scale_rows(void *context, size_t t)
 {
-    (void)worker;
     const mamba2_job *const j = context;
     const size_t ends[] = {j->row.x, j->row.b, j->row.c, j->row.dt, j->row.end};
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        for (size_t part = 0, k = 0; part < 5; part++)
-            for (; k < ends[part]; k++)
-                j->rows[t * j->row.end + k] *= j->sizes->scales[part];
+    for (size_t part = 0, k = 0; part < 5; part++)
+        for (; k < ends[part]; k++)
+            j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes for some tokens the step s of each head, limited to step_min .. step_max, and its decay g (the equations at
+/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (the equations at
  * the top). */
-static void prepare_steps(void *context, size_t index, size_t worker)
+static void prepare_steps(void *context, size_t t)
 {
-    (void)worker;
     const mamba2_job *const j = context;
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
-    const size_t heads = j->sizes->heads, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    const size_t heads = j->sizes->heads;
     const float least = (float)j->sizes->step_min, max = (float)j->sizes->step_max;
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const steps = j->rows + t * j->row.end + j->row.dt, *const decays = j->decays + t * heads;
-        for (size_t h = 0; h < heads; h++)
-            steps[h] += j->biases[h];
-        kernels->softplus(steps, heads);
-        organ_forward_rates(kernels, j->sizes, j->rates, decays, heads);
-        for (size_t h = 0; h < heads; h++) {
-            steps[h] = steps[h] < least ? least : steps[h];
-            steps[h] = steps[h] > max ? max : steps[h];
-            decays[h] *= steps[h];
-        }
-        kernels->exp_below(decays, heads, 0);
+    float *const steps = j->rows + t * j->row.end + j->row.dt, *const decays = j->decays + t * heads;
+    for (size_t h = 0; h < heads; h++)
+        steps[h] += j->biases[h];
+    kernels->softplus(steps, heads);
+    organ_forward_rates(kernels, j->sizes, j->rates, decays, heads);
+    for (size_t h = 0; h < heads; h++) {
+        steps[h] = steps[h] < least ? least : steps[h];
+        steps[h] = steps[h] > max ? max : steps[h];
+        decays[h] *= steps[h];
     }
+    kernels->exp_below(decays, heads, 0);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
- * if the group continues a text, else it begins as zeros. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
@@ -109,10 +99,7 @@ static void recur_head(void *context, size_t index, size_t worker)
     const size_t head = index % r->heads, w = g->window + index / r->heads, of_key = head / (r->heads / r->groups);
     const size_t first = g->windows->begin[w] - g->first, inner = j->row.x;
     const float *const row = j->rows + first * j->row.end;
-    float *const state =
-        g->before ? g->before->state + head * head_floats(r) : organ_forward_mixer_scratch_of(g, worker);
-    if (!g->before)
-        memset(state, 0, head_floats(r) * sizeof *state);
+    float *const state = organ_forward_head_state(g, head, head_floats(r), worker);
     const organ_recurrence recurrence = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
                                          .key_dim = r->key_dim,
                                          .value_dim = r->value_dim,
@@ -141,26 +128,23 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Adds D x, multiplies by silu(z) and normalises, for some tokens. */
-static void gate_tokens(void *context, size_t index, size_t worker)
+/* Adds D x, multiplies by silu(z) and normalises, for a token. */
+static void gate_tokens(void *context, size_t t)
 {
-    (void)worker;
     const mamba2_job *const j = context;
     const organ_recurrent_config *const r = j->sizes;
-    const size_t inner = j->row.x, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const z = j->rows + t * j->row.end, *const y = j->outs + t * inner;
-        for (size_t k = 0; k < inner; k++)
-            y[k] += j->skip[k / r->value_dim] * z[inner + k];
-        if (r->norm_first)
-            norm_groups(j, y);
-        j->group->forward->engine->kernels->gate_silu(z, y, inner);
-        memcpy(y, z, inner * sizeof *y);
-        if (!r->norm_first)
-            norm_groups(j, y);
-        for (size_t k = 0; r->out_scale != 1 && k < inner; k++)
-            y[k] *= r->out_scale;
-    }
+    const size_t inner = j->row.x;
+    float *const z = j->rows + t * j->row.end, *const y = j->outs + t * inner;
+    for (size_t k = 0; k < inner; k++)
+        y[k] += j->skip[k / r->value_dim] * z[inner + k];
+    if (r->norm_first)
+        norm_groups(j, y);
+    j->group->forward->engine->kernels->gate_silu(z, y, inner);
+    memcpy(y, z, inner * sizeof *y);
+    if (!r->norm_first)
+        norm_groups(j, y);
+    for (size_t k = 0; r->out_scale != 1 && k < inner; k++)
+        y[k] *= r->out_scale;
 }
 
 /* Runs a layer of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): one projection to the gate, x, B, C and the time steps;
@@ -179,16 +163,15 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
                                .width = r->kernel,
                                .tail = g->before ? g->before->state + r->heads * head_floats(r) : NULL,
                                .silu = true};
-    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
     if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
                                  j->row.end, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        (r->scaled && organ_forward_share(engine, pieces, tokens * (double)j->row.end, scale_rows, j, error)) ||
+        (r->scaled && organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.end, scale_rows, j, error)) ||
         organ_forward_convolve(g, &conv, error) ||
-        organ_forward_share(engine, pieces, 2 * tokens * r->heads * ORGAN_SHARE_HARD, prepare_steps, j, error) ||
+        organ_forward_tokens(engine, g->tokens, 2 * tokens * r->heads * ORGAN_SHARE_HARD, prepare_steps, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, recur_head, j, error) ||
-        organ_forward_share(engine, pieces, tokens * (double)j->row.x * ORGAN_SHARE_HARD, gate_tokens, j, error) ||
+        organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.x * ORGAN_SHARE_HARD, gate_tokens, j, error) ||
         organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j->outs, out,
                                  (size_t)g->forward->config.hidden, error))
         return error->status;

@@ -94,10 +94,10 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_silu(gate, up, n);
     else if (activation == ORGAN_GELU_TANH)
         kernels->gate_gelu_tanh(gate, up, n);
-    else if (activation == ORGAN_RELU_SQUARED)
+    else if (activation == ORGAN_RELU || activation == ORGAN_RELU_SQUARED)
         for (size_t k = 0; k < n; k++) {
             const float positive = gate[k] < 0 ? 0 : gate[k];
-            gate[k] = positive * positive * up[k];
+            gate[k] = (activation == ORGAN_RELU ? positive : positive * positive) * up[k];
         }
     else
         kernels->gate_gelu(gate, up, n);

@@ -24,6 +24,9 @@ typedef struct forward_mixer {
 
 /* Returns a worker's scratch of a mixer. */
 float *organ_forward_mixer_scratch_of(const forward_group *group, size_t worker);
+/* Returns the state of a head with `floats` floats: that of the cache if the group continues a text, else zeros in the
+ * worker's scratch. */
+float *organ_forward_head_state(const forward_group *group, size_t head, size_t floats, size_t worker);
 
 /* ---- causal convolutions (conv.c) ---- */
 

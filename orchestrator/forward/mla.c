@@ -15,8 +15,6 @@
 
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-
 /* The code of these models constructs the norms of latent vectors without an epsilon, so it is the default of their
  * class, whatever rms_norm_eps is. */
 #define LATENT_EPS 1e-6
@@ -41,50 +39,41 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
-/* Normalises the latents of q and of the keys and values of some tokens, and rotates the shared part of the keys. */
-static void norm_latents(void *context, size_t index, size_t worker)
+/* Normalises the latents of q and of the keys and values of a token, and rotates the shared part of the keys. */
+static void norm_latents(void *context, size_t t)
 {
-    (void)worker;
     const mla_job *j = context;
     const forward_latent *l = j->latent;
     const organ_latent_config *c = &j->group->forward->config.latent;
     const float *const of_q = organ_forward_values(j->group->layer, PART_NORM_Q_A), *const of_kv = organ_forward_values(
                                                                                         j->group->layer,
                                                                                         PART_NORM_KV_A);
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const row = l->rows + t * mla_width(c), *const low = j->low + t * c->q_rank;
-        if (c->q_rank)
-            organ_forward_norm(low, of_q, 0, LATENT_EPS, c->q_rank, low);
-        organ_forward_norm(row, of_kv, 0, LATENT_EPS, c->rank, row);
-        for (size_t x = 0; c->scale != 0 && x < c->rank; x++)
-            row[x] *= c->scale;
-        if (j->group->layer->kind->rotated)
-            organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
-    }
+    float *const row = l->rows + t * mla_width(c), *const low = j->low + t * c->q_rank;
+    if (c->q_rank)
+        organ_forward_norm(low, of_q, 0, LATENT_EPS, c->q_rank, low);
+    organ_forward_norm(row, of_kv, 0, LATENT_EPS, c->rank, row);
+    for (size_t x = 0; c->scale != 0 && x < c->rank; x++)
+        row[x] *= c->scale;
+    if (j->group->layer->kind->rotated)
+        organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }
 
 /* Rotates the rotated part of each head's query, after its part without rotation, and scales queries by the token's
  * factor. */
-static void rotate_queries(void *context, size_t index, size_t worker)
+static void rotate_queries(void *context, size_t t)
 {
-    (void)worker;
     const mla_job *j = context;
     const forward_latent *l = j->latent;
     const organ_forward_config *c = &j->group->forward->config;
     const organ_layer_kind *const kind = j->group->layer->kind;
     const size_t width = (size_t)kind->heads * kind->head_dim;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const q = l->q + t * width;
-        for (size_t h = 0; h < kind->heads && kind->rotated; h++)
-            organ_forward_rotate(l->rotation, l->position[t], c->rope_neighbours,
-                                 q + h * kind->head_dim + c->latent.plain);
-        for (size_t x = 0; l->factors && x < width; x++)
-            q[x] *= l->factors[t];
-        for (size_t x = 0; c->latent.q_scale != 0 && x < width; x++)
-            q[x] *= c->latent.q_scale;
-    }
+    float *const q = l->q + t * width;
+    for (size_t h = 0; h < kind->heads && kind->rotated; h++)
+        organ_forward_rotate(l->rotation, l->position[t], c->rope_neighbours, q + h * kind->head_dim + c->latent.plain);
+    for (size_t x = 0; l->factors && x < width; x++)
+        q[x] *= l->factors[t];
+    for (size_t x = 0; c->latent.q_scale != 0 && x < width; x++)
+        q[x] *= c->latent.q_scale;
 }
 
 /* Passes the input of kv_b_proj (in a GGUF file, of V) to the tap: the first `rank` numbers of each row of the latent
@@ -109,7 +98,7 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     const organ_engine *engine = g->forward->engine;
     mla_job j = {l, g, work};
     const organ_layer_kind *const kind = g->layer->kind;
-    const size_t q = (size_t)kind->heads * kind->head_dim, pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const size_t q = (size_t)kind->heads * kind->head_dim;
     const double number = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens;
     const bool low = c->latent.q_rank > 0;
     const float *const bias_q = organ_forward_values(g->layer, PART_BIAS_Q_A), *const bias_kv = organ_forward_values(
@@ -118,13 +107,13 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
                                  low ? c->latent.q_rank : q, error) ||
         organ_forward_add_linear(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_share(engine, pieces, number * (double)(c->latent.q_rank + mla_width(&c->latent)), norm_latents,
-                            &j, error))
+        organ_forward_tokens(engine, g->tokens, number * (double)(c->latent.q_rank + mla_width(&c->latent)),
+                             norm_latents, &j, error))
         return error->status;
     if (low && (organ_forward_add_linear(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
-    if (organ_forward_share(engine, pieces, number * (double)q, rotate_queries, &j, error) ||
+    if (organ_forward_tokens(engine, g->tokens, number * (double)q, rotate_queries, &j, error) ||
         (kind->indexed && organ_forward_index_project(g, index, l, j.low, normed, error)))
         return error->status;
     return tap_latents(&j, error);

@@ -11,8 +11,6 @@
 
 #include <math.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-
 /* Finds a weight by its name in transformers' or in GGUF files. */
 static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
                                       uint64_t cols, organ_error *error)
@@ -80,24 +78,21 @@ typedef struct input_job {
     size_t tokens;
 } input_job;
 
-/* Combines both per-layer inputs of some tokens (Gemma 3n): the projection of the embedding, scaled and normalised,
+/* Combines both per-layer inputs of a token (Gemma 3n): the projection of the embedding, scaled and normalised,
  * plus the row of the table, times 1 / sqrt 2. */
-static void complete_inputs(void *context, size_t index, size_t worker)
+static void complete_inputs(void *context, size_t t)
 {
-    (void)worker;
     const input_job *const j = context;
     const organ_forward_config *const c = &j->forward->config;
-    const size_t width = c->per_layer_width, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t width = c->per_layer_width;
     const float scale = (float)(1 / sqrt((double)c->hidden)), half = (float)sqrt(0.5);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const input = j->inputs + t * width;
-        const float *const row = j->table + t * width;
-        for (size_t k = 0; k < width; k++)
-            input[k] *= scale;
-        organ_forward_norm(input, j->forward->per_layer.norm, c->norm_adds_one ? 1 : 0, c->rms_eps, width, input);
-        for (size_t k = 0; k < width; k++)
-            input[k] = (input[k] + row[k]) * half;
-    }
+    float *const input = j->inputs + t * width;
+    const float *const row = j->table + t * width;
+    for (size_t k = 0; k < width; k++)
+        input[k] *= scale;
+    organ_forward_norm(input, j->forward->per_layer.norm, c->norm_adds_one ? 1 : 0, c->rms_eps, width, input);
+    for (size_t k = 0; k < width; k++)
+        input[k] = (input[k] + row[k]) * half;
 }
 
 /* Computes the inputs of the layer for tokens from `tokens` on; `embedding` and `table` are memory for their rows. */
@@ -120,8 +115,8 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
         organ_forward_products_add(&g->products, embedding, &projection, inputs, count, error) ||
         organ_forward_products_run(&g->products, f, g->scratch, error))
         return error->status;
-    return organ_forward_share(f->engine, organ_pieces_of(count, TOKENS_AT_ONCE),
-                               3 * ORGAN_SHARE_NUMBER * (double)(count * width), complete_inputs, &j, error);
+    return organ_forward_tokens(f->engine, count, 3 * ORGAN_SHARE_NUMBER * (double)(count * width), complete_inputs, &j,
+                                error);
 }
 
 organ_status organ_forward_per_layer(forward_group *g, size_t first, size_t tokens, const float *x, float *out,

@@ -3,9 +3,6 @@
  * B, C and x, each hidden_size wide, and the output is a linear layer of C conv(B x), with a causal convolution by
  * channels. */
 #include "orchestrator/forward/mixers.h"
-#include "orchestrator/machine/extent.h"
-
-#define TOKENS_AT_ONCE ((size_t)32)
 
 typedef struct short_conv_job {
     const forward_group *group;
@@ -29,30 +26,22 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
     return organ_forward_conv_scratch(c->recurrent.kernel);
 }
 
-/* Multiplies x by B for a few tokens; a row of `rows` holds B, C and x. */
-static void gate_inputs(void *context, size_t index, size_t worker)
+/* Multiplies x by B for a token; a row of `rows` holds B, C and x. */
+static void gate_inputs(void *context, size_t t)
 {
-    (void)worker;
     const short_conv_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const row = j->rows + t * 3 * j->hidden;
-        for (size_t k = 0; k < j->hidden; k++)
-            row[2 * j->hidden + k] *= row[k];
-    }
+    float *const row = j->rows + t * 3 * j->hidden;
+    for (size_t k = 0; k < j->hidden; k++)
+        row[2 * j->hidden + k] *= row[k];
 }
 
-/* Computes outs = C x for a few tokens. */
-static void gate_outputs(void *context, size_t index, size_t worker)
+/* Computes outs = C x for a token. */
+static void gate_outputs(void *context, size_t t)
 {
-    (void)worker;
     const short_conv_job *const j = context;
-    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        const float *const row = j->rows + t * 3 * j->hidden;
-        for (size_t k = 0; k < j->hidden; k++)
-            j->outs[t * j->hidden + k] = row[j->hidden + k] * row[2 * j->hidden + k];
-    }
+    const float *const row = j->rows + t * 3 * j->hidden;
+    for (size_t k = 0; k < j->hidden; k++)
+        j->outs[t * j->hidden + k] = row[j->hidden + k] * row[2 * j->hidden + k];
 }
 
 /* Runs a short-convolution layer (LFM2) on a group: projects to b, c and x, convolves b * x over tokens, multiplies by
@@ -62,7 +51,7 @@ organ_status organ_forward_short_conv(forward_group *g, const float *normed, flo
 {
     const organ_engine *const engine = g->forward->engine;
     const organ_forward_config *const c = &g->forward->config;
-    const size_t hidden = (size_t)c->hidden, pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const size_t hidden = (size_t)c->hidden;
     const double numbers = (double)g->tokens * (double)hidden;
     short_conv_job j = {g, work, work + g->tokens * 3 * hidden, hidden};
     const forward_conv conv = {.kernels = organ_forward_values(g->layer, PART_CONV),
@@ -75,9 +64,9 @@ organ_status organ_forward_short_conv(forward_group *g, const float *normed, flo
     if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j.rows,
                                  3 * hidden, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_share(engine, pieces, numbers, gate_inputs, &j, error) ||
+        organ_forward_tokens(engine, g->tokens, numbers, gate_inputs, &j, error) ||
         organ_forward_convolve(g, &conv, error) ||
-        organ_forward_share(engine, pieces, numbers, gate_outputs, &j, error) ||
+        organ_forward_tokens(engine, g->tokens, numbers, gate_outputs, &j, error) ||
         organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.outs, out,
                                  hidden, error))
         return error->status;

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
-#define LEAST_SQUARE   1e-5f /* of a stream that is scaled to the size of stream 0 */
+#define LEAST_SQUARE 1e-5f /* of a stream that is scaled to the size of stream 0 */
 
 /* ---- the matrices at both ends of the model ---- */
 
@@ -159,29 +158,25 @@ typedef struct streams_job {
     float *normed, *coefficients;
 } streams_job;
 
-static organ_status share_streams(streams_job *j, void (*task)(void *context, size_t index, size_t worker),
-                                  organ_error *error)
+static organ_status share_streams(streams_job *j, organ_token_task *task, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
-    return organ_forward_share(j->group->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE),
-                               ORGAN_SHARE_NUMBER * (double)(j->tokens * c->streams * c->streams * c->hidden), task, j,
-                               error);
+    return organ_forward_tokens(j->group->forward->engine, j->tokens,
+                                ORGAN_SHARE_NUMBER * (double)(j->tokens * c->streams * c->streams * c->hidden), task, j,
+                                error);
 }
 
 /* Normalises the inputs of the router of streams and divides them by hidden_size (AltUp, Gemma 3n). */
-static void norm_inputs(void *context, size_t index, size_t worker)
+static void norm_inputs(void *context, size_t t)
 {
-    (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const float *const weights = organ_forward_values(j->group->layer, PART_NORM_STREAMS);
-    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        float *const normed = j->normed + t * hidden;
-        organ_forward_norm(j->from + t * j->stride, weights, 0, c->rms_eps, hidden, normed);
-        for (size_t k = 0; k < hidden; k++)
-            normed[k] /= (float)hidden;
-    }
+    const size_t hidden = (size_t)c->hidden;
+    float *const normed = j->normed + t * hidden;
+    organ_forward_norm(j->from + t * j->stride, weights, 0, c->rms_eps, hidden, normed);
+    for (size_t k = 0; k < hidden; k++)
+        normed[k] /= (float)hidden;
 }
 
 /* Computes coefficients(tanh(router(norm(from) / hidden))) for each token. */
@@ -198,29 +193,25 @@ static organ_status route_streams(streams_job *j, forward_part part, size_t widt
 }
 
 /* Replaces the streams of a token by their predictions and copies that of stream 0. */
-static void predict_tokens(void *context, size_t index, size_t worker)
+static void predict_tokens(void *context, size_t t)
 {
-    (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
-    const size_t hidden = (size_t)c->hidden, streams = c->streams,
-                 until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        const float *const by = j->coefficients + t * streams * streams;
-        float *const state = j->group->states + (j->first + t) * c->state;
-        for (size_t x = 0; x < hidden; x++) {
-            float old[16];
+    const size_t hidden = (size_t)c->hidden, streams = c->streams;
+    const float *const by = j->coefficients + t * streams * streams;
+    float *const state = j->group->states + (j->first + t) * c->state;
+    for (size_t x = 0; x < hidden; x++) {
+        float old[16];
+        for (size_t n = 0; n < streams; n++)
+            old[n] = state[n * hidden + x];
+        for (size_t m = 0; m < streams; m++) {
+            float sum = 0;
             for (size_t n = 0; n < streams; n++)
-                old[n] = state[n * hidden + x];
-            for (size_t m = 0; m < streams; m++) {
-                float sum = 0;
-                for (size_t n = 0; n < streams; n++)
-                    sum += old[n] * by[m * streams + n];
-                state[m * hidden + x] = sum + old[m];
-            }
+                sum += old[n] * by[m * streams + n];
+            state[m * hidden + x] = sum + old[m];
         }
-        memcpy(j->group->hidden + (j->first + t) * hidden, state, hidden * sizeof *state);
     }
+    memcpy(j->group->hidden + (j->first + t) * hidden, state, hidden * sizeof *state);
 }
 
 static streams_job streams_job_of(forward_group *g, size_t first)
@@ -232,7 +223,7 @@ static streams_job streams_job_of(forward_group *g, size_t first)
 
 /* Routes hidden states, `stride` floats apart from `from` on, to `width` coefficients each, and runs the task. */
 static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
-                                    void (*task)(void *context, size_t index, size_t worker), organ_error *error)
+                                    organ_token_task *task, organ_error *error)
 {
     for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
         streams_job j = streams_job_of(g, first);
@@ -252,21 +243,17 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
 }
 
 /* Computes state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
-static void correct_tokens(void *context, size_t index, size_t worker)
+static void correct_tokens(void *context, size_t t)
 {
-    (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
-    const size_t hidden = (size_t)c->hidden, streams = c->streams,
-                 until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        const float *const by = j->coefficients + t * streams, *const after = j->from + t * hidden;
-        float *const state = j->group->states + (j->first + t) * c->state;
-        for (size_t x = 0; x < hidden; x++) {
-            const float change = after[x] - state[x];
-            for (size_t m = 0; m < streams; m++)
-                state[m * hidden + x] += change * (by[m] + 1);
-        }
+    const size_t hidden = (size_t)c->hidden, streams = c->streams;
+    const float *const by = j->coefficients + t * streams, *const after = j->from + t * hidden;
+    float *const state = j->group->states + (j->first + t) * c->state;
+    for (size_t x = 0; x < hidden; x++) {
+        const float change = after[x] - state[x];
+        for (size_t m = 0; m < streams; m++)
+            state[m * hidden + x] += change * (by[m] + 1);
     }
 }
 
@@ -279,31 +266,27 @@ organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 /* ---- per-layer embeddings of streams ---- */
 
 /* Copies the first stream of each token, multiplied by the layer's scale if it has one. */
-static void scale_first(void *context, size_t index, size_t worker)
+static void scale_first(void *context, size_t t)
 {
-    (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const float *const by = organ_forward_values(j->group->layer, PART_STREAMS_SCALE);
-    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        for (size_t x = 0; x < hidden; x++) {
-            const float value = j->from[t * c->state + x];
-            j->normed[t * hidden + x] = by ? value * by[x] : value;
-        }
+    const size_t hidden = (size_t)c->hidden;
+    for (size_t x = 0; x < hidden; x++) {
+        const float value = j->from[t * c->state + x];
+        j->normed[t * hidden + x] = by ? value * by[x] : value;
+    }
 }
 
 /* Adds the output of the per-layer embeddings to all streams but the first. */
-static void add_to_others(void *context, size_t index, size_t worker)
+static void add_to_others(void *context, size_t t)
 {
-    (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
-    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        for (size_t m = 1; m < c->streams; m++)
-            for (size_t x = 0; x < hidden; x++)
-                j->group->states[(j->first + t) * c->state + m * hidden + x] += j->coefficients[t * hidden + x];
+    const size_t hidden = (size_t)c->hidden;
+    for (size_t m = 1; m < c->streams; m++)
+        for (size_t x = 0; x < hidden; x++)
+            j->group->states[(j->first + t) * c->state + m * hidden + x] += j->coefficients[t * hidden + x];
 }
 
 organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *error)

@@ -37,9 +37,11 @@ static int rename_without_flags(const char *from, const char *to)
     return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
 }
 
-/* Renames a file unless the new name exists (EEXIST). File systems without RENAME_NOREPLACE use rename_without_flags;
- * if that fails too, the first reason is returned, as it says more. Returns 0 or an errno. */
-int organ_rename_no_replace(const char *from, const char *to)
+/* Renames `from` to `to` on the same file system if `to` does not exist. File systems without RENAME_NOREPLACE use
+ * rename_without_flags, so that a directory may replace an empty directory at `to`; if that fails too, the first reason
+ * is returned, as it says more. Returns 0 or an errno: EEXIST if the name is taken, also if another process takes it
+ * during the call. */
+static int rename_no_replace(const char *from, const char *to)
 {
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
         return 0;
@@ -62,8 +64,8 @@ static char *numbered_path(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
-/* Returns the first free path with a number in its name, from 2 on; NULL if there is none. */
-char *organ_name_with_number(const char *path)
+/* Returns the first free path with a number in its name, from 2 on; NULL if there is none or no memory. */
+static char *name_with_number(const char *path)
 {
     struct stat info;
     for (unsigned k = 2; k < MAX_NAMES; k++) {
@@ -76,21 +78,21 @@ char *organ_name_with_number(const char *path)
 }
 
 /* Exchanges two names, in one step if the file system can; otherwise in three renames by way of a temporary name.
- * Returns 0 or an errno. */
-int organ_exchange_names(const char *a, const char *b)
+ * Returns 0, or an errno with both names unchanged. */
+static int exchange_names(const char *a, const char *b)
 {
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
         return 0;
     if (errno == ENOENT)
         return ENOENT;
-    char *const aside = organ_name_with_number(b);
+    char *const aside = name_with_number(b);
     if (!aside)
         return ENOMEM;
-    int fault = organ_rename_no_replace(b, aside);
-    if (fault == 0 && (fault = organ_rename_no_replace(a, b)) != 0)
-        organ_rename_no_replace(aside, b);
+    int fault = rename_no_replace(b, aside);
+    if (fault == 0 && (fault = rename_no_replace(a, b)) != 0)
+        rename_no_replace(aside, b);
     else if (fault == 0)
-        organ_rename_no_replace(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
+        rename_no_replace(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
     free(aside);
     return fault;
 }
@@ -129,7 +131,7 @@ static char *move_command(const char *from, const char *to, const char *note)
 
 char *organ_rename_command(const char *grown, const char *final, const char *note)
 {
-    char *const other = organ_name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
+    char *const other = name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
     free(other);
     return command;
 }
@@ -141,8 +143,8 @@ void organ_keep_changed_file(const char *grown, const char *final, const char *w
     int fault = EEXIST;
     for (int k = 0; k < TRIES && fault == EEXIST; k++) {
         free(aside);
-        aside = organ_name_with_number(final);
-        fault = aside ? organ_rename_no_replace(grown, aside) : ENOMEM;
+        aside = name_with_number(final);
+        fault = aside ? rename_no_replace(grown, aside) : ENOMEM;
     }
     organ_fail(error, ORGAN_IO,
                "%.300s is the complete new output; the former file of this name was changed during the run and is kept "
@@ -183,14 +185,14 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
     organ_error why = {0};
     *fault = ENOENT;
     for (int k = 0; k < TRIES && *fault == ENOENT; k++) {
-        *fault = organ_rename_no_replace(grown, final);
+        *fault = rename_no_replace(grown, final);
         if (*fault != EEXIST)
             return *fault ? ORGAN_RENAME_FAILED : ORGAN_RENAMED;
         /* If replacing is not allowed, a run that was asked to replace an output has failed at its beginning. */
         if (way == ORGAN_REPLACE_NOTHING ||
             (way == ORGAN_REPLACE_REPORTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
             return ORGAN_RENAME_EXISTS;
-        *fault = organ_exchange_names(grown, final);
+        *fault = exchange_names(grown, final);
         if (*fault == 0 && may_be_replaced(grown, like, way, &why))
             return ORGAN_RENAMED_REPLACING;
         if (*fault == 0) {

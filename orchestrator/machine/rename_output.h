@@ -5,14 +5,6 @@
 
 #include "formats/base/status.h"
 
-/* Renames `from` to `to` on the same file system if `to` does not exist. On file systems that cannot rename without
- * replacing, a directory may replace an empty directory at `to`. Returns 0 or an errno: EEXIST if the name is taken,
- * also if another process takes it during the call. */
-int organ_rename_no_replace(const char *from, const char *to);
-
-/* Exchanges two names, atomically if the file system supports it. Returns 0, or an errno with both names unchanged. */
-int organ_exchange_names(const char *a, const char *b);
-
 /* Existing files that an output may replace. */
 typedef enum organ_replace_policy {
     ORGAN_REPLACE_NOTHING,
@@ -47,9 +39,5 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
  * organ_rename_command. Allocates no memory. */
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error);
-
-/* Returns `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": a name that does not
- * exist. NULL if there is no memory. */
-char *organ_name_with_number(const char *path);
 
 #endif

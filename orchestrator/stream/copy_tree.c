@@ -3,6 +3,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/file_calls.h"
+#include "formats/base/order.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -96,8 +97,6 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
         closedir(folder);
 }
 
-static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 /* Lists the files below a directory, with relative paths, sorted; `skip` names files to leave out. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error)
@@ -112,7 +111,7 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
     if (error->status)
         organ_list_free(list);
     else if (list->count)
-        qsort(list->names, list->count, sizeof *list->names, by_path);
+        qsort(list->names, list->count, sizeof *list->names, organ_order_texts);
     return error->status;
 }
 

@@ -4,12 +4,9 @@
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

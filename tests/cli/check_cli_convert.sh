@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf apertus; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf apertus gemma4_text-moe gemma4_text-shared; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
@@ -69,6 +69,20 @@ for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
 
+# in files of Nemotron-H with experts all feed-forwards have experts, without biases
+make nemotron_h-moe
+refused 3 "the feed-forward of layer 3 is dense, but those of nemotron_h_moe files all have experts" \
+    convert nemotron_h-moe -o no.gguf --to gguf --quiet
+make nemotron_h-latent
+refused 3 "mlp_bias is 1, but programs would read 0" convert nemotron_h-latent -o no.gguf --to gguf --quiet
+# the rotation of Gemma 4 has no factor in GGUF
+jq '.rope_parameters.full_attention.factor = 2.0' gemma4_text-moe/config.json >set.json && mv set.json gemma4_text-moe/config.json
+refused 3 "the rope_type cannot be expressed in a GGUF file of gemma4" convert gemma4_text-moe -o no.gguf --to gguf --quiet
+# llama.cpp divides the factors of Kimi Linear's experts by their sum, and its files have no groups of experts
+make kimi_linear-hub
+refused 3 "normalise_experts is 0, but programs would read 1" convert kimi_linear-hub -o no.gguf --to gguf --quiet
+jq '.num_expert_group = 2 | .topk_group = 1' kimi_linear-gguf/config.json >set.json && mv set.json kimi_linear-gguf/config.json
+refused 3 "router_groups is 2, but programs would read 0" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
 # the norm of Mamba-2 before its gate has no form in GGUF
 make falcon_h1-norm
 refused 3 "the norm of Mamba-2 is 2, but programs would read 1" convert falcon_h1-norm -o no.gguf --to gguf --quiet
@@ -215,11 +229,82 @@ ends 0 convert again/mixed -o mixed.gguf --to gguf --type bf16 --quiet
 refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --type codes
 refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --type codes
 
+# ---- architectures that organ does not know: by name ----
+# novel TYPE: makes `novel` of the model, with an architecture that no program knows.
+novel() {
+    [[ -e $1 ]] || make $1
+    rm -rf novel novel-back && cp -r $1 novel && cp $1.json novel/tokenizer.json
+    jq '.architectures = ["NovelForCausalLM"] | .model_type = "novel"' $1/config.json >novel/config.json
+}
+# contents FILE: prints name, type and digest of each tensor.
+contents() {
+    local name type from to
+    tensors "$1" | while read -r name type from to; do
+        echo "$name $type $(tail -c +$((from + 1)) "$1" | head -c $((to - from)) | sha256sum)"
+    done
+}
+# renamed FROM TO FILE OUT: replaces a text of a file by one of the same length.
+renamed() { LC_ALL=C sed "s/$1/$2/g" "$3" >"$4"; }
+for type in qwen2 qwen2_moe olmo2 deepseek_v3 gemma2; do
+    novel $type
+    ends 0 convert novel -o novel.gguf --to gguf --quiet --force
+    ends 0 convert novel.gguf -o novel-back --to safetensors --quiet --force
+    judge "a tensor of $type came back otherwise" cmp -s <(contents novel/model.safetensors) <(contents novel-back/model.safetensors)
+    judge "config.json of $type came back otherwise" cmp -s novel/config.json novel-back/config.json
+    cp $type/config.json novel-back/config.json
+    values $type novel-back
+done
+judge "the report does not say that names were all" jq -e .by_name novel.convert.json
+ends 0 inspect novel.gguf
+prints "(novel, GGUF, 1 file"
+novel qwen2_moe
+ends 0 convert novel -o novel8.gguf --to gguf --type q8_0
+prints "organ convert has no rules for this architecture"
+says "organ convert has no rules for architecture 'NovelForCausalLM': tensors get other names and keep their values"
+ends 0 convert novel8.gguf -o novel-codes --to safetensors --type codes --quiet
+cp qwen2_moe/config.json plain.json
+jq --slurpfile own novel-codes/config.json '.quantization_config = $own[0].quantization_config' plain.json >novel-codes/config.json
+ends 0 convert novel-codes -o codes-again.gguf --to gguf --type codes --quiet
+values novel-codes codes-again.gguf
+# a file of another program has the key-values of most architectures, but not config.json
+novel qwen2
+ends 0 convert novel -o novel.gguf --to gguf --quiet --force
+renamed 'organ\.config' other.config novel.gguf foreign.gguf
+ends 0 convert foreign.gguf -o novel-back --to safetensors --type f32 --quiet --force
+judge "the sizes of a foreign file are lost" test "$(jq -cS '[.model_type, .num_hidden_layers, .hidden_size, .intermediate_size, .num_attention_heads,
+    .num_key_value_heads, .vocab_size, .rms_norm_eps, .rope_theta, .max_position_embeddings, .tie_word_embeddings, .torch_dtype]' novel-back/config.json)" = \
+    '["novel",4,64,96,4,2,256,1e-06,10000,512,false,"float32"]'
+judge "a tensor of a foreign file came back otherwise" cmp -s <(contents novel/model.safetensors) <(contents novel-back/model.safetensors)
+renamed novel rwkv7 novel.gguf foreign.gguf
+refused 3 "architecture 'rwkv7' cannot be converted, only" convert foreign.gguf -o no --to safetensors
+renamed '"architectures":' '"architectures";' novel.gguf foreign.gguf
+refused 3 "foreign.gguf: organ.config: line 2, column" convert foreign.gguf -o no --to safetensors
+renamed attn_output attn_novelt novel.gguf foreign.gguf
+refused 3 "architecture 'NovelForCausalLM' can only be converted by name, and tensor 'blk.0.attn_novelt.weight' has no known name in safetensors" \
+    convert foreign.gguf -o no --to safetensors
+# the rows of fused tensors have an order that depends on the architecture
+novel phi3
+refused 3 "architecture 'NovelForCausalLM' can only be converted by name, and tensor 'model.layers.0.mlp.gate_up_proj.weight' has no known name in GGUF" \
+    convert novel -o no.gguf --to gguf --quiet
+novel deepseek_v3
+renamed 'mlp\.shared_experts\.\([a-z_]*\)\.weight":' 'mlp.shared_expert.\1.weight" :' deepseek_v3/model.safetensors novel/model.safetensors
+refused 3 "shared_expert.down_proj.weight' would come back from GGUF under another name" convert novel -o no.gguf --to gguf --quiet
+novel qwen2_moe
+renamed 'experts\.3\.' 'experts.5.' qwen2_moe/model.safetensors novel/model.safetensors
+refused 3 "tensors are missing: 'blk.0.ffn_down_exps.weight' would have" convert novel -o no.gguf --to gguf --quiet
+
 # ---- interrupted and resumed ----
 interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 0 convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --quiet --resume
 judge "the resumed file differs" cmp -s resumed.gguf fast8.gguf
+
+interrupted INT resumed convert codes4.gguf -o resumed --to safetensors --type codes --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 0 convert codes4.gguf -o resumed --to safetensors --type codes --quiet --resume
+judge "the resumed codes differ" cmp -s resumed/model.safetensors again/gpt_oss-mxfp4/model.safetensors
+ends 0 convert codes4.gguf -o threads --to safetensors --type codes --threads 3 --memory 64M --quiet
+judge "threads or memory change the codes" cmp -s threads/model.safetensors again/gpt_oss-mxfp4/model.safetensors
 
 # ---- errors ----
 refused 2 "MODEL" convert
@@ -229,6 +314,8 @@ refused 2 "name a .gguf" convert tiny-qwen2 -o no --to gguf
 refused 4 "nowhere" convert nowhere -o no.gguf --to gguf
 mkdir strange && cp -rL tiny-qwen2/. strange && chmod -R u+w strange
 sed -i 's/Qwen2ForCausalLM/Qwen7ForCausalLM/' strange/config.json
+refused 3 "architecture 'Qwen7ForCausalLM' cannot be converted by name: llama.cpp has the architecture 'qwen2'" convert strange -o no.gguf --to gguf
+jq 'del(.model_type)' strange/config.json >set.json && mv set.json strange/config.json
 refused 3 "architecture 'Qwen7ForCausalLM' cannot be converted, only Mixtral, Llama" convert strange -o no.gguf --to gguf
 cp tiny-qwen2/config.json strange && sed -i 's/(?i:.s|/(?i:|/' strange/tokenizer.json
 refused 3 "no known value of tokenizer.ggml.pre has the rules of" convert strange -o no.gguf --to gguf

@@ -21,7 +21,8 @@
 static const char *const model_types[] = {
     "gpt_oss", "gpt_oss-mxfp4", "ministral3", "hunyuan_v1_dense", "hunyuan_v1_moe", "afmoe",
     "laguna", "laguna-elements", "mimo_v2_flash", "llama4_text",
-    "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3",
+    "llama", "llama-relu", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text",
+    "phi3",
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",
@@ -133,6 +134,9 @@ static const struct {
     {"bamba", ""},
     {"falcon_h1-gguf", ""},
     {"nemotron_h-gguf", ""},
+    {"nemotron_h-moe-gguf", ""},
+    {"kimi_linear-gguf", ""},
+    {"nemotron_h-latent-gguf", ""},
     {"jamba", ""},
     {"mamba-gguf", ""},
     {"falcon_mamba-gguf", ""},
@@ -194,6 +198,15 @@ static const struct {
     {"kimi_linear", "{\"tie_word_embeddings\": true}"},
     {"llama",
      "{\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}}"},
+    {"smollm3", "{\"tie_word_embeddings\": null}"},
+    {"lfm2", "{\"intermediate_size\": null, \"block_ff_dim\": 96, \"tie_word_embeddings\": null, "
+             "\"tie_embedding\": true}"},
+    {"lfm2-adjusted", "{\"intermediate_size\": null, \"block_ff_dim\": 128}"},
+    {"mimo_v2_flash", "{\"rms_norm_eps\": null, \"layernorm_epsilon\": 1e-5, \"rope_parameters\": null, "
+                      "\"rope_theta\": 5000000, \"swa_rope_theta\": 10000, \"partial_rotary_factor\": 0.334, "
+                      "\"layer_types\": null, \"hybrid_layer_pattern\": [0, 1, 1, 0], \"mlp_layer_types\": null, "
+                      "\"moe_layer_freq\": [0, 1, 1, 1], \"sliding_window_size\": 15, \"n_shared_experts\": null, "
+                      "\"hybrid_block_size\": null, \"swa_num_key_value_heads\": 4}"},
     {"gemma3_text", "{\"attn_logit_softcapping\": 2.0}"},
     {"gemma3-short", "{\"text_config\": {\"model_type\": \"gemma3_text\", \"vocab_size\": 256, \"hidden_size\": 64,"
                      " \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"sliding_window\": 16, "
@@ -230,6 +243,10 @@ static const struct {
     double mean;
 } settings[] = {
     {"llama4_text", "{\"use_qk_norm\":false}", 9.6017386},
+    {"llama4_text",
+     "{\"rope_parameters\":{\"rope_type\":\"llama3\",\"rope_theta\":1e4,\"factor\":16.0,\"high_freq_factor\":1.0,"
+     "\"low_freq_factor\":1.0,\"original_max_position_embeddings\":64}}",
+     9.3781291},
     {"exaone4", "{\"layer_types\":[" FULL "," FULL "," FULL "," FULL "]}", 9.9126432},
     {"qwen2_moe", "{\"use_sliding_window\":true,\"sliding_window\":16,\"max_window_layers\":3,\"layer_types\":null}",
      9.4473226},

@@ -469,6 +469,7 @@ int main(void)
                              forward_experts_suite(),
                              architectures_suite(),
                              refused_configurations_suite(),
+                             hostile_configurations_suite(),
                              NULL};
     return run_suites(suites);
 }

@@ -51,5 +51,6 @@ Suite *forward_stream_suite(void);
 Suite *forward_experts_suite(void);
 Suite *architectures_suite(void);
 Suite *refused_configurations_suite(void);
+Suite *hostile_configurations_suite(void);
 
 #endif

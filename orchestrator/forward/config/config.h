@@ -8,8 +8,8 @@
 
 ORGAN_API_BEGIN
 
-/* Activation of the feed-forward: silu, GELU approximated with tanh, GELU with erf. The others are for feed-forwards
- * without a gate: max(x, 0), its square, xIELU. */
+/* Activation of the feed-forward: silu, GELU approximated with tanh, GELU with erf, max(x, 0), its square. xIELU is for
+ * feed-forwards without a gate. */
 typedef enum organ_activation {
     ORGAN_SILU,
     ORGAN_GELU_TANH,

@@ -157,8 +157,8 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
                           rope->attention_factor);
     if (rope->kind == ORGAN_ROPE_LLAMA3 &&
-        !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is not above low_freq_factor %g", label,
+        !(rope->low_freq_factor > 0 && rope->high_freq_factor >= rope->low_freq_factor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
                           rope->high_freq_factor, rope->low_freq_factor);
     if (rope->kind == ORGAN_ROPE_YARN &&
         !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))
@@ -194,8 +194,13 @@ static organ_status check_value_and_query_scales(const char *label, const organ_
 /* Checks eps, scales, limits and soft caps; the negated comparisons also reject NaN. */
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
-    if (!(c->rms_eps >= 0) || !isfinite(c->rms_eps))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the eps of norms is %g, below 0", label, c->rms_eps);
+    if (!(c->rms_eps >= 0) || !isfinite((float)c->rms_eps))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the eps of norms is %g, below 0 or not finite", label,
+                          c->rms_eps);
+    if (!(c->recurrent.norm_eps >= 0) || !isfinite((float)c->recurrent.norm_eps))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the eps of norms in recurrent layers is %g, below 0 or not finite", label,
+                          c->recurrent.norm_eps);
     if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
                           c->attention_scale);
@@ -262,6 +267,9 @@ static organ_status check_experts(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0", label,
                           c->experts_used, (double)c->router.jitter / 2);
+    if (!(c->router.least_sum >= 0) || !isfinite(c->router.least_sum))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the least sum of the experts' factors is %g, below 0", label,
+                          (double)c->router.least_sum);
     if (!(c->router.cap >= 0) || !isfinite(c->router.cap))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the soft cap of router values is %g, below 0", label,
                           (double)c->router.cap);
@@ -371,7 +379,9 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
                        kind->head_dim, kind->value_dim);
     }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
-        check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
+        check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) ||
+        check_size(label, "max_position_embeddings", c->context, UINT32_MAX, error) ||
+        check_size(label, "num_attention_heads", c->heads, 1 << 16, error) || check_numbers(label, c, error) ||
         check_gate(label, c, error) || check_value_and_query_scales(label, c, error) ||
         check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
         return error->status;

@@ -4,6 +4,7 @@
 #include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,12 +49,21 @@ void organ_config_require(const config_hf_source *s, const json_t *object, const
     }
 }
 
+void organ_config_require_object(const config_hf_source *s, const json_t *object, const char *key)
+{
+    const json_t *const value = organ_config_member(object, key);
+    if (value && !json_is_object(value))
+        organ_config_refuse(s, key, value, "an object");
+}
+
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
     key = object == s->root ? organ_config_name(s, key) : key;
     const json_t *value = organ_config_member(object, key);
     if (value && !json_is_number(value))
         organ_config_refuse(s, key, value, "a number");
+    else if (value && !isfinite((float)json_number_value(value)))
+        organ_config_refuse(s, key, value, "a finite number of 32 bits");
     return value ? json_number_value(value) : fallback;
 }
 

@@ -29,7 +29,10 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
 /* Fails if a member of the object has another value than its row says. `object` and `fixed` may be NULL. */
 void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed);
 
+/* Returns a number that is finite in 32 bits too. */
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback);
+/* Fails if the member is there and is not an object. */
+void organ_config_require_object(const config_hf_source *s, const json_t *object, const char *key);
 /* Read whole numbers from 0 from the root. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects.
  * organ_config_needed fails if the member is missing. */
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback);

@@ -22,7 +22,7 @@
 
 const exchange_key organ_exchange_common[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
-    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len")},
+    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
      OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim ffn_hidden_size")},
@@ -111,7 +111,8 @@ static const exchange_key some_keys[] = {
     {"attn_logit_softcapping", F32, OF("attn_logit_softcapping")},
     {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
     {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
-    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size")},
+    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size "
+                                                    "moe_shared_expert_intermediate_size")},
     {"expert_shared_feed_forward_length*", U32, EXCHANGE_SHARED, NULL, NULL, NULL},
     {"expert_weights_norm*", FLAG, EXCHANGE_NORMED, NULL, NULL, NULL},
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
@@ -126,6 +127,17 @@ static const exchange_key some_keys[] = {
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
     {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
     {"attention.value_length_mla", U32, OF("v_head_dim")},
+    {"attention.key_length**", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
+    {"attention.value_length***", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
+    {"attention.key_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
+    {"attention.value_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
+    {"rope.dimension_count_swa", U32, EXCHANGE_LOCAL_PART, NULL, NULL, NULL},
+    {"attention.head_count_kv***", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, "differ", NULL},
+    {"feed_forward_length****", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, "differ", NULL},
+    {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
+    {"embedding_length_per_layer_input", U32, EXCHANGE_PER_LAYER, "hidden_size_per_layer_input", NULL, NULL},
+    {"kda.head_dim", U32, EXCHANGE_STATES, NULL, NULL, NULL},
+    {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
     {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
     {"xielu.beta", F32, EXCHANGE_XIELU, NULL, "2", NULL},
@@ -171,6 +183,11 @@ static const forward_exchange rows[] = {
      "gemma2", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma3ForCausalLM", "gemma3", "final_logit_softcapping attention.sliding_window", "gemma3_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
+    {"Gemma4ForCausalLM", "gemma4",
+     MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern "
+     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length** attention.value_length*** attention.key_length_swa "
+     "attention.value_length_swa rope.dimension_count rope.dimension_count_swa attention.head_count_kv*** "
+     "feed_forward_length****", "gemma4_text", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Phi3ForCausalLM", "phi3",
      "rope.dimension_count rope.scaling.original_context_length rope.scaling.attn_factor "
      "attention.sliding_window", "phi3", NULL,
@@ -291,12 +308,21 @@ static const forward_exchange rows[] = {
      HYBRID " feed_forward_length** attention.scale embedding_scale residual_scale logit_scale "
      "expert_shared_feed_forward_length", "granitemoehybrid", "embedding_scale", "{" SILU "}", false},
     {"BambaForCausalLM", "granitehybrid", HYBRID, "bamba", NULL, "{" SILU "}", false},
+    {"NemotronHForCausalLM", "nemotron_h_moe",
+     HYBRID " " MOE " block_count* feed_forward_length*** attention.layer_norm_epsilon expert_shared_count "
+     "expert_shared_feed_forward_length expert_weights_norm expert_weights_scale moe_latent_size", "nemotron_h", NULL,
+     "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"NemotronHForCausalLM", "nemotron_h",
      HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", "nemotron_h", NULL,
      "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"JambaForCausalLM", "jamba",
      "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
      "{" SILU "}", false},
+    {"KimiLinearForCausalLM", "kimi-linear",
+     MOE " vocab_size attention.head_count_kv* attention.key_length attention.q_lora_rank attention.kv_lora_rank "
+     "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count** "
+     "expert_shared_count expert_weights_scale expert_gating_func ssm.conv_kernel kda.head_dim", "kimi_linear", NULL,
+     "{" SILU ", \"mla_use_nope\": true, \"moe_router_activation_func\": \"sigmoid\"}", false},
     {"Qwen3NextForCausalLM", "qwen3next", DELTA " " MOE " expert_shared_feed_forward_length", "qwen3_next", NULL,
      "{" SILU ", \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", true},
     {"Qwen3_5ForCausalLM", "qwen35", DELTA " rope.dimension_sections", "qwen3_5_text", NULL, "{" SILU "}", true},
@@ -324,10 +350,17 @@ const exchange_key *organ_exchange_key_named(const char *key, size_t length)
     return NULL;
 }
 
-const forward_exchange *organ_exchange_named(const char *architecture)
+/* Returns whether the row is only for models with experts. */
+static bool row_has_experts(const forward_exchange *row)
+{
+    const forward_family *const family = organ_forward_family_named(row->gguf, true);
+    return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
+}
+
+const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
-        if (strcmp(rows[k].architecture, architecture) == 0)
+        if (strcmp(rows[k].architecture, architecture) == 0 && (experts || !row_has_experts(&rows[k])))
             return &rows[k];
     return NULL;
 }
@@ -366,7 +399,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        if (gguf && (!rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0)))
+        if (gguf ? !rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0) : row_has_experts(&rows[k]))
             continue;
         const size_t length = strlen(name) - (gguf ? 0 : strlen("ForCausalLM"));
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", (int)length, name);

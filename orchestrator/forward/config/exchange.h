@@ -24,7 +24,7 @@ typedef enum exchange_rule {
     EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
     EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
     EXCHANGE_CLIP,        /* limit of q, k and v, if there is one */
-    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 0 for recurrent ones */
+    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
     EXCHANGE_KERNEL,      /* of recurrent layers: tokens in the convolution, */
     EXCHANGE_INNER,       /* heads of values times their width, */
     EXCHANGE_STATES,      /* width of a key, */
@@ -33,7 +33,7 @@ typedef enum exchange_rule {
     EXCHANGE_TENTH,       /* a tenth of the member */
     EXCHANGE_LAYERS,      /* number of layers */
     EXCHANGE_FEED,        /* width of the dense feeds; */
-    EXCHANGE_FEED_LAYERS, /* an array: that of each layer, 0 for layers without a feed */
+    EXCHANGE_FEED_LAYERS, /* an array: that of each layer, or of its experts, 0 for layers without a feed */
     EXCHANGE_TURNED,      /* a flag: attention rotates queries and keys */
     EXCHANGE_SHARED,      /* width of the shared expert */
     EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
@@ -42,6 +42,10 @@ typedef enum exchange_rule {
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
     EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window, */
+    EXCHANGE_LOCAL_HEAD,  /* and in those with one, */
+    EXCHANGE_LOCAL_PART,  /* which rotate that many of its dimensions */
+    EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
     EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
                              architecture */
 } exchange_rule;
@@ -55,7 +59,9 @@ typedef struct exchange_key {
      * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
      * is one of sliding_attention in them. */
     const char *members;
-    const char *words; /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number */
+    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. An array has "differ" if
+     * its key belongs to files whose layers have different values. */
+    const char *words;
     const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
 } exchange_key;
 
@@ -77,8 +83,9 @@ typedef struct forward_exchange {
     bool norms_plus_one;      /* GGUF: 1 is added to the weights of norms */
 } forward_exchange;
 
-/* Returns the row of an architecture in config.json, or NULL. */
-const forward_exchange *organ_exchange_named(const char *architecture);
+/* Returns the row of an architecture in config.json, or NULL. An architecture that has another general.architecture for
+ * models with experts has a row for these before that for the others. */
+const forward_exchange *organ_exchange_named(const char *architecture, bool experts);
 /* Returns the row for a GGUF file, or NULL. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
 /* Finds the row of names like organ_exchange_of_gguf, also for architectures that can only be converted to GGUF. */

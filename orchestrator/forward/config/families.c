@@ -13,6 +13,7 @@ static const forward_name gemma_names[] = {{PART_NORM_FFN, "pre_feedforward_laye
 static const forward_name gemma4_names[] = {
     {PART_NORM_FFN, "pre_feedforward_layernorm.weight"}, {PART_ROUTER, "router.proj.weight"},
     {PART_EXPERTS_GATE_UP, "experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "experts.down_proj"}, {0}};
+static const forward_name gemma4_gguf_names[] = {{PART_EXPERTS_GATE_UP, "ffn_gate_up_exps.weight"}, {0}};
 static const forward_name phi3_names[] = {
     {PART_QKV, "self_attn.qkv_proj.weight"}, {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name phi3_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
@@ -272,6 +273,10 @@ static const char *const sarvam_aliases[][2] = {
     {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"},
     {"attention_bias", "use_qkv_bias"}, {NULL, NULL}};
 
+/* Published files have these names, those that transformers saves the usual ones. */
+static const char *const mimo_aliases[][2] = {
+    {"rms_norm_eps", "layernorm_epsilon"}, {"rope_local_base_freq", "swa_rope_theta"}, {NULL, NULL}};
+
 static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
     {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
@@ -282,7 +287,7 @@ static const char *const falcon_aliases[][2] = {
 /* Published files spell the class in another way. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
-#define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .tied = true, .multipliers = &granite_multipliers, \
+#define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers, \
     .windows = WINDOWS_TYPES, .window_pattern = 4, .first_full = true, .unrotated = UNROTATED_THETAS, \
     .sinks = SINKS_ALL
 #define PHIMOE .theta = 1e6, ATTENTION_BIAS, .head_bias = {"lm_head_bias", false}, .norm = ORGAN_NORM_LAYER, \
@@ -342,7 +347,7 @@ static const forward_family families[] = {
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},
-     .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
+     .aliases = mimo_aliases, .old_aliases = true, .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
     {.architecture = "Llama4ForCausalLM", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm", .qk_norm_last = true, .qk_norm_bare = true,
      .query = QUERY_LLAMA4, .unrotated = UNROTATED_LIST, .chunk = "attention_chunk_size",
@@ -369,14 +374,15 @@ static const forward_family families[] = {
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
-     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names},
+     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names,
+     .gguf_names = gemma4_gguf_names},
     {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
      .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,
      .streams = true, .names = gemma_names},
     {.architecture = "SmolLM3ForCausalLM", .gguf = "smollm3", .gguf_pairs = true, .theta = 2e6, ATTENTION_BIAS,
-     MLP_BIAS, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
+     MLP_BIAS, .tied = true, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
     {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL},
     {.architecture = "Olmo3ForCausalLM", .gguf = "olmo2", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
@@ -385,7 +391,7 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
     {.architecture = "GraniteForCausalLM", .gguf = "granite", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      MLP_BIAS, .multipliers = &granite_multipliers},
-    {.architecture = "GraniteSWAForCausalLM", GRANITE_SWA, MLP_BIAS},
+    {.architecture = "GraniteSWAForCausalLM", GRANITE_SWA, MLP_BIAS, .tied = true},
     {.architecture = "HyperCLOVAXForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .norms = ORGAN_NORMS_AROUND,
      .norms_key = "use_post_norm", .multipliers = &hyperclovax_multipliers, .names = hyperclovax_names},
     {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,
@@ -515,6 +521,8 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     for (size_t k = 0; (f = family_at(k)); k++) {
         const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)
+            return f;
+        if (gguf && f->gguf_experts && strcmp(f->gguf_experts, architecture) == 0)
             return f;
     }
     return NULL;

@@ -206,6 +206,7 @@ typedef struct forward_recurrent {
 typedef struct forward_family {
     const char *architecture; /* in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
+    const char *gguf_experts; /* that of files with experts; NULL: the same */
     organ_norm_placement norms;
     const char *norms_key; /* member that is false if there are only norms before; NULL: no such member */
     organ_norm norm;

@@ -34,7 +34,8 @@ static const forward_name mamba_gguf_names[] = {{PART_MIX_IN, "ssm_in.weight"}, 
 static const forward_name falcon_h1_gguf_names[] = {
     {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "ffn_norm"}, {PART_NORM_FFN, "ffn_norm.weight"}, {0}};
 static const forward_name nemotron_gguf_names[] = {
-    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {0}};
+    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {PART_LATENT_IN, "ffn_latent_down.weight"},
+    {PART_LATENT_OUT, "ffn_latent_up.weight"}, {0}};
 
 #define MAMBA_NAMES(prefix) {PART_MIX_IN, prefix "in_proj.weight"}, {PART_CONV, prefix "conv1d.weight"}, \
     {PART_MIX_OUT, prefix "out_proj.weight"}, {PART_A_LOG, prefix "A_log"}, {PART_DT_BIAS, prefix "dt_bias"}, \
@@ -108,10 +109,13 @@ static const forward_name kimi_names[] = {
     {PART_SHARED_UP, KIMI_EXPERTS("shared_experts.up_proj")},
     {PART_SHARED_DOWN, KIMI_EXPERTS("shared_experts.down_proj")},
     /* transformers 5.23 saves dense layers with the names of mixtures. */
-    {PART_GATE, "mlp.gate_proj.weight"}, {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_UP, "mlp.up_proj.weight"},
-    {PART_UP, KIMI_EXPERTS("up_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")},
-    {0}};
+    {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_GATE, "mlp.gate_proj.weight"}, {PART_UP, KIMI_EXPERTS("up_proj")},
+    {PART_UP, "mlp.up_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {0}};
 #undef KIMI_EXPERTS
+/* Attention has some of these names, too. */
+static const forward_name kimi_gguf_names[] = {
+    {PART_MIX_Q, "attn_q.weight"}, {PART_MIX_K, "attn_k.weight"}, {PART_MIX_V, "attn_v.weight"},
+    {PART_MIX_Z, "ssm_g_b.weight"}, {PART_MIX_A, "ssm_f_b.weight"}, {PART_MIX_OUT, "attn_output.weight"}, {0}};
 
 #define MINIMAX_EXPERTS(part) "block_sparse_moe." part ".weight"
 static const forward_name minimax_names[] = {
@@ -155,8 +159,8 @@ static const forward_mixture nemotron_mixture = {
 static const forward_mixture kimi_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .shared_count = "n_shared_experts", .router = {.logistic = true, .corrected = true},
-    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
-    .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1};
+    .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
+    .groups = "n_group", .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1};
 
 static const forward_mixture minimax_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
@@ -185,6 +189,9 @@ static const forward_recurrent kimi_recurrent = {
     .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
     .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
     .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
+/* Older published files have these names. */
+static const char *const lfm2_aliases[][2] = {
+    {"intermediate_size", "block_ff_dim"}, {"tie_word_embeddings", "tie_embedding"}, {NULL, NULL}};
 /* The names in published files. */
 static const char *const kimi_aliases[][2] = {
     {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
@@ -291,16 +298,17 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "OlmoHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .qkv_bias = {"attention_bias", false},
      .output_bias = {"attention_bias", false}, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_ALL,
      .unrotated = UNROTATED_NULL, .recurrent = &olmo_hybrid_recurrent, .names = olmo_hybrid_names},
-    {.architecture = "KimiLinearForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
+    {.architecture = "KimiLinearForCausalLM", .gguf = "kimi-linear", .gguf_names = kimi_gguf_names, .theta = 1e4,
+     .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
     {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL,
      .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
     {.architecture = "Lfm2ForCausalLM", .gguf = "lfm2", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
-     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
+     .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .gguf = "lfm2moe", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
-     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
+     .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &lfm2_mixture, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Mamba2ForCausalLM", .gguf = "mamba2", .theta = 1e4, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .gguf_names = mamba_gguf_names,
@@ -316,8 +324,8 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "FalconH1ForCausalLM", .gguf = "falcon-h1", .theta = 1e5, .eps = 1e-5,
      .gguf_names = falcon_h1_gguf_names, .multipliers = &falcon_multipliers,
      .fixed = falcon_fixed, .recurrent = &falcon_recurrent, .names = bamba_names},
-    {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_pairs = true,
-     .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+    {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_experts = "nemotron_h_moe",
+     .gguf_pairs = true, .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
      .prefix = "backbone.", .unrotated = UNROTATED_ALL, .mlp_bias = {"mlp_bias", false}, .ungated = true,
      .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
      .fixed = nemotron_fixed, .mixture = &nemotron_mixture, .recurrent = &nemotron_recurrent, .names = nemotron_names},

@@ -109,10 +109,12 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->router_groups = m->groups ? organ_key_size(s, "expert_group_count", 0) : 0;
     c->router_groups_used = m->groups ? organ_key_size(s, "expert_group_used_count", 0) : 0;
     c->router_bias = c->expert_bias = m->biases;
+    c->expert_latent = m->latent ? organ_key_size(s, "moe_latent_size", 0) : 0;
     read_router(s, m, dense, c);
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
-    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->absent_in_gguf))
+    const bool found = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
+    if (!s->error->status && (found || m->absent_in_gguf))
         find_dense(s, c);
 }

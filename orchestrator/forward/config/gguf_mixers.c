@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * The mixers of GGUF key-values. No key names the kind of a layer in the same way for all architectures, but its
  * tensors do: a layer attends if it has an output projection of the attention, is recurrent if it has that of the
- * recurrent mixer, and has a feed-forward if it has a down projection. */
+ * recurrent mixer, or its norm if both have the same name, and has a feed-forward if it has a down projection. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *name)
 {
@@ -36,13 +37,18 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
  * in parallel. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
-    const char *const out = organ_forward_part_name(s->family->gguf_names, PART_MIX_OUT, true, 0);
-    const bool attends = has_tensor(s, layer, "attn_output.weight"), recurs = has_tensor(s, layer, out);
+    static const char usual[] = "attn_output.weight";
+    const forward_name *const names = s->family->gguf_names;
+    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0),
+                     *const norm = organ_forward_part_name(names, PART_NORM_MIXED, true, 0);
+    const bool one_name = strcmp(out, usual) == 0, recurs = has_tensor(s, layer, one_name ? norm : out);
+    const bool attends = has_tensor(s, layer, usual) && !(one_name && recurs);
     if (recurs)
         kind->mixer = recurrent;
     else
         kind->mixer = attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
     kind->second = recurs && attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
+    kind->latent = kind->latent && attends;
     kind->feed = has_tensor(s, layer, "ffn_down.weight") || has_tensor(s, layer, "ffn_down_exps.weight");
     if (kind->mixer == ORGAN_MIXER_NONE && !kind->feed)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u has no tensors of a mixer or a feed-forward", s->label,
@@ -88,6 +94,15 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         to->value_dim = inner / rank;
 }
 
+/* Kimi Delta Attention has the heads of the attention, with a width of their own. */
+static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
+{
+    to->heads = to->groups = c->heads;
+    to->key_dim = to->value_dim = organ_key_needed(s, "kda.head_dim");
+    to->kernel = organ_key_needed(s, "ssm.conv_kernel");
+    to->by_channel = true;
+}
+
 /* Reads the options of the recurrent mixers, most from the tensors that are in the file. The norms of dt, B and C have
  * no weights in Falcon-Mamba and weights in Jamba. */
 static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
@@ -120,6 +135,8 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
         .norm_eps = c->rms_eps, .step_max = INFINITY, .out_scale = 1, .tiled = r->gguf_tiled, .exp_stored = true};
     if (mixer == ORGAN_MIXER_SHORT_CONV)
         c->recurrent.kernel = organ_key_needed(s, "shortconv.l_cache");
+    else if (r->by_channel)
+        read_kda(s, c, &c->recurrent);
     else
         read_ssm(s, mixer, &c->recurrent);
     read_options(s, c, &c->recurrent);

@@ -32,7 +32,7 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
         return;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strcmp(word, words[k].word) == 0 &&
-            (f->ungated || words[k].activation < ORGAN_RELU || words[k].activation == f->activation)) {
+            (f->ungated || words[k].activation < ORGAN_XIELU || words[k].activation == f->activation)) {
             c->activation = words[k].activation;
             return;
         }
@@ -53,8 +53,11 @@ static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c
 static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
 {
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
+    const unsigned norms = organ_config_size(s, "num_ln_in_parallel_attn", 2);
     c->parallel = organ_config_flag(s, "parallel_attn", true);
-    c->one_norm = c->parallel && !(grouped && organ_config_size(s, "num_ln_in_parallel_attn", 2) == 2);
+    c->one_norm = c->parallel && !(grouped && norms == 2);
+    if (norms != 1 && norms != 2)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_ln_in_parallel_attn is %u, not 1 or 2", s->label, norms);
     c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0;
     c->alibi_rounded = true;
     if (grouped && !c->parallel)
@@ -135,7 +138,7 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     const bool named = f->either_norm && organ_config_member(s->root, "rms_norm_eps");
     const char *const eps = f->eps_key && !named ? f->eps_key : "rms_norm_eps";
     c->norm = named ? ORGAN_NORM_RMS : c->norm;
-    if (f->eps == 0 && !organ_config_member(s->root, eps))
+    if (f->eps == 0 && !organ_config_member(s->root, organ_config_name(s, eps)))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
     c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
     const bool scaled = f->scaled_embeddings && (!f->scaled_key || organ_config_flag(s, f->scaled_key, false));

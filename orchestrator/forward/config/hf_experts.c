@@ -239,11 +239,12 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
 }
 
 /* Returns a number, which may be a list with the same number for each layer (HunYuan). */
-static unsigned read_used(const config_hf_source *s, const char *key)
+static unsigned read_used(const config_hf_source *s, const char *key, unsigned layers)
 {
     const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);
     if (!json_is_array(value))
         return organ_config_needed(s, key);
+    organ_config_list(s, key, "a number", layers);
     for (size_t k = 0; k < json_array_size(value); k++)
         if (!json_is_integer(first) || !json_equal(first, json_array_get(value, k)))
             organ_config_refuse(s, key, value, "the same number for all layers");
@@ -278,7 +279,7 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
         read_selection(s, m, c);
     if (m->dense_width)
         c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
-    c->experts_used = read_used(s, m->used);
+    c->experts_used = read_used(s, m->used, c->layers);
     if (m->latent && (c->expert_latent = organ_config_size(s, m->latent, 0)) == 0 &&
         organ_config_member(s->root, m->latent))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->latent);

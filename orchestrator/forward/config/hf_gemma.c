@@ -173,7 +173,10 @@ static void read_widths(const config_hf_source *s, organ_forward_config *c)
                                    ? organ_config_list(s, "intermediate_size", "a number", c->layers)
                                    : NULL;
     for (unsigned l = 0; list && l < c->layers; l++) {
-        const json_int_t width = json_integer_value(json_array_get(list, l));
+        const json_t *const item = json_array_get(list, l);
+        const json_int_t width = json_integer_value(item);
+        if (!json_is_integer(item))
+            organ_config_refuse(s, "intermediate_size", item, "a whole number");
         c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* the check of sizes refuses 0 */
         c->intermediate = c->kinds[l].intermediate > c->intermediate ? c->kinds[l].intermediate : c->intermediate;
     }

@@ -4,6 +4,7 @@
 
 #include "formats/base/json_text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +46,8 @@ unsigned organ_config_layers(const config_hf_source *s)
 {
     static const char key[] = "num_hidden_layers";
     const json_t *const types = s->family->recurrent ? organ_config_member(s->root, types_of(s)) : NULL;
+    if (types && !json_is_array(types))
+        organ_config_refuse(s, types_of(s), types, "a list");
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
@@ -131,8 +134,8 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
     const json_t *const object = r->object ? organ_config_member(s->root, r->object) : NULL;
-    if (object && !json_is_object(object))
-        organ_config_refuse(s, r->object, object, "an object");
+    if (r->object)
+        organ_config_require_object(s, s->root, r->object);
     if (r->pattern && organ_config_member(s->root, r->pattern))
         read_pattern(s, r->pattern, c);
     else if (object && !organ_config_member(s->root, types_of(s)))
@@ -179,6 +182,13 @@ static void read_object(const config_hf_source *s, organ_recurrent_config *to)
     to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
 }
 
+/* Returns whether a member is the word "auto". */
+static bool is_auto(const config_hf_source *s, const char *key)
+{
+    const char *const word = organ_json_plain(organ_config_member(s->root, key));
+    return word && strcmp(word, "auto") == 0;
+}
+
 /* Reads the width of the heads of recurrent layers, which may be "auto" (Bamba, Granite): the inner width divided by
  * the number of heads. In Mamba each channel is a head of width 1, and the rank of dt may be "auto". */
 static void read_head(const config_hf_source *s, organ_forward_config *c)
@@ -189,12 +199,12 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
     if (r->rank) { /* Mamba: the channels are the heads */
         to->heads = (unsigned)inner;
         to->groups = to->value_dim = 1;
-        const bool automatic = !json_is_integer(organ_config_member(s->root, r->rank));
+        const bool automatic = !organ_config_member(s->root, r->rank) || is_auto(s, r->rank);
         to->rank = automatic ? (unsigned)((c->hidden + 15) / 16) : organ_config_needed(s, r->rank);
     }
     if (!r->value_dim.key)
         return;
-    if (json_is_string(organ_config_member(s->root, r->value_dim.key)))
+    if (is_auto(s, r->value_dim.key))
         to->value_dim = to->heads ? (unsigned)(inner / to->heads) : 0;
     else
         to->value_dim = read_size_or_default(s, r->value_dim);
@@ -203,18 +213,22 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
                    s->label, to->heads, to->value_dim, (unsigned long long)inner);
 }
 
-/* Returns item `index` of a list of numbers, or `otherwise` without the list. An upper limit without a bound is null
- * here (organ_hf_config_tidy), or {"__float__": "Infinity"} (transformers 5). */
-static double item_of(const config_hf_source *s, const char *key, size_t index, double otherwise)
+/* Returns item `index` of a list of `count` numbers, or `otherwise` without the list. A limit without a bound is null,
+ * {"__float__": "Infinity"} (transformers 5), or larger than a number of 32 bits (organ_hf_config_tidy). */
+static double item_of(const config_hf_source *s, const char *key, size_t index, size_t count, double otherwise)
 {
     const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
     const char *const word = organ_json_plain(json_object_get(item, "__float__"));
+    char expected[64];
     if (!list)
         return otherwise;
+    snprintf(expected, sizeof expected, "a list of %zu numbers", count);
+    if (json_array_size(list) != count)
+        organ_config_refuse(s, key, list, expected);
     if (json_is_number(item))
-        return json_number_value(item);
-    if (!json_is_array(list) || !item || (!json_is_null(item) && (!word || strcmp(word, "Infinity"))))
-        organ_config_refuse(s, key, list, "a list with a number for each layer");
+        return json_number_value(item) > FLT_MAX ? INFINITY : json_number_value(item);
+    if (!item || (!json_is_null(item) && (!word || strcmp(word, "Infinity"))))
+        organ_config_refuse(s, key, list, expected);
     return INFINITY;
 }
 
@@ -224,9 +238,9 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     const forward_recurrent *const r = s->family->recurrent;
     organ_recurrent_config *const to = &c->recurrent;
     to->step_min =
-        r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 0);
-    to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, INFINITY);
-    if (!(to->step_min >= 0) || !(to->step_max >= to->step_min))
+        r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 2, 0);
+    to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, 2, INFINITY);
+    if (!(to->step_min >= 0) || !isfinite((float)to->step_min) || !(to->step_max >= to->step_min))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the limits of the time steps are %g and %g", s->label, to->step_min,
                    to->step_max);
 }
@@ -241,14 +255,14 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
                  ssm = organ_config_real(s, s->root, "ssm_in_multiplier", 1);
     c->attention_scale *= in * in * organ_config_real(s, s->root, "key_multiplier", 1);
     c->value_scale = in * out;
-    c->gate_scale = (float)item_of(s, "mlp_multipliers", 0, 1);
-    c->up_scale = (float)item_of(s, "mlp_multipliers", 1, 1);
+    c->gate_scale = (float)item_of(s, "mlp_multipliers", 0, 2, 1);
+    c->up_scale = (float)item_of(s, "mlp_multipliers", 1, 2, 1);
     to->scaled = true;
     to->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
     bool finite = isfinite(c->attention_scale) && isfinite(c->value_scale) && isfinite(c->gate_scale) &&
                   isfinite(c->up_scale) && isfinite(to->out_scale);
     for (size_t k = 0; k < 5; k++) {
-        to->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, 1));
+        to->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, 5, 1));
         finite = finite && isfinite(to->scales[k]);
     }
     if (!finite || c->value_scale == 0)

@@ -121,6 +121,8 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
     for (k = 0; !listed && k < json_array_size(types) && !s->error->status; k++) {
         item = json_array_get(types, k);
         const json_int_t times = json_integer_value(json_array_get(item, 1));
+        if (!json_is_integer(json_array_get(item, 1)))
+            organ_config_refuse(s, "attention_types", types, "pairs of a list of words and a whole number");
         for (json_int_t t = 0; t < times && !s->error->status && json_array_size(json_array_get(item, 0)); t++)
             json_array_foreach(json_array_get(item, 0), n, kind) set_neo(s, c, layer++, kind);
     }
@@ -160,8 +162,7 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
                                           {0}};
     const json_t *const object = organ_config_member(s->root, "attn_config");
     const char *const norm = organ_config_word(s, s->root, "norm_type", "layernorm");
-    if (object && !json_is_object(object))
-        organ_config_refuse(s, "attn_config", object, "an object");
+    organ_config_require_object(s, s->root, "attn_config");
     if (strcmp(norm, "layernorm") && strcmp(norm, "low_precision_layernorm"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: norm_type '%s' is not supported", s->label, norm);
     organ_config_require(s, object, fixed);
@@ -177,6 +178,8 @@ static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "ffn_config.moe_normalize_expert_weights";
     const json_t *const object = organ_config_member(s->root, "ffn_config");
+    organ_config_require_object(s, s->root, "attn_config");
+    organ_config_require_object(s, s->root, "ffn_config");
     const double p = organ_config_real(s, s->root, key, json_object_get(object, strchr(key, '.') + 1) ? 0 : 1);
     c->normalise_experts = p == 1;
     if (p != 0 && p != 1)

@@ -230,14 +230,17 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     const json_t *both = organ_config_member(s->root, "rope_parameters"),
                  *full = both ? organ_config_member(both, "full_attention") : NULL;
     const json_t *object = full ? full : both;
-    if (!both)
+    const char *key = full ? "rope_parameters.full_attention" : "rope_parameters";
+    if (!both) {
         object = organ_config_member(s->root, "rope_scaling");
+        key = "rope_scaling";
+    }
     if (!object && s->family->theta == 0) {
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_parameters and rope_scaling are missing", s->label);
         return;
     }
     if (object && !json_is_object(object)) {
-        organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
+        organ_config_refuse(s, key, object, "an object");
         return;
     }
     const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
@@ -250,6 +253,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         c->attention_scale *= scale * scale;
     }
     const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
+    if (local)
+        organ_config_require_object(s, s->root, "rope_parameters.sliding_attention");
     if (full || s->family->local == LOCAL_OWN)
         c->rope_local =
             read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), head_dim_of(c, true), c);

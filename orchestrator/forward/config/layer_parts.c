@@ -115,6 +115,9 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_EMBEDDING] = {"embed_tokens.weight", "token_embd.weight"},
     [PART_POSITIONS] = {"wpe.weight", "position_embd.weight"},
     [PART_NORM_EMBEDDING] = {"word_embeddings_layernorm.weight", "token_embd_norm.weight"},
+    [PART_PER_LAYER_TABLE] = {"embed_tokens_per_layer.weight", "per_layer_token_embd.weight"},
+    [PART_PER_LAYER_MODEL] = {"per_layer_model_projection.weight", "per_layer_model_proj.weight"},
+    [PART_NORM_PER_LAYER_MODEL] = {"per_layer_projection_norm.weight", "per_layer_proj_norm.weight"},
     [PART_FINAL_NORM] = {"norm.weight", "output_norm.weight"},
     [PART_OUTPUT] = {NULL, "output.weight"},
 };

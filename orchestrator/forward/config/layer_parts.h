@@ -129,6 +129,9 @@ typedef enum forward_part {
     PART_EMBEDDING,
     PART_POSITIONS,      /* learned absolute positions */
     PART_NORM_EMBEDDING, /* and its bias */
+    PART_PER_LAYER_TABLE, /* per-layer embeddings of all layers: the table, the projection of embeddings, its norm */
+    PART_PER_LAYER_MODEL,
+    PART_NORM_PER_LAYER_MODEL,
     PART_FINAL_NORM,
     PART_OUTPUT, /* NULL: "lm_head.weight", or the name that organ_text_head finds */
     PART_NAMES

@@ -7,7 +7,6 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };

@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };

@@ -3,7 +3,6 @@
 
 #include "orchestrator/report/text/document.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Adds the cell of a field: by its function, its words, or the form of its number. */

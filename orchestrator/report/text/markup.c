@@ -3,7 +3,6 @@
 
 #include "orchestrator/report/text/text.h"
 
-#include <stdint.h>
 #include <string.h>
 
 /* Returns whether the bytes are one of Unicode's noncharacters, U+FDD0 to U+FDEF and the last two of each plane: XML

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/members.h"
 
+#include "formats/base/text_buffer.h"
+#include "orchestrator/machine/shell_word.h"
+
 #include <math.h>
+#include <stdlib.h>
 
 /* Adds all members, also after one that could not be added, because it owns their references. */
 bool organ_members_add(json_t *object, const organ_member *members)
@@ -54,6 +58,23 @@ json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context)
             json_array_append_new(rows, made);
     }
     return rows;
+}
+
+json_t *organ_json_command(const char *const *words)
+{
+    organ_error ignored = {0};
+    organ_text text;
+    char *command = NULL;
+    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
+        for (size_t k = 0; words[k]; k++) {
+            fputs(k ? " " : "", text.out);
+            organ_shell_word(text.out, words[k]);
+        }
+        organ_text_finish(&text, &command, &ignored);
+    }
+    json_t *const string = organ_document_string(command);
+    free(command);
+    return string;
 }
 
 json_t *organ_json_texts(size_t count, const char *const *texts)

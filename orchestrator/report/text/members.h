@@ -67,6 +67,8 @@ json_t *organ_json_held(const json_t *value);
 /* Returns an array of row(context, 0 .. count - 1); rows that are NULL are omitted. */
 typedef json_t *organ_json_row(const void *context, size_t k);
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
+/* Returns the words, up to NULL, as one string that a shell reads as these words. NULL without memory. */
+json_t *organ_json_command(const char *const *words);
 /* Return arrays of texts (any bytes) and of numbers. */
 json_t *organ_json_texts(size_t count, const char *const *texts);
 json_t *organ_json_reals(size_t count, const float *values);

@@ -20,6 +20,9 @@ static const organ_block convert_blocks[] = {
     SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
     SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    SAY(ON_ALL, "by_name",
+        "organ convert has no rules for this architecture: tensors have other names and the same values, and no "
+        "forward pass has checked the output."),
     SECTION(ON_FILES, NULL, "Types"),
     TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
     SAY(ON_ALL, "totals.left_out",

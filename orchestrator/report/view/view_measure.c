@@ -10,7 +10,6 @@
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
-#include <string.h>
 
 enum {
     MAX_POINTS = 1200,     /* tensors with a point of their own */

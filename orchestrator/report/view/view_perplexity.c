@@ -5,9 +5,6 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 /* ---- what both have ---- */
 
 static const organ_block experiment[] = {

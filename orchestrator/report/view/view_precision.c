@@ -5,8 +5,6 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
-#include <string.h>
-
 #define NOT_FINITE                                                                                                     \
     "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; " \
     "the report lists "                                                                                                \

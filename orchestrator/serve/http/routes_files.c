@@ -3,7 +3,6 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/http.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ENTRIES = 100000 };

@@ -7,7 +7,6 @@
 #include "orchestrator/serve/http/http_tally.h"
 #include "orchestrator/version.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void get_health(const organ_server_request *request, organ_http_reply *reply)

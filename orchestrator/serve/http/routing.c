@@ -2,7 +2,6 @@
  * From a path to the row of the table that answers it. */
 #include "orchestrator/serve/http/http_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const char *const organ_http_method_names[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};

@@ -51,7 +51,8 @@ bool organ_secret_is(const char *secret, const char *given)
     return !differs;
 }
 
-organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error)
+/* Makes a random session id in hexadecimal digits, from the system's generator. */
+static organ_status make_session(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error)
 {
     unsigned char bytes[ORGAN_SESSION_DIGITS / 2];
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
@@ -114,7 +115,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
     stored_token *const t = &list->tokens[list->count];
-    if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
+    if (check_token(file, text, length, error) != ORGAN_OK || make_session(t->session, error) != ORGAN_OK)
         return error->status;
     snprintf(t->bearer.name, sizeof t->bearer.name, "%.*s", (int)name_length, name);
     t->bearer.access = access;

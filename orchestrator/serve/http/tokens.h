@@ -45,7 +45,5 @@ bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *b
 
 /* Compares in a time that does not depend on where the two differ. */
 bool organ_secret_is(const char *secret, const char *given);
-/* Makes a random session id in hexadecimal digits, from the system's generator. */
-organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error);
 
 #endif

@@ -4,7 +4,6 @@
 #include "formats/base/json_text.h"
 #include "orchestrator/report/view/views.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
 #include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)

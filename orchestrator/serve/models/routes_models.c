@@ -4,7 +4,6 @@
 #include "orchestrator/serve/models/model_cache.h"
 #include "orchestrator/serve/models/tensor_page.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };

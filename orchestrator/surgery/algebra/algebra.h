@@ -17,6 +17,11 @@
 /* Allocates a x b values, aligned to a cache line. The caller frees them. NULL without memory. */
 float *organ_floats(size_t a, size_t b);
 
+/* Frees arrays; NULL is allowed among them. */
+void organ_free_arrays(void *const *arrays, size_t count);
+#define ORGAN_FREE_ARRAYS(...)                                                                                         \
+    organ_free_arrays((void *const[]){__VA_ARGS__}, sizeof((void *const[]){__VA_ARGS__}) / sizeof(void *))
+
 /* Returns the sum of a[k] b[k] in FP64: in 8 lanes by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);
 

@@ -184,9 +184,7 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
         *definite = factorise_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
     for (size_t b = 0; b < blocks && *definite; b++)
         invert_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
-    void *const parts[] = {x.square, x.inverse, x.factor, x.panel, x.scratch, x.products};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(x.square, x.inverse, x.factor, x.panel, x.scratch, x.products);
     return done;
 }
 

@@ -88,8 +88,6 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
         copy_out(t.left, requested * t.rows, transposed ? v : u);
         copy_out(t.right, requested * t.cols, transposed ? u : v);
     }
-    double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.scratch};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(t.x, t.square, t.values, t.right, t.left, t.scratch);
     return done;
 }

@@ -19,6 +19,12 @@ float *organ_floats(size_t a, size_t b)
     return aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
 }
 
+void organ_free_arrays(void *const *arrays, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        free(arrays[k]);
+}
+
 /* Adds in LANES sums and then in pairs, an order that gives the same bits with and without vector instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {

@@ -382,9 +382,7 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
         if (low_rank_krylov_iterate(&y, error) == ORGAN_OK)
             low_rank_krylov_finish(&y, svd, error);
     }
-    void *const parts[] = {y.basis,  y.block,   y.image,  y.h,      y.c,       y.best,
-                           y.panels, y.scratch, y.square, y.values, y.vectors, y.eigen_scratch};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors,
+                      y.eigen_scratch);
     return error->status;
 }

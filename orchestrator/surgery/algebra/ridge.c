@@ -118,16 +118,11 @@ void organ_ridge_close(organ_ridge *ridge)
         return;
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
         const organ_ridge_sums *const s = &ridge->sums[part];
-        void *const parts[] = {s->square, s->cross, s->inputs, s->target};
-        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-            free(parts[k]);
+        ORGAN_FREE_ARRAYS(s->square, s->cross, s->inputs, s->target);
     }
     organ_ridge_blocks_free(ridge->by_blocks);
-    void *const parts[] = {ridge->factor,  ridge->solution, ridge->workspace, ridge->products,
-                           ridge->scratch, ridge->inputs,   ridge->target,    ridge->gram,
-                           ridge->block,   ridge->token,    ridge->begin,     ridge};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(ridge->factor, ridge->solution, ridge->workspace, ridge->products, ridge->scratch, ridge->inputs,
+                      ridge->target, ridge->gram, ridge->block, ridge->token, ridge->begin, ridge);
 }
 
 /* ---- tokens ---- */

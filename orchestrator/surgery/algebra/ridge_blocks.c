@@ -93,9 +93,7 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
     if (!b)
         return;
     organ_ridge_rows_close(b->rows);
-    void *const parts[] = {b->residual, b->gathered, b->gram, b->cross, b->sides, b->step, b};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(b->residual, b->gathered, b->gram, b->cross, b->sides, b->step, b);
 }
 
 /* ---- tokens ---- */

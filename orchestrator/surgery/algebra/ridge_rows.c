@@ -110,10 +110,8 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
     if (!r)
         return;
     organ_direct_close(&r->file);
-    void *const parts[] = {r->all,  r->pending, r->values, r->read, r->digests, r->tokens,
-                           r->rows, r->next,    r->first,  r->last, r};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(r->all, r->pending, r->values, r->read, r->digests, r->tokens, r->rows, r->next, r->first,
+                      r->last, r);
 }
 
 /* ---- rows ---- */

@@ -2,7 +2,6 @@
  * Checks and defaults of the options of an allocation. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define TOKENS 1024u

@@ -3,7 +3,6 @@
 
 #include "orchestrator/machine/quantity.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -125,9 +125,7 @@ void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
         return;
-    void *const parts[] = {s->root, s->z, s->own, s->a, s->b, s->counts, s->equals};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->b, s->counts, s->equals);
     free(s);
 }
 

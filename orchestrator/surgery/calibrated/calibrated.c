@@ -5,7 +5,6 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

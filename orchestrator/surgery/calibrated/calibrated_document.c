@@ -3,7 +3,6 @@
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/path.h"
-#include <stdio.h>
 #include <string.h>
 
 /* Returns the texts of the report about what this run did not measure. */
@@ -78,15 +77,11 @@ static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
 /* Returns the report's object about the imatrix file; null without one. */
 static json_t *imatrix_json(const organ_calibrated_job *job)
 {
-    const organ_imatrix *const m = job->imatrix;
-    if (!m)
-        return json_null();
-    return ORGAN_OBJECT(
-        SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
-        SET_TEXT("xxh3", job->digest), SET_COUNT("entries", m->entry_count),
-        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
-        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
-        SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
+    json_t *const object = organ_importance_json(job->imatrix, job->digest);
+    if (job->imatrix)
+        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of "
+                                            "each input"));
+    return object;
 }
 
 /* Adds the members of calibrated pruning to the report: calibration, imatrix, allocation, compensated weights. */

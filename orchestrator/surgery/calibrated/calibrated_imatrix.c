@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* Checks that the importance matrix has usable entries for a target. Notes experts without tokens, which get the
  * fallback. */

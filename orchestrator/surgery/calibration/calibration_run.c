@@ -10,7 +10,6 @@
 #include "orchestrator/surgery/interface/interface.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +74,9 @@ static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids,
     return ORGAN_OK;
 }
 
-/* Returns the bytes of the donor's inputs that are kept for a chunk: one row of each target of a layer that is not an
- * expert, per token, for the layer with most. 0 unless both streams are used. */
-static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
+/* Returns the sum of `of` over the targets of a layer, for the layer with the largest sum. */
+static uint64_t max_of_layers(const organ_calibration_run *calib,
+                              uint64_t (*of)(const organ_calibration_run *calib, const organ_tensor *target))
 {
     uint64_t max = 0;
     const organ_targets *const targets = calib->targets;
@@ -85,11 +84,24 @@ static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_to
         uint64_t sum = 0;
         const int32_t layer = targets->tensors[k]->anatomy.layer;
         for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++)
-            sum += targets->tensors[k]->anatomy.expert < 0 ? organ_calibration_matrices(calib, targets->tensors[k]).cols
-                                                           : 0;
+            sum += of(calib, targets->tensors[k]);
         max = sum > max ? sum : max;
     }
-    return calib->options->streams == ORGAN_INPUTS_BOTH ? max * chunk_tokens * sizeof(float) : 0;
+    return max;
+}
+
+static uint64_t kept_values(const organ_calibration_run *calib, const organ_tensor *target)
+{
+    return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
+}
+
+/* Returns the bytes of the donor's inputs that are kept for a chunk: one row of each target of a layer that is not an
+ * expert, per token, for the layer with most. 0 unless both streams are used. */
+static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
+{
+    return calib->options->streams == ORGAN_INPUTS_BOTH
+               ? max_of_layers(calib, kept_values) * chunk_tokens * sizeof(float)
+               : 0;
 }
 
 /* Returns the bytes that work on the largest matrix needs, without its moments. */
@@ -214,30 +226,19 @@ uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
-/* Returns the bytes of second moments as whole matrices if each target of a layer has moments of its own, for the layer
- * with most. */
-static uint64_t whole_moments(const organ_calibration_run *calib)
+/* Returns the bytes of second moments as whole matrices if the target has moments of its own. */
+static uint64_t whole_moments(const organ_calibration_run *calib, const organ_tensor *target)
 {
-    const organ_targets *const targets = calib->targets;
-    uint64_t max = 0;
-    for (size_t k = 0; k < targets->count;) {
-        uint64_t sum = 0;
-        const int32_t layer = targets->tensors[k]->anatomy.layer;
-        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
-            const organ_matrices m = organ_calibration_matrices(calib, targets->tensors[k]);
-            const bool expert = m.count > 1 || targets->tensors[k]->anatomy.expert >= 0;
-            sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
-        }
-        max = sum > max ? sum : max;
-    }
-    return max;
+    const organ_matrices m = organ_calibration_matrices(calib, target);
+    const bool expert = m.count > 1 || target->anatomy.expert >= 0;
+    return m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
 }
 
 /* Returns the memory beyond which a run gains nothing. Adds a fifteenth to the moments, because a sixteenth of the
  * memory is set aside for threads (organ_forward_spare_memory). */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
-    const uint64_t moments = whole_moments(calib);
+    const uint64_t moments = max_of_layers(calib, whole_moments);
     return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
 }
 

@@ -5,7 +5,6 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

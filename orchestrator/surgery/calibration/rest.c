@@ -3,7 +3,6 @@
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
  * Divides the matrices of a layer among ranks: plans which rank changes which, and sends the changed matrices to all
  * ranks. The inputs of all matrices are captured before any is changed, so the changes do not depend on each other. */
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -180,9 +181,7 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
         organ_fail_memory(error, g->calib->model->path);
     else
         choose_plan(g, &p, error);
-    void *const parts[] = {p.part, p.cost, p.owner, p.load};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(p.part, p.cost, p.owner, p.load);
     return error->status;
 }
 

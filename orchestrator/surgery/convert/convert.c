@@ -63,17 +63,35 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
         job->text = organ_config_text(job->file, &architecture);
         job->family = organ_forward_family_named(architecture, false);
-        job->exchange = organ_exchange_named(architecture);
+        job->exchange = organ_exchange_named(architecture, true);
         if (!job->exchange || !job->family)
-            organ_exchange_refuse(job->model->path, architecture, false, error);
+            organ_convert_find_names(job, architecture, error);
         else
             job->gguf_family = organ_forward_family_named(job->exchange->gguf, true);
     }
-    free(bytes);
+    if (job->by_name)
+        job->own_config = bytes;
+    else
+        free(bytes);
     return error->status;
 }
 
-/* Finds the architecture in the exchange table and reads the configuration of the forward pass. */
+/* Chooses the row for a model with or without experts. Files of the row for experts have no dense feed-forwards. */
+static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    const char *const experts = job->family->gguf_experts;
+    job->exchange = organ_exchange_named(job->family->architecture, c->experts > 0);
+    for (unsigned l = 0; l < c->layers && experts && strcmp(job->exchange->gguf, experts) == 0; l++)
+        if (c->kinds[l].feed && !c->kinds[l].mixture)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the feed-forward of layer %u is dense, but those of %s files all have experts",
+                              job->model->path, l, experts);
+    return ORGAN_OK;
+}
+
+/* Finds the architecture in the exchange table and reads the configuration of the forward pass; an architecture without
+ * a row may be converted by name. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -84,10 +102,12 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
         job->exchange = organ_exchange_of_gguf(model->gguf, name);
         job->gguf_family = organ_forward_family_named(name, true);
         if (!job->exchange || !job->gguf_family)
-            return organ_exchange_refuse(model->path, name, true, error);
+            return organ_convert_find_gguf_names(job, name, error);
         job->family = organ_forward_family_named(job->exchange->architecture, false);
     }
-    return organ_forward_config_read(model, &job->config, error);
+    if (job->by_name || organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
+        return error->status;
+    return convert_choose_row(job, error);
 }
 
 /* Compares the bytes of two tensors. */
@@ -138,7 +158,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
     if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
-        convert_find_rows(job, error))
+        convert_find_rows(job, error) || job->by_name)
         return error->status;
     job->prefix = job->to_gguf && !job->family->prefix ? organ_text_prefix(job->weights) : job->family->prefix;
     job->prefix = job->prefix ? job->prefix : "model.";
@@ -166,6 +186,7 @@ static void convert_close(organ_convert_job *job)
     for (size_t k = 0; k < job->file_count; k++)
         free(job->files[k].bytes);
     free(job->files);
+    free(job->own_config);
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);

@@ -31,6 +31,8 @@
     X(recurrent.kernel)                                                                                                \
     X(recurrent.twice)                                                                                                 \
     X(recurrent.rank)                                                                                                  \
+    X(per_layer_width)                                                                                                 \
+    X(dual_ffn)                                                                                                        \
     X(experts)
 
 /* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
@@ -46,7 +48,6 @@
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
     X(heads)                                                                                                           \
-    X(head_dim)                                                                                                        \
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
@@ -62,9 +63,14 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* Returns the router's scale; 1 if it has none, since both mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* Returns the number of heads of k and v; 1 for latent attention, whose GGUF files have one latent head. The heads of
- * each layer are compared separately. */
-static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
+/* Returns the number of heads of k and v; 1 for latent attention, whose GGUF files have one latent head, and for Gemma
+ * 4, whose layers have heads of their own. The heads of each layer are compared separately. */
+static double check_kv_heads(const organ_forward_config *c)
+{
+    return c->latent.rank || c->value_norm ? 1 : c->kv_heads;
+}
+/* Returns the size of a head; 1 for Gemma 4, whose layers have heads of their own. */
+static double check_head_dim(const organ_forward_config *c) { return c->value_norm ? 1 : c->head_dim; }
 /* Returns the value to compare for a multiplier. A GGUF file that has the multipliers in its weights lacks them in its
  * configuration, so they are not compared, except for an output head that is tied to the embeddings: it would get the
  * multiplier of the embeddings instead of its own. */
@@ -117,6 +123,10 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
                  (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim))
             check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
+        else if (a->shares_with != b->shares_with)
+            check_refuse(job, "the layer whose keys and values a layer has", a->shares_with, b->shares_with, error);
+        else if (a->shares_with == l && a->value_is_key != b->value_is_key)
+            check_refuse(job, "the projection of a layer's values", a->value_is_key, b->value_is_key, error);
     }
     if (window && !error->status)
         organ_progress_note(
@@ -150,14 +160,14 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
 }
 
 /* Opens the written model and compares what the forward pass reads from it with the original: a converted model must
- * have the same settings. */
+ * have the same settings. A model that was converted by name must only open. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
     organ_model *model = NULL;
     organ_forward_config made = {0};
     (void)to;
-    if (organ_model_open(path, &model, error) == ORGAN_OK &&
+    if (organ_model_open(path, &model, error) == ORGAN_OK && !job->by_name &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
 #define SCALED(field, tied)                                                                                            \
@@ -171,6 +181,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
             {NULL, 0, 0}};
         const check_field attention[] = {CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){
                                              "kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+                                         {"head_dim", check_head_dim(&job->config), check_head_dim(&made)},
                                          {NULL, 0, 0}};
 #undef SCALED
 #undef FIELD

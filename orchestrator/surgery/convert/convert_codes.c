@@ -6,6 +6,7 @@
  * A source is read once for all its places. Each worker copies a share of the rows of the source to every place that
  * takes them; the calling thread waits and records the tensors. */
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
@@ -163,25 +164,31 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
                               w->job->model->path, w->weight->name);
-        if (scales)
-            memcpy(to, blocks + at, scale);
-        else if (pairs)
-            code_nibbles_to_hf(blocks + at + scale, to);
-        else
-            memcpy(to, blocks + at + scale, codes);
-        to += scales ? scale : codes;
+        if (scales && pairs)
+            *to++ = blocks[at];
+        else if (scales) {
+            memcpy(to, blocks + at, 2);
+            to += 2;
+        } else if (pairs) {
+            code_nibbles_to_hf(blocks + at + 1, to);
+            to += CODE_GROUP / 2;
+        } else {
+            memcpy(to, blocks + at + 2, CODE_GROUP);
+            to += CODE_GROUP;
+        }
     }
     return ORGAN_OK;
 }
 
 /* ---- one window ---- */
 
-/* Rows of a piece that follow each other and are not yet written. */
+/* Rows of a piece that follow each other and are not yet written. They begin in `pages` as many bytes after a page as
+ * in the file, so that direct I/O writes them without another copy. */
 typedef struct code_output {
     organ_convert_job *job;
     size_t piece, row; /* bytes of a row */
     uint64_t first, count, most;
-    unsigned char *rows, *put;
+    unsigned char *pages, *rows;
 } code_output;
 
 /* The places of a source that take rows of the same matrices, and the workers that copy them together. */
@@ -204,7 +211,7 @@ static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
 static organ_status code_flush(code_output *out, organ_error *error)
 {
     if (out->count)
-        organ_write_put(out->job->run, out->piece, out->rows, out->count * out->row, out->first * out->row, out->put,
+        organ_write_put(out->job->run, out->piece, out->rows, out->count * out->row, out->first * out->row, NULL,
                         error);
     out->count = 0;
     return error->status;
@@ -218,8 +225,11 @@ static organ_status code_row(code_output *out, code_window *w, uint64_t from, ui
         return error->status;
     if (code_window_read(w, error))
         return error->status;
-    if (out->count == 0)
+    if (out->count == 0) {
+        const uint64_t offset = out->job->pieces[out->piece].offset + to * out->row;
         out->first = to;
+        out->rows = out->pages + offset % ORGAN_DIRECT_ALIGNMENT;
+    }
     const unsigned char *const codes = w->codes + (from - w->first) * w->codes_row;
     const unsigned char *const scales = w->scales + (from - w->first) * w->scales_row;
     unsigned char *const made = out->rows + out->count++ * out->row;
@@ -266,56 +276,71 @@ static organ_status code_take(const code_share *s, const convert_place *p, code_
         for (uint64_t b = first; b < first + blocks && !error->status; b++)
             code_block(s, p, matrix, b, windows, out, error);
     }
-    return error->status ? error->status : code_flush(out, error);
+    return error->status;
 }
 
-/* Copies the rows of the windows to all places that still need them. */
-static organ_status code_window_take(const code_share *s, code_window windows[2], code_output *out, organ_error *error)
+/* Copies the rows of the windows to all places that still need them. Two places have an output each, which collects the
+ * rows of several windows; more places share one. */
+static organ_status code_window_take(const code_share *s, code_window windows[2], code_output outputs[2],
+                                     organ_error *error)
 {
     if (organ_stop_is_requested(s->job->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     windows[0].read = windows[1].read = false;
-    for (size_t k = 0; k < s->count && !error->status; k++)
-        if (!s->job->facts[s->places[k].piece].skip)
-            code_take(s, &s->places[k], windows, out, error);
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        code_output *const out = &outputs[s->count <= 2 ? k : 0];
+        if (!s->job->facts[s->places[k].piece].skip && code_take(s, &s->places[k], windows, out, error) == ORGAN_OK &&
+            s->count > 2)
+            code_flush(out, error);
+    }
     return error->status;
 }
 
 /* ---- one source ---- */
 
-/* Returns the bytes of the rows that are written together: CODE_BUFFER, or one row if that is longer. */
-static size_t code_output_bytes(const code_share *s)
+/* Makes room for the rows that are written together: CODE_BUFFER bytes, or one row if that is longer. */
+static organ_status code_output_open(code_output *out, const code_share *s, organ_error *error)
 {
     size_t most = CODE_BUFFER;
     for (size_t k = 0; k < s->count; k++)
         most = organ_max(most, code_row_bytes(s->job, s->places[k].piece));
-    return most;
+    *out = (code_output){.job = s->job};
+    out->pages = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, (most / ORGAN_DIRECT_ALIGNMENT + 2) * ORGAN_DIRECT_ALIGNMENT);
+    return out->pages ? ORGAN_OK : organ_fail_memory(error, s->source->weight->name);
+}
+
+/* Writes the rows that are left, unless there was an error, and frees the buffers. */
+static void code_output_close(code_output *out, organ_error *error)
+{
+    if (!error->status)
+        code_flush(out, error);
+    free(out->pages);
 }
 
 static void code_worker(void *context, size_t worker)
 {
     const code_share *const s = context;
-    organ_convert_job *const job = s->job;
     if (worker >= s->workers)
         return;
     organ_error *const error = &s->errors[worker];
     const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
     const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
     code_window windows[2] = {{0}, {0}};
-    code_output out = {.job = job, .rows = malloc(code_output_bytes(s)), .put = malloc(ORGAN_PUT_SCRATCH)};
-    if (!out.rows || !out.put)
-        organ_fail_memory(error, s->source->weight->name);
-    if (!error->status && code_window_open(&windows[0], job, s->source->weight, error) == ORGAN_OK && s->source->other)
-        code_window_open(&windows[1], job, s->source->other, error);
+    code_output outputs[2] = {{0}, {0}};
+    for (size_t k = 0; k < (s->count == 2 ? 2 : 1) && !error->status; k++)
+        code_output_open(&outputs[k], s, error);
+    if (!error->status && code_window_open(&windows[0], s->job, s->source->weight, error) == ORGAN_OK &&
+        s->source->other)
+        code_window_open(&windows[1], s->job, s->source->other, error);
     for (uint64_t at = begin + all * worker / s->workers * s->step; at < end && !error->status; at += windows->count) {
         windows[0].first = windows[1].first = at;
         windows[0].count = windows[1].count = organ_min(windows->most / s->step * s->step, end - at);
-        code_window_take(s, windows, &out, error);
+        code_window_take(s, windows, outputs, error);
     }
     code_window_close(&windows[0]);
     code_window_close(&windows[1]);
-    free(out.rows);
-    free(out.put);
+    code_output_close(&outputs[0], error);
+    code_output_close(&outputs[1], error);
 }
 
 /* Returns the rows that must be in one window, so that a reordered block is written in the order of the output: its
@@ -382,7 +407,7 @@ static organ_status code_source(organ_convert_job *job, const convert_source *so
     if (!error->status)
         organ_progress_advance(
             job->progress, organ_weight_bytes(source->own) + (source->other ? organ_weight_bytes(source->other) : 0),
-            source->own->name, NULL);
+            NULL, NULL);
     return error->status;
 }
 

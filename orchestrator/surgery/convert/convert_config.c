@@ -2,6 +2,7 @@
  * config.json of a safetensors output: members of the rows of forward/config/exchange.h, then what
  * organ_forward_config has. */
 #include "formats/base/json_dump.h"
+#include "formats/base/json_edit.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -225,6 +226,23 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
+/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
+ * embeddings. */
+static int config_put_gemma(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    if (!job->family->global_heads)
+        return 0;
+    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
+    const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
+    const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
+    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
+                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
+                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
+                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
+                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+}
+
 /* Adds the members of early architectures that choose heads, norms and ALiBi. */
 static int config_put_early(const organ_convert_job *job, json_t *config)
 {
@@ -300,6 +318,22 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
+/* Adds the part of a head of Gemma 4 that turns: the leading divisors are 1, the others stop their pairs. */
+static organ_status config_find_part(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
+{
+    const unsigned count = job->config.rope.dimensions / 2;
+    unsigned turning = 0, still;
+    while (turning < count && values[turning] == 1)
+        turning++;
+    for (still = turning; still < count && values[still] == ORGAN_CONVERT_STILL;)
+        still++;
+    if (still < count || turning == 0)
+        return organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
+    ORGAN_ADD(rope, SET_TEXT("rope_type", "proportional"),
+              SET("partial_rotary_factor", config_part(2 * turning, 2 * count)));
+    return ORGAN_OK;
+}
+
 /* Adds the factors of the rotation: those of Llama 3 as the parameters that give them, those of LongRoPE as lists. */
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
 {
@@ -309,8 +343,12 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
     if (!values)
         return organ_fail_memory(error, job->options->model);
     if (organ_weights_named(job->weights, "rope_freqs.weight") &&
-        config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK)
-        config_find_llama3(job, values, rope, error);
+        config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK) {
+        if (job->family->global_heads)
+            config_find_part(job, values, rope, error);
+        else
+            config_find_llama3(job, values, rope, error);
+    }
     for (size_t k = 0; k < 2 && job->config.rope.kind == ORGAN_ROPE_LONGROPE && !error->status; k++) {
         json_t *const list = json_array();
         config_read_factors(job, lists[k][0], values, error);
@@ -346,7 +384,7 @@ static int config_put_both(const organ_convert_job *job, json_t *config, json_t 
     const organ_rope_config *const local = &c->rope_local;
     const forward_family *const f = job->family;
     const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* and part of a head */
-    if (!own_part && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
+    if (!own_part && !f->global_heads && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
                             SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")),
@@ -398,6 +436,62 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
                                  SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }
 
+/* Sets members that the output determines in a configuration that the GGUF file has: the type and the codes. */
+static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
+{
+    organ_json_edit edit;
+    const json_t *const codes = json_object_get(made, "quantization_config");
+    const bool begun =
+        organ_json_edit_begin(&edit, ORGAN_CONVERT_CONFIG, job->own_config, strlen(job->own_config), error) == ORGAN_OK;
+    const char *const type = begun && organ_json_edit_has(&edit, NULL, "dtype") ? "dtype" : "torch_dtype";
+    const json_t *const own = json_object_get(made, "torch_dtype");
+    if (begun && !json_equal(json_object_get(job->file, type), own))
+        organ_json_edit_set(&edit, NULL, type, own, error);
+    if (!error->status && codes)
+        organ_json_edit_set(&edit, NULL, "quantization_config", codes, error);
+    char *const text = error->status ? NULL : edit.bytes;
+    if (text)
+        edit.bytes = NULL;
+    organ_json_edit_release(&edit);
+    return text;
+}
+
+/* Adds members for the key-values that most architectures have. Returns nonzero if an allocation was refused. */
+static int config_put_named(const organ_convert_job *job, json_t *config)
+{
+    json_t *const rope = json_object();
+    int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->exchange->model_type),
+                            SET_COUNT("vocab_size", job->config.vocabulary),
+                            SET_FLAG("tie_word_embeddings", job->config.tied_output));
+    for (const exchange_key *row = organ_exchange_common; row->key; row++)
+        failed |= config_put_row(job, row, config, rope);
+    failed |= config_put_ids(job, config);
+    failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
+    json_decref(rope);
+    return failed;
+}
+
+/* Returns the configuration of an architecture that is converted by name: that in the GGUF file, or one of members for
+ * its key-values. NULL with an error; the caller frees it. */
+static char *config_text_by_name(organ_convert_job *job, organ_error *error)
+{
+    json_t *config;
+    const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
+    config = json_object();
+    int failed = job->own_config ? 0 : config_put_named(job, config);
+    failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", config_torch_type(job->type)));
+    failed |= job->coded ? config_put_codes(job, config) : 0;
+    char *text = NULL;
+    if (!failed && job->own_config)
+        text = config_edited(job, config, error);
+    else if (!failed)
+        text = organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
+        organ_fail_memory(error, job->options->model);
+    json_decref(config);
+    return text;
+}
+
 /* Returns the text of config.json for a GGUF file, NULL with an error. The caller frees it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
@@ -412,7 +506,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_early(job, config) | organ_convert_put_recurrent(job, config) | config_put_ids(job, config);
+              config_put_gemma(job, config) | config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
+              config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());
@@ -438,7 +533,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(4, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
-    char *const config = config_text(job, error);
+    char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))

@@ -40,6 +40,7 @@ json_t *organ_convert_document(void *context, const organ_writing *made)
         after += job->pieces[k].bytes;
     return ORGAN_OBJECT(
         SET_TEXT("architecture", job->exchange->architecture), SET_TEXT("general_architecture", job->exchange->gguf),
+        SET_FLAG("by_name", job->by_name),
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
                                    SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
                                    SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),

@@ -9,6 +9,8 @@
  *   convert_pass.c      reads the sources once and writes the pieces
  *   convert_code_types.c  weights whose codes the other format has, too
  *   convert_codes.c     rows of codes and scales, which the other format has too
+ *   convert_by_name.c   architectures whose tensors only get other names
+ *   convert_reserved.c  names of llama.cpp's architectures
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
  *   convert_recurrent.c members and reordered tensors of recurrent layers
@@ -110,8 +112,11 @@ typedef struct organ_convert_job {
     organ_forward_config config;
     const forward_family *family, *gguf_family; /* rows of both forms */
     const forward_exchange *exchange;
-    const char *prefix;  /* of the tensors of the text model in safetensors */
-    json_t *file, *text; /* config.json, and the object in it that configures the text model */
+    bool by_name;           /* the architecture has no row: `exchange` is `named`, and both families have usual names */
+    forward_exchange named; /* valid with by_name */
+    char *own_config;       /* with by_name: text of config.json, or of ORGAN_CONVERT_CONFIG; NULL: the file has none */
+    const char *prefix;     /* of the tensors of the text model in safetensors */
+    json_t *file, *text;    /* config.json, and the object in it that configures the text model */
     organ_arena arena;
     organ_name_table names; /* of pieces */
     organ_shard_piece *pieces;
@@ -189,8 +194,19 @@ bool organ_convert_has_attention(const organ_forward_config *config);
 /* Returns true if the attention of a layer rotates queries and keys. */
 bool organ_convert_rotates(const organ_forward_config *config);
 
+/* Returns the first layer with a window, or without; the first layer if there is none. */
+const organ_layer_kind *organ_convert_kind(const organ_forward_config *config, bool windowed);
+/* Returns the width of a head in these layers. */
+static inline unsigned organ_convert_head(const organ_forward_config *config, bool windowed)
+{
+    return organ_convert_kind(config, windowed)->head_dim;
+}
+
 /* Returns the number of leading layers without experts. */
 unsigned organ_convert_dense(const organ_forward_config *config);
+
+/* The divisor of frequencies of pairs that do not turn. */
+#define ORGAN_CONVERT_STILL 1e30F
 
 /* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
  * llama.cpp's converter does (_compute_llama3_parameters of transformers). */
@@ -207,6 +223,30 @@ organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *erro
 /* Refuses a tensor. */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error);
+
+/* ---- convert_by_name.c ---- */
+
+/* The key-value with the text of config.json, in files of architectures that are converted by name. */
+#define ORGAN_CONVERT_CONFIG "organ.config"
+
+/* Prepares a conversion by name of an architecture of config.json that has no row in exchange.h. ORGAN_BAD_INPUT if
+ * config.json has no model_type, if llama.cpp would take a file of that name for another architecture, or if the form
+ * of values or rows depends on the architecture. */
+organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error);
+/* The same for a GGUF file; job->own_config becomes the text in ORGAN_CONVERT_CONFIG, or stays NULL. */
+organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error);
+/* Plans a weight. ORGAN_BAD_INPUT if its name is not known. */
+organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error);
+/* Fails for the first weight whose name would be another after a conversion to GGUF and back. */
+organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error);
+/* Adds config.json without quantization_config to the key-values. */
+organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_reserved.c ---- */
+
+/* Returns the architecture of llama.cpp that has this name but for capitals, '-', '_' and "_text" at the end, or NULL.
+ */
+const char *organ_convert_reserved(const char *name);
 
 /* ---- convert_recurrent.c ---- */
 

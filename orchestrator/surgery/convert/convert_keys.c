@@ -72,8 +72,9 @@ static bool keys_apply(const json_t *text, const char *when)
 /* ---- values ---- */
 
 /* Returns the number of a layer in an array, or the bits of an FP32 number. */
-static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *kind)
+static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
+    const uint64_t width = kind->intermediate ? kind->intermediate : c->expert_intermediate;
     if (row->rule == EXCHANGE_WINDOWS)
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
@@ -81,13 +82,14 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *ki
     if (row->rule == EXCHANGE_RECURRENT)
         return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
-        return kind->feed ? (int32_t)kind->intermediate : 0;
+        return kind->feed ? (int32_t)width : 0;
     if (row->rule == EXCHANGE_XIELU) {
         int32_t bits;
         memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
         return bits;
     }
-    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
+    const unsigned heads = kind->latent ? 1 : kind->kv_heads;
+    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
 /* Returns the width of the dense feeds, or of all if no layer has a dense one. */
@@ -160,8 +162,12 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     if (!numbers)
         return organ_fail_memory(error, key);
     for (unsigned l = 0; l < layers; l++)
-        numbers[l] = keys_of_layer(row, &job->config.kinds[l]);
-    keys_set_array(job, key, row->type, numbers, layers, error);
+        numbers[l] = keys_of_layer(row, &job->config, &job->config.kinds[l]);
+    bool written = row->rule == EXCHANGE_XIELU || !row->words;
+    for (unsigned l = 1; l < layers; l++)
+        written = written || numbers[l] != numbers[0];
+    if (written)
+        keys_set_array(job, key, row->type, numbers, layers, error);
     free(numbers);
     return error->status;
 }
@@ -237,6 +243,14 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
+/* Sets a key of an architecture that is converted by name: only if the member is one number, flag or known word. */
+static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
+{
+    const json_t *const value = keys_member(job->text, row->members);
+    const bool known = json_is_number(value) || json_is_boolean(value) || (row->words && json_is_string(value));
+    return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
+}
+
 /* Sets the key-value of a row of the exchange table by the row's rule: a member of config.json copied, or a number
  * computed from the configuration of the forward pass. */
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
@@ -245,6 +259,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     const json_t *value;
     char key[KEY_SIZE];
     snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
+    if (job->by_name)
+        return keys_set_named(job, row, key, error);
     /* head_dim of a model without attention is the width of its recurrent heads. */
     if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
         return ORGAN_OK;
@@ -310,6 +326,14 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->normalise_experts, error);
     case EXCHANGE_HEAD:
         return keys_set_number(job, key, row->type, c->head_dim, error);
+    case EXCHANGE_FULL_HEAD:
+        return keys_set_number(job, key, row->type, organ_convert_head(c, false), error);
+    case EXCHANGE_LOCAL_HEAD:
+        return keys_set_number(job, key, row->type, organ_convert_head(c, true), error);
+    case EXCHANGE_LOCAL_PART:
+        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
+    case EXCHANGE_PER_LAYER:
+        return keys_set_number(job, key, row->type, c->per_layer_width, error);
     case EXCHANGE_INTERVAL:
         return keys_set_number(job, key, row->type, keys_interval(c), error);
     case EXCHANGE_SECTIONS:
@@ -370,7 +394,7 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
         keys_set(job, organ_exchange_key_named(at, length), error);
         at += length + (at[length] == ' ');
     }
-    if (error->status)
+    if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
     return organ_tokenizer_to_gguf(
         job->model,

@@ -104,19 +104,76 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 
 /* ---- order ---- */
 
+#define PASS_TILE ((size_t)32) /* rows and columns of a part that stays in the first cache */
+
+/* Defines a function that makes columns of rows, tile by tile: value c x `apart` of row r of `from` becomes value
+ * r x `step` of row c of `to`. `from_row`, `to_row`: values from one row to the next. */
+#define PASS_TURN(name, type)                                                                                          \
+    static void name(const type *from, size_t from_row, size_t apart, type *to, size_t to_row, size_t step,            \
+                     size_t rows, size_t cols)                                                                         \
+    {                                                                                                                  \
+        for (size_t c0 = 0; c0 < cols; c0 += PASS_TILE)                                                                \
+            for (size_t r0 = 0; r0 < rows; r0 += PASS_TILE)                                                            \
+                for (size_t c = c0; c < organ_min(c0 + PASS_TILE, cols); c++)                                          \
+                    for (size_t r = r0; r < organ_min(r0 + PASS_TILE, rows); r++)                                      \
+                        to[c * to_row + r * step] = from[r * from_row + c * apart];                                    \
+    }
+PASS_TURN(pass_turn_16, uint16_t)
+PASS_TURN(pass_turn_32, uint32_t)
+
+/* Makes four columns of four values each of four values of four rows. */
+static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
+{
+    static const uint64_t even = UINT64_C(0x0000ffff0000ffff), low = UINT64_C(0xffffffff);
+    uint64_t r[4];
+    for (size_t k = 0; k < 4; k++)
+        memcpy(&r[k], rows[k], sizeof r[k]);
+    const uint64_t top[2] = {(r[0] & even) | (r[1] & even) << 16, (r[0] >> 16 & even) | (r[1] & ~even)};
+    const uint64_t end[2] = {(r[2] & even) | (r[3] & even) << 16, (r[2] >> 16 & even) | (r[3] & ~even)};
+    for (size_t k = 0; k < 2; k++) {
+        const uint64_t first = (top[k] & low) | end[k] << 32, second = top[k] >> 32 | (end[k] & ~low);
+        memcpy(to + k * to_row, &first, sizeof first);
+        memcpy(to + (k + 2) * to_row, &second, sizeof second);
+    }
+}
+
+/* Makes columns of rows of 16-bit values, and of those of the counterpart `other`, if it is not NULL, which alternate
+ * with them. */
+static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to, size_t to_row,
+                              size_t rows, size_t cols)
+{
+    const size_t sources = other ? 2 : 1, all = sources * rows, whole = all / 4 * 4, wide = cols / 4 * 4;
+    for (size_t c0 = 0; c0 < wide; c0 += PASS_TILE)
+        for (size_t r0 = 0; r0 < whole; r0 += PASS_TILE)
+            for (size_t r = r0; r < organ_min(r0 + PASS_TILE, whole); r += 4) {
+                const uint16_t *four[4];
+                for (size_t k = 0; k < 4; k++)
+                    four[k] = ((r + k) % sources ? other : from) + (r + k) / sources * from_row + c0;
+                for (size_t c = c0; c < organ_min(c0 + PASS_TILE, wide); c += 4) {
+                    pass_turn_square(four, to + c * to_row + r, to_row);
+                    for (size_t k = 0; k < 4; k++)
+                        four[k] += 4;
+                }
+            }
+    for (size_t r = 0; r < all; r++)
+        for (size_t c = r < whole ? wide : 0; c < cols; c++)
+            to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
+}
+
 /* Makes columns of the rows of one block, or a row of some of its columns. `other`: of the source's counterpart. */
 static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
     const uint64_t rows = p->picked ? p->cols : p->rows, step = p->join == CONVERT_PAIRS ? 2 : 1;
     const uint64_t all = organ_convert_cols(p, 0), second = p->join == CONVERT_PAIRS ? 1 : rows;
-    const uint64_t start = other ? second : 0;
-    for (uint64_t c = 0; c < (p->picked ? 1 : p->cols); c++)
-        for (uint64_t r = 0; r < rows; r++) {
-            const uint64_t at =
-                p->picked ? p->col + r * p->col_step : (p->first + r) * s->cols + p->col + c * p->col_step;
-            memcpy(to + (c * all + start + r * step) * s->bytes, from + at * s->bytes, s->bytes);
-        }
+    const uint64_t start = other ? second : 0, at = p->picked ? p->col : p->first * s->cols + p->col;
+    const void *const begin = from + at * s->bytes;
+    void *const made = to + start * s->bytes;
+    const size_t row = p->picked ? p->col_step : s->cols, cols = p->picked ? 1 : p->cols;
+    if (s->bytes == sizeof(uint16_t))
+        pass_turn_16(begin, row, p->col_step, made, all, step, rows, cols);
+    else
+        pass_turn_32(begin, row, p->col_step, made, all, step, rows, cols);
 }
 
 /* Orders the rows of one block, which begins `at` bytes after the begin of the strip. */
@@ -125,7 +182,12 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
     const convert_place *const p = s->place;
     const unsigned char *const from = (const unsigned char *)s->strip->values + at;
     const size_t row = s->cols * s->bytes;
-    if (p->picked || p->transposed) {
+    if (p->transposed && s->bytes == sizeof(uint16_t) && p->col_step == 1 && p->join != CONVERT_ENDS) {
+        const size_t begin = (size_t)(p->first * s->cols + p->col) * s->bytes;
+        const void *const other = p->join == CONVERT_PAIRS ? (const unsigned char *)s->strip->other + at + begin : NULL;
+        pass_turn_squares((const void *)(from + begin), other, s->cols, (void *)to, (size_t)organ_convert_cols(p, 0),
+                          (size_t)p->rows, (size_t)p->cols);
+    } else if (p->picked || p->transposed) {
         pass_place_values(s, from, false, to);
         if (p->join != CONVERT_ALONE)
             pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
@@ -248,8 +310,7 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
         if (organ_convert_wrote(job, place->piece, made, error))
             return error->status;
     }
-    organ_progress_advance(job->progress, strip->rows * strip->cols * pass_value_bytes(source->as),
-                           strip->last ? source->weight->name : NULL, NULL);
+    organ_progress_advance(job->progress, strip->rows * strip->cols * pass_value_bytes(source->as), NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -298,7 +359,7 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
         if (job->facts[k].values && !job->facts[k].skip &&
             organ_write_put(job->run, k, job->facts[k].values, job->pieces[k].bytes, 0, NULL, error) == ORGAN_OK)
-            organ_write_finish(job->run, k, json_object(), error);
+            organ_convert_wrote(job, k, job->facts[k].rows, error);
     return error->status;
 }
 

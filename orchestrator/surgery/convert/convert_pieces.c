@@ -245,7 +245,10 @@ bool organ_convert_is_left(const organ_convert_job *job, const convert_source *s
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
 {
     job->facts[piece].left -= rows;
-    return job->facts[piece].left == 0 ? organ_write_finish(job->run, piece, json_object(), error) : ORGAN_OK;
+    if (job->facts[piece].left > 0 || organ_write_finish(job->run, piece, json_object(), error))
+        return error->status;
+    organ_progress_advance(job->progress, 0, job->pieces[piece].name, NULL);
+    return ORGAN_OK;
 }
 
 /* ---- layers ---- */
@@ -264,6 +267,14 @@ bool organ_convert_rotates(const organ_forward_config *c)
         if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
             return true;
     return false;
+}
+
+const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool windowed)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if ((c->kinds[l].window > 0) == windowed)
+            return &c->kinds[l];
+    return c->kinds;
 }
 
 unsigned organ_convert_dense(const organ_forward_config *c)

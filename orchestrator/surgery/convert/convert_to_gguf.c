@@ -210,14 +210,16 @@ static organ_status to_gguf_picked(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a convolution, which loses its dimension of 1. */
+/* Plans a convolution, which loses its dimension of 1. Convolutions of q, k and v alone get another one instead. */
 static organ_status to_gguf_conv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
-    const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]};
+    const bool own = move->part.part != PART_CONV;
+    const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]}, four[] = {1, shape[0], 1, shape[1]};
     if (w->rank != 3 || w->shape[1] != 1)
         return organ_convert_unknown(move->job, w->name, "is not a convolution of single channels", move->error);
-    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
+    convert_place place =
+        organ_convert_all(w, to_gguf_piece(move, move->part.part, own ? 4 : 2, own ? four : shape), 0);
     /* channels x 1 x kernel is a matrix of one row for each channel */
     return organ_convert_place(move->job, &place, move->error);
 }
@@ -309,6 +311,9 @@ static organ_status to_gguf_part(const gguf_move *move)
     case PART_KV_B:
         return to_gguf_latent(move);
     case PART_CONV:
+    case PART_CONV_Q:
+    case PART_CONV_K:
+    case PART_CONV_V:
         return to_gguf_conv(move);
     case PART_A_LOG:
     case PART_SKIP:
@@ -428,13 +433,17 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return error->status;
 }
 
-static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
+/* Adds the divisors of the frequencies of Llama 3, or those of Gemma 4, which stop the pairs that do not turn. */
+static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
     float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
     if (!divisors)
         return organ_fail_memory(error, ROPE_FREQS);
-    organ_convert_llama3(r, divisors);
+    if (r->kind == ORGAN_ROPE_LLAMA3)
+        organ_convert_llama3(r, divisors);
+    for (unsigned k = 0; k < r->dimensions / 2 && r->kind == ORGAN_ROPE_PROPORTIONAL; k++)
+        divisors[k] = k < r->angles ? 1 : ORGAN_CONVERT_STILL;
     to_gguf_computed(job, ROPE_FREQS, divisors, r->dimensions / 2, error);
     free(divisors);
     return error->status;
@@ -450,7 +459,11 @@ organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *er
     case ORGAN_ROPE_YARN:
         return ORGAN_OK;
     case ORGAN_ROPE_LLAMA3:
-        return to_gguf_llama3(job, error);
+        return to_gguf_divisors(job, error);
+    case ORGAN_ROPE_PROPORTIONAL:
+        if (r->factor == 1)
+            return to_gguf_divisors(job, error);
+        break;
     case ORGAN_ROPE_LONGROPE:
         if (strcmp(job->exchange->gguf, "phi3") == 0 &&
             to_gguf_computed(job, ORGAN_ROPE_LONG, r->long_factors, count, error) == ORGAN_OK)
@@ -459,7 +472,6 @@ organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *er
             return error->status;
         break;
     case ORGAN_ROPE_DYNAMIC:
-    case ORGAN_ROPE_PROPORTIONAL:
         break;
     }
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: the rope_type cannot be expressed in a GGUF file of %s",

@@ -280,11 +280,11 @@ static organ_status to_hf_turned(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a convolution, which gets a dimension of 1. */
+/* Plans a convolution, which gets a dimension of 1 in the middle. */
 static organ_status to_hf_conv(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
-    const uint64_t shape[] = {w->shape[0], 1, w->shape[w->rank - 1]};
+    const uint64_t width = w->shape[w->rank - 1], shape[] = {w->elements / width, 1, width};
     if (w->rank < 2)
         return organ_convert_unknown(move->job, w->name, "is not a convolution", move->error);
     const size_t piece = to_hf_piece(move, move->part, 3, shape);
@@ -294,12 +294,17 @@ static organ_status to_hf_conv(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a vector that GGUF stores as a column for Mamba-2; -e^A_log becomes A_log. */
+/* Plans a vector that GGUF stores as a column for Mamba-2; -e^A_log becomes A_log, which has four dimensions in Kimi
+ * Linear. */
 static organ_status to_hf_vector(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
     const bool column = w->rank == 2 && move->job->config.kinds[move->layer].mixer == ORGAN_MIXER_MAMBA2;
-    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, column ? 1 : w->rank, w->shape), 0);
+    const bool four = move->job->config.recurrent.by_channel;
+    const uint64_t heads[] = {1, 1, w->elements, 1};
+    const unsigned rank = column ? 1 : w->rank;
+    convert_place place =
+        organ_convert_all(w, to_hf_piece(move, move->part, four ? 4 : rank, four ? heads : w->shape), 0);
     if (move->part.part == PART_A_LOG)
         place.function = CONVERT_LOG_MINUS;
     return organ_convert_place(move->job, &place, move->error);
@@ -381,7 +386,7 @@ static organ_status to_hf_part(const hf_move *move)
         to_hf_has(move, PART_GATE_UP) && !organ_exchange_has_name(move->job->gguf_family->gguf_names, PART_GATE_UP);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_hf_turned(move);
-    if (move->part.part == PART_CONV)
+    if (move->part.part >= PART_CONV && move->part.part <= PART_CONV_V)
         return to_hf_conv(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
         return to_hf_tiled(move);

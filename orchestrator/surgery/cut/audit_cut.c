@@ -5,7 +5,6 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/share.h"
@@ -13,7 +12,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

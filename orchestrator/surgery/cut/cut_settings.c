@@ -4,7 +4,6 @@
 #include "formats/base/json_dump.h"
 #include "orchestrator/report/text/members.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

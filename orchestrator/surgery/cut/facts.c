@@ -5,7 +5,6 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 size_t organ_cut_layers(const organ_model *model)

@@ -2,7 +2,6 @@
  * Edits patterns of config.json that give a layer its kind by its number, after blocks were dropped. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))

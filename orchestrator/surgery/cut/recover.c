@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/cut/recover.h"
 
-#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 

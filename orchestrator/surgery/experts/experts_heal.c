@@ -5,7 +5,6 @@
  * read. */
 #include "orchestrator/surgery/experts/experts_heal.h"
 
-#include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -25,7 +24,7 @@ static uint64_t chunk_tokens(const organ_expert_heal *h)
 
 /* Returns the least-squares problem of a layer: the inputs are the hidden channels of the kept experts, `used` of which
  * are active for a token; the outputs are the hidden state. Every ORGAN_EXPERT_HEAL_WINDOWS-th window is held out. */
-organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
+static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
     const size_t held = h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS,
                  context = h->options.calibration.context;
@@ -65,7 +64,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
     uint64_t ridge = 0;
     for (size_t l = 0; l < c->layers; l++)
         if (h->layers[l].cut) {
-            organ_ridge_shape shape = organ_heal_shape(h, &h->layers[l]);
+            organ_ridge_shape shape = heal_shape(h, &h->layers[l]);
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
@@ -102,9 +101,7 @@ static void heal_free_buffers(organ_expert_heal *h)
         free(h->rows[s].inputs);
         free(h->rows[s].target);
     }
-    void *const parts[] = {h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn);
 }
 
 /* ---- layers ---- */
@@ -175,7 +172,7 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
         done = done && (!own->kept[e] ||
                         (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
     h->open = own->cut && !done;
-    const organ_ridge_shape shape = organ_heal_shape(h, own);
+    const organ_ridge_shape shape = heal_shape(h, own);
     if (h->open)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
@@ -310,7 +307,7 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
-    const organ_ridge_shape shape = organ_heal_shape(h, layer);
+    const organ_ridge_shape shape = heal_shape(h, layer);
     const double held_tokens = (double)shape.tokens[ORGAN_RIDGE_HELD];
     return ORGAN_OBJECT(
         SET_COUNT("layer", number), SET_COUNT("inputs", shape.blocks * shape.width),

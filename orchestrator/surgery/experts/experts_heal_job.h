@@ -48,8 +48,6 @@ struct organ_expert_heal {
                               * ranks) */
 };
 
-organ_ridge_shape organ_heal_shape(const organ_expert_heal *heal, const organ_heal_layer *layer);
-
 /* Implements organ_calibration_work.compare. */
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error);

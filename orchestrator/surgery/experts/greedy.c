@@ -5,9 +5,9 @@
  * removed expert worked on it or was its next candidate.
  *
  * Ranks: chunks of the text are at different ranks, so each removal is decided by the sums of all. */
-#include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 
 #include <errno.h>
@@ -242,8 +242,6 @@ organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_
     }
     if (organ_ranks_agree(m->options.engine->ranks, "removing experts", error) == ORGAN_OK)
         rank_experts(&g, number, layer, error);
-    void *const parts[] = {g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums);
     return error->status;
 }

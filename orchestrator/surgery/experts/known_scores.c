@@ -11,8 +11,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* Sets job->unfinished to "DIRECTORY/.NAME.organ-scores.json" for the output DIRECTORY/NAME. */

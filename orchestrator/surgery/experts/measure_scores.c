@@ -13,7 +13,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -288,14 +287,10 @@ void organ_expert_measure_close(organ_expert_measure *m)
         return;
     for (size_t k = 0; m->workers && k < organ_workers_count(m->options.engine->workers); k++) {
         const organ_expert_worker *const w = &m->workers[k];
-        void *const parts[] = {w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch};
-        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
-            free(parts[p]);
+        ORGAN_FREE_ARRAYS(w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch);
     }
-    void *const parts[] = {m->workers, m->normed,  m->logits, m->dense, m->norms, m->places,
-                           m->powers,  m->outputs, m->made,   m->rows,  m->owner, m->factors};
-    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
-        free(parts[p]);
+    ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->dense, m->norms, m->places, m->powers, m->outputs, m->made,
+                      m->rows, m->owner, m->factors);
     organ_expert_products_close(&m->products);
     organ_calibration_run_close(m->calib);
     json_decref(m->identity);

@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/facts/tally.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* ---- the words ---- */

@@ -4,7 +4,6 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

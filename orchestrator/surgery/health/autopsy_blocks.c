@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
+#include "formats/base/order.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"
@@ -17,15 +18,9 @@
 #define EDGE       128                 /* of the blocks of a weight without scales */
 #define AT_ONCE    16                  /* rows of values */
 
-static int autopsy_blocks_by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double organ_autopsy_median(double *values, size_t count)
 {
-    qsort(values, count, sizeof *values, autopsy_blocks_by_value);
+    qsort(values, count, sizeof *values, organ_order_numbers);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 

@@ -5,6 +5,7 @@
  * take few values or keeps E within half a step, pruning makes zeros, a projection makes E orthogonal to A. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
+#include "formats/base/order.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -152,12 +153,6 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 
 /* ---- classes ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Returns the number of lines whose relative error is far above that of the median line, if they hold most of the
  * difference and are few; else 0. `scratch`: one value per line. */
 static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
@@ -168,7 +163,7 @@ static size_t count_lines(const double *errors, const double *others, size_t cou
         scratch[k] = others[k] > 0 ? sqrt(errors[k] / others[k]) : 0;
         all += errors[k];
     }
-    qsort(scratch, count, sizeof *scratch, by_value);
+    qsort(scratch, count, sizeof *scratch, organ_order_numbers);
     const double limit = LINE_BEYOND * fmax(scratch[count / 2], usual);
     for (size_t k = 0; k < count; k++)
         if (errors[k] > limit * limit * others[k]) {

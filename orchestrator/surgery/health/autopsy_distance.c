@@ -6,7 +6,6 @@
 #include "formats/tensor/counterpart.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms; NAN where a norm is 0 (a

@@ -6,7 +6,6 @@
 
 #include "orchestrator/report/text/members.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,14 +3,11 @@
  * a weight of zeros there is no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
-#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/machine/shell_word.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MANY          4096 /* values, from which on the shape of a distribution is judged */
@@ -28,24 +25,10 @@
  * `compare`, "organ autopsy MODEL ORIGINAL --match NAME". */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
 {
-    organ_error ignored = {0};
-    organ_text text;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return organ_document_string(NULL);
-    FILE *const out = text.out;
-    fputs(compare ? "organ autopsy " : "organ inspect ", out);
-    organ_shell_word(out, job->options->model);
-    if (compare && job->options->other)
-        fputc(' ', out), organ_shell_word(out, job->options->other);
-    else
-        fputs(compare ? " ORIGINAL" : " --tensors", out);
-    fputs(" --match ", out);
-    organ_shell_word(out, weight->name);
-    char *command = NULL;
-    organ_text_finish(&text, &command, &ignored);
-    json_t *const string = organ_document_string(command);
-    free(command);
-    return string;
+    const char *const original = job->options->other ? job->options->other : "ORIGINAL";
+    return organ_json_command((const char *const[]){"organ", compare ? "autopsy" : "inspect", job->options->model,
+                                                        compare ? original : "--tensors", "--match", weight->name,
+                                                        NULL});
 }
 
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,

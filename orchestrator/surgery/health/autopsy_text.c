@@ -6,8 +6,6 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
-#include <math.h>
-
 #define TOKENS  512 /* of the text that are used */
 #define CONTEXT 256
 #define BETTER  0.05 /* nats a token, */

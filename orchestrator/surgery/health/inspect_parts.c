@@ -3,8 +3,6 @@
 
 #include "formats/base/paged_rows.h"
 
-#include <stdlib.h>
-
 /* Counts a packed weight once: its codes get its shape and elements, its companions none. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/inputs/importance.h"
 
+#include "formats/base/path.h"
+#include "orchestrator/report/text/members.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +90,16 @@ static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_pl
     free(own);
     free(sums);
     return error->status;
+}
+
+json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
+{
+    if (!m)
+        return json_null();
+    return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format),
+                        SET_COUNT("bytes", m->bytes), SET_TEXT("xxh3", digest), SET_COUNT("entries", m->entry_count),
+                        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
+                        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
 /* Reads the norms of a matrix's inputs. For an expert that no token reached, uses the average of the layer's experts,

@@ -7,6 +7,8 @@
 #include "formats/imatrix/imatrix.h"
 #include "formats/model/model.h"
 
+#include <jansson.h>
+
 /* The number of experts of each role in the layer of the last request. All zero: no request yet. */
 typedef struct organ_expert_census {
     int32_t layer[ORGAN_ROLE_COUNT];
@@ -18,6 +20,9 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
 
 /* Writes the XXH3 of the file as 16 digits. ORGAN_IO. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error);
+
+/* Returns the report's object about the file; null if `imatrix` is NULL. */
+json_t *organ_importance_json(const organ_imatrix *imatrix, const char *digest);
 
 /* Computes organ_imatrix_norms for matrix `matrix` of the tensor: as many numbers as the matrix has columns. `experts`:
  * the result of organ_experts_of_role. *entry becomes the name of the entry in the imatrix. An expert without tokens

@@ -6,7 +6,6 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
 
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Reads a number at *text and advances *text past it; SIZE_MAX if it is too large for a layer. Returns false if there
  * is no number. */

@@ -381,9 +381,7 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
 
 static void heal_solve_free_buffers(organ_layers_heal *h)
 {
-    void *const parts[] = {h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin);
     h->inputs = h->target = h->gates = NULL;
     h->blocks = NULL;
     h->routed = h->begin = NULL;

@@ -36,8 +36,9 @@ static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
-/* Includes the input of the first layer, which is kept. */
-uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens)
+/* Returns the least bytes of memory, which suffice for one set at a time and for the input of the first layer, which is
+ * kept. */
+static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
 {
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
@@ -63,7 +64,7 @@ static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
     return organ_forward_memory_left(w->forward, memory, longest_window_of(w->windows)) >
-           organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
+           sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
@@ -87,7 +88,7 @@ static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
     const uint64_t remaining = organ_forward_memory_left(s->forward, s->engine->memory, longest_window_of(s->windows)) -
-                               organ_layers_sets_memory(s->forward, s->tokens);
+                               sets_memory(s->forward, s->tokens);
     const uint64_t more =
         remaining / 2 /
         (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));

@@ -9,9 +9,6 @@
 
 typedef struct organ_layers_sets organ_layers_sets;
 
-/* Returns the least bytes of memory, which suffice for one set at a time. */
-uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens);
-
 /* Runs the windows through the donor. Spare memory is used to judge up to `max` sets at a time and to keep hidden
  * states of the donor between its layers. All arguments must outlive the object. *sets is NULL on error. ORGAN_USAGE if
  * the engine's memory is too small (the message names the least that is enough), ORGAN_IO without memory, the errors of

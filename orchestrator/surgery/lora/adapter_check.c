@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Returns the rank that a server allocates for an adapter: the next of its fixed sizes, 0 if it exceeds them. */

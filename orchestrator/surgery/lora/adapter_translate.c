@@ -312,9 +312,9 @@ static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 /* Finds the names of tensors in both formats for the base's architecture. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
-    const bool gguf = base->gguf != NULL;
+    const bool gguf = base->gguf != NULL; /* rows of models with and without experts have the same names */
     const forward_exchange *const exchange = gguf ? organ_exchange_names_of_gguf(base->gguf, base->config.model_type)
-                                                  : organ_exchange_named(base->config.architecture);
+                                                  : organ_exchange_named(base->config.architecture, true);
     t->family = organ_forward_family_named(exchange ? exchange->architecture : base->config.architecture, false);
     t->gguf_family = exchange ? organ_forward_family_named(exchange->gguf, true) : NULL;
     if (!t->gguf_family && (gguf || t->from->gguf))

@@ -3,6 +3,7 @@
 
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/order.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
@@ -11,10 +12,8 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRY_BYTES 160 /* of the header for one tensor, in addition to its name */
@@ -32,11 +31,6 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
                         SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
-static int adapter_write_by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
     const char **words = malloc((count + 1) * sizeof *words);
@@ -48,7 +42,7 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
             const char *const dot = strrchr(modules[k], '.');
             words[k] = dot ? dot + 1 : modules[k];
         }
-        qsort(words, count, sizeof *words, adapter_write_by_text);
+        qsort(words, count, sizeof *words, organ_order_texts);
     }
     for (size_t k = 0; list && k < count; k++)
         if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {

@@ -9,7 +9,6 @@
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 #include "orchestrator/surgery/write/write.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 json_t *organ_lora_note_json(const char *note) { return ORGAN_OBJECT(SET_IF(note, "note", json_string(note))); }

@@ -15,9 +15,7 @@
 #include "orchestrator/surgery/write/write.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static organ_status merge_check_options(organ_merge_job *job, organ_error *error)
 {

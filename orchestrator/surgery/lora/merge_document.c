@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <string.h>
 
 #define ERASED 0.5 /* share of the change that must reach the output; below it the report warns */
 

@@ -22,7 +22,6 @@
 #include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -16,7 +16,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct measure_run {

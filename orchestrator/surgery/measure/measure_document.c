@@ -9,7 +9,6 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

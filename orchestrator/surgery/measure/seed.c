@@ -4,8 +4,6 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <math.h>
-
 /* Sums over several tensors; both measures over tensors that have both. */
 typedef struct seed_fold {
     uint64_t tensors, elements;

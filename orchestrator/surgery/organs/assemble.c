@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct assembly {

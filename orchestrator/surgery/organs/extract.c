@@ -4,8 +4,6 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <stdlib.h>
-
 typedef struct extraction {
     const organ_extract_options *options;
     const organ_progress *progress;

@@ -76,13 +76,14 @@ static json_t *graft_totals_json(const organ_graft_job *job)
                         SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
 }
 
-static json_t *graft_parameters_of(const organ_graft_options *o)
+static json_t *graft_parameters(void *job)
 {
+    const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
 /* Returns the document. `output` is as the writer has it, or has the path alone if nothing is written. */
-static json_t *graft_document_of(const organ_graft_job *job, const organ_output *output)
+static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
     const organ_layout *const layout = &job->layout;
@@ -90,7 +91,7 @@ static json_t *graft_document_of(const organ_graft_job *job, const organ_output 
     json_t *const document = ORGAN_OBJECT(
         SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->write.dry_run),
         SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
-        SET("parameters", graft_parameters_of(o)), SET("mismatches", json_incref(job->mismatches)));
+        SET("parameters", graft_parameters(job)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
         ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
                   SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
@@ -104,11 +105,6 @@ static json_t *graft_document_of(const organ_graft_job *job, const organ_output 
 }
 
 /* ---- the run ---- */
-
-static json_t *graft_parameters(void *context)
-{
-    return graft_parameters_of(((const organ_graft_job *)context)->options);
-}
 
 static json_t *graft_document(void *context, const organ_writing *made)
 {

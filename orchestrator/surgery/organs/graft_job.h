@@ -4,6 +4,7 @@
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
+#include "formats/tensor/counterpart.h"
 #include "orchestrator/surgery/organs/graft.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -44,6 +45,9 @@ bool organ_graft_header_is_free(const organ_graft_job *job);
 /* Pairs layers and tensors and changes the layout; adds mismatches to job->mismatches. ORGAN_USAGE if two layers would
  * become one or nothing is selected; ORGAN_IO without memory. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
+/* Writes the name that a tensor of the source has in the target. Returns false if the target's format has none. */
+bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
+                             char counterpart[ORGAN_COUNTERPART_SIZE]);
 
 /* Checks that packed weights are grafted only between models that pack them in the same way. ORGAN_BAD_INPUT if source
  * and target pack a selected weight differently, or only one of them packs it; also the errors of organ_weights_find.

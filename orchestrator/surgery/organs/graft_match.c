@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/counterpart.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -263,14 +262,21 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
+bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
+                             char counterpart[ORGAN_COUNTERPART_SIZE])
+{
+    const int32_t layer = organ_layer_mapped(&job->map, anatomy->layer);
+    return job->names_differ ? organ_counterpart_across(name, anatomy, job->target->gguf != NULL, layer, counterpart,
+                                                        ORGAN_COUNTERPART_SIZE)
+                             : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
+}
+
 /* Replaces the counterpart of a source tensor in the target, or adds the tensor if its layer is new there. */
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
     char name[ORGAN_COUNTERPART_SIZE];
-    const bool named = job->names_differ ? organ_counterpart_across(from->name, &from->anatomy,
-                                                                    job->target->gguf != NULL, layer, name, sizeof name)
-                                         : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
+    const bool named = organ_graft_counterpart(job, from->name, &from->anatomy, name);
     const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
     if (!named)
         organ_graft_add_sentence(job->mismatches,

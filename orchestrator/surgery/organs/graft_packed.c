@@ -22,12 +22,8 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
                                        const organ_weight *weight)
 {
     char name[ORGAN_COUNTERPART_SIZE];
-    const int32_t layer = organ_layer_mapped(&job->map, weight->anatomy.layer);
-    const bool named = job->names_differ
-                           ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL, layer,
-                                                      name, sizeof name)
-                           : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
-    return named ? organ_weights_named(targets, name) : NULL;
+    return organ_graft_counterpart(job, weight->name, &weight->anatomy, name) ? organ_weights_named(targets, name)
+                                                                              : NULL;
 }
 
 /* Refuses to replace a packed weight by one that is packed differently. */

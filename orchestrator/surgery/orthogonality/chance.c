@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 /* Largest number of tries of a draw. Fewer than one in 20 is rejected, so 64 rejections in a row do not occur. */
 enum { TRIES = 64 };

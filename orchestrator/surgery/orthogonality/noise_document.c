@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does
  * not exist is null. */
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -10,8 +9,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 enum { AGREEMENT = 2 }; /* index after the noises 0 and 1: cosine of the first noise with the second */
 
@@ -38,35 +35,25 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
     f->inside_base += m->noise[which].square;
 }
 
-static void document_fold_in(organ_noise_fold *f, const organ_compared_module *m, int which)
+static void add_module(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
-    organ_noise_fold_add(f, &c, (uint64_t)m->rows * m->cols);
-    fold_leakage(f, m, which);
-}
-
-/* Sums the modules of a role; -1 stands for all roles. */
-static organ_noise_fold document_fold_of(const organ_compared_job *job, int which, int role)
-{
-    organ_noise_fold f = {0};
-    for (size_t k = 0; k < job->count; k++)
-        if (role < 0 || (int)organ_anatomy_row(&job->modules[k].pair->anatomy) == role)
-            document_fold_in(&f, &job->modules[k], which);
-    return f;
+    organ_noise_fold_add(&f->noises, &c, (uint64_t)m->rows * m->cols);
+    fold_leakage(&f->noises, m, which);
 }
 
 /* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
-static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int which)
+static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums, int which)
 {
-    const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
-    const bool any = norms > 0, leaks = f->informative > 0 && f->inside_expected > 0;
+    const organ_noise_fold *const f = &sums->noises;
+    const bool any = f->defined_square > 0 && f->defined_change > 0;
+    const bool leaks = f->informative > 0 && f->inside_expected > 0;
     ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
               SET_REAL("noise_norm", sqrt(f->square)),
               SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
-              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)),
-              SET_REAL_OF("cosine", any, f->dot / norms), SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
-              SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
-              SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
+              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)));
+    organ_compared_add_cosine(name, f, false);
+    ORGAN_ADD(name, SET_REAL_OF("largest_cosine", any, f->largest));
     if (which != AGREEMENT)
         ORGAN_ADD(name, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
                   SET_REAL_OF("leakage", leaks, sqrt(f->inside / f->inside_base)),
@@ -75,49 +62,16 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
     return name;
 }
 
-/* Returns rows per layer, or per projection in each layer, with the experts of a layer folded together, for plots.
- * Modules are in the order of their layers, those in no layer first. */
-static json_t *document_layers_json(const organ_compared_job *job, int which, bool places)
-{
-    json_t *rows = json_array();
-    for (size_t from = 0, to = 0; from < job->count; from = to) {
-        const int32_t layer = job->modules[from].pair->anatomy.layer;
-        organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
-        for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
-            document_fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to],
-                             which);
-        for (unsigned role = 0; role < (places ? ORGAN_ANATOMY_ROWS : 1); role++)
-            if (folds[role].modules)
-                json_array_append_new(
-                    rows, document_fold_json(
-                              ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
-                                           SET_INDEX("layer", layer)),
-                              &folds[role], which));
-    }
-    return rows;
-}
-
-/* Returns rows per projection for a noise and the adapter's change, or for both noises. */
-static json_t *projections_json(const organ_compared_job *job, int which)
-{
-    json_t *const rows = json_array();
-    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        const organ_noise_fold f = document_fold_of(job, which, (int)role);
-        if (f.modules)
-            json_array_append_new(
-                rows,
-                document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
-    }
-    return rows;
-}
-
 static json_t *comparison_json(const organ_compared_job *job, int which)
 {
-    const organ_noise_fold all = document_fold_of(job, which, -1);
+    const organ_compared_folding folding = {job, which, add_module, document_fold_json};
+    const organ_compared_fold all = organ_compared_fold_all(&folding);
     return ORGAN_OBJECT(
-        SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
-        SET("total", document_fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
-        SET("layers", document_layers_json(job, which, false)), SET("places", document_layers_json(job, which, true)));
+        SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all.noises) : organ_noise_verdict(&all.noises)),
+        SET("total", document_fold_json(json_object(), &all, which)),
+        SET("projections", organ_compared_projections_json(&folding)),
+        SET("layers", organ_compared_layers_json(&folding, false)),
+        SET("places", organ_compared_layers_json(&folding, true)));
 }
 
 static json_t *noise_json(const void *context, size_t n)
@@ -165,14 +119,12 @@ static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
     const organ_compared_module *const m = &job->modules[k];
-    json_t *row = ORGAN_OBJECT(
-        SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
-        SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
-        SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank), SET_COUNT("k", m->k),
-        SET_REAL("change_norm", sqrt(m->change)),
-        SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
-                                   SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
-        SET("noise", organ_json_rows(job->sources - 1, module_noise_json, m)));
+    json_t *row = ORGAN_OBJECT(SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
+                               SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
+                               SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank),
+                               SET_COUNT("k", m->k), SET_REAL("change_norm", sqrt(m->change)),
+                               SET("chance", organ_compared_chance_json(job, m)),
+                               SET("noise", organ_json_rows(job->sources - 1, module_noise_json, m)));
     if (job->sources > 2) {
         const organ_noise_comparison c = compared_of(m, AGREEMENT);
         const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
@@ -244,17 +196,9 @@ static json_t *adapter_json(const organ_compared_job *job)
 static json_t *document_run_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
-    const double seconds = organ_milliseconds(job->seconds);
-    return ORGAN_OBJECT(SET_BYTES("clean", o->clean), SET_BYTES("noisy", o->noisy), SET_BYTES_OF("noisy2", o->noisy2),
-                        SET_BYTES("adapter", o->adapter), SET_BYTES_OF("output", o->output),
-                        SET_REAL("seconds", seconds), SET_COUNT("bytes_read", job->bytes),
-                        SET_COUNT("threads", organ_workers_count(job->engine->workers)),
-                        SET_TEXT("cpu_isa", job->engine->kernels->isa));
-}
-
-static const organ_weight *compared_weight(const void *job, size_t k)
-{
-    return ((const organ_compared_job *)job)->modules[k].weight[0];
+    return organ_compared_run_json(job,
+                                   ORGAN_OBJECT(SET_BYTES("clean", o->clean), SET_BYTES("noisy", o->noisy),
+                                                SET_BYTES_OF("noisy2", o->noisy2), SET_BYTES("adapter", o->adapter)));
 }
 
 json_t *organ_orthogonality_document(const organ_compared_job *job)
@@ -264,7 +208,7 @@ json_t *organ_orthogonality_document(const organ_compared_job *job)
                         SET("parameters", document_parameters_json(job)),
                         SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
                         SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
-                        SET("matrices", organ_matrices_among(job->weights[0], job->count, compared_weight, job)),
+                        SET("matrices", organ_compared_matrices_json(job)),
                         SET("modules", organ_json_rows(job->count, document_module_json, job)),
                         SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
                         SET("run", document_run_json(job)));

@@ -162,6 +162,37 @@ bool organ_is_compared(const organ_noise_comparison *c); /* returns whether ther
 double organ_compared_cosine(const organ_noise_comparison *c); /* at most 1, even if the sums have rounding errors */
 void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *c, uint64_t elements);
 
+/* Sums over several modules, and their cosines compared with chance. */
+typedef struct organ_compared_fold {
+    organ_noise_fold noises; /* orthogonality.h: the noise or both noises, as `which` requests; noise_pairs.h: N_A with
+                                N_B */
+    /* noise_pairs.h alone: */
+    organ_noise_fold with_change[3]; /* N_A, N_B and N_A - N_B with the change */
+    organ_pair_sums sums;
+} organ_compared_fold;
+
+/* How a document folds modules. */
+typedef struct organ_compared_folding {
+    const organ_compared_job *job;
+    int which; /* passed to both functions */
+    void (*add)(organ_compared_fold *fold, const organ_compared_module *module, int which);
+    /* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
+    json_t *(*json)(json_t *name, const organ_compared_fold *fold, int which);
+} organ_compared_folding;
+
+organ_compared_fold organ_compared_fold_all(const organ_compared_folding *folding);
+/* Return rows for plots and tables, without rows that sum no module: per projection; per layer, or with `places` per
+ * projection in each layer. */
+json_t *organ_compared_projections_json(const organ_compared_folding *folding);
+json_t *organ_compared_layers_json(const organ_compared_folding *folding, bool places);
+/* Adds the cosine of a fold compared with chance; with `signs` also with random signs. */
+void organ_compared_add_cosine(json_t *row, const organ_noise_fold *fold, bool signs);
+
+/* Parts of both documents: the random draws of a module; the matrices; the run, `inputs` first, which it takes over. */
+json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *module);
+json_t *organ_compared_matrices_json(const organ_compared_job *job);
+json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs);
+
 /* Return the verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and
  * sentences. NULL if out of memory. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not
  * exist is null. */
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -9,8 +8,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 /* Returns sqrt(part / whole), or null if `whole` is 0. */
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
@@ -35,10 +32,11 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 }
 
 /* Adds a module to a fold: the noises with each other, then the change with each noise and with their difference. */
-static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
+static void add_module(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
     const uint64_t elements = (uint64_t)m->rows * m->cols;
+    (void)which;
     add_sums(&f->sums, s);
     organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs},
                          elements);
@@ -49,16 +47,6 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compar
     organ_noise_fold_add(&f->with_change[2],
                          &(organ_noise_comparison){s->noise_difference, s->change, s->noise_difference_with_change, 0},
                          elements);
-}
-
-/* Sums the modules of a role; -1 stands for all roles. */
-static organ_pairs_fold noise_pairs_document_fold_of(const organ_compared_job *job, int role)
-{
-    organ_pairs_fold f = {0};
-    for (size_t k = 0; k < job->count; k++)
-        if (role < 0 || (int)job->modules[k].anatomy->role == role)
-            noise_pairs_document_fold_in(&f, &job->modules[k]);
-    return f;
 }
 
 /* Adds the share of one noise in the other, and all sizes, of a module or of a fold. */
@@ -82,60 +70,24 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
 
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
-    const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
-    const bool any = norms > 0;
-    return ORGAN_OBJECT(SET_REAL_OF("cosine", any, f->dot / norms),
-                        SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
-                        SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
-                        SET_COUNT("with_cosine", f->defined));
+    json_t *const row = json_object();
+    organ_compared_add_cosine(row, f, false);
+    return row;
 }
 
 /* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
-static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fold *f)
+static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
-    const double norms = sqrt(n->defined_square) * sqrt(n->defined_change);
-    const bool any = norms > 0;
-    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements),
-              SET_REAL_OF("cosine", any, n->dot / norms), SET_REAL_OF("chance_std", any, sqrt(n->variance) / norms),
-              SET_REAL_OF("z", any, n->dot / sqrt(n->variance)),
-              SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
-              SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
+    (void)which;
+    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements));
+    organ_compared_add_cosine(name, n, true);
+    ORGAN_ADD(name, SET_REAL_OF("largest_cosine", n->defined_square > 0 && n->defined_change > 0, n->largest));
     put_sums(name, &f->sums);
     ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
                                                     SET("noise_b", noise_pairs_direction_json(&f->with_change[1])),
                                                     SET("remains", noise_pairs_direction_json(&f->with_change[2])))));
     return name;
-}
-
-static json_t *projection_json(const void *job, size_t role)
-{
-    const organ_pairs_fold f = noise_pairs_document_fold_of(job, (int)role);
-    return f.noises.modules ? noise_pairs_document_fold_json(
-                                  ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f)
-                            : NULL;
-}
-
-/* Returns rows per layer, or with `places` per projection in each layer. Modules come in the order of their layers,
- * those in none first. */
-static json_t *noise_pairs_document_layers_json(const organ_compared_job *job, bool places)
-{
-    json_t *rows = json_array();
-    for (size_t from = 0, to = 0; from < job->count; from = to) {
-        const int32_t layer = job->modules[from].anatomy->layer;
-        organ_pairs_fold folds[ORGAN_ROLE_COUNT] = {0};
-        for (; to < job->count && job->modules[to].anatomy->layer == layer; to++)
-            noise_pairs_document_fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
-        for (int role = 0; role < (places ? ORGAN_ROLE_COUNT : 1); role++)
-            if (folds[role].noises.modules)
-                json_array_append_new(rows,
-                                      noise_pairs_document_fold_json(
-                                          ORGAN_OBJECT(SET_IF(places, "projection",
-                                                              json_string(organ_role_describe((organ_role)role)->name)),
-                                                       SET_INDEX("layer", layer)),
-                                          &folds[role]));
-    }
-    return rows;
 }
 
 /* ---- modules ---- */
@@ -176,8 +128,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                      SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
                      SET("reason", why_pair_undefined(s) ? json_string(why_pair_undefined(s)) : json_null()));
     ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->clean_difference > 0),
-              SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->pairs->draws), SET_REAL("mean", m->drawn_mean),
-                                         SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
+              SET("chance", organ_compared_chance_json(job, m)));
     put_sums(row, s);
     ORGAN_ADD(row, SET("with_change",
                        ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->with_change[0], elements)),
@@ -261,50 +212,41 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
     json_t *const pairs =
         json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
                   organ_document_string(o->clean[1]), organ_document_string(o->noisy[1]));
-    return ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change), SET_BYTES_OF("output", o->output),
-                        SET_REAL("seconds", organ_milliseconds(job->seconds)), SET_COUNT("bytes_read", job->bytes),
-                        SET_COUNT("threads", organ_workers_count(job->engine->workers)),
-                        SET_TEXT("cpu_isa", job->engine->kernels->isa));
+    return organ_compared_run_json(job, ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change)));
 }
 
 /* Returns the verdict. If both clean models have the same values in a module, equal noises are trivial there; the
  * verdict is based on the other modules, if any. */
-static json_t *verdict_json(const organ_compared_job *job)
+static json_t *verdict_json(const organ_compared_job *job, const organ_compared_fold *all)
 {
-    organ_pairs_fold differing = {0};
+    organ_compared_fold differing = {0};
     uint64_t same = 0;
     for (size_t k = 0; k < job->count; k++)
         if (job->modules[k].sums.clean_difference > 0)
-            noise_pairs_document_fold_in(&differing, &job->modules[k]);
+            add_module(&differing, &job->modules[k], 0);
         else
             same++;
-    if (same < job->count)
-        return organ_pairs_verdict(&differing, same, job->change);
-    const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
-    return organ_pairs_verdict(&all, 0, job->change);
-}
-
-static const organ_weight *compared_weight_of_pair(const void *job, size_t k)
-{
-    return ((const organ_compared_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
+    return same < job->count ? organ_pairs_verdict(&differing, same, job->change)
+                             : organ_pairs_verdict(all, 0, job->change);
 }
 
 /* Returns the report of organ noise-pairs. */
 json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
-    const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)),
-        SET("change", change_json(job)),
-        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
-                                       SET_BYTES_OF("modules", o->modules))),
-        SET("verdict", verdict_json(job)), SET("total", noise_pairs_document_fold_json(json_object(), &all)),
-        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared_weight_of_pair, job)),
-        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
-        SET("layers", noise_pairs_document_layers_json(job, false)),
-        SET("places", noise_pairs_document_layers_json(job, true)),
-        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
-        SET("definitions", noise_pairs_document_definitions_json()), SET("thresholds", thresholds_json()),
-        SET("run", noise_pairs_document_run_json(job)));
+    const organ_compared_folding folding = {job, 0, add_module, noise_pairs_document_fold_json};
+    const organ_compared_fold all = organ_compared_fold_all(&folding);
+    return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
+                        SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
+                        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
+                                                       SET_BYTES_OF("modules", o->modules))),
+                        SET("verdict", verdict_json(job, &all)),
+                        SET("total", noise_pairs_document_fold_json(json_object(), &all, 0)),
+                        SET("matrices", organ_compared_matrices_json(job)),
+                        SET("projections", organ_compared_projections_json(&folding)),
+                        SET("layers", organ_compared_layers_json(&folding, false)),
+                        SET("places", organ_compared_layers_json(&folding, true)),
+                        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
+                        SET("definitions", noise_pairs_document_definitions_json()),
+                        SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));
 }

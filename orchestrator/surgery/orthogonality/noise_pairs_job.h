@@ -22,18 +22,11 @@ typedef enum organ_pair_source {
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
 
-/* Sums over several modules, and their cosines compared with chance. */
-typedef struct organ_pairs_fold {
-    organ_pair_sums sums;
-    organ_noise_fold noises;         /* N_A with N_B */
-    organ_noise_fold with_change[3]; /* N_A, N_B and N_A - N_B with the change */
-} organ_pairs_fold;
-
 /* Returns the report; NULL if out of memory. */
 json_t *organ_pairs_document(const organ_compared_job *job);
 
 /* Returns levels and sentences of the modules that the verdict is based on; `same` modules were left out because both
  * clean models have the same values there. NULL if out of memory. */
-json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change);
+json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change);
 
 #endif

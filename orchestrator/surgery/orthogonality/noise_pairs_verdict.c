@@ -60,7 +60,7 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 }
 
 /* Appends the sentences that compare both noises with the change D. */
-static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
+static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
                                         "the difference of the tuned model and the clean model of A",
@@ -88,7 +88,7 @@ static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pai
 }
 
 /* Adds the cosines of both noises and their difference with the change: "N_A 0.0012 (z 0.5), ..." */
-static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
+static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
     char text[256] = "";
@@ -107,7 +107,7 @@ static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
 /* Returns the verdict over all modules: sentences and the figures that they quote. */
-json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
+json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
     const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises =

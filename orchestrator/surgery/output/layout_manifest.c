@@ -8,7 +8,6 @@
 #include "orchestrator/version.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 

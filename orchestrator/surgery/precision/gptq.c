@@ -155,7 +155,8 @@ static void residual_strip(void *context, size_t index, size_t worker)
         row_losses(job, row, rows, x->losses);
 }
 
-void organ_gptq_residual(organ_gptq_job *job, double *losses)
+/* Computes field = (W - values) H and, unless `losses` is NULL, the loss of each row. */
+static void compute_residual(organ_gptq_job *job, double *losses)
 {
     residual x = {job, losses};
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, residual_strip, &x);
@@ -345,11 +346,11 @@ static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double
     for (unsigned round = 0; round < ROUNDS; round++) {
         if (rows_have_scales) {
             organ_gptq_scales(job);
-            organ_gptq_residual(job, NULL);
+            compute_residual(job, NULL);
         }
         if (organ_gptq_sweep(job, true, error) != ORGAN_OK)
             return error->status;
-        organ_gptq_residual(job, losses);
+        compute_residual(job, losses);
     }
     for (size_t i = 0; i < job->rows; i++) {
         if (losses[i] <= gptq->losses[i])
@@ -370,7 +371,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     organ_gptq *const m = job->matrix, *const whole = job->whole;
     const before own = {gptq->values, gptq->scales, gptq->losses + job->first};
     memset(m->values, 0, job->rows * job->cols * sizeof *m->values);
-    organ_gptq_residual(job, losses + job->first);
+    compute_residual(job, losses + job->first);
     if (sum_losses_of_ranks(job, losses, &whole->energy, error) != ORGAN_OK)
         return error->status;
     set_initial_scales(job);
@@ -379,7 +380,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
             job->field[i * job->cols + j] = m->weights[i * job->cols + job->inputs->order[j]];
     if (organ_gptq_sweep(job, false, error) != ORGAN_OK)
         return error->status;
-    organ_gptq_residual(job, own.losses);
+    compute_residual(job, own.losses);
     if (sum_losses_of_ranks(job, gptq->losses, &whole->gptq_loss, error) != ORGAN_OK)
         return error->status;
     memcpy(losses, gptq->losses, whole->rows * sizeof *losses);
@@ -458,8 +459,6 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     else if (gptq_quantise(&job, &gptq, losses, error) == ORGAN_OK)
         gather_rows(&job, error);
     m->rows_kept = part.rows_kept;
-    void *const parts[] = {job.field, job.scales, job.scratch, losses, gptq.values, gptq.scales, gptq.losses};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(job.field, job.scales, job.scratch, losses, gptq.values, gptq.scales, gptq.losses);
     return error->status;
 }

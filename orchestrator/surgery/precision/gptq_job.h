@@ -41,7 +41,4 @@ void organ_gptq_scales(organ_gptq_job *job);
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target);
 
-/* Computes field = (W - values) H and, unless `losses` is NULL, the loss of each row. */
-void organ_gptq_residual(organ_gptq_job *job, double *losses);
-
 #endif

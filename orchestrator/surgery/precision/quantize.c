@@ -8,7 +8,6 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

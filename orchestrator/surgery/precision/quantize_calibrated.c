@@ -43,10 +43,8 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
 
 static void storing_close(quantize_calibrated_storing *s)
 {
-    void *const all[] = {s->values, s->scales, s->back,  s->weights, s->roots,
-                         s->donor,  s->keep,   s->codes, s->stored,  s->put};
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        free(all[k]);
+    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->weights, s->roots, s->donor, s->keep, s->codes, s->stored,
+                      s->put);
 }
 
 /* Returns the bytes of the tensor of scales; 0 if blocks contain them. */

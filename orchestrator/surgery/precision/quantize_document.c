@@ -94,38 +94,30 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
-/* Returns the report's sums over the tensors of a role; NULL if there are none. */
-static json_t *quantize_document_role_json(const void *context, size_t role)
+/* Returns the report's sums over the tensors of a role, or with `types` over those stored as a type, with `name` as
+ * first member, which it takes over; NULL if there are none. */
+static json_t *group_json(const organ_quantize_job *job, bool types, size_t group, json_t *name)
 {
-    const organ_quantize_job *const job = context;
     quantize_document_sums s = {0};
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        if (organ_anatomy_row(&part->weight->anatomy) == role)
+        if ((types ? (size_t)part->encoding->codes : organ_anatomy_row(&part->weight->anatomy)) == group)
             quantize_document_add_part(&s, job, part);
     }
-    json_t *const object = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role)));
     if (s.tensors)
-        return quantize_document_sums_json(object, job, &s);
-    json_decref(object);
+        return quantize_document_sums_json(name, job, &s);
+    json_decref(name);
     return NULL;
 }
 
-/* Returns the report's sums over the tensors stored as a type; NULL if there are none. */
-static json_t *quantize_document_type_json(const void *context, size_t dtype)
+static json_t *quantize_document_role_json(const void *job, size_t role)
 {
-    const organ_quantize_job *const job = context;
-    quantize_document_sums s = {0};
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        if (part->encoding->codes == (organ_dtype)dtype)
-            quantize_document_add_part(&s, job, part);
-    }
-    json_t *const object = ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype));
-    if (s.tensors)
-        return quantize_document_sums_json(object, job, &s);
-    json_decref(object);
-    return NULL;
+    return group_json(job, false, role, ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
+}
+
+static json_t *quantize_document_type_json(const void *job, size_t dtype)
+{
+    return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
 /* Returns the reason why a tensor has another type than the scheme's; null if it has not. */
@@ -219,7 +211,7 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)),
+    return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
                         SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "")),
                         SET_IF(job->calib, "memory", json_integer((json_int_t)job->engine->memory)),
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
@@ -253,7 +245,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     ORGAN_ADD(totals, SET_IF(job->regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->regrouped)),
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(
-        SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)), SET("totals", totals),
+        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
         SET_COUNT("clipped_blocks", job->partial), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),

@@ -11,8 +11,8 @@
 
 /* ---- what no encoding can represent ---- */
 
-/* Returns why a tensor cannot be quantised to a safetensors scheme, NULL if it can. */
-const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
+/* Returns why no safetensors scheme of any width can represent the tensor, NULL if one can. */
+static const char *kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
@@ -28,7 +28,7 @@ const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    const char *const kind = organ_quantize_kind_obstacle(tensor);
+    const char *const kind = kind_obstacle(tensor);
     if (job->untapped && job->untapped[tensor - job->model->tensors])
         return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
@@ -62,7 +62,7 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
 /* Returns true if the tensor is a target whose shape and type allow packing. */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return is_chosen(job, tensor) && !organ_quantize_kind_obstacle(tensor);
+    return is_chosen(job, tensor) && !kind_obstacle(tensor);
 }
 
 static int by_number(const void *a, const void *b)
@@ -105,7 +105,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
                           "can be quantised: exclude all experts with --targets",
-                          t->name, organ_quantize_kind_obstacle(t), (int)t->anatomy.layer);
+                          t->name, kind_obstacle(t), (int)t->anatomy.layer);
     }
     return ORGAN_OK;
 }

@@ -189,18 +189,6 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
     return error->status;
 }
 
-json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job)
-{
-    const organ_imatrix *const m = job->imatrix;
-    if (!m)
-        return json_null();
-    return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format),
-                        SET_COUNT("bytes", m->bytes), SET_TEXT("xxh3", job->digest),
-                        SET_COUNT("entries", m->entry_count),
-                        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
-                        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
-}
-
 /* ---- metadata ---- */
 
 /* Records the imatrix in the metadata under the keys of llama-quantize. */

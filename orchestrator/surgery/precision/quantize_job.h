@@ -138,8 +138,6 @@ void organ_quantize_close_text(organ_quantize_job *job);
 
 /* ---- encodings of safetensors models ---- */
 
-/* Returns the reason why no encoding can represent the tensor, for any width; NULL if encodings can. */
-const char *organ_quantize_kind_obstacle(const organ_tensor *tensor);
 /* Returns the reason why the job's encoding cannot represent a target, given its width; NULL if that encoding, or one
  * with smaller groups, can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
@@ -176,8 +174,6 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
                                        float *weights, float *roots, organ_error *error);
 /* Makes job->writer: the key-values of the model with those that name the encoding and the imatrix. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error);
-/* Returns the member "imatrix" of the document; NULL without memory. */
-json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job);
 /* Prints notes on the terminal: tensors that get another encoding. */
 void organ_quantize_gguf_note(const organ_quantize_job *job);
 

@@ -4,8 +4,6 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 
-#include <stdlib.h>
-
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;

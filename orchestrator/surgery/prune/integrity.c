@@ -6,8 +6,6 @@
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define HEADER_STEP 16384

@@ -6,7 +6,6 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,12 +2,9 @@
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include "formats/base/paged_rows.h"
-#include "formats/base/text_buffer.h"
-#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <stdlib.h>
 
 #define MUCH 5.0 /* percent of the energy, from which on the report warns */
 
@@ -111,20 +108,8 @@ json_t *organ_purify_parameters(void *context)
 /* Returns the command that measures how much the model has lost: "organ evaluate MODEL OUTPUT --text TEXT". */
 static json_t *command_json(const organ_purify_job *job)
 {
-    organ_error ignored = {0};
-    organ_text text;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return organ_document_string(NULL);
-    fputs("organ evaluate ", text.out);
-    organ_shell_word(text.out, job->donor->path);
-    fputc(' ', text.out);
-    organ_shell_word(text.out, job->options->write.output);
-    fputs(" --text TEXT", text.out);
-    char *command = NULL;
-    organ_text_finish(&text, &command, &ignored);
-    json_t *const string = organ_document_string(command);
-    free(command);
-    return string;
+    return organ_json_command((const char *const[]){"organ", "evaluate", job->donor->path,
+                                                        job->options->write.output, "--text", "TEXT", NULL});
 }
 
 static json_t *warning_json(const organ_purify_job *job, const document_sums *all)

@@ -5,7 +5,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <fnmatch.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct naming_job {

@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/untrusted/content.h"
 
 #include "formats/base/input_file.h"
-#include "formats/base/path.h"
 
 #include <ctype.h>
 #include <string.h>

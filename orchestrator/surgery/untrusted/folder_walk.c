@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/order.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
@@ -16,7 +17,6 @@
 #include "orchestrator/surgery/untrusted/template.h"
 #include "orchestrator/surgery/untrusted/untrusted_weights.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -187,8 +187,6 @@ static void check_link(tree *t, int at, const char *name, const char *path)
 
 /* ---- directories ---- */
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 /* Lists the names in a directory, sorted, and sets *count. */
 static char **walk_list_names(const tree *t, int fd, size_t *count)
 {
@@ -215,7 +213,7 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     else
         close(fd);
     if (*count > 0)
-        qsort(names, *count, sizeof *names, by_name);
+        qsort(names, *count, sizeof *names, organ_order_texts);
     return names;
 }
 

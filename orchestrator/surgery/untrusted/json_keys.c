@@ -3,8 +3,6 @@
 
 #include "formats/base/memory_watch.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* room for a name, with its NUL */

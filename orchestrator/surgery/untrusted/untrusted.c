@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
 #include "formats/base/memory_watch.h"
-#include "formats/base/path.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

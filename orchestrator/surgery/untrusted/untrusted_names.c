@@ -2,12 +2,10 @@
 #include "orchestrator/surgery/untrusted/untrusted_names.h"
 
 #include "formats/base/memory_watch.h"
-#include "formats/base/path.h"
 #include "formats/base/utf8.h"
 
 #include <ctype.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>

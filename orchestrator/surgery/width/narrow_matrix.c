@@ -416,10 +416,8 @@ static bool narrow_matrix_allocate(narrowing *x)
 
 static void narrow_matrix_release(const narrowing *x)
 {
-    void *const parts[] = {x->p,       x->g,         x->own_p,  x->own_g,         x->gone,    x->lost[Q],
-                           x->lost[H], x->lost[ROW], x->losses, x->group_squares, x->scratch, x->products};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        free(parts[k]);
+    ORGAN_FREE_ARRAYS(x->p, x->g, x->own_p, x->own_g, x->gone, x->lost[Q], x->lost[H], x->lost[ROW], x->losses,
+                      x->group_squares, x->scratch, x->products);
 }
 
 /* Chooses the kept columns of a matrix and refits them: inverts H, removes groups one at a time, solves for the kept

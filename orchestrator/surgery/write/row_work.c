@@ -5,7 +5,6 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/cache/cache.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,13 +2,11 @@
  * Units of an output: bytes that are put and read, finished units, copied ones. */
 #include "orchestrator/surgery/write/writing.h"
 
-#include "formats/base/name_table.h"
 #include "orchestrator/report/text/members.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <xxhash.h>
 
 /* ---- functions for callbacks ---- */

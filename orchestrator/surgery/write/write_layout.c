@@ -10,7 +10,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ * Conversion by name of architectures without a row in exchange.h. Each tensor has the name of a part that stands for
+ * the same values in all architectures, and keeps its values and the order of its rows; numbered experts become the
+ * matrices of a stack. A tensor whose name would be another after both conversions is refused. The whole config.json is
+ * one key-value of the GGUF file, because the meaning of most of its members is not known. */
+#include "formats/base/json_edit.h"
+#include "formats/base/json_text.h"
+#include "formats/base/path.h"
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAMED_SIZE = 600 };
+
+#define NAMED_SHARED  "mlp.shared_expert."
+#define NAMED_SHAREDS "mlp.shared_experts."
+
+/* Usual names, in all parts that every architecture may have. */
+static const forward_family named_family = {.architecture = ""};
+
+/* ---- names ---- */
+
+/* Returns whether the values of a part, and the order of its rows, are the same in both formats whatever the
+ * architecture. Fused tensors, stacks and recurrent parts are not in the list. */
+static bool named_is_plain(forward_part part)
+{
+    switch (part) {
+    case PART_NORM_ATTENTION:
+    case PART_NORM_Q:
+    case PART_NORM_K:
+    case PART_NORM_Q_A:
+    case PART_NORM_KV_A:
+    case PART_Q_A:
+    case PART_Q_B:
+    case PART_KV_A:
+    case PART_KV_B:
+    case PART_BIAS_Q_A:
+    case PART_BIAS_KV_A:
+    case PART_Q:
+    case PART_K:
+    case PART_V:
+    case PART_O:
+    case PART_GATE:
+    case PART_UP:
+    case PART_DOWN:
+    case PART_BIAS_Q:
+    case PART_BIAS_K:
+    case PART_BIAS_V:
+    case PART_BIAS_O:
+    case PART_BIAS_GATE:
+    case PART_BIAS_UP:
+    case PART_BIAS_DOWN:
+    case PART_ROUTER:
+    case PART_ROUTER_BIAS:
+    case PART_SINKS:
+    case PART_SHARED:
+    case PART_SHARED_GATE:
+    case PART_SHARED_UP:
+    case PART_SHARED_DOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Returns the stack that has an expert's matrices in GGUF, or the part itself. */
+static forward_part named_stack(forward_part part)
+{
+    switch (part) {
+    case PART_EXPERT_GATE:
+        return PART_EXPERTS_GATE;
+    case PART_EXPERT_UP:
+        return PART_EXPERTS_UP;
+    case PART_EXPERT_DOWN:
+        return PART_EXPERTS_DOWN;
+    default:
+        return part;
+    }
+}
+
+/* Returns the numbered expert's part of a stack, or the part itself. */
+static forward_part named_expert(forward_part part)
+{
+    switch (part) {
+    case PART_EXPERTS_GATE:
+        return PART_EXPERT_GATE;
+    case PART_EXPERTS_UP:
+        return PART_EXPERT_UP;
+    case PART_EXPERTS_DOWN:
+        return PART_EXPERT_DOWN;
+    default:
+        return part;
+    }
+}
+
+/* Tensors of the model or of the output, among which a name has its meaning. */
+typedef struct named_tensors {
+    const organ_convert_job *job;
+    bool pieces; /* of the output */
+} named_tensors;
+
+/* Returns whether a layer has the tensor. `ladder` is "model.layers." or "blk.". */
+static bool named_has(const named_tensors *of, const char *ladder, long long layer, const char *tail)
+{
+    char name[NAMED_SIZE];
+    snprintf(name, sizeof name, "%s%lld.%s", ladder, layer, tail);
+    return of->pieces ? organ_name_table_find(&of->job->names, name) != NULL
+                      : organ_weights_named(of->job->weights, name) != NULL;
+}
+
+/* Returns what follows the number of the layer, or NULL if the name has no such number. */
+static const char *named_tail(const char *name, const char *ladder, long long *layer)
+{
+    const size_t length = strlen(ladder);
+    char *end;
+    if (strncmp(name, ladder, length) || name[length] < '0' || name[length] > '9')
+        return NULL;
+    *layer = strtoll(name + length, &end, 10);
+    return *end == '.' ? end + 1 : NULL;
+}
+
+/* Writes the tail with other letters in place of those at its begin, if it begins with them. */
+static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
+{
+    const size_t length = strlen(begin);
+    if (strncmp(tail, begin, length) || strlen(tail) > NAMED_SIZE / 2)
+        return false;
+    snprintf(made, NAMED_SIZE, "%s%s", other, tail + length);
+    return true;
+}
+
+/* Names outside of layers. */
+static const char *const named_outside[][2] = {
+    {"model.embed_tokens.weight", "token_embd.weight"},
+    {"model.norm.weight", "output_norm.weight"},
+    {"model.norm.bias", "output_norm.bias"},
+    {"lm_head.weight", "output.weight"},
+    {"lm_head.bias", "output.bias"},
+};
+
+static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED_SIZE])
+{
+    for (size_t k = 0; k < sizeof named_outside / sizeof *named_outside; k++)
+        if (strcmp(named_outside[k][!to_gguf], name) == 0) {
+            snprintf(made, NAMED_SIZE, "%s", named_outside[k][to_gguf]);
+            return true;
+        }
+    return false;
+}
+
+/* Writes the name in GGUF of a part's tail. post_attention_layernorm precedes the feed-forward, unless the layer has
+ * norms around it. */
+static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
+                               int64_t *number)
+{
+    static const char ladder[] = "model.layers.";
+    const bool around = named_has(of, ladder, layer, "pre_feedforward_layernorm.weight") ||
+                        named_has(of, ladder, layer, "post_feedforward_layernorm.weight");
+    char part_name[256], singular[NAMED_SIZE];
+    exchange_part part;
+    *number = -1;
+    if (named_swap(tail, "post_attention_layernorm.", around ? "post_attention_norm." : "ffn_norm.", made) ||
+        named_swap(tail, "pre_feedforward_layernorm.", "ffn_norm.", made) ||
+        named_swap(tail, "post_feedforward_layernorm.", "post_ffw_norm.", made))
+        return true;
+    if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
+        tail = singular;
+    if (!organ_exchange_find_part(&named_family, false, false, tail, &part) ||
+        (!named_is_plain(part.part) && named_stack(part.part) == part.part))
+        return false;
+    *number = part.number;
+    part.part = named_stack(part.part);
+    if (!organ_exchange_part_name(&named_family, true, &part, part_name))
+        return false;
+    snprintf(made, NAMED_SIZE, "%s", part_name);
+    return true;
+}
+
+/* Writes the name in safetensors; `number` is that of an expert of a stack. */
+static bool named_tail_to_hf(const named_tensors *of, long long layer, const char *tail, int64_t number,
+                             char made[NAMED_SIZE])
+{
+    const bool around = named_has(of, "blk.", layer, "post_attention_norm.weight");
+    const bool gated = named_has(of, "blk.", layer, "ffn_gate_inp_shexp.weight");
+    char part_name[256];
+    exchange_part part;
+    if (named_swap(tail, "ffn_norm.", around ? "pre_feedforward_layernorm." : "post_attention_layernorm.", made) ||
+        named_swap(tail, "post_attention_norm.", "post_attention_layernorm.", made) ||
+        named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
+        return true;
+    if (!organ_exchange_find_part(&named_family, true, false, tail, &part) ||
+        (!named_is_plain(part.part) && named_expert(part.part) == part.part))
+        return false;
+    part.part = named_expert(part.part);
+    part.number = number;
+    part.first = true;
+    if (!organ_exchange_part_name(&named_family, false, &part, part_name))
+        return false;
+    if (gated || !named_swap(part_name, NAMED_SHARED, NAMED_SHAREDS, made))
+        snprintf(made, NAMED_SIZE, "%s", part_name);
+    return true;
+}
+
+/* Writes the name of a tensor in the other format. */
+static bool named_other(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE], int64_t *number)
+{
+    long long layer;
+    char tail[NAMED_SIZE];
+    const char *const own = named_tail(name, to_gguf ? "model.layers." : "blk.", &layer);
+    if (!own)
+        return named_outside_layers(name, to_gguf, made);
+    if (!(to_gguf ? named_tail_to_gguf(of, layer, own, tail, number) : named_tail_to_hf(of, layer, own, *number, tail)))
+        return false;
+    const int length = snprintf(made, NAMED_SIZE, "%s%lld.%s", to_gguf ? "blk." : "model.layers.", layer, tail);
+    return length < NAMED_SIZE;
+}
+
+/* ---- one weight ---- */
+
+static organ_status named_refuse(const organ_convert_job *job, const char *tensor, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' can only be converted by name, and tensor '%s' %s",
+                      job->model->path, job->exchange->architecture, tensor, why);
+}
+
+/* Plans one of the numbered experts as a matrix of a stack. */
+static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_weight *w, const char *name,
+                                         int64_t number, organ_error *error)
+{
+    if (w->rank != 2)
+        return named_refuse(job, w->name, "is not a matrix", error);
+    const uint64_t shape[] = {job->config.experts, w->shape[0], w->shape[1]};
+    const convert_place place =
+        organ_convert_all(w, organ_convert_piece(job, name, 3, shape, error), (uint64_t)number * w->shape[0]);
+    return organ_convert_place(job, &place, error);
+}
+
+/* Plans each matrix of a stack as a tensor of its own. */
+static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight *w, organ_error *error)
+{
+    const named_tensors model = {job, false};
+    char name[NAMED_SIZE];
+    for (uint64_t m = 0; m < w->shape[0] && !error->status; m++) {
+        int64_t number = (int64_t)m;
+        if (!named_other(&model, w->name, false, name, &number))
+            return named_refuse(job, w->name, "has no known name in safetensors", error);
+        convert_place place = organ_convert_all(w, organ_convert_piece(job, name, 2, w->shape + 1, error), 0);
+        place.matrix = m;
+        place.matrices = 1;
+        organ_convert_place(job, &place, error);
+    }
+    return error->status;
+}
+
+organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
+{
+    const named_tensors model = {job, false};
+    char name[NAMED_SIZE];
+    int64_t number = 0;
+    if (job->to_gguf && organ_ends_with(weight->name, ".rotary_emb.inv_freq")) /* loaders compute it */
+        return ORGAN_OK;
+    if (!named_other(&model, weight->name, job->to_gguf, name, &number))
+        return named_refuse(job, weight->name,
+                            job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors", error);
+    if (job->to_gguf && number >= 0 && strstr(name, "_exps."))
+        return named_expert_to_gguf(job, weight, name, number, error);
+    if (!job->to_gguf && strstr(weight->name, "_exps.") && weight->rank == 3)
+        return named_stack_to_hf(job, weight, error);
+    const convert_place all =
+        organ_convert_all(weight, organ_convert_piece(job, name, weight->rank, weight->shape, error), 0);
+    return organ_convert_place(job, &all, error);
+}
+
+organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
+{
+    const named_tensors model = {job, false}, made = {job, true};
+    char name[NAMED_SIZE], again[NAMED_SIZE];
+    for (size_t s = 0; s < job->source_count && !error->status; s++) {
+        const convert_source *const source = &job->sources[s];
+        int64_t number = 0;
+        const char *const own = source->own->name;
+        if (!named_other(&model, own, true, name, &number) || !named_other(&made, name, false, again, &number) ||
+            strcmp(again, own))
+            named_refuse(job, own, "would come back from GGUF under another name", error);
+    }
+    return error->status;
+}
+
+/* ---- the model ---- */
+
+/* Returns the number of experts: one more than the greatest number in a name. */
+static unsigned named_experts(const organ_convert_job *job)
+{
+    const named_tensors model = {job, false};
+    char name[NAMED_SIZE];
+    int64_t most = -1;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        int64_t number = -1;
+        const char *const own = job->weights->weights[k].name;
+        if (strstr(own, ".experts.") && named_other(&model, own, true, name, &number) && number > most)
+            most = number;
+    }
+    return (unsigned)(most + 1);
+}
+
+/* Prepares the tables of an architecture without a row, and the sizes that follow from names and shapes. */
+static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
+                                organ_error *error)
+{
+    const organ_weight *const embedding =
+        organ_weights_named(job->weights, job->to_gguf ? "model.embed_tokens.weight" : "token_embd.weight");
+    const char *const name = organ_arena_copy(&job->arena, architecture, strlen(architecture));
+    const char *const type = organ_arena_copy(&job->arena, model_type, strlen(model_type));
+    if (!name || !type)
+        return organ_fail_memory(error, job->options->model);
+    job->named = (forward_exchange){.architecture = name, .gguf = type, .model_type = type, .keys = "", .rest = "{}"};
+    job->by_name = true;
+    job->exchange = &job->named;
+    job->family = job->gguf_family = &named_family;
+    job->config.vocabulary = embedding && embedding->rank == 2 ? embedding->shape[0] : 0;
+    job->config.experts = job->to_gguf ? named_experts(job) : 0;
+    job->config.tied_output = !organ_weights_named(job->weights, job->to_gguf ? "lm_head.weight" : "output.weight");
+    organ_progress_note(job->progress,
+                        "organ convert has no rules for architecture '%s': tensors get other names and keep their "
+                        "values, and no forward pass checks the output",
+                        name);
+    return ORGAN_OK;
+}
+
+/* Returns whether an architecture of the forward pass has values or rows whose form depends on it. */
+static bool named_has_form(const forward_family *f)
+{
+    return f && (f->norm_adds_one || f->interleaved || f->neighbours || f->gguf_pairs || f->transposed ||
+                 f->recurrent || f->fused != ORGAN_FUSED_NONE);
+}
+
+static bool named_is_word(const char *text)
+{
+    return *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(text) &&
+           strlen(text) < 64;
+}
+
+organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
+{
+    const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
+    if (!named_is_word(type) || named_has_form(job->family))
+        return organ_exchange_refuse(job->model->path, architecture, false, error);
+    const char *const reserved = organ_convert_reserved(type);
+    if (reserved)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: architecture '%s' cannot be converted by name: llama.cpp has the architecture '%s' and "
+                          "would misread a GGUF file of model_type '%s'",
+                          job->model->path, architecture, reserved, type);
+    return named_begin(job, architecture, type, error);
+}
+
+organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
+{
+    char label[300];
+    organ_json_source text = {.label = label};
+    snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_CONVERT_CONFIG);
+    if (!named_is_word(architecture) || organ_convert_reserved(architecture))
+        return organ_exchange_refuse(job->model->path, architecture, true, error);
+    text.bytes = organ_gguf_string(job->model->gguf, ORGAN_CONVERT_CONFIG, &text.length);
+    if (text.bytes && organ_json_parse_object(&text, &job->file, error))
+        return error->status;
+    if (text.bytes && !(job->own_config = strndup(text.bytes, text.length)))
+        return organ_fail_memory(error, label);
+    const json_t *const names = json_object_get(job->file, "architectures");
+    const char *const own = organ_json_plain(json_array_get(names, 0));
+    return named_begin(job, own ? own : architecture, architecture, error);
+}
+
+organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)
+{
+    organ_json_edit edit;
+    if (organ_json_edit_begin(&edit, "config.json", job->own_config, strlen(job->own_config), error) == ORGAN_OK &&
+        organ_json_edit_remove(&edit, "quantization_config", NULL, error) == ORGAN_OK)
+        organ_gguf_writer_set_string(job->gguf, ORGAN_CONVERT_CONFIG, edit.bytes, edit.length, error);
+    organ_json_edit_release(&edit);
+    return error->status;
+}
