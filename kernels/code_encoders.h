@@ -90,6 +90,7 @@ ENCODE(i8, ORGAN_CODE_I8)
 ENCODE(u4, ORGAN_CODE_U4)
 
 /* ---- the greatest magnitude ---- */
+/* Returns the bits of the magnitudes; 0 for NaN. */
 INLINE u32x16 numbers_magnitude(f32x16 a)
 {
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));

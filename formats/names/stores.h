@@ -1,4 +1,5 @@
-/* The three stores of models, each in a file of its own. Each store has a function that resolves a name without its
+/* SPDX-License-Identifier: MIT
+ * The three stores of models, each in a file of its own. Each store has a function that resolves a name without its
  * prefix (`text` is the name with it, for messages), and a function that appends all names of the store to a list; the
  * latter leaves the members `path` and `fault` empty. */
 #ifndef ORGAN_STORES_H

@@ -87,8 +87,8 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
 /* ---- special tokens ---- */
 
 /* Checks that added_tokens_decoder of tokenizer_config.json names only ids after the vocabulary's. */
-static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder,
-                                  uint32_t count, organ_error *error)
+static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder, uint32_t count,
+                                  organ_error *error)
 {
     const char *name;
     json_t *value;
@@ -148,8 +148,8 @@ static organ_status load_config(const organ_model *model, const char *config_lab
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to it: it names the class of the tokenizer", label,
-                   config_name);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to it; that file names the class of the tokenizer",
+                   label, config_name);
     if (!error->status)
         organ_json_parse_object(&text, config, error);
     free(bytes);

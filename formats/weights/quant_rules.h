@@ -1,4 +1,5 @@
-/* Rules that select the modules which a config names: by name, pattern or class. The time of matching is bounded,
+/* SPDX-License-Identifier: MIT
+ * Rules that select the modules which a config names: by name, pattern or class. The time of matching is bounded,
  * whatever the config contains. */
 #ifndef ORGAN_QUANT_RULES_H
 #define ORGAN_QUANT_RULES_H

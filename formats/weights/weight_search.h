@@ -1,4 +1,5 @@
-/* Data and functions that the sources which find the weights of a model share. */
+/* SPDX-License-Identifier: MIT
+ * Data and functions that the sources which find the weights of a model share. */
 #ifndef ORGAN_WEIGHT_SEARCH_H
 #define ORGAN_WEIGHT_SEARCH_H
 

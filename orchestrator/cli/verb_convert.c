@@ -16,12 +16,12 @@ static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
     CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true),
     TEXT("type", "TYPE", convert.type,
-         "type of the matrices; same: BF16, F16 or F32 as the first matrix of MODEL has, BF16 if it is quantised; "
-         "codes: MXFP4 and INT8 or Q8_0 keep codes and scales where both formats have them, the rest is as with same",
+         "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
+         "codes and scales of MXFP4, INT8 and Q8_0 where both formats have them, and treat other tensors as same does",
          .fallback = "same", .choices = ORGAN_CONVERT_TYPES),
     TEXT("pre", "NAME", convert.pre,
-         "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: found by "
-         "the rules in tokenizer.json"),
+         "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
+         "from tokenizer.json"),
     SHARD_SIZE(convert),
     WRITING(convert, "OUT", "print what would be converted")};
 
@@ -31,12 +31,12 @@ const organ_verb organ_convert_verb = {
     .name = "convert",
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
-    .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors under the names of that "
-             "format with its order of rows, the configuration, the tokenizer and the chat template.\n"
+    .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors with the names and the "
+             "order of rows of that format, the configuration, the tokenizer and the chat template.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type, "
              "or F16 if rows are not whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
-             "the other types have the blocks of organ quantize, with q6_k for the output head. "
-             "docs/verbs/convert.md lists the key-values that differ from llama.cpp's.\n"
+             "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
+             "lists the key-values that differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
              "get --type.\n"
              "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers "

@@ -54,8 +54,8 @@ const organ_verb organ_measure_verb = {
     .about = "Measures how far the distribution of the values of each tensor is from noise. The figure is an angle "
              "theta, computed from entropy, kurtosis and scale coherence; it is 0 degrees for noise. The report also "
              "has moments, levels of quantisation, the change of information with scale, and wells: tensors with a "
-             "lower theta than their neighbours in depth. Several models share one table. A packed weight is "
-             "measured on its dequantised values.\n"
+             "lower theta than the same tensor in the layers before and after. Several models share one table. A "
+             "packed weight is measured on its dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     OPERANDS(OPERAND("MODEL...", MODEL, models,
                      "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "
@@ -84,14 +84,14 @@ const organ_verb organ_fleet_verb = {
     .shares = true,
     .summary = "extract and measure every model under a directory",
     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ "
-             "directories), extracts each into OUT/organs as extract does, measures it as measure does, and writes "
-             "one report: dissection_report.json, z_report_complete.json, Z_MEASURE_REPORT.md and "
-             "Z_MEASURE_REPORT.html.\n"
+             "directories), extracts each into OUT/organs as extract does, measures it as measure does, and writes one "
+             "report: dissection_report.json, z_report_complete.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html.\n"
              "A broken model is reported, and the run continues with the others. A second run into the same OUT "
              "processes only changed models. Adapters, importance matrices, vocabularies, projectors and optimizer "
              "states are listed separately and not ranked.\n"
              "fleet stores only theta (definition z/1); measure --definition seed prints the older measure too. It "
-             "scores no text, so it needs no --experiment: the method of each pruned model is in its log.",
+             "scores no text and takes no --experiment; the report names the method of each pruned model, from its "
+             "log.",
     OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},

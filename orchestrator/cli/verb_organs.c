@@ -131,14 +131,14 @@ const organ_verb organ_graft_verb = {
     .name = "graft",
     .shares = true,
     .summary = "copy layers, feed-forward or attention of one model into a copy of another",
-    .about = "Writes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, "
-             "safetensors models or organ directories; they are not changed. graft first compares widths, heads, "
-             "vocabulary, layers, types and the row order for RoPE. If anything does not fit, it lists all "
-             "mismatches and writes nothing.\n"
-             "If C is GGUF, a tensor of another type keeps its type and the header is changed to match; in other "
-             "formats graft converts it to the type of B if that is possible. If layers are added or moved, the "
-             "metadata that counts layers is updated. C appears under its name only when it is complete; --resume "
-             "continues an interrupted run.\n"
+    .about = "Writes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, safetensors "
+             "models or organ directories; they are not changed. graft first compares widths, heads, vocabulary, "
+             "layers, types and the row order for RoPE. If anything does not fit, it lists all mismatches and writes "
+             "nothing.\n"
+             "If C is GGUF, copied tensors keep the type that they have in A, and the header is changed to match; in "
+             "other formats graft converts them to the type that they have in B if that is possible. If layers are "
+             "added or moved, the metadata that counts layers is updated. C appears under its name only when it is "
+             "complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("B") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ graft --source A --target B --output C --layers 5-20 --type organ",
@@ -156,9 +156,9 @@ const organ_verb organ_chimera_verb = {
     .name = "chimera",
     .shares = true,
     .summary = "combine the body of one model with parts of another",
-    .about = "Does the same as graft, with options named after the result: A is the body, and B the source of the "
-             "parts. Bytes are copied from file to file without intermediate files. C appears under its name only "
-             "when it is complete; --resume continues an interrupted run.\n"
+    .about = "Does the same as graft under other option names: A is the body, and B the source of the parts. Bytes are "
+             "copied from file to file without intermediate files. C appears under its name only when it is complete; "
+             "--resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("A") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", chimera_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",

@@ -100,7 +100,7 @@ const organ_verb organ_orthogonality_verb = {
              "|z| <= 3 for all modules as one matrix, and no more single modules exceed 3 than chance allows (99 % "
              "confidence). They are 'nearly orthogonal' if the cosines with a larger |z| are at most 0.03 (0.1 % of "
              "the energy), else 'not orthogonal'. With the same limits two noises are 'unrelated', 'hardly related' or "
-             "'related', and from |cosine| 0.5 on 'alike'. Leakage within 10 % of its expectation is as expected. The "
+             "'related', and from |cosine| 0.5 on 'alike'. Leakage is 'isotropic' within 10 % of its expectation. The "
              "noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
              "With two --pair, the report compares the noises N_A and N_B of two models: their cosine, the multiple of "
              "N_A that approximates N_B (factor) with its R^2, and the norm of N_A - N_B relative to N_A and to a "
@@ -111,8 +111,8 @@ const organ_verb organ_orthogonality_verb = {
              "is given; the verdict ignores modules that are equal in both clean models.\n"
              "These figures describe weights. They do not predict the answers of a model: evaluate those separately.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
-                      "the model before quantisation; with --pair this place has the adapter or the tuned model, if "
-                      "one is given"),
+                      "the model before quantisation; with --pair, this argument is the adapter or the tuned model, if "
+                      "any"),
              OPTIONAL("NOISY", MODEL, orthogonality.noisy,
                       "the same model quantised in any format, also as GGUF, or dequantised again"),
              OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,

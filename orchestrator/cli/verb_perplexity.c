@@ -22,9 +22,9 @@ typedef struct perplexity_call {
 /* clang-format off */
 
 #define COMPUTE_HELP \
-    "exact: FP32, the same bits on every machine; split: 24 bits as three BF16 numbers, by AMX, with other last " \
-    "digits; bf16: operands rounded to BF16, by AMX or AVX512-BF16. split and bf16 fail on a CPU that cannot compute " \
-    "them faster than exact"
+    "exact: FP32, the same bits on every machine; split: operands as three BF16 numbers (24 bits), by AMX; last " \
+    "digits differ from exact; bf16: operands rounded to BF16, by AMX or AVX512-BF16. split and bf16 fail on a CPU " \
+    "that cannot compute them faster than exact"
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
           "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
@@ -34,7 +34,8 @@ typedef struct perplexity_call {
 #define PROTOCOL_OPTIONS(verb) \
     TEXT("style", "STYLE", verb.experiment.style, \
          "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
-         "half of each whole window; lm-eval: every token, with a rolling window, also per word and per byte", \
+         "half of each whole window; lm-eval: every token, in a rolling window, with perplexity per word and per " \
+         "byte", \
          .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
     NUMBER("context", "N", verb.experiment.context, \
            "tokens in a window; default 2048 (llama.cpp: 512), at most the context of the model", \
@@ -75,14 +76,14 @@ const organ_verb organ_perplexity_verb = {
              "time, so that the weights of one layer are in memory, and computes in FP32 for every stored type "
              "unless --compute says otherwise.\n"
              PROTOCOLS "\n"
-             "hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a "
-             "window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
-             "llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second "
-             "half of each window is scored. If the tokenizer adds BOS, it replaces the first token of every window. "
-             "Names of special tokens in the text are read as plain characters.\n"
-             "lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored "
-             "once, with one token of context from the window before it. The report also has perplexity per word and "
-             "per byte.",
+             "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
+             "a window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
+             "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The "
+             "second half of each window is scored. If the tokenizer adds BOS, it replaces the first token of every "
+             "window. Names of special tokens in the text are read as plain characters.\n"
+             "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is "
+             "scored once, with one token of context from the window before it. The report also has perplexity per "
+             "word and per byte.",
     OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
                      "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
     GROUPS(GROUP("Options", perplexity_options), GROUP("Protocol", perplexity_protocol),
@@ -150,12 +151,12 @@ const organ_verb organ_evaluate_verb = {
              "experiments unless --experiment names each; the table shows the names. Notes in the report state the "
              "limits of the figures.\n"
              PROTOCOLS "\n"
-             "Differences are to the donor, with the error of paired tokens. KL is the mean of KL(donor || model) "
-             "in nats per token. Top-1 is the share of tokens for which model and donor predict the same token.\n"
+             "Differences are to the donor, with the error of paired tokens. KL is the mean of KL(donor || model) in "
+             "nats per token. Top-1 is the share of tokens for which model and donor predict the same token.\n"
              "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
              "context. acc is the share of questions whose likeliest choice is right, acc_norm the same per character "
-             "of the choice. Differences to the donor are paired: a 95 % interval and McNemar's test. docs/tasks.md "
-             "says how to export ARC, HellaSwag and others.",
+             "of the choice. Differences to the donor are computed on the same questions, with a 95 % interval and "
+             "McNemar's test. docs/tasks.md says how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
              {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
               ORGAN_NAMES_MODEL}),

@@ -34,16 +34,16 @@ const organ_verb organ_dequantize_verb = {
     .shares = true,
     .summary = "convert FP8, INT4, MXFP4, ... weights to BF16, F16 or F32",
     .about = "Writes a model without quantisation. organ detects packed tensors and their schemes from "
-             "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix "
-             "schemes. Each packed weight becomes one tensor under its plain name; its scales and other companion "
-             "tensors are removed from shards, index and config.json. Tensors that are not packed (norms, "
-             "embeddings, a router in F32) keep their type and bytes even if --dtype is another type; torch_dtype "
-             "becomes --dtype, and a loader that uses one type casts these tensors. All other files are copied.\n"
+             "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix schemes. "
+             "Each packed weight becomes one tensor under its plain name; its scales and other companion tensors are "
+             "removed from shards, index and config.json. Tensors that are not packed (norms, embeddings, a router in "
+             "F32) keep their type and bytes even if --dtype is another type; config.json gets --dtype as torch_dtype, "
+             "and a loader that uses one type casts these tensors. All other files are copied.\n"
              "A model without packed tensors is rewritten in shards of --max-shard-size, and a note says so.\n"
-             "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json list every weight with its scheme, "
-             "shape, bytes before and after, and numbers of infinite values and NaN. A tensor that cannot be "
-             "converted is named there and on stderr. OUT appears under its name only when it is complete; "
-             "--resume continues an interrupted run.\n"
+             "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json list every weight with its scheme, shape, "
+             "bytes before and after, and numbers of infinite values and NaN. A tensor that cannot be converted is "
+             "named there and on stderr. OUT appears under its name only when it is complete; --resume continues an "
+             "interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL in its packed form"),
     OPERANDS(OPERAND("MODEL", MODEL, dequantize.model, "the model to dequantise; it is not changed")),
     GROUPS(GROUP("Options", dequantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),

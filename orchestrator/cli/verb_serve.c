@@ -52,7 +52,7 @@ static const organ_option limits[] = {
            "--connections. Behind a proxy set it to --connections",
            .range = {1, 65536}),
     BYTES("job-memory", "SIZE", serve.job_memory,
-          "limit of --memory of a job; its process is limited to that, 256M, and 128M per thread",
+          "limit of --memory of a job; its process may use that plus 256M, and 128M more per thread",
           .range = {10485760.0, 1125899906842624.0}, .fallback = "4G"),
     BYTES("job-output", "SIZE", serve.job_output,
           "limit of the stored result of a job, and of its log; the rest is cut off",

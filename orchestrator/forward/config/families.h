@@ -273,8 +273,8 @@ typedef struct forward_family {
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
     bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
-    /* Rotated part of a head if config.json has no partial_rotary_factor. 0: all of it, and rope_type "default" ignores
-     * that member, as the class in transformers does. */
+    /* The share of a head that is rotated if config.json has no partial_rotary_factor. 0: the whole head is rotated,
+     * and rope_type "default" ignores partial_rotary_factor, as the class in transformers does. */
     double rotated_part;
     bool scaled_whole;          /* rotated_part is for rope_type "default" alone: other kinds rotate all of a head */
     bool minicpm;               /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */

@@ -1,4 +1,5 @@
-/* Blocks for "allocation" in the reports of operations that divide one budget over all tensors: the amount that each
+/* SPDX-License-Identifier: MIT
+ * Blocks for "allocation" in the reports of operations that divide one budget over all tensors: the amount that each
  * tensor got, and the cost of an equal division for comparison. */
 #ifndef ORGAN_VIEW_ALLOCATION_H
 #define ORGAN_VIEW_ALLOCATION_H

@@ -1,4 +1,5 @@
-/* Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
+/* SPDX-License-Identifier: MIT
+ * Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
  * for every operation. */
 #ifndef ORGAN_VIEW_EVALUATION_H
 #define ORGAN_VIEW_EVALUATION_H

@@ -66,7 +66,8 @@ extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error);
 /* Computes solution = U^T U sides, n x outputs each, with the stored factor U. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);
-/* Implements `block` for ways whose solution has the rows of D: writes the rows of one block, transposed. */
+/* Implements organ_ridge_way.block for ridge->solution with the rows of D (by inputs, by blocks): writes the rows of
+ * one block, transposed. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);
 
 /* Return the number of a block's inputs that are solved for at a time, and the bytes that solving by blocks needs in

@@ -33,7 +33,7 @@ void organ_ridge_rows_close(organ_ridge_rows *rows); /* NULL is allowed */
 /* Appends a row of `width` inputs of a token in this part and block. ORGAN_IO. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *rows, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error);
-/* Ends the store after the last row: writes the rows in memory to the scratch file, if there is one. ORGAN_IO. */
+/* Ends the store after the last row: with a scratch file, writes the rows that are still in memory. ORGAN_IO. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *rows, organ_error *error);
 
 /* Returns the first batch of a block and part; ORGAN_RIDGE_NONE if they have no rows. */

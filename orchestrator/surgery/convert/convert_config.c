@@ -129,7 +129,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
-    if (row->rule == EXCHANGE_TENTH) { /* both, since DeepSeek's factor of the rotation is 1 */
+    if (row->rule == EXCHANGE_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
         json_t *const all = config_real(10 * json_number_value(value));
         json_decref(value);
         return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(name + 5, all));

@@ -14,7 +14,7 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
     if (gguf)
         return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
-    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin) /* its wrapper is not named after the parameter */
+    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin) /* peft names its ParamWrapper otherwise */
         organ_adapter_name_read(pair->a->name, false, &stored);
     return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
