@@ -151,15 +151,11 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
 static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
-    answer->bad_range = true;
     if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !read_decimal(slash + 1, text + strlen(text), &answer->total))
         return;
-    if (strncmp(text + 6, "*/", 2) == 0)
-        answer->bad_range = false;
-    else if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) &&
-             read_decimal(dash + 1, slash, &answer->last))
-        answer->has_range = answer->first <= answer->last && answer->last < answer->total,
-        answer->bad_range = !answer->has_range;
+    if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) &&
+        read_decimal(dash + 1, slash, &answer->last))
+        answer->has_range = answer->first <= answer->last && answer->last < answer->total;
 }
 
 static void read_answer_header(organ_http_answer *answer, const char *name, const char *value)

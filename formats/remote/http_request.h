@@ -35,7 +35,7 @@ typedef struct organ_http_answer {
     size_t got;     /* bytes put at request->to: kept even if the answer broke off */
     bool has_range; /* Content-Range: bytes first-last/total */
     uint64_t first, last, total;
-    bool bad_range, encoded;              /* Content-Range of another form; Content-Encoding other than identity */
+    bool encoded;                         /* Content-Encoding other than identity */
     unsigned retry_after;                 /* seconds that the server asks to wait; 0: it does not */
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag, else Last-Modified, else "" */
     char fault[256];

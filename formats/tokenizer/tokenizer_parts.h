@@ -218,7 +218,6 @@ typedef struct organ_bpe {
     organ_candidate *heap;
     size_t symbol_count, symbol_capacity, heap_count, heap_capacity;
     struct organ_word_find *cache;
-    size_t known_count;
 } organ_bpe;
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);
 void organ_bpe_release(organ_bpe *bpe);

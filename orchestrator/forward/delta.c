@@ -38,7 +38,6 @@ typedef struct delta_job {
     float *fused, *fused_ba;             /* projections whose rows alternate by key head; NULL: there are none */
     size_t keys, values;                 /* numbers of a token in k and in v */
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
-    forward_conv convs[3];
 } delta_job;
 
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }

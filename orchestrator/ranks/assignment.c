@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/ranks/ranks.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,8 +178,14 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
                                      error);
 }
 
+/* The result of a part, of variable size; NULL and 0: there is none. */
+typedef struct found_result {
+    void *is;
+    uint64_t bytes;
+} found_result;
+
 /* Concatenates the results of all parts of this rank. */
-static char *concatenate_results(const organ_assignment *assignment, const organ_found *of, uint64_t *bytes)
+static char *concatenate_results(const organ_assignment *assignment, const found_result *of, uint64_t *bytes)
 {
     *bytes = 0;
     for (size_t k = 0; k < assignment->count; k++)
@@ -194,7 +202,7 @@ static char *concatenate_results(const organ_assignment *assignment, const organ
 
 /* Copies the results of the other ranks; their lengths have been exchanged before. */
 static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
-                                 organ_found *of, organ_error *error)
+                                 found_result *of, organ_error *error)
 {
     uint64_t *const at = calloc(all->count + 1, sizeof *at);
     if (!at)
@@ -213,14 +221,13 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
     return error->status;
 }
 
-/* Exchanges results of different lengths: first the lengths, then the bytes. */
-organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, organ_found *of,
-                                       organ_error *error)
+/* Exchanges results of different lengths: first the lengths, then the bytes. `of` is NULL without memory. */
+static organ_status exchange_found(const organ_assignment *assignment, const char *where, found_result *of,
+                                   organ_error *error)
 {
     organ_gathered all = {0};
     uint64_t bytes = 0;
-    if (!assignment->ranks ||
-        organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
+    if (organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
         return error->status;
     char *const mine = concatenate_results(assignment, of, &bytes);
     if (!mine)
@@ -229,6 +236,28 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
         copy_results(assignment, where, &all, of, error);
     organ_gathered_free(&all);
     free(mine);
+    return error->status;
+}
+
+organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
+                                       size_t stride, uint64_t (*bytes)(const void *context, size_t part),
+                                       const void *context, organ_error *error)
+{
+    char *const pointers = first;
+    if (!assignment->ranks)
+        return error->status;
+    found_result *const of = organ_rows_take(assignment->count + 1, sizeof *of);
+    if (!of)
+        organ_fail_memory(error, where);
+    for (size_t k = 0; k < assignment->count && of; k++) {
+        memcpy(&of[k].is, pointers + k * stride, sizeof of[k].is);
+        if (of[k].is)
+            of[k].bytes = bytes ? bytes(context, k) : strlen(of[k].is) + 1;
+    }
+    exchange_found(assignment, where, of, error);
+    for (size_t k = 0; k < assignment->count && of; k++)
+        memcpy(pointers + k * stride, &of[k].is, sizeof of[k].is);
+    organ_rows_free(of);
     return error->status;
 }
 

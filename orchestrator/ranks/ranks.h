@@ -134,14 +134,12 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
-/* Agrees and exchanges like organ_assignment_complete, for results of variable size: of[k] is an allocation of `bytes`
- * bytes that the caller frees, or NULL and 0. */
-typedef struct organ_found {
-    void *is;
-    uint64_t bytes;
-} organ_found;
-organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, organ_found *of,
-                                       organ_error *error);
+/* Agrees and exchanges like organ_assignment_complete, for results of variable size. The pointer to the result of part
+ * k is at `first` + k * `stride`: an allocation that the caller frees, or NULL. `bytes` returns the size of a result of
+ * this rank that is not NULL; if `bytes` is NULL, the results are texts that end with a NUL. */
+organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
+                                       size_t stride, uint64_t (*bytes)(const void *context, size_t part),
+                                       const void *context, organ_error *error);
 
 /* The rows of rank `rank`, if all ranks get equal contiguous ranges that begin at multiples of `step`. */
 typedef struct organ_row_range {

@@ -81,12 +81,20 @@ typedef struct worked {
     double found;
     uint64_t twice;
     char *name;
+    unsigned char *note;
 } worked;
 
 static uint64_t part_bytes(const void *context, size_t part)
 {
     (void)context;
     return 100 + part;
+}
+
+/* A note has as many bytes as its part has in its number, without a NUL. */
+static uint64_t note_bytes(const void *context, size_t part)
+{
+    (void)context;
+    return part;
 }
 
 static organ_status work_on_part(void *context, size_t part, organ_error *error)
@@ -96,36 +104,41 @@ static organ_status work_on_part(void *context, size_t part, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "part 8 is broken");
     w->found = 0.5 * (double)part;
     w->twice = 2 * part;
-    if (part % 3 && asprintf(&w->name, "%0*zu", (int)part, part) < 0)
+    if (part % 3 && (asprintf(&w->name, "%0*zu", (int)part, part) < 0 || !(w->note = malloc(part))))
         return organ_fail_memory(error, "a name");
+    if (part % 3)
+        memset(w->note, (int)part, part);
     return ORGAN_OK;
 }
 
 static void share_parts(organ_ranks *ranks, organ_error *error)
 {
     worked of[PARTS];
-    organ_found names[PARTS];
     organ_assignment assignment;
     for (size_t k = 0; k < PARTS; k++)
         of[k] = (worked){.mine = of};
     ck_assert_int_eq(organ_assignment_create(ranks, PARTS, part_bytes, of, &assignment, error), ORGAN_OK);
     ck_assert_int_eq(organ_assignment_run(&assignment, work_on_part, of, error), ORGAN_OK);
-    for (size_t k = 0; k < PARTS; k++) {
+    for (size_t k = 0; k < PARTS; k++)
         ck_assert(organ_assignment_is_local(&assignment, k) || of[k].twice == 0);
-        names[k] = (organ_found){of[k].name, of[k].name ? strlen(of[k].name) + 1 : 0};
-    }
     ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found,
                                                offsetof(worked, name) - offsetof(worked, found), sizeof *of, error),
                      ORGAN_OK);
-    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", names, error), ORGAN_OK);
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", &of->name, sizeof *of, NULL, NULL, error),
+                     ORGAN_OK);
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "notes", &of->note, sizeof *of, note_bytes, of, error),
+                     ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
         ck_assert_ptr_eq(of[k].mine, of);
         ck_assert_double_eq(of[k].found, 0.5 * (double)k);
         ck_assert_uint_eq(of[k].twice, 2 * k);
-        ck_assert_uint_eq(names[k].bytes, k % 3 ? k + 1 : 0);
-        ck_assert(!names[k].is == !(k % 3));
-        ck_assert(!names[k].is || strtoul(names[k].is, NULL, 10) == k);
-        free(names[k].is);
+        ck_assert(!of[k].name == !(k % 3));
+        ck_assert(!of[k].name || (strlen(of[k].name) == k && strtoul(of[k].name, NULL, 10) == k));
+        ck_assert(!of[k].note == !(k % 3));
+        for (size_t n = 0; of[k].note && n < k; n++)
+            ck_assert_uint_eq(of[k].note[n], k);
+        free(of[k].name);
+        free(of[k].note);
     }
     organ_assignment_release(&assignment);
 }
@@ -138,10 +151,13 @@ static void fail_with_part(organ_ranks *ranks, organ_error *error)
     organ_assignment_run(&assignment, work_on_part, of, error);
     ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found, sizeof of->found, sizeof *of, error),
                      ORGAN_BAD_INPUT);
-    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", NULL, error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", &of->name, sizeof *of, NULL, NULL, error),
+                     ORGAN_BAD_INPUT);
     organ_assignment_release(&assignment);
-    for (size_t k = 0; k < PARTS; k++)
+    for (size_t k = 0; k < PARTS; k++) {
         free(of[k].name);
+        free(of[k].note);
+    }
 }
 
 START_TEST(what_is_found_of_parts_is_known_to_all)

@@ -55,7 +55,6 @@ struct organ_cut_run {
     size_t *part_of; /* for each tensor of the model, the index in `parts`; SIZE_MAX: removed or unchanged */
     organ_gguf_writer *gguf;
     json_t *settings; /* changed settings: see organ_cut_json */
-    size_t row_units;
     organ_writing *run;
     organ_arena arena;
     pthread_mutex_t lock;

@@ -465,16 +465,7 @@ static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
 /* Gathers the notes of all ranks, so that every rank has the note of each weight in its statistics. */
 static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
-    organ_found *const notes = organ_rows_take(assignment->count + 1, sizeof *notes);
-    if (!notes)
-        organ_fail_memory(error, "the notes of the ranks");
-    for (size_t k = 0; k < assignment->count && notes; k++)
-        notes[k] = (organ_found){stats[k].note, stats[k].note ? strlen(stats[k].note) + 1 : 0};
-    organ_assignment_exchange(assignment, "gathering notes", notes, error);
-    for (size_t k = 0; k < assignment->count && notes; k++)
-        stats[k].note = notes[k].is;
-    organ_rows_free(notes);
-    return error->status;
+    return organ_assignment_exchange(assignment, "gathering notes", &stats->note, sizeof *stats, NULL, NULL, error);
 }
 
 organ_status organ_weight_stats_compute(const organ_model *model, const organ_model *other, organ_weight_stats *stats,

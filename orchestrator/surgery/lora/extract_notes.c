@@ -49,22 +49,7 @@ static void forget_notes(organ_lora_job *job, size_t count)
 static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
                                            organ_error *error)
 {
-    organ_found *const notes = calloc(assignment->count + 1, sizeof *notes);
-    if (!assignment->ranks) {
-        free(notes);
-        return error->status;
-    }
-    if (!notes)
-        organ_fail_memory(error, "the notes of the ranks");
-    for (size_t k = 0; k < assignment->count && notes; k++) {
-        char *const note = *(char **)(void *)((char *)first + k * stride);
-        notes[k] = (organ_found){note, note ? strlen(note) + 1 : 0};
-    }
-    organ_assignment_exchange(assignment, "gathering readers' notes", notes, error);
-    for (size_t k = 0; k < assignment->count && notes; k++)
-        *(char **)(void *)((char *)first + k * stride) = notes[k].is;
-    free(notes);
-    return error->status;
+    return organ_assignment_exchange(assignment, "gathering readers' notes", first, stride, NULL, NULL, error);
 }
 
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)

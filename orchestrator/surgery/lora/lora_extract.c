@@ -165,21 +165,18 @@ static organ_status write_tensors(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+static uint64_t spectrum_bytes(const void *modules, size_t k)
+{
+    return ((const organ_lora_module *)modules)[k].rank * sizeof(float);
+}
+
 /* Exchanges the results of all modules among ranks. */
 static organ_status share_modules(organ_lora_job *job, organ_error *error)
 {
-    organ_found *const spectra = calloc(job->module_count + 1, sizeof *spectra);
-    if (!spectra)
-        organ_fail_memory(error, job->tuned->path);
     organ_assignment_complete(&job->module_assignment, "listing the modules", &job->modules->rank,
                               sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
-    for (size_t k = 0; k < job->module_count && spectra; k++)
-        spectra[k] = (organ_found){job->modules[k].spectrum,
-                                   job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
-    organ_assignment_exchange(&job->module_assignment, "computing the spectra", spectra, error);
-    for (size_t k = 0; k < job->module_count && spectra; k++)
-        job->modules[k].spectrum = spectra[k].is;
-    free(spectra);
+    organ_assignment_exchange(&job->module_assignment, "computing the spectra", &job->modules->spectrum,
+                              sizeof *job->modules, spectrum_bytes, job->modules, error);
     return error->status ? error->status : organ_lora_notes_written(job, error);
 }
 

@@ -38,7 +38,7 @@ typedef struct organ_merge_job {
     organ_weights *weights;
     organ_gguf_writer *gguf; /* key-values of a GGUF base; NULL: safetensors */
     organ_dtype dtype;       /* of weights that were packed */
-    size_t part_count, unplaced_count, piece_count, packed;
+    size_t part_count, piece_count, packed;
     organ_merge_part *parts;   /* in the order of the weights */
     size_t *part_of, *item_of; /* per weight its part; per item of the pass its weight */
     organ_shard_piece *pieces; /* pieces[k] is weight k; kept strays follow after the weights */

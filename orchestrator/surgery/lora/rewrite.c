@@ -179,19 +179,16 @@ static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where
                                      sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
 }
 
+static uint64_t spectrum_bytes(const void *rows, size_t k)
+{
+    return ((const organ_lora_row *)rows)[k].sigma_count * sizeof(float);
+}
+
 /* Sends the singular values that each rank has computed to all ranks. */
 static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
 {
-    organ_found *const spectra = calloc(rw->count + 1, sizeof *spectra);
-    if (!spectra)
-        organ_fail_memory(error, rw->adapter->path);
-    for (size_t k = 0; k < rw->count && spectra; k++)
-        spectra[k] = (organ_found){rw->rows[k].sigma, rw->rows[k].sigma ? rw->rows[k].sigma_count * sizeof(float) : 0};
-    organ_assignment_exchange(&rw->assignment, "computing the spectra", spectra, error);
-    for (size_t k = 0; k < rw->count && spectra; k++)
-        rw->rows[k].sigma = spectra[k].is;
-    free(spectra);
-    return error->status;
+    return organ_assignment_exchange(&rw->assignment, "computing the spectra", &rw->rows->sigma, sizeof *rw->rows,
+                                     spectrum_bytes, rw->rows, error);
 }
 
 static uint64_t all_bytes(const organ_lora_rewrite *rw)
