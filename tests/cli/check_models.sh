@@ -74,8 +74,8 @@ try() {
 # share FILE: the share of the matrices of linear layers that are targets, as prune's dry run prints it.
 share() { grep -oE '[0-9.]+ % of the [0-9,]+ weights in matrices of linear' "$1" | grep -oE '^[0-9.]+' | head -n 1; }
 
-# converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "-" if its architecture is not converted. A
-# setting that GGUF cannot express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
+# converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "-" if its architecture is not converted,
+# "absent" if llama.cpp does not have it. A setting that GGUF cannot express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
 converted() {
     local made=$scratch/made.gguf ways=both settings
     "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || ways="to GGUF"
@@ -86,7 +86,9 @@ converted() {
         "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" && ways=both
     fi
     if [[ ! -e $made ]]; then
-        if grep -q 'cannot be converted, only' "$scratch/err"; then ways=-; else rejected "$1" convert; fi
+        if grep -q 'cannot be converted, only' "$scratch/err"; then ways=-
+        elif grep -q 'llama.cpp has no architecture' "$scratch/err"; then ways=absent
+        else rejected "$1" convert; fi
     else "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1 || ways="to GGUF"; fi
     rm -rf "$scratch/back" "$scratch"/made.*
     echo "$ways"
@@ -183,8 +185,8 @@ converted to other types; `organ inspect MODEL` lists the roles of their tensors
 The column "targets" is the percentage of the weights in linear layers that `organ prune` prunes by default, "GGUF"
 whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys, "convert" what
 [`organ convert`](verbs/convert.md) makes of the test model, with the settings of `fixtures/convert.tsv`: GGUF, or GGUF
-and safetensors again. "Cache" is what `organ models` says of the test model in a Hugging Face cache: "all" if it opens,
-scores, calibrates and cuts.
+and safetensors again, or "absent" where llama.cpp has no such architecture, OLMo hybrid for example. "Cache" is what
+`organ models` says of the test model in a Hugging Face cache: "all" if it opens, scores, calibrates and cuts.
 
 `tests/cli/check_models.sh --write` makes this page from small models with random weights (`fixtures/architectures`),
 one or more for each model type: variants, such as `mixtral-stacked`, have other tensor names or settings. The suite
