@@ -60,11 +60,11 @@ typedef struct exchange_key {
      * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
      * is one of sliding_attention in them. */
     const char *members;
-    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. The row of an array has
-     * "differ" if the key belongs to files whose layers have different values. EXCHANGE_RECURRENT has a number n if the
-     * key belongs to files in which other layers than every n-th attend. */
+    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. The row of an array
+     * has "differ" if the key belongs to files whose layers have different values. EXCHANGE_RECURRENT has a number n if
+     * the key belongs to files in which other layers than every n-th attend. */
     const char *words;
-    const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
+    const char *when; /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
 } exchange_key;
 
 /* The keys that files of all architectures have if config.json has the member; the last row has no key. */
