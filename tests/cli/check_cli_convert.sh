@@ -61,7 +61,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf apertus gemma4_text-moe gemma4_text-shared; do
+for type in mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf minimax-gguf apertus gemma4_text-moe gemma4_text-shared; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
@@ -83,6 +83,14 @@ make kimi_linear-hub
 refused 3 "normalise_experts is 0, but programs would read 1" convert kimi_linear-hub -o no.gguf --to gguf --quiet
 jq '.num_expert_group = 2 | .topk_group = 1' kimi_linear-gguf/config.json >set.json && mv set.json kimi_linear-gguf/config.json
 refused 3 "router_groups is 2, but programs would read 0" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
+# files of MiniMax 1 have one factor of normed inputs, and say which layers attend if it is not every eighth
+jq '.mlp_beta_factor = 0.5' minimax-gguf/config.json >set.json && mv set.json minimax-gguf/config.json
+refused 3 "the factor of a mixer's or a feed-forward's output is 0.5, but programs would read 1" \
+    convert minimax-gguf -o no.gguf --to gguf --quiet
+# llama.cpp has no architecture for OLMo hybrid
+make olmo_hybrid
+refused 3 "architecture 'OlmoHybridForCausalLM' cannot be converted: llama.cpp has no architecture for it" \
+    convert olmo_hybrid -o no.gguf --to gguf --quiet
 # the norm of Mamba-2 before its gate has no form in GGUF
 make falcon_h1-norm
 refused 3 "the norm of Mamba-2 is 2, but programs would read 1" convert falcon_h1-norm -o no.gguf --to gguf --quiet

@@ -76,8 +76,8 @@ try() {
 share() { grep -oE '[0-9.]+ % of the [0-9,]+ weights in matrices of linear' "$1" | grep -oE '^[0-9.]+' | head -n 1; }
 
 # converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "by name" if its architecture has no rules and all
-# tensors have usual names, "-" if its architecture is not converted. A
-# setting that GGUF cannot express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
+# tensors have usual names, "absent" if llama.cpp does not have its architecture, "-" if the architecture is not converted. A setting that GGUF cannot
+# express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
 converted() {
     local made=$scratch/made.gguf ways=both settings
     "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || ways="to GGUF"
@@ -88,7 +88,9 @@ converted() {
         "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" && ways=both
     fi
     if [[ ! -e $made ]]; then
-        if grep -qE 'cannot be converted, only|converted by name' "$scratch/err"; then ways=-; else rejected "$1" convert; fi
+        if grep -qE 'cannot be converted, only|converted by name' "$scratch/err"; then ways=-
+        elif grep -q 'llama.cpp has no architecture' "$scratch/err"; then ways=absent
+        else rejected "$1" convert; fi
     elif ! "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1; then ways="to GGUF"
     elif jq -e .by_name "$scratch/made.convert.json" >/dev/null; then ways="by name"; fi
     rm -rf "$scratch/back" "$scratch"/made.*
@@ -186,7 +188,8 @@ converted to other types; `organ inspect MODEL` lists the roles of their tensors
 The column "targets" is the percentage of the weights in linear layers that `organ prune` prunes by default, "GGUF"
 whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys, "convert" what
 [`organ convert`](verbs/convert.md) makes of the test model, with the settings of `fixtures/convert.tsv`: GGUF, or GGUF
-and safetensors again, or both [by name](verbs/convert.md#other-architectures). "Cache" is what `organ models` says of
+and safetensors again, or both [by name](verbs/convert.md#other-architectures), or "absent" where llama.cpp has no such
+architecture (OLMo hybrid for example) and the tensors do not have usual names. "Cache" is what `organ models` says of
 the test model in a Hugging Face cache: "all" if it opens, scores, calibrates and cuts.
 
 `tests/cli/check_models.sh --write` makes this page from small models with random weights (`fixtures/architectures`),

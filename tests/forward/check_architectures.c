@@ -136,6 +136,7 @@ static const struct {
     {"nemotron_h-gguf", ""},
     {"nemotron_h-moe-gguf", ""},
     {"kimi_linear-gguf", ""},
+    {"minimax-gguf", "key\tminimax-01.attention.recurrent_layers\t[bool]\t1,0,1,0"},
     {"nemotron_h-latent-gguf", ""},
     {"jamba", ""},
     {"mamba-gguf", ""},

@@ -136,6 +136,8 @@ static const exchange_key some_keys[] = {
     {"feed_forward_length****", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, "differ", NULL},
     {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
     {"embedding_length_per_layer_input", U32, EXCHANGE_PER_LAYER, "hidden_size_per_layer_input", NULL, NULL},
+    {"attention.recurrent_layers*", FLAG, EXCHANGE_RECURRENT, NULL, "8", NULL},
+    {"residual_scale*", F32, EXCHANGE_ALPHA, NULL, NULL, NULL},
     {"kda.head_dim", U32, EXCHANGE_STATES, NULL, NULL, NULL},
     {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
@@ -185,9 +187,10 @@ static const forward_exchange rows[] = {
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma4ForCausalLM", "gemma4",
      MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern "
-     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length** attention.value_length*** attention.key_length_swa "
-     "attention.value_length_swa rope.dimension_count rope.dimension_count_swa attention.head_count_kv*** "
-     "feed_forward_length****", "gemma4_text", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
+     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length** "
+     "attention.value_length*** attention.key_length_swa attention.value_length_swa rope.dimension_count "
+     "rope.dimension_count_swa attention.head_count_kv*** feed_forward_length****", "gemma4_text", NULL,
+     "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Phi3ForCausalLM", "phi3",
      "rope.dimension_count rope.scaling.original_context_length rope.scaling.attn_factor "
      "attention.sliding_window", "phi3", NULL,
@@ -323,6 +326,8 @@ static const forward_exchange rows[] = {
      "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count** "
      "expert_shared_count expert_weights_scale expert_gating_func ssm.conv_kernel kda.head_dim", "kimi_linear", NULL,
      "{" SILU ", \"mla_use_nope\": true, \"moe_router_activation_func\": \"sigmoid\"}", false},
+    {"MiniMaxForCausalLM", "minimax-01", "rope.dimension_count residual_scale* attention.recurrent_layers*", "minimax",
+     NULL, "{" SILU "}", false},
     {"Qwen3NextForCausalLM", "qwen3next", DELTA " " MOE " expert_shared_feed_forward_length", "qwen3_next", NULL,
      "{" SILU ", \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", true},
     {"Qwen3_5ForCausalLM", "qwen35", DELTA " rope.dimension_sections", "qwen3_5_text", NULL, "{" SILU "}", true},
@@ -340,6 +345,11 @@ static const forward_exchange rows[] = {
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
+
+/* Architectures of the forward pass that llama.cpp's converter does not have. */
+static const char *const absent[] = {
+    "BioGpt", "CodeGen", "Cwm", "FlexOlmo", "GPTJ", "GPTNeo", "Helium", "HyperCLOVAX", "LongcatFlash", "Ministral",
+    "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
 const exchange_key *organ_exchange_key_named(const char *key, size_t length)
@@ -395,6 +405,12 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
  * listed once. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
+    for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
+        if (strncmp(architecture, absent[k], strlen(absent[k])) == 0 &&
+            strcmp(architecture + strlen(absent[k]), "ForCausalLM") == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: architecture '%s' cannot be converted: llama.cpp has no architecture for it", label,
+                              architecture);
     char known[sizeof error->message] = "";
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
@@ -491,6 +507,17 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
         return true;
     return length > 5 && strcmp(tail + length - 5, ".bias") == 0 &&
            find_part_of_name(family, gguf, top, tail, true, found);
+}
+
+void organ_exchange_attend(exchange_part *part)
+{
+    static const forward_part both[][2] = {
+        {PART_MIX_Q, PART_Q}, {PART_MIX_K, PART_K}, {PART_MIX_V, PART_V}, {PART_MIX_OUT, PART_O}};
+    for (size_t k = 0; k < COUNT(both); k++)
+        if (part->part == both[k][0]) {
+            part->part = both[k][1];
+            return;
+        }
 }
 
 /* Writes the name of a part in that format, with the layer's or expert's number for "#". Returns false if the family

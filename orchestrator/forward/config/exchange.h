@@ -46,6 +46,7 @@ typedef enum exchange_rule {
     EXCHANGE_LOCAL_HEAD,  /* and in those with one, */
     EXCHANGE_LOCAL_PART,  /* which rotate that many of its dimensions */
     EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
+    EXCHANGE_ALPHA,       /* factor of the normed input of mixers and feed-forwards */
     EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
                              architecture */
 } exchange_rule;
@@ -59,10 +60,11 @@ typedef struct exchange_key {
      * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
      * is one of sliding_attention in them. */
     const char *members;
-    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. An array has "differ" if
-     * its key belongs to files whose layers have different values. */
+    /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number. The row of an array
+     * has "differ" if the key belongs to files whose layers have different values. EXCHANGE_RECURRENT has a number n if
+     * the key belongs to files in which other layers than every n-th attend. */
     const char *words;
-    const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
+    const char *when; /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
 } exchange_key;
 
 /* The keys that files of all architectures have if config.json has the member; the last row has no key. */
@@ -109,6 +111,9 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part);
  * prefix of the text model. Returns false if no part has this name. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail,
                               exchange_part *found);
+
+/* Changes a part of a recurrent mixer to that of the attention with the same name in GGUF, for a layer that attends. */
+void organ_exchange_attend(exchange_part *part);
 
 /* Writes the name of a part, without the number of its layer. `number` stands for '#'. Returns false if this form of
  * the architecture has no such part. */

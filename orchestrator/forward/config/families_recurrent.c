@@ -124,6 +124,8 @@ static const forward_name minimax_names[] = {
     {PART_ROUTER, MINIMAX_EXPERTS("gate")}, {PART_EXPERT_GATE, MINIMAX_EXPERTS("experts.#.w1")},
     {PART_EXPERT_UP, MINIMAX_EXPERTS("experts.#.w3")}, {PART_EXPERT_DOWN, MINIMAX_EXPERTS("experts.#.w2")}, {0}};
 #undef MINIMAX_EXPERTS
+static const forward_name minimax_gguf_names[] = {
+    {PART_MIX_OUT, "attn_output.weight"}, {PART_NORM_MIXED, "attn_norm_2.weight"}, {0}};
 
 /* ---- mixtures ---- */
 
@@ -302,8 +304,9 @@ const forward_family organ_forward_families_recurrent[] = {
      .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
-    {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL,
-     .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
+    {.architecture = "MiniMaxForCausalLM", .gguf = "minimax-01", .gguf_names = minimax_gguf_names, .theta = 1e6,
+     .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL, .mixture = &minimax_mixture,
+     .recurrent = &minimax_recurrent, .names = minimax_names},
     {.architecture = "Lfm2ForCausalLM", .gguf = "lfm2", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
      .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},

@@ -39,8 +39,10 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
 {
     static const char usual[] = "attn_output.weight";
     const forward_name *const names = s->family->gguf_names;
-    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0),
-                     *const norm = organ_forward_part_name(names, PART_NORM_MIXED, true, 0);
+    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0), *const norm =
+                                                                                       organ_forward_part_name(
+                                                                                           names, PART_NORM_MIXED, true,
+                                                                                           0);
     const bool one_name = strcmp(out, usual) == 0, recurs = has_tensor(s, layer, one_name ? norm : out);
     const bool attends = has_tensor(s, layer, usual) && !(one_name && recurs);
     if (recurs)
@@ -103,6 +105,25 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     to->by_channel = true;
 }
 
+/* Lightning attention has the heads of the attention. All layers have one factor of their normed input. */
+static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
+{
+    const float alpha = (float)organ_key_real(s, "residual_scale", 0);
+    organ_key_require(s, "residual_scale");
+    c->recurrent.heads = c->recurrent.groups = c->heads;
+    c->recurrent.key_dim = c->recurrent.value_dim = c->head_dim;
+    c->recurrent.kernel = 1;
+    c->residual_normed = true;
+    for (unsigned l = 0; l < c->layers; l++)
+        for (unsigned k = 0; k < 2; k++) {
+            c->kinds[l].alpha[k] = alpha;
+            c->kinds[l].beta[k] = 1;
+        }
+    if (!isfinite(alpha))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.residual_scale' is %g, not finite", s->label,
+                   s->architecture, (double)alpha);
+}
+
 /* Reads the options of the recurrent mixers, most from the tensors that are in the file. The norms of dt, B and C have
  * no weights in Falcon-Mamba and weights in Jamba. */
 static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
@@ -137,6 +158,8 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
         c->recurrent.kernel = organ_key_needed(s, "shortconv.l_cache");
     else if (r->by_channel)
         read_kda(s, c, &c->recurrent);
+    else if (r->lightning)
+        read_lightning(s, c);
     else
         read_ssm(s, mixer, &c->recurrent);
     read_options(s, c, &c->recurrent);

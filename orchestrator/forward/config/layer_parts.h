@@ -127,8 +127,8 @@ typedef enum forward_part {
     PART_EXPERT_DOWN,
     /* Outside of the layers. In safetensors all but the last one follow the prefix of the text model. */
     PART_EMBEDDING,
-    PART_POSITIONS,      /* learned absolute positions */
-    PART_NORM_EMBEDDING, /* and its bias */
+    PART_POSITIONS,       /* learned absolute positions */
+    PART_NORM_EMBEDDING,  /* and its bias */
     PART_PER_LAYER_TABLE, /* per-layer embeddings of all layers: the table, the projection of embeddings, its norm */
     PART_PER_LAYER_MODEL,
     PART_NORM_PER_LAYER_MODEL,

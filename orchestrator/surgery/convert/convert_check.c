@@ -105,6 +105,12 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
+/* Returns the first of two factors that is not the other format's. */
+static double check_factor(const float factors[2], float made)
+{
+    return (double)(factors[0] != made ? factors[0] : factors[1]);
+}
+
 /* Compares the kinds of layers of the output's configuration with the model's. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
@@ -123,6 +129,12 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
                  (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim))
             check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
+        else if (a->alpha[0] != b->alpha[0] || a->alpha[1] != b->alpha[1])
+            check_refuse(job, "the factor of a layer's normed input", check_factor(a->alpha, b->alpha[0]),
+                         (double)b->alpha[0], error);
+        else if (a->beta[0] != b->beta[0] || a->beta[1] != b->beta[1])
+            check_refuse(job, "the factor of a mixer's or a feed-forward's output", check_factor(a->beta, b->beta[0]),
+                         (double)b->beta[0], error);
         else if (a->shares_with != b->shares_with)
             check_refuse(job, "the layer whose keys and values a layer has", a->shares_with, b->shares_with, error);
         else if (a->shares_with == l && a->value_is_key != b->value_is_key)

@@ -164,8 +164,9 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     for (unsigned l = 0; l < layers; l++)
         numbers[l] = keys_of_layer(row, &job->config, &job->config.kinds[l]);
     bool written = row->rule == EXCHANGE_XIELU || !row->words;
-    for (unsigned l = 1; l < layers; l++)
-        written = written || numbers[l] != numbers[0];
+    for (unsigned l = 0; l < layers && !written; l++)
+        written = row->rule == EXCHANGE_RECURRENT ? numbers[l] != ((l + 1) % (unsigned)atoi(row->words) != 0)
+                                                  : numbers[l] != numbers[0];
     if (written)
         keys_set_array(job, key, row->type, numbers, layers, error);
     free(numbers);
@@ -326,6 +327,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->normalise_experts, error);
     case EXCHANGE_HEAD:
         return keys_set_number(job, key, row->type, c->head_dim, error);
+    case EXCHANGE_ALPHA:
+        return keys_set_number(job, key, row->type, (double)c->kinds[0].alpha[0], error);
     case EXCHANGE_FULL_HEAD:
         return keys_set_number(job, key, row->type, organ_convert_head(c, false), error);
     case EXCHANGE_LOCAL_HEAD:

@@ -278,6 +278,16 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
+/* Adds the factors of MiniMax 1 and the rotated dimensions of a head. */
+static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
+{
+    const double alpha = (double)c->kinds[0].alpha[0];
+    return !ORGAN_ADD(config, SET_REAL("full_attn_alpha_factor", alpha), SET_REAL("linear_attn_alpha_factor", alpha),
+                      SET_REAL("mlp_alpha_factor", alpha), SET_REAL("full_attn_beta_factor", 1),
+                      SET_REAL("linear_attn_beta_factor", 1), SET_REAL("mlp_beta_factor", 1),
+                      SET_COUNT("rotary_dim", c->rope.dimensions));
+}
+
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -292,7 +302,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
     int failed = f->attention_free || f->latent
                      ? 0
                      : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
-                                         recurrent_put_count(config, "head_dim", job->config.head_dim);
+                           recurrent_put_count(config, "head_dim", job->config.head_dim);
     failed |= recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
               organ_convert_put_flag(config, r->conv_bias, c->conv_biased) |
               organ_convert_put_flag(config, r->bias, c->biased) |
@@ -302,7 +312,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
               recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
               recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
               recurrent_put(config, r->least_step, json_real(c->step_min));
-    failed |= recurrent_put_feed(job, config);
+    failed |= recurrent_put_feed(job, config) | (r->lightning ? recurrent_put_lightning(&job->config, config) : 0);
     if (f->mixture && f->mixture->dense == DENSE_PERIOD)
         failed |=
             recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset", config);

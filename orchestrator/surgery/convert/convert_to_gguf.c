@@ -355,7 +355,9 @@ static organ_status to_gguf_part(const gguf_move *move)
  * belongs to vision, audio or multi-token prediction. */
 static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
-    static const char *const computed[] = {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"};
+    static const char *const computed[] = {
+        ".rotary_emb.inv_freq",   ".attention.bias",      ".attention.masked_bias",   ".self_attn.slope_rate",
+        ".self_attn.query_decay", ".self_attn.key_decay", ".self_attn.diagonal_decay"};
     const organ_role role = weight->anatomy.role;
     for (size_t k = 0; k < sizeof computed / sizeof *computed; k++) {
         const char *const at = strstr(weight->name, computed[k]);

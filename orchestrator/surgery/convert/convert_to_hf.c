@@ -450,6 +450,8 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
     }
     if (job->family->falcon)
         to_hf_falcon(&move);
+    if (move.layer >= 0 && job->config.kinds[move.layer].mixer == ORGAN_MIXER_ATTENTION)
+        organ_exchange_attend(&move.part);
     return to_hf_part(&move);
 }
 

@@ -73,7 +73,11 @@ static bool translate_find_part(const translation *t, translated_part *p)
             p->layer = strtol(name + 4, &end, 10);
             name = *end == '.' ? end + 1 : name;
         }
-        return organ_exchange_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+        const bool found = organ_exchange_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+        if (p->layer >= 0 && p->layer < (int64_t)t->config.layers &&
+            t->config.kinds[p->layer].mixer == ORGAN_MIXER_ATTENTION)
+            organ_exchange_attend(&p->part);
+        return found;
     }
     if (strcmp(name, "lm_head.weight") == 0) {
         p->layer = -1;
