@@ -55,8 +55,10 @@ const organ_verb organ_lora_extract_verb = {
              "A quantised base (FP8, INT4, ...) is dequantised strip by strip. The adapter then also corrects the "
              "error of quantisation: on that base the result is closer to the tuned model than with an adapter "
              "made from the plain base.\n"
-             "Changed tensors that are not linear layers (embeddings, norms, biases, stacked experts) are listed "
-             "with the size of their change; --save-full stores them. ADAPTER/organ/LORA_REPORT.md (and .html) and "
+             "Stacks of experts get factors of each expert: in a GGUF adapter, or as target_parameters of peft, which "
+             "vLLM does not load.\n"
+             "Changed tensors that are not linear layers (embeddings, norms, biases) are listed with the size of their "
+             "change; --save-full stores them. ADAPTER/organ/LORA_REPORT.md (and .html) and "
              "lora_extract.json state for each module what share of its change the stored factors explain.\n"
              "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with "
              "the same number of processes under mpirun or srun.",

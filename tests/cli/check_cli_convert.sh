@@ -263,6 +263,9 @@ for type in qwen2 qwen2_moe olmo2 deepseek_v3 gemma2; do
     values $type novel-back
 done
 judge "the report does not say that names were all" jq -e .by_name novel.convert.json
+refused 3 "architecture 'NovelForCausalLM' is not supported" convert novel -o no.gguf --to gguf --quiet --evaluate tiny-qwen2/heldout.txt
+ends 0 convert novel -o no.gguf --to gguf --dry-run
+judge "a dry run wrote something" test ! -e no.gguf
 ends 0 inspect novel.gguf
 prints "(novel, GGUF, 1 file"
 novel qwen2_moe

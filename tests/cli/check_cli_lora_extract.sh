@@ -54,6 +54,35 @@ ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet "${some[@]}"
 prints "Method B: the base is quantised"
 
+# ---- stacks of experts, as peft's parameters ----
+# applied TYPE ARGS...: extracts the change by pruning in part, merges it, and compares the likelihoods with those of the pruned model.
+applied() {
+    local type=$1
+    rm -rf experts applied
+    ends 0 lora extract --base "$type" --tuned pruned -o experts -r 64 --dtype f32 --quiet "${@:2}"
+    ends 0 lora merge --base "$type" --adapter experts -o applied --dtype f32 --quiet
+    ends 0 perplexity pruned --compare applied --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
+    judge "the adapter for $type makes another model" jq -e '[.models[].figures.nll] | ((.[0] - .[1]) | fabs) < 1e-5 * .[0]' ../out
+}
+keys() { "$organ" inspect experts/adapter_model.safetensors --tensors --json | jq -r '.tensors[].name' | sort; }
+experts=base_model.model.model.layers.0.mlp.experts
+for type in qwen3_moe-stacked gpt_oss; do
+    (cd "${organ%/build/organ}" && build/checks/arch_model $type "$scratch/area/$type") >../out 2>&1 || bad "$type cannot be made" ../out
+    ends 0 prune $type -o pruned --sparsity 50 --quiet --force
+    applied $type
+    judge "$type has not both parameters" test "$(jq '.target_parameters | length' experts/adapter_config.json)" = 8
+    judge "$type has other wrappers" test "$(keys | grep -cE "^$experts(\.base_layer)?\.lora_[AB]\.weight$")" = 4
+    ends 0 lora extract --base $type --tuned pruned -o alone -r 64 --dtype f32 --quiet --modules gate_up_proj --force
+    judge "a single parameter of $type has two wrappers" test "$(jq '.target_parameters | length' alone/adapter_config.json)" = 4
+    judge "its wrapper is inside of another one" test -z "$("$organ" inspect alone/adapter_model.safetensors --tensors | grep base_layer)"
+    ends 0 prune $type -o pruned --sparsity 50 --targets '*down_proj' --quiet --force
+    applied $type
+    judge "an unchanged parameter of $type has no zeros of rank 1" test "$(jq '.rank_pattern["model\\.layers\\.0\\.mlp\\.experts\\.gate_up_proj"]' experts/adapter_config.json)" = 1
+    judge "target_modules has parameters" test "$(jq -c .target_modules experts/adapter_config.json)" = '[]'
+done
+says_vllm=$(jq -r '.adapter.vllm_max_lora_rank' experts/organ/lora_extract.json)
+judge "vLLM would serve parameters" test "$says_vllm" = null
+
 # ---- errors ----
 mkdir taken && echo x >taken/x
 refused 2 "--tuned MODEL is missing" lora extract --base tiny-qwen2 -o no

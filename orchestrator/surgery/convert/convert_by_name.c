@@ -370,7 +370,7 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
         return organ_fail_memory(error, label);
     const json_t *const names = json_object_get(job->file, "architectures");
     const char *const own = organ_json_plain(json_array_get(names, 0));
-    return named_begin(job, own ? own : architecture, architecture, error);
+    return named_begin(job, own && named_is_word(own) ? own : architecture, architecture, error);
 }
 
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)

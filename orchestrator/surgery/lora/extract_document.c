@@ -151,6 +151,15 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
+/* Returns the number of stacks of experts with factors in an adapter of peft, which vLLM does not load. */
+static size_t count_parameters(const organ_lora_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->module_count; k++)
+        count += job->modules[k].parameter && (job->modules[k].rank || job->modules[k].paired);
+    return count;
+}
+
 /* Describes the adapter, with the least max_lora_rank of vLLM that serves it. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
@@ -158,10 +167,11 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     json_t *const adapter = ORGAN_OBJECT(SET_COUNT("r", all->rank_to), SET_COUNT("lora_alpha", all->rank_to),
                                          SET_FLAG("ranks_differ", (all->rank_from != all->rank_to)),
                                          SET_HELD("target_modules", json_object_get(config, "target_modules")),
+                                         SET_HELD("target_parameters", json_object_get(config, "target_parameters")),
                                          SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
     json_decref(config);
     json_t *fits = json_null();
-    for (size_t k = sizeof served / sizeof *served; k-- > 0 && !job->base->gguf;)
+    for (size_t k = sizeof served / sizeof *served; k-- > 0 && !job->base->gguf && count_parameters(job) == 0;)
         if (served[k] >= (json_int_t)all->rank_to) {
             json_decref(fits);
             fits = json_integer(served[k]);
@@ -194,6 +204,9 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
         short_of += job->modules[k].short_of_share;
     if (!job->base->gguf && all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
         add_warning(warnings, all->rank_to, "is a rank that vLLM does not support: its limit is 512.");
+    if (count_parameters(job))
+        add_warning(warnings, count_parameters(job),
+                    "stacks of experts have factors: peft applies them by target_parameters, vLLM does not.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");

@@ -17,6 +17,11 @@ typedef struct organ_lora_module {
     char *note;      /* notes of the readers, one per line; NULL: none */
     float *spectrum; /* `rank` singular values of the change */
     size_t turn;     /* position in the output */
+    /* A stack of experts that is a parameter of a module of peft, which has a wrapper for each of its parameters: */
+    bool parameter;
+    bool paired; /* the module has two wrappers, */
+    bool inner;  /* and that of this parameter is inside of the other one */
+    bool turned; /* the matrices are in_features x out_features */
     size_t rank; /* rank of the factors; 0: unchanged module; in a dry run an upper bound. Members from here on contain
                   * no pointers */
     double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the stored factors */

@@ -3,6 +3,7 @@
  * the factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/stopwatch.h"
@@ -129,19 +130,56 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Writes the factors of all experts with the rank of the expert that needs most. */
+/* Writes the factors of a parameter: the key has the name of its wrapper. For matrices of in_features x out_features, A
+ * and B change places. */
+static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
+                                    organ_error *error)
+{
+    const char *const dot = strrchr(m->name, '.');
+    char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->name), m->name,
+                                   m->inner ? ".base_layer" : "");
+    const organ_tensor named = {.name = key};
+    const organ_adapter_pair pair = {
+        .module = m->name, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
+    organ_lora_factors turned = {stack->rank, stack->out, stack->in, NULL, NULL, stack->experts};
+    if (m->turned) {
+        turned.a = calloc(stack->experts * stack->rank, stack->out * sizeof(float));
+        turned.b = calloc(stack->experts * stack->rank, stack->in * sizeof(float));
+    }
+    if (!key || (m->turned && (!turned.a || !turned.b)))
+        organ_fail_memory(error, m->name);
+    for (size_t e = 0; e < stack->experts && m->turned && !error->status; e++) {
+        const organ_lora_factors from = organ_lora_factors_of(stack, e), to = organ_lora_factors_of(&turned, e);
+        for (size_t k = 0; k < stack->rank; k++) {
+            for (size_t i = 0; i < stack->out; i++)
+                to.a[k * stack->out + i] = from.b[i * stack->rank + k];
+            for (size_t i = 0; i < stack->in; i++)
+                to.b[i * stack->rank + k] = from.a[k * stack->in + i];
+        }
+    }
+    if (!error->status)
+        organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, m->turned ? &turned : stack,
+                                     error);
+    organ_lora_factors_free(&turned);
+    free(key);
+    return error->status;
+}
+
+/* Writes the factors of all experts with the rank of the expert that needs most. An unchanged parameter of two gets
+ * zeros. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
-    const size_t rank = stack->rank;
-    if (m->rank == 0)
+    const size_t rank = stack->rank, least = m->rank ? m->rank : m->paired;
+    if (least == 0)
         return ORGAN_OK;
     for (size_t e = 0; e < stack->experts; e++)
-        memmove(stack->a + e * m->rank * stack->in, stack->a + e * rank * stack->in,
-                m->rank * stack->in * sizeof(float));
+        memmove(stack->a + e * least * stack->in, stack->a + e * rank * stack->in, least * stack->in * sizeof(float));
     for (size_t i = 0; i < stack->experts * stack->out; i++)
-        memmove(stack->b + i * m->rank, stack->b + i * rank, m->rank * sizeof(float));
-    stack->rank = m->rank;
+        memmove(stack->b + i * least, stack->b + i * rank, least * sizeof(float));
+    stack->rank = least;
+    if (m->parameter)
+        return write_parameter(job, m, stack, error);
     return write_factors(job, m->name, stack, error);
 }
 
@@ -242,7 +280,9 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    const uint64_t stack = shape.count > 1 ? shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
+    const uint64_t copies = m->turned ? 3 : 1 + m->parameter; /* B is written with its axes exchanged */
+    const uint64_t stack =
+        shape.count > 1 ? copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
     return (organ_rows){.rows = shape.rows,
                         .cols = shape.cols,
                         .name = name,

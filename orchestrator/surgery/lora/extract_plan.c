@@ -5,6 +5,8 @@
 #include "formats/base/path.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/forward/config/families.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -40,12 +42,30 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
     return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
-/* Returns whether factors of the weight can be stored in the adapter: of a matrix, and in a GGUF adapter of a stack of
- * experts. */
+/* Parameters of a module of experts in the order in which peft wraps them. */
+#define INNER_PARAMETER "experts.gate_up_proj"
+#define OUTER_PARAMETER "experts.down_proj"
+
+static const forward_mixture *plan_mixture(const organ_lora_job *job)
+{
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    return family ? family->mixture : NULL;
+}
+
+/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. The shapes of some
+ * architectures do not say whether their matrices are transposed. */
+static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
+{
+    const forward_mixture *const mixture = plan_mixture(job);
+    return !job->base->gguf && weight->rank == 3 && weight->shape[0] > 1 && !(mixture && mixture->or_straight) &&
+           (organ_ends_in_words(weight->name, INNER_PARAMETER) || organ_ends_in_words(weight->name, OUTER_PARAMETER));
+}
+
+/* Returns whether factors of the weight can be stored in the adapter: of a matrix, or of a stack of experts. */
 static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
 {
     const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
-    return (weight->rank == 2 || stack) && weight->anatomy.role != ORGAN_ROLE_EMBED;
+    return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
@@ -90,22 +110,48 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
     char *module = extract_plan_module_of(tuned->name, &memory);
+    if (!module && memory && is_parameter(job, tuned))
+        memory = (module = strdup(tuned->name)) != NULL;
     if (!memory)
         return organ_fail_memory(error, job->tuned->path);
     if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
         extract_plan_is_selected(job, tuned, module, globs)) {
         const organ_matrices shape = organ_weight_matrices(base);
         const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
+        const forward_mixture *const mixture = plan_mixture(job);
+        const bool parameter = is_parameter(job, tuned);
         job->modules[job->module_count++] =
             (organ_lora_module){.base = base,
                                 .tuned = tuned,
                                 .name = module,
+                                .parameter = parameter,
+                                .turned = parameter && mixture && mixture->transposed,
                                 .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
         return extract_plan_check_shape(job, base, tuned, error);
     }
     free(module);
     add_other(job, base, tuned);
+    return ORGAN_OK;
+}
+
+/* Finds the modules with two parameters. */
+static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->module_count; k++) {
+        organ_lora_module *const inner = &job->modules[k];
+        size_t length = strlen(inner->name);
+        if (!inner->parameter || !organ_cut_end(inner->name, &length, INNER_PARAMETER))
+            continue;
+        char *const other = organ_format("%.*s%s", (int)length, inner->name, OUTER_PARAMETER);
+        if (!other)
+            return organ_fail_memory(error, job->tuned->path);
+        for (size_t m = 0; m < job->module_count && !inner->inner; m++)
+            if (job->modules[m].parameter && strcmp(job->modules[m].name, other) == 0)
+                inner->inner = inner->paired = job->modules[m].paired = true;
+        free(other);
+        organ_rows_passed();
+    }
     return ORGAN_OK;
 }
 
@@ -124,6 +170,8 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);
+    if (!error->status)
+        plan_wrappers(job, error);
     if (!error->status && organ_globs_unused(&globs))
         organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
                    organ_globs_unused(&globs));
@@ -161,7 +209,8 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
         organ_rows_passed();
     }
     for (size_t k = 0; k < job->module_count; k++) {
-        here += job->modules[k].rank > 0 && strcmp(last_word(job->modules[k].name), word) == 0;
+        here += job->modules[k].rank > 0 && !job->modules[k].parameter &&
+                strcmp(last_word(job->modules[k].name), word) == 0;
         organ_rows_passed();
     }
     return in_base == here;
@@ -175,7 +224,7 @@ static json_t *targets_of(const organ_lora_job *job)
     size_t count = 0;
     bool words = true;
     for (size_t k = 0; names && k < job->module_count; k++)
-        if (job->modules[k].rank)
+        if (job->modules[k].rank && !job->modules[k].parameter)
             names[count++] = job->modules[k].name;
     if (!names)
         organ_memory_refused();
@@ -216,6 +265,22 @@ static json_t *kept_of(const organ_lora_job *job)
     return words;
 }
 
+/* Returns the rank of the factors in the adapter, 0 if it has none. An unchanged parameter of two has zeros of rank 1,
+ * because the names of wrappers count the parameters of a module. */
+static size_t stored_rank(const organ_lora_module *m) { return m->rank ? m->rank : m->paired; }
+
+/* Adds the names of the parameters that have factors. */
+static void put_parameters(const organ_lora_job *job, json_t *config)
+{
+    json_t *const names = json_array();
+    for (size_t k = 0; k < job->module_count; k++)
+        if (job->modules[k].parameter && stored_rank(&job->modules[k]))
+            json_array_append_new(names, json_string(job->modules[k].name));
+    if (json_array_size(names))
+        json_object_set(config, "target_parameters", names);
+    json_decref(names);
+}
+
 json_t *organ_lora_config(const organ_lora_job *job)
 {
     size_t r = 0;
@@ -226,15 +291,19 @@ json_t *organ_lora_config(const organ_lora_job *job)
         targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
     /* alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use
      * lora_alpha / r. */
-    for (size_t k = 0; config && k < job->module_count; k++)
-        if (job->modules[k].rank && job->modules[k].rank != r) {
+    for (size_t k = 0; config && k < job->module_count; k++) {
+        const size_t rank = stored_rank(&job->modules[k]);
+        if (rank && rank != r) {
             char *const name = escape_for_regex(job->modules[k].name);
             json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "",
-                                json_integer((json_int_t)job->modules[k].rank));
+                                json_integer((json_int_t)rank));
             json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "",
-                                json_integer((json_int_t)job->modules[k].rank));
+                                json_integer((json_int_t)rank));
             free(name);
         }
+    }
+    if (config)
+        put_parameters(job, config);
     if (config && json_array_size(kept))
         ORGAN_ADD(config, SET_HELD("modules_to_save", kept));
     json_decref(kept);

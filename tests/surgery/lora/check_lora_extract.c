@@ -204,16 +204,17 @@ static void change_the_rest(void)
     lora_scale(tuned, "model.embed_tokens.weight", 1.5f);
     lora_scale(tuned, L0 "input_layernorm.weight", 1.01f);
     lora_scale(tuned, L0 "self_attn.q_proj.bias", 2);
-    lora_scale(tuned, L1 "mlp.experts.gate_up_proj", 1.25f);
+    lora_scale(tuned, L1 "block_sparse_moe.input_linear.weight", 1.25f);
 }
 
 static const struct {
     const char *tensor, *key;
     double change;
-} rest[] = {{"model.embed_tokens.weight", "base_model.model.model.embed_tokens.weight", 0.5},
-            {L0 "input_layernorm.weight", "base_model.model." L0 "input_layernorm.weight", 0.01},
-            {L0 "self_attn.q_proj.bias", "base_model.model." L0 "self_attn.q_proj.base_layer.bias", 1},
-            {L1 "mlp.experts.gate_up_proj", "base_model.model." L1 "mlp.experts.gate_up_proj", 0.25}};
+} rest[] = {
+    {"model.embed_tokens.weight", "base_model.model.model.embed_tokens.weight", 0.5},
+    {L0 "input_layernorm.weight", "base_model.model." L0 "input_layernorm.weight", 0.01},
+    {L0 "self_attn.q_proj.bias", "base_model.model." L0 "self_attn.q_proj.base_layer.bias", 1},
+    {L1 "block_sparse_moe.input_linear.weight", "base_model.model." L1 "block_sparse_moe.input_linear.weight", 0.25}};
 
 START_TEST(what_else_changed_is_told)
 {
@@ -254,7 +255,7 @@ START_TEST(what_else_changed_is_kept)
     json_t *config = config_of("out");
     const json_t *saved = json_object_get(config, "modules_to_save");
     ck_assert(json_array_size(saved) == 3 && has_word(saved, "model.embed_tokens") &&
-              has_word(saved, L0 "input_layernorm") && has_word(saved, L1 "mlp.experts"));
+              has_word(saved, L0 "input_layernorm") && has_word(saved, L1 "block_sparse_moe.input_linear"));
     json_decref(config);
 }
 END_TEST

@@ -23,7 +23,7 @@ static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_BF16, 
                                       {L1 "self_attn.q_proj.weight", ORGAN_F16, 2, {144, 72}},
                                       {L1 "self_attn.q_proj.bias", ORGAN_F32, 1, {144}},
                                       {L1 "mlp.down_proj.weight", ORGAN_BF16, 2, {72, 181}},
-                                      {L1 "mlp.experts.gate_up_proj", ORGAN_F32, 3, {3, 40, 72}},
+                                      {L1 "block_sparse_moe.input_linear.weight", ORGAN_F32, 3, {3, 40, 72}},
                                       {"model.norm.weight", ORGAN_F32, 1, {72}}};
 
 void lora_setup(void)
