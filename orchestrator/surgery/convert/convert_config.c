@@ -184,7 +184,8 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                              config_words(c, config_is_indexed, "full", "shared")));
 }
 
-/* Returns whether config.json names sizes as most architectures do: intermediate_size, head_dim, num_key_value_heads. */
+/* Returns whether config.json names sizes as most architectures do: intermediate_size, head_dim,
+ * num_key_value_heads. */
 static bool config_has_usual_sizes(const forward_family *f)
 {
     return !f->aliases || (f->old_aliases && !f->four_times);
