@@ -81,20 +81,12 @@ typedef struct worked {
     double found;
     uint64_t twice;
     char *name;
-    unsigned char *note;
 } worked;
 
 static uint64_t part_bytes(const void *context, size_t part)
 {
     (void)context;
     return 100 + part;
-}
-
-/* A note has as many bytes as its part has in its number, without a NUL. */
-static uint64_t note_bytes(const void *context, size_t part)
-{
-    (void)context;
-    return part;
 }
 
 static organ_status work_on_part(void *context, size_t part, organ_error *error)
@@ -104,12 +96,12 @@ static organ_status work_on_part(void *context, size_t part, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "part 8 is broken");
     w->found = 0.5 * (double)part;
     w->twice = 2 * part;
-    if (part % 3 && (asprintf(&w->name, "%0*zu", (int)part, part) < 0 || !(w->note = malloc(part))))
+    if (part % 3 && asprintf(&w->name, "%0*zu", (int)part, part) < 0)
         return organ_fail_memory(error, "a name");
-    if (part % 3)
-        memset(w->note, (int)part, part);
     return ORGAN_OK;
 }
+
+static uint64_t name_bytes(const void *of, size_t part) { return strlen(((const worked *)of)[part].name) + 1; }
 
 static void share_parts(organ_ranks *ranks, organ_error *error)
 {
@@ -124,9 +116,7 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found,
                                                offsetof(worked, name) - offsetof(worked, found), sizeof *of, error),
                      ORGAN_OK);
-    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", &of->name, sizeof *of, NULL, NULL, error),
-                     ORGAN_OK);
-    ck_assert_int_eq(organ_assignment_exchange(&assignment, "notes", &of->note, sizeof *of, note_bytes, of, error),
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", &of->name, sizeof *of, name_bytes, of, error),
                      ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
         ck_assert_ptr_eq(of[k].mine, of);
@@ -134,11 +124,7 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
         ck_assert_uint_eq(of[k].twice, 2 * k);
         ck_assert(!of[k].name == !(k % 3));
         ck_assert(!of[k].name || (strlen(of[k].name) == k && strtoul(of[k].name, NULL, 10) == k));
-        ck_assert(!of[k].note == !(k % 3));
-        for (size_t n = 0; of[k].note && n < k; n++)
-            ck_assert_uint_eq(of[k].note[n], k);
         free(of[k].name);
-        free(of[k].note);
     }
     organ_assignment_release(&assignment);
 }
@@ -154,10 +140,8 @@ static void fail_with_part(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", &of->name, sizeof *of, NULL, NULL, error),
                      ORGAN_BAD_INPUT);
     organ_assignment_release(&assignment);
-    for (size_t k = 0; k < PARTS; k++) {
+    for (size_t k = 0; k < PARTS; k++)
         free(of[k].name);
-        free(of[k].note);
-    }
 }
 
 START_TEST(what_is_found_of_parts_is_known_to_all)

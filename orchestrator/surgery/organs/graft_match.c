@@ -262,15 +262,6 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
-bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
-                             char counterpart[ORGAN_COUNTERPART_SIZE])
-{
-    const int32_t layer = organ_layer_mapped(&job->map, anatomy->layer);
-    return job->names_differ ? organ_counterpart_across(name, anatomy, job->target->gguf != NULL, layer, counterpart,
-                                                        ORGAN_COUNTERPART_SIZE)
-                             : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
-}
-
 /* Replaces the counterpart of a source tensor in the target, or adds the tensor if its layer is new there. */
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {

@@ -17,6 +17,15 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
            strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
 }
 
+bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
+                             char counterpart[ORGAN_COUNTERPART_SIZE])
+{
+    const int32_t layer = organ_layer_mapped(&job->map, anatomy->layer);
+    return job->names_differ ? organ_counterpart_across(name, anatomy, job->target->gguf != NULL, layer, counterpart,
+                                                        ORGAN_COUNTERPART_SIZE)
+                             : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
+}
+
 /* Returns the weight of the target that it would replace; NULL if there is none. */
 static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
                                        const organ_weight *weight)

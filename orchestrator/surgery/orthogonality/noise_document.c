@@ -35,7 +35,7 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
     f->inside_base += m->noise[which].square;
 }
 
-static void add_module(organ_compared_fold *f, const organ_compared_module *m, int which)
+static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
     organ_noise_fold_add(&f->noises, &c, (uint64_t)m->rows * m->cols);
@@ -64,7 +64,7 @@ static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums,
 
 static json_t *comparison_json(const organ_compared_job *job, int which)
 {
-    const organ_compared_folding folding = {job, which, add_module, document_fold_json};
+    const organ_compared_folding folding = {job, which, add_to_fold, document_fold_json};
     const organ_compared_fold all = organ_compared_fold_all(&folding);
     return ORGAN_OBJECT(
         SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all.noises) : organ_noise_verdict(&all.noises)),

@@ -32,7 +32,7 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 }
 
 /* Adds a module to a fold: the noises with each other, then the change with each noise and with their difference. */
-static void add_module(organ_compared_fold *f, const organ_compared_module *m, int which)
+static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
     const uint64_t elements = (uint64_t)m->rows * m->cols;
@@ -223,7 +223,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
     uint64_t same = 0;
     for (size_t k = 0; k < job->count; k++)
         if (job->modules[k].sums.clean_difference > 0)
-            add_module(&differing, &job->modules[k], 0);
+            add_to_fold(&differing, &job->modules[k], 0);
         else
             same++;
     return same < job->count ? organ_pairs_verdict(&differing, same, job->change)
@@ -234,7 +234,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
 json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
-    const organ_compared_folding folding = {job, 0, add_module, noise_pairs_document_fold_json};
+    const organ_compared_folding folding = {job, 0, add_to_fold, noise_pairs_document_fold_json};
     const organ_compared_fold all = organ_compared_fold_all(&folding);
     return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
                         SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
