@@ -75,7 +75,7 @@ static const organ_option flow_options[] = {
          "strength with which rows and columns of little flow keep their weights; 0: magnitude alone decides",
          .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
-/* Only the physarum methods use tiles; organ times the kernels for them and uses the faster. */
+/* Prunes. Only the physarum methods use tiles; for them organ times the kernels and uses the faster. */
 WORK(prune_work)
 {
     const char *const method = own->calibrated.method;

@@ -43,8 +43,8 @@ typedef struct arrival {
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
-/* If this rank was interrupted because another rank is silent, replaces the interruption by a fault that names the
- * silent rank. */
+/* Replaces the interruption of this rank by a fault that names the silent rank, if that rank is the cause of the
+ * interruption. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;

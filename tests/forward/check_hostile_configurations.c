@@ -241,7 +241,7 @@ typedef struct attempt {
     FILE *faults;
 } attempt;
 
-/* A new file is written each time: some file systems flush a file that is truncated and written again. */
+/* Writes a new file each time, because some file systems flush a file that is truncated and written again. */
 static void write_config(const attempt *a)
 {
     char path[512], *const text = json_dumps(a->root, 0);

@@ -96,7 +96,7 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         to->value_dim = inner / rank;
 }
 
-/* Kimi Delta Attention has the heads of the attention, with a width of their own. */
+/* Reads the sizes of Kimi Delta Attention, which has the heads of the attention, with a width of their own. */
 static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     to->heads = to->groups = c->heads;

@@ -188,7 +188,8 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
     }
 }
 
-/* If the names and one more column are still too wide, shortens the texts of both, the wider first; never numbers. */
+/* Shortens the texts of the names and of one more column, the wider first, if both are still too wide together; never
+ * numbers. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);

@@ -88,7 +88,7 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* If the memory has no buffers for all workers, a single worker copies all parts. */
+/* Copies all parts on all workers; on a single one if the memory has no buffers for all. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;

@@ -203,7 +203,8 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
         }
 }
 
-/* If a sum is not finite, computes it again without the pairs that are not finite. */
+/* Adds pairs of values to the sums. A sum that is not finite is computed again without the pairs that are not
+ * finite. */
 static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
 {
     distance_lanes d = {.own = {0}};
