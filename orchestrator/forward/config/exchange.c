@@ -340,6 +340,7 @@ static const forward_exchange rows[] = {
      "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
      "\"attention_out_multiplier\": 1.0, \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, "
      "\"mlp_multipliers\": [1.0, 1.0], \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0]}", false},
+    {"Jais2ForCausalLM", "jais2", "rope.dimension_count", "jais2", NULL, "{\"hidden_act\": \"relu2\"}", false},
     {"ApertusForCausalLM", "apertus", LLAMA " xielu.alpha_p xielu.alpha_n xielu.beta xielu.eps", "apertus", NULL,
      "{\"hidden_act\": \"xielu\"}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,

@@ -485,7 +485,7 @@ static const forward_family families[] = {
      .names = nanochat_names, .fixed = nanochat_fixed},
     {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
      .activation = ORGAN_RELU_SQUARED},
-    {.architecture = "Jais2ForCausalLM", .theta = 1e4, .qkv_bias = {"attention_bias", true},
+    {.architecture = "Jais2ForCausalLM", .gguf = "jais2", .theta = 1e4, .qkv_bias = {"attention_bias", true},
      .output_bias = {"attention_bias", true}, .mlp_bias = {"mlp_bias", true}, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_RELU_SQUARED},
