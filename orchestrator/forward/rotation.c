@@ -14,13 +14,13 @@
 #define ROWS_AT_ONCE ((size_t)64)
 
 /* Scales a frequency as Llama 3.1 does: waves much longer than the original context are divided by the factor, short
- * ones are kept, those between are interpolated. */
+ * ones are kept, those between are interpolated. Llama 4 has equal bounds, with nothing between. */
 static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
     if (length < original / rope->high_freq_factor)
         return frequency;
-    if (length > original / rope->low_freq_factor)
+    if (length > original / rope->low_freq_factor || rope->high_freq_factor == rope->low_freq_factor)
         return (float)((double)frequency / rope->factor);
     const double smooth =
         (original / length - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);

@@ -143,6 +143,7 @@ static const struct {
     {"bloom-heads", ""},
     {"mpt-heads", ""},
     {"hy_v3", ""},
+    {"llama4_text-gguf", ""},
 };
 
 /* Compares each token with the reference if `mean_loss` is 0, else only the mean with that number. */

@@ -315,6 +315,8 @@ static const struct {
     {"lfm2", "key\tlfm2.attention.sliding_window\tu32\t16", "lfm2.attention.sliding_window"},
     {"jamba", "key\tjamba.ssm.time_step_rank\tu32\t0", "rank of their time steps is 0"},
     {"jamba", "key\tjamba.ssm.inner_size\tu32\t0", "number of heads of recurrent layers is 0"},
+    {"llama4_text-gguf", "key\tllama4.attention.sliding_window\tu32\t0", "'llama4.attention.sliding_window' is 0"},
+    {"llama4_text-gguf", "key\tllama4.expert_count\tu32\t128", "ffn_gate_inp.weight' is 4 x 64"},
     {"mamba2", "key\tmamba2.ssm.dt_b_c_rms\tbool\t1", "mamba2.ssm.dt_b_c_rms"},
     {"mamba-gguf", "key\tmamba.embedding_length\tu32\t63", "not an even number"},
     {"mpt-heads", "key\tmpt.attention.max_alibi_bias\tf32\t0", "max_alibi_bias 0"},

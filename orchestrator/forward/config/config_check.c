@@ -157,8 +157,8 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
                           rope->attention_factor);
     if (rope->kind == ORGAN_ROPE_LLAMA3 &&
-        !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is not above low_freq_factor %g", label,
+        !(rope->low_freq_factor > 0 && rope->high_freq_factor >= rope->low_freq_factor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
                           rope->high_freq_factor, rope->low_freq_factor);
     if (rope->kind == ORGAN_ROPE_YARN &&
         !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))

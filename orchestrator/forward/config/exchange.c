@@ -25,7 +25,8 @@ const exchange_key organ_exchange_common[] = {
     {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
-     OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim ffn_hidden_size")},
+     OF("intermediate_size_mlp prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner "
+        "hidden_dim ffn_hidden_size")},
     {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
     {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads num_kv_heads n_head_kv")},
     {"rope.scaling.type", WORD, EXCHANGE_MEMBER, "rope.rope_type", "linear=linear yarn=yarn longrope=longrope", NULL},
@@ -305,6 +306,9 @@ static const forward_exchange rows[] = {
      "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
      "\"attention_out_multiplier\": 1.0, \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, "
      "\"mlp_multipliers\": [1.0, 1.0], \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0]}", false},
+    {"Llama4ForCausalLM", "llama4", LLAMA " " MOE " interleave_moe_layer_step", "llama4_text", NULL,
+     "{" SILU ", \"no_rope_layer_interval\": 4, \"attention_chunk_size\": 8192, \"attn_temperature_tuning\": true, "
+     "\"attn_scale\": 0.1, \"floor_scale\": 8192}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

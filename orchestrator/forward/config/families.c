@@ -343,7 +343,7 @@ static const forward_family families[] = {
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},
      .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
-    {.architecture = "Llama4ForCausalLM", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
+    {.architecture = "Llama4ForCausalLM", .gguf = "llama4", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm", .qk_norm_last = true, .qk_norm_bare = true,
      .query = QUERY_LLAMA4, .unrotated = UNROTATED_LIST, .chunk = "attention_chunk_size",
      .mixture = &llama4_mixture, .names = llama4_names},

@@ -4,6 +4,7 @@
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
@@ -47,7 +48,11 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
     if (counted || (!m->shared_count && !m->shared_width))
         return;
-    c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
+    /* Files of Llama 4 have one width for both, as config.json has. */
+    if (m->shared_width && m->width && strcmp(m->shared_width, m->width) == 0 && !organ_key_find(s, width, full))
+        c->shared_intermediate = (unsigned)c->expert_intermediate;
+    else
+        c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
 }

@@ -4,6 +4,7 @@
 #include "orchestrator/forward/config/config_gguf.h"
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
+#define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
 /* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
@@ -36,6 +37,20 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
 }
 
+/* Gives chunks to the layers of Llama 4 that rotate q and k, as llama.cpp does. It reads a sliding_window of 0 as full
+ * attention with positions in all layers but the last, which no class of transformers computes. */
+static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
+{
+    char full[CONFIG_KEY_LIMIT];
+    if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0) {
+        organ_key_find(s, "attention.sliding_window", full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is 0: layers without chunks are not supported", s->label,
+                   full);
+    }
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
+}
+
 /* Sets which layers have sinks and which do not rotate q and k. GGUF files do not name the latter: for UNROTATED_LIST
  * llama.cpp takes every fourth one. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
@@ -44,6 +59,8 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].rotated = (l + 1) % 4 != 0;
+    if (s->family->chunk)
+        read_chunks(s, c);
     /* Granite 4 rotates no q and k if the key is false. */
     if (s->family->unrotated == UNROTATED_UNLESS && organ_key_flag(s, "rope.scaling.finetuned", true))
         return;

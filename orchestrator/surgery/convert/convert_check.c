@@ -51,7 +51,8 @@
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
     X(rope.exact_range)                                                                                                \
-    X(rope_local.theta)
+    X(rope_local.theta)                                                                                                \
+    X(query_scale.beta)
 
 typedef struct check_field {
     const char *name;
@@ -62,6 +63,11 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* No scale and a scale of 1, no groups and one group mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
+/* Returns the length by which queries are scaled, 0 if they are not. */
+static double check_query_length(const organ_forward_config *c)
+{
+    return c->query_scale.beta != 0 ? c->query_scale.length : 0;
+}
 /* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
 static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
 /* Multipliers that a GGUF file has in its weights are no part of its configuration. An output head that is tied
@@ -110,6 +116,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
         else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
             check_refuse(job, "the width of a layer's feed", (double)a->intermediate, (double)b->intermediate, error);
+        else if (a->chunk != b->chunk)
+            check_refuse(job, "the positions in a chunk of a layer", a->chunk, b->chunk, error);
         else if (a->rotated != b->rotated)
             check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
@@ -167,9 +175,11 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
             CHECK_EXPERTS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
             {"router_groups", check_groups(&job->config), check_groups(&made)},
             {NULL, 0, 0}};
-        const check_field attention[] = {CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){
-                                             "kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
-                                         {NULL, 0, 0}};
+        const check_field attention[] = {
+            CHECK_ATTENTION(FIELD)
+                SCALED(attention_scale, false){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+            {"query_scale.length", check_query_length(&job->config), check_query_length(&made)},
+            {NULL, 0, 0}};
 #undef SCALED
 #undef FIELD
         check_fields(job, all, error);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
 /* ---- numbers ---- */
 
 /* Returns a number that was rounded to FP32, with the fewest digits that give the same FP32 number. */
@@ -68,6 +70,15 @@ static bool config_is_named(const char *own, const char *name, size_t length)
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
+/* Returns whether the member is one of a mixture's dense layers. */
+static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
+{
+    const bool step = m->dense == DENSE_STEP; /* Llama 4 */
+    return config_is_named(m->dense_width, name, length) || config_is_named(m->dense_first, name, length) ||
+           (step && config_is_named("intermediate_size_mlp", name, length)) ||
+           (step && config_is_named("interleave_moe_layer_step", name, length));
+}
+
 /* Returns whether the row of the architecture names this member. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
@@ -86,7 +97,7 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
     return config_is_named(f->eps_key, name, length) || config_is_named("intermediate_size", name, length) ||
            (m && (config_is_named(m->experts, name, length) || config_is_named(m->used, name, length) ||
                   config_is_named(m->width, name, length) || config_is_named(m->shared_width, name, length) ||
-                  config_is_named(m->shared_count, name, length) || config_is_named(m->dense_first, name, length) ||
+                  config_is_named(m->shared_count, name, length) || config_is_dense(m, name, length) ||
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
@@ -285,8 +296,8 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return error->status;
 }
 
-/* Finds the published parameters of Llama 3 models that give the divisors in rope_freqs.weight, and adds them. Fails if
- * none does. */
+/* Finds the published parameters of Llama 3 and 4 models that give the divisors in rope_freqs.weight, and adds them.
+ * Fails if none does. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -294,16 +305,16 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     float *const tried = malloc((count + 1) * sizeof *tried);
     if (!tried)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < sizeof factors / sizeof *factors && !json_object_size(rope); k++) {
+    for (size_t k = 0; k < 2 * COUNT(factors) && !json_object_size(rope); k++) {
         organ_rope_config r = job->config.rope;
-        r.factor = factors[k];
+        r.factor = factors[k % COUNT(factors)];
         r.low_freq_factor = 1;
-        r.high_freq_factor = 4;
+        r.high_freq_factor = k < COUNT(factors) ? 4 : 1;
         r.original_context = 8192;
         organ_convert_llama3(&r, tried);
         if (memcmp(tried, values, count * sizeof *tried) == 0) {
             ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
-                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", 4),
+                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", r.high_freq_factor),
                       SET_COUNT("original_max_position_embeddings", 8192));
         }
     }

@@ -294,7 +294,7 @@ void organ_convert_llama3(const organ_rope_config *r, float *divisors)
         divisors[k] = 1 / ((1 - smooth) / factor + smooth);
         if (length < (float)(context / r->high_freq_factor))
             divisors[k] = 1;
-        else if (length > (float)(context / r->low_freq_factor))
+        else if (length > (float)(context / r->low_freq_factor) || r->high_freq_factor == r->low_freq_factor)
             divisors[k] = factor;
     }
 }
