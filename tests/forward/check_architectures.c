@@ -144,6 +144,7 @@ static const struct {
     {"mpt-heads", ""},
     {"hy_v3", ""},
     {"llama4_text-gguf", ""},
+    {"gemma3n_text-gguf", ""},
 };
 
 /* Compares each token with the reference if `mean_loss` is 0, else only the mean with that number. */

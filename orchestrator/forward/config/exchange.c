@@ -127,6 +127,11 @@ static const exchange_key some_keys[] = {
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
     {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
     {"attention.value_length_mla", U32, OF("v_head_dim")},
+    {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
+    {"embedding_length_per_layer_input*", U32, OF("hidden_size_per_layer_input")},
+    {"altup.num_inputs", U32, OF("altup_num_inputs")},
+    {"altup.active_idx", U32, OF("altup_active_idx")},
+    {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
 };
 
 #define LLAMA "vocab_size rope.dimension_count"
@@ -309,6 +314,11 @@ static const forward_exchange rows[] = {
     {"Llama4ForCausalLM", "llama4", LLAMA " " MOE " interleave_moe_layer_step", "llama4_text", NULL,
      "{" SILU ", \"no_rope_layer_interval\": 4, \"attention_chunk_size\": 8192, \"attn_temperature_tuning\": true, "
      "\"attn_scale\": 0.1, \"floor_scale\": 8192}", false},
+    {"Gemma3nForCausalLM", "gemma3n",
+     "final_logit_softcapping attention.sliding_window attention.sliding_window_pattern feed_forward_length*** "
+     "attention.shared_kv_layers embedding_length_per_layer_input* altup.num_inputs altup.active_idx "
+     "activation_sparsity_scale", "gemma3n_text", NULL,
+     "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

@@ -370,7 +370,7 @@ static const forward_family families[] = {
      .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
      .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names},
-    {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+    {.architecture = "Gemma3nForCausalLM", .gguf = "gemma3n", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
      .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,

@@ -127,9 +127,14 @@ typedef enum forward_part {
     PART_EXPERT_DOWN,
     /* Outside of the layers. In safetensors all but the last one follow the prefix of the text model. */
     PART_EMBEDDING,
-    PART_POSITIONS,      /* learned absolute positions */
-    PART_NORM_EMBEDDING, /* and its bias */
+    PART_POSITIONS,       /* learned absolute positions */
+    PART_NORM_EMBEDDING,  /* and its bias */
+    PART_PER_LAYER_TABLE, /* per-layer embeddings of all layers: the table, the projection of embeddings, its norm */
+    PART_PER_LAYER_MODEL,
+    PART_NORM_PER_LAYER_MODEL,
     PART_FINAL_NORM,
+    PART_STREAMS_MAKE, /* AltUp: a matrix for each stream after the first, before the first layer and after the last */
+    PART_STREAMS_END,
     PART_OUTPUT, /* NULL: "lm_head.weight", or the name that organ_text_head finds */
     PART_NAMES
 } forward_part;

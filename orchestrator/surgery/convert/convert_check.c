@@ -31,6 +31,9 @@
     X(recurrent.kernel)                                                                                                \
     X(recurrent.twice)                                                                                                 \
     X(recurrent.rank)                                                                                                  \
+    X(streams)                                                                                                         \
+    X(streams_scaled)                                                                                                  \
+    X(laurel_rank)                                                                                                     \
     X(experts)
 
 /* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
@@ -116,6 +119,11 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
         else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
             check_refuse(job, "the width of a layer's feed", (double)a->intermediate, (double)b->intermediate, error);
+        else if (a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut))
+            check_refuse(job, "the cut of a layer's gates", (double)a->gate_cut, (double)b->gate_cut, error);
+        else if (a->shared_at != b->shared_at)
+            check_refuse(job, "the place of a layer's keys and values", (double)a->shared_at, (double)b->shared_at,
+                         error);
         else if (a->chunk != b->chunk)
             check_refuse(job, "the positions in a chunk of a layer", a->chunk, b->chunk, error);
         else if (a->rotated != b->rotated)

@@ -435,7 +435,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_early(job, config) | organ_convert_put_recurrent(job, config) | config_put_ids(job, config);
+              config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
+              organ_convert_put_streams(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

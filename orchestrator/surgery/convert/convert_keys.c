@@ -5,6 +5,7 @@
 #include "formats/tokenizer/tokenizer_gguf.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +95,7 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate;
 }
 
-/* Writes an array of flags or of 32-bit numbers. */
+/* Writes an array of flags or of 32-bit numbers; those of type F32 are given by their bits. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -118,6 +119,22 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
                               .size = ORGAN_GGUF_ARRAY_HEAD + length * size};
     organ_gguf_writer_kv(job->gguf, &kv, error);
     free(bytes);
+    return error->status;
+}
+
+/* Writes the cuts of the gates of all layers. */
+static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    int32_t *const bits = malloc((c->layers + 1) * sizeof *bits);
+    if (!bits)
+        return organ_fail_memory(error, key);
+    for (unsigned l = 0; l < c->layers; l++) {
+        const float cut = c->kinds[l].gate_is_cut ? c->kinds[l].gate_cut : -INFINITY;
+        memcpy(&bits[l], &cut, sizeof cut);
+    }
+    keys_set_array(job, key, ORGAN_GGUF_F32, bits, c->layers, error);
+    free(bits);
     return error->status;
 }
 
@@ -223,6 +240,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
         return ORGAN_OK;
     if (keys_is_uniform(value))
         value = json_array_get(value, 0);
+    if (json_is_array(value)) /* different values of layers, for which another row of the table has the key */
+        return ORGAN_OK;
     if (row->words)
         return keys_set_word(job, row, key, value, error);
     if (json_is_boolean(value))
@@ -309,6 +328,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_sections(job, row, key, error);
     case EXCHANGE_EPSILON:
         return keys_set_number(job, key, row->type, c->rms_eps, error);
+    case EXCHANGE_GATE_CUTS:
+        return keys_set_cuts(job, key, error);
     case EXCHANGE_LONGROPE:
         if (c->rope.kind != ORGAN_ROPE_LONGROPE)
             return ORGAN_OK;
