@@ -57,8 +57,10 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
-    const bool rms = f->norm == ORGAN_NORM_RMS;
     char full[CONFIG_KEY_LIMIT];
+    if (f->either_norm && organ_key_real(s, "attention.layer_norm_rms_epsilon", 0) != 0)
+        c->norm = ORGAN_NORM_RMS;
+    const bool rms = c->norm == ORGAN_NORM_RMS;
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     /* llama.cpp's converter writes the other key for Nemotron-H. */
     if (rms && f->recurrent && !organ_key_find(s, eps, full))

@@ -118,7 +118,8 @@ static const exchange_key some_keys[] = {
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
     {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
     {"leading_dense_block_count*", U32, OF("moe_layer_start_index")},
-    {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale router_scaling_factor")},
+    {"expert_weights_scale", F32,
+     OF("routed_scaling_factor route_scale router_scaling_factor moe_routed_scaling_factor")},
     {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
     {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
     {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
@@ -131,6 +132,8 @@ static const exchange_key some_keys[] = {
     {"embedding_length_per_layer_input*", U32, OF("hidden_size_per_layer_input")},
     {"altup.num_inputs", U32, OF("altup_num_inputs")},
     {"altup.active_idx", U32, OF("altup_active_idx")},
+    {"attention.head_count**", ORGAN_GGUF_I32, EXCHANGE_HEAD_LAYERS, NULL, NULL, NULL},
+    {"rope.dimension_count_swa*", U32, EXCHANGE_LOCAL_PART, NULL, NULL, NULL},
     {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
 };
 
@@ -319,6 +322,19 @@ static const forward_exchange rows[] = {
      "attention.shared_kv_layers embedding_length_per_layer_input* altup.num_inputs altup.active_idx "
      "activation_sparsity_scale", "gemma3n_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
+    {"LagunaForCausalLM", "laguna",
+     "vocab_size attention.head_count** attention.sliding_window " MOE " expert_shared_feed_forward_length "
+     "expert_weights_norm* expert_weights_scale expert_gating_func leading_dense_block_count** rope.dimension_count "
+     "rope.dimension_count_swa*", "laguna", NULL,
+     "{" SILU ", \"moe_apply_router_weight_on_input\": false, \"moe_router_logit_softcapping\": 0.0}", false},
+    {"MellumForCausalLM", "mellum", MOE " attention.sliding_window attention.sliding_window_pattern", "mellum", NULL,
+     "{" SILU "}", false},
+    {"Cohere2MoeForCausalLM", "cohere2moe",
+     LLAMA " " MOE " logit_scale attention.sliding_window attention.sliding_window_pattern leading_dense_block_count** "
+     "expert_weights_norm expert_gating_func expert_shared_count expert_shared_feed_forward_length* rope.scaling.type",
+     "cohere2_moe", NULL,
+     "{" SILU ", \"shared_expert_combination_strategy\": \"average\", "
+     "\"prefix_dense_sliding_window_pattern\": 1}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

@@ -42,6 +42,8 @@ typedef enum exchange_rule {
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
     EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_LOCAL_PART,  /* rotated dimensions of a head in layers with a window that have their own rotation */
+    EXCHANGE_HEAD_LAYERS, /* an array: heads of q of each layer */
     EXCHANGE_GATE_CUTS,   /* an array: the cut of each layer's gates, -infinity for none */
 } exchange_rule;
 

@@ -222,7 +222,7 @@ static const forward_mixture solar_mixture = {
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .required = solar_required};
 static const forward_mixture cohere2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "intermediate_size", .shared_count = "num_shared_experts",
+    .width = "intermediate_size", .shared_count = "num_shared_experts", .shared_optional = true,
     .combination = "shared_expert_combination_strategy", .selection = "expert_selection_fn",
     .normalise = {"norm_topk_prob", true}, .dense_width = "prefix_dense_intermediate_size",
     .dense_first = "first_k_dense_replace", .dense_otherwise = DENSE_NONE};
@@ -236,7 +236,8 @@ static const forward_mixture phimoe_mixture = {
 static const char *const mellum_required[] = {"layer_types", "norm_topk_prob", NULL};
 static const forward_mixture mellum_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .required = mellum_required};
+    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .gguf_normalise = true,
+    .required = mellum_required};
 
 /* ---- members with one supported value ---- */
 
@@ -336,7 +337,8 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .scaled_embeddings = true, .scaled_key = "mup_enabled",
      .gate = ORGAN_GATE_LOGISTIC, .windows = WINDOWS_TYPES, .unrotated = UNROTATED_EVERY_FULL,
      .mixture = &afmoe_mixture, .names = afmoe_names, .fixed = afmoe_fixed},
-    {.architecture = "LagunaForCausalLM", .rotated_part = 1, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+    {.architecture = "LagunaForCausalLM", .gguf = "laguna", .rotated_part = 1, .local = LOCAL_OWN, ATTENTION_BIAS,
+     .window_pattern = 4, .first_full = true, .qk_norm = ORGAN_QK_NORM_HEAD,
      .gate = ORGAN_GATE_SOFTPLUS, .heads = HEADS_LAGUNA, .windows = WINDOWS_TYPES, .mixture = &laguna_mixture,
      .names = laguna_names, .fixed = laguna_fixed},
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
@@ -422,8 +424,9 @@ static const forward_family families[] = {
      .gguf_names = hy_gguf_names},
     {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .rotated_part = 1, .head_dim = 128,
      .qkv_bias = {"attention_bias", false}, .mixture = &solar_mixture, .names = shared_experts_names},
-    {.architecture = "MellumForCausalLM", .theta = 5e5, .rotated_part = 1, .head_dim = 128, ATTENTION_BIAS,
-     .local = LOCAL_OWN, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .mixture = &mellum_mixture},
+    {.architecture = "MellumForCausalLM", .gguf = "mellum", .theta = 5e5, .rotated_part = 1, .head_dim = 128,
+     ATTENTION_BIAS, .local = LOCAL_OWN, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES,
+     .mixture = &mellum_mixture},
     {.architecture = "PhimoeForCausalLM", PHIMOE},
     {.architecture = "PhiMoEForCausalLM", PHIMOE},
     {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
@@ -438,7 +441,7 @@ static const forward_family families[] = {
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
      .windows = WINDOWS_PATTERN, .window_pattern = 4, .unrotated = UNROTATED_EVERY_FULL,
      .multipliers = &cohere_multipliers},
-    {.architecture = "Cohere2MoeForCausalLM", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
+    {.architecture = "Cohere2MoeForCausalLM", .gguf = "cohere2moe", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
      .norm = ORGAN_NORM_LAYER, .eps_key = "layer_norm_eps", .eps = 1e-5, .either_norm = true,
      .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true, .windows = WINDOWS_TYPES,
      .window_pattern = 4, .dense_pattern = "prefix_dense_sliding_window_pattern", .unrotated = UNROTATED_EVERY_FULL,

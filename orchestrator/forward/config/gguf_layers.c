@@ -6,7 +6,8 @@
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
-/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. */
+/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. The gate
+ * of Laguna has a row for each head or for each number of the output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -17,6 +18,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
             kind->value_dim = organ_key_size(s, "attention.value_length", kind->head_dim);
         kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
     }
+    const organ_tensor *const gate =
+        s->family->heads == HEADS_LAGUNA ? organ_model_find(s->model, "blk.0.attn_gate.weight") : NULL;
+    c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
 }
 
 /* Reads the window of each layer. The pattern is an array that is true for layers with a window, or a number n: every
@@ -30,7 +34,10 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
     const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN, full);
     c->window = used ? organ_key_size(s, "attention.sliding_window", 0) : 0;
     if (!pattern || pattern->type != ORGAN_GGUF_ARRAY) {
-        organ_forward_config_pattern(c, organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern));
+        const unsigned every = organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern);
+        organ_forward_config_pattern(c, every);
+        for (unsigned l = 0; s->family->first_full && every && l < c->layers; l++)
+            c->kinds[l].window = l % every ? c->window : 0;
         return;
     }
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
@@ -66,4 +73,6 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
         return;
     if (s->family->unrotated >= UNROTATED_FULL)
         organ_forward_config_unrotate(s->family->unrotated != UNROTATED_FULL, c);
+    for (unsigned l = 0; s->family->dense_pattern && l < c->layers && !c->kinds[l].mixture; l++)
+        c->kinds[l].rotated = true; /* leading dense layers of Cohere 2's mixture */
 }

@@ -43,17 +43,19 @@
     X(normalise_experts)                                                                                               \
     X(shared_intermediate)                                                                                             \
     X(router.logistic)                                                                                                 \
+    X(router.cap)                                                                                                      \
+    X(shared_average)                                                                                                  \
     X(router.corrected)
 
 /* Settings that only models with attention have. */
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
-    X(heads)                                                                                                           \
     X(head_dim)                                                                                                        \
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
     X(rope.exact_range)                                                                                                \
+    X(gate_heads)                                                                                                      \
     X(rope_local.theta)                                                                                                \
     X(query_scale.beta)
 
@@ -66,6 +68,11 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* No scale and a scale of 1, no groups and one group mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
+/* Laguna has no number of heads for all layers; the heads of each layer are compared. */
+static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
+{
+    return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
+}
 /* Returns the length by which queries are scaled, 0 if they are not. */
 static double check_query_length(const organ_forward_config *c)
 {
@@ -113,7 +120,9 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     for (unsigned l = 0; l < made->layers && !error->status; l++) {
         const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
         window = window || a->window != b->window;
-        if (a->mixer != b->mixer || a->second != b->second)
+        if (a->window != b->window && made->window)
+            check_refuse(job, "the window of a layer", a->window, b->window, error);
+        else if (a->mixer != b->mixer || a->second != b->second)
             check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
         else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
@@ -124,6 +133,9 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->shared_at != b->shared_at)
             check_refuse(job, "the place of a layer's keys and values", (double)a->shared_at, (double)b->shared_at,
                          error);
+        else if (b->window && job->config.rope_local.dimensions != made->rope_local.dimensions)
+            check_refuse(job, "the rotated part of a head", job->config.rope_local.dimensions,
+                         made->rope_local.dimensions, error);
         else if (a->chunk != b->chunk)
             check_refuse(job, "the positions in a chunk of a layer", a->chunk, b->chunk, error);
         else if (a->rotated != b->rotated)
@@ -186,6 +198,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         const check_field attention[] = {
             CHECK_ATTENTION(FIELD)
                 SCALED(attention_scale, false){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+            {"heads", check_heads(job, &job->config), check_heads(job, &made)},
             {"query_scale.length", check_query_length(&job->config), check_query_length(&made)},
             {NULL, 0, 0}};
 #undef SCALED

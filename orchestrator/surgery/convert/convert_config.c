@@ -177,9 +177,10 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window, c->window)))
+    const bool needed = job->family->heads == HEADS_LAGUNA; /* without windows, too */
+    if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))
         return -1;
-    if (!c->window || job->family->windows == WINDOWS_ALL)
+    if ((!c->window && !needed) || job->family->windows == WINDOWS_ALL)
         return 0;
     return !ORGAN_ADD(config,
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
@@ -194,6 +195,30 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                              config_words(c, config_is_indexed, "full", "shared")));
 }
 
+/* Returns whether config.json has the list mlp_layer_types. */
+static bool config_lists_feeds(const forward_mixture *m)
+{
+    for (size_t k = 0; m->required && m->required[k]; k++)
+        if (strcmp(m->required[k], "mlp_layer_types") == 0)
+            return true;
+    return m->dense == DENSE_FREQ;
+}
+
+/* Adds the numbers of heads of Laguna, and whether a gate is for a head or for each number of the output. */
+static int config_put_heads(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    int failed = 0;
+    if (job->family->heads != HEADS_LAGUNA)
+        return 0;
+    json_t *const heads = json_array();
+    for (unsigned l = 0; l < c->layers; l++)
+        failed |= json_array_append_new(heads, json_integer(c->kinds[l].heads));
+    return failed |
+           !ORGAN_ADD(config, SET_COUNT("num_attention_heads", c->heads), SET("num_attention_heads_per_layer", heads),
+                      SET_TEXT("gating", c->gate_heads ? "per-head" : "per-element"));
+}
+
 /* Adds members of a mixture of experts that GGUF states in another form. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
@@ -203,10 +228,11 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     const bool lacks = !job->family->aliases && !json_object_get(config, "intermediate_size");
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
-           !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
-                      SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
-                      SET_IF(m->dense == DENSE_FREQ, "mlp_layer_types",
-                             config_words(c, config_is_mixture, "sparse", "dense")));
+           !ORGAN_ADD(
+               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
+               SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
+               SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax")),
+               SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
 /* Adds members whose values come from the configuration of the forward pass instead of a key-value, since GGUF states
@@ -436,7 +462,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
-              organ_convert_put_streams(job, config) | config_put_ids(job, config);
+              organ_convert_put_streams(job, config) | config_put_heads(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

@@ -79,6 +79,8 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *ki
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
         return kind->indexed;
+    if (row->rule == EXCHANGE_HEAD_LAYERS)
+        return (int32_t)kind->heads;
     if (row->rule == EXCHANGE_RECURRENT)
         return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
@@ -238,6 +240,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     const json_t *value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
     if (!value)
         return ORGAN_OK;
+    if (strcmp(row->members, "sliding_window") == 0 && job->config.window == 0)
+        return ORGAN_OK;
     if (keys_is_uniform(value))
         value = json_array_get(value, 0);
     if (json_is_array(value)) /* different values of layers, for which another row of the table has the key */
@@ -262,7 +266,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     /* head_dim of a model without attention is the width of its recurrent heads. */
     if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
         return ORGAN_OK;
-    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && strcmp(row->key, LAYER_EPSILON) == 0)
+    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm &&
+        strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
     if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, '*'))
         return ORGAN_OK; /* settings of a mixture in the configuration of a dense model */
@@ -271,6 +276,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
     case EXCHANGE_WINDOWS:
     case EXCHANGE_INDEXED:
+    case EXCHANGE_HEAD_LAYERS:
     case EXCHANGE_KV_LAYERS:
     case EXCHANGE_FEED_LAYERS:
     case EXCHANGE_RECURRENT:
@@ -328,6 +334,10 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_sections(job, row, key, error);
     case EXCHANGE_EPSILON:
         return keys_set_number(job, key, row->type, c->rms_eps, error);
+    case EXCHANGE_LOCAL_PART:
+        if (!keys_rope(job->text, "sliding_attention"))
+            return ORGAN_OK;
+        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
     case EXCHANGE_GATE_CUTS:
         return keys_set_cuts(job, key, error);
     case EXCHANGE_LONGROPE:

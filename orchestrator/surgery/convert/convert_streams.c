@@ -17,8 +17,8 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
     for (unsigned l = 0; l < c->layers; l++) {
         const organ_layer_kind *const kind = &c->kinds[l];
         failed |= json_array_append_new(widths, json_integer((json_int_t)kind->intermediate));
-        failed |= json_array_append_new(
-            parts, json_real(kind->gate_is_cut ? organ_forward_gate_part(kind->gate_cut) : 0.0));
+        failed |=
+            json_array_append_new(parts, json_real(kind->gate_is_cut ? organ_forward_gate_part(kind->gate_cut) : 0.0));
     }
     return failed | !ORGAN_ADD(config, SET("intermediate_size", widths), SET("activation_sparsity_pattern", parts),
                                SET_COUNT("laurel_rank", c->laurel_rank),
