@@ -148,6 +148,11 @@ static const struct {
     {"laguna-gguf", ""},
     {"laguna-whole", ""},
     {"mellum-gguf", ""},
+    {"jais2", ""},
+    {"glm", "key\tchatglm.attention.layer_norm_rms_epsilon\tf32\t1.5625e-07"},
+    {"qwen2_5_vl", ""},
+    {"qwen3_vl", ""},
+    {"qwen3_vl_moe-gguf", ""},
     {"cohere2_moe-gguf", ""},
     {"cohere2_moe-rms", ""},
 };

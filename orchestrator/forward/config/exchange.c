@@ -335,6 +335,15 @@ static const forward_exchange rows[] = {
      "cohere2_moe", NULL,
      "{" SILU ", \"shared_expert_combination_strategy\": \"average\", "
      "\"prefix_dense_sliding_window_pattern\": 1}", false},
+    {"Jais2ForCausalLM", "jais2", "rope.dimension_count", "jais2", NULL, "{\"hidden_act\": \"relu2\"}", false},
+    {"GlmForCausalLM", "chatglm", "rope.dimension_count", "glm", NULL, "{" SILU "}", false},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3moe", MOE, NULL, NULL, NULL, false},
+    {"Qwen2ForCausalLM", "qwen2vl", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", false},
+    {"Qwen3ForCausalLM", "qwen3vl", "", "qwen3", NULL,
+     "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"Qwen3MoeForCausalLM", "qwen3vlmoe", MOE, "qwen3_moe", NULL,
+     "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
+     "\"use_sliding_window\": false, \"attention_bias\": false}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

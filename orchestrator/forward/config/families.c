@@ -300,7 +300,7 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG},
     {.architecture = "Qwen3MoeForCausalLM", .gguf = "qwen3moe", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG_ALL, .mixture = &qwen_mixture},
-    {.architecture = "Qwen3VLMoeForConditionalGeneration", .theta = 5e5, ATTENTION_BIAS,
+    {.architecture = "Qwen3VLMoeForConditionalGeneration", .gguf = "qwen3vlmoe", .theta = 5e5, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &qwen3_vl_mixture},
     {.architecture = "Qwen2MoeForCausalLM", .gguf = "qwen2moe", .theta = 1e4, QKV_BIAS,
      .windows = WINDOWS_FLAG_ODD, .mixture = &qwen2_mixture},
@@ -429,8 +429,8 @@ static const forward_family families[] = {
      .mixture = &mellum_mixture},
     {.architecture = "PhimoeForCausalLM", PHIMOE},
     {.architecture = "PhiMoEForCausalLM", PHIMOE},
-    {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
-     .qkv_bias = {"attention_bias", true}, .names = glm4_names},
+    {.architecture = "GlmForCausalLM", .gguf = "chatglm", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
+     .neighbours = true, .qkv_bias = {"attention_bias", true}, .names = glm4_names, .gguf_names = glm4_gguf_names},
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
      .neighbours = true, .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names,
      .gguf_names = glm4_gguf_names},
@@ -482,7 +482,7 @@ static const forward_family families[] = {
      .names = nanochat_names, .fixed = nanochat_fixed},
     {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
      .activation = ORGAN_RELU_SQUARED},
-    {.architecture = "Jais2ForCausalLM", .theta = 1e4, .qkv_bias = {"attention_bias", true},
+    {.architecture = "Jais2ForCausalLM", .gguf = "jais2", .theta = 1e4, .qkv_bias = {"attention_bias", true},
      .output_bias = {"attention_bias", true}, .mlp_bias = {"mlp_bias", true}, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_RELU_SQUARED},
@@ -512,9 +512,21 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
+/* Returns the GGUF architecture with the same text model. Sections of the rotation and deepstack layers matter only to
+ * tokens of images. */
+static const char *gguf_text(const char *architecture)
+{
+    static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
+    for (size_t k = 0; k < sizeof same / sizeof *same; k++)
+        if (strcmp(same[k][0], architecture) == 0)
+            return same[k][1];
+    return architecture;
+}
+
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
     const forward_family *f;
+    architecture = gguf ? gguf_text(architecture) : architecture;
     for (size_t k = 0; (f = family_at(k)); k++) {
         const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)

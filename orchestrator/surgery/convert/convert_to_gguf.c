@@ -314,12 +314,23 @@ static void to_gguf_share(gguf_move *move)
         move->part.part = PART_SHARED_DOWN;
 }
 
+/* Returns whether stacks of experts are experts x in_features x out_features. */
+static bool to_gguf_is_transposed(const gguf_move *move)
+{
+    const forward_mixture *const m = move->job->family->mixture;
+    const organ_weight *const w = move->weight;
+    const bool down = move->part.part == PART_EXPERTS_DOWN;
+    const uint64_t rows = down ? move->job->config.hidden : 2 * move->job->config.expert_intermediate;
+    const uint64_t cols = down ? move->job->config.expert_intermediate : move->job->config.hidden;
+    return m && m->transposed && !(m->or_straight && w->rank == 3 && w->shape[1] == rows && w->shape[2] == cols);
+}
+
 /* Plans the tensors of GGUF for a tensor of transformers, by the part of the layer that it is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
     const unsigned experts = move->job->config.experts;
-    const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
+    const bool transposed = to_gguf_is_transposed(move);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_gguf_turned(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
