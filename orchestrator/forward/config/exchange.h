@@ -43,12 +43,14 @@ typedef enum exchange_rule {
     EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
     EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
     EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window, */
-    EXCHANGE_LOCAL_HEAD,  /* and in those with one, */
-    EXCHANGE_LOCAL_PART,  /* which rotate that many of its dimensions */
+    EXCHANGE_LOCAL_HEAD,  /* and in those with one */
+    EXCHANGE_LOCAL_PART,  /* rotated dimensions of a head in layers with a window that have their own rotation */
     EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
     EXCHANGE_ALPHA,       /* factor of the normed input of mixers and feed-forwards */
     EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
                              architecture */
+    EXCHANGE_HEAD_LAYERS, /* an array: heads of q of each layer */
+    EXCHANGE_GATE_CUTS,   /* an array: the cut of each layer's gates, -infinity for none */
 } exchange_rule;
 
 /* One key-value. */

@@ -74,7 +74,7 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
     if (w->rank != 3)
-        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a stack of matrices", move->error);
     for (uint64_t m = 0; m < w->shape[0] && !move->error->status; m++) {
         const exchange_part one = {.part = part, .bias = move->part.bias, .number = (int64_t)m};
         convert_place place = organ_convert_all(w, to_hf_piece(move, one, 2, w->shape + 1), 0);
@@ -414,6 +414,9 @@ static organ_status to_hf_part(const hf_move *move)
         return to_hf_experts(move);
     case PART_EXPERTS_BIAS_GATE:
         return to_hf_picked(move);
+    case PART_STREAMS_MAKE:
+    case PART_STREAMS_END:
+        return to_hf_numbered(move, move->part.part);
     case PART_EXPERTS_BIAS_UP: /* planned with those of the gates */
         return ORGAN_OK;
     case PART_SHARED_GATE:
