@@ -112,13 +112,6 @@ static const forward_name falcon_names[] = {
 static const forward_name falcon_gguf_names[] = {
     {PART_NORM_ATTENTION, "attn_norm_2.weight"}, {PART_NORM_ATTENTION, "attn_norm.weight"},
     {PART_NORM_FFN, "attn_norm.weight"}, {0}};
-static const forward_name persimmon_names[] = {
-    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
-    {PART_O, "self_attn.dense.weight"},
-    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
-    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
-    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
-    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};
 static const forward_name nanochat_names[] = {{PART_UP, "mlp.fc1.weight"}, {PART_DOWN, "mlp.fc2.weight"}, {0}};
@@ -473,11 +466,6 @@ static const forward_family families[] = {
      .qkv_bias = {"bias", false}, .output_bias = {"bias", false}, .mlp_bias = {"bias", false},
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation", .tied = true, .names = falcon_names},
-    {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
-     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
-     .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
-     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused = ORGAN_FUSED_HEADS,
-     .names = persimmon_names},
     {.architecture = "ApertusForCausalLM", .gguf = "apertus", .theta = 12e6, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
     {.architecture = "ArceeForCausalLM", .gguf = "arcee", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS,
@@ -493,8 +481,7 @@ static const forward_family families[] = {
      .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_RELU_SQUARED},
     {.architecture = "NemotronForCausalLM", .gguf = "nemotron", .theta = 1e4, .rotated_part = 0.5, ATTENTION_BIAS,
-     MLP_BIAS,
-     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
+     MLP_BIAS, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
      .ungated = true, .activation = ORGAN_RELU_SQUARED},
     {.architecture = "OlmoForCausalLM", .gguf = "olmo", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      .norm = ORGAN_NORM_LAYER, .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},

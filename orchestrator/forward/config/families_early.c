@@ -5,6 +5,13 @@
 
 /* clang-format off */
 
+static const forward_name persimmon_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
+    {PART_O, "self_attn.dense.weight"},
+    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
+    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
+    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
+    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name gpt2_names[] = {
     {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "ln_f.weight"}, {PART_NORM_ATTENTION, "ln_1.weight"},
     {PART_NORM_FFN, "ln_2.weight"}, {PART_QKV, "attn.c_attn.weight"}, {PART_BIAS_Q, "attn.c_attn.bias"},
@@ -145,5 +152,10 @@ const forward_family organ_forward_families_early[] = {
      .scaled_embeddings = true, .scaled_key = "scale_embedding", ALL_BIASES, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .tied = true,
      .names = biogpt_names},
+    {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
+     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
+     .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused = ORGAN_FUSED_HEADS,
+     .names = persimmon_names},
     {0}};
 /* clang-format on */
