@@ -134,6 +134,7 @@ static const exchange_key some_keys[] = {
     {"altup.active_idx", U32, OF("altup_active_idx")},
     {"attention.head_count**", ORGAN_GGUF_I32, EXCHANGE_HEAD_LAYERS, NULL, NULL, NULL},
     {"rope.dimension_count_swa*", U32, EXCHANGE_LOCAL_PART, NULL, NULL, NULL},
+    {"attention.layer_norm_rms_epsilon**", F32, EXCHANGE_EPSILON, "layer_norm_epsilon", NULL, NULL},
     {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
 };
 
@@ -344,6 +345,8 @@ static const forward_exchange rows[] = {
     {"Qwen3MoeForCausalLM", "qwen3vlmoe", MOE, "qwen3_moe", NULL,
      "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
      "\"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"ExaoneForCausalLM", "exaone", "attention.layer_norm_rms_epsilon** rope.dimension_count", "exaone", NULL,
+     "{\"activation_function\": \"silu\"}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
