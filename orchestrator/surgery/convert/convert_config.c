@@ -262,6 +262,19 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
+/* Adds the objects of DBRX with the sizes of attention and experts. */
+static int config_put_dbrx(const organ_forward_config *c, json_t *config)
+{
+    json_t *const attention =
+        ORGAN_OBJECT(SET_COUNT("kv_n_heads", c->kv_heads), SET("rope_theta", config_real(c->rope.theta)),
+                     SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+    json_t *const feed = ORGAN_OBJECT(
+        SET("ffn_act_fn", ORGAN_OBJECT(SET_TEXT("name", "silu"))), SET_COUNT("ffn_hidden_size", c->expert_intermediate),
+        SET_COUNT("moe_num_experts", c->experts), SET_COUNT("moe_top_k", c->experts_used),
+        SET("moe_normalize_expert_weights", c->normalise_experts ? json_real(1) : json_null()));
+    return !ORGAN_ADD(config, SET("attn_config", attention), SET("ffn_config", feed));
+}
+
 /* Adds the members of early architectures that choose heads, norms and ALiBi. */
 static int config_put_early(const organ_convert_job *job, json_t *config)
 {
@@ -274,6 +287,8 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                                          SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
         return !ORGAN_ADD(config, SET("attn_config", own));
     }
+    if (job->family->early == EARLY_DBRX)
+        return config_put_dbrx(c, config);
     if (!job->family->falcon)
         return 0;
     return !ORGAN_ADD(config, SET_FLAG("new_decoder_architecture", !one || !c->one_norm), SET_FLAG("multi_query", one),
