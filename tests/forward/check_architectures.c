@@ -154,6 +154,8 @@ static const struct {
     {"laguna-whole", ""},
     {"mellum-gguf", ""},
     {"jais2", ""},
+    {"dbrx", ""},
+    {"exaone", ""},
     {"glm", "key\tchatglm.attention.layer_norm_rms_epsilon\tf32\t1.5625e-07"},
     {"qwen2_5_vl", ""},
     {"qwen3_vl", ""},

@@ -149,6 +149,9 @@ static const exchange_key some_keys[] = {
     {"altup.num_inputs", U32, OF("altup_num_inputs")},
     {"altup.active_idx", U32, OF("altup_active_idx")},
     {"attention.head_count**", ORGAN_GGUF_I32, EXCHANGE_HEAD_LAYERS, NULL, NULL, NULL},
+    {"attention.layer_norm_rms_epsilon**", F32, EXCHANGE_EPSILON, "layer_norm_epsilon", NULL, NULL},
+    {"expert_count*", U32, EXCHANGE_EXPERTS, NULL, NULL, NULL},
+    {"expert_used_count*", U32, EXCHANGE_EXPERTS_USED, NULL, NULL, NULL},
     {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
 };
 
@@ -378,6 +381,11 @@ static const forward_exchange rows[] = {
     {"Qwen3MoeForCausalLM", "qwen3vlmoe", MOE, "qwen3_moe", NULL,
      "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
      "\"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"ExaoneForCausalLM", "exaone", "attention.layer_norm_rms_epsilon** rope.dimension_count", "exaone", NULL,
+     "{\"activation_function\": \"silu\"}", false},
+    {"DbrxForCausalLM", "dbrx",
+     FOUR_TIMES " attention.head_count_kv** rope.freq_base* attention.clamp_kqv* expert_count* expert_used_count* "
+     "attention.layer_norm_epsilon", "dbrx", NULL, "{}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

@@ -312,7 +312,7 @@ static const forward_family families[] = {
     {.architecture = "InternLM3ForCausalLM", .theta = 1e4, .qkv_bias = {"qkv_bias", false},
      .output_bias = {"bias", false}, .mlp_bias = {"bias", false}},
     {.architecture = "IQuestCoderForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .fixed = iquest_fixed},
-    {.architecture = "ExaoneForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 5e5,
+    {.architecture = "ExaoneForCausalLM", .gguf = "exaone", .prefix = "transformer.", .ladder = "h", .theta = 5e5,
      ATTENTION_BIAS, MLP_BIAS, .eps = 1e-5, .aliases = exaone_aliases, .names = exaone_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &organ_forward_deepseek3_mixture,

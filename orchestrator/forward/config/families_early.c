@@ -61,9 +61,10 @@ static const forward_name dbrx_names[] = {
     {PART_QKV, "norm_attn_norm.attn.Wqkv.weight"}, {PART_O, "norm_attn_norm.attn.out_proj.weight"},
     {PART_ROUTER, "ffn.router.layer.weight"}, {PART_EXPERTS_GATE, "ffn.experts.mlp.w1"},
     {PART_EXPERTS_UP, "ffn.experts.mlp.v1"}, {PART_EXPERTS_DOWN, "ffn.experts.mlp.w2"}, {0}};
+static const forward_name dbrx_gguf_names[] = {{PART_NORM_FFN, "attn_output_norm.weight"}, {0}};
 static const forward_mixture dbrx_mixture = {
     .experts = "ffn_config.moe_num_experts", .used = "ffn_config.moe_top_k", .width = "ffn_config.ffn_hidden_size",
-    .flat = true};
+    .normalise = {NULL, true}, .flat = true};
 
 static const char *const dbrx_aliases[][2] = {
     {"num_hidden_layers", "n_layers"}, {"num_attention_heads", "n_heads"}, {"hidden_size", "d_model"},
@@ -144,7 +145,7 @@ const forward_family organ_forward_families_early[] = {
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation_function", .tied = true, .names = biogpt_names,
      .fixed = xglm_fixed},
-    {.architecture = "DbrxForCausalLM", .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
+    {.architecture = "DbrxForCausalLM", .gguf = "dbrx", .gguf_names = dbrx_gguf_names, .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
      .theta_key = "attn_config.rope_theta", .aliases = dbrx_aliases, .early = EARLY_DBRX,
      .clip = "attn_config.clip_qkv", .norm = ORGAN_NORM_LAYER, .eps_key = "", .eps = 1e-5,
      .activation_key = "ffn_config.ffn_act_fn.name", .mixture = &dbrx_mixture, .names = dbrx_names},

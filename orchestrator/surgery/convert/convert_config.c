@@ -268,21 +268,17 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
- * embeddings. */
-static int config_put_gemma(const organ_convert_job *job, json_t *config)
+/* Adds the objects of DBRX with the sizes of attention and experts. */
+static int config_put_dbrx(const organ_forward_config *c, json_t *config)
 {
-    const organ_forward_config *const c = &job->config;
-    if (!job->family->global_heads)
-        return 0;
-    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
-    const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
-    const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
-    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
-                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
-                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
-                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
-                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+    json_t *const attention =
+        ORGAN_OBJECT(SET_COUNT("kv_n_heads", c->kv_heads), SET("rope_theta", config_real(c->rope.theta)),
+                     SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+    json_t *const feed = ORGAN_OBJECT(
+        SET("ffn_act_fn", ORGAN_OBJECT(SET_TEXT("name", "silu"))), SET_COUNT("ffn_hidden_size", c->expert_intermediate),
+        SET_COUNT("moe_num_experts", c->experts), SET_COUNT("moe_top_k", c->experts_used),
+        SET("moe_normalize_expert_weights", c->normalise_experts ? json_real(1) : json_null()));
+    return !ORGAN_ADD(config, SET("attn_config", attention), SET("ffn_config", feed));
 }
 
 /* Adds the members of early architectures that choose heads, norms and ALiBi. */
@@ -297,6 +293,8 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                                          SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
         return !ORGAN_ADD(config, SET("attn_config", own));
     }
+    if (job->family->early == EARLY_DBRX)
+        return config_put_dbrx(c, config);
     if (!job->family->falcon)
         return 0;
     return !ORGAN_ADD(config, SET_FLAG("new_decoder_architecture", !one || !c->one_norm), SET_FLAG("multi_query", one),
@@ -549,8 +547,9 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_gemma(job, config) | config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
-              organ_convert_put_streams(job, config) | config_put_heads(job, config) | config_put_ids(job, config);
+              organ_convert_put_gemma(job, config) | config_put_early(job, config) |
+              organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |
+              config_put_heads(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

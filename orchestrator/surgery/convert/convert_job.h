@@ -14,7 +14,7 @@
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
  *   convert_recurrent.c members and reordered tensors of recurrent layers
- *   convert_streams.c   members of Gemma 3n
+ *   convert_streams.c   members of Gemma 3n and 4
  *   convert_check.c     compares the configurations of model and output
  *   convert_document.c  the report */
 #ifndef ORGAN_CONVERT_JOB_H
@@ -275,6 +275,9 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
 
 /* Adds the members of Gemma 3n to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
+/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
+ * embeddings. Returns nonzero if an allocation was refused. */
+int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 

@@ -95,13 +95,13 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
-/* Returns the width of the dense feeds, or of all if no layer has a dense one. */
+/* Returns the width of the dense feeds, or of all if no layer has a dense one: that of the experts in DBRX. */
 static uint64_t keys_feed(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if (c->kinds[l].feed && !c->kinds[l].mixture)
             return c->kinds[l].intermediate;
-    return c->intermediate;
+    return c->intermediate ? c->intermediate : c->expert_intermediate;
 }
 
 /* Writes an array of flags or of 32-bit numbers, of which FP32 ones are given as bits. */
@@ -370,6 +370,10 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         if (!job->family->global_heads && !keys_rope(job->text, "sliding_attention"))
             return ORGAN_OK;
         return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
+    case EXCHANGE_EXPERTS:
+        return keys_set_number(job, key, row->type, c->experts, error);
+    case EXCHANGE_EXPERTS_USED:
+        return keys_set_number(job, key, row->type, c->experts_used, error);
     case EXCHANGE_GATE_CUTS:
         return keys_set_cuts(job, key, error);
     case EXCHANGE_LONGROPE:

@@ -25,3 +25,18 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
                                SET_FLAG("altup_correct_scale", c->streams_scaled),
                                SET_COUNT("vocab_size_per_layer_input", c->per_layer_vocabulary));
 }
+
+int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    if (!job->family->global_heads)
+        return 0;
+    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
+    const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
+    const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
+    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
+                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
+                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
+                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
+                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+}

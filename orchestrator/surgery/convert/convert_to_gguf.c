@@ -211,6 +211,24 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     return move->error->status;
 }
 
+/* Plans a stack of DBRX, (experts x channels) x hidden_size, whose matrices are transposed for the down projection. */
+static organ_status to_gguf_flat(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_forward_config *const c = &move->job->config;
+    const bool down = move->part.part == PART_EXPERTS_DOWN;
+    const uint64_t inner = c->expert_intermediate, hidden = c->hidden;
+    const uint64_t shape[] = {c->experts, down ? hidden : inner, down ? inner : hidden};
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 3, shape), 0);
+    if (down) {
+        place.transposed = true;
+        place.block = place.rows = inner;
+        place.cols = place.per_block = hidden;
+        place.col_step = 1;
+    }
+    return organ_convert_place(move->job, &place, move->error);
+}
+
 /* Plans the biases of gate and up from a tensor in which they alternate. */
 static organ_status to_gguf_picked(const gguf_move *move)
 {
@@ -339,6 +357,9 @@ static organ_status to_gguf_part(const gguf_move *move)
         return to_gguf_turned(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
         return to_gguf_tiled(move);
+    if (move->job->family->mixture && move->job->family->mixture->flat && move->part.part >= PART_EXPERTS_GATE &&
+        move->part.part <= PART_EXPERTS_DOWN)
+        return to_gguf_flat(move);
     switch (move->part.part) {
     case PART_MIX_IN:
         return gguf->recurrent && gguf->recurrent->gguf_split ? to_gguf_by_head(move) : to_gguf_whole(move);
