@@ -3,11 +3,11 @@
  * predicts them from one another, computes on the prediction of stream 0, and corrects all streams by the change of
  * that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
  * their order. */
+#include "orchestrator/forward/config/layer_parts.h"
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +15,18 @@
 
 /* ---- the matrices at both ends of the model ---- */
 
-/* Opens the reader of a projection between streams. */
-static organ_status open_projection(organ_forward *f, const char *name, forward_source *source, organ_error *error)
+/* Opens the reader of the projection of one stream; a GGUF file has those of all streams in a stack. */
+static organ_status open_projection(organ_forward *f, forward_part part, unsigned number, forward_source *source,
+                                    organ_error *error)
 {
-    const organ_weight *const weight = organ_forward_text_weight(f, name, f->config.hidden, f->config.hidden, error);
+    const char *const pattern = organ_forward_part_name(NULL, part, f->model->gguf != NULL, 0);
+    const uint64_t hidden = f->config.hidden;
+    char name[128];
     size_t panel;
+    organ_forward_number_name(pattern, number, name);
+    const organ_weight *const weight =
+        f->model->gguf ? organ_forward_find_weight(f, pattern, f->config.streams - 1, hidden, hidden, error)
+                       : organ_forward_text_weight(f, name, hidden, hidden, error);
     if (!weight || organ_forward_panel_size(f, weight, &panel, error))
         return error->status;
     f->streams.panel = organ_max(f->streams.panel, panel);
@@ -36,14 +43,8 @@ organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
         return ORGAN_OK;
     if (!(f->streams.ends = calloc((size_t)others * 2, sizeof *f->streams.ends)))
         return organ_fail_memory(error, f->model->path);
-    for (unsigned k = 0; k < others && !error->status; k++) {
-        char name[64];
-        snprintf(name, sizeof name, "altup_projections.%u.weight", k);
-        open_projection(f, name, &f->streams.ends[k], error);
-        snprintf(name, sizeof name, "altup_unembed_projections.%u.weight", k);
-        if (!error->status)
-            open_projection(f, name, &f->streams.ends[others + k], error);
-    }
+    for (unsigned k = 0; k < 2 * others && !error->status; k++)
+        open_projection(f, k < others ? PART_STREAMS_MAKE : PART_STREAMS_END, k % others, &f->streams.ends[k], error);
     return error->status;
 }
 
@@ -58,9 +59,9 @@ void organ_forward_streams_close(organ_forward *f)
 static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
-    const size_t hidden = (size_t)f->config.hidden;
+    const size_t hidden = (size_t)f->config.hidden, row = f->model->gguf ? end % (f->config.streams - 1) * hidden : 0;
     const forward_linear linear = {
-        .panels = organ_forward_panels(&f->streams.ends[end], 0), .in = hidden, .out = hidden};
+        .panels = organ_forward_panels(&f->streams.ends[end], row), .in = hidden, .out = hidden};
     if (organ_forward_products_add(products, x, &linear, y, tokens, error))
         return error->status;
     products->items[products->count - 1].a.stride = products->items[products->count - 1].c_stride = stride;

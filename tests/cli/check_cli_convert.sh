@@ -47,8 +47,8 @@ while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
     rm -r "$name-back"
 done <"$root/fixtures/convert.tsv"
 
-# LFM2 computes the width of its feeds from intermediate_size; Nemotron-H has layers without a feed
-for type in lfm2-adjusted nemotron_h-gguf; do
+# LFM2 computes the width of its feeds from intermediate_size; Nemotron-H has layers without a feed; Qwen3-VL's experts are transposed
+for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
     ends 0 convert $type -o $type.gguf --to gguf --quiet

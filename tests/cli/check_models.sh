@@ -75,24 +75,31 @@ try() {
 # share FILE: the share of the matrices of linear layers that are targets, as prune's dry run prints it.
 share() { grep -oE '[0-9.]+ % of the [0-9,]+ weights in matrices of linear' "$1" | grep -oE '^[0-9.]+' | head -n 1; }
 
+# there_and_back MODEL: sets `ways` to "both" if the model becomes $made and safetensors again, else to "to GGUF".
+there_and_back() {
+    ways="to GGUF"
+    rm -rf "$scratch"/made.* "$scratch/back"
+    "$organ" convert "$1" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || return
+    if "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1; then ways=both; fi
+}
+
 # converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "by name" if its architecture has no rules and all
 # tensors have usual names, "absent" if llama.cpp does not have its architecture, "-" if the architecture is not converted. A setting that GGUF cannot
 # express is a rejection; the model is then tried with the settings of fixtures/convert.tsv.
 converted() {
-    local made=$scratch/made.gguf ways=both settings
-    "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || ways="to GGUF"
+    local made=$scratch/made.gguf ways settings
+    there_and_back "$2"
     settings=$(awk -F '\t' -v name="$1" '$1 == name { print $7; exit }' fixtures/convert.tsv)
-    if [[ ! -e $made && ${settings:--} != - ]]; then
-        rejected "$1" convert
+    if [[ $ways != both && ${settings:--} != - ]]; then
+        [[ -e $made ]] || rejected "$1" convert
         jq ". + $settings" "$2/config.json" >"$scratch/set.json" && mv "$scratch/set.json" "$2/config.json"
-        "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" && ways=both
+        there_and_back "$2"
     fi
     if [[ ! -e $made ]]; then
         if grep -qE 'cannot be converted, only|converted by name' "$scratch/err"; then ways=-
         elif grep -q 'llama.cpp has no architecture' "$scratch/err"; then ways=absent
         else rejected "$1" convert; fi
-    elif ! "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1; then ways="to GGUF"
-    elif jq -e .by_name "$scratch/made.convert.json" >/dev/null; then ways="by name"; fi
+    elif [[ $ways == both ]] && jq -e .by_name "$scratch/made.convert.json" >/dev/null; then ways="by name"; fi
     rm -rf "$scratch/back" "$scratch"/made.*
     echo "$ways"
 }

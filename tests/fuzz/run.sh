@@ -12,7 +12,7 @@
 #   memory     fuzzes with MemorySanitizer, which reports the use of uninitialised memory. Memory that libraries allocate counts as initialised
 #              (library_memory.c explains it). Kernels are the scalar ones; the targets http_answers and http_requests are left out, because
 #              their libraries call back into organ.
-#   corpora    minimises the inputs that fuzzing found into fixtures/fuzz/TARGET.pack, at most 200 KB each.
+#   corpora    minimises the inputs that fuzzing found into fixtures/fuzz/TARGET.pack, at most 185 KB each.
 #
 # FUZZ_DIR (build/fuzz) contains corpora, logs and faults; CLANG is the compiler.
 set -euo pipefail
@@ -151,7 +151,7 @@ corpora() {
             exit 1
         }
         rm -rf "$place/corpus/$name" && mv "$place/least" "$place/corpus/$name"
-        build/fuzz_pack pack 200000 "$place/corpus/$name" "fixtures/fuzz/$name.pack"
+        build/fuzz_pack pack 185000 "$place/corpus/$name" "fixtures/fuzz/$name.pack"
     done < <(table)
 }
 

@@ -57,8 +57,10 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
-    const bool rms = f->norm == ORGAN_NORM_RMS;
     char full[CONFIG_KEY_LIMIT];
+    if (f->either_norm && organ_key_real(s, "attention.layer_norm_rms_epsilon", 0) != 0)
+        c->norm = ORGAN_NORM_RMS;
+    const bool rms = c->norm == ORGAN_NORM_RMS;
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     /* llama.cpp's converter writes the other key for Nemotron-H. */
     if (rms && f->recurrent && !organ_key_find(s, eps, full))
@@ -118,8 +120,12 @@ static void refuse_foreign_keys(const config_gguf_source *s)
         }
 }
 
-static bool has_qk_norm(const config_gguf_source *s)
+/* Returns whether q and k are normalised. The norm of Llama 4 has no weights: llama.cpp applies it unless there are 128
+ * experts, the number of the published model without it. */
+static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config *c)
 {
+    if (s->family->qk_norm_bare && s->family->qk_norm_key)
+        return c->experts != 128;
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
 }
 
@@ -207,7 +213,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     c->gate_alpha = f->gate_alpha.otherwise;
     c->value_scale = f->value_scale.key ? organ_key_real(s, "attention.value_scale", 0) : 0;
     c->clip_qkv = f->clip ? organ_key_real(s, "attention.clamp_kqv", 0) : 0;
-    c->qk_norm = has_qk_norm(s) ? f->qk_norm : ORGAN_QK_NORM_NONE;
+    c->qk_norm = has_qk_norm(s, c) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     read_biases(s, c);
     read_parallel(s, c);
     read_xielu(s, c);
@@ -215,7 +221,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     c->rope_interleaved = f->interleaved || f->gguf_pairs;
     organ_key_ropes(s, c);
     organ_key_latent_scale(s, c);
-    if (uses_query_scale(f))
+    if (uses_query_scale(f) || f->query == QUERY_LLAMA4)
         organ_key_query(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);

@@ -25,7 +25,8 @@ const exchange_key organ_exchange_common[] = {
     {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
-     OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim ffn_hidden_size")},
+     OF("intermediate_size_mlp prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner "
+        "hidden_dim ffn_hidden_size")},
     {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
     {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads num_kv_heads n_head_kv")},
     {"rope.scaling.type", WORD, EXCHANGE_MEMBER, "rope.rope_type", "linear=linear yarn=yarn longrope=longrope", NULL},
@@ -118,7 +119,8 @@ static const exchange_key some_keys[] = {
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
     {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
     {"leading_dense_block_count*", U32, OF("moe_layer_start_index")},
-    {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale router_scaling_factor")},
+    {"expert_weights_scale", F32,
+     OF("routed_scaling_factor route_scale router_scaling_factor moe_routed_scaling_factor")},
     {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
     {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
     {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
@@ -144,6 +146,13 @@ static const exchange_key some_keys[] = {
     {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
     {"xielu.beta", F32, EXCHANGE_XIELU, NULL, "2", NULL},
     {"xielu.eps", F32, EXCHANGE_XIELU, NULL, "3", NULL},
+    {"altup.num_inputs", U32, OF("altup_num_inputs")},
+    {"altup.active_idx", U32, OF("altup_active_idx")},
+    {"attention.head_count**", ORGAN_GGUF_I32, EXCHANGE_HEAD_LAYERS, NULL, NULL, NULL},
+    {"attention.layer_norm_rms_epsilon**", F32, EXCHANGE_EPSILON, "layer_norm_epsilon", NULL, NULL},
+    {"expert_count*", U32, EXCHANGE_EXPERTS, NULL, NULL, NULL},
+    {"expert_used_count*", U32, EXCHANGE_EXPERTS_USED, NULL, NULL, NULL},
+    {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
 };
 
 #define LLAMA "vocab_size rope.dimension_count"
@@ -343,6 +352,40 @@ static const forward_exchange rows[] = {
     {"Jais2ForCausalLM", "jais2", "rope.dimension_count", "jais2", NULL, "{\"hidden_act\": \"relu2\"}", false},
     {"ApertusForCausalLM", "apertus", LLAMA " xielu.alpha_p xielu.alpha_n xielu.beta xielu.eps", "apertus", NULL,
      "{\"hidden_act\": \"xielu\"}", false},
+    {"Llama4ForCausalLM", "llama4", LLAMA " " MOE " interleave_moe_layer_step", "llama4_text", NULL,
+     "{" SILU ", \"no_rope_layer_interval\": 4, \"attention_chunk_size\": 8192, \"attn_temperature_tuning\": true, "
+     "\"attn_scale\": 0.1, \"floor_scale\": 8192}", false},
+    {"Gemma3nForCausalLM", "gemma3n",
+     "final_logit_softcapping attention.sliding_window attention.sliding_window_pattern feed_forward_length*** "
+     "attention.shared_kv_layers embedding_length_per_layer_input altup.num_inputs altup.active_idx "
+     "activation_sparsity_scale", "gemma3n_text", NULL,
+     "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
+    {"LagunaForCausalLM", "laguna",
+     "vocab_size attention.head_count** attention.sliding_window " MOE " expert_shared_feed_forward_length "
+     "expert_weights_norm* expert_weights_scale expert_gating_func leading_dense_block_count** rope.dimension_count "
+     "rope.dimension_count_swa", "laguna", NULL,
+     "{" SILU ", \"moe_apply_router_weight_on_input\": false, \"moe_router_logit_softcapping\": 0.0}", false},
+    {"MellumForCausalLM", "mellum", MOE " attention.sliding_window attention.sliding_window_pattern", "mellum", NULL,
+     "{" SILU "}", false},
+    {"Cohere2MoeForCausalLM", "cohere2moe",
+     LLAMA " " MOE " logit_scale attention.sliding_window attention.sliding_window_pattern leading_dense_block_count** "
+     "expert_weights_norm expert_gating_func expert_shared_count expert_shared_feed_forward_length* rope.scaling.type",
+     "cohere2_moe", NULL,
+     "{" SILU ", \"shared_expert_combination_strategy\": \"average\", "
+     "\"prefix_dense_sliding_window_pattern\": 1}", false},
+    {"GlmForCausalLM", "chatglm", "rope.dimension_count", "glm", NULL, "{" SILU "}", false},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3moe", MOE, NULL, NULL, NULL, false},
+    {"Qwen2ForCausalLM", "qwen2vl", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", false},
+    {"Qwen3ForCausalLM", "qwen3vl", "", "qwen3", NULL,
+     "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"Qwen3MoeForCausalLM", "qwen3vlmoe", MOE, "qwen3_moe", NULL,
+     "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
+     "\"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"ExaoneForCausalLM", "exaone", "attention.layer_norm_rms_epsilon** rope.dimension_count", "exaone", NULL,
+     "{\"activation_function\": \"silu\"}", false},
+    {"DbrxForCausalLM", "dbrx",
+     FOUR_TIMES " attention.head_count_kv** rope.freq_base* attention.clamp_kqv* expert_count* expert_used_count* "
+     "attention.layer_norm_epsilon", "dbrx", NULL, "{}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };

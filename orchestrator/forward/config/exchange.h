@@ -9,46 +9,50 @@
 
 /* A number that a key-value has and no member of config.json: it is computed from the configuration. */
 typedef enum exchange_rule {
-    EXCHANGE_MEMBER,      /* the value of a member */
-    EXCHANGE_ROTATED,     /* rotated dimensions of a head */
-    EXCHANGE_WINDOWS,     /* a flag for each layer: it has a window */
-    EXCHANGE_GATING,      /* the function of the router: 2 is the logistic */
-    EXCHANGE_MLA_KEY,     /* latent attention: width of a head's key and query */
-    EXCHANGE_MLA_WIDE,    /* latent numbers and rotated dimensions, the width of a key in the cache */
-    EXCHANGE_EPSILON,     /* of the norms */
-    EXCHANGE_NUMBER,      /* that in `words`, or the word */
-    EXCHANGE_CONTEXT,     /* longest window */
-    EXCHANGE_THETA,       /* base of the rotation */
-    EXCHANGE_DENSE,       /* number of leading layers without experts */
-    EXCHANGE_INDEXED,     /* a flag for each layer: it has an indexer */
-    EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
-    EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
-    EXCHANGE_CLIP,        /* limit of q, k and v, if there is one */
-    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
-    EXCHANGE_KERNEL,      /* of recurrent layers: tokens in the convolution, */
-    EXCHANGE_INNER,       /* heads of values times their width, */
-    EXCHANGE_STATES,      /* width of a key, */
-    EXCHANGE_STEPS,       /* Mamba: rank of the time steps; else heads of values, */
-    EXCHANGE_GROUPS,      /* heads of keys */
-    EXCHANGE_TENTH,       /* a tenth of the member */
-    EXCHANGE_LAYERS,      /* number of layers */
-    EXCHANGE_FEED,        /* width of the dense feeds; */
-    EXCHANGE_FEED_LAYERS, /* an array: that of each layer, or of its experts, 0 for layers without a feed */
-    EXCHANGE_TURNED,      /* a flag: attention rotates queries and keys */
-    EXCHANGE_SHARED,      /* width of the shared expert */
-    EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
-    EXCHANGE_HEAD,        /* width of a head */
-    EXCHANGE_RECURRENT,   /* a flag for each layer: it is recurrent */
-    EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
-    EXCHANGE_SECTIONS,    /* the member, an array that is filled up to four numbers, or that in `words` */
-    EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
-    EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window, */
-    EXCHANGE_LOCAL_HEAD,  /* and in those with one, */
-    EXCHANGE_LOCAL_PART,  /* which rotate that many of its dimensions */
-    EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
-    EXCHANGE_ALPHA,       /* factor of the normed input of mixers and feed-forwards */
-    EXCHANGE_XIELU,       /* an array: parameter number `words` of the activation of each layer; the key is without the
-                             architecture */
+    EXCHANGE_MEMBER,       /* the value of a member */
+    EXCHANGE_ROTATED,      /* rotated dimensions of a head */
+    EXCHANGE_WINDOWS,      /* a flag for each layer: it has a window */
+    EXCHANGE_GATING,       /* the function of the router: 2 is the logistic */
+    EXCHANGE_MLA_KEY,      /* latent attention: width of a head's key and query */
+    EXCHANGE_MLA_WIDE,     /* latent numbers and rotated dimensions, the width of a key in the cache */
+    EXCHANGE_EPSILON,      /* of the norms */
+    EXCHANGE_NUMBER,       /* that in `words`, or the word */
+    EXCHANGE_CONTEXT,      /* longest window */
+    EXCHANGE_THETA,        /* base of the rotation */
+    EXCHANGE_DENSE,        /* number of leading layers without experts */
+    EXCHANGE_INDEXED,      /* a flag for each layer: it has an indexer */
+    EXCHANGE_KV_HEADS,     /* heads of k and v of all layers */
+    EXCHANGE_ALIBI,        /* the largest bias of ALiBi */
+    EXCHANGE_CLIP,         /* limit of q, k and v, if there is one */
+    EXCHANGE_KV_LAYERS,    /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
+    EXCHANGE_KERNEL,       /* of recurrent layers: tokens in the convolution, */
+    EXCHANGE_INNER,        /* heads of values times their width, */
+    EXCHANGE_STATES,       /* width of a key, */
+    EXCHANGE_STEPS,        /* Mamba: rank of the time steps; else heads of values, */
+    EXCHANGE_GROUPS,       /* heads of keys */
+    EXCHANGE_TENTH,        /* a tenth of the member */
+    EXCHANGE_LAYERS,       /* number of layers */
+    EXCHANGE_FEED,         /* width of the dense feeds; */
+    EXCHANGE_FEED_LAYERS,  /* an array: that of each layer, or of its experts, 0 for layers without a feed */
+    EXCHANGE_TURNED,       /* a flag: attention rotates queries and keys */
+    EXCHANGE_SHARED,       /* width of the shared expert */
+    EXCHANGE_NORMED,       /* a flag: the factors of a token's experts are divided by their sum */
+    EXCHANGE_HEAD,         /* width of a head */
+    EXCHANGE_RECURRENT,    /* a flag for each layer: it is recurrent */
+    EXCHANGE_INTERVAL,     /* layers from one with attention to the next */
+    EXCHANGE_SECTIONS,     /* the member, an array that is filled up to four numbers, or that in `words` */
+    EXCHANGE_LONGROPE,     /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_FULL_HEAD,    /* width of a head in layers without a window, */
+    EXCHANGE_LOCAL_HEAD,   /* and in those with one */
+    EXCHANGE_LOCAL_PART,   /* rotated dimensions of a head in layers with a window that have their own rotation */
+    EXCHANGE_PER_LAYER,    /* width of per-layer embeddings, or 0 */
+    EXCHANGE_ALPHA,        /* factor of the normed input of mixers and feed-forwards */
+    EXCHANGE_XIELU,        /* an array: parameter number `words` of the activation of each layer; the key is without the
+                              architecture */
+    EXCHANGE_HEAD_LAYERS,  /* an array: heads of q of each layer */
+    EXCHANGE_EXPERTS,      /* number of experts, */
+    EXCHANGE_EXPERTS_USED, /* and of those that work on a token */
+    EXCHANGE_GATE_CUTS,    /* an array: the cut of each layer's gates, -infinity for none */
 } exchange_rule;
 
 /* One key-value. */

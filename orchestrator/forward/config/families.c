@@ -112,13 +112,6 @@ static const forward_name falcon_names[] = {
 static const forward_name falcon_gguf_names[] = {
     {PART_NORM_ATTENTION, "attn_norm_2.weight"}, {PART_NORM_ATTENTION, "attn_norm.weight"},
     {PART_NORM_FFN, "attn_norm.weight"}, {0}};
-static const forward_name persimmon_names[] = {
-    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
-    {PART_O, "self_attn.dense.weight"},
-    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
-    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
-    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
-    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};
 static const forward_name nanochat_names[] = {{PART_UP, "mlp.fc1.weight"}, {PART_DOWN, "mlp.fc2.weight"}, {0}};
@@ -223,7 +216,7 @@ static const forward_mixture solar_mixture = {
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .required = solar_required};
 static const forward_mixture cohere2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "intermediate_size", .shared_count = "num_shared_experts",
+    .width = "intermediate_size", .shared_count = "num_shared_experts", .shared_optional = true,
     .combination = "shared_expert_combination_strategy", .selection = "expert_selection_fn",
     .normalise = {"norm_topk_prob", true}, .dense_width = "prefix_dense_intermediate_size",
     .dense_first = "first_k_dense_replace", .dense_otherwise = DENSE_NONE};
@@ -237,7 +230,8 @@ static const forward_mixture phimoe_mixture = {
 static const char *const mellum_required[] = {"layer_types", "norm_topk_prob", NULL};
 static const forward_mixture mellum_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .required = mellum_required};
+    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .gguf_normalise = true,
+    .required = mellum_required};
 
 /* ---- members with one supported value ---- */
 
@@ -304,7 +298,7 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG},
     {.architecture = "Qwen3MoeForCausalLM", .gguf = "qwen3moe", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG_ALL, .mixture = &qwen_mixture},
-    {.architecture = "Qwen3VLMoeForConditionalGeneration", .theta = 5e5, ATTENTION_BIAS,
+    {.architecture = "Qwen3VLMoeForConditionalGeneration", .gguf = "qwen3vlmoe", .theta = 5e5, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &qwen3_vl_mixture},
     {.architecture = "Qwen2MoeForCausalLM", .gguf = "qwen2moe", .theta = 1e4, QKV_BIAS,
      .windows = WINDOWS_FLAG_ODD, .mixture = &qwen2_mixture},
@@ -318,7 +312,7 @@ static const forward_family families[] = {
     {.architecture = "InternLM3ForCausalLM", .theta = 1e4, .qkv_bias = {"qkv_bias", false},
      .output_bias = {"bias", false}, .mlp_bias = {"bias", false}},
     {.architecture = "IQuestCoderForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .fixed = iquest_fixed},
-    {.architecture = "ExaoneForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 5e5,
+    {.architecture = "ExaoneForCausalLM", .gguf = "exaone", .prefix = "transformer.", .ladder = "h", .theta = 5e5,
      ATTENTION_BIAS, MLP_BIAS, .eps = 1e-5, .aliases = exaone_aliases, .names = exaone_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &organ_forward_deepseek3_mixture,
@@ -341,14 +335,15 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .scaled_embeddings = true, .scaled_key = "mup_enabled",
      .gate = ORGAN_GATE_LOGISTIC, .windows = WINDOWS_TYPES, .unrotated = UNROTATED_EVERY_FULL,
      .mixture = &afmoe_mixture, .names = afmoe_names, .fixed = afmoe_fixed},
-    {.architecture = "LagunaForCausalLM", .rotated_part = 1, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+    {.architecture = "LagunaForCausalLM", .gguf = "laguna", .rotated_part = 1, .local = LOCAL_OWN, ATTENTION_BIAS,
+     .window_pattern = 4, .first_full = true, .qk_norm = ORGAN_QK_NORM_HEAD,
      .gate = ORGAN_GATE_SOFTPLUS, .heads = HEADS_LAGUNA, .windows = WINDOWS_TYPES, .mixture = &laguna_mixture,
      .names = laguna_names, .fixed = laguna_fixed},
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},
      .aliases = mimo_aliases, .old_aliases = true, .mixture = &mimo_mixture, .names = mimo_names, .fixed = mimo_fixed},
-    {.architecture = "Llama4ForCausalLM", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
+    {.architecture = "Llama4ForCausalLM", .gguf = "llama4", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm", .qk_norm_last = true, .qk_norm_bare = true,
      .query = QUERY_LLAMA4, .unrotated = UNROTATED_LIST, .chunk = "attention_chunk_size",
      .mixture = &llama4_mixture, .names = llama4_names},
@@ -376,7 +371,7 @@ static const forward_family families[] = {
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
      .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names,
      .gguf_names = gemma4_gguf_names},
-    {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+    {.architecture = "Gemma3nForCausalLM", .gguf = "gemma3n", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
      .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,
@@ -428,12 +423,13 @@ static const forward_family families[] = {
      .gguf_names = hy_gguf_names},
     {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .rotated_part = 1, .head_dim = 128,
      .qkv_bias = {"attention_bias", false}, .mixture = &solar_mixture, .names = shared_experts_names},
-    {.architecture = "MellumForCausalLM", .theta = 5e5, .rotated_part = 1, .head_dim = 128, ATTENTION_BIAS,
-     .local = LOCAL_OWN, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .mixture = &mellum_mixture},
+    {.architecture = "MellumForCausalLM", .gguf = "mellum", .theta = 5e5, .rotated_part = 1, .head_dim = 128,
+     ATTENTION_BIAS, .local = LOCAL_OWN, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES,
+     .mixture = &mellum_mixture},
     {.architecture = "PhimoeForCausalLM", PHIMOE},
     {.architecture = "PhiMoEForCausalLM", PHIMOE},
-    {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
-     .qkv_bias = {"attention_bias", true}, .names = glm4_names},
+    {.architecture = "GlmForCausalLM", .gguf = "chatglm", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
+     .neighbours = true, .qkv_bias = {"attention_bias", true}, .names = glm4_names, .gguf_names = glm4_gguf_names},
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
      .neighbours = true, .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names,
      .gguf_names = glm4_gguf_names},
@@ -444,7 +440,7 @@ static const forward_family families[] = {
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
      .windows = WINDOWS_PATTERN, .window_pattern = 4, .unrotated = UNROTATED_EVERY_FULL,
      .multipliers = &cohere_multipliers},
-    {.architecture = "Cohere2MoeForCausalLM", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
+    {.architecture = "Cohere2MoeForCausalLM", .gguf = "cohere2moe", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
      .norm = ORGAN_NORM_LAYER, .eps_key = "layer_norm_eps", .eps = 1e-5, .either_norm = true,
      .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true, .windows = WINDOWS_TYPES,
      .window_pattern = 4, .dense_pattern = "prefix_dense_sliding_window_pattern", .unrotated = UNROTATED_EVERY_FULL,
@@ -470,11 +466,6 @@ static const forward_family families[] = {
      .qkv_bias = {"bias", false}, .output_bias = {"bias", false}, .mlp_bias = {"bias", false},
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation", .tied = true, .names = falcon_names},
-    {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
-     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
-     .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
-     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused = ORGAN_FUSED_HEADS,
-     .names = persimmon_names},
     {.architecture = "ApertusForCausalLM", .gguf = "apertus", .theta = 12e6, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
     {.architecture = "ArceeForCausalLM", .gguf = "arcee", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS,
@@ -490,8 +481,7 @@ static const forward_family families[] = {
      .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_RELU_SQUARED},
     {.architecture = "NemotronForCausalLM", .gguf = "nemotron", .theta = 1e4, .rotated_part = 0.5, ATTENTION_BIAS,
-     MLP_BIAS,
-     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
+     MLP_BIAS, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
      .ungated = true, .activation = ORGAN_RELU_SQUARED},
     {.architecture = "OlmoForCausalLM", .gguf = "olmo", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      .norm = ORGAN_NORM_LAYER, .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},
@@ -515,9 +505,21 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
+/* Returns the GGUF architecture with the same text model. Sections of the rotation and deepstack layers matter only to
+ * tokens of images. */
+static const char *gguf_text(const char *architecture)
+{
+    static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
+    for (size_t k = 0; k < sizeof same / sizeof *same; k++)
+        if (strcmp(same[k][0], architecture) == 0)
+            return same[k][1];
+    return architecture;
+}
+
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
     const forward_family *f;
+    architecture = gguf ? gguf_text(architecture) : architecture;
     for (size_t k = 0; (f = family_at(k)); k++) {
         const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)

@@ -308,6 +308,13 @@ typedef struct forward_family {
 extern const forward_family organ_forward_families_latent[], organ_forward_families_recurrent[],
     organ_forward_families_early[];
 
+/* Returns the number below which a value of the standard normal distribution is with probability `part`, which is above
+ * 0 and below 1: gate_cut of organ_layer_kind. 2 part - 1, the inverse of erf and the product with the root of 2 are
+ * rounded to FP32, as transformers does. */
+float organ_forward_gate_cut(float part);
+/* Returns the number with the fewest decimals, 9 at most, that has this cut. */
+double organ_forward_gate_part(float cut);
+
 /* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 

@@ -5,6 +5,13 @@
 
 /* clang-format off */
 
+static const forward_name persimmon_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
+    {PART_O, "self_attn.dense.weight"},
+    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
+    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
+    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
+    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name gpt2_names[] = {
     {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "ln_f.weight"}, {PART_NORM_ATTENTION, "ln_1.weight"},
     {PART_NORM_FFN, "ln_2.weight"}, {PART_QKV, "attn.c_attn.weight"}, {PART_BIAS_Q, "attn.c_attn.bias"},
@@ -54,9 +61,10 @@ static const forward_name dbrx_names[] = {
     {PART_QKV, "norm_attn_norm.attn.Wqkv.weight"}, {PART_O, "norm_attn_norm.attn.out_proj.weight"},
     {PART_ROUTER, "ffn.router.layer.weight"}, {PART_EXPERTS_GATE, "ffn.experts.mlp.w1"},
     {PART_EXPERTS_UP, "ffn.experts.mlp.v1"}, {PART_EXPERTS_DOWN, "ffn.experts.mlp.w2"}, {0}};
+static const forward_name dbrx_gguf_names[] = {{PART_NORM_FFN, "attn_output_norm.weight"}, {0}};
 static const forward_mixture dbrx_mixture = {
     .experts = "ffn_config.moe_num_experts", .used = "ffn_config.moe_top_k", .width = "ffn_config.ffn_hidden_size",
-    .flat = true};
+    .normalise = {NULL, true}, .flat = true};
 
 static const char *const dbrx_aliases[][2] = {
     {"num_hidden_layers", "n_layers"}, {"num_attention_heads", "n_heads"}, {"hidden_size", "d_model"},
@@ -137,7 +145,7 @@ const forward_family organ_forward_families_early[] = {
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation_function", .tied = true, .names = biogpt_names,
      .fixed = xglm_fixed},
-    {.architecture = "DbrxForCausalLM", .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
+    {.architecture = "DbrxForCausalLM", .gguf = "dbrx", .gguf_names = dbrx_gguf_names, .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
      .theta_key = "attn_config.rope_theta", .aliases = dbrx_aliases, .early = EARLY_DBRX,
      .clip = "attn_config.clip_qkv", .norm = ORGAN_NORM_LAYER, .eps_key = "", .eps = 1e-5,
      .activation_key = "ffn_config.ffn_act_fn.name", .mixture = &dbrx_mixture, .names = dbrx_names},
@@ -145,5 +153,10 @@ const forward_family organ_forward_families_early[] = {
      .scaled_embeddings = true, .scaled_key = "scale_embedding", ALL_BIASES, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .tied = true,
      .names = biogpt_names},
+    {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
+     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
+     .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused = ORGAN_FUSED_HEADS,
+     .names = persimmon_names},
     {0}};
 /* clang-format on */

@@ -4,6 +4,7 @@
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
@@ -26,6 +27,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
     c->router = m->router;
+    if (m->selection) /* llama.cpp takes the logistic without the key */
+        c->router.logistic = c->router.late = function != 1;
     if (s->family->latent && m->router.logistic)
         read_latent_router(s, function, dense, &c->router);
     const bool same = c->router.logistic ? function == 2 : function == 1 || (function == 3 && c->normalise_experts);
@@ -44,11 +47,18 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     char full[CONFIG_KEY_LIMIT];
     const bool counted = m->shared_count && (organ_key_find(s, "expert_shared_count", full) != NULL ||
                                              organ_key_find(s, width, full) == NULL);
+    if (m->shared_optional && !organ_key_find(s, "expert_shared_count", full) && !organ_key_find(s, width, full))
+        return;
     if (counted) /* files of Hy3 have only the width of all shared experts */
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
+    c->shared_average = m->combination && c->shared_intermediate;
     if (counted || (!m->shared_count && !m->shared_width))
         return;
-    c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
+    /* Files of Llama 4 have one width for both, as config.json has. */
+    if (m->shared_width && m->width && strcmp(m->shared_width, m->width) == 0 && !organ_key_find(s, width, full))
+        c->shared_intermediate = (unsigned)c->expert_intermediate;
+    else
+        c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
 }

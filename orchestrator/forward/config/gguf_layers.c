@@ -4,8 +4,10 @@
 #include "orchestrator/forward/config/config_gguf.h"
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
+#define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
-/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. */
+/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. The gate
+ * of Laguna has a row for each head or for each number of the output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -16,6 +18,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
             kind->value_dim = organ_key_size(s, "attention.value_length", kind->head_dim);
         kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
     }
+    const organ_tensor *const gate =
+        s->family->heads == HEADS_LAGUNA ? organ_model_find(s->model, "blk.0.attn_gate.weight") : NULL;
+    c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
 }
 
 /* Reads the window of each layer. The pattern is an array that is true for layers with a window, or a number n: every
@@ -29,11 +34,28 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
     const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN, full);
     c->window = used ? organ_key_size(s, "attention.sliding_window", 0) : 0;
     if (!pattern || pattern->type != ORGAN_GGUF_ARRAY) {
-        organ_forward_config_pattern(c, organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern));
+        const unsigned every = organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern);
+        organ_forward_config_pattern(c, every);
+        for (unsigned l = 0; s->family->first_full && every && l < c->layers; l++)
+            c->kinds[l].window = l % every ? c->window : 0;
         return;
     }
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
+}
+
+/* Gives chunks to the layers of Llama 4 that rotate q and k, as llama.cpp does. It reads a sliding_window of 0 as full
+ * attention with positions in all layers but the last, which no class of transformers computes. */
+static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
+{
+    char full[CONFIG_KEY_LIMIT];
+    if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0) {
+        organ_key_find(s, "attention.sliding_window", full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is 0: layers without chunks are not supported", s->label,
+                   full);
+    }
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
 /* Sets which layers have sinks and which do not rotate q and k. GGUF files do not name the latter: for UNROTATED_LIST
@@ -44,9 +66,13 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].rotated = (l + 1) % 4 != 0;
+    if (s->family->chunk)
+        read_chunks(s, c);
     /* Granite 4 rotates no q and k if the key is false. */
     if (s->family->unrotated == UNROTATED_UNLESS && organ_key_flag(s, "rope.scaling.finetuned", true))
         return;
     if (s->family->unrotated >= UNROTATED_FULL)
         organ_forward_config_unrotate(s->family->unrotated != UNROTATED_FULL, c);
+    for (unsigned l = 0; s->family->dense_pattern && l < c->layers && !c->kinds[l].mixture; l++)
+        c->kinds[l].rotated = true; /* leading dense layers of Cohere 2's mixture */
 }

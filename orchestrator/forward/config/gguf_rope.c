@@ -57,6 +57,10 @@ static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned first = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+    if (s->family->query == QUERY_LLAMA4) { /* GGUF has no key for these numbers of the published models */
+        c->query_scale = (organ_query_scale){.beta = 0.1, .length = 8192, .offset = 1, .unrotated = true};
+        return;
+    }
     c->query_scale.beta = organ_key_real(s, "attention.temperature_scale", 0);
     c->query_scale.length = organ_key_size(s, "attention.temperature_length", first);
 }

@@ -279,6 +279,8 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
         read_selection(s, m, c);
     if (m->dense_width)
         c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
+    for (unsigned l = 0; m->dense_width && l < c->layers; l++)
+        c->kinds[l].intermediate = c->intermediate;
     c->experts_used = read_used(s, m->used, c->layers);
     if (m->latent && (c->expert_latent = organ_config_size(s, m->latent, 0)) == 0 &&
         organ_config_member(s->root, m->latent))

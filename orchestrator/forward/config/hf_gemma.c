@@ -6,7 +6,6 @@
 
 #include "formats/base/json_text.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -134,20 +133,6 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- AltUp, Laurel and cut gates ---- */
 
-/* Returns the number below which a value of the standard normal distribution is with probability p, by Newton's
- * method: the distribution function is concave above 0 and convex below, so the steps from 0 never pass the root. */
-static double normal_quantile(double p)
-{
-    double x = 0;
-    for (unsigned k = 0; k < 1000; k++) {
-        const double step = (p - 0.5 * erfc(-x / sqrt(2))) * sqrt(2 * 3.14159265358979323846) * exp(x * x / 2);
-        x += step;
-        if (fabs(step) <= 1e-15 * fabs(x))
-            break;
-    }
-    return x;
-}
-
 /* Reads the activation sparsity of Gemma 3n and converts the share of gates that becomes 0 to the quantile of a normal
  * distribution. The default is 0.95 in the first ten layers. */
 static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
@@ -161,7 +146,7 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
         if ((known && !json_is_number(item)) || !(part >= 0 && part < 1))
             organ_config_refuse(s, key, list, "a list of numbers from 0 and below 1");
         else
-            c->kinds[l].gate_cut = part > 0 ? (float)normal_quantile(part) : 0;
+            c->kinds[l].gate_cut = part > 0 ? organ_forward_gate_cut((float)part) : 0;
         c->kinds[l].gate_is_cut = part > 0;
     }
 }

@@ -133,6 +133,8 @@ typedef enum forward_part {
     PART_PER_LAYER_MODEL,
     PART_NORM_PER_LAYER_MODEL,
     PART_FINAL_NORM,
+    PART_STREAMS_MAKE, /* AltUp: a matrix for each stream after the first, before the first layer and after the last */
+    PART_STREAMS_END,
     PART_OUTPUT, /* NULL: "lm_head.weight", or the name that organ_text_head finds */
     PART_NAMES
 } forward_part;

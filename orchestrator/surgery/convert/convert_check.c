@@ -33,6 +33,9 @@
     X(recurrent.rank)                                                                                                  \
     X(per_layer_width)                                                                                                 \
     X(dual_ffn)                                                                                                        \
+    X(streams)                                                                                                         \
+    X(streams_scaled)                                                                                                  \
+    X(laurel_rank)                                                                                                     \
     X(experts)
 
 /* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
@@ -42,17 +45,20 @@
     X(normalise_experts)                                                                                               \
     X(shared_intermediate)                                                                                             \
     X(router.logistic)                                                                                                 \
+    X(router.cap)                                                                                                      \
+    X(shared_average)                                                                                                  \
     X(router.corrected)
 
 /* Settings that only models with attention have. */
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
-    X(heads)                                                                                                           \
     X(rope.theta)                                                                                                      \
     X(rope.dimensions)                                                                                                 \
     X(rope.attention_factor)                                                                                           \
     X(rope.exact_range)                                                                                                \
-    X(rope_local.theta)
+    X(gate_heads)                                                                                                      \
+    X(rope_local.theta)                                                                                                \
+    X(query_scale.beta)
 
 typedef struct check_field {
     const char *name;
@@ -63,6 +69,16 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* Returns the router's scale; 1 if it has none, since both mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
+/* Laguna has no number of heads for all layers; the heads of each layer are compared. */
+static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
+{
+    return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
+}
+/* Returns the length by which queries are scaled, 0 if they are not. */
+static double check_query_length(const organ_forward_config *c)
+{
+    return c->query_scale.beta != 0 ? c->query_scale.length : 0;
+}
 /* Returns the number of heads of k and v; 1 for latent attention, whose GGUF files have one latent head, and for Gemma
  * 4, whose layers have heads of their own. The heads of each layer are compared separately. */
 static double check_kv_heads(const organ_forward_config *c)
@@ -118,12 +134,24 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     for (unsigned l = 0; l < made->layers && !error->status; l++) {
         const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
         window = window || a->window != b->window;
-        if (a->mixer != b->mixer || a->second != b->second)
+        if (a->window != b->window && made->window)
+            check_refuse(job, "the window of a layer", a->window, b->window, error);
+        else if (a->mixer != b->mixer || a->second != b->second)
             check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
         else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
         else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
             check_refuse(job, "the width of a layer's feed", (double)a->intermediate, (double)b->intermediate, error);
+        else if (a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut))
+            check_refuse(job, "the cut of a layer's gates", (double)a->gate_cut, (double)b->gate_cut, error);
+        else if (a->shared_at != b->shared_at)
+            check_refuse(job, "the place of a layer's keys and values", (double)a->shared_at, (double)b->shared_at,
+                         error);
+        else if (b->window && job->config.rope_local.dimensions != made->rope_local.dimensions)
+            check_refuse(job, "the rotated part of a head", job->config.rope_local.dimensions,
+                         made->rope_local.dimensions, error);
+        else if (a->chunk != b->chunk)
+            check_refuse(job, "the positions in a chunk of a layer", a->chunk, b->chunk, error);
         else if (a->rotated != b->rotated)
             check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
@@ -191,10 +219,13 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
             CHECK_EXPERTS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
             {"router_groups", check_groups(&job->config), check_groups(&made)},
             {NULL, 0, 0}};
-        const check_field attention[] = {CHECK_ATTENTION(FIELD) SCALED(attention_scale, false){
-                                             "kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
-                                         {"head_dim", check_head_dim(&job->config), check_head_dim(&made)},
-                                         {NULL, 0, 0}};
+        const check_field attention[] = {
+            CHECK_ATTENTION(FIELD)
+                SCALED(attention_scale, false){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)},
+            {"heads", check_heads(job, &job->config), check_heads(job, &made)},
+            {"head_dim", check_head_dim(&job->config), check_head_dim(&made)},
+            {"query_scale.length", check_query_length(&job->config), check_query_length(&made)},
+            {NULL, 0, 0}};
 #undef SCALED
 #undef FIELD
         check_fields(job, all, error);

@@ -69,6 +69,15 @@ static bool config_is_named(const char *own, const char *name, size_t length)
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
+/* Returns whether the member is one of a mixture's dense layers. */
+static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
+{
+    const bool step = m->dense == DENSE_STEP; /* Llama 4 */
+    return config_is_named(m->dense_width, name, length) || config_is_named(m->dense_first, name, length) ||
+           (step && config_is_named("intermediate_size_mlp", name, length)) ||
+           (step && config_is_named("interleave_moe_layer_step", name, length));
+}
+
 /* Returns whether the row of the architecture names this member. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
@@ -87,7 +96,7 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
     return config_is_named(f->eps_key, name, length) || config_is_named("intermediate_size", name, length) ||
            (m && (config_is_named(m->experts, name, length) || config_is_named(m->used, name, length) ||
                   config_is_named(m->width, name, length) || config_is_named(m->shared_width, name, length) ||
-                  config_is_named(m->shared_count, name, length) || config_is_named(m->dense_first, name, length) ||
+                  config_is_named(m->shared_count, name, length) || config_is_dense(m, name, length) ||
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
@@ -167,9 +176,10 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window, c->window)))
+    const bool needed = job->family->heads == HEADS_LAGUNA; /* without windows, too */
+    if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))
         return -1;
-    if (!c->window || job->family->windows == WINDOWS_ALL)
+    if ((!c->window && !needed) || job->family->windows == WINDOWS_ALL)
         return 0;
     return !ORGAN_ADD(config,
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
@@ -191,6 +201,30 @@ static bool config_has_usual_sizes(const forward_family *f)
     return !f->aliases || (f->old_aliases && !f->four_times);
 }
 
+/* Returns whether config.json has the list mlp_layer_types. */
+static bool config_lists_feeds(const forward_mixture *m)
+{
+    for (size_t k = 0; m->required && m->required[k]; k++)
+        if (strcmp(m->required[k], "mlp_layer_types") == 0)
+            return true;
+    return m->dense == DENSE_FREQ;
+}
+
+/* Adds the numbers of heads of Laguna, and whether a gate is for a head or for each number of the output. */
+static int config_put_heads(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    int failed = 0;
+    if (job->family->heads != HEADS_LAGUNA)
+        return 0;
+    json_t *const heads = json_array();
+    for (unsigned l = 0; l < c->layers; l++)
+        failed |= json_array_append_new(heads, json_integer(c->kinds[l].heads));
+    return failed |
+           !ORGAN_ADD(config, SET_COUNT("num_attention_heads", c->heads), SET("num_attention_heads_per_layer", heads),
+                      SET_TEXT("gating", c->gate_heads ? "per-head" : "per-element"));
+}
+
 /* Adds members of a mixture of experts that GGUF states in another form. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
@@ -200,10 +234,11 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     const bool lacks = config_has_usual_sizes(job->family) && !json_object_get(config, "intermediate_size");
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
-           !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
-                      SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
-                      SET_IF(m->dense == DENSE_FREQ, "mlp_layer_types",
-                             config_words(c, config_is_mixture, "sparse", "dense")));
+           !ORGAN_ADD(
+               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
+               SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
+               SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax")),
+               SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
 /* Adds members whose values come from the configuration of the forward pass instead of a key-value, since GGUF states
@@ -233,21 +268,17 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
- * embeddings. */
-static int config_put_gemma(const organ_convert_job *job, json_t *config)
+/* Adds the objects of DBRX with the sizes of attention and experts. */
+static int config_put_dbrx(const organ_forward_config *c, json_t *config)
 {
-    const organ_forward_config *const c = &job->config;
-    if (!job->family->global_heads)
-        return 0;
-    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
-    const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
-    const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
-    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
-                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
-                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
-                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
-                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+    json_t *const attention =
+        ORGAN_OBJECT(SET_COUNT("kv_n_heads", c->kv_heads), SET("rope_theta", config_real(c->rope.theta)),
+                     SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+    json_t *const feed = ORGAN_OBJECT(
+        SET("ffn_act_fn", ORGAN_OBJECT(SET_TEXT("name", "silu"))), SET_COUNT("ffn_hidden_size", c->expert_intermediate),
+        SET_COUNT("moe_num_experts", c->experts), SET_COUNT("moe_top_k", c->experts_used),
+        SET("moe_normalize_expert_weights", c->normalise_experts ? json_real(1) : json_null()));
+    return !ORGAN_ADD(config, SET("attn_config", attention), SET("ffn_config", feed));
 }
 
 /* Adds the members of early architectures that choose heads, norms and ALiBi. */
@@ -262,6 +293,8 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                                          SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
         return !ORGAN_ADD(config, SET("attn_config", own));
     }
+    if (job->family->early == EARLY_DBRX)
+        return config_put_dbrx(c, config);
     if (!job->family->falcon)
         return 0;
     return !ORGAN_ADD(config, SET_FLAG("new_decoder_architecture", !one || !c->one_norm), SET_FLAG("multi_query", one),
@@ -296,8 +329,9 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return organ_convert_values(job, weight, values, error);
 }
 
-/* Finds parameters of Llama 3's rotation that give the divisors in rope_freqs.weight, and adds them: a factor that
- * published models have, and the context of most of them or another power of two. Fails if none does. */
+/* Finds parameters of the rotation of Llama 3 or 4 that give the divisors in rope_freqs.weight, and adds them: a factor
+ * and a high_freq_factor that published models have, and the context of most of them or another power of two. Fails if
+ * none does. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -306,16 +340,16 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     float *const tried = malloc((count + 1) * sizeof *tried);
     if (!tried)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < FACTORS * (LAST - FIRST + 2) && !json_object_size(rope); k++) {
+    for (size_t k = 0; k < 2 * FACTORS * (LAST - FIRST + 2) && !json_object_size(rope); k++) {
         organ_rope_config r = job->config.rope;
         r.factor = factors[k % FACTORS];
         r.low_freq_factor = 1;
-        r.high_freq_factor = 4;
-        r.original_context = k < FACTORS ? USUAL : UINT64_C(1) << (k / FACTORS - 1 + FIRST);
+        r.high_freq_factor = k / FACTORS % 2 == 0 ? 4 : 1;
+        r.original_context = k < 2 * FACTORS ? USUAL : UINT64_C(1) << (k / (2 * FACTORS) - 1 + FIRST);
         organ_convert_llama3(&r, tried);
         if (memcmp(tried, values, count * sizeof *tried) == 0) {
             ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
-                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", 4),
+                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", r.high_freq_factor),
                       SET_COUNT("original_max_position_embeddings", r.original_context));
         }
     }
@@ -513,8 +547,9 @@ static char *config_text(organ_convert_job *job, organ_error *error)
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-              config_put_gemma(job, config) | config_put_early(job, config) | organ_convert_put_recurrent(job, config) |
-              config_put_ids(job, config);
+              organ_convert_put_gemma(job, config) | config_put_early(job, config) |
+              organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |
+              config_put_heads(job, config) | config_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

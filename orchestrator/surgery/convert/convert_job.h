@@ -14,6 +14,7 @@
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
  *   convert_recurrent.c members and reordered tensors of recurrent layers
+ *   convert_streams.c   members of Gemma 3n and 4
  *   convert_check.c     compares the configurations of model and output
  *   convert_document.c  the report */
 #ifndef ORGAN_CONVERT_JOB_H
@@ -93,6 +94,7 @@ typedef enum convert_content {
 typedef struct convert_piece {
     uint64_t rows, filled;          /* rows, and those that have a source */
     uint64_t left;                  /* rows that must still be written */
+    uint64_t zeros;                 /* the last rows, which have no source and are 0 */
     bool skip;                      /* an earlier run or another rank writes it */
     const void *values;             /* of a tensor that is computed from the configuration; NULL: it has sources */
     const organ_encoding *encoding; /* of blocks that are fitted; NULL: values are rounded */
@@ -268,6 +270,14 @@ static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool
 }
 /* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
+
+/* ---- convert_streams.c ---- */
+
+/* Adds the members of Gemma 3n to config.json. Returns nonzero if an allocation was refused. */
+int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
+/* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and the per-layer
+ * embeddings. Returns nonzero if an allocation was refused. */
+int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 

@@ -5,6 +5,7 @@
 #include "formats/tokenizer/tokenizer_gguf.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,8 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
         return kind->window > 0;
     if (row->rule == EXCHANGE_INDEXED)
         return kind->indexed;
+    if (row->rule == EXCHANGE_HEAD_LAYERS)
+        return (int32_t)kind->heads;
     if (row->rule == EXCHANGE_RECURRENT)
         return kind->mixer > ORGAN_MIXER_ATTENTION;
     if (row->rule == EXCHANGE_FEED_LAYERS)
@@ -92,13 +95,13 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
-/* Returns the width of the dense feeds, or of all if no layer has a dense one. */
+/* Returns the width of the dense feeds, or of all if no layer has a dense one: that of the experts in DBRX. */
 static uint64_t keys_feed(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if (c->kinds[l].feed && !c->kinds[l].mixture)
             return c->kinds[l].intermediate;
-    return c->intermediate;
+    return c->intermediate ? c->intermediate : c->expert_intermediate;
 }
 
 /* Writes an array of flags or of 32-bit numbers, of which FP32 ones are given as bits. */
@@ -125,6 +128,22 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
                               .size = ORGAN_GGUF_ARRAY_HEAD + length * size};
     organ_gguf_writer_kv(job->gguf, &kv, error);
     free(bytes);
+    return error->status;
+}
+
+/* Writes the cuts of the gates of all layers. */
+static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    int32_t *const bits = malloc((c->layers + 1) * sizeof *bits);
+    if (!bits)
+        return organ_fail_memory(error, key);
+    for (unsigned l = 0; l < c->layers; l++) {
+        const float cut = c->kinds[l].gate_is_cut ? c->kinds[l].gate_cut : -INFINITY;
+        memcpy(&bits[l], &cut, sizeof cut);
+    }
+    keys_set_array(job, key, ORGAN_GGUF_F32, bits, c->layers, error);
+    free(bits);
     return error->status;
 }
 
@@ -233,8 +252,12 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     const json_t *value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
     if (!value)
         return ORGAN_OK;
+    if (strcmp(row->members, "sliding_window") == 0 && job->config.window == 0)
+        return ORGAN_OK;
     if (keys_is_uniform(value))
         value = json_array_get(value, 0);
+    if (json_is_array(value)) /* different values of layers, for which another row of the table has the key */
+        return ORGAN_OK;
     if (row->words)
         return keys_set_word(job, row, key, value, error);
     if (json_is_boolean(value))
@@ -265,7 +288,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     /* head_dim of a model without attention is the width of its recurrent heads. */
     if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
         return ORGAN_OK;
-    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && strcmp(row->key, LAYER_EPSILON) == 0)
+    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm &&
+        strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
     if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, '*'))
         return ORGAN_OK; /* settings of a mixture in the configuration of a dense model */
@@ -274,6 +298,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
     case EXCHANGE_WINDOWS:
     case EXCHANGE_INDEXED:
+    case EXCHANGE_HEAD_LAYERS:
     case EXCHANGE_KV_LAYERS:
     case EXCHANGE_FEED_LAYERS:
     case EXCHANGE_RECURRENT:
@@ -333,8 +358,6 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, organ_convert_head(c, false), error);
     case EXCHANGE_LOCAL_HEAD:
         return keys_set_number(job, key, row->type, organ_convert_head(c, true), error);
-    case EXCHANGE_LOCAL_PART:
-        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
     case EXCHANGE_PER_LAYER:
         return keys_set_number(job, key, row->type, c->per_layer_width, error);
     case EXCHANGE_INTERVAL:
@@ -343,6 +366,16 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_sections(job, row, key, error);
     case EXCHANGE_EPSILON:
         return keys_set_number(job, key, row->type, c->rms_eps, error);
+    case EXCHANGE_LOCAL_PART:
+        if (!job->family->global_heads && !keys_rope(job->text, "sliding_attention"))
+            return ORGAN_OK;
+        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
+    case EXCHANGE_EXPERTS:
+        return keys_set_number(job, key, row->type, c->experts, error);
+    case EXCHANGE_EXPERTS_USED:
+        return keys_set_number(job, key, row->type, c->experts_used, error);
+    case EXCHANGE_GATE_CUTS:
+        return keys_set_cuts(job, key, error);
     case EXCHANGE_LONGROPE:
         if (c->rope.kind != ORGAN_ROPE_LONGROPE)
             return ORGAN_OK;

@@ -363,6 +363,26 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Writes the last rows of tensors that have a row for each token where the model has fewer. */
+static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->piece_count && !error->status; k++) {
+        const convert_piece *const facts = &job->facts[k];
+        if (facts->zeros == 0 || facts->skip)
+            continue;
+        const uint64_t row = job->pieces[k].bytes / facts->rows;
+        unsigned char *const bytes = calloc(1, (size_t)row + ORGAN_PUT_SCRATCH);
+        if (!bytes)
+            return organ_fail_memory(error, job->pieces[k].name);
+        for (uint64_t r = facts->rows - facts->zeros; r < facts->rows && !error->status; r++)
+            organ_write_put(job->run, k, bytes, (size_t)row, r * row, bytes + row, error);
+        free(bytes);
+        if (!error->status)
+            organ_convert_wrote(job, k, facts->zeros, error);
+    }
+    return error->status;
+}
+
 /* Reads and writes all tensors, in groups with the same type and the same number of rows per block. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 {
@@ -377,6 +397,8 @@ organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
     }
     if (!error->status)
         pass_computed(job, error);
+    if (!error->status)
+        pass_zeros(job, error);
     if (!error->status)
         organ_convert_codes_pass(job, error);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))

@@ -18,10 +18,10 @@
 /* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, norms and these names. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
-    static const char *const ends[] = {"_norm.weight",         "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight",
-                                       "position_embd.weight", "ssm_conv1d.weight",   "shortconv.conv.weight",
-                                       "indexer.proj.weight",  "ssm_conv1d_q.weight", "ssm_conv1d_k.weight",
-                                       "ssm_conv1d_v.weight"};
+    static const char *const ends[] = {
+        "_norm.weight",        "ffn_gate_inp.weight",   "ffn_gate_inp_shexp.weight", "position_embd.weight",
+        "ssm_conv1d.weight",   "shortconv.conv.weight", "indexer.proj.weight",       "ssm_conv1d_q.weight",
+        "ssm_conv1d_k.weight", "ssm_conv1d_v.weight",   "altup_correct_coef.weight", "altup_predict_coef.weight"};
     if (rank <= 1 || !organ_ends_with(name, ".weight"))
         return true;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
@@ -347,7 +347,7 @@ void organ_convert_llama3(const organ_rope_config *r, float *divisors)
         divisors[k] = 1 / ((1 - smooth) / factor + smooth);
         if (length < (float)(context / r->high_freq_factor))
             divisors[k] = 1;
-        else if (length > (float)(context / r->low_freq_factor))
+        else if (length > (float)(context / r->low_freq_factor) || r->high_freq_factor == r->low_freq_factor)
             divisors[k] = factor;
     }
 }

@@ -60,17 +60,39 @@ static organ_status to_gguf_whole(const gguf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans one of the numbered experts as a matrix of a stack. */
-static organ_status to_gguf_stacked(const gguf_move *move, forward_part part)
+/* Plans one of `count` numbered matrices as a matrix of a stack. */
+static organ_status to_gguf_stacked(const gguf_move *move, forward_part part, uint64_t count)
 {
     const organ_weight *const w = move->weight;
-    const uint64_t experts = move->job->config.experts;
-    if (w->rank != 2 || move->part.number < 0 || (uint64_t)move->part.number >= experts)
-        return organ_convert_unknown(move->job, w->name, "is not a matrix of an expert that config.json counts",
+    if (w->rank != 2 || move->part.number < 0 || (uint64_t)move->part.number >= count)
+        return organ_convert_unknown(move->job, w->name,
+                                     part < PART_EMBEDDING ? "is not a matrix of an expert that config.json counts"
+                                                           : "is not a matrix of a stream that config.json counts",
                                      move->error);
-    const uint64_t shape[3] = {experts, w->shape[0], w->shape[1]};
+    const uint64_t shape[3] = {count, w->shape[0], w->shape[1]};
     const convert_place all =
         organ_convert_all(w, to_gguf_piece(move, part, 3, shape), (uint64_t)move->part.number * w->shape[0]);
+    return organ_convert_place(move->job, &all, move->error);
+}
+
+/* Plans the table of per-layer embeddings. A token beyond the table has the embedding of token 0 in transformers, and
+ * zeros in files of llama.cpp's converter, which have a row for each token. */
+static organ_status to_gguf_table(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t vocabulary = move->job->config.vocabulary, rows = w->shape[0];
+    const uint64_t shape[] = {rows < vocabulary ? vocabulary : rows, w->shape[w->rank - 1]};
+    const size_t piece = to_gguf_piece(move, move->part.part, 2, shape);
+    if (piece == SIZE_MAX)
+        return move->error->status;
+    convert_piece *const facts = &move->job->facts[piece];
+    facts->zeros = shape[0] - rows;
+    facts->filled += facts->zeros;
+    if (facts->zeros)
+        organ_progress_note(move->job->progress,
+                            "the %llu tokens without a row in %s get zeros, as llama.cpp's converter writes them",
+                            (unsigned long long)facts->zeros, w->name);
+    const convert_place all = organ_convert_all(w, piece, 0);
     return organ_convert_place(move->job, &all, move->error);
 }
 
@@ -189,6 +211,24 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     return move->error->status;
 }
 
+/* Plans a stack of DBRX, (experts x channels) x hidden_size, whose matrices are transposed for the down projection. */
+static organ_status to_gguf_flat(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_forward_config *const c = &move->job->config;
+    const bool down = move->part.part == PART_EXPERTS_DOWN;
+    const uint64_t inner = c->expert_intermediate, hidden = c->hidden;
+    const uint64_t shape[] = {c->experts, down ? hidden : inner, down ? inner : hidden};
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 3, shape), 0);
+    if (down) {
+        place.transposed = true;
+        place.block = place.rows = inner;
+        place.cols = place.per_block = hidden;
+        place.col_step = 1;
+    }
+    return organ_convert_place(move->job, &place, move->error);
+}
+
 /* Plans the biases of gate and up from a tensor in which they alternate. */
 static organ_status to_gguf_picked(const gguf_move *move)
 {
@@ -296,15 +336,30 @@ static void to_gguf_share(gguf_move *move)
         move->part.part = PART_SHARED_DOWN;
 }
 
+/* Returns whether stacks of experts are experts x in_features x out_features. */
+static bool to_gguf_is_transposed(const gguf_move *move)
+{
+    const forward_mixture *const m = move->job->family->mixture;
+    const organ_weight *const w = move->weight;
+    const bool down = move->part.part == PART_EXPERTS_DOWN;
+    const uint64_t rows = down ? move->job->config.hidden : 2 * move->job->config.expert_intermediate;
+    const uint64_t cols = down ? move->job->config.expert_intermediate : move->job->config.hidden;
+    return m && m->transposed && !(m->or_straight && w->rank == 3 && w->shape[1] == rows && w->shape[2] == cols);
+}
+
 /* Plans the tensors of GGUF for a tensor of transformers, by the part of the layer that it is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
-    const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
+    const unsigned experts = move->job->config.experts;
+    const bool transposed = to_gguf_is_transposed(move);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
         return to_gguf_turned(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
         return to_gguf_tiled(move);
+    if (move->job->family->mixture && move->job->family->mixture->flat && move->part.part >= PART_EXPERTS_GATE &&
+        move->part.part <= PART_EXPERTS_DOWN)
+        return to_gguf_flat(move);
     switch (move->part.part) {
     case PART_MIX_IN:
         return gguf->recurrent && gguf->recurrent->gguf_split ? to_gguf_by_head(move) : to_gguf_whole(move);
@@ -324,12 +379,17 @@ static organ_status to_gguf_part(const gguf_move *move)
         return transposed ? to_gguf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN) : to_gguf_whole(move);
     case PART_EXPERTS_BIAS_GATE_UP:
         return to_gguf_picked(move);
+    case PART_PER_LAYER_TABLE:
+        return to_gguf_table(move);
+    case PART_STREAMS_MAKE:
+    case PART_STREAMS_END:
+        return to_gguf_stacked(move, move->part.part, move->job->config.streams - 1);
     case PART_EXPERT_GATE:
-        return to_gguf_stacked(move, PART_EXPERTS_GATE);
+        return to_gguf_stacked(move, PART_EXPERTS_GATE, experts);
     case PART_EXPERT_UP:
-        return to_gguf_stacked(move, PART_EXPERTS_UP);
+        return to_gguf_stacked(move, PART_EXPERTS_UP, experts);
     case PART_EXPERT_DOWN:
-        return to_gguf_stacked(move, PART_EXPERTS_DOWN);
+        return to_gguf_stacked(move, PART_EXPERTS_DOWN, experts);
     case PART_EXPERTS_GATE_UP:
         if (transposed)
             return to_gguf_transposed(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);

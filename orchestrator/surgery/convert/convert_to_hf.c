@@ -74,7 +74,7 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
     if (w->rank != 3)
-        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a stack of matrices", move->error);
     for (uint64_t m = 0; m < w->shape[0] && !move->error->status; m++) {
         const exchange_part one = {.part = part, .bias = move->part.bias, .number = (int64_t)m};
         convert_place place = organ_convert_all(w, to_hf_piece(move, one, 2, w->shape + 1), 0);
@@ -198,8 +198,28 @@ static organ_status to_hf_picked(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans a stack of DBRX, (experts x channels) x hidden_size. */
+static organ_status to_hf_flat_stack(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const bool down = move->part.part == PART_EXPERTS_DOWN;
+    if (w->rank != 3)
+        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
+    const uint64_t inner = w->shape[down ? 2 : 1], shape[] = {w->shape[0] * inner, w->shape[down ? 1 : 2]};
+    convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 2, shape), 0);
+    if (down) {
+        place.transposed = true;
+        place.cols = place.per_matrix = place.per_block = inner;
+        place.col_step = 1;
+    }
+    return organ_convert_place(move->job, &place, move->error);
+}
+
 static organ_status to_hf_experts(const hf_move *move)
 {
+    if (move->job->family->mixture && move->job->family->mixture->flat)
+        return to_hf_flat_stack(move);
+
     const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
     if (transposed && move->part.part == PART_EXPERTS_UP) /* planned with the gates */
         return ORGAN_OK;
@@ -414,6 +434,9 @@ static organ_status to_hf_part(const hf_move *move)
         return to_hf_experts(move);
     case PART_EXPERTS_BIAS_GATE:
         return to_hf_picked(move);
+    case PART_STREAMS_MAKE:
+    case PART_STREAMS_END:
+        return to_hf_numbered(move, move->part.part);
     case PART_EXPERTS_BIAS_UP: /* planned with those of the gates */
         return ORGAN_OK;
     case PART_SHARED_GATE:
