@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * llama.cpp's names of the matrices of a layer: importance matrices name inputs by them. */
+#include "orchestrator/forward/config/exchange.h"
 #include "orchestrator/forward/config/families.h"
 #include "orchestrator/forward/forward_job.h"
 
@@ -7,20 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool organ_forward_has_input_names(const organ_forward *f)
+/* Returns the family whose GGUF names the matrices get: that of GGUF files to which organ converts the model. NULL if
+ * llama.cpp does not have the architecture. */
+static const forward_family *gguf_family_of(const organ_forward *f)
 {
-    /* llama.cpp's converter makes files of Llama's architecture of these. */
-    static const char *const llamas[] = {"MistralForCausalLM", "MixtralForCausalLM"};
-    bool known = f->model->gguf || f->family->gguf;
-    for (size_t k = 0; k < sizeof llamas / sizeof *llamas; k++)
-        known = known || strcmp(f->family->architecture, llamas[k]) == 0;
-    return known;
+    if (f->model->gguf || f->family->gguf)
+        return f->family;
+    const forward_exchange *const row = organ_exchange_named(f->family->architecture, f->config.experts > 0);
+    return row ? organ_forward_family_named(row->gguf, true) : NULL;
 }
+
+bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
 /* Adds llama.cpp's name of a part in the layer to the names of its input. */
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
-    const char *const name = organ_forward_part_name(f->family->gguf_names, part, true, 0);
+    const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, true, 0);
     if (name && place->count < sizeof place->names / sizeof *place->names)
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }

@@ -52,6 +52,15 @@ for type in gpt_oss llama4_text; do
     chmod -R u+w narrow same groups && rm -r narrow same groups
 done
 
+# ---- importance matrices have the names of the GGUF file, also where several architectures share one of GGUF ----
+make olmo2 solar_open
+for type in olmo2 solar_open; do
+    ends 0 perplexity $type --text "$text" --max-tokens 100 --context 32 -o sums --write-imatrix --quiet
+    ends 0 convert $type -o made.gguf --to gguf --quiet
+    ends 0 prune made.gguf -o pruned.gguf --method wanda --sparsity 50 --imatrix sums/imatrix.gguf --quiet
+    rm -r sums made.* pruned.*
+done
+
 # ---- width: shared experts with a width member of their own stay; those with the width of routed experts are narrowed with them ----
 make laguna hunyuan_v1_moe
 ends 0 width laguna -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
