@@ -68,6 +68,12 @@ static bool config_is_named(const char *own, const char *name, size_t length)
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
+/* Returns whether config.json has the usual names of sizes. */
+static bool has_usual_names(const forward_family *family)
+{
+    return !family->aliases || (family->old_aliases && !family->falcon);
+}
+
 /* Returns whether the row of the architecture names this member. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
@@ -189,7 +195,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     const organ_forward_config *const c = &job->config;
     const forward_mixture *const m = job->family->mixture;
     const uint64_t shared = c->expert_intermediate ? c->shared_intermediate / c->expert_intermediate : 0;
-    const bool lacks = !job->family->aliases && !json_object_get(config, "intermediate_size");
+    const bool lacks = has_usual_names(job->family) && !json_object_get(config, "intermediate_size");
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
            !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
@@ -204,7 +210,7 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    const bool sized = !f->aliases && !f->attention_free; /* heads have sizes of their own */
+    const bool sized = has_usual_names(f) && !f->attention_free; /* heads have sizes of their own */
     int failed =
         !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
                    SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
