@@ -323,6 +323,26 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans the norm of one head of q or k (StableLM), which becomes a row of the layer's norms in GGUF. */
+static organ_status to_gguf_head_norm(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
+    const uint64_t heads = move->part.part == PART_NORM_Q ? kind->heads : kind->kv_heads;
+    const uint64_t shape[] = {heads, w->shape[0]};
+    if (move->part.number < 0)
+        return to_gguf_whole(move);
+    if (w->rank != 1 || (uint64_t)move->part.number >= heads)
+        return organ_convert_unknown(move->job, w->name, "is not the norm of a head that config.json counts",
+                                     move->error);
+    convert_place place =
+        organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), (uint64_t)move->part.number);
+    place.transposed = true;
+    place.block = place.rows = shape[1];
+    place.cols = place.col_step = place.per_block = place.per_matrix = 1;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
 /* Replaces the parts of a layer with experts by those of the shared expert: Granite 4 hybrids use one name for the
  * dense feed-forward and for the shared expert. */
 static void to_gguf_share(gguf_move *move)
@@ -375,6 +395,9 @@ static organ_status to_gguf_part(const gguf_move *move)
         return to_gguf_column(move);
     case PART_NORM_MIXED:
         return to_gguf_grouped(move);
+    case PART_NORM_Q:
+    case PART_NORM_K:
+        return to_gguf_head_norm(move);
     case PART_EXPERTS_DOWN:
         return transposed ? to_gguf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN) : to_gguf_whole(move);
     case PART_EXPERTS_BIAS_GATE_UP:

@@ -85,6 +85,24 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
+/* Places each row of the norms of q or k as the norm of one head, where the architecture has numbered ones (StableLM). */
+static organ_status to_hf_head_norms(const hf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const char *const name = organ_forward_part_name(move->job->family->names, move->part.part, false, 0);
+    const bool numbered = name && strchr(name, '#') && w->rank == 2;
+    for (uint64_t h = 0; numbered && h < w->shape[0] && !move->error->status; h++) {
+        const exchange_part one = {.part = move->part.part, .bias = move->part.bias, .number = (int64_t)h};
+        convert_place place = organ_convert_all(w, to_hf_piece(move, one, 1, w->shape + 1), 0);
+        place.transposed = true;
+        place.block = place.rows = place.blocks = place.col_step = 1;
+        place.from = h;
+        place.cols = place.per_block = place.per_matrix = w->shape[1];
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return numbered ? move->error->status : to_hf_whole(move);
+}
+
 /* Plans the upper or the lower half of each matrix of a fused tensor. */
 static organ_status to_hf_half(const hf_move *move, forward_part part, bool lower)
 {
@@ -416,6 +434,9 @@ static organ_status to_hf_part(const hf_move *move)
         return to_hf_vector(move);
     case PART_NORM_MIXED:
         return to_hf_flat(move);
+    case PART_NORM_Q:
+    case PART_NORM_K:
+        return to_hf_head_norms(move);
     case PART_MIX_IN:
     case PART_MIX_Z:
         return to_hf_is_by_head(move) ? to_hf_by_head(move) : to_hf_whole(move);
