@@ -293,6 +293,12 @@ refused 3 "foreign.gguf: organ.config: line 2, column" convert foreign.gguf -o n
 renamed attn_output attn_novelt novel.gguf foreign.gguf
 refused 3 "architecture 'NovelForCausalLM' can only be converted by name, and tensor 'blk.0.attn_novelt.weight' has no known name in safetensors" \
     convert foreign.gguf -o no --to safetensors
+renamed 'blk\.0\.' 'blk.00' novel.gguf foreign.gguf
+refused 3 "and tensor 'blk.00attn_norm.weight' has no known name in safetensors" convert foreign.gguf -o no --to safetensors
+renamed ffn_gate.weight ffn_gate_exps.w novel.gguf foreign.gguf
+refused 3 "and tensor 'blk.0.ffn_gate_exps.w' has no known name in safetensors" convert foreign.gguf -o no --to safetensors
+renamed attn_output.weight ffn_up_exps.weight novel.gguf foreign.gguf
+refused 3 "and tensor 'blk.0.ffn_up_exps.weight' is not a stack of experts" convert foreign.gguf -o no --to safetensors
 # the rows of fused tensors have an order that depends on the architecture
 novel phi3
 refused 3 "architecture 'NovelForCausalLM' can only be converted by name, and tensor 'model.layers.0.mlp.gate_up_proj.weight' has no known name in GGUF" \

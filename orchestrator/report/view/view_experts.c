@@ -50,8 +50,7 @@ static const organ_block blocks[] = {
         "on the {heal.held_windows:count} held-out window{heal.held_windows:s} fell."),
     SAY(ON_TEXT, "dry_run&measurement",
         "The run measures which ones to keep{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} "
-        "in the "
-        "scratch file|}."),
+        "in the scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
          .style = {.title = "Kept experts",

@@ -7,86 +7,16 @@
 /* The result of the search. */
 #define FOUND                                                                                                          \
     "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were compared " \
-    "in {search.rounds} round{search.rounds:s}. Without the blocks of least influence the model is " NATS(             \
-        "search.start_divergence") " nats per token from the whole model, without the dropped blocks " NATS("search."  \
-                                                                                                            "divergen" \
-                                                                                                            "ce") ". " \
-                                                                                                                  "{s" \
-                                                                                                                  "ea" \
-                                                                                                                  "rc" \
-                                                                                                                  "h." \
-                                                                                                                  "wh" \
-                                                                                                                  "ol" \
-                                                                                                                  "e?" \
-                                                                                                                  "Th" \
-                                                                                                                  "es" \
-                                                                                                                  "e " \
-                                                                                                                  "ar" \
-                                                                                                                  "e " \
-                                                                                                                  "al" \
-                                                                                                                  "l " \
-                                                                                                                  "po" \
-                                                                                                                  "ss" \
-                                                                                                                  "ib" \
-                                                                                                                  "le" \
-                                                                                                                  " s" \
-                                                                                                                  "et" \
-                                                                                                                  "s." \
-                                                                                                                  "|{" \
-                                                                                                                  "se" \
-                                                                                                                  "ar" \
-                                                                                                                  "ch" \
-                                                                                                                  ".s" \
-                                                                                                                  "et" \
-                                                                                                                  "tl" \
-                                                                                                                  "ed" \
-                                                                                                                  "?N" \
-                                                                                                                  "o " \
-                                                                                                                  "ex" \
-                                                                                                                  "ch" \
-                                                                                                                  "an" \
-                                                                                                                  "ge" \
-                                                                                                                  " o" \
-                                                                                                                  "f " \
-                                                                                                                  "on" \
-                                                                                                                  "e " \
-                                                                                                                  "bl" \
-                                                                                                                  "oc" \
-                                                                                                                  "k " \
-                                                                                                                  "lo" \
-                                                                                                                  "we" \
-                                                                                                                  "rs" \
-                                                                                                                  " i" \
-                                                                                                                  "t." \
-                                                                                                                  "|M" \
-                                                                                                                  "or" \
-                                                                                                                  "e " \
-                                                                                                                  "--" \
-                                                                                                                  "ro" \
-                                                                                                                  "un" \
-                                                                                                                  "ds" \
-                                                                                                                  " w" \
-                                                                                                                  "ou" \
-                                                                                                                  "ld" \
-                                                                                                                  " c" \
-                                                                                                                  "on" \
-                                                                                                                  "ti" \
-                                                                                                                  "nu" \
-                                                                                                                  "e " \
-                                                                                                                  "th" \
-                                                                                                                  "e " \
-                                                                                                                  "se" \
-                                                                                                                  "ar" \
-                                                                                                                  "ch" \
-                                                                                                                  ".}" \
-                                                                                                                  "}"
+    "in {search.rounds} round{search.rounds:s}. Without the blocks of least influence the model is "                   \
+    "{search.start_divergence:.4g} nats per token from the whole model, without the dropped blocks "                   \
+    "{search.divergence:.4g}. {search.whole?These are all possible sets.|{search.settled?No exchange of one block "    \
+    "lowers it.|More --rounds would continue the search.}}"
 #define SEARCHED "search.done"
 /* The result of the heal. */
 #define HEALED                                                                                                         \
-    "{heal.lower?the divergence from the whole model fell from " NATS("heal.kl_before") " to " NATS(                   \
-        "heal.kl") " nats per token|no solution lowered the divergence from the whole "                                \
-                   "model, " NATS("heal.kl_before") " nats per token, so the weights "                                 \
-                                                    "stay unchanged}"
+    "{heal.lower?the divergence from the whole model fell from {heal.kl_before:.4g} to {heal.kl:.4g} nats per token|"  \
+    "no solution lowered the divergence from the whole model, {heal.kl_before:.4g} nats per token, so the weights "    \
+    "stay unchanged}"
 
 static const organ_item highlights[] = {
     EVALUATION_HIGHLIGHTS,

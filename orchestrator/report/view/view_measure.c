@@ -368,8 +368,6 @@ const organ_view organ_measure_view = {
     .lead =
         "{models=1?{models.0.with_theta?How far each of {models.0.tensors} tensor{models.0.tensors:s} is from noise: "
         "{models.0.theta_min:.2f}° to {models.0.theta_max:.2f}°.|How far the weights are from noise: none of "
-        "{models.0.tensors} "
-        "tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are from noise, measured "
-        "over "
-        "{models:sum.tensors} tensors.}",
+        "{models.0.tensors} tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are "
+        "from noise, measured over {models:sum.tensors} tensors.}",
     BLOCKS_OF(blocks)};

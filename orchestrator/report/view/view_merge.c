@@ -59,9 +59,7 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO MATCH  ", "{tensor}: {reason}"))),
     SAY(ON_MARKDOWN, NULL,
         "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. "
-        "\"Arrived\" is the "
-        "share "
-        "of the change that is in the output after rounding."),
+        "\"Arrived\" is the share of the change that is in the output after rounding."),
     SECTION(ON_PAGE, "unplaced", "Unmatched keys"),
     TABLE(ON_PAGE, "unplaced", "unplaced", FIELDS(unplaced), .max = MAX_UNPLACED, .what = "keys",
           .caption = "Keys of the adapter that match no weight of the base: nothing was written"),

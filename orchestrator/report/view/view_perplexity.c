@@ -164,9 +164,7 @@ static const organ_block evaluation_blocks[] = {
     CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
-        "in nats per token "
-        "from "
-        "the donor."),
+        "in nats per token from the donor."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, NULL, "Loss"),
     FIGURE("models>2&models.*.sparsity.target", organ_perplexity_cloud,

@@ -270,9 +270,7 @@ static const organ_block quantize_blocks[] = {
         "calibrated on all tokens of their layer."),
     SAY(ON_FILES, "calibration.fallback",
         "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
-        "({calibration.fallback.names:join}). They "
-        "were "
-        "calibrated on all tokens of their layer."),
+        "({calibration.fallback.names:join}). They were calibrated on all tokens of their layer."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
         "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
         "inputs, because the full matrices did not fit --memory."),
@@ -284,8 +282,7 @@ static const organ_block quantize_blocks[] = {
         "model, or give such tensors wrong values without an error."),
     SAY(ON_ALL, "totals.regrouped",
         "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the "
-        "group of "
-        "{parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
+        "group of {parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals",
           .caption = "Quantised tensors by role"),
     TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",

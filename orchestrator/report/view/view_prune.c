@@ -7,6 +7,10 @@
 
 #define AMOUNT(of)   "{" of ".tensors:count} tensors, {" of ".elements:count} elements, {" of ".bytes:count} bytes"
 #define LAYER_OF(at) "{" at ".name} ({" at ".percent:percent} of its {" at ".elements:count} target weights)"
+#define FIRST_LAYER  LAYER_OF("densest.0")
+#define SECOND_LAYER LAYER_OF("densest.1")
+#define THIRD_LAYER  LAYER_OF("densest.2")
+#define LAST_LAYER   LAYER_OF("sparsest")
 #define DONE         "!dry_run"
 
 static const organ_item highlights[] = {EVALUATION_HIGHLIGHTS, SPARSITY_HIGHLIGHTS};
@@ -97,14 +101,12 @@ static const organ_block imatrix[] = {
         "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
 
-static const organ_block layers[] = {
-    SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
-    SAY(ON_MARKDOWN, NULL,
-        "Highest sparsity: " LAYER_OF("densest.0") "{densest=2? and " LAYER_OF("densest.1") "}{densest>2?, " LAYER_OF(
-            "densest.1") " and " LAYER_OF("densest.2") "}{densest>3?; lowest: " LAYER_OF("spar"
-                                                                                         "ses"
-                                                                                         "t") "}."),
-    TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
+static const organ_block layers[] = {SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
+                                     SAY(ON_MARKDOWN, NULL,
+                                         "Highest sparsity: " FIRST_LAYER "{densest=2? and " SECOND_LAYER
+                                         "}{densest>2?, " SECOND_LAYER " and " THIRD_LAYER
+                                         "}{densest>3?; lowest: " LAST_LAYER "}."),
+                                     TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
 
 static const organ_item run[] = {
     {NULL, "Donor", "{run.donor}"},

@@ -158,9 +158,7 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
     TOTALS(ON_PAGE, NULL),
     SAY(ON_PAGE, "fold.alike",
         "Every target tensor has the same share of killed weights, {totals.target.percent:percent}, so this page has "
-        "no charts by layer or "
-        "by "
-        "projection. The charts below show which weights of a tensor were killed."),
+        "no charts by layer or by projection. The charts below show which weights of a tensor were killed."),
     SPARSITY_MAP("tensors&!fold.alike&!tensors.*.expert", NULL),
     SPARSITY_MAP("!fold.alike&tensors.*.expert",
                  "several tensors in one place (experts) share one cell: the killed share of all their weights"),

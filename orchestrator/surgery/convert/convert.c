@@ -228,7 +228,8 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,
-                              .check = organ_convert_check,
+                              .begun = job->to_gguf ? organ_convert_check : NULL,
+                              .check = job->to_gguf ? NULL : organ_convert_check,
                               .schema = "organ.convert/1",
                               .parameters = organ_convert_parameters,
                               .document = organ_convert_document};

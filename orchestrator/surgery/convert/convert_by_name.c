@@ -110,7 +110,7 @@ static bool named_has(const named_tensors *of, const char *ladder, long long lay
                       : organ_weights_named(of->job->weights, name) != NULL;
 }
 
-/* Returns what follows the number of the layer, or NULL if the name has no such number. */
+/* Returns what follows the number of the layer, or NULL if the name has no such number, without zeros before it. */
 static const char *named_tail(const char *name, const char *ladder, long long *layer)
 {
     const size_t length = strlen(ladder);
@@ -118,7 +118,7 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     if (strncmp(name, ladder, length) || name[length] < '0' || name[length] > '9')
         return NULL;
     *layer = strtoll(name + length, &end, 10);
-    return *end == '.' ? end + 1 : NULL;
+    return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
 /* Writes the tail with other letters in place of those at its begin, if it begins with them. */
@@ -266,8 +266,9 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
                             job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors", error);
     if (job->to_gguf && number >= 0 && strstr(name, "_exps."))
         return named_expert_to_gguf(job, weight, name, number, error);
-    if (!job->to_gguf && strstr(weight->name, "_exps.") && weight->rank == 3)
-        return named_stack_to_hf(job, weight, error);
+    if (!job->to_gguf && strstr(weight->name, "_exps."))
+        return weight->rank == 3 ? named_stack_to_hf(job, weight, error)
+                                 : named_refuse(job, weight->name, "is not a stack of experts", error);
     const convert_place all =
         organ_convert_all(weight, organ_convert_piece(job, name, weight->rank, weight->shape, error), 0);
     return organ_convert_place(job, &all, error);

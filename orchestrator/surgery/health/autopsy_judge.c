@@ -27,8 +27,7 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
 {
     const char *const original = job->options->other ? job->options->other : "ORIGINAL";
     return organ_json_command((const char *const[]){"organ", compare ? "autopsy" : "inspect", job->options->model,
-                                                        compare ? original : "--tensors", "--match", weight->name,
-                                                        NULL});
+                                                    compare ? original : "--tensors", "--match", weight->name, NULL});
 }
 
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
@@ -347,9 +346,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
         const organ_verdict verdict = {
             "flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
             "Trained weights concentrate around zero; these do not. Codes were read with the wrong width, order of "
-            "nibbles "
-            "or layout of words, "
-            "so that any code is as likely as another; or it was initialised and never trained.",
+            "nibbles or layout of words, so that any code is as likely as another; or it was initialised and never "
+            "trained.",
             true};
         organ_autopsy_report(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations",
                              kurtosis, range / std);

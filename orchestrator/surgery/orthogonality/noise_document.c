@@ -150,8 +150,7 @@ static json_t *orthogonality_definitions_json(void)
         SET_TEXT("chance",
                  "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
                  "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard "
-                 "deviation "
-                 "1 / sqrt(n): std is of the draws, std_exact the latter."),
+                 "deviation 1 / sqrt(n): std is of the draws, std_exact the latter."),
         SET_TEXT("z", "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take "
                       "the exact mean and standard deviation; verdicts and tables use these, which no seed changes. "
                       "z_signs keeps the magnitudes of the noise and assumes only random signs: it is the better test "

@@ -121,9 +121,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
-        "%d, the "
-        "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor support any "
-        "width",
+        "%d, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
+        "support any width",
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
@@ -207,8 +206,7 @@ static void note_clipped(const organ_quantize_job *job)
     organ_progress_note(
         job->progress,
         "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
-        "without "
-        "a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
+        "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
         job->partial, job->partial == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }

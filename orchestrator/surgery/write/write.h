@@ -98,6 +98,10 @@ typedef struct organ_write {
      * equal. Returns a new object, or NULL without memory. */
     json_t *(*identity)(void *context);
     json_t *(*depends)(void *context); /* the same of a room between verb and driver */
+    /* Called when config.json and the headers of all files are written, before any tensor: checks what does not depend
+     * on the bytes of tensors, so that a long run does not end with an error that was certain at its begin. The output
+     * is in the directory `to` and opens by `path`. NULL: there is nothing to check. */
+    organ_status (*begun)(void *context, const char *to, const char *path, organ_error *error);
     /* Called when all tensors are written and cuts->xxh3 is complete: checks the output in the directory `to`, which
      * opens by `path`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);

@@ -105,10 +105,32 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
+/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. Shards with new
+ * names open as a directory, whichever path the model was opened by. */
+static char *write_opens_by(const organ_writing *w)
+{
+    const char *const to = organ_output_directory(&w->output);
+    const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
+    return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
+}
+
+/* Checks the output whose tensors are not yet written. */
+static organ_status write_check_begun(const organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    char *const path = m->begun ? write_opens_by(w) : NULL;
+    if (m->begun && !path)
+        return organ_fail_memory(error, w->output.path);
+    if (path)
+        m->begun(m->context, organ_output_directory(&w->output), path, error);
+    free(path);
+    return error->status;
+}
+
 /* Creates the files and writes all tensors into them. */
 static organ_status write_tensors(organ_writing *w, organ_error *error)
 {
-    if (write_make_files(w, error) == ORGAN_OK) {
+    if (write_make_files(w, error) == ORGAN_OK && write_check_begun(w, error) == ORGAN_OK) {
         organ_rows_rest();
         organ_units_begin(w, error);
         if (organ_ranks_agree(w->output.ranks, "listing units", error) == ORGAN_OK)
@@ -122,15 +144,6 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 }
 
 /* ---- what depends on the bytes of tensors ---- */
-
-/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. Shards with new
- * names open as a directory, whichever path the model was opened by. */
-static char *write_opens_by(const organ_writing *w)
-{
-    const char *const to = organ_output_directory(&w->output);
-    const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
-    return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
-}
 
 /* Computes the digests of tensors that no rank wrote alone, then adds up the sums of all ranks. */
 static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
