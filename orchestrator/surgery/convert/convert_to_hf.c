@@ -85,7 +85,7 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
-/* Places each row of the norms of q or k as the norm of one head, where the architecture has numbered ones (StableLM). */
+/* Places each row of the norms of q or k as the norm of one head, where the architecture numbers them (StableLM). */
 static organ_status to_hf_head_norms(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
