@@ -48,8 +48,8 @@ while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
 done <"$root/fixtures/convert.tsv"
 
 # LFM2 computes the width of its feeds from intermediate_size; Nemotron-H has layers without a feed; Qwen3-VL's experts are transposed;
-# StableLM has a norm for each head, which are one tensor in GGUF (llama.cpp's converter ends with an error for them)
-for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm; do
+# Published configurations of Gemma 3 leave out sizes. StableLM has a norm for each head, which are one tensor in GGUF (llama.cpp's converter ends with an error for them)
+for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm gemma3-short; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
     ends 0 convert $type -o $type.gguf --to gguf --quiet
