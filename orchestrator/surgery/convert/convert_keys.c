@@ -246,28 +246,16 @@ static bool keys_is_uniform(const json_t *list)
 }
 
 /* Sets a key from the setting that the table names, if config.json has it. */
-/* Writes the default of a size that config.json leaves out, as published files of Gemma 3 do, where programs have no
- * default or another one. */
+/* Writes the base of the rotation if config.json leaves it out, as published files of Gemma 3 do, and the default of
+ * the architecture is not that of llama.cpp, 10000. Other keys without a member are left out. */
 static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
-    const bool wide = (uint64_t)c->heads * c->head_dim != c->hidden;
-    const struct {
-        const char *key;
-        double value; /* 0: the key is left out */
-    } defaults[] = {{"context_length", (double)c->context},
-                    {"attention.head_count", c->heads},
-                    {"attention.head_count_kv", c->kv_heads},
-                    {"attention.key_length", wide ? c->head_dim : 0},
-                    {"attention.value_length", wide ? c->head_dim : 0},
-                    {"attention.layer_norm_rms_epsilon", c->norm == ORGAN_NORM_RMS ? c->rms_eps : 0},
-                    {"rope.freq_base", c->rope.theta != 10000 ? c->rope.theta : 0}};
-    const bool usual = organ_convert_has_attention(c) && !c->latent.rank && !job->family->heads && !c->alibi_max;
-    for (size_t k = 0; usual && k < sizeof defaults / sizeof *defaults; k++)
-        if (strcmp(row->key, defaults[k].key) == 0 && defaults[k].value != 0)
-            return keys_set_number(job, key, row->type, defaults[k].value, error);
-    return ORGAN_OK;
+    const bool needed = organ_convert_has_attention(c) && organ_convert_rotates(c) && c->rope.theta != 10000;
+    return needed && strcmp(row->key, "rope.freq_base") == 0
+               ? keys_set_number(job, key, row->type, c->rope.theta, error)
+               : ORGAN_OK;
 }
 
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
