@@ -483,7 +483,8 @@ static void layer_decode(const organ_layer *layer, const forward_slot *slot, uin
                                         (size_t)slot->cols / type->elements);
 }
 
-/* Encodes rows into the loaded blocks of a packed type. */
+/* Encodes rows into the loaded GGUF blocks. Does nothing for other packed types, and for block types that have no
+ * encoder in kernels->fit. */
 static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                           const float *values)
 {

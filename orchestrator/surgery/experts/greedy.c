@@ -139,7 +139,8 @@ static void refresh_token(void *context, size_t t, size_t worker)
 
 /* ---- all tokens ---- */
 
-/* Sums over the tokens of each chunk of this rank, in token order. */
+/* Computes the row of each chunk of this rank. For each expert that may be removed, row[expert] is the sum of
+ * g->increase over the tokens of the chunk; row[2 * experts] is the sum of g->loss. Adds in token order. */
 static void sum_tokens(const greedy *g)
 {
     const organ_expert_measure *const m = g->measure;

@@ -162,8 +162,8 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns a row for each layer and role. Parts are in file order, so neighbours of one layer and role are added to the
- * last row, and no other row is touched. */
+/* Returns the elements and bytes of each layer and role. Consecutive parts of one layer and role share a row, so few
+ * pages of the array are used; organ_by_layer_json adds up the rows that are still of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);

@@ -242,7 +242,8 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the bits that the targets may occupy. */
+/* Computes the bits that the codes and scales of all targets may occupy. A budget in bytes is for the whole model, so
+ * it is reduced by `plain`: the bytes of all other tensors and of the shapes that are stored with the targets. */
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;

@@ -30,7 +30,8 @@ size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
 organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                              void *scratch, organ_error *error);
 
-/* Reads bytes [at, at + bytes) of a piece that were put. ORGAN_IO. */
+/* Reads back bytes [at, at + bytes) of a piece that organ_write_put wrote, in this run or in the one that it continues.
+ * Returns ORGAN_IO if they cannot be read. */
 organ_status organ_write_read(const organ_writing *writing, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error);
 
