@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Reads the tokens around a text from tokenizer_config.json and the post_processor. */
+#include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +14,9 @@ static const char file_name[] = "tokenizer_config.json";
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
 {
     const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
-    const int length = snprintf(NULL, 0, "%s%s/%s", model->directory, folder, name);
-    char *const label = length < 0 ? NULL : organ_arena_take(&t->arena, (size_t)length + 1);
-    if (label)
-        snprintf(label, (size_t)length + 1, "%s%s/%s", model->directory, folder, name);
+    char *const path = organ_format("%s%s/%s", model->directory, folder, name);
+    const char *const label = path ? organ_arena_copy(&t->arena, path, strlen(path)) : NULL;
+    free(path);
     return label ? label : name;
 }
 

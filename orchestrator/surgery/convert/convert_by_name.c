@@ -65,34 +65,17 @@ static bool named_is_plain(forward_part part)
     }
 }
 
-/* Returns the stack that has an expert's matrices in GGUF, or the part itself. */
-static forward_part named_stack(forward_part part)
+/* Returns the counterpart of a part of experts: with `stacked` the stack that has a numbered expert's matrices in GGUF,
+ * else the numbered expert's part of a stack. Returns any other part itself. */
+static forward_part named_counterpart(forward_part part, bool stacked)
 {
-    switch (part) {
-    case PART_EXPERT_GATE:
-        return PART_EXPERTS_GATE;
-    case PART_EXPERT_UP:
-        return PART_EXPERTS_UP;
-    case PART_EXPERT_DOWN:
-        return PART_EXPERTS_DOWN;
-    default:
-        return part;
-    }
-}
-
-/* Returns the numbered expert's part of a stack, or the part itself. */
-static forward_part named_expert(forward_part part)
-{
-    switch (part) {
-    case PART_EXPERTS_GATE:
-        return PART_EXPERT_GATE;
-    case PART_EXPERTS_UP:
-        return PART_EXPERT_UP;
-    case PART_EXPERTS_DOWN:
-        return PART_EXPERT_DOWN;
-    default:
-        return part;
-    }
+    static const forward_part pairs[][2] = {{PART_EXPERT_GATE, PART_EXPERTS_GATE},
+                                            {PART_EXPERT_UP, PART_EXPERTS_UP},
+                                            {PART_EXPERT_DOWN, PART_EXPERTS_DOWN}};
+    for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++)
+        if (part == pairs[k][!stacked])
+            return pairs[k][stacked];
+    return part;
 }
 
 /* Tensors of the model or of the output, among which a name has its meaning. */
@@ -168,10 +151,10 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
         tail = singular;
     if (!organ_exchange_find_part(&named_family, false, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_stack(part.part) == part.part))
+        (!named_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
         return false;
     *number = part.number;
-    part.part = named_stack(part.part);
+    part.part = named_counterpart(part.part, true);
     if (!organ_exchange_part_name(&named_family, true, &part, part_name))
         return false;
     snprintf(made, NAMED_SIZE, "%s", part_name);
@@ -191,9 +174,9 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
         named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
         return true;
     if (!organ_exchange_find_part(&named_family, true, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_expert(part.part) == part.part))
+        (!named_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
         return false;
-    part.part = named_expert(part.part);
+    part.part = named_counterpart(part.part, false);
     part.number = number;
     part.first = true;
     if (!organ_exchange_part_name(&named_family, false, &part, part_name))
