@@ -72,6 +72,11 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
  * weights stay packed, and products decode them by panels. */
 typedef struct organ_layer organ_layer;
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+/* Loads a layer for runs only in place of *loaded (NULL: none), which it frees and whose memory it reuses: the kernel
+ * clears new memory, which takes as long as reading the weights. Matrices that are stored as in_features x out_features
+ * are not transposed, so the functions below that read and write weights are not for such a layer. The caller frees
+ * *loaded, also after an error. */
+organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
  * packed is read by one rank and sent to the others. A fault of one rank is returned by all. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
