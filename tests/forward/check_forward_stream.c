@@ -42,16 +42,18 @@ static void tear_down(stream_case *c)
     session_close(&c->s);
 }
 
-/* Runs all layers, each in the memory of the one before it. Returns true if the last one is streamed. */
+/* Runs all layers, each in the memory of the one before it. Returns true if any is streamed. */
 static bool replace_layers(stream_case *c)
 {
     organ_error error = {0};
     organ_layer *layer = NULL;
-    for (unsigned l = 0; l < organ_forward_describe(c->s.forward)->layers; l++)
-        if (organ_layer_replace(c->s.forward, (int32_t)l, &layer, &error) == ORGAN_OK)
+    bool streamed = false;
+    for (unsigned l = 0; l < organ_forward_describe(c->s.forward)->layers && !error.status; l++)
+        if (organ_layer_replace(c->s.forward, (int32_t)l, &layer, &error) == ORGAN_OK) {
             organ_layer_run(c->s.forward, layer, &c->windows, c->hidden, NULL, &error);
+            streamed = streamed || layer->reserved;
+        }
     ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
-    const bool streamed = layer->reserved > 0;
     organ_layer_free(layer);
     return streamed;
 }
@@ -109,22 +111,25 @@ static void compare_runs(const char *path, unsigned threads, size_t experts)
  * Each gives the same bits transposed, as stored, and as stored with experts that are streamed. */
 START_TEST(replaced_layers_give_the_same_bits)
 {
-    static const char *const types[] = {"gpt2", "gpt_oss", "llama4_text", "dbrx"};
-    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
-        const char *const path = scratch_path("replaced-%s", types[k]);
-        arch_reference r = arch_make(types[k], path);
+    static const struct {
+        const char *type;
+        bool streams; /* the memory is too small for its experts */
+    } cases[] = {{"gpt2", false}, {"gpt_oss", true}, {"llama4_text", true}, {"dbrx", false}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const char *const type = cases[k].type, *const path = scratch_path("replaced-%s", type);
+        arch_reference r = arch_make(type, path);
         stream_case whole, replaced, streamed;
         set_up(&whole, path, 2);
         run_layers(&whole, false);
         set_up(&replaced, path, 2);
         ck_assert(!replace_layers(&replaced));
-        compare_states(&whole, &replaced, "replaced", types[k]);
-        if (organ_forward_describe(whole.s.forward)->experts) {
+        compare_states(&whole, &replaced, "replaced", type);
+        if (cases[k].streams) {
             set_up(&streamed, path, 2);
             organ_forward_stream(streamed.s.forward);
             streamed.s.engine.memory = memory_for(streamed.s.forward, 1);
             ck_assert(replace_layers(&streamed));
-            compare_states(&whole, &streamed, "replaced and streamed", types[k]);
+            compare_states(&whole, &streamed, "replaced and streamed", type);
         }
         tear_down(&whole);
         arch_reference_free(&r);
