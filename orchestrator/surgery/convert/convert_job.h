@@ -77,8 +77,8 @@ typedef struct convert_place {
 /* A weight of the model. Its rows are read once and copied to all its places. */
 typedef struct convert_source {
     const organ_weight *weight;
-    const organ_weight
-        *other; /* its counterpart: a weight of the same shape, read with it, that shares pieces with it; NULL: none */
+    /* its counterpart: a weight of the same shape, read with it, that shares pieces with it; NULL: none */
+    const organ_weight *other;
     size_t first, count;     /* its places: job->places[first, first + count) */
     uint64_t block;          /* rows: convert_place.block of its places, or 1 if all rows keep their order */
     organ_dtype as;          /* the type in which rows are read */
@@ -100,10 +100,10 @@ typedef struct convert_piece {
     uint64_t left;         /* rows that the pass must still write */
     uint64_t zeros;        /* number of last rows that have no source and are written as 0 */
     bool skip;             /* an earlier run or another rank writes it */
-    const void
-        *values; /* content of a tensor that is computed from the configuration, in the arena; NULL: it has sources */
-    const organ_encoding
-        *encoding; /* GGUF blocks that values are fitted to; NULL: values are rounded to the piece's type */
+    /* content of a tensor that is computed from the configuration, in the arena; NULL: it has sources */
+    const void *values;
+    /* GGUF blocks that values are fitted to; NULL: values are rounded to the piece's type */
+    const organ_encoding *encoding;
     convert_content content;
 } convert_piece;
 
