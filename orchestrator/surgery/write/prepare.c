@@ -156,8 +156,8 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
     return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
-/* Opens the evaluation of --evaluate. Rejects an output that is a single safetensors file if the model's config.json
- * describes packed weights: without a config.json of its own, the output would be read as packed. */
+/* Opens the evaluation of --evaluate. Rejects an output that is a single safetensors file if m->repacked is set: it has
+ * no config.json of its own, and the model's does not describe its weights. */
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -58,7 +58,9 @@ typedef struct organ_write {
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
      * config.json is not edited. NULL: the files of the model are copied. */
     const organ_written_file *files;
-    bool repacked; /* the model's config.json describes packed weights, which the output does not have */
+    /* The model's config.json does not describe how the output stores its weights; an output of one file, which has no
+     * config.json, can then not be evaluated. */
+    bool repacked;
 
     /* ---- layout ---- */
     organ_layout *layout;      /* filled by the verb, which releases it */
