@@ -16,7 +16,7 @@ typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
     uint64_t matrices, matrix_rows, matrix_cols;
-    uint64_t side, rows, cols; /* `side`: weights along a side of a tile; rows x cols: tiles of the map */
+    uint64_t side, rows, cols; /* `side`: edge of a tile in weights; rows x cols: tiles of the map */
     uint64_t *killed;          /* killed weights in each tile, rows x cols */
 } mapping;
 
