@@ -28,8 +28,7 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Returns whether the tensor is an embedding of tokens. Those of positions and token types are small and stay
- * unchanged. */
+/* Returns whether the tensor is an embedding of tokens. Position and type embeddings are small and stay unchanged. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
