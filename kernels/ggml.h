@@ -34,6 +34,7 @@
     X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                 \
     X(Q2_0, q2_0, 42, block_q2_0, 64)
 
+/* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
 enum ggml_type {
     GGML_F32 = 0,
     GGML_F16 = 1,

@@ -53,6 +53,7 @@ typedef struct organ_adapter_pair {
     const organ_adapter_origin *origin; /* NULL if the factors are `a` and `b` unchanged */
 } organ_adapter_pair;
 
+/* A LoRA adapter that organ_adapter_open read: a directory of PEFT or a GGUF file of llama.cpp. */
 typedef struct organ_adapter {
     const char *path;         /* the caller's path of the directory */
     const organ_model *model; /* the tensors of adapter_model.safetensors */

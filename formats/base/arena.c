@@ -8,6 +8,7 @@
 #define BLOCK_BYTES    ((size_t)64 << 10) /* usual size of a block of an arena */
 #define FIRST_ELEMENTS ((size_t)64)       /* capacity of a list after its first growth */
 
+/* One allocation of the arena; `bytes` are handed out from the front. */
 struct organ_arena_block {
     struct organ_arena_block *next;
     size_t used, size; /* of `bytes` */

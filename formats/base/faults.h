@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+/* Receives the faults of a file: each is passed to one call of `take`. */
 typedef struct organ_faults {
     void (*take)(void *context, const char *message); /* receives one message of organ_fail */
     void *context;                                    /* the caller's, passed to `take` */

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* A JSON document of which single members are changed; all other bytes stay. */
 typedef struct organ_json_edit {
     const char *label; /* name of the document in messages; owned by the caller */
     char *bytes;       /* current text; NUL-terminated, owned */

@@ -14,6 +14,7 @@
 /* Upper bound on the values in one parsed value: its tree stays below 64 MiB. */
 #define ORGAN_JSON_VALUES ((size_t)1 << 18)
 
+/* The text of a JSON document; both pointers are the caller's. */
 typedef struct organ_json_source {
     const char *label; /* name of the document in messages: "model.safetensors: header" */
     const char *bytes;

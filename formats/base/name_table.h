@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A slot of the hash table. */
 typedef struct organ_name_slot {
     uint64_t hash;
     const char *name; /* not owned; NULL if the slot is free */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST_WORD = 96 };
+enum { LONGEST_WORD = 96 }; /* bytes: longer words are similar to none */
 
 static size_t smallest_of_three(size_t a, size_t b, size_t c)
 {

@@ -10,9 +10,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_ARRAYS = 64, PASSES = 1024 }; /* arrays in files at a time; calls of organ_rows_passed per rest */
-#define MIN_BYTES ((size_t)1 << 20)      /* smaller arrays are allocated on the heap */
+/* At most MAX_ARRAYS arrays are in files at a time. Each thread calls organ_rows_rest once in PASSES calls of
+ * organ_rows_passed. */
+enum { MAX_ARRAYS = 64, PASSES = 1024 };
+#define MIN_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
 
+/* An array with its own mapping. */
 typedef struct array {
     char *map; /* address of its mapping; NULL: this entry is free */
     size_t bytes;

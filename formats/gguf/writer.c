@@ -15,6 +15,7 @@ typedef struct info {
     uint64_t shape[ORGAN_GGUF_RANK_LIMIT], bytes;
 } info;
 
+/* The metadata and the list of tensors of a GGUF file that is being written. */
 struct organ_gguf_writer {
     organ_gguf_kv *kvs;
     size_t kv_count, kv_capacity;

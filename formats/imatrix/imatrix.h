@@ -19,6 +19,7 @@ typedef struct organ_imatrix_entry {
     uint64_t counts; /* one count for each matrix (expert), or 1 for all */
 } organ_imatrix_entry;
 
+/* An open importance matrix: the file's entries and the texts and tokens over which their sums were taken. */
 typedef struct organ_imatrix {
     const char *path;
     const char *format; /* "GGUF", or "imatrix.dat" for the older format */

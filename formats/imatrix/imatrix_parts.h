@@ -15,6 +15,7 @@ typedef struct organ_imatrix_bytes {
     uint64_t counts; /* offset of the first count; in an older file the count itself */
 } organ_imatrix_bytes;
 
+/* An open importance matrix: the public view, and what reading its values needs. */
 typedef struct organ_imatrix_state {
     organ_imatrix view; /* first member: a pointer to it is a pointer to the state */
     organ_model_file file;

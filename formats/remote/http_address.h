@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+/* Kind of an address, by the network from which it can be reached. */
 typedef enum organ_reach {
     ORGAN_REACH_PUBLIC, /* public internet */
     ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; all

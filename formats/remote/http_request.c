@@ -24,6 +24,7 @@
 #define STALL_TIME   60L                   /* seconds without a byte */
 #define LONGEST_WAIT ((curl_off_t)1 << 20) /* seconds: upper bound of Retry-After */
 
+/* A sender of requests, one at a time; keeps connections open between requests. */
 struct organ_http_line {
     const organ_model_access *access; /* never NULL */
     CURLSH *share;                    /* connections and TLS sessions, kept from request to request */
@@ -152,10 +153,8 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
 }
 
 /* Reads the value of Content-Range, "bytes 0-99/1000", into the answer. A range with an unknown length is ignored.
- * With status 416, "bytes */
-1000 " has a length but no range. */
-    static void
-    read_content_range(organ_http_answer *answer, const char *text)
+ * With status 416, "bytes * / 1000" (without these blanks) has a length but no range. */
+static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
     if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !read_decimal(slash + 1, text + strlen(text), &answer->total))

@@ -16,6 +16,7 @@
 /* A client that reuses connections for several requests, by one thread at a time. */
 typedef struct organ_http_line organ_http_line;
 
+/* A GET request. */
 typedef struct organ_http_request {
     const char *url;
     const char *origin_url; /* the user's headers are sent only to the scheme, host and port of this URL */
@@ -27,6 +28,7 @@ typedef struct organ_http_request {
     char *buffer;   /* receives the body, `capacity` bytes; if NULL, answer.body grows with the received bytes */
 } organ_http_request;
 
+/* The result of a request: the answer of the server, or the reason why there is none. */
 typedef struct organ_http_answer {
     bool broken;    /* the answer is incomplete; `fault` has the reason */
     bool hopeless;  /* repeating the request would not help */

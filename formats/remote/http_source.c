@@ -36,6 +36,7 @@ typedef struct http_source_span {
     char *bytes;                 /* LONGEST_SPAN bytes */
 } http_source_span;
 
+/* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
 struct organ_http {
     const organ_model_access *access;
     pthread_mutex_t lock; /* guards all members below */
@@ -49,6 +50,7 @@ struct organ_http {
     uint64_t uses; /* number of uses of spans so far */
 };
 
+/* A file of the model on the server. */
 struct organ_http_file {
     organ_http *http;
     char *url, *shown; /* with and without secrets */

@@ -37,6 +37,7 @@ typedef struct entry {
     json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL while missing */
 } entry;
 
+/* Members of a tensor's entry in the header: indices into field_names and entry.fields. */
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 

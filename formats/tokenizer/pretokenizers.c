@@ -69,6 +69,7 @@
     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 
+/* Short names for the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
 /* Clang-format would give each row ten lines. */

@@ -219,6 +219,7 @@ static organ_status read_byte_level(const gguf_source *s)
 
 /* ---- SentencePiece ---- */
 
+/* A token of SentencePiece and its score. */
 typedef struct scored {
     double score;
     uint32_t id;

@@ -12,6 +12,7 @@
 enum { ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16 }; /* upper bounds of tokens and of special tokens */
 enum { LAST_WITHOUT_SPECIAL = 7 };                    /* last version that does not list special tokens */
 
+/* Members of tekken.json that are read: indices into tekken_names. */
 enum { TEKKEN_CONFIG, TEKKEN_SPECIAL, TEKKEN_VOCAB, TEKKEN_COUNT };
 static const char *const tekken_names[TEKKEN_COUNT] = {"config", "special_tokens", "vocab"};
 

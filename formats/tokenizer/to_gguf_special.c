@@ -16,6 +16,7 @@ static const struct {
              {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
              {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
              {"mask", "mask_token_id", NULL}};
+/* Kinds of special tokens: indices into the table above. */
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
 
 /* The special tokens of a model, by kind. */

@@ -25,6 +25,7 @@ typedef struct organ_tokenizer organ_tokenizer;
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error);
 void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 
+/* Properties of an open tokenizer. */
 typedef struct organ_tokenizer_facts {
     const char *kind;    /* "byte-level BPE", "SentencePiece BPE" */
     uint32_t vocabulary; /* number of ids; all ids are smaller */

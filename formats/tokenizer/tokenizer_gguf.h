@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+/* Properties of the model on which the key-values depend. */
 typedef struct organ_tokenizer_gguf_options {
     uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */
     const char

@@ -30,6 +30,7 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from,
 
 /* ---- steps of normalisation and splitting ---- */
 
+/* The change that a step makes to a text. Words in backquotes are members of organ_step. */
 typedef enum organ_step_kind {
     ORGAN_STEP_NORMAL_FORM, /* `form`: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD */
     ORGAN_STEP_LOWERCASE,
@@ -99,6 +100,7 @@ organ_status organ_step_split(const organ_step *step, organ_search *search, cons
 
 /* ---- the tokenizer ---- */
 
+/* An entry of the vocabulary. */
 typedef struct organ_token {
     const char *text, *piece;    /* form in the vocabulary, bytes that it decodes to; NULL if no token has this id */
     uint32_t bytes, piece_bytes; /* their lengths */
@@ -123,6 +125,7 @@ typedef struct organ_added {
     bool single_word;    /* not found next to a word character */
 } organ_added;
 
+/* Added tokens: they are searched for in the text before its words are split into tokens. */
 typedef struct organ_added_list {
     organ_added *items; /* ordered by text */
     size_t count;
@@ -135,6 +138,7 @@ typedef struct organ_growth {
     size_t normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
 } organ_growth;
 
+/* An open tokenizer. Ids are those of the model; all tables belong to it. */
 struct organ_tokenizer {
     organ_tokenizer_facts facts;
     uint64_t memory; /* bytes that a step may write even if the text is short */
@@ -292,7 +296,9 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
 
 /* ---- split rules that a file names without defining them ---- */
 
+/* The largest number of patterns in a row of the table of pre-tokenizers. */
 enum { ORGAN_PRETOKENIZER_PATTERNS = 6 };
+/* Flags of a row of the table of pre-tokenizers. */
 enum {
     ORGAN_CUT_NFC = 1,   /* the text is converted to NFC first */
     ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it, regardless of the merges */

@@ -13,6 +13,7 @@ typedef enum organ_replace_policy {
     ORGAN_REPLACE_OUTPUTS  /* outputs that organ_check_replaceable accepts */
 } organ_replace_policy;
 
+/* The result of organ_rename_output. */
 typedef enum organ_rename_result {
     ORGAN_RENAMED,
     ORGAN_RENAMED_REPLACING, /* renamed; the replaced file is now at the temporary name, to be removed by the caller */

@@ -14,6 +14,7 @@ typedef struct organ_worker_cpu {
     unsigned turn; /* index of its core among the cores of its node */
 } organ_worker_cpu;
 
+/* The CPUs and memory nodes that this process uses. */
 struct organ_topology {
     hwloc_topology_t machine;              /* NULL before it is initialised */
     organ_worker_cpu *worker_cpus;         /* in the order in which workers get them */

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { STACK_BYTES = 8 << 20 };
+enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 
 /* A thread of the pool. */
 typedef struct member {
@@ -16,14 +16,15 @@ typedef struct member {
     bool pinned; /* it is bound to its CPU */
 } member;
 
+/* A pool of threads. */
 struct organ_workers {
     const organ_topology *topology;
     member *members;
-    size_t count; /* number of running threads */
-    size_t pinned;
-    pthread_mutex_t lock;           /* protects the members below */
-    pthread_cond_t begun, finished; /* a round begins or the pool closes; the last member has finished */
-    void (*work)(void *context, size_t worker);
+    size_t count;                               /* number of running threads */
+    size_t pinned;                              /* number of threads bound to a CPU */
+    pthread_mutex_t lock;                       /* protects the members below */
+    pthread_cond_t begun, finished;             /* a round begins or the pool closes; the last member has finished */
+    void (*work)(void *context, size_t worker); /* of the current round, with its argument */
     void *context;
     unsigned long round; /* number of calls of organ_workers_start so far */
     size_t busy;         /* members that have not finished this round */

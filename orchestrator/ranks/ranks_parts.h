@@ -24,6 +24,7 @@ typedef struct organ_watch {
     bool ending, hushed; /* the thread must end; it no longer sends signs of life */
 } organ_watch;
 
+/* This process as one of the ranks (MPI processes) of a run. */
 struct organ_ranks {
     organ_transport transport;
     size_t rank, count;                                /* of this process; of all */
