@@ -30,8 +30,8 @@ INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *
     store_nibbles(to, codes);
 }
 
-/* Quantises 16 groups and writes the first `count` of them as blocks from `to` on. The codes are computed last, from
- * scale and minimum as rounded to F16. */
+/* Quantises 16 groups of 32 values and writes the first `count` of them as blocks from `to` on. The codes are
+ * computed last, from scale and minimum as rounded to F16. */
 INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
 {
     const f32x16 zero = f32_set1(0);

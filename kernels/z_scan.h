@@ -74,7 +74,8 @@ static void pair_means_bf16(const uint16_t *values, float *means, size_t n) { pa
 static void pair_means_f16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 static void pair_means_f32(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }
 
-/* Returns the spread of n <= CHUNK values, which stay in L1 between the two passes. Lanes past the end add nothing. */
+/* Returns count, mean and sum of squared deviations of n <= CHUNK values, which stay in L1 between the two passes.
+ * Lanes past the end add nothing. */
 INLINE organ_spread spread_chunk(const float *values, size_t n)
 {
     f64x16 sum = f64_set1(0), square = f64_set1(0);

@@ -182,7 +182,8 @@ static char *value_as_text(const organ_json_source *text, organ_json_span indent
 }
 
 /* Sets *place to the empty span at which a new last member is inserted, and *first to true if the object has no
- * members. */
+ * members. `indent` is the white space after the opening brace (indent_of); in an object without members, the new
+ * member is inserted where it begins. */
 static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *place, bool *first, organ_error *error)
 {

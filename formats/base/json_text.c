@@ -108,7 +108,8 @@ static organ_status walk_end(organ_json_walk *walk, organ_error *error)
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-/* Reads the name of the next member into walk->name and steps past the blanks after it. */
+/* Reads the name of the next member into walk->name and steps past the blanks after it. Rejects a name with a NUL
+ * character, unless walk->any_names is true. */
 static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;

@@ -28,8 +28,8 @@ static _Thread_local struct {
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
-/* Returns `bytes` bytes of the reserve while a text is read after a refusal; NULL for a large request and for every
- * later one. */
+/* Returns `bytes` bytes of the reserve. Returns NULL if the request is above PIECE or exceeds the rest of the
+ * reserve, and for all later requests of this reading. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;

@@ -28,7 +28,7 @@ bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
     return !__builtin_add_overflow(value, over ? alignment - over : 0, padded);
 }
 
-/* Accepts powers of two, and multiples of 8, which the GGUF specification allows. */
+/* Returns true for powers of two, and for multiples of 8, which the GGUF specification allows. */
 bool organ_gguf_alignment_is_legal(uint64_t alignment)
 {
     return alignment > 0 && ((alignment & (alignment - 1)) == 0 || alignment % 8 == 0);
@@ -225,7 +225,8 @@ static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Enters the last tensor's name in the list; rejects a name that the file or an earlier part has. */
+/* Enters the name of the last tensor in r->list->names; rejects a name that this file or an earlier file of a split
+ * model has. */
 static organ_status enter_tensor_name(gguf_reader *r)
 {
     const size_t number = r->list->count - 1;

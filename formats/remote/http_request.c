@@ -164,7 +164,7 @@ static void read_content_range(organ_http_answer *answer, const char *text)
         answer->has_range = answer->first <= answer->last && answer->last < answer->total;
 }
 
-/* Stores the value of a header in the answer, if it is one that matters. */
+/* Stores the value of Content-Range, Content-Encoding, ETag or Last-Modified in the answer; ignores other headers. */
 static void read_answer_header(organ_http_answer *answer, const char *name, const char *value)
 {
     if (strcasecmp(name, "Content-Range") == 0)

@@ -228,7 +228,7 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
     return ORGAN_OK;
 }
 
-/* Compares the declared total size with the real one; an index without a total agrees with all. */
+/* Returns true if `bytes` is the total size that the index declares, or if it declares none. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
 {
     return !shards->total_size || (shards->total_is_number && shards->total_bytes == bytes);

@@ -21,7 +21,7 @@ typedef struct organ_word_find {
 } organ_word_find;
 
 /* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller learns the number of tokens with
- * bounded memory. */
+ * bounded memory. Returns false if memory is exhausted. */
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
     if (ids->count < ids->max) {
@@ -35,7 +35,8 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 /* ---- symbols ---- */
 
-/* Appends a symbol for bytes [start, start + length) of the word to its linked list. */
+/* Appends a symbol for bytes [start, start + length) of the word to its linked list. Returns false if memory is
+ * exhausted. */
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
     if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_capacity, sizeof *bpe->symbols))
@@ -66,7 +67,7 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
 /* Splits a word into symbols, one for each character. A character that is no token becomes the tokens of its bytes,
  * or else the unknown token; a run of unknown characters becomes one unknown token if the tokenizer fuses them. In
  * vocabularies with scores, such a character keeps ORGAN_NO_ID, because it may be part of merges; emit_ids then
- * writes its bytes. */
+ * writes its bytes. Returns false if memory is exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -98,7 +99,7 @@ static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 /* ---- the heap ---- */
 
 /* Pushes the merge of symbol `left` and its right neighbour, if the vocabulary has one. The heap is ordered by rank,
- * then by position. */
+ * then by position. Returns false if memory is exhausted. */
 static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
@@ -136,7 +137,7 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
 
 /* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
  * until none applies. The heap orders the candidates, so a word of n symbols takes O(n log n). A merged symbol keeps
- * the place of its left part; its right part gets length 0. */
+ * the place of its left part; its right part gets length 0. Returns false if memory is exhausted. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;
@@ -166,7 +167,7 @@ static bool merge_all(organ_bpe *bpe)
 }
 
 /* Appends the ids of the symbols that are left after merging. A symbol that is not in the vocabulary becomes the
- * tokens of its bytes, or the unknown token. */
+ * tokens of its bytes, or the unknown token. Returns false if memory is exhausted. */
 static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -202,7 +203,8 @@ static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_
     return &bpe->cache[XXH3_64bits(word, bytes) % KNOWN_WORDS];
 }
 
-/* Appends the ids of a word: from the cache, or else by merging; then enters a short word into the cache. */
+/* Appends the ids of a word: from the cache, or else by merging; then enters a short word into the cache. Returns
+ * false if memory is exhausted. */
 static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
     organ_word_find *known = find_cached_word(bpe, word, bytes);

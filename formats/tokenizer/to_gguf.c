@@ -17,7 +17,8 @@ enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE 
 
 /* ---- arrays ---- */
 
-/* Appends the low `bytes` bytes of `value`, little endian. */
+/* Appends the low `bytes` bytes of `value`, little endian. Like all put_ functions here, returns false if memory is
+ * exhausted. */
 static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
 {
     char text[8];

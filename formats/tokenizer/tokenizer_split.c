@@ -159,7 +159,7 @@ static bool joins_previous(const split_cut *c, bool match)
 }
 
 /* Adds the next span of the text: joins it to the last piece, begins a new piece with it, or removes it, as the
- * step's behaviour requires. */
+ * step's behaviour requires. `match`: the span is a match of the step's pattern, not the text between two matches. */
 static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)

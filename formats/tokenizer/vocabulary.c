@@ -85,7 +85,7 @@ static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t
     }
 }
 
-/* Doubles the table of texts and enters all texts again. */
+/* Doubles the table of texts and enters all texts again. Returns false if memory is exhausted. */
 static bool grow_slots(organ_tokenizer *t)
 {
     uint32_t *const old = t->slots;
@@ -103,7 +103,8 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* Makes room for token `id`; ids between it and the largest one so far get no token. */
+/* Makes room for token `id`; ids between it and the largest one so far get no token. Returns false if memory is
+ * exhausted. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
@@ -121,7 +122,8 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
     return true;
 }
 
-/* Sets the text of token `id` and enters the text; if another id has the same text, the table now gives `id`. */
+/* Sets the text of token `id` and enters the text; if another id has the same text, the table now gives `id`. Returns
+ * false if memory is exhausted. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
@@ -140,7 +142,8 @@ uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t b
     return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
 }
 
-/* Appends a copy of an added token to t->raw. An id without a token gets its text. */
+/* Appends a copy of an added token to t->raw. An id without a token gets its text. Returns false if memory is
+ * exhausted. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
 {
     organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
@@ -201,7 +204,7 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
-/* Enters a pair or replaces its entry; keeps the table at most half full. */
+/* Enters a pair or replaces its entry; keeps the table at most half full. Returns false if memory is exhausted. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -223,8 +226,8 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters all pairs of adjacent characters of a token. A word can be split between two characters whose pair is not
- * in the table, because no merge crosses that place. */
+/* Enters all pairs of adjacent characters of a token. A word can be split between two characters whose pair is not in
+ * the table, because no merge crosses that place. Returns false if memory is exhausted. */
 static bool note_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
@@ -246,7 +249,8 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
     return named && t->byte_ids[value & 255] == id ? (int)(value & 255) : -1;
 }
 
-/* Enters the merge of two tokens to the token `made`, and the pairs of adjacent characters of `made`. */
+/* Enters the merge of two tokens to the token `made`, and the pairs of adjacent characters of `made`. Returns false
+ * if memory is exhausted. */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
     /* The text of a byte token is "<0xNN>", not its byte, so the pairs of characters do not show where merges cross. */

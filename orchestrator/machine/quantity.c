@@ -24,8 +24,8 @@ static int unit_shift(const char *unit)
 /* Tests for an ASCII digit, independently of the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* Sets *bytes to an amount such as "512", "1.5G" or "2GiB"; units are powers of 1024. Intermediate values have 128
- * bits; results above INT64_MAX are rejected. */
+/* Sets *bytes to an amount such as "512", "1.5G" or "2GiB"; units are powers of 1024. Returns false if the text is
+ * not an amount, or an amount above INT64_MAX. Intermediate values have 128 bits. */
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
 {
     wide whole = 0, part = 0, scale = 1;

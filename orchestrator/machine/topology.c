@@ -14,7 +14,7 @@
 #define MAX_RECORD ((size_t)64 << 20)
 
 /* Reserves memory for hwloc with organ_set_aside. hwloc 2.9 does not check many of its allocations, so a refused one
- * would end the process. */
+ * would end the process. Returns false if it cannot be reserved. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
