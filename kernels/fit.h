@@ -62,7 +62,7 @@ INLINE void fit_transpose(f32x16 rows[16])
 }
 
 /* Loads the first `count` groups of `values` into a lane each, and zeros into the other lanes. The first value is in
- * column `col` of rows of `cols` values; `weights` are those of a row (NULL: all 1). */
+ * column `col` of rows of `cols` values; `weights` has one weight for each column, for all rows (NULL: all 1). */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
