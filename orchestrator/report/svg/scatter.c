@@ -15,13 +15,14 @@ typedef struct box {
     double left, top, right, bottom;
 } box;
 
+/* A scatter chart that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct scatter_drawing {
     const organ_scatter *scatter;
     FILE *out;
-    size_t left_out;
+    size_t left_out; /* points that cannot be drawn */
     organ_axis x, y;
     double top, height;
-    box *taken; /* by names and by the points that have them */
+    box *taken; /* boxes of written names and of the points that have names */
     size_t taken_count;
 } scatter_drawing;
 
