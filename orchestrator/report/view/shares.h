@@ -6,7 +6,7 @@
 
 #include "orchestrator/report/view/view_parts.h"
 
-enum { EVERY_MODULE = 2000 }; /* limit of lines of a table of modules on a page */
+enum { EVERY_MODULE = 2000 }; /* limit of lines of a table of modules on a page and in a Markdown file */
 
 /* Names members of the rows of report.modules, which the functions below read; each row also has "role", "layer" and
  * "rank". */

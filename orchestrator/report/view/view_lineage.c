@@ -107,9 +107,9 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
     return best;
 }
 
-/* Tests whether a model, whose fingerprints are given, is a chimera of two models of the set `among`: whether the model
- * that has most of them and one that has all others exist, and the first has not all. If so, sets body, donor and their
- * counts, and returns true. */
+/* Tests whether a model, given by its fingerprints, is a chimera of two models of the set `among`: the model that has
+ * most of the fingerprints does not have all, and another one has all others. If so, sets body, donor and their counts,
+ * and returns true. */
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;

@@ -6,7 +6,7 @@
 
 #include "orchestrator/report/blocks/blocks.h"
 
-enum { EVERY_NOISE_MODULE = 1500 }; /* limit of lines of a table of modules on a page */
+enum { EVERY_NOISE_MODULE = 1500 }; /* limit of lines of a table of modules on a page and in a Markdown file */
 
 #define FIELD_PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
 #define FIELD_LAYER      FIELD_WORDS("layer", "{layer>-1?{layer}|none}", 0)

@@ -20,7 +20,7 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 /* ---- all targets, projections ---- */
 
 /* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor, or computed from
- * report.projections if an older report lacks it. */
+ * report.projections if the report lacks that. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =
