@@ -226,7 +226,7 @@ struct organ_block {
     size_t max;   /* EACH: limit of printed rows; 0: none */
     /* EACH: words printed if there are more rows than `max`, over {"more": rows omitted, "all": rows, "most": `max`} */
     const char *rest;
-    /* MADE: returns the row of `blocks`, which the caller releases; NULL without memory */
+    /* MADE: returns the row of `blocks`, which the caller releases; NULL if out of memory */
     json_t *(*make)(const json_t *row);
     /* FIGURE: returns an SVG document, which the caller frees; NULL makes the page fail */
     char *(*draw)(const json_t *row);

@@ -51,7 +51,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns words over a row as text, which the caller frees; NULL if it is empty or without memory. */
+/* Returns words over a row as text, which the caller frees; NULL if the text is empty or memory ran out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -138,7 +138,7 @@ static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* Makes the bars of the rows; the caller frees them with put_bars. NULL without memory. */
+/* Makes the bars of the rows; the caller frees them with put_bars. Returns NULL if out of memory. */
 static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Adds 1 to the member "count" of the kept row of this kind. The first row of a kind is copied to `kept`; `known` maps
- * the kind to this copy. Returns false without memory. */
+ * the kind to this copy. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Selections of a document's rows. Both functions return NULL without memory; `where` NULL selects all rows. */
+ * Selections of a document's rows. Both functions return NULL if out of memory; `where` NULL selects all rows. */
 #ifndef ORGAN_DOCUMENT_ROWS_H
 #define ORGAN_DOCUMENT_ROWS_H
 

@@ -155,7 +155,7 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 }
 
 /* Arranges the collected values as a matrix of roles and layers; values outside the layers are in the last column.
- * Returns false if there are none, or without memory. */
+ * Returns false if there are none, or if out of memory. */
 bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)

@@ -35,7 +35,7 @@ typedef struct organ_layer_map {
 /* Returns the member "layer" of a row; -1: the row belongs to no layer. */
 long long organ_row_layer(const json_t *row);
 
-/* Creates an empty map; NULL without memory. All functions below accept NULL and then do nothing or draw no chart. */
+/* Creates an empty map; NULL if out of memory. All functions below accept NULL and then do nothing or draw no chart. */
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);
 
@@ -47,12 +47,12 @@ void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role
 /* Outlines the cell of a layer and role, which is created if it has no value. */
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role);
 
-/* Computes the layers, roles and values; no value may be added afterwards. Returns false without memory or if the map
+/* Computes the layers, roles and values; no value may be added afterwards. Returns false if out of memory or if the map
  * is empty. */
 bool organ_layer_map_finish(organ_layer_map *map);
 
 /* Draws roles as rows and layers as columns. `style` supplies the words and the scale (row_label NULL: "role"); layers,
- * roles, values and marks are the map's. Returns NULL without memory or cells. */
+ * roles, values and marks are the map's. Returns NULL if memory ran out or the map has no cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
 #endif

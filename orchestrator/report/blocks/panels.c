@@ -19,8 +19,8 @@ typedef struct panel_maps {
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX];
 } panel_maps;
 
-/* Makes a map of a member of `rows`, whose layer and role are those of the row of `places` with the same index. NULL
- * without memory. */
+/* Makes a map of a member of `rows`, whose layer and role are those of the row of `places` with the same index. Returns
+ * NULL if out of memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -56,7 +56,7 @@ static void open_below(organ_layer_map *map)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
-/* Makes a map of values for each series and, if there is a band, for its lower and upper edge. Returns false without
+/* Makes a map of values for each series and, if there is a band, for its lower and upper edge. Returns false if out of
  * memory. */
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {

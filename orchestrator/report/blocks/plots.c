@@ -39,6 +39,8 @@ static size_t columns_of(const organ_grid_of *style, const json_t *rows, const c
     return max;
 }
 
+/* Returns the value of a cell of a GRID block, times the factor: the member used[column] of the row, or element
+ * `column` of its array style->values. NaN if it is missing. */
 static double grid_value(const organ_grid_of *style, const json_t *row, const char *const *used, size_t column)
 {
     if (style->members)

@@ -294,6 +294,7 @@ static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t
 
 /* ---- the three outputs ---- */
 
+/* Prints all blocks of a view. Their row is the report or, if the view has `make`, the object that it returns. */
 static void walk_view(organ_view_walk *walk, const organ_view *view)
 {
     const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,

@@ -343,6 +343,7 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption)
 
 /* ---- the end of the page ---- */
 
+/* Writes the end of the page: closes the last section, and adds the footer and the script. */
 static void put_end(organ_html *html)
 {
     FILE *const out = html->body.out;
@@ -354,7 +355,8 @@ static void put_end(organ_html *html)
             organ_html_script);
 }
 
-/* Finishes all three texts, also after one has failed, because the caller frees them. Returns false without memory. */
+/* Finishes all three texts, also after one has failed, because the caller frees them. Returns false if out of
+ * memory. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};

@@ -16,7 +16,7 @@ extern const char organ_html_script_hash[];
 typedef struct organ_html organ_html;
 
 /* Begins a page. `kind` is the sort of report ("Pruning"), `title` its subject ("tiny-qwen2"), `lead` its result in one
- * or two sentences (NULL: none). Returns NULL and sets ORGAN_IO without memory. If memory runs out later,
+ * or two sentences (NULL: none). Returns NULL and sets ORGAN_IO if out of memory. If memory runs out later,
  * organ_html_finish reports it. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error);
 
@@ -66,7 +66,7 @@ void organ_html_ending(organ_html *html, const json_t *definitions, const json_t
 void organ_html_fail(organ_html *html);
 
 /* Returns the page in *text, which the caller frees, and destroys `html`. The text is valid UTF-8 for any input.
- * Returns ORGAN_IO without memory. */
+ * Returns ORGAN_IO if out of memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
 
 #endif

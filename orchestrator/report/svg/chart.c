@@ -207,6 +207,7 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
                   d->x.ticks[k].text, 32);
 }
 
+/* Returns whether the panel has a value that is drawn. */
 static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
 {
     for (size_t s = 0; s < d->chart->series_count; s++)
@@ -358,6 +359,7 @@ static void chart_arrange(chart_drawing *d)
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }
 
+/* Begins the document: title, subtitle, legend and the labels of both axes. */
 static void put_frame(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;

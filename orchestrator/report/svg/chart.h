@@ -51,7 +51,7 @@ typedef struct organ_chart {
 
 /* Draws the chart as an SVG document, which the caller frees; *svg is NULL on error. Names may contain any bytes:
  * invalid and control characters are made visible. A panel without values contains a sentence that says so. Returns
- * ORGAN_IO without memory. */
+ * ORGAN_IO if out of memory. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error);
 
 #endif

@@ -28,7 +28,7 @@ typedef struct organ_heat_map {
 
 /* Draws the map as an SVG document, which the caller frees; *svg is NULL on error. Cells have their value as a tooltip
  * and, if it fits, as text. More cells than 4,096 are drawn as means of neighbours, which the subtitle reports. Returns
- * ORGAN_IO without memory. */
+ * ORGAN_IO if out of memory. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
 
 #endif

@@ -31,6 +31,8 @@ typedef struct ranking_drawing {
     double left, width, top, row_height, height;
 } ranking_drawing;
 
+/* Writes a value with the unit to `out`: with d->decimals decimals, or with ranking->digits digits if that is negative.
+ * Returns `out`. */
 static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
@@ -118,6 +120,7 @@ static void put_head(const ranking_drawing *d)
     }
 }
 
+/* Draws the grid lines with their numbers, the axis at 0 and its label. */
 static void put_axis(const ranking_drawing *d)
 {
     const double bottom = d->top + d->row_height * (double)d->count + 4;

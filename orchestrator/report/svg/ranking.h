@@ -28,7 +28,7 @@ typedef struct organ_ranking {
 } organ_ranking;
 
 /* Draws the bars as an SVG document, which the caller frees; *svg is NULL on error. Of more than 60 bars it draws the
- * first 60, which the subtitle reports. Returns ORGAN_IO without memory. */
+ * first 60, which the subtitle reports. Returns ORGAN_IO if out of memory. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error);
 
 #endif

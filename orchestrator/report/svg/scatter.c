@@ -98,6 +98,7 @@ static double head_height(const scatter_drawing *d)
     return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
 }
 
+/* Begins the document: title, subtitle, a note on points that are not drawn, legend and the labels of both axes. */
 static void put_frame(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -150,6 +151,7 @@ static void put_joins(const scatter_drawing *d)
     }
 }
 
+/* Draws the marker of a point, with its name and values as a tooltip. */
 static void put_point(const scatter_drawing *d, const organ_point *p)
 {
     char x[32], y[32];

@@ -29,7 +29,7 @@ typedef struct organ_scatter {
     bool listed; /* the caller prints a table of all points: the figure omits its own numbers */
 } organ_scatter;
 
-/* Draws the points as an SVG document, which the caller frees; *svg is NULL on error. Returns ORGAN_IO without
+/* Draws the points as an SVG document, which the caller frees; *svg is NULL on error. Returns ORGAN_IO if out of
  * memory. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error);
 

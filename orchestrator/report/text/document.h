@@ -34,7 +34,7 @@ organ_status organ_document_write(const char *path, const json_t *document, orga
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* A member of a document, `key`, that is an object of `count` members, created one by one during printing: `name`
- * returns the key of member k, `row` a new reference to its value, or NULL without memory. */
+ * returns the key of member k, `row` a new reference to its value, or NULL if out of memory. */
 typedef struct organ_long_member {
     const char *key;
     size_t count;

@@ -63,7 +63,7 @@ typedef struct organ_field {
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
 /* Returns a table with a row for each of the first `max` elements of `rows`, an array. The titles of `fields` must
- * outlive the table, which has at most ORGAN_FIELDS_MAX columns. NULL without memory. */
+ * outlive the table, which has at most ORGAN_FIELDS_MAX columns. Returns NULL if out of memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max);
 
 /* Adds a row; `name`, if it is not NULL, replaces the first field. */

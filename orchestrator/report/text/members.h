@@ -69,7 +69,7 @@ json_t *organ_json_held(const json_t *value);
 /* Returns an array of row(context, 0 .. count - 1); rows that are NULL are omitted. */
 typedef json_t *organ_json_row(const void *context, size_t k);
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
-/* Returns the words, up to NULL, as one string that a shell reads as these words. NULL without memory. */
+/* Returns the words, up to NULL, as one string that a shell reads as these words. Returns NULL if out of memory. */
 json_t *organ_json_command(const char *const *words);
 /* Return arrays of texts (any bytes) and of numbers. */
 json_t *organ_json_texts(size_t count, const char *const *texts);
@@ -106,7 +106,7 @@ typedef struct organ_struct_field {
 #define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
 #define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)
 
-/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL without memory. */
+/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL if out of memory. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row);
 /* Sets the members of `row` from `object`: those that it lacks, or has with another type or below the range, to 0 or
  * "". Returns whether it has all, each of its type; a text that is too long is cut. */
@@ -117,7 +117,7 @@ bool organ_struct_read(const json_t *object, const organ_struct_field *fields, s
 json_t *organ_field_json(const organ_struct_field *field, const void *at);
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
 
-/* Returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL without memory.
+/* Returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL if out of memory.
  * organ_exact_value reads it back and returns false if `text` is not such a string. */
 json_t *organ_exact_json(double value);
 bool organ_exact_value(const json_t *text, double *value);

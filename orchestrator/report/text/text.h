@@ -31,7 +31,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
  * marks. */
 size_t organ_text_width(const char *s);
 
-/* Shortens `s` to at most `width` columns (>= 5) by removing its middle. The caller frees the result; NULL without
+/* Shortens `s` to at most `width` columns (>= 5) by removing its middle. The caller frees the result; NULL if out of
  * memory, which counts as a refusal (formats/base/memory_watch.h). */
 char *organ_text_shorten(const char *s, size_t width, bool utf8);
 

@@ -218,7 +218,7 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-/* Prints the columns of this part of a row with `count` cells. Returns false without memory. */
+/* Prints the columns of this part of a row with `count` cells. Returns false if out of memory. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {
@@ -238,6 +238,7 @@ static bool print_row(const organ_table *table, char *const *cells, size_t count
     return true;
 }
 
+/* Prints the titles of the columns of this part of the table as one line. */
 static void print_titles(const organ_table *table, const text_table_part *p, FILE *out)
 {
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
@@ -354,6 +355,7 @@ static char *markdown_entry(const organ_table *table, size_t k)
     return entry;
 }
 
+/* Prints the line of dashes below the titles of a Markdown table; a colon marks columns aligned to the right. */
 static void markdown_rule(const organ_table *table, const size_t *widths, FILE *out)
 {
     for (size_t c = 0; c < table->column_count; c++) {

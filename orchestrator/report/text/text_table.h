@@ -16,7 +16,7 @@ typedef struct organ_column {
 
 typedef struct organ_table organ_table;
 
-/* Creates a table. The titles of the columns must outlive it. Returns NULL without memory; all functions below accept
+/* Creates a table. The titles of the columns must outlive it. Returns NULL if out of memory; all functions below accept
  * NULL, and printing then reports the error. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);

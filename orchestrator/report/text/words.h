@@ -60,8 +60,8 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition);
 #define ORGAN_NUMBER_ROOM 400
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
-/* Returns the words with their placeholders expanded, which the caller frees; "" for NULL. NULL without memory, which
- * counts as a refusal (formats/base/memory_watch.h). */
+/* Returns the words with their placeholders expanded, which the caller frees; "" for NULL. Returns NULL if out of
+ * memory, which counts as a refusal (formats/base/memory_watch.h). */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
 
 #endif
