@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
-/* Some file systems skip entries if others are removed while the folder is listed: it is listed this often. */
+/* Some file systems skip entries if others are removed while the folder is listed: it is listed up to 4 times. */
 #define ROUNDS 4
 
 static int remove_at(int folder, const char *name, int depth);
