@@ -3,7 +3,8 @@
 
 #include "formats/base/paged_rows.h"
 
-/* Counts a packed weight once: its codes get its shape and elements, its companions none. */
+/* Makes a packed weight count once: the part of its codes gets the shape and elements of the weight, those of its
+ * companions (scales, zero points, ...) get no elements. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
