@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Largest number of findings of one kind in the list. */
 enum { MAX_LISTED = 200 };
 
 static const struct {
@@ -57,7 +58,7 @@ static const struct {
     [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
-/* Returns the message without the file's name at its start, which the finding reports separately. */
+/* Returns the message without a leading file name, which the finding has in another member. */
 static const char *message_without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
@@ -112,6 +113,7 @@ size_t organ_findings_count(const organ_findings *findings)
     return count;
 }
 
+/* Returns the row of kind k, or NULL if it has no findings. */
 static json_t *kind_json(const void *context, size_t k)
 {
     const organ_findings *const findings = context;
