@@ -84,6 +84,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
 }
 
+/* Returns ORGAN_IO with the name of the first check of the written copy that has failed, or ORGAN_OK. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
