@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures curves in a walk over the donor: each target is made smaller at each level, and the changed layer becomes a
- * variant whose divergence is measured (variants.h). Several ranks measure the curves of a layer and exchange them
- * after the layer. */
+ * variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they exchange
+ * them after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"

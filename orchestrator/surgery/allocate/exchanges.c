@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tries exchanges on the whole model. A stream is the hidden states of the test windows in the model with some
- * allocation: stream 0 with the current one, the others with one pair's exchange. Each rank runs the streams of some
+ * allocation: stream 0 with the current one, the others with one pair's exchange. Ranks: each runs the streams of some
  * pairs. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
