@@ -188,6 +188,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
     return error->status;
 }
 
+/* Examines all weights of the model, with --against also their distance to another model, and makes the report of
+ * schema organ.autopsy/1. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

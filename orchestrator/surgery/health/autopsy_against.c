@@ -203,6 +203,9 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
                          100 * f->before, 100 * f->after);
 }
 
+/* Tests whether wrong scales explain a relative distance to the other model that exceeds the usual one. Divides each
+ * block of the weight by its factor to the other model; the scales are reported, and *named is true, if that more than
+ * halves the distance and brings it near the usual one. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

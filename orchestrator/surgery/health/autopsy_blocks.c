@@ -180,6 +180,9 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
+/* Sums the values of each block of the weight that has one scale (with `compare`, also the products with the other
+ * model) and reads its scales. Leaves *blocks empty if the weight has no suitable grid of blocks. The caller frees
+ * *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error)
 {
@@ -232,6 +235,8 @@ bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_rang
     return range->row_end > range->row && range->col_end > range->col;
 }
 
+/* Returns the index of the scale that block (row, col) has if the writer stored the scales in a wrong order: those of a
+ * neighbour, or transposed. The caller excludes blocks that have no such neighbour. */
 size_t organ_order_index(const organ_blocks *b, organ_order order, size_t row, size_t col)
 {
     switch (order) {

@@ -77,6 +77,8 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
+/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to this type
+ * usually makes, and the name of the type. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {

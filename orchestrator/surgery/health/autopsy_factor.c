@@ -243,6 +243,8 @@ static bool is_scaled(const organ_weight_stats *v)
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
+/* Compares the standard deviation of each weight with scales with that of the same role in neighbouring layers and with
+ * those of the other weights of its layer; reports weights that differ from both by one factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

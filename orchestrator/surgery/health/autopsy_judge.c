@@ -30,6 +30,7 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
                                                     compare ? original : "--tensors", "--match", weight->name, NULL});
 }
 
+/* Appends a row to the findings or the remarks of the report; `value` is the format of the measured value. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...)
 {
@@ -462,6 +463,9 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
+/* Judges the statistics of one weight and reports what is wrong. Returns true if that adds a finding, not only remarks.
+ * A weight with wrong codes, exploded or out of range is not also judged by its distribution, levels and usual range,
+ * which would report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);

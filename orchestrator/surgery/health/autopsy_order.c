@@ -299,6 +299,8 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 
 /* ---- all tests ---- */
 
+/* Judges the scales of a weight without another model: a deviant row of blocks, the order of the grid, and the digits.
+ * Some tests need all weights of a role, so this function only adds to job->pool for them. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};

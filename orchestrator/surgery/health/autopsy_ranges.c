@@ -97,6 +97,7 @@ static json_t *limits_json(const organ_limits *limits)
                         SET_LIMIT("min", limits->min), SET_LIMIT("max", limits->max));
 }
 
+/* Returns the ranges of all roles in the form that --ranges reads; "expected" is the narrower range of a remark. */
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
     json_t *object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
@@ -300,6 +301,7 @@ static organ_status apply_document(const char *path, const json_t *document, org
     return check_order(path, ranges, error);
 }
 
+/* Sets *ranges to the defaults, replaced by those that the JSON file `path` has. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
 {
     char *text = NULL;

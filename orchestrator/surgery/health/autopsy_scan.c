@@ -479,6 +479,8 @@ static organ_status exchange_notes(organ_weight_stats *stats, const organ_assign
     return organ_assignment_exchange(assignment, "gathering notes", &stats->note, sizeof *stats, NULL, NULL, error);
 }
 
+/* Divides the weights among the ranks by bytes, computes the statistics of this rank's weights, and exchanges them, so
+ * that every rank has all. Notes are texts, which are exchanged separately. */
 organ_status organ_weight_stats_compute(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                         size_t count, const organ_engine *engine, const organ_scan_progress *progress,
                                         organ_error *error)

@@ -74,6 +74,8 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     return error->status;
 }
 
+/* Evaluates the text with the model opened COUNT times, each with all scales multiplied by another of `factors`, and
+ * reports a factor that predicts it clearly better than the stored scales. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error)
 {
     const organ_experiment_options options = {

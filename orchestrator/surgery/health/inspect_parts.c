@@ -23,6 +23,8 @@ static void mark_companions(const organ_model *model, organ_inspect_part *parts,
         }
 }
 
+/* Returns one part per tensor, for the caller to release. Scales, zero points and other companions of a packed weight
+ * count as storage of that weight, not as weights; dropped tensors have no elements. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
 {
     organ_inspect_part *const parts = organ_rows_take(model->tensor_count + 1, sizeof *parts);

@@ -132,6 +132,8 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
     return rows;
 }
 
+/* Returns the section on quantised weights; null for a model without any. `weights` is NULL if they could not be
+ * identified. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

@@ -169,6 +169,7 @@ static organ_status read_models(models_job *job, json_t **report, organ_error *e
     return *report ? ORGAN_OK : organ_fail_memory(error, "the list of models");
 }
 
+/* Makes the report of schema organ.models/1: the models of all stores on this machine. */
 organ_status organ_models(const organ_models_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
