@@ -219,6 +219,9 @@ static void add_finding_by_ending(organ_findings *findings, const char *name)
         }
 }
 
+/* Identifies a file by its first bytes, and adds a finding if these or its name belong to a dangerous type, such as a
+ * pickle or a program. Returns the format that the caller should examine next. `bare`: the file is no part of a model;
+ * only its bytes count. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare)
 {
     sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};

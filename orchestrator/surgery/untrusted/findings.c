@@ -66,6 +66,7 @@ static const char *message_without_file(const char *message, const char *file)
                                                                                           : message;
 }
 
+/* Adds a finding unless MAX_LISTED of its kind are listed; the count includes the unlisted ones. */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
 {
     char sentence[1000];
@@ -82,6 +83,8 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
         organ_memory_refused();
 }
 
+/* Adds an error of a reader as a finding of this kind. Lack of memory and failures of the system say nothing about the
+ * model: the first of these is kept in findings->failure instead. */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error)
 {
     if (error->status == ORGAN_OK)

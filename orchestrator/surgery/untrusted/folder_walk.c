@@ -365,6 +365,8 @@ static bool find_base(tree *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
+/* Examines a folder and all below, or a single file. Returns an error only if `path` itself cannot be examined;
+ * walk_path closes `fd`. */
 organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
                                organ_error *error)
 {

@@ -203,6 +203,7 @@ static void check_decoder(void *context, const organ_json_key *key)
                     ADDED_MAX);
 }
 
+/* Selects the checks of a tokenizer's file by its name. In vocab.json an id cannot be far above the number of words. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
     if (strcasecmp(name, "tokenizer.json") == 0)
@@ -268,6 +269,8 @@ static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, co
                            kv->count, tokens);
 }
 
+/* Checks the tokenizer in the metadata of a GGUF file: its number of words and merges, the words, and whether the lists
+ * of scores and types have one entry per word. */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
 {
     const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");

@@ -24,6 +24,7 @@ static size_t skip_white_space(const organ_json_source *text, size_t at)
     return at;
 }
 
+/* Returns the end of the value that begins at `at`, or `at` + `max` if it is longer. Does not check the syntax. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
@@ -103,6 +104,8 @@ static void check_member_of(const json_keys_walk *w, organ_json_span span)
     w->seen(w->context, &key);
 }
 
+/* Calls `seen` for the members of all objects without building a tree, so that a huge or malformed text is no danger.
+ * w.levels[d].name is the last string at depth d: the key, if a value follows. */
 void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context)
 {
     json_keys_walk w = {.text = text, .seen = seen, .context = context};
@@ -129,6 +132,8 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, 
     }
 }
 
+/* Counts the members of the list or object in `span`, and finds its longest string and, among its direct members, the
+ * greatest number. Counts commas, and one more if it is not empty. */
 organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};

@@ -219,6 +219,8 @@ static bool is_of_snapshots(const organ_link_base *base, const char *path)
            strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
 }
 
+/* Follows `path` segment by segment with links, without ever opening a folder outside base. On success target->folder
+ * is open; the caller closes it. errno says why the path leads nowhere. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
 {
     climb c = {.base = base, .to = target, .folders = {base->fd}};

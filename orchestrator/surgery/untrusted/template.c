@@ -401,6 +401,8 @@ static void check_hazard_names(template_scan *s, size_t length)
     }
 }
 
+/* Scans the first LONGEST bytes of a Jinja chat template. Reads the code between {{ }} or {% %}; skips texts, comments
+ * {# #} and raw blocks. Then reports the names that it collected and that sandboxes forbid. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
     template_scan s = {

@@ -51,6 +51,7 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
                       count > 1 ? "s" : "", organ_json_text(first, "file"), organ_json_text(first, "what"));
 }
 
+/* Makes the report of `inspect --untrusted`. No tensor data is loaded. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);

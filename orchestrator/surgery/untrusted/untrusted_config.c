@@ -128,6 +128,8 @@ static void check_key_of(void *context, const organ_json_key *key)
             config_check_key(r->findings, key, keys[k].check);
 }
 
+/* Adds findings for keys of a configuration that make loaders run code or read other files. Long texts are searched for
+ * keys, but not parsed strictly. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};

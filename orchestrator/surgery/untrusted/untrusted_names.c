@@ -78,6 +78,7 @@ static bool is_invisible(uint32_t code)
     return organ_utf8_hidden(code);
 }
 
+/* Returns true if the text has an invisible character or invalid UTF-8, and sets *code to the character or byte. */
 bool organ_names_hide(const char *text, unsigned *code)
 {
     uint32_t one;

@@ -57,6 +57,8 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
                                  gguf->kvs[k].size - 8);
 }
 
+/* Adds findings for the header of a GGUF file: its faults, names of tensors, alignment, templates and tokenizer.
+ * `data`: checks also that the data of each tensor is inside the file. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
@@ -90,6 +92,7 @@ static void add_once(organ_findings *findings, const char *message)
     organ_findings_add_error(findings, ORGAN_FINDING_MODEL, &fault);
 }
 
+/* Adds a finding if the index cannot be read, and one for each shard that it names and that does not exist. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder)
 {
     organ_error error = {0};
@@ -105,6 +108,7 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
     organ_shards_release(&shards);
 }
 
+/* Opens the whole model as other verbs do, and adds findings for problems that the files had not shown alone. */
 void organ_weights_check_model(organ_findings *findings, const char *path)
 {
     organ_error error = {0};
