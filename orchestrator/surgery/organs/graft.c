@@ -186,6 +186,7 @@ static void close_graft(organ_graft_job *job)
     free(job->taken);
 }
 
+/* Replaces tensors of the target by those of the source and writes the result as a new model; makes the report. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {

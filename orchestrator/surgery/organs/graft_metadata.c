@@ -140,6 +140,8 @@ static bool grafts_whole_layers(const organ_graft_job *job)
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
+/* Sets *writer to the key-values of the target, with the number of layers and the arrays that have a value for each
+ * layer adapted. Without a change the writer is discarded, so that the header of the target is copied unchanged. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;

@@ -52,6 +52,8 @@ static organ_status check_packed_pair(const organ_graft_job *job, const organ_we
                                   organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
 }
 
+/* Checks each weight of the source with the weight of the target that it replaces. Does nothing if neither model has
+ * packed weights. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;
