@@ -51,6 +51,7 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
     return ORGAN_OK;
 }
 
+/* Opens the adapter, if there is one, then the models in the order of job->path. */
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error)
 {
     if (job->draws < 2)

@@ -60,6 +60,8 @@ json_t *organ_compared_projections_json(const organ_compared_folding *g)
     return rows;
 }
 
+/* Appends one row per layer, or with `places` one per projection and layer. The modules of a layer are adjacent,
+ * because job->modules is ordered by layer. */
 json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
 {
     const organ_compared_job *const job = g->job;
@@ -74,6 +76,7 @@ json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
     return rows;
 }
 
+/* `z` divides <N, K> by its standard deviation for a random N, `z_signs` by that for random signs of N. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);

@@ -333,6 +333,8 @@ static void noise_release(noise_stage *s)
     free(s->sums);
 }
 
+/* Measures one module: reads its weights row by row from all models and sums N with K, |N|^2 and the share of N in the
+ * output directions of K. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error)
 {
