@@ -72,12 +72,12 @@ typedef struct organ_allocation_tensor {
     const char *role; /* name of its role (organ_anatomy_role_name); constant */
     int32_t layer;
     uint64_t elements;
-    /* at each level: KL(donor || donor with only this tensor at that level), nats per token */
+    /* At each level: KL(donor || donor with only this tensor at that level), nats per token. */
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */
     bool between; /* interpolated from other layers, not measured */
-    double
-        sparsity; /* share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides */
+    /* Share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides. */
+    double sparsity;
 } organ_allocation_tensor;
 
 typedef struct organ_allocation {
