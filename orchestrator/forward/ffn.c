@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the buffers of the feed-forward need. If layers of the model may be streamed, all layers get
- * the room of a streamed one, which processes more tokens together. */
+/* Returns the floats that the feed-forward of `tokens` tokens needs. If layers of the model may be streamed, all layers
+ * get the room of a streamed one, which processes more tokens together. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
