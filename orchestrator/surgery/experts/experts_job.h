@@ -14,7 +14,7 @@ typedef struct organ_experts_job {
     const organ_progress *progress;
     organ_model *model;
     organ_expert_score score;
-    bool global;
+    bool global; /* --per-layer global */
     organ_expert_scores scores;
     bool known;       /* `scores` has every layer */
     json_t *identity; /* model, text and windows that the scores belong to */
@@ -35,10 +35,10 @@ typedef struct organ_experts_job {
 /* Reads the stored scores or measures them. A dry run does not measure: `known` stays false if the file lacks
  * scores. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error);
-/* Opens and closes the measurement, to check that memory and text suffice. */
+/* Opens and closes the measurement, to check that memory and text suffice for it. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
 /* Handles the temporary file of scores after a run that ended with `status`: removes it after success and after errors
- * that --resume cannot continue; else it stays. */
+ * that --resume cannot overcome; else leaves it and notes its path. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
 
 /* ---- experts_document.c ---- */

@@ -27,7 +27,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 const char *organ_expert_score_name(organ_expert_score score);
 
 typedef struct organ_expert_layer {
-    bool known;
+    bool known;          /* the other members are set */
     uint64_t *frequency; /* number of tokens routed to each expert */
     double *sum, *reap;  /* sum and mean over these tokens of gate times output norm; 0 if an expert has no token */
     double power;        /* sum over tokens of the squared norm of the layer's routed output */
@@ -41,13 +41,13 @@ typedef struct organ_expert_layer {
 
 typedef struct organ_expert_scores {
     size_t layers;
-    uint32_t experts, used; /* routed experts of each layer; experts that the router chooses for a token */
+    uint32_t experts, used; /* routed experts of each layer with experts; experts that the router chooses for a token */
     uint32_t least, groups; /* smallest number of experts to keep; number of router groups, which all keep the same
                              * number */
     bool with_loss;
-    uint64_t tokens; /* tokens of the calibration text */
-    organ_expert_layer *of;
-    json_t *calibration; /* "calibration" of the document, from organ_calibration_run_json; NULL until it is known */
+    uint64_t tokens;        /* tokens of the calibration text */
+    organ_expert_layer *of; /* one for each layer */
+    json_t *calibration;    /* "calibration" of the document, from organ_calibration_run_json; NULL until it is known */
 } organ_expert_scores;
 
 /* Allocates scores for `model`, with no layer known except dense ones. Call organ_expert_scores_release even after an
