@@ -19,6 +19,7 @@
 /* Eigenvalues nearer than this share of the largest: their vectors become orthogonal only by orthogonalisation. */
 #define NEAR 1e-3
 
+/* The decomposition of one symmetric n x n matrix. */
 typedef struct eigen {
     const organ_kernels *kernels;
     size_t n;

@@ -20,6 +20,7 @@ typedef struct organ_ridge_sums {
 
 typedef struct organ_ridge_blocks organ_ridge_blocks;
 
+/* A regression: the sums over the tokens added so far, and the solution. */
 struct organ_ridge {
     organ_ridge_shape shape;
     const organ_engine *engine;

@@ -54,7 +54,9 @@ size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 
+/* The units of --budget. */
 typedef enum organ_budget_unit { ORGAN_BUDGET_PERCENT, ORGAN_BUDGET_BITS, ORGAN_BUDGET_BYTES } organ_budget_unit;
+/* A budget for all targets of a model. */
 typedef struct organ_budget {
     organ_budget_unit unit;
     double amount; /* percent of zeros, bits per weight, or bytes */
@@ -80,6 +82,7 @@ typedef struct organ_allocation_tensor {
     double sparsity;
 } organ_allocation_tensor;
 
+/* The division of a budget among tensors by their curves: the cost of each at each level. */
 typedef struct organ_allocation {
     const double *levels; /* meaning of the levels: sparsities, ascending, or bits per weight */
     size_t level_count;

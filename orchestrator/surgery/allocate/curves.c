@@ -21,6 +21,7 @@
 #define MAX_TOGETHER ((size_t)256)
 #define DONOR        ((size_t)0) /* level of `pooled` at which the donor's matrices are kept */
 
+/* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
     const organ_model *model;
     organ_curves_options options;

@@ -20,12 +20,14 @@
 /* Levels at which `pooled` keeps matrices of a pair: after the exchange, and at the current value. */
 enum { EXCHANGED, AS_GIVEN };
 
+/* An exchange between two tensors that is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange of;
     bool separate;     /* its stream differs from stream 0; false: its tensors are in later layers */
     double divergence; /* of its stream, nats per token */
 } exchanges_pair;
 
+/* The rounds of exchanges that improve a division. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;

@@ -25,6 +25,7 @@ typedef struct pool {
     size_t count; /* number of matrices that are kept at all levels */
 } pool;
 
+/* The matrices of the current layer at several levels, by tensor of the allocation. */
 struct organ_pooled_tensors {
     size_t tensors, levels;
     const organ_kernels *kernels;

@@ -15,6 +15,7 @@
 /* Estimate for a plan: operations that take as long as the exponentials and the comparison of one logit. */
 #define LOGIT 150.0
 
+/* The changed versions of the model that run at the same time, each with its own hidden states. */
 struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;

@@ -15,6 +15,7 @@
  * so the division does not change. */
 #define CURVE_EFFORT 0.5
 
+/* The division of a budget of zeros among the targets of a pruning. */
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_matrix_options prune_options;

@@ -25,6 +25,7 @@ typedef struct organ_calibrated_part {
     json_t *fallback;    /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_calibrated_part;
 
+/* A row of the table of methods: what the method can do and which options it supports. */
 typedef struct organ_calibrated_method {
     const char *name;
     organ_prune_method method;
@@ -41,6 +42,7 @@ typedef struct organ_calibrated_method {
     organ_plan_solve solve; /* the work on a matrix */
 } organ_calibrated_method;
 
+/* A pruning by a calibrated method. */
 typedef struct organ_calibrated_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;

@@ -8,6 +8,7 @@
 /* For the plan: time of the flow on a weight in memory, in operations. */
 #define FLOW 3000.0
 
+/* A pruning by physarum-v1 that divides a budget among its targets. */
 typedef struct divided_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;

@@ -19,6 +19,7 @@
  * preconditioner. */
 #define AHEAD 0.7f
 
+/* The least-squares solver of one matrix. */
 struct organ_masked_squares {
     const organ_engine *engine;
     const char *name;

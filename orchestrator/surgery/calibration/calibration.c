@@ -27,6 +27,7 @@ typedef struct panel {
     bool cross;      /* of C, else of H */
 } panel;
 
+/* The sums over the tokens added so far, and the statistics computed from them. */
 struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;

@@ -12,6 +12,7 @@
 #define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
 #define ORGAN_CALIBRATION_DAMPING 0.01 /* times the mean of the diagonal, for the contribution */
 
+/* The layer whose inputs a calibration gets, and the statistics to compute. */
 typedef struct organ_calibration_options {
     size_t features;  /* inputs of the layer, 1 .. 2^20 */
     const char *name; /* for messages; must outlive the calibration */

@@ -9,6 +9,7 @@
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/states.h"
 
+/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate its matrices. */
 struct organ_calibration_run {
     organ_calibration_run_options
         *options; /* belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short */

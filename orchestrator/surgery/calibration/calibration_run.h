@@ -29,6 +29,7 @@ typedef enum organ_calibration_inputs_of {
                         * `reruns` */
 } organ_calibration_inputs_of;
 
+/* The text and the kind of calibration, and words for messages. */
 typedef struct organ_calibration_run_options {
     organ_calibration_text calibration; /* organ_calibration_run_open lowers `samples` if the text is too short */
     const char *method;                 /* name of the method for messages: "physarum-v2" */
@@ -219,7 +220,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
                                         size_t context);
 
 /* Returns the member "calibration" of a document: text, tokenizer, windows. `streams` describes in words where the
- * inputs come from. NULL without memory. */
+ * inputs come from. Returns NULL if memory cannot be allocated. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams);
 
 /* ---- rows in file order ---- */

@@ -95,6 +95,7 @@ typedef enum convert_content {
     CONVERT_SCALES  /* safetensors: the scales of the codes of another piece */
 } convert_content;
 
+/* A tensor of the output: how its rows are made. */
 typedef struct convert_piece {
     uint64_t rows, filled; /* rows over all matrices, and how many of them the planned places fill */
     uint64_t left;         /* rows that the pass must still write */
@@ -107,6 +108,7 @@ typedef struct convert_piece {
     convert_content content;
 } convert_piece;
 
+/* A conversion: the input, the plan of the output, and the output. */
 typedef struct organ_convert_job {
     const organ_convert_options *options;
     const organ_engine *engine;

@@ -15,6 +15,7 @@ typedef struct organ_cut_verdict {
     uint64_t different;         /* number of bytes that differ */
 } organ_cut_verdict;
 
+/* The comparison of a cut model with its donor. */
 typedef struct organ_cut_audit {
     const organ_audit_options *options;
     const organ_engine *engine;

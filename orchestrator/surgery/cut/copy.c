@@ -11,6 +11,7 @@
 
 #define PAGE ((size_t)4096)
 
+/* The buffers of one worker. */
 typedef struct copy_buffers {
     unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
     void *scratch;

@@ -445,6 +445,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
+/* Allocates the arrays of the plan, one entry per tensor of the model; no tensor has a part yet (SIZE_MAX). */
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;

@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
+/* The search for the parts of the donor that a cut copy has kept. */
 typedef struct organ_cut_recovery {
     const organ_model *donor, *copy;
     const organ_weights *donor_weights, *copy_weights;

@@ -28,6 +28,7 @@ typedef struct organ_heal_layer {
     organ_ridge_choice choice;
 } organ_heal_layer;
 
+/* The refit of the kept experts of all layers. */
 struct organ_expert_heal {
     organ_expert_heal_options options;
     organ_calibration_run_options walk;

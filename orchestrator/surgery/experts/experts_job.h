@@ -8,6 +8,7 @@
 #include "orchestrator/surgery/experts/experts_heal.h"
 #include "orchestrator/surgery/experts/measure_scores.h"
 
+/* A removal of experts: the scores, the kept experts, and the output. */
 typedef struct organ_experts_job {
     const organ_experts_options *options;
     const organ_engine *engine;

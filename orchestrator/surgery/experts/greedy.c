@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The removal of a layer's experts, one at a time, always the one that increases the error least. */
 typedef struct greedy {
     organ_expert_measure *measure;
     bool *kept;       /* a flag for each expert */

@@ -15,6 +15,7 @@
 #define ORGAN_EXPERT_SCORES_SCHEMA     "organ.expert_scores/1"
 #define ORGAN_EXPERT_SCORES_DEFINITION "experts/1"
 
+/* The scores by which experts are ranked; the members of organ_expert_layer have their values. */
 typedef enum organ_expert_score {
     ORGAN_EXPERT_LOSS,
     ORGAN_EXPERT_REAP,
@@ -26,6 +27,7 @@ typedef enum organ_expert_score {
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error);
 const char *organ_expert_score_name(organ_expert_score score);
 
+/* The measured values of one layer's experts. */
 typedef struct organ_expert_layer {
     bool known;          /* the other members are set */
     uint64_t *frequency; /* number of tokens routed to each expert */
@@ -39,6 +41,7 @@ typedef struct organ_expert_layer {
     bool dense; /* the layer has no experts: `known` is set and no other member is used */
 } organ_expert_layer;
 
+/* The measured values of all layers of a model. */
 typedef struct organ_expert_scores {
     size_t layers;
     uint32_t experts, used; /* routed experts of each layer with experts; experts that the router chooses for a token */
