@@ -262,7 +262,7 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
     for (size_t w = 0; w < count && !error->status; w = g->until) {
         choose_windows(g, states, w, group_end(g->windows, w));
         if (g->tokens && g->layer->reserved)
-            organ_forward_mix(g, error);
+            organ_forward_block_mix(g, error);
         else if (g->tokens)
             organ_forward_block(g, error);
     }
@@ -396,8 +396,7 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
-    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.shortcut &&
-                    !f->config.latent.index_shared;
+    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn;
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 

@@ -93,6 +93,10 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
+/* Returns the layer of the forward pass that uses the tensor, which belongs to this model; -1 for tensors outside of
+ * layers. It is the number in the tensor's name, but a layer of a LongCat-Flash file is two layers: each has an
+ * attention and a dense feed-forward, and the first also has the experts. */
+int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the forward pass gives the inputs of this tensor to the tap: it is a matrix, or a stack of matrices,
  * of a linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass
  * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this

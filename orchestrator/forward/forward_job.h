@@ -518,8 +518,13 @@ float organ_forward_query_factor(const organ_forward_config *config, const organ
  * values of that layer. Without a gate it does nothing. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
-/* Runs a layer on the group and replaces g->states. g->room has organ_forward_block_room floats. */
+/* Runs a layer on the group and replaces g->states. g->room has organ_forward_block_room floats.
+ * organ_forward_block_mix runs only the mixers of the layer; organ_forward_ffn runs the rest of a streamed layer. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
+organ_status organ_forward_block_mix(forward_group *group, organ_error *error);
+/* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `hidden`, or with `back`
+ * from there to the states. */
+void organ_forward_copy_hidden(const forward_group *group, size_t first, size_t tokens, float *hidden, bool back);
 /* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
  * processes the feed-forward of several groups together. */
 size_t organ_forward_block_room(const organ_forward *forward, uint64_t memory, size_t tokens, size_t batch);

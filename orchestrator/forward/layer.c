@@ -396,6 +396,25 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
+/* Returns the number of the half of a layer of LongCat-Flash that has the tensor: the number after "self_attn",
+ * "mlps" or the name of a norm. Router and experts belong to the first. */
+static int32_t half_of(const organ_tensor *tensor)
+{
+    static const char *const words[] = {".self_attn.", ".mlps.", "_layernorm."};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        const char *const at = strstr(tensor->name, words[k]);
+        if (at && at[strlen(words[k])] == '1')
+            return 1;
+    }
+    return 0;
+}
+
+int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor)
+{
+    const int32_t layer = tensor->anatomy.layer;
+    return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
+}
+
 /* Returns the first plan of the layer that has the tensor, and the end of its plans: a layer of LongCat-Flash in the
  * file has two. An empty range if the forward pass does not run that layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,

@@ -11,12 +11,10 @@
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
-#define ROUNDS                                                                                                         \
-/* some file systems skip entries if others are removed while the folder is listed: it is listed up to 4 times */
-4
+/* Some file systems skip entries if others are removed while the folder is listed: it is listed up to 4 times. */
+#define ROUNDS 4
 
-    static int
-    remove_at(int folder, const char *name, int depth);
+static int remove_at(int folder, const char *name, int depth);
 
 /* Removes the entries of a folder that the buffer lists, except ".", ".." and the mark. Continues after an entry that
  * cannot be removed. Returns 0 or the first errno. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures curves in a walk over the donor: each target is made smaller at each level, and the changed layer becomes a
- * variant whose divergence is measured (variants.h). Several ranks measure the curves of a layer and exchange them
- * after the layer. */
+ * variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they exchange
+ * them after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"
@@ -236,11 +236,11 @@ static organ_status curves_enter_layer(void *context, const organ_calibration_la
 static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
-    const double layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers,
-                 seconds = organ_seconds_now() - c->started;
+    const organ_forward *const forward = organ_calibration_run_facts_of(c->calib)->forward;
+    const double layers = organ_forward_describe(forward)->layers, seconds = organ_seconds_now() - c->started;
     double through = 0, left = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
-        const int32_t own = c->targets.tensors[k]->anatomy.layer;
+        const int32_t own = organ_forward_layer_of(forward, c->targets.tensors[k]);
         *(own <= number ? &through : &left) += layers - own;
     }
     if (left > 0 && through > 0 && !c->given++)
@@ -500,6 +500,7 @@ static bool begins_tensor(const organ_curves *c, size_t k)
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
+    const organ_forward *const forward = organ_calibration_run_facts_of(c->calib)->forward;
     const size_t together = c->variants_at_once;
     if (organ_curves_unknown(c) == 0)
         return;
@@ -511,9 +512,9 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t layer = c->targets.tensors[k]->anatomy.layer;
         if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
-            products = organ_variants_products(organ_calibration_run_facts_of(c->calib)->forward, c->model, layer,
-                                               c->test_windows.windows.begin[c->test_windows.windows.count],
-                                               c->test_windows.length);
+            products = organ_variants_products(
+                forward, c->model, organ_forward_layer_of(forward, c->targets.tensors[k]),
+                c->test_windows.windows.begin[c->test_windows.windows.count], c->test_windows.length);
         if (begins_tensor(c, k) && !c->allocation->tensors[c->tensor_of[k]].known)
             plan->products += levels * products;
     }

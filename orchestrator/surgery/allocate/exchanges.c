@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tries exchanges on the whole model. A stream is the hidden states of the test windows in the model with some
- * allocation: stream 0 with the current one, the others with one pair's exchange. Each rank runs the streams of some
+ * allocation: stream 0 with the current one, the others with one pair's exchange. Ranks: each runs the streams of some
  * pairs. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
@@ -123,9 +123,13 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
                                 : ORGAN_OK;
 }
 
+/* Returns whether a tensor of the allocation is in that layer of the forward pass. */
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 {
-    return x->allocation->tensors[tensor].layer == layer;
+    size_t k = 0;
+    while (x->tensor_of[k] != tensor)
+        k++;
+    return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
 /* Writes the kept weights of the pair's tensors in this layer, at `level` of `pooled`. */
@@ -192,7 +196,7 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
-        if (x->targets->tensors[k]->anatomy.layer == layer)
+        if (organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer)
             return true;
     return false;
 }
@@ -210,8 +214,10 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
-    for (size_t k = 0; k < x->targets->count; k++)
-        last = x->targets->tensors[k]->anatomy.layer > last ? x->targets->tensors[k]->anatomy.layer : last;
+    for (size_t k = 0; k < x->targets->count; k++) {
+        const int32_t layer = organ_forward_layer_of(forward_of(x), x->targets->tensors[k]);
+        last = layer > last ? layer : last;
+    }
     return last;
 }
 

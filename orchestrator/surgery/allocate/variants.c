@@ -23,7 +23,7 @@ struct organ_variants {
     /* Tokens of all windows; floats of a token's state; logits of a token; variants that `states` has room for, and
      * that it has. */
     size_t tokens, width, vocabulary, max_variants, held;
-    int32_t reached;     /* the current layer */
+    int32_t reached;     /* layer whose inputs the states in `donor` are */
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
     double **results;    /* where the divergence of each variant is stored */

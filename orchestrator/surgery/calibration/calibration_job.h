@@ -148,6 +148,9 @@ organ_status organ_calibration_exchange_matrices(const organ_calibration_capture
 /* Returns ORGAN_USAGE, with its name, if a target has no inputs (organ_forward_is_tapped). */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error);
 
+/* Returns the last layer of the forward pass with a target, -1 if there is none; with work->every the last layer. */
+int32_t organ_calibration_last_layer(const organ_calibration_run *calib);
+
 void organ_calibration_free_states(organ_calibration_run *calib);
 
 #endif

@@ -335,10 +335,10 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
         organ_forward_open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
         return error->status;
-    if (organ_forward_describe(facts->forward)->shortcut)
+    if (calib->options->file_layers && organ_forward_describe(facts->forward)->shortcut)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: the forward pass runs each of its layers as two, so it cannot be calibrated",
-                          calib->model->path);
+                          "%s: the forward pass runs each of its layers as two, which '%s' does not support",
+                          calib->model->path, calib->options->method);
     if (loaded)
         organ_text_encode(text, facts->tokenizer, true, error);
     if (!organ_memory_named(error) || !calib->work)

@@ -42,6 +42,8 @@ typedef struct organ_calibration_run_options {
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
     bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
                   * a chunk of the states */
+    bool file_layers; /* layers of the forward pass must be those of the file: ORGAN_USAGE for LongCat-Flash
+                         (organ_forward_layer_of) */
     bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
                        */
     uint64_t seed;    /* seed of the noise that stability is measured with */

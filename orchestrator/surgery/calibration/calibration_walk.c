@@ -328,7 +328,7 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     if (calib->work->every)
         return true;
     for (size_t k = 0; k < calib->targets->count; k++)
-        if (calib->targets->tensors[k]->anatomy.layer == layer)
+        if (organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]) == layer)
             return true;
     return false;
 }
@@ -360,10 +360,8 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 /* Returns the last layer to run: layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
-    int32_t last = calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : 0;
-    for (size_t k = 0; k < calib->targets->count; k++)
-        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
-    return last;
+    const int32_t last = organ_calibration_last_layer(calib);
+    return last < 0 ? 0 : last;
 }
 
 /* Processes the layers up to the last one with a target. With changed inputs, the states then run through the changed

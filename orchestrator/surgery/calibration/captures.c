@@ -146,7 +146,7 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
-    return tensor->anatomy.layer == g->layer;
+    return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
 }
 
 static size_t count_units(const organ_calibration_captures *g)

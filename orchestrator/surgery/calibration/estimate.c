@@ -39,7 +39,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     bool mixture = false;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
-        if (tensor->anatomy.layer != layer)
+        if (organ_forward_layer_of(forward, tensor) != layer)
             continue;
         mixture = mixture || is_expert(tensor);
         weights += tensor->rank == 2 && !is_expert(tensor) ? (double)tensor->elements : 0;
@@ -60,11 +60,13 @@ static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
                                                                         calib->options->calibration.context);
 }
 
-static int32_t estimate_last_layer(const organ_calibration_run *calib)
+int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
 {
     int32_t last = -1;
-    for (size_t k = 0; k < calib->targets->count; k++)
-        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
+    for (size_t k = 0; k < calib->targets->count; k++) {
+        const int32_t layer = organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]);
+        last = layer > last ? layer : last;
+    }
     return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
 }
 
@@ -136,14 +138,14 @@ void organ_calibration_run_estimate(const organ_calibration_run *calib, const or
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};
     const double passes = passes_of[calib->options->streams];
     const organ_targets *const targets = calib->targets;
-    for (int32_t l = 0; l <= estimate_last_layer(calib); l++)
+    for (int32_t l = 0; l <= organ_calibration_last_layer(calib); l++)
         plan->products += passes * estimate_run_of(calib, l);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;
         add_layer_targets(calib, k, end, solve, plan);
-        plan->products +=
-            (estimate_runs(calib, k, end) - 1) * estimate_run_of(calib, targets->tensors[k]->anatomy.layer);
+        plan->products += (estimate_runs(calib, k, end) - 1) *
+                          estimate_run_of(calib, organ_forward_layer_of(calib->facts.forward, targets->tensors[k]));
     }
     organ_plan_memory(plan, organ_calibration_run_min_memory(calib), organ_calibration_run_max_memory(calib));
 }

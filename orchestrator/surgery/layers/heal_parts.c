@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JUDGED_TOKENS                                                                                                  \
 /* Upper bound of held-out tokens: enough to rank candidates, which are all judged on the same tokens. */
-((size_t)4096)
+#define JUDGED_TOKENS ((size_t)4096)
 
-    /* Name of each kind in the report, and the roles of its tensors. */
-    static const struct {
+/* Name of each kind in the report, and the roles of its tensors. */
+static const struct {
     const char *name;
     organ_role roles[3];
 } kinds[ORGAN_HEAL_KINDS + 1] = {
@@ -154,8 +153,8 @@ static size_t stride_of(const organ_layers_heal *h)
     return max > least ? max : least;
 }
 
-/* In a short text, windows 3, 7, 11, ... are held out to choose solutions (in a long one every eighth or fewer). Of the
- * rest, windows 1, 17, 33, ... are for the final norm. */
+/* In a short text, windows 3, 7, 11, ... are held out to choose solutions (in a long one every eighth or fewer). The
+ * final norm uses windows 1, 17, 33, ... of the others. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
