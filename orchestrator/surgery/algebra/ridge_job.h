@@ -34,8 +34,8 @@ struct organ_ridge {
     unsigned char *scratch; /* `worker_bytes` for each worker, of which products use the first ORGAN_PRODUCT_SCRATCH */
     size_t worker_bytes;
     /* Members for the solution by tokens: */
-    float *inputs, *target,
-        *gram; /* a row of `width` inputs for each block that a token uses; tokens x outputs; Z Z^T, tokens x tokens */
+    /* A row of `width` inputs for each block that a token uses; tokens x outputs; Z Z^T, tokens x tokens. */
+    float *inputs, *target, *gram;
     uint32_t *block, *token; /* of each row of inputs. `finish` sorts the rows by block, then token; only `token` is
                                 valid after it */
     size_t *begin;           /* first row of each block after `finish`, and the end: blocks + 1 */

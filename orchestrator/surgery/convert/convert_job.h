@@ -233,6 +233,8 @@ void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 
 /* ---- convert_to_gguf.c, convert_to_hf.c: add the pieces and places of one weight, for one direction each ---- */
 
+/* Plan the output tensors of one weight: add its pieces, sources and places. A tensor that the output does not have
+ * (vision, draft layers) only counts in job->dropped. Return ORGAN_BAD_INPUT if the weight has no known name. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 /* Add the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns
@@ -303,6 +305,7 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 
+/* Writes all pieces that are not yet complete, in job->run. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_code_types.c ---- */
@@ -338,6 +341,7 @@ organ_status organ_convert_check(void *job, const char *to, const char *path, or
 
 /* ---- convert_document.c ---- */
 
+/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
 json_t *organ_convert_parameters(void *job);
 json_t *organ_convert_document(void *job, const organ_writing *made);
 

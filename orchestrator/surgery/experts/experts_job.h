@@ -44,6 +44,7 @@ void organ_experts_remove_scores(const organ_experts_job *job, organ_status stat
 
 /* ---- experts_document.c ---- */
 
+/* Callbacks of organ_write_run: the options that determine the output, and the document. */
 json_t *organ_experts_parameters(void *context);
 json_t *organ_experts_document(void *context, const organ_writing *made);
 

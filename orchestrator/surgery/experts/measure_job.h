@@ -18,6 +18,8 @@ typedef struct organ_expert_products {
 } organ_expert_products;
 
 size_t organ_expert_products_count(size_t experts); /* returns the number of products of a token */
+/* Reserves room for the products of all tokens, in a file in the directory `scratch`, or in memory if `scratch` is
+ * NULL. */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch,
                                         organ_expert_products *products, organ_error *error);
 void organ_expert_products_close(organ_expert_products *products);
