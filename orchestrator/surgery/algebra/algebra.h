@@ -55,8 +55,8 @@ static inline organ_factor organ_by_columns(const float *values, size_t stride)
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
 }
 
-/* A symmetric block-diagonal matrix of `size` rows. Each block is stored with both triangles; block k begins at
- * values[k * block * block]. */
+/* A symmetric block-diagonal matrix of `size` rows, with blocks of `block` rows (the last one may be smaller). Each
+ * block is stored with both triangles; block k begins at values[k * block * block]. */
 typedef struct organ_block_matrix {
     size_t size, block;
     const float *values;

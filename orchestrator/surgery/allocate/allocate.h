@@ -70,10 +70,10 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
 
 /* A tensor of the allocation: one tensor of the model, or all experts of one projection in one layer. */
 typedef struct organ_allocation_tensor {
-    char *name;
+    char *name;       /* the tensor's name; for experts the name with "*" */
     const char *role; /* name of its role (organ_anatomy_role_name); constant */
     int32_t layer;
-    uint64_t elements;
+    uint64_t elements; /* of all its matrices */
     /* At each level: KL(donor || donor with only this tensor at that level), nats per token. */
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */

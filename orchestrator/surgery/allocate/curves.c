@@ -251,7 +251,7 @@ static void print_time(organ_curves *c, int32_t number)
 
 /* A measured curve as ranks exchange it. */
 typedef struct measured_curve {
-    uint64_t tensor;
+    uint64_t tensor; /* index in the allocation */
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 

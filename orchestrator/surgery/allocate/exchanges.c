@@ -33,7 +33,7 @@ struct organ_exchanges {
     const organ_model *model;
     const organ_targets *targets;
     organ_allocation *allocation;
-    const size_t *tensor_of;
+    const size_t *tensor_of; /* index in the allocation of each target's tensor */
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;

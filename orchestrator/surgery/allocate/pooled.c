@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A kept matrix: its name in the forward pass, number of weights, type, and values at each level. */
+/* A matrix of the current layer: its name in the forward pass, number of weights, type, and values at each level. */
 typedef struct kept {
     char *name;
     size_t weights;

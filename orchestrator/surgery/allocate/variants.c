@@ -141,7 +141,7 @@ static void store_donor_logits(void *context, size_t k, float *logits)
     memcpy(v->logits + k * v->vocabulary, logits, v->vocabulary * sizeof *logits);
 }
 
-/* The tile that compare_logits compares: tokens of variant 0, then of variant 1, ... */
+/* The tile that compare_logits compares: `tokens` tokens of variant 0, then the same of variant 1, ... */
 typedef struct variants_tile {
     const organ_variants *variants;
     size_t tokens;

@@ -26,7 +26,7 @@
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
-    size_t cols;
+    size_t cols;          /* columns of the matrix: problem.h.size */
     float *root;          /* square roots of H's diagonal before scaling */
     float *z;             /* Z, rows x cols, in scaled columns */
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */

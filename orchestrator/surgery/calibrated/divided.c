@@ -12,7 +12,7 @@
 typedef struct divided_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
-    double budget;
+    double budget; /* share of zeros, 0 .. 1 */
     organ_prune_allocation *allocation;
 } divided_job;
 

@@ -34,7 +34,7 @@ typedef struct preconditioner_part {
 /* The preconditioner of all rows of a matrix. */
 struct organ_preconditioner {
     const organ_kernels *kernels;
-    const char *name;
+    const char *name; /* for messages */
     organ_block_matrix h;
     /* `directions` counts those of all blocks, `squares` the numbers of `square` per row. */
     size_t rows, part_count, directions, squares;

@@ -36,7 +36,7 @@ typedef struct organ_prune_matrix_options {
 
 /* The result of pruning one matrix. */
 typedef struct organ_prune_matrix_report {
-    uint64_t zero_before, zero_after, elements;
+    uint64_t zero_before, zero_after, elements; /* zeros in the matrix before and after; all its elements */
     double sparsity;         /* percent of zeros in the mask; above the request if more weights have no importance */
     double natural_sparsity; /* physarum v2 without a requested sparsity: the result of the flow; else 0 */
     unsigned stages;         /* physarum v2: number of stages that ran */

@@ -49,12 +49,12 @@ typedef struct organ_calibration_group {
 
 /* A target matrix of the layer: a tensor, or a matrix of a stack of experts. */
 typedef struct organ_calibration_unit {
-    char name[400]; /* organ_calibration_matrix.name */
-    size_t target;
-    uint64_t matrix, rows, cols;
-    size_t group; /* index of its group; SIZE_MAX: none yet */
-    bool expert;  /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
-                     alone */
+    char name[400];              /* organ_calibration_matrix.name */
+    size_t target;               /* index of its tensor in the targets */
+    uint64_t matrix, rows, cols; /* index in a stack, else 0; its shape */
+    size_t group;                /* index of its group; SIZE_MAX: none yet */
+    bool expert; /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
+                    alone */
     bool one_block; /* its second moments fit in memory as one block */
     bool done;      /* finished by an earlier run */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */

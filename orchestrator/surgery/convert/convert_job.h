@@ -54,7 +54,7 @@ typedef enum convert_join {
  * becomes row at + (m - matrix) x per_matrix + (b - from) x per_block of the piece; rows of a piece are counted over
  * all its matrices. A vector of n values counts as a matrix of n rows and one column. */
 typedef struct convert_place {
-    size_t piece;
+    size_t piece; /* index in job->pieces */
     uint64_t matrix, matrices;
     uint64_t block, first, rows;
     uint64_t from, blocks; /* copies blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
@@ -71,7 +71,7 @@ typedef struct convert_place {
     uint64_t tile, outer, inner;
     convert_join join;
     convert_function function;
-    float factors[2];
+    float factors[2]; /* used with CONVERT_SCALE */
 } convert_place;
 
 /* A weight of the model. Its rows are read once and copied to all its places. */
@@ -115,7 +115,7 @@ typedef struct organ_convert_job {
     const organ_progress *progress;
     organ_model *model;
     organ_weights *weights;
-    bool to_gguf;
+    bool to_gguf;                   /* false: to safetensors */
     organ_dtype type;               /* output type of matrices */
     bool keeps_codes;               /* --type codes */
     const organ_encoding *encoding; /* GGUF blocks that --type names, to which matrices are fitted; NULL: values are
@@ -137,7 +137,7 @@ typedef struct organ_convert_job {
     size_t piece_count, piece_room;
     convert_source *sources;
     size_t source_count;
-    convert_place *places;
+    convert_place *places; /* of all sources, those of a source after each other */
     size_t place_count, place_room;
     size_t coded;   /* number of sources whose codes are copied */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */

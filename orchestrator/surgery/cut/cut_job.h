@@ -13,7 +13,7 @@
 
 /* A tensor of the output that has only some of the bytes of the donor's tensor, or new ones. */
 typedef struct organ_cut_part {
-    const organ_tensor *tensor;
+    const organ_tensor *tensor;          /* in the donor */
     size_t piece;                        /* index in organ_cut_run.pieces */
     uint64_t shape[ORGAN_CUT_AXES];      /* shape in the output */
     organ_cut_keep axes[ORGAN_CUT_AXES]; /* kept entries of each axis; on the last axis of GGUF blocks, kept blocks */

@@ -120,7 +120,7 @@ static organ_status match_digests(organ_cut_recovery *r, size_t layer, const cha
 /* The digests of a block's tensors that no cut inside the block changes: norms, K and V. */
 typedef struct recover_block {
     uint64_t digests[24];
-    size_t count;
+    size_t count; /* number of digests */
 } recover_block;
 
 /* Adds the digest of a norm or a projection of K or V to those of its block. Kept blocks are recognised by these

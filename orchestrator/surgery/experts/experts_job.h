@@ -25,7 +25,7 @@ typedef struct organ_experts_job {
     uint32_t keep;    /* experts to keep in each layer; with a global budget their average */
     bool uneven;      /* some layers keep another number of experts than `keep` */
     organ_cut_layer *layers;
-    size_t layer_count;
+    size_t layer_count;      /* layers of the donor */
     organ_expert_heal *heal; /* NULL: kept experts are copied unchanged */
     uint32_t *counts, *kept; /* for each scored layer: the number of kept experts, and their numbers (rows of
                               * `scores.experts` entries) */

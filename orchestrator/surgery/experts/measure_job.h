@@ -43,13 +43,13 @@ double organ_expert_products_apart(const float *products, size_t experts, const 
 
 /* Buffers of one worker thread. */
 typedef struct organ_expert_worker {
-    float *square;   /* experts x experts */
-    float *products; /* products of one token */
-    float *values;   /* values that organ_forward_route computes */
-    bool *kept;
-    organ_choice *chosen;
-    organ_expert_difference *differences;
-    void *scratch; /* scratch of kernels->product */
+    float *square;        /* experts x experts */
+    float *products;      /* products of one token */
+    float *values;        /* values that organ_forward_route computes */
+    bool *kept;           /* a flag for each expert: the router may choose it */
+    organ_choice *chosen; /* the experts that the router chooses among these for a token: `used` entries */
+    organ_expert_difference *differences; /* 2 * used entries */
+    void *scratch;                        /* scratch of kernels->product */
 } organ_expert_worker;
 
 /* The measurement. `used` is the number of experts of a token. */
