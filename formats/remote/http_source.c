@@ -436,7 +436,8 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Creates a file of the source; its size is not known yet. */
+/* Makes the record of the file `name` of the model, whose URL is http->base, the name in URL encoding, and
+ * http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
