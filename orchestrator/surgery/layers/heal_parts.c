@@ -154,8 +154,8 @@ static size_t stride_of(const organ_layers_heal *h)
     return max > least ? max : least;
 }
 
-/* In a short text, windows 3, 7, 11, ... are held out to choose solutions (in a long one every eighth or fewer). Of the
- * rest, windows 1, 17, 33, ... are for the final norm. */
+/* In a short text, windows 3, 7, 11, ... are held out to choose solutions (in a long one every eighth or fewer).
+ * Windows 1, 17, 33, ... are for the final norm unless they are held out. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);

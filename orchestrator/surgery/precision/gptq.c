@@ -288,8 +288,8 @@ static void fit_strip(void *context, size_t index, size_t worker)
 }
 
 /* Sets the scales with which GPTQ codes the columns. GGUF: those of the search of nearest quantisation. Others: those
- * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field
- * is still unused, so it holds the weights of columns. */
+ * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field,
+ * which is not used before the sweep, holds the weights of columns. */
 static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
