@@ -30,7 +30,7 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets);
  * in alphabetical order. NULL if out of memory. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count);
 
-/* What the writer needs for an adapter that a later run can continue. */
+/* Arguments of the writer for an adapter that a later run can continue. */
 typedef struct organ_adapter_resumable {
     bool resume;  /* continue an interrupted run */
     size_t units; /* number of modules, for the message after an interruption */

@@ -57,7 +57,7 @@ typedef struct organ_lora_job {
     size_t turns;                                         /* number of turns assigned so far */
     size_t note_count, compared_notes; /* compared_notes: value of note_count after the other weights were compared */
     char *notes[8];                    /* notes of the weight readers, each text once */
-    /* Where organ_lora_note stores a note: `note` of the weight that is being read. */
+    /* Points to `note` of the weight that is being read, where organ_lora_note stores notes. */
     char **saying;
     organ_adapter_writer *writer;
 } organ_lora_job;
