@@ -84,7 +84,7 @@ static bool is_single_model(const fleet_find_folder *f)
     return false;
 }
 
-/* Adds a file as a member. Of a split GGUF only the first part is added, under a name without the part number. */
+/* Adds a file as a member. Only the first part of a split GGUF is added, under a name without the part number. */
 static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                      const char *file)
 {
