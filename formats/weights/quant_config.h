@@ -30,8 +30,8 @@ typedef struct organ_quant_config {
     const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
     json_t *root;           /* the config; owns the texts */
     organ_quant_group all;  /* settings of modules that no group names */
-    /* Which modules have the settings of a group (value: organ_quant_group; NULL: not quantised), and which are not
-     * quantised. */
+    /* `targets`: modules that have the settings of a group (value: organ_quant_group); `skipped`: modules that are not
+     * quantised (value NULL). */
     organ_quant_rules targets, skipped;
     bool grouped; /* only modules that a group names are quantised; `all` applies to none */
     organ_arena arena;
