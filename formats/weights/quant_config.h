@@ -28,32 +28,32 @@ typedef struct organ_quant_config {
     /* In lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "": not stated. */
     const char *layout;
     const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
-    json_t *root;           /* the config; owns the texts */
-    organ_quant_group all;  /* settings of modules that no group names */
-    /* `targets`: modules that have the settings of a group (value: organ_quant_group); `skipped`: modules that are not
-     * quantised (value NULL). */
+    json_t *root;           /* the parsed file; owns the strings above and the strings of the rules */
+    organ_quant_group all;  /* settings of modules that no rule of `targets` selects */
+    /* `targets`: modules with settings of their own (values: organ_quant_group); `skipped`: modules that are not
+     * quantised (values NULL). */
     organ_quant_rules targets, skipped;
-    bool grouped; /* only modules that a group names are quantised; `all` applies to none */
+    bool grouped; /* the config has groups: modules that no group selects are not quantised */
     organ_arena arena;
 } organ_quant_config;
 
-/* Reads quantization_config of config.json (at the top or in text_config), or else hf_quant_config.json,
- * quantize_config.json or quant_config.json in the same directory. For a model with weights in U32 words it first reads
- * MLX's `quantization`, or a quantization_config without quant_method, which has the same format; the method is then
- * "mlx". A model without settings gives a config with method "" and ORGAN_OK. Returns ORGAN_BAD_INPUT, naming file,
- * field and value, for wrong types, impossible sizes and bits, and patterns that do not compile; ORGAN_IO if reading or
- * memory fails. *config is NULL on error. */
+/* Reads the quantisation settings of a model: quantization_config of config.json (at the top or in text_config), or
+ * else hf_quant_config.json, quantize_config.json or quant_config.json in the same directory. For a model with
+ * weights in U32 words it first reads MLX's `quantization`, or a quantization_config without quant_method, which has
+ * the same format; the method is then "mlx". A model without settings gets a config with method "" and ORGAN_OK.
+ * Returns ORGAN_BAD_INPUT, naming file, field and value, for wrong types, impossible sizes and bits, and patterns
+ * that do not compile; ORGAN_IO if a file cannot be read or memory fails. *config is NULL on error. */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 
-/* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the group that names
- * it, else those of all modules. *named: a group, or the config as a whole, applies to the module. `embedding`: the
- * module is an embedding, which classes of linear layers do not match. Returns ORGAN_BAD_INPUT if matching patterns
- * takes too long. */
+/* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule that
+ * selects it, else config->all. Sets *named to true if the config says that the module is quantised: by a rule, or
+ * by a method without groups. `embedding` is true for an embedding, which rules for classes of linear layers do not
+ * select. Returns ORGAN_BAD_INPUT if matching patterns takes too long. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error);
 
-/* Sets *skipped to whether the module is on a list of modules that are not quantised. Returns errors as
+/* Sets *skipped to true if the module is on a list of modules without quantisation. Errors as in
  * organ_quant_config_of. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);

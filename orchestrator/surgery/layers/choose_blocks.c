@@ -56,6 +56,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
                                               .calibration.samples = (o->search_tokens + o->calibration.context - 1) /
                                                                      o->calibration.context,
                                               .calibration.context = o->calibration.context,
+                                              .file_layers = true,
                                               .method = "--drop",
                                               .verb = "drop",
                                               .doing = "dropping blocks from",

@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JUDGED_TOKENS                                                                                                  \
 /* Upper bound of held-out tokens: enough to rank candidates, which are all judged on the same tokens. */
-((size_t)4096)
+#define JUDGED_TOKENS ((size_t)4096)
 
-    /* Name of each kind in the report, and the roles of its tensors. */
-    static const struct {
+/* Name of each kind in the report, and the roles of its tensors. */
+static const struct {
     const char *name;
     organ_role roles[3];
 } kinds[ORGAN_HEAL_KINDS + 1] = {

@@ -243,7 +243,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Calls `take` with each matrix of the part, to which `step` times its change was added. */
+/* Computes each matrix of the part plus `step` times its change, and calls `take` with the result. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),

@@ -227,6 +227,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return organ_fail_memory(error, healing->model->path);
     h->options = *healing;
     h->options.walk.min_windows = HEAL_HELD;
+    h->options.walk.file_layers = true;
     if (organ_calibration_run_open(&h->options.walk, h->options.model, NULL, NULL, h->options.engine,
                                    h->options.progress, &h->calib, error) != ORGAN_OK)
         return error->status;
