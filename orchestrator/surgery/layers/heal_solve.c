@@ -39,7 +39,7 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of the taps: where the inputs of one of the two models are recorded. */
+/* Context of heal_solve_capture: `to` is where the inputs of the donor or of the smaller model are recorded. */
 typedef struct listener {
     organ_layers_heal *heal;
     float *to;
@@ -51,7 +51,6 @@ static organ_status heal_solve_capture(void *context, const char *tensor, size_t
                                        const float *inputs, organ_error *error)
 {
     const listener *const l = context;
-    /* capture_router records them. */
     const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)

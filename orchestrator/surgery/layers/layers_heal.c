@@ -113,11 +113,11 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
     return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
 }
 
-/* Memory of a heal, in bytes. */
+/* Bytes of memory that a heal needs beside its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
-    uint64_t max, states; /* of the largest refit, and of the hidden states of both streams */
-    bool scratch;         /* computed as if --scratch were given */
+    uint64_t max, states; /* needs of the largest refit; bytes of the hidden states of donor and smaller model */
+    bool scratch;         /* states and inputs are counted as if they were in a scratch file */
 } needs;
 
 /* Raises needs.max to the bytes that refitting this part needs. */

@@ -51,7 +51,7 @@ struct organ_layers_heal {
     size_t *judged_begin;
     organ_windows judged;           /* held-out windows (HEAL_CHOICES) */
     organ_variants *variants;       /* compares the logits of candidates with the donor's */
-    size_t together, tried;         /* candidates that fit in memory together, and pending ones */
+    size_t together, tried;         /* number of candidates that fit in memory together; number of pending ones */
     double *results[HEAL_TOGETHER]; /* where the divergences of pending candidates are stored */
     double before,
         divergence; /* divergence of the smaller model from the donor: before the heal, and with the solutions so far */

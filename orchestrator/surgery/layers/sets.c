@@ -14,9 +14,9 @@ struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, layers;
+    size_t tokens, layers;    /* tokens of all windows; layers of the forward pass */
     size_t width, compared;   /* floats of a token's state, and those at its beginning that are its hidden state */
-    size_t together;          /* sets that run together */
+    size_t together;          /* number of sets that run through the layers together */
     organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
     float *states;            /* hidden states of the running sets, then of the donor */
     float *kept;              /* the donor's hidden states before layers 0, stride, 2 stride, ... */
@@ -43,6 +43,7 @@ static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
+/* Context of sets_fits. */
 typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;

@@ -21,6 +21,7 @@ typedef struct translated {
     organ_arena arena;
 } translated;
 
+/* State of organ_adapter_translate: the pairs of `from` are stored in `to` with the names of the base. */
 typedef struct translation {
     const organ_adapter *from;
     const organ_weights *weights; /* weights of the base */

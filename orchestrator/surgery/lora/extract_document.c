@@ -18,10 +18,12 @@ static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_r
 
 /* ---- modules ---- */
 
-/* Sums over modules. change, norm, rest: as in organ_lora_module; explained share: 1 - rest / change. */
+/* Sums over the changed modules: their number, elements of their weights, parameters of their factors; `unchanged`
+ * counts the others. change, norm, rest: as in organ_lora_module; the explained share of a module is 1 - rest /
+ * change. */
 typedef struct extract_document_sums {
     json_int_t modules, unchanged, elements, parameters;
-    size_t rank_from, rank_to;
+    size_t rank_from, rank_to;        /* smallest and largest rank of a module */
     double change, norm, rest, worst; /* worst: least explained share of a module */
 } extract_document_sums;
 

@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Context of the pass that compares other weights. */
 typedef struct extract_rest_comparison {
     organ_lora_job *job;
     organ_lora_other **others; /* others[k] is item k of the pass */
 } extract_rest_comparison;
 
-/* Sums of squares of the change and of the base, over a strip. */
+/* Sums over a strip: of the squares of the change and of the base's values. */
 typedef struct extract_rest_sums {
     double change, norm;
 } extract_rest_sums;

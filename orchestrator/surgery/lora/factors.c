@@ -37,7 +37,7 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
     return error->status;
 }
 
-/* Context of store_values. */
+/* Context of store_values: values of `tensor` times `scale` are stored from `to` on. */
 typedef struct store {
     const organ_adapter *adapter;
     const organ_tensor *tensor;

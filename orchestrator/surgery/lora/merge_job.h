@@ -22,7 +22,7 @@ typedef struct organ_merge_part {
     const organ_tensor *saved;      /* tensor of the adapter that replaces the base's values; NULL: none */
     const organ_tensor *magnitudes; /* DoRA: the norm of each row of the merged weight; NULL: none */
     bool transposed;                /* stored as in_features x out_features: an embedding, Conv1D */
-    double scale;                   /* of B A, with --scale */
+    double scale;                   /* factor of B A: the adapter's own scale times --scale */
     organ_lora_factors factors;     /* loaded while the weight is processed */
     float *row_norms;               /* values of `magnitudes`, loaded at the same time; NULL: no DoRA */
     organ_merge_sums sums;

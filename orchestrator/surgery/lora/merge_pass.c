@@ -23,7 +23,7 @@ _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
 typedef struct merge_pass_run {
     organ_merge_job *job;
     organ_writing *units;
-    size_t items; /* of the pass */
+    size_t items; /* weights that the pass merges or dequantises */
     size_t block; /* values of the largest block */
 } merge_pass_run;
 

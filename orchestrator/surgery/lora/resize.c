@@ -12,7 +12,7 @@ typedef struct resize_job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
     organ_lora_rewrite rewrite;
-    uint64_t bytes_before;
+    uint64_t bytes_before; /* bytes of the tensors of the old adapter */
 } resize_job;
 
 /* Checks the options, opens the adapter and lists its pairs. */

@@ -27,7 +27,8 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
 
 typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
 
-/* Modules that the workers process together. Workers take them by advancing `next`; each module has its own error. */
+/* Modules that the workers process at the same time with `work`. A worker takes the next one by advancing `next`;
+ * errors[k] is the error of rows[k]. */
 typedef struct batch {
     const organ_lora_rewrite *rewrite;
     row_work *work;

@@ -10,8 +10,9 @@ ORGAN_API_BEGIN
 typedef struct organ_lora_sanitize_options {
     const char *adapter, *output; /* `output` is unused with `check` */
     const char *base;             /* path of the base; NULL: the adapter is not compared with a base */
-    unsigned max_rank;            /* 0: no limit when writing; when checking, the largest rank that servers allow */
-    bool check, force;
+    /* Upper bound of ranks; 0: no limit when writing; when checking, the largest rank that servers allow. */
+    unsigned max_rank;
+    bool check, force;                /* --check: only report findings; --force: replace an existing output */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_lora_sanitize_options;
 

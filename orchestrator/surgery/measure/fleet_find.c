@@ -20,7 +20,7 @@
 /* Nested directories that are searched, to end at loops of the file system. */
 #define DEEPEST 32
 
-/* State of a search; `skip` as in organ_fleet_find. */
+/* State of a search below `root`; `skip` as in organ_fleet_find; `capacity`: members for which `list` has memory. */
 typedef struct fleet_find_walk {
     const char *root, *skip;
     organ_fleet_list *list;

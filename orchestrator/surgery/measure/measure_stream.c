@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+/* Prints progress, and keeps the results of measured weights in a journal. */
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;

@@ -4,7 +4,8 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* Sums over the tensors that have both measures. `extra`: theta of z/1; the others are of seed/1. */
+/* Sums over the tensors that have both measures: of theta, theta x elements and the signal of seed/1 (`weighted` is the
+ * second), and of theta of z/1 (`extra`); least and greatest theta of seed/1. */
 typedef struct seed_fold {
     uint64_t tensors, elements;
     double theta, weighted, signal, extra, least, max;

@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-/* State of a run. */
+/* State of measuring a sharded model of which each shard is deleted after it is measured. */
 typedef struct shard_list {
     const char *path; /* path of the model, as the user gave it */
     const organ_engine *engine;

@@ -220,7 +220,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     return error->status;
 }
 
-/* Paths of the saved companions that a shard's codes need. */
+/* Paths of the files of saved companions that the codes of `shard` need. */
 typedef struct kept_files {
     const shard_list *s;
     const char *shard;

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight in the series of one module over the layers. */
+/* A weight in the series of one module over the layers; `module`: name of the module with the layer's number left
+ * out. */
 typedef struct link {
     const organ_weight *weight;
     double theta;

@@ -13,7 +13,7 @@
 typedef struct organ_z_levels {
     uint32_t *slots; /* ORGAN_Z_LEVEL_SLOTS */
     uint32_t mask;   /* slots in use - 1 */
-    uint32_t count;
+    uint32_t count;  /* number of distinct bit patterns so far */
 } organ_z_levels;
 
 /* Empties the table and chooses its size for a tensor of `elements` elements. */

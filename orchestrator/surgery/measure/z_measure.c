@@ -25,7 +25,7 @@ typedef struct z_measure_crew {
     const organ_z_subjects *subjects;
     const organ_weight **order;  /* the weights to measure, in this order */
     organ_assignment assignment; /* which rank measures which tensor; before it is created, this process measures all */
-    size_t count, next;          /* of `order`; the next one to measure */
+    size_t count, next;          /* entries of `order`, and the index of the next one to measure */
     uint64_t bytes;              /* bytes to measure in this process */
     uint64_t all_bytes;          /* bytes to measure in all ranks */
     size_t all_count;            /* number of weights to measure in all ranks */

@@ -44,7 +44,7 @@ typedef struct organ_z {
 
     /* Computed over scales 1, 2, 4 ...: a value at scale s is the mean of s neighbouring values of a row; the unpaired
      * end of a row is omitted. Only scales with at least 16 values that are not all equal. */
-    unsigned scales; /* number of scales */ /* number of scales */
+    unsigned scales; /* number of scales */
     /* Change of information per doubling of the scale, in bits: -0.5 for noise, 0 for structure that survives scaling;
      * set if scales >= 2. */
     double dI_dlog2s;

@@ -15,15 +15,16 @@ typedef struct organ_z_source {
     const organ_weight *weight;
     const organ_stop *stop;
     organ_dtype dtype;        /* type of the values in the window */
-    uint64_t elements, bytes; /* of the weight in that type */
+    uint64_t elements, bytes; /* elements of the weight, and their bytes in that type */
     uint64_t from, to;        /* range of these bytes that the window has */
     unsigned char *window;
     size_t window_bytes;
-    organ_weight_reader *reader;                   /* decodes a packed weight; NULL: stored values are read */
-    unsigned char *scratch;                        /* of the reader */
-    uint64_t rows, cols, matrix_rows, window_rows; /* of the weight; of one matrix; that fit into the window */
-    unsigned char *held;                           /* buffer for one stored (packed) matrix; NULL: none */
-    uint64_t held_matrix;                          /* index of the matrix in it */
+    organ_weight_reader *reader; /* decodes a packed weight; NULL: stored values are read */
+    unsigned char *scratch;      /* scratch memory of the reader */
+    /* Rows and columns of the weight; rows of one of its matrices; rows that fit into the window. */
+    uint64_t rows, cols, matrix_rows, window_rows;
+    unsigned char *held;  /* buffer for one stored (packed) matrix; NULL: none */
+    uint64_t held_matrix; /* index of the matrix in it */
 } organ_z_source;
 
 /* Computes the smallest memory in bytes with which a weight can be read, and the largest useful one. Returns errors of

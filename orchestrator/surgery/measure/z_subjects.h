@@ -12,7 +12,8 @@ typedef struct organ_z_subjects {
     /* Tensors that look like companions but belong to no weight: their stored values are measured. */
     organ_weight *alone;
     const organ_weight **weight_of; /* for each tensor of the model: the weight whose codes it is; NULL: not measured */
-    size_t companions;              /* number of excluded tensors */
+    /* Number of companions: tensors that are not measured because they belong to a weight. */
+    size_t companions;
 } organ_z_subjects;
 
 /* Finds the weights of a model. Returns errors of organ_weights_find. The caller frees *subjects even after an

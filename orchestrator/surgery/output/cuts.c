@@ -14,7 +14,7 @@
 /* The division of one tensor into row ranges. */
 typedef struct cut_plan {
     organ_matrices m;
-    uint64_t row_bytes, all; /* `all`: rows of all matrices of the stack */
+    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices of the stack */
     uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 

@@ -24,11 +24,11 @@
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
-/* A file of the plan. */
+/* A file of the plan; `is` has all its bytes except those of tensors. */
 typedef struct shard {
     organ_shard is;
     organ_filler header; /* the only filler of a file that organ_resharding_plan or _plan_gguf planned; owns its data */
-    const char *path;    /* in the output; NULL before organ_resharding_begin */
+    const char *path;    /* path of the file in the output; NULL before organ_resharding_begin */
 } shard;
 
 struct organ_resharding {
@@ -37,8 +37,8 @@ struct organ_resharding {
     size_t count, file_count;
     size_t *order; /* indices of the pieces, sorted by file and offset */
     shard *files;
-    uint64_t total;
-    char *index; /* text of model.safetensors.index.json; NULL if there is one file */
+    uint64_t total; /* bytes of all pieces */
+    char *index;    /* text of model.safetensors.index.json; NULL if there is one file */
     size_t index_bytes;
     const organ_kernels *kernels;
     organ_arena arena;

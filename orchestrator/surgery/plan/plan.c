@@ -48,7 +48,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* ---- the speed of the machine ---- */
 
-/* Factors and result of the test product C = A B^T. */
+/* The test product C = A B^T: its factors and result, and the scratch of organ_products_run. */
 typedef struct test {
     const organ_engine *engine;
     organ_product product;

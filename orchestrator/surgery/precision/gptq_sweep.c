@@ -20,13 +20,13 @@
  * `start`. */
 typedef struct gptq_sweep {
     const organ_gptq_job *job;
-    bool descent;
+    bool descent;        /* descent on codes (gptq_refine); false: the sweep of GPTQ */
     size_t start, width; /* first column and width of the block of H */
     size_t first, n;     /* columns of the pass */
     const float *u;      /* U (GPTQ) or H (descent) from entry (first, first) on, in rows of `width` */
 } gptq_sweep;
 
-/* A strip of rows, column by column. */
+/* Parts of a strip of rows, column by column. */
 typedef struct gptq_sweep_buffers {
     float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;

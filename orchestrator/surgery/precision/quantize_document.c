@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sums over several targets; members as in organ_quantize_part. before, after: bytes in the input and in the output. */
+/* Sums over several targets: their number, elements, and bytes in the input and in the output; other members as in
+ * organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];

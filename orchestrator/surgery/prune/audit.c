@@ -32,6 +32,7 @@ typedef struct audit_finding {
     counted found;
 } audit_finding;
 
+/* State of an audit. */
 typedef struct audit {
     const organ_audit_options *options;
     const organ_engine *engine;

@@ -16,11 +16,13 @@
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
 
-/* Counts of weights: counted, zero in the donor, and by bin all others and the killed ones. */
+/* Number of weights that were counted; of these, zeros in the donor, and for each bin all others and the killed
+ * ones. */
 typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
 } magnitudes_sums;
 
+/* State of a histogram of magnitudes over `tensors`, the targets of the donor. */
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors;

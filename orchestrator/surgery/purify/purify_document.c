@@ -7,8 +7,8 @@
 
 #define MUCH 5.0 /* if more than this percentage of the energy is removed, the report warns */
 
-/* Sums over some parts. theta_before and theta_after are sums over the `thetas` parts that have a theta in both
- * models. */
+/* Sums over some parts; before, after: energies in the donor and in the copy. theta_before and theta_after are sums
+ * over the `thetas` parts that have a theta in both models. */
 typedef struct document_sums {
     uint64_t tensors, elements, bytes;
     double before, after, theta_before, theta_after;

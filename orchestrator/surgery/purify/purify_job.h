@@ -21,11 +21,12 @@ typedef struct organ_purify_part {
  * that is not finite, in the donor and in the copy. */
 enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
+/* State of organ purify. */
 typedef struct organ_purify_job {
     const organ_purify_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool haar;
+    bool haar;        /* the method is haar; false: fft */
     double threshold; /* the option's value, or its default */
     organ_model *donor;
     bool *chosen; /* a flag for each tensor of the donor: it is purified */

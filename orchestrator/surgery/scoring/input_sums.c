@@ -11,8 +11,8 @@
 /* An entry of the importance matrix: a matrix, or a stack of matrices. */
 typedef struct sums_entry {
     char name[ORGAN_INPUT_NAME];
-    size_t features, matrices;
-    double *sums, *counts; /* sums of squares, matrices x features; number of tokens of each matrix */
+    size_t features, matrices; /* columns of each matrix; number of matrices */
+    double *sums, *counts;     /* sums of squares, matrices x features; number of tokens of each matrix */
 } sums_entry;
 
 struct organ_input_sums {

@@ -24,7 +24,7 @@ typedef struct evaluate_scoring {
     const organ_evaluate_options *evaluate;     /* options of organ evaluate; NULL: organ perplexity */
     const organ_engine *engine;
     const organ_progress *progress;
-    const char **paths; /* of the donor, then of its copies */
+    const char **paths; /* paths of the donor, then of its copies */
     organ_scoring scoring;
 } evaluate_scoring;
 

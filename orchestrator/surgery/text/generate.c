@@ -71,7 +71,7 @@ static organ_status allocate_generation(generation *g, organ_error *error)
 
 /* ---- token after token ---- */
 
-/* The token with the largest logit. */
+/* Context of choose_token: sets `top`, the token with the largest logit, and `finite`: all logits are finite. */
 typedef struct choice {
     size_t vocabulary, top;
     bool finite;

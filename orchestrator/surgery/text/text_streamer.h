@@ -9,7 +9,7 @@
 typedef struct organ_text_streamer {
     organ_text text;
     char held[8];   /* bytes of an incomplete character */
-    size_t count;   /* of these bytes */
+    size_t count;   /* number of these bytes */
     size_t printed; /* bytes of the text that organ_text_streamer_next has returned */
 } organ_text_streamer;
 

@@ -21,7 +21,7 @@
 
 #define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together; at least a row */
 
-/* Some rows of a part without the removed columns. */
+/* Rows of a part's values, rows x cols, in which `cols` counts only the kept columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;

@@ -32,25 +32,25 @@ typedef struct narrowing {
     const organ_input_moments *moments;
     organ_narrow_report *report;
     float *weights;
-    size_t rows, cols, groups;
-    float *p, *g;          /* P and G: diagonal blocks like those of H */
-    double *own_p, *own_g; /* diagonals of P and G in FP64, with the collected updates applied */
-    bool *gone;            /* a flag for each removed group */
-    float *lost[3];        /* q, h and p of the columns whose updates are collected, PENDING x cols each */
-    size_t pending;        /* number of these columns */
-    double *losses;        /* loss of each group if it were removed next */
+    size_t rows, cols, groups; /* shape of W; number of groups of columns */
+    float *p, *g;              /* P and G: diagonal blocks like those of H */
+    double *own_p, *own_g;     /* diagonals of P and G in FP64, with the collected updates applied */
+    bool *gone;                /* a flag for each removed group */
+    float *lost[3];            /* q, h and p of the columns whose updates are collected, PENDING x cols each */
+    size_t pending;            /* number of these columns */
+    double *losses;            /* loss of each group if it were removed next */
     /* For groups of several columns: three square matrices of a group's width for each worker; else NULL. */
     double *group_squares;
-    void *scratch;
+    void *scratch; /* scratch memory of organ_products_run, which computes `products` */
     organ_product *products;
 } narrowing;
 
-/* Indices of narrowing.lost: q, h, p. */
+/* Indices into narrowing.lost: q, h, p. */
 enum { Q, H, ROW };
 
-/* A block of H: its first column and width, and the offset of its values in P and G. */
+/* A block of H; `at`: offset of its values in P and G. */
 typedef struct narrow_matrix_block {
-    size_t start, width;
+    size_t start, width; /* first column; number of columns */
     size_t at;
 } narrow_matrix_block;
 

@@ -15,7 +15,8 @@
 
 /* ---- numbers of the options ---- */
 
-/* An option whose value is a share or a number of `total` units; `what` names the units in messages. */
+/* An option (`option` names it) whose value `text` is a share or a number of `total` units; `what` names the units in
+ * messages. Kept numbers are multiples of `multiple`. */
 typedef struct setting {
     const char *option, *text, *what;
     size_t total, multiple;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A pass over the row ranges that `rows` works on. */
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items;
