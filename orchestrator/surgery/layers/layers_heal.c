@@ -113,7 +113,7 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
     return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
 }
 
-/* Bytes of memory that a heal needs beside its forward pass. */
+/* Bytes of memory that a heal needs in addition to its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
     uint64_t max, states; /* needs of the largest refit; bytes of the hidden states of donor and smaller model */

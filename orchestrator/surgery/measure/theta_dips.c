@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight in the series of one module over the layers; `module`: name of the module with the layer's number left
- * out. */
+/* A weight in the series of one module over the layers; `module`: as organ_anatomy_module writes it. */
 typedef struct link {
     const organ_weight *weight;
     double theta;
