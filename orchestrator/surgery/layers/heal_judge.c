@@ -118,7 +118,7 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Replaces pending candidates, of which there must be none, by the smaller model's own states before `layer`. */
+/* Judges the smaller model's own states before `layer` as the only candidate. No candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)

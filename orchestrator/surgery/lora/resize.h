@@ -19,7 +19,7 @@ typedef struct organ_lora_resize_options {
  * values of B A, computed through QR decompositions of the factors without forming the product. Modules of sufficiently
  * low rank keep their factors (with `energy` they are decomposed too). lora_alpha becomes r, the scale is folded into
  * B, and lower ranks are padded with zeros. Tensors that are not factors are copied. *report has schema
- * organ.lora_resize/1; the caller releases it; NULL on error. Returns errors as organ_lora_sanitize. */
+ * organ.lora_resize/1; the caller releases it; NULL on error. Returns the errors of organ_lora_sanitize. */
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over several tensors. */
+/* Sums over several tensors, for their row in the report. */
 typedef struct fold {
-    uint64_t tensors, elements;               /* number of tensors and their elements */
-    uint64_t with_theta, theta_elements;      /* the same, of tensors with a theta */
-    double sum, weighted, signal, least, max; /* of theta, theta x elements, signal; least and greatest theta */
-    uint32_t min_levels, max_levels;          /* of tensors whose values can be read; 0: none */
+    uint64_t tensors, elements;          /* number of tensors and their elements */
+    uint64_t with_theta, theta_elements; /* number of tensors that have a theta, and their elements */
+    /* Sums of theta, of theta x elements and of signal; least and greatest theta. */
+    double sum, weighted, signal, least, max;
+    /* Least and greatest number of levels of a tensor whose values can be read; 0: there is none. */
+    uint32_t min_levels, max_levels;
 } fold;
 
 /* Adds the results of a weight to the sums of its role, group or layer. */

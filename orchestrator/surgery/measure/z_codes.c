@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sums are added in the numerical order of codes, so that they do not depend on the order of reading. */
+ * Computes moments and bins of 16-bit floats from the counts of their codes. Sums are added in the numerical order of
+ * codes, so that they do not depend on the order of reading. */
 #include "orchestrator/surgery/measure/z_codes.h"
 
 #include <math.h>

@@ -10,7 +10,8 @@
  * .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
-/* Adds to counts[] what organ_kernels.z_bins would count for these codes; all codes that occur must be finite. */
+/* Adds to counts[] the same numbers as organ_kernels.z_bins would for the values of these codes; all codes that occur
+ * must be finite. */
 void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
                         double std, uint64_t counts[ORGAN_Z_BINS]);
 

@@ -24,7 +24,7 @@ static uint64_t strip_rows_max(const organ_matrices *m)
     return strip < all ? strip : all;
 }
 
-/* *max suffices to decode the whole weight at once. */
+/* *least suffices for one strip, *max to decode the whole weight at once. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {

@@ -22,7 +22,7 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define REACHED     0.75 /* share of the measured speed of products that whole runs reach */
 #define START       0.03 /* seconds that every run takes in addition */
 
-/* The maximum, because the steps of a run follow each other and do not need their memory at the same time. */
+/* Takes the maximum, because the steps of a run follow each other and do not need their memory at the same time. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -30,8 +30,8 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
-/* squares: a product of the weights with the second moments (rows x cols x block) and a factorisation of their blocks
- * (cols / block blocks of block^3 / 3 each). */
+/* The term with solve->squares is a product of the weights with the second moments (rows x cols x block) and a
+ * factorisation of their blocks (cols / block blocks of block^3 / 3 each). */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {

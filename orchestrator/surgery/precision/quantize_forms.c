@@ -71,7 +71,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Fills `found`. The caller frees found->layers. */
+/* Sets *found to the routed experts that are targets and can be packed. The caller frees found->layers. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))

@@ -171,7 +171,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
 /* Same as organ_quantize_obstacle for GGUF; the text is in the job's arena. Also returns NULL, and sets *error, if
  * memory cannot be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
-/* Fills job->encodings. */
+/* Sets job->encodings of a GGUF model. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
 /* Opens --imatrix if the option is set, and finds the entries of the parts. Returns ORGAN_BAD_INPUT if a target needs
  * an entry and has none. */

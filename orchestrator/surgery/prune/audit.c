@@ -19,7 +19,7 @@
 
 #define MAP_BLOCK 256 /* first choice of the side of the report's tiles: the default block size of physarum v1 */
 
-/* Counts of one tensor or row range. */
+/* Counts of one tensor or row range: `counts` for a target, `different` for another tensor. */
 typedef struct counted {
     organ_audit_counts counts; /* of a target: its elements by class */
     uint64_t different;        /* of another tensor: number of bytes that differ */

@@ -224,8 +224,8 @@ static bool fits_all(void *context, uint64_t memory)
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* Returns the least memory for which `holds` is true. `holds` divides the memory that it tries, so afterwards the given
- * memory is divided again. */
+/* Returns the least memory in bytes for which `holds` returns true. `holds` divides the memory that it tries among the
+ * members of `scoring`, so afterwards scoring->memory is divided again. */
 static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};

@@ -166,7 +166,8 @@ static organ_status add_choice(task_reader *r, size_t name, size_t characters, b
 
 /* ---- a line ---- */
 
-/* Members of a line; texts point into its JSON. */
+/* Members of a line of the task file; texts point into the line's JSON. `delimiter` is " " and `task` "" if the line
+ * does not have them. */
 typedef struct task_line {
     const char *context, *delimiter, *task;
     const json_t *choices, *gold;

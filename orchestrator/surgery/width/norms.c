@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `count` rows of channels from row `first` on. */
+/* Rows first .. first + count - 1 of a weight. */
 typedef struct rows {
     uint64_t first;
     size_t count;
