@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Continues an adapter that an interrupted run has begun: keeps the tensors whose bytes have the digests of the
+ * journal. */
 #include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/document.h"

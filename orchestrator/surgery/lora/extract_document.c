@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ lora extract. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -253,6 +254,7 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
+/* Returns the member "run": paths, bytes and times, which differ between runs. */
 static json_t *extract_document_run_json(const organ_lora_job *job)
 {
     json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer),

@@ -244,6 +244,7 @@ static organ_status assign_parts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Frees the job's lists and closes both models. */
 static void close_extraction(organ_lora_job *job)
 {
     for (size_t k = 0; k < job->module_count; k++) {

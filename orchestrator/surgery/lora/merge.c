@@ -151,6 +151,7 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
     return json_array_size(job->unplaced) ? note_unplaced(job, report, error) : write_merged(job, report, error);
 }
 
+/* Frees the job's lists and closes base and adapter. */
 static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ lora merge. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -97,6 +98,7 @@ static const organ_weight *changed_weight(const void *context, size_t k)
     return &job->weights->weights[job->parts[k].weight];
 }
 
+/* Returns the definitions of the figures in the report. */
 static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(

@@ -388,6 +388,7 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     return error->status;
 }
 
+/* Writes tensors, other files and report of the new adapter with an open writer. */
 static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
                                  json_t **report, organ_error *error)
 {
@@ -430,6 +431,7 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
+/* Returns the row of module k in the report. */
 static json_t *row_json(const void *rows, size_t k)
 {
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;

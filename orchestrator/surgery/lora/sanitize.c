@@ -208,6 +208,7 @@ static json_t *sanitize_document_of(const void *context)
 
 /* ---- the run ---- */
 
+/* Writes the adapter that servers load, and its report. */
 static organ_status write_out(sanitize_job *j, json_t **report, organ_error *error)
 {
     if (make_config(j, error))
@@ -288,6 +289,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     return write_out(j, report, error);
 }
 
+/* Frees the job's lists and closes base and adapter. */
 static void close_sanitizing(sanitize_job *j)
 {
     organ_lora_rewrite_release(&j->rewrite);

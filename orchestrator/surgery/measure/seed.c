@@ -14,6 +14,7 @@ typedef struct seed_fold {
 /* Returns whether a weight has a theta of both measures. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
+/* Adds the results of a weight to the sums. */
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;

@@ -263,6 +263,7 @@ typedef struct audit_sums {
     size_t others, identical, comparable; /* tensors: no target; of those byte-identical; with a counterpart */
 } audit_sums;
 
+/* Returns the sums over all tensors of the donor. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -299,6 +300,7 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     return checks;
 }
 
+/* Returns the member "run": paths, time and speed, which differ between runs. */
 static json_t *audit_run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
@@ -412,6 +414,7 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     return error->status;
 }
 
+/* Closes both models and frees the audit's lists. */
 static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);

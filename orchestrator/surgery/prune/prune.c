@@ -113,6 +113,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
                : organ_model_other_files(donor, &job->state->others, error);
 }
 
+/* Frees the state of a job; NULL is allowed. */
 static void free_state(organ_prune_state *state)
 {
     if (!state)

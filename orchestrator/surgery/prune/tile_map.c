@@ -71,6 +71,7 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
+/* Adds the killed weights of a band (whole rows, cut at the edges of tiles) to the tiles of the map. */
 static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ purify. */
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -56,6 +57,7 @@ static json_t *document_sums_json(const organ_purify_job *job, const document_su
                                           SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
+/* Returns the sums over the parts of one role; NULL if there are none. */
 static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Filters the rows of the chosen tensors, and sums their energy before and after. */
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include <math.h>

@@ -173,6 +173,7 @@ static json_t *generate_document(const generation *g)
                        SET_ENGINE(&g->engine))));
 }
 
+/* Opens the model, generates the text and makes the report. */
 static organ_status generate_text(generation *g, json_t **report, organ_error *error)
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||

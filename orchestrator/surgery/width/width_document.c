@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ width. */
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "orchestrator/surgery/facts/facts.h"

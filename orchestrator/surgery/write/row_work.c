@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs the work on rows of replaced tensors (write_rows.h): reads row ranges in bands, calls the verb on each row on
+ * the workers, writes the new rows back and adds up their sums. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"

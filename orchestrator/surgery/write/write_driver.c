@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
+ * with its report. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
@@ -223,6 +225,7 @@ static organ_status write_dry_run_report(organ_writing *w, json_t **report, orga
     return organ_writing_report(w, NULL, report, error);
 }
 
+/* Frees what the run owns, after the output has ended. */
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);
