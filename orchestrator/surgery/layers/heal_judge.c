@@ -128,7 +128,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Scaling the final norm multiplies the logits, so it is measured by scaling them. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Such a norm
+ * multiplies the logits, so the logits are scaled instead. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

@@ -193,7 +193,8 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Both streams run through the model, the second also to record inputs; then each part is solved and judged. */
+/* Adds the memory and the work of the heal to the plan: both streams run through the model, the second also to record
+ * inputs; then each part is solved and judged. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];

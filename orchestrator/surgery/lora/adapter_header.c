@@ -13,7 +13,8 @@
 #define METADATA "{\"__metadata__\":{\"format\":\"pt\"}"
 #define PIECE    ((size_t)1 << 20) /* bytes of the header that are written together */
 
-/* The header's size is fixed in advance, so that data can be written after it before all names are known. */
+/* Reserves the memory of an empty header. Its size is fixed in advance, so that data can be written after it before all
+ * names are known. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
 {
     w->names_room = name_bytes + tensors;
@@ -25,7 +26,7 @@ organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors,
     return ORGAN_OK;
 }
 
-/* Begins an empty header: 8 bytes with its length, and the metadata. */
+/* Empties the header: it then has 8 bytes for its length, and the metadata. */
 void organ_adapter_header_clear(organ_adapter_writer *w)
 {
     for (unsigned k = 0; k < 8; k++)

@@ -221,7 +221,8 @@ static double l2_norm(const float *values, size_t n)
     return sqrt(sum);
 }
 
-/* For a transposed weight (B A)^T = A^T B^T, so the transposed factors change places. */
+/* Reads the factors b and a of the change in the orientation of the stored weight. For a transposed weight (B A)^T =
+ * A^T B^T, so the transposed factors change places. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error)
 {

@@ -50,7 +50,8 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
-/* A GGUF file is recognised by its metadata; else at least half of the tensor names must be of one kind. */
+/* Returns the kind of a file that is not a model, NULL for a model. A GGUF file is recognised by its metadata; else at
+ * least half of the tensor names must be of one kind. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;

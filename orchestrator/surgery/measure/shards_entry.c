@@ -91,7 +91,8 @@ static size_t count_tensors(const shard_list *s, size_t *measured)
     return held > *measured ? held : *measured;
 }
 
-/* The shards are deleted, so a model with the recorded tensors and results is passed to organ_measure_model_json. */
+/* Makes the report entry of the model from its journal. The shards are deleted, so a model with the recorded tensors
+ * and results is passed to organ_measure_model_json. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error)
 {
     size_t measured;

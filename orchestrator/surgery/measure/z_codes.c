@@ -58,7 +58,7 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
-/* First the mean, then powers of the deviations from it. */
+/* Sets z->moments and z->levels from the counts of codes: first the mean, then the powers of the deviations from it. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};
@@ -75,8 +75,8 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     z->moments = m;
 }
 
-/* Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard deviation; values beyond the last bins are counted in
- * them. */
+/* Adds the counts of codes to the histogram `counts`. Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard
+ * deviation; values beyond the last bins are counted in them. */
 void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
                         uint64_t counts[ORGAN_Z_BINS])
 {

@@ -7,7 +7,7 @@
 
 #define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* Slots for twice the elements, so that at most half of them are used. */
+/* Empties the table. It uses slots for twice the elements, so that at most half of them are taken. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;

@@ -199,8 +199,8 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Ranks measure their tensors and exchange the results. `reason` points to a constant string of the process, so it is
- * set again for results of other ranks. */
+/* Measures the chosen tensors: each rank measures those assigned to it, then all ranks exchange the results. `reason`
+ * points to a constant string of the process, so it is set again for results of other ranks. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {

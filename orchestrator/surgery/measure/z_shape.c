@@ -99,8 +99,8 @@ static null_row null_of(uint64_t n)
 
 double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }
 
-/* For each of three statistics, the expected value for noise of n values and two standard deviations are subtracted, so
- * that noise gives 0, and the rest is mapped to 0 .. 1:
+/* Sets e, k, c, power, signal and theta. From each of three statistics the value expected for noise of n values and two
+ * standard deviations are subtracted, so that noise gives 0, and the difference is mapped to 0 .. 1:
  *   e: negentropy J in bits; 2^(-2 J) is the entropy power relative to a normal distribution of the same variance;
  *   k: excess kurtosis, whose variance for n normal values is 24 / n;
  *   c: variation of the spacings between quantiles of the smoothed density.
@@ -119,9 +119,9 @@ void organ_z_judge(organ_z *z, organ_z_shape shape)
     z->theta = organ_z_theta(z->power);
 }
 
-/* Fits information = a + b log2 s by least squares, where s values are averaged. Averaging independent values divides
- * the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0. If neighbours are equal, b = 0 and
- * coherence is 1. */
+/* Sets dI_dlog2s = b and coherence: fits information = a + b log2 s by least squares, where s values are averaged.
+ * Averaging independent values divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0.
+ * If neighbours are equal, b = 0 and coherence is 1. */
 void organ_z_slope(organ_z *z)
 {
     if (z->scales < 2)

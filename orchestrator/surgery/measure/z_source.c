@@ -24,7 +24,8 @@ static uint64_t strip_rows_max(const organ_matrices *m)
     return strip < all ? strip : all;
 }
 
-/* *least suffices for one strip, *max to decode the whole weight at once. */
+/* Computes the memory with which the weight can be read: *least bytes suffice for one strip, *max bytes to decode the
+ * whole weight at once. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {

@@ -89,7 +89,8 @@ static void choose_super(const row_of *r, size_t first)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-/* Rounds the solution without rounding to storable values, then improves these in ROUNDS of coordinate descent. */
+/* Sets the scales of a row to storable values that minimise its loss: rounds `target`, the exact solution, then
+ * improves it in ROUNDS of coordinate descent. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target)
 {

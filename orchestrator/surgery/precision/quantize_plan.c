@@ -148,7 +148,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A part has up to 3 pieces in the output (codes, scales, shape), which sets the capacity. */
+/* Lists the pieces, units and parts of the output. A part has up to 3 pieces (codes, scales, shape), which sets the
+ * capacity. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

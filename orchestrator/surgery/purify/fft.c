@@ -55,8 +55,8 @@ static void make_plans(void *context)
     p->fft->inverse = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
 }
 
-/* FFTW aborts the process if it gets no memory, so memory is set aside first, and plans are made inside
- * organ_guarded_call. */
+/* Creates the transforms for rows of n values. FFTW aborts the process if it gets no memory, so memory is set aside
+ * first, and plans are made inside organ_guarded_call. */
 organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
 {
     *result = NULL;
@@ -139,8 +139,8 @@ static double median_power(double *values, size_t n)
 
 static double bin_power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
 
-/* The powers of noise are exponentially distributed, so their mean is median / ln 2. FFTW's inverse multiplies by n, so
- * the result is divided by n. */
+/* Multiplies the weak bins of the row's spectrum by 1 - strength. The powers of noise are exponentially distributed, so
+ * their mean is median / ln 2. FFTW's inverse multiplies by n, so the result is divided by n. */
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch)
 {
     const size_t n = fft->n, bins = bins_of(n);

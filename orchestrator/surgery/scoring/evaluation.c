@@ -57,7 +57,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* The text of the error, if there is one, becomes the member "not_evaluated". */
+/* Scores the original model and the output at `path`. The text of an error becomes the member "not_evaluated" of the
+ * evaluation. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;

@@ -452,7 +452,8 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     return error->status;
 }
 
-/* All models score the same batches in turn, so that their logits can be compared. */
+/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be
+ * compared. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -23,7 +23,7 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* Rows are renumbered from the share's first window. */
+/* Computes the share of a rank. Its rows are renumbered from the share's first window. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {

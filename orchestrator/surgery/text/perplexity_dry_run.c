@@ -25,7 +25,7 @@ static json_t *named_models_json(const organ_scoring *scoring)
     return models;
 }
 
-/* Every batch of windows reads each model once. */
+/* Returns the report of a dry run. In the plan, every batch of windows reads each model once. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine)
 {
     organ_plan plan = {0};

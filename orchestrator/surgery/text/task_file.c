@@ -366,7 +366,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     return error->status;
 }
 
-/* Without BOS and EOS, a context without tokens could not be scored, so such tokenizers are rejected. */
+/* Reads the questions and plans their windows. Without BOS and EOS, a context without tokens could not be scored, so
+ * such tokenizers are rejected. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;

@@ -80,7 +80,7 @@ static const organ_struct_field choices_report[] = {
     REPORT(tokens, U64),
     {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 
-/* The line has the kept units, the report, and the digest of the stored values. */
+/* Appends the part's line to the journal. It has the kept units, the report, and the digest of the stored values. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];

@@ -171,7 +171,7 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Later projections get the inputs that the narrowed earlier layers compute. */
+/* Opens the calibration text. Later projections get the inputs that the narrowed earlier layers compute. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -200,7 +200,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
-/* The file of values is written once and read once. */
+/* Adds the memory and the work of calibration and choice to job->plan; the file of values is written once and read
+ * once. */
 void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
@@ -209,7 +210,7 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
-/* Nothing is run if an interrupted run has chosen for all parts. */
+/* Chooses the units of all parts on the text. The text is not run if an interrupted run has chosen for all parts. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
