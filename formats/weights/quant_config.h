@@ -21,7 +21,8 @@ typedef struct organ_quant_group {
     uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
 } organ_quant_group;
 
-/* The settings of a model. All texts are valid until organ_quant_config_free. */
+/* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
+ * texts are valid until organ_quant_config_free. */
 typedef struct organ_quant_config {
     const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
     const char *method; /* quant_method ("gptq"); "" if there is none */
