@@ -13,7 +13,7 @@
 typedef enum organ_layers_kind {
     ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: their outputs should equal those in the whole model */
     ORGAN_HEAL_ATTENTION_OUTPUT, /* o: the hidden state after attention should equal that of the whole model */
-    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: the target is that of q, k and v */
+    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: their outputs should equal those in the whole model */
     ORGAN_HEAL_FFN_OUTPUT, /* down (all routed experts together): the hidden state after the block, or after the gap
                        that follows it */
     ORGAN_HEAL_KINDS,      /* number of kinds in a block */

@@ -154,7 +154,7 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;
-    int64_t expert;       /* expert of the stored stack; -1: all of them */
+    int64_t expert;       /* expert of the stored stack; -1: all experts */
     uint64_t first, step; /* rows first, first + step, ... of the stored B, */
     uint64_t rows;        /* and their number */
     uint64_t head;        /* as in organ_adapter_origin: reorders the rows of heads of this size; 0: no reordering */

@@ -190,8 +190,9 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
 
 /* ---- one matrix ---- */
 
-/* Computes the factors of a matrix from its singular vectors and writes them, or keeps them in `stack` if it is one of
- * several experts (NULL: no stack). Measures what the rounded factors leave of the change. */
+/* Computes the factors of a matrix from its singular vectors and writes them, or keeps them in `stack` if the matrix is
+ * one of several experts (NULL: no stack). Adds to m->rest the squared norm of the change minus the product of the
+ * rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)

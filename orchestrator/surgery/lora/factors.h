@@ -51,7 +51,8 @@ double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels 
 organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels,
                                 double *norm, organ_error *error);
 
-/* Computes the same norm of the difference between a tensor and a weight of the base that has its shape. */
+/* Computes the Frobenius norm of the difference between a tensor of the adapter and a weight of the base, which must
+ * have its shape. *norm as in organ_adapter_norm. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error);

@@ -86,7 +86,7 @@ static json_t *extract_head_of(const organ_lora_job *job)
                         SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
 }
 
-/* Begins the adapter. The reserved bytes of header and data are those of the largest possible ranks. */
+/* Begins the adapter, and reserves the bytes of header and data that the largest possible ranks need. */
 static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 {
     const unsigned each = organ_dtype_describe(job->dtype)->bytes;

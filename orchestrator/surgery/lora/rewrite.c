@@ -288,8 +288,8 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
     return all > 0 ? sqrt(miss / all) : 0;
 }
 
-/* Computes row->factors, which are written next: cut, or padded with zeros to the common rank, with the scale folded
- * into B. */
+/* Computes row->factors, the factors that are written: of reduced rank, or padded with zeros to the common rank, with
+ * the scale folded into B. Sets row->folding_error. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;

@@ -76,8 +76,8 @@ typedef struct organ_encoding_loss {
     double squares, error_squares;
 } organ_encoding_loss;
 
-/* Indices of an array of these sums: ORGAN_LOSS weighs all values alike, ORGAN_LOSS_WEIGHTED by the columns' imatrix
- * weights. */
+/* Indices of an array of organ_encoding_loss: ORGAN_LOSS weighs all values alike, ORGAN_LOSS_WEIGHTED by the columns'
+ * imatrix weights. */
 enum { ORGAN_LOSS, ORGAN_LOSS_WEIGHTED, ORGAN_LOSSES };
 /* Number of sums that the encoding can have: ORGAN_LOSSES for GGUF, else 1. */
 size_t organ_encoding_losses(const organ_encoding *encoding);

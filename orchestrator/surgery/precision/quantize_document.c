@@ -65,7 +65,7 @@ static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding
 }
 
 /* Returns the relative error of outputs over the calibrated tensors. For GGUF it is null if no tensor is calibrated or
- * all of them are zeros. */
+ * all calibrated tensors are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);

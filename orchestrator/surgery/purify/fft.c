@@ -102,7 +102,8 @@ static uint64_t fft_bits_of(double value)
     return bits;
 }
 
-/* Moves those of values[from .. to) that do not have `bit` set before the others; returns where the others begin. */
+/* Moves the values of [from, to) in which `bit` is 0 before those in which it is 1. Returns the index of the first
+ * value in which it is 1. */
 static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)

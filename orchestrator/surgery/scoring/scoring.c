@@ -17,7 +17,7 @@
 
 /* ---- the models ---- */
 
-/* Opens the tokenizer of the first model; fails if that of a later model differs. */
+/* Opens the tokenizer of the first model as scoring->tokenizer. For a later model, fails if its tokenizer differs. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -189,7 +189,7 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 
 /* Divides `memory` after kept_bytes are subtracted. With one model the forward pass gets all of it; with several it
  * gets half, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
- * `inputs`: tokens of the longest window and of all. Returns false if a share is too small for a window. */
+ * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);

@@ -73,7 +73,8 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
-/* Returns the rows for all tasks, metrics and models, and, if there are several tasks, for all of them together. */
+/* Returns a row of results for each task, metric and model; if there are several tasks, also rows for all tasks
+ * together. */
 static json_t *results_json(const task_run *r)
 {
     const size_t pooled = r->set.tasks > 1;

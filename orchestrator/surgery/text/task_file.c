@@ -113,7 +113,8 @@ static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size
     return true;
 }
 
-/* Appends a window, its scored rows and their targets to the plan; only the latter if the last window can be shared. */
+/* Appends a window, its scored rows and their targets to the plan. If the choice can share the plan's last window,
+ * appends only its row and target. */
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
     organ_perplexity_plan *const plan = &r->scoring->plan;

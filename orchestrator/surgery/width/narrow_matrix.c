@@ -260,7 +260,7 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-/* Computes the loss of each group: for a single column the diagonal of G over that of P. */
+/* Computes the loss of each group: for groups of one column the diagonal of G over that of P, else weigh_group. */
 static void compute_losses(narrowing *x)
 {
     if (x->options->group == 1) {

@@ -157,8 +157,8 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
     }
 }
 
-/* Removes the channels with the least scores (of equal ones the first), and lists the others in part->kept. `gone` gets
- * a flag for each removed channel. */
+/* Removes the channels with the least scores (of equal ones the first), and lists the kept channels in part->kept.
+ * `gone` gets a flag for each removed channel. */
 static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->total;

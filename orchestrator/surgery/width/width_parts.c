@@ -124,7 +124,8 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Allocates job->experts and gives each layer its range of it. */
+/* Allocates job->experts, which has an entry for each routed expert of the model, and makes each layer point to the
+ * entries of its experts. */
 static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;

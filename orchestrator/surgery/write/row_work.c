@@ -107,9 +107,9 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return ORGAN_OK;
 }
 
-/* Takes the processed rows of a band, which come in order of rows. Adds the sums of its tiles to those of the row
- * range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range as
- * finished after its last band. */
+/* Takes the processed rows of a band, which come in order of rows. Adds the sums of the band's tiles to the sums of the
+ * row range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range
+ * as finished after its last band. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
