@@ -307,7 +307,7 @@ static bool add_part(translation *t, const translated_part *p)
 
 /* ---- the adapter ---- */
 
-/* Adds a pair without translation. */
+/* Adds a pair with its stored names and factors. Fails if another pair changes the same weight. */
 static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
     organ_adapter_pair *const made = pair_named(t, pair->weight);

@@ -70,7 +70,7 @@ static json_t *dip_json(const link *before, const link *dip, const link *after, 
                         SET_REAL("after", organ_millionth(after->theta)), SET_REAL("std", organ_millionth(std)));
 }
 
-/* Lists the weights in layers that have a theta. Returns their number. */
+/* Fills `links` with the weights that are in a layer, have a known role and have a theta. Returns their number. */
 static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;

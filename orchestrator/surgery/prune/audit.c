@@ -388,8 +388,8 @@ static json_t *audit_document_of(audit *a)
     return organ_json_joined(document, last);
 }
 
-/* Opens both models and chooses the targets. A donor with malformed parts is ORGAN_BAD_INPUT; a copy with such parts is
- * reported as a problem. */
+/* Opens both models and chooses the targets. Returns ORGAN_BAD_INPUT if the donor has malformed parts; those of the
+ * copy are reported as problems. */
 static organ_status open_both(audit *a, organ_error *error)
 {
     if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
