@@ -297,6 +297,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
+/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)

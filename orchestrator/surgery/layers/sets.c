@@ -61,6 +61,7 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
+/* Returns whether this --memory suffices to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;

@@ -79,6 +79,7 @@ static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weig
                                  : organ_role_describe(weight->anatomy.role)->projection;
 }
 
+/* Fails if the weight has another shape in the tuned model than in the base. */
 static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
                                              const organ_weight *tuned, organ_error *error)
 {

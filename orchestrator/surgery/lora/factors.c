@@ -299,6 +299,7 @@ double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels 
     return sum;
 }
 
+/* Callback of each_chunk: adds the squares of the values to the double `context`. */
 static organ_status add_squares(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     double *const sum = context;

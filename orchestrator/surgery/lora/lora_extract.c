@@ -45,6 +45,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
     return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
+/* Opens a model and finds its weights. */
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
 {
     if (organ_donor_open(path, "extracted from", NULL, model, error))
@@ -191,6 +192,7 @@ static organ_status check_changed(const organ_lora_job *job, organ_error *error)
                       job->tuned->path, job->module_count, job->base->path);
 }
 
+/* Writes adapter_config.json and completes the adapter. */
 static organ_status write_config(organ_lora_job *job, organ_error *error)
 {
     json_t *config = organ_lora_config(job);
@@ -201,6 +203,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Syncs the adapter, then makes and writes its report. */
 static organ_status extract_write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))

@@ -194,6 +194,7 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
     return error->status;
 }
 
+/* Frees the factors and row norms that load_part loaded. */
 static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_free(&part->factors);

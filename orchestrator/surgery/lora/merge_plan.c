@@ -51,6 +51,7 @@ static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_we
     return &job->parts[job->part_of[at]];
 }
 
+/* Returns why the base has no weight for the adapter's key `name`. */
 static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
@@ -230,6 +231,7 @@ static bool is_plain_float(organ_dtype dtype)
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
 }
 
+/* Adds a piece to the output, with a unit of its own that reads `bytes` bytes of the base. */
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =

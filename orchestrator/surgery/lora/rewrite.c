@@ -169,6 +169,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
+/* Advances the progress by the bytes of a module that was read. */
 static organ_status report_read(void *context, organ_lora_row *row, organ_error *error)
 {
     const organ_lora_rewrite *const rw = context;
@@ -195,6 +196,7 @@ static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
                                      spectrum_bytes, rw->rows, error);
 }
 
+/* Returns the stored bytes of the factors of all modules. */
 static uint64_t all_bytes(const organ_lora_rewrite *rw)
 {
     uint64_t bytes = 0;

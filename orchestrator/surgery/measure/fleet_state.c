@@ -21,6 +21,7 @@ bool organ_fleet_is_other(const json_t *entry)
     return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
 }
 
+/* Describes fleet.json for reading and writing it. An invalid file is not an error: the run starts over. */
 static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,

@@ -182,6 +182,7 @@ static json_t *document_tensor_json(const void *context, size_t k)
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
+/* Returns the number of weights for each number of stars. */
 static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};

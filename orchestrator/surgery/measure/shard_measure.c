@@ -25,6 +25,7 @@
 
 /* ---- list of shards ---- */
 
+/* Reads the index at `path`, which lists the shards and their tensors. */
 static organ_status read_index_of_shards(shard_list *s, const char *path, organ_error *error)
 {
     if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {

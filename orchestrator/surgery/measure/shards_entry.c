@@ -22,6 +22,7 @@ typedef struct remembered {
     size_t count; /* weights so far */
 } remembered;
 
+/* Allocates the arrays for this many tensors and files. Returns false without memory. */
 static bool make_remembered(remembered *r, size_t tensors, size_t files)
 {
     *r = (remembered){.tensors = organ_rows_take(tensors + 1, sizeof *r->tensors),

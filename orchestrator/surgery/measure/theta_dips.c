@@ -61,6 +61,7 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
+/* Returns the row of a well; before, after: its neighbours; `std`: standard deviation of theta over its role. */
 static json_t *dip_json(const link *before, const link *dip, const link *after, double std)
 {
     return ORGAN_OBJECT(SET_BYTES("name", dip->weight->name),

@@ -99,6 +99,7 @@ static void plan_multiply(void *context)
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
+/* Copies TEST_BYTES bytes within the buffer `context`. */
 static void time_copy(void *context)
 {
     unsigned char *const bytes = context;

@@ -30,6 +30,7 @@ typedef struct visit {
     uint32_t column;
 } visit;
 
+/* Orders columns by falling diagonal entry of H, equal ones by their number. */
 static int by_falling_weight(const void *a, const void *b)
 {
     const visit *const x = a, *const y = b;

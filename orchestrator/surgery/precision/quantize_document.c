@@ -19,6 +19,7 @@ typedef struct quantize_document_sums {
     double energy, gptq_loss, output_loss;
 } quantize_document_sums;
 
+/* Returns the bytes of a target's tensors in the output. */
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;

@@ -138,6 +138,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     return error->status;
 }
 
+/* Fails because no target is quantised, with the reason. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)

@@ -460,6 +460,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
+/* Closes the calibration that measured the curves, and the inputs of its last matrix. */
 static void stop_measuring(organ_quantize_widths *w)
 {
     organ_curves_close(w->walk);

@@ -166,6 +166,7 @@ static uint64_t bytes_uncounted(const void *context, size_t t)
     return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
+/* Counts tensor t, unless its bytes were passed to organ_magnitudes_add. */
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const unseen *const u = context;
@@ -173,6 +174,7 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
                                  : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
+/* Counts this rank's share of the tensors that were not passed to organ_magnitudes_add. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     unseen uncounted = {c, copy};

@@ -22,6 +22,7 @@ typedef struct mapping {
 
 static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
+/* Sets the side of a tile, and the resulting numbers of rows and columns of tiles. */
 static void set_side(mapping *m, uint64_t side)
 {
     m->side = side;

@@ -95,6 +95,7 @@ void organ_fft_destroy(organ_fft *fft)
     free(fft);
 }
 
+/* Returns the bits of a number; those of non-negative numbers have the order of the numbers. */
 static uint64_t fft_bits_of(double value)
 {
     uint64_t bits;

@@ -34,6 +34,7 @@ static bool has_rows(const organ_tensor *tensor)
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
+/* Returns whether the options select a tensor: with --type any tensor of these groups, else only projections. */
 static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
                                const organ_tensor *tensor)
 {
@@ -103,6 +104,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
+/* Opens the donor, selects its tensors and creates their transforms. */
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
     if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||

@@ -237,6 +237,7 @@ static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, u
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
+/* Divides scoring->memory; fails if it is too small, with the amount that is enough. */
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(error, scoring->memory, fits_window, &e,

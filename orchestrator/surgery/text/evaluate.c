@@ -45,6 +45,8 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     return error->status;
 }
 
+/* Writes the reports into the directory of -o, with the importance matrix if one is requested. Does nothing without
+ * -o. */
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
                                            const organ_report_files *files, const json_t *report, organ_error *error)
 {

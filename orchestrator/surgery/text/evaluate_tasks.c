@@ -44,6 +44,7 @@ static bool is_of_task(const task_run *r, size_t question, size_t task)
     return task == r->set.tasks || r->set.questions[question].task == task;
 }
 
+/* Returns the comparison of a model's right answers with those of the first model. */
 static json_t *pairs_json(const organ_task_pairs *pairs)
 {
     const organ_task_difference d = organ_task_difference_of(pairs);

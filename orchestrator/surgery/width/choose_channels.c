@@ -112,6 +112,7 @@ static uint64_t choose_bytes_of(const organ_width_part *part)
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
+/* Advances the progress by a part, with the share of its outputs' energy that it lost. */
 static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];

@@ -218,6 +218,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     return organ_output_end(&w->output, error);
 }
 
+/* Makes the report of a dry run, after checking that the output could be written. */
 static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
