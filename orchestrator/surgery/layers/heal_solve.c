@@ -13,7 +13,7 @@ static const organ_forward_config *config_of(const organ_layers_heal *h) { retur
 
 /* ---- recording of inputs ---- */
 
-/* Returns the matrix of the part with this name in the forward pass; NULL if it is not in the part. */
+/* Finds a matrix of the part by its name in the forward pass. Returns NULL if the part has no such matrix. */
 static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
 {
     for (size_t k = 0; k < h->part.count; k++)
