@@ -24,8 +24,9 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts, they
- * are rows of one expert, the first-th on, and are multiplied by the router's weights. */
+/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts,
+ * `inputs` are rows first, first + 1, ... of those that the router sent to the matrix's expert, and are multiplied by
+ * the router's weights. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {

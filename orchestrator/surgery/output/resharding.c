@@ -92,8 +92,9 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Orders the pieces of a file for qsort_r. Tensors of whole pages come first, so that each of them begins on a page,
- * which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its elements. */
+/* Orders indices of pieces by file, for qsort_r. In a file tensors of whole pages come first, so that each of them
+ * begins on a page, which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its
+ * elements. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
