@@ -5,9 +5,10 @@
 
 #include <string.h>
 
+/* Columns: indentation of lists, widest and narrowest running text, and width if the output is not a terminal. */
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
-/* Limits the width of running text. */
+/* Returns the page with a width that is comfortable for running text. */
 static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -15,7 +16,7 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
-/* Prints each line of `text` as a wrapped paragraph, with an empty line between two. */
+/* Prints each line of `text` as a wrapped paragraph, with an empty line between two paragraphs. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {
@@ -43,6 +44,7 @@ static void put_help_entry(FILE *out, const char *term, size_t column, const cha
     organ_text_wrap(out, lead, column, meaning, page);
 }
 
+/* Writes the left column of an option: "-o, --output OUT". */
 static void option_term(const organ_option *option, char *out, size_t size)
 {
     char letter[8] = "    ";
@@ -57,7 +59,7 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && strcmp(option->choices, option->argument) == 0)
-        *range = '\0'; /* the term has them */
+        *range = '\0'; /* the term in front of the meaning lists the choices already */
     const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%s", option->help);
     if (*range || option->fallback)
         snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range,
@@ -128,6 +130,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     }
 }
 
+/* Prints the version, a summary of the program, and its usage. */
 static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);

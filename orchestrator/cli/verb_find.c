@@ -11,8 +11,8 @@ static bool is_family(const char *name, const organ_verb *verb)
     return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
 }
 
-/* Fails with ORGAN_USAGE because the second word of a verb is missing or unknown, and names the words that are
- * possible. */
+/* Fails with ORGAN_USAGE because the second word of a verb is missing (NULL) or unknown, and names the possible words.
+ * Returns NULL. */
 static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
                                        organ_error *error)
 {

@@ -72,6 +72,7 @@ static organ_status check_pair_options(const CALL *own, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Compares two pairs of models if --pair was given, otherwise the noise of a model with an adapter. */
 static organ_status run_orthogonality(void *values, organ_error *error)
 {
     const CALL *const own = values;

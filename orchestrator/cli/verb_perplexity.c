@@ -186,7 +186,7 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
-/* Prints a piece of generated text at once and records that there was one. */
+/* Prints a piece of generated text immediately, and sets the flag at `context`: something was printed. */
 static void print_generated(void *context, const char *text, size_t bytes)
 {
     bool *const printed_any = context;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The sanitizers set aside terabytes before a program begins, which counts: such programs run without a limit. */
+/* Programs with a sanitizer run without a limit, because RLIMIT_DATA counts the terabytes that sanitizers reserve. */
 #if defined __has_feature
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define IS_SANITIZED 1

@@ -29,6 +29,7 @@ static void schema_name(const char *verb, char name[80])
     name[used] = '\0';
 }
 
+/* Adds the schema of the job of each verb to `schemas`, and "JobRequest", which is any of them. */
 static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
 {
     json_t *const any = json_array(), *const mapping = json_object();

@@ -61,12 +61,12 @@ typedef struct organ_block_matrix {
     const float *values;
 } organ_block_matrix;
 
-/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap the others. ORGAN_IO
- * without memory. */
+/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap `matrix` or H.
+ * Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *product, organ_error *error);
 
-/* H(j, j) */
+/* Returns the diagonal element H(j, j). */
 float organ_block_diagonal(const organ_block_matrix *h, size_t j);
 
 /* ---- inverses of positive definite matrices ---- */
@@ -90,16 +90,16 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 /* ---- decompositions in FP64 ---- */
 
 /* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
- * of the first `requested` of them to `vectors` (wanted x n; may be NULL if `requested` is 0). Reads the lower
- * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the
- * greatest. Returns false if a value is not finite. */
+ * of the first `requested` of them to `vectors` (requested x n; may be NULL if `requested` is 0). Reads the lower
+ * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. Errors of the eigenvalues are about n
+ * 2^-53 times the largest. Returns false if a value is not finite. */
 #define ORGAN_EIGEN_ROOM 8
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch);
 
 /* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`
- * contains the columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are
- * orthonormal, sigma descends. Returns false without memory or if a value is not finite. */
+ * contains the columns of A as vectors; `u` gets `requested` vectors of `rows` values, `v` as many of `cols` values.
+ * Vectors are orthonormal, sigma descends. Returns false if memory cannot be allocated or a value is not finite. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Chooses the method of organ_low_rank, decomposes matrices that are held whole, and measures the error of factors. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- decomposed whole ---- */
+/* ---- decomposition of the whole matrix ---- */
 
 typedef struct matrix_copy {
     float *matrix; /* row-major; the SVD reads it as the columns of the transpose */

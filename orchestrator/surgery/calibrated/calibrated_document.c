@@ -5,7 +5,7 @@
 #include "formats/base/path.h"
 #include <string.h>
 
-/* Returns the texts of the report about what this run did not measure. */
+/* Returns the report's texts that list what this run did not measure or improve. */
 static json_t *not_reported_json(const organ_calibrated_job *job)
 {
     const char *const object[] = {

@@ -14,14 +14,15 @@
 
 /* The figures of a target in the report, other than its counts. */
 typedef struct organ_calibrated_part {
-    uint64_t compensated; /* kept weights with changed values */
-    uint64_t tokens;      /* calibration tokens; for a stack of experts the sum over all of them */
-    double natural;       /* sparsity that the flow chose; 0 if a sparsity was requested */
-    unsigned stages, products;
-    uint64_t experts;  /* number of experts of its kind in the layer; 0 if it is no expert, or with an imatrix */
-    const char *entry; /* entry of the imatrix */
-    bool block_diagonal;
-    json_t *fallback; /* numbers of experts that were calibrated on all tokens; NULL: none */
+    uint64_t compensated;      /* kept weights with changed values */
+    uint64_t tokens;           /* calibration tokens; for a stack of experts the sum over all of them */
+    double natural;            /* sparsity that the flow chose; 0 if a sparsity was requested */
+    unsigned stages, products; /* stages of the flow; products of weights with H */
+    uint64_t experts;  /* number of experts that matrices of this role belong to in the layer; 0 if it is no expert, or
+                          with an imatrix */
+    const char *entry; /* name of the imatrix entry, which belongs to the imatrix */
+    bool block_diagonal; /* second moments were block-diagonal for lack of memory */
+    json_t *fallback;    /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_calibrated_part;
 
 typedef struct organ_calibrated_method {
@@ -49,7 +50,7 @@ typedef struct organ_calibrated_job {
     bool compensates; /* kept weights are refitted */
     bool two_streams; /* the donor's hidden states are computed as well */
     organ_calibrated_part *parts;
-    organ_calibration_run_options walk;
+    organ_calibration_run_options walk; /* settings and callbacks of `calib` */
     organ_calibration_work work;
     organ_calibration_run *calib;       /* NULL: no text */
     organ_imatrix *imatrix;             /* NULL: the run uses a text, or neither */
@@ -98,14 +99,15 @@ organ_status organ_calibrated_matrix(void *job, const organ_calibration_matrix *
 organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part);
 /* Returns the pruning options for any matrix if no budget is divided. */
 organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name);
-/* Adds the report of one matrix to the figures of its target; `calibration` is NULL for magnitude. */
+/* Adds the report of one matrix to the figures of target `part`; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
-/* Compares n stored weights with the donor's and counts them. */
+/* Counts zeros, removed, kept and changed values among n stored weights and the donor's, both of type `dtype`. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts);
+/* Adds counts of organ_calibrated_compare to those of the unit and its target. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *counts);
-/* Prunes and quantises on a calibration text, for the option `then`; other options were checked before. */
+/* Prunes and quantises on a calibration text (--then). Other options were checked before. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error);
 /* Runs physarum v1, with or without one budget for all targets. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,

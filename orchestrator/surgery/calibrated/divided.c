@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v1 with one budget for all targets: its curves are those of the same flow over a matrix in memory. */
+ * Prunes by physarum v1 with one budget for all targets. The curves are measured with physarum v2 without compensation,
+ * which runs the same flow over a matrix in memory. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -14,6 +15,7 @@ typedef struct divided_job {
     organ_prune_allocation *allocation;
 } divided_job;
 
+/* Divides the budget, then prunes all targets. */
 static organ_status divided_fill(void *context, organ_writing *writing, organ_error *error)
 {
     divided_job *const job = context;

@@ -46,12 +46,13 @@ typedef struct organ_prune_matrix_report {
 
 /* Data that matrices with the same inputs share while they are pruned. All zero at first. */
 typedef struct organ_prune_shared {
-    const organ_calibration *of;
+    const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
     organ_admm_factors factors;
 } organ_prune_shared;
 
-/* Sets options->factors. They are NULL unless the method uses them, they exist or are used `again`, and fit in `spare`
- * bytes. Releases factors of another calibration. */
+/* Lets a matrix use or compute shared factors: sets options->factors to those of *shared, or to NULL if the method is
+ * not physarum v3, if no other matrix has used or will use them (`again`), or if they need more than `spare` bytes.
+ * Releases factors of another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare);
 void organ_prune_share_end(organ_prune_shared *shared);

@@ -29,7 +29,7 @@ typedef struct sparsegpt_sweep {
     uint8_t *kept; /* rows x COLUMNS */
     float *errors; /* per worker: STRIP x COLUMNS */
     unsigned char *scratch;
-    size_t first, n;     /* columns of the pass */
+    size_t first, n;     /* the pass has columns [first, first + n) */
     size_t start, width; /* of the block of H that contains them */
     const float *u;      /* that block's factor at (first, first) */
 } sparsegpt_sweep;
@@ -138,6 +138,7 @@ static void enter_block(sparsegpt_sweep *s, size_t start)
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
+/* Replaces all blocks of H by their U. */
 static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 {
     for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {

@@ -32,11 +32,11 @@ typedef struct organ_calibration_options {
     size_t rows;
 } organ_calibration_options;
 
-/* Returns true if weights of this number of rows would be used. */
+/* Returns true if a calibration with options.weights of `rows` rows would use them. */
 bool organ_calibration_takes_weights(size_t rows, size_t features);
 
-/* Returns the bytes of the sums, and of the FP32 copies while a matrix is pruned: with H undivided or in blocks, and
- * with weights of `rows` rows (0: without). */
+/* Returns the bytes of the sums and of their FP32 copies while a matrix is pruned. `undivided`: H is one matrix, else
+ * diagonal blocks. `rows`: rows of options.weights, 0 without weights. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided);
 
 /* The results of organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They are stored as
@@ -88,7 +88,7 @@ organ_status organ_calibration_finish(organ_calibration *calibration, organ_erro
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error);
 
-/* Returns NULL before organ_calibration_finish. The calibration owns the result. */
+/* Returns the results, which belong to the calibration; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *calibration);
 
 #endif

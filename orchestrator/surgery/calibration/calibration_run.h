@@ -22,10 +22,11 @@
 
 /* The inputs that a matrix is calibrated on. */
 typedef enum organ_calibration_inputs_of {
-    ORGAN_INPUTS_CHANGED, /* inputs computed by the already changed layers */
-    ORGAN_INPUTS_BOTH,    /* those, and the donor's inputs at the same positions (experts: only the former) */
-    ORGAN_INPUTS_DONOR    /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
-                           * `reruns` */
+    ORGAN_INPUTS_CHANGED, /* inputs that the already changed layers compute */
+    ORGAN_INPUTS_BOTH, /* inputs of the changed layers, and the donor's at the same positions (experts: only inputs of
+                          the changed layers) */
+    ORGAN_INPUTS_DONOR /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
+                        * `reruns` */
 } organ_calibration_inputs_of;
 
 typedef struct organ_calibration_run_options {
@@ -40,6 +41,8 @@ typedef struct organ_calibration_run_options {
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
     bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
                   * a chunk of the states */
+    bool file_layers; /* layers of the forward pass must be those of the file: ORGAN_USAGE for LongCat-Flash
+                         (organ_forward_layer_of) */
     bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
                        */
     uint64_t seed;    /* seed of the noise that stability is measured with */
@@ -143,8 +146,9 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, if not even options->least windows fit, or if --memory is too small for
- * hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_USAGE if a target has no inputs, if not even options->min_windows windows fit, or if --memory is too small
+ * for
+ *     hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
  *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
@@ -154,18 +158,19 @@ organ_status organ_calibration_run_open(organ_calibration_run_options *options, 
 void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allowed */
 
 /* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
- * for each tensor of the model, which the caller frees in any case. Errors of organ_forward_open; ORGAN_IO. */
+ * for each tensor of the model, which the caller frees also after an error. Returns ORGAN_IO if memory cannot be
+ * allocated, and the errors of organ_forward_open. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error);
 
 /* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
- * the walk ends and returns it. ORGAN_INTERRUPTED. */
+ * the walk ends and returns it. Returns ORGAN_INTERRUPTED if the engine is stopped. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error);
 
 /* ---- tokens outside the calibration windows ---- */
 
-/* Windows of equal length between the windows of the walk. The length is that of the walk's windows, or the shortest
- * gap between two of them if that is less. */
+/* Windows of `length` tokens between the windows of the walk. The length is that of the walk's windows, or the shortest
+ * gap between two of them if that is less. `windows` refers to `tokens` and `begin`. */
 typedef struct organ_calibration_test_windows {
     uint32_t *tokens;
     size_t *begin;
@@ -184,7 +189,7 @@ void organ_calibration_test_windows_release(organ_calibration_test_windows *rest
 
 /* ---- facts ---- */
 
-/* Returns the bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
+/* Returns the bytes of memory that the hidden states of a walk with these options need. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward);
 
 /* Facts of an open walk. */
@@ -211,7 +216,7 @@ uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
  * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
-/* Operations per token in a layer, for windows of `context` tokens. */
+/* Returns the operations per token in a layer, for windows of `context` tokens. */
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context);
 
@@ -234,9 +239,9 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
 /* A function of the caller: sets *tensor to the tensor of row k of a table and returns the row's array of experts or
  * NULL. */
 typedef const json_t *organ_calibration_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
-/* Returns "fallback" of a document, the experts that were calibrated on all tokens of their layer: {"experts": how
- * many, "layers":
- * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
+/* Returns the member "fallback" of a document, the experts that were calibrated on all tokens of their layer:
+ * {"experts": number, "layers": [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. `row` is called for
+ * rows 0 .. count - 1. NULL if there are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
 
 /* Returns the rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in

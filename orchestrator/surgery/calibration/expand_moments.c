@@ -33,8 +33,6 @@ static void expand_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Computes c C + h H (each divided by the tokens), with `damping` added to the diagonal, as full diagonal blocks. NULL
- * without memory. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
                             double damping)
 {

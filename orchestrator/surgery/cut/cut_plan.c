@@ -368,9 +368,11 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
+/* Refuses to cut experts of a model that has others outside its layers. A block for multi-token prediction keeps its
+ * experts, because transformers does not load the block, and the forward pass does not run it. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
-    if (run->cuts_experts && strstr(t->name, ".experts."))
+    if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
         return plan_refuse(
             t, "it belongs to experts outside the model's layers, whose number would not change: experts cannot be cut",
             error);

@@ -205,6 +205,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
         return organ_fail_memory(error, options->calibration.text);
     h->options = *options;
     h->walk = (organ_calibration_run_options){.calibration = options->calibration,
+                                              .file_layers = true,
                                               .method = "experts",
                                               .verb = "heal",
                                               .doing = "healing",

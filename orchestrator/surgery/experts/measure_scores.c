@@ -258,6 +258,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     m->options = *o;
     m->scores = scores;
     m->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                              .file_layers = true,
                                               .method = "experts",
                                               .verb = "measure",
                                               .doing = "measuring",

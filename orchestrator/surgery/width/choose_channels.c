@@ -173,6 +173,7 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     job->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                                .file_layers = true,
                                                 .method = "width",
                                                 .verb = "narrow",
                                                 .doing = "narrowing",
