@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Products with a symmetric matrix that is stored as its diagonal blocks. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"

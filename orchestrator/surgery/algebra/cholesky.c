@@ -14,6 +14,7 @@
 
 #define BLOCK ((size_t)128) /* columns of a block; the bits of the result depend on it */
 
+/* The computation of the factor U, H^-1 = U^T U, in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
     float *h;
@@ -190,6 +191,7 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
 
 /* ---- the inverse of H ---- */
 
+/* The matrix of which each worker copies entries to the other side of the diagonal. */
 typedef struct mirroring {
     float *h;
     size_t n;

@@ -19,6 +19,7 @@
 /* Eigenvalues nearer than this share of the largest: their vectors become orthogonal only by orthogonalisation. */
 #define NEAR 1e-3
 
+/* The decomposition of one symmetric n x n matrix. */
 typedef struct eigen {
     const organ_kernels *kernels;
     size_t n;
@@ -187,7 +188,8 @@ static bool find_values(eigen *x)
 
 /* ---- eigenvectors ---- */
 
-/* Factors L U of T - shift I, with rows exchanged if the lower one has the larger pivot: U has three diagonals. */
+/* Factors L U of T - shift I, with rows exchanged if the lower one has the larger pivot. upper[d][i] is U(i, i + d);
+ * lower[i] is the factor with which row i was subtracted from the next row. */
 typedef struct eigen_factors {
     double *upper[3], *lower;
     double *exchanged; /* 1 for a row that was exchanged with the next one, else 0 */

@@ -14,6 +14,7 @@
 
 /* ---- decomposition of the whole matrix ---- */
 
+/* The whole matrix, into which workers copy its strips. */
 typedef struct matrix_copy {
     float *matrix; /* row-major; the SVD reads it as the columns of the transpose */
     size_t cols;
@@ -129,6 +130,7 @@ double organ_svd_residual(const organ_svd *svd)
 
 #define PANEL ((size_t)512) /* columns that a product is formed of at a time */
 
+/* The measurement of ||W - B A||: B has `rank` columns, A has `rank` rows of `cols` values. */
 typedef struct residual_sums {
     const float *b, *a;
     size_t rank, cols;

@@ -21,6 +21,7 @@ typedef struct organ_svd {
 
 void organ_svd_free(organ_svd *svd); /* leaves an empty one; allowed on a zeroed structure */
 
+/* How a matrix is approximated. */
 typedef struct organ_low_rank_options {
     size_t rank; /* at least 1; limited to the smaller dimension of the matrix */
     uint64_t seed;
@@ -58,7 +59,7 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
 /* Computes the complete decomposition of B A, with B out x inner and A inner x in, both row-major, from QR
  * decompositions of both, so that the product is never formed. svd->rank is min(out, inner, in); energy, captured and
  * passes are zero. Works on the calling thread; any thread may call it. Values must be finite. ORGAN_USAGE for an empty
- * factor, ORGAN_IO without memory; *svd is then empty. */
+ * factor, ORGAN_IO if memory cannot be allocated; *svd is then empty. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error);
 

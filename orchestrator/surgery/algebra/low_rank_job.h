@@ -5,7 +5,7 @@
 
 #include "orchestrator/surgery/algebra/low_rank.h"
 
-/* Allocates a decomposition. Returns false without memory; the caller then also calls organ_svd_free. */
+/* Allocates a decomposition. Returns false if memory cannot be allocated; the caller then also calls organ_svd_free. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 
 /* Returns the bytes that organ_krylov allocates in addition to the strips and *svd. */

@@ -20,6 +20,7 @@
 /* A limit far above the passes that any known matrix needs. */
 #define MAX_PASSES 200
 
+/* The state of the block Krylov method. */
 typedef struct krylov {
     organ_strips *strips;
     size_t m, n, rank, l, b, max; /* W is m x n; vectors that are requested, kept in a restart, in a block, and that the
@@ -327,7 +328,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-/* Allocates the basis, the projection H and the scratch of all workers. Returns false without memory. */
+/* Allocates the basis, the projection H and the scratch of all workers. Returns false if memory cannot be allocated. */
 static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);

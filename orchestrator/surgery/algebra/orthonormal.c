@@ -11,6 +11,7 @@
 
 #define BLOCK ((size_t)16) /* vectors that are reduced together */
 
+/* The Householder reduction of a set of vectors, in blocks. */
 typedef struct reduction {
     const organ_kernels *kernels;
     float *vectors;

@@ -15,6 +15,7 @@
 /* The parts of the tokens: those to which D is fitted while lambda is chosen, and held-out ones that judge it. */
 typedef enum organ_ridge_part { ORGAN_RIDGE_FIT, ORGAN_RIDGE_HELD, ORGAN_RIDGE_PARTS } organ_ridge_part;
 
+/* The sizes of a regression. */
 typedef struct organ_ridge_shape {
     const char *name;                 /* for messages; must outlive the ridge */
     size_t tokens[ORGAN_RIDGE_PARTS]; /* number of tokens of each part that will be added; FIT has at least 1 */

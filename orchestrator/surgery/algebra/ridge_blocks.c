@@ -18,6 +18,7 @@
 #define MAX_SWEEPS   16
 #define FEW_VALUES   ((size_t)1 << 14) /* copying fewer takes less time than starting the workers */
 
+/* The solution of a regression block by block. */
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
     float *residual;      /* tokens x outputs: R - Z D */

@@ -20,11 +20,12 @@ typedef struct organ_ridge_sums {
 
 typedef struct organ_ridge_blocks organ_ridge_blocks;
 
+/* A regression: the sums over the tokens added so far, and the solution. */
 struct organ_ridge {
     organ_ridge_shape shape;
     const organ_engine *engine;
-    const struct organ_ridge_way *way;
-    size_t n, features; /* largest number of rows of a normal matrix; blocks x width */
+    const struct organ_ridge_way *way; /* how it is solved */
+    size_t n, features;                /* largest number of rows of a normal matrix; blocks x width */
     organ_ridge_sums sums[ORGAN_RIDGE_PARTS];
     bool finished, found;     /* the last token was added; `solution` is valid */
     float *factor, *solution; /* n x n, n x outputs; by blocks: features x n, features x outputs */
@@ -33,8 +34,8 @@ struct organ_ridge {
     unsigned char *scratch; /* `worker_bytes` for each worker, of which products use the first ORGAN_PRODUCT_SCRATCH */
     size_t worker_bytes;
     /* Members for the solution by tokens: */
-    float *inputs, *target,
-        *gram; /* a row of `width` inputs for each block that a token uses; tokens x outputs; Z Z^T, tokens x tokens */
+    /* A row of `width` inputs for each block that a token uses; tokens x outputs; Z Z^T, tokens x tokens. */
+    float *inputs, *target, *gram;
     uint32_t *block, *token; /* of each row of inputs. `finish` sorts the rows by block, then token; only `token` is
                                 valid after it */
     size_t *begin;           /* first row of each block after `finish`, and the end: blocks + 1 */
@@ -44,8 +45,8 @@ struct organ_ridge {
 /* The functions of a way of solving: by inputs, by tokens or by blocks. */
 typedef struct organ_ridge_way {
     const char *name;
-    uint64_t worker_bytes; /* scratch of each worker in addition to that of products */
-    bool (*take_memory)(organ_ridge *ridge);
+    uint64_t worker_bytes;                   /* scratch of each worker in addition to that of products */
+    bool (*take_memory)(organ_ridge *ridge); /* allocates the members it needs; false: memory cannot be allocated */
     organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* called after take_memory; NULL: nothing to do */
     organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                         const float *inputs, const float *target, organ_error *error);
@@ -58,7 +59,7 @@ typedef struct organ_ridge_way {
      * *sides to the right-hand sides, a row for each of the matrix's rows. Returns the number of rows. */
     size_t (*prepare)(organ_ridge *ridge, bool all, double shift, const float **sides);
     double (*rest)(organ_ridge *ridge); /* returns ||R - Z D||^2 over the held-out tokens for the solution of FIT */
-    void (*block)(organ_ridge *ridge, size_t block, float *values);
+    void (*block)(organ_ridge *ridge, size_t block, float *values); /* organ_ridge_block */
 } organ_ridge_way;
 
 extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ_ridge_by_blocks;

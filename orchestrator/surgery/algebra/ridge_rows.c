@@ -11,6 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* The inputs of all tokens in batches of rows; the batches of a slot (a block and part) form a list. */
 struct organ_ridge_rows {
     organ_ridge_shape shape;
     size_t count; /* number of batches */

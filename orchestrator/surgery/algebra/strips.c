@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, as many at a time as the memory holds. */
 struct organ_strips {
     const organ_rows *matrix;
     const organ_engine *engine;
@@ -119,6 +120,7 @@ double organ_strips_energy(const organ_strips *s)
 
 /* ---- one pass ---- */
 
+/* One pass over the strips. */
 typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;

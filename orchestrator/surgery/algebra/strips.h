@@ -50,7 +50,7 @@ typedef struct organ_strip_work {
     /* Called for every task from 0 to tasks - 1 after `each` has processed the set strips[0 .. count); sets are
      * consecutive strips, in order. May be NULL. */
     void (*after)(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker);
-    size_t tasks;
+    size_t tasks; /* number of tasks of `after` for each set */
 } organ_strip_work;
 
 /* Processes all strips once. Returns ORGAN_BAD_INPUT if a value is NaN or infinite (checked in the first pass),

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Operations on FP64 vectors, with the same results on all machines. */
 #include "orchestrator/surgery/algebra/vectors64.h"
 
 #include "orchestrator/machine/extent.h"

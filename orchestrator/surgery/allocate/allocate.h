@@ -54,7 +54,9 @@ size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 
+/* The units of --budget. */
 typedef enum organ_budget_unit { ORGAN_BUDGET_PERCENT, ORGAN_BUDGET_BITS, ORGAN_BUDGET_BYTES } organ_budget_unit;
+/* A budget for all targets of a model. */
 typedef struct organ_budget {
     organ_budget_unit unit;
     double amount; /* percent of zeros, bits per weight, or bytes */
@@ -68,18 +70,19 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
 
 /* A tensor of the allocation: one tensor of the model, or all experts of one projection in one layer. */
 typedef struct organ_allocation_tensor {
-    char *name;
+    char *name;       /* the tensor's name; for experts the name with "*" */
     const char *role; /* name of its role (organ_anatomy_role_name); constant */
     int32_t layer;
-    uint64_t elements;
-    /* at each level: KL(donor || donor with only this tensor at that level), nats per token */
+    uint64_t elements; /* of all its matrices */
+    /* At each level: KL(donor || donor with only this tensor at that level), nats per token. */
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */
     bool between; /* interpolated from other layers, not measured */
-    double
-        sparsity; /* share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides */
+    /* Share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides. */
+    double sparsity;
 } organ_allocation_tensor;
 
+/* The division of a budget among tensors by their curves: the cost of each at each level. */
 typedef struct organ_allocation {
     const double *levels; /* meaning of the levels: sparsities, ascending, or bits per weight */
     size_t level_count;

@@ -11,6 +11,7 @@ ORGAN_API_BEGIN
 #define ORGAN_ALLOCATE_TOKENS 64, 16777216
 #define ORGAN_ALLOCATE_LAYERS 2, 16384
 
+/* The options that divide a budget among targets, in all verbs that have them. */
 typedef struct organ_allocate_options {
     const char *allocate; /* "global": one budget for all targets; NULL: every target gets the same sparsity or width */
     const char *budget;   /* "50%", "3.5bpw", "9GB"; NULL: the default of the command */

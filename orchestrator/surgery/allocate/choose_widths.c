@@ -73,6 +73,7 @@ static bool best_step(const organ_allocation *a, const double *sizes, double rem
     return max > 0;
 }
 
+/* How size and cost of a tensor change with another level. */
 typedef struct choose_change {
     double size, cost;
 } choose_change;

@@ -21,6 +21,7 @@
 #define MAX_TOGETHER ((size_t)256)
 #define DONOR        ((size_t)0) /* level of `pooled` at which the donor's matrices are kept */
 
+/* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
     const organ_model *model;
     organ_curves_options options;
@@ -250,7 +251,7 @@ static void print_time(organ_curves *c, int32_t number)
 
 /* A measured curve as ranks exchange it. */
 typedef struct measured_curve {
-    uint64_t tensor;
+    uint64_t tensor; /* index in the allocation */
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 

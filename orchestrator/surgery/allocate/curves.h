@@ -24,6 +24,7 @@ typedef struct organ_curves_work {
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
+/* On which text and layers curves are measured. */
 typedef struct organ_curves_options {
     organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here, and half the number of
                                          * windows is used */

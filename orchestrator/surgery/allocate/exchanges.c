@@ -20,18 +20,20 @@
 /* Levels at which `pooled` keeps matrices of a pair: after the exchange, and at the current value. */
 enum { EXCHANGED, AS_GIVEN };
 
+/* An exchange between two tensors that is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange of;
     bool separate;     /* its stream differs from stream 0; false: its tensors are in later layers */
     double divergence; /* of its stream, nats per token */
 } exchanges_pair;
 
+/* The rounds of exchanges that improve a division. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
     const organ_targets *targets;
     organ_allocation *allocation;
-    const size_t *tensor_of;
+    const size_t *tensor_of; /* index in the allocation of each target's tensor */
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;

@@ -14,6 +14,7 @@ typedef struct organ_exchange {
     double up, down;   /* values (organ_allocation_tensor.sparsity) of `more` and of `less` after the exchange */
 } organ_exchange;
 
+/* Functions of the caller: how weights change, and which exchanges are possible. */
 typedef struct organ_exchanges_work {
     void *context;
     /* Replaces the donor's `weights` by those for the value that its tensor is given: a sparsity, 0 .. 1, or another
@@ -28,6 +29,7 @@ typedef struct organ_exchanges_work {
     void (*forget)(void *context);
 } organ_exchanges_work;
 
+/* The text, the number of rounds and the seed of exchanges. */
 typedef struct organ_exchanges_options {
     organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here */
     size_t tokens;                      /* least number of tokens for divergences */

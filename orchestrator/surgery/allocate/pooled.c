@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A kept matrix: its name in the forward pass, number of weights, type, and values at each level. */
+/* A matrix of the current layer: its name in the forward pass, number of weights, type, and values at each level. */
 typedef struct kept {
     char *name;
     size_t weights;
@@ -25,6 +25,7 @@ typedef struct pool {
     size_t count; /* number of matrices that are kept at all levels */
 } pool;
 
+/* The matrices of the current layer at several levels, by tensor of the allocation. */
 struct organ_pooled_tensors {
     size_t tensors, levels;
     const organ_kernels *kernels;

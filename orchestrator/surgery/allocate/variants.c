@@ -15,6 +15,7 @@
 /* Estimate for a plan: operations that take as long as the exponentials and the comparison of one logit. */
 #define LOGIT 150.0
 
+/* The changed versions of the model that run at the same time, each with its own hidden states. */
 struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
@@ -22,7 +23,7 @@ struct organ_variants {
     /* Tokens of all windows; floats of a token's state; logits of a token; variants that `states` has room for, and
      * that it has. */
     size_t tokens, width, vocabulary, max_variants, held;
-    int32_t reached; /* layer whose inputs the states in `donor` are */
+    int32_t reached;     /* layer whose inputs the states in `donor` are */
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
     double **results;    /* where the divergence of each variant is stored */
@@ -140,7 +141,7 @@ static void store_donor_logits(void *context, size_t k, float *logits)
     memcpy(v->logits + k * v->vocabulary, logits, v->vocabulary * sizeof *logits);
 }
 
-/* The tile that compare_logits compares: tokens of variant 0, then of variant 1, ... */
+/* The tile that compare_logits compares: `tokens` tokens of variant 0, then the same of variant 1, ... */
 typedef struct variants_tile {
     const organ_variants *variants;
     size_t tokens;

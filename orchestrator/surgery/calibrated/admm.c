@@ -22,10 +22,11 @@
 #define ROWS_PER_BATCH ((size_t)64)
 #define TOGETHER       ((size_t)1024) /* rows of one product; a multiple of ROWS_PER_BATCH */
 
+/* A matrix that ADMM prunes; it keeps V and Z between calls. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
-    size_t cols;
+    size_t cols;          /* columns of the matrix: problem.h.size */
     float *root;          /* square roots of H's diagonal before scaling */
     float *z;             /* Z, rows x cols, in scaled columns */
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
@@ -82,6 +83,7 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
+/* Allocates the buffers of a solver. Returns false if memory cannot be allocated; the caller releases them. */
 static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
@@ -132,7 +134,7 @@ void organ_admm_destroy(organ_admm *s)
 /* ---- one iteration: V, then Z ---- */
 
 /* Returns the buffer for a new inverse: the next free one of the shared set, or the solver's own if nothing is shared
- * or the set is full. NULL without memory. */
+ * or the set is full. Returns NULL if memory cannot be allocated. */
 static float *buffer_for_inverse(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;

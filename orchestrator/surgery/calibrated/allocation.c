@@ -15,16 +15,17 @@
  * so the division does not change. */
 #define CURVE_EFFORT 0.5
 
+/* The division of a budget of zeros among the targets of a pruning. */
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_matrix_options prune_options;
-    bool by_weight;
+    bool by_weight; /* matrices are pruned as if all inputs had the same size (physarum-v1) */
     organ_prune_job *job;
-    organ_allocation curves;
-    size_t *curve_of; /* index in curves.tensors of each target's curve */
-    double budget;    /* share of zeros, 0 .. 1 */
-    double *shares;   /* percent, one for each target */
-    json_t *identity; /* model, text and options that the curves depend on */
+    organ_allocation curves; /* the tensors with their curves, and the division */
+    size_t *curve_of;        /* index in curves.tensors of each target's curve */
+    double budget;           /* share of zeros, 0 .. 1 */
+    double *shares;          /* percent, one for each target */
+    json_t *identity;        /* model, text and options that the curves depend on */
     organ_curves_work work;
     organ_curves *walk; /* NULL: the curves were read */
     organ_exchanges_work exchange_work;

@@ -34,7 +34,7 @@ void organ_prune_allocation_close(organ_prune_allocation *allocation); /* NULL i
  * budget: sets job->shares, the percentage of zeros of each target. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *allocation, organ_error *error);
 
-/* Returns the member "allocation" of the document; NULL without memory. */
+/* Returns the member "allocation" of the document; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *allocation);
 /* Returns the parameters of the allocation that a resumed run must repeat; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *options, double budget);

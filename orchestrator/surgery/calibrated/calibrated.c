@@ -367,6 +367,7 @@ static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report,
     return organ_prune_run(&job->base, report, error);
 }
 
+/* Releases all that a job owns; members that were not set yet are NULL. */
 static void close_calibrated(organ_calibrated_job *job)
 {
     organ_prune_allocation_close(job->allocation);

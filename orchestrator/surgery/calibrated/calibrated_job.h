@@ -25,6 +25,7 @@ typedef struct organ_calibrated_part {
     json_t *fallback;    /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_calibrated_part;
 
+/* A row of the table of methods: what the method can do and which options it supports. */
 typedef struct organ_calibrated_method {
     const char *name;
     organ_prune_method method;
@@ -41,6 +42,7 @@ typedef struct organ_calibrated_method {
     organ_plan_solve solve; /* the work on a matrix */
 } organ_calibrated_method;
 
+/* A pruning by a calibrated method. */
 typedef struct organ_calibrated_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
@@ -80,7 +82,7 @@ uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job);
 /* Prunes all targets without a text and writes them. */
 organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error);
 
-/* Callbacks of organ_calibration_work. */
+/* Callbacks of organ_calibration_work: its members `memory`, `done` and `restore`. */
 uint64_t organ_calibrated_matrix_memory(void *job, const organ_calibration_run *calib, const organ_tensor *tensor);
 bool organ_calibrated_done(void *job, size_t target);
 organ_status organ_calibrated_restore(void *job, const organ_calibration_matrix *matrix, float *weights,
@@ -114,7 +116,7 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error);
 
-/* Callbacks of organ_prune_kind. */
+/* Callbacks of organ_prune_kind: its members of these names. */
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);

@@ -8,10 +8,11 @@
 /* For the plan: time of the flow on a weight in memory, in operations. */
 #define FLOW 3000.0
 
+/* A pruning by physarum-v1 that divides a budget among its targets. */
 typedef struct divided_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
-    double budget;
+    double budget; /* share of zeros, 0 .. 1 */
     organ_prune_allocation *allocation;
 } divided_job;
 

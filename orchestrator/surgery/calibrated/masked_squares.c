@@ -19,9 +19,10 @@
  * preconditioner. */
 #define AHEAD 0.7f
 
+/* The least-squares solver of one matrix. */
 struct organ_masked_squares {
     const organ_engine *engine;
-    const char *name;
+    const char *name; /* for messages */
     organ_block_matrix h;
     size_t rows, scratch; /* scratch: floats of a worker's buffer after its ROWS_PER_BATCH rows */
     organ_preconditioner *preconditioner;

@@ -34,6 +34,7 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
 
 /* ---- check for finite weights ---- */
 
+/* The search of a loaded band for weights that are not finite. */
 typedef struct row_check {
     const organ_engine *engine;
     const organ_matrix_bands *bands;

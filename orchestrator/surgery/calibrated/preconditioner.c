@@ -23,6 +23,7 @@
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
 #define MIN_SHARE 1e-4f /* least mu / (Lambda - mu): keeps the k x k matrices far from singular in FP32 */
 
+/* The preconditioner of one diagonal block of H. */
 typedef struct preconditioner_part {
     size_t start, width, k; /* columns of the block, directions */
     size_t first;           /* index of its first direction among those of all blocks */
@@ -30,9 +31,10 @@ typedef struct preconditioner_part {
     float mu;
 } preconditioner_part;
 
+/* The preconditioner of all rows of a matrix. */
 struct organ_preconditioner {
     const organ_kernels *kernels;
-    const char *name;
+    const char *name; /* for messages */
     organ_block_matrix h;
     /* `directions` counts those of all blocks, `squares` the numbers of `square` per row. */
     size_t rows, part_count, directions, squares;

@@ -19,6 +19,7 @@ static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 
 /* products with H after each stage, at an effort of 1 */
 static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 
+/* The pruning of one matrix by stages of flow and least squares. */
 typedef struct staged {
     organ_matrix_job *job;
     float *food; /* importance of each input (input_importance) */
@@ -29,7 +30,7 @@ typedef struct staged {
 } staged;
 
 /* Returns act_norm * stability * contribution of each input, divided by the greatest of them: only the ratios matter,
- * and products with weights stay in the range of FP32. NULL without memory. */
+ * and products with weights stay in the range of FP32. Returns NULL if memory cannot be allocated. */
 static float *input_importance(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);

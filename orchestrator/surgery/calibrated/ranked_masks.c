@@ -13,6 +13,7 @@
 
 #define ROWS_PER_BATCH ((size_t)16)
 
+/* The removal of the lowest scores of a matrix or of each of its rows. */
 typedef struct ranking {
     const organ_matrix_job *job;
     size_t rows; /* rows of the loaded band */

@@ -22,6 +22,7 @@
 #define STRIP   ((size_t)128) /* rows */
 #define DAMPING 0.01
 
+/* The pruning of one matrix by SparseGPT. */
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
     float *factor; /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */

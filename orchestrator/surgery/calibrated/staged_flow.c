@@ -22,6 +22,7 @@
 
 /* ---- one trial of a gain ---- */
 
+/* One flow over all tiles of a band, at one gain. */
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
@@ -240,13 +241,15 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 
 /* ---- the search ---- */
 
+/* The search for the gain at which the flow removes the requested percentage of the weights: the goal. A rate is the
+ * percentage that it removes at a gain. */
 typedef struct staged_flow_search {
     double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
     double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
-    double best, best_rate, best_error;
-    double fall; /* result of fall_of for the previous search; 0: unknown */
-    bool best_is_last;
+    double best, best_rate, best_error;    /* the gain whose rate is nearest to the goal, and the distance */
+    double fall;                           /* result of fall_of for the previous search; 0: unknown */
+    bool best_is_last;                     /* the last try was the best one */
 } staged_flow_search;
 
 /* Returns by how many percentage points an octave of gain lowers the rate, from the line through the last two tries.
@@ -374,6 +377,7 @@ void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint
     memcpy(keep, after, pattern->of);
 }
 
+/* The mask of a matrix that a pattern decides, for worker threads. */
 typedef struct groups {
     const organ_engine *engine;
     const organ_flow *flow;

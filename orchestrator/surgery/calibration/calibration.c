@@ -27,16 +27,17 @@ typedef struct panel {
     bool cross;      /* of C, else of H */
 } panel;
 
+/* The sums over the tokens added so far, and the statistics computed from them. */
 struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;
     organ_input_moments moments;
-    double *h, *c, *drift;
-    float *factors; /* act_norm, stability and contribution, 3 x features */
+    double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
+    float *factors;        /* act_norm, stability and contribution, 3 x features */
     organ_saliency_sums sums;
-    double *sums_memory;
-    const float *levels;
-    float *own_levels;
+    double *sums_memory; /* memory of `sums` */
+    const float *levels; /* of the noise: the caller's, or own_levels */
+    float *own_levels;   /* NULL: the caller's levels are used */
     float *chunk[2]; /* inputs of the chunk after pruned layers, and in the donor: CHUNK x features, or fewer rows if
                         fewer tokens follow */
     size_t buffered; /* number of tokens in the chunk */

@@ -12,6 +12,7 @@
 #define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
 #define ORGAN_CALIBRATION_DAMPING 0.01 /* times the mean of the diagonal, for the contribution */
 
+/* The layer whose inputs a calibration gets, and the statistics to compute. */
 typedef struct organ_calibration_options {
     size_t features;  /* inputs of the layer, 1 .. 2^20 */
     const char *name; /* for messages; must outlive the calibration */
@@ -44,8 +45,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
  * ORGAN_CALIBRATION_BLOCK if the whole does not fit in memory. Block k begins at k * block * block and is min(block,
  * features - k * block) wide. */
 typedef struct organ_input_moments {
-    size_t features, block;
-    uint64_t tokens;
+    size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
+    uint64_t tokens;        /* number of tokens in the sums */
     const double *h;        /* X_p^T X_p: the upper triangle of each block; finite. NULL if the calibration has only
                              * norms */
     const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `drift` is set */

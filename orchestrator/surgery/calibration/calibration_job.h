@@ -9,9 +9,10 @@
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/states.h"
 
+/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate its matrices. */
 struct organ_calibration_run {
-    organ_calibration_run_options
-        *options; /* belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short */
+    /* Belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short. */
+    organ_calibration_run_options *options;
     const organ_model *model;
     const organ_targets *targets;
     const organ_calibration_work *work;
@@ -48,12 +49,12 @@ typedef struct organ_calibration_group {
 
 /* A target matrix of the layer: a tensor, or a matrix of a stack of experts. */
 typedef struct organ_calibration_unit {
-    char name[400]; /* organ_calibration_matrix.name */
-    size_t target;
-    uint64_t matrix, rows, cols;
-    size_t group; /* index of its group; SIZE_MAX: none yet */
-    bool expert;  /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
-                     alone */
+    char name[400];              /* organ_calibration_matrix.name */
+    size_t target;               /* index of its tensor in the targets */
+    uint64_t matrix, rows, cols; /* index in a stack, else 0; its shape */
+    size_t group;                /* index of its group; SIZE_MAX: none yet */
+    bool expert; /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
+                    alone */
     bool one_block; /* its second moments fit in memory as one block */
     bool done;      /* finished by an earlier run */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
@@ -110,9 +111,8 @@ organ_status organ_calibration_capture(void *captures, const char *tensor, size_
                                        const float *inputs, organ_error *error);
 organ_status organ_calibration_capture_donor(void *captures, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error);
-size_t organ_calibration_unit_named(const organ_calibration_captures *captures,
-                                    /* SIZE_MAX: none */
-                                    const char *name);
+/* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
+size_t organ_calibration_unit_named(const organ_calibration_captures *captures, const char *name);
 /* Returns true if both units are in the attention or both in the feed-forward; only these can share an input buffer. */
 bool organ_calibration_same_place(const organ_calibration_captures *captures, const organ_calibration_unit *a,
                                   const organ_calibration_unit *b);
@@ -123,6 +123,7 @@ organ_tap organ_calibration_tap(organ_calibration_captures *captures, bool donor
 /* Exchanges recorded inputs after each rank has run its chunk (or has no chunk left): all ranks gather the inputs of
  * all ranks. Called also after an error, which every rank then returns. Does nothing without ranks. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *captures, organ_error *error);
+/* Allocates the buffer for inputs that other ranks record. Does nothing with one rank. */
 organ_status organ_calibration_record_open(organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_record_close(organ_calibration_record *record);
 /* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than
@@ -150,6 +151,7 @@ organ_status organ_calibration_check_targets(const organ_calibration_run *calib,
 /* Returns the last layer of the forward pass with a target, -1 if there is none; with work->every the last layer. */
 int32_t organ_calibration_last_layer(const organ_calibration_run *calib);
 
+/* Releases the hidden states of both streams. */
 void organ_calibration_free_states(organ_calibration_run *calib);
 
 #endif

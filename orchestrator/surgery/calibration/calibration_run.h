@@ -29,6 +29,7 @@ typedef enum organ_calibration_inputs_of {
                         * `reruns` */
 } organ_calibration_inputs_of;
 
+/* The text and the kind of calibration, and words for messages. */
 typedef struct organ_calibration_run_options {
     organ_calibration_text calibration; /* organ_calibration_run_open lowers `samples` if the text is too short */
     const char *method;                 /* name of the method for messages: "physarum-v2" */
@@ -59,7 +60,7 @@ typedef struct organ_calibration_run organ_calibration_run;
 /* A layer while its matrices are changed. */
 typedef struct organ_calibration_layer {
     const organ_calibration_run *calib;
-    int32_t number;
+    int32_t number;      /* index of the layer in the model */
     organ_layer *loaded; /* organ_layer_read and organ_layer_write address matrices by name */
 } organ_calibration_layer;
 
@@ -75,7 +76,7 @@ typedef struct organ_calibration_matrix {
      * an expert without tokens (organ_calibration_work.mixtures). */
     const organ_calibration *calibration;
     size_t users_left; /* number of matrices with this calibration that are changed later */
-    uint64_t spare;    /* bytes of --memory available for caches until then, independent of the number of threads */
+    uint64_t spare;    /* bytes of --memory available for caches until `leave`, independent of the number of threads */
     /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
     struct organ_ranks *ranks;
     bool own;      /* this rank writes it to the output */
@@ -172,15 +173,15 @@ organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_er
 /* Windows of `length` tokens between the windows of the walk. The length is that of the walk's windows, or the shortest
  * gap between two of them if that is less. `windows` refers to `tokens` and `begin`. */
 typedef struct organ_calibration_test_windows {
-    uint32_t *tokens;
-    size_t *begin;
+    uint32_t *tokens; /* ids of all windows, one window after another */
+    size_t *begin;    /* index in `tokens` of each window's first token, and the end */
     organ_windows windows;
     size_t length;
 } organ_calibration_test_windows;
 
-/* Cuts at least `requested` tokens, and less than a window more, evenly spread over the gaps. Returns ORGAN_USAGE,
- * naming `option`, if the gaps have fewer tokens or are shorter than ORGAN_CALIBRATION_MIN_REST. The caller releases
- * *rest in any case. */
+/* Cuts test windows with at least `requested` tokens, and less than a window more, evenly spread over the gaps between
+ * the windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or are shorter than
+ * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
@@ -194,11 +195,11 @@ uint64_t organ_calibration_run_memory(const organ_calibration_run_options *optio
 
 /* Facts of an open walk. */
 typedef struct organ_calibration_run_facts {
-    char digest[17]; /* XXH3 of the text */
-    size_t bytes, tokens;
+    char digest[17];      /* XXH3 of the text */
+    size_t bytes, tokens; /* of the text */
     organ_forward *forward;
     organ_tokenizer *tokenizer;
-    organ_windows windows;
+    organ_windows windows; /* the calibration windows */
 } organ_calibration_run_facts;
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib);
 
@@ -221,7 +222,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
                                         size_t context);
 
 /* Returns the member "calibration" of a document: text, tokenizer, windows. `streams` describes in words where the
- * inputs come from. NULL without memory. */
+ * inputs come from. Returns NULL if memory cannot be allocated. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams);
 
 /* ---- rows in file order ---- */
@@ -255,10 +256,10 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
 /* Rows of a matrix that are stored together: at most 4 MiB, or the least group of rows that must stay together. */
 typedef struct organ_calibration_strip {
     const organ_tensor *tensor;
-    uint64_t matrix, first, rows;
-    size_t count, bytes;  /* number of weights, and their bytes in the file */
-    uint64_t at;          /* offset in the tensor */
-    float *weights;       /* weights from row `first` on, in the order of the forward pass */
+    uint64_t matrix, first, rows; /* index of the matrix in its tensor; rows [first, first + rows) */
+    size_t count, bytes;          /* number of weights, and their bytes in the file */
+    uint64_t at;                  /* offset in the tensor */
+    float *weights;               /* weights from row `first` on, in the order of the forward pass */
     void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
 } organ_calibration_strip;
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Expands the sums of a calibration to a damped symmetric matrix in FP32. */
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include "orchestrator/machine/extent.h"
@@ -7,6 +8,7 @@
 
 #define PANEL ORGAN_CALIBRATION_BLOCK
 
+/* A matrix to write: (c C + h H) / tokens + damping I, in `values`. */
 typedef struct expansion {
     const organ_input_moments *moments;
     double c, h, damping;

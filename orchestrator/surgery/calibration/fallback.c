@@ -26,6 +26,7 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
         organ_calibration_note_expert(experts, matrix->layer->calib->targets->tensors[matrix->target], matrix->matrix);
 }
 
+/* An expert that got too few tokens. */
 typedef struct fallback_place {
     int32_t layer, expert;
 } fallback_place;

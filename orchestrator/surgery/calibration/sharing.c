@@ -16,6 +16,7 @@ typedef organ_calibration_unit sharing_unit;
 
 /* ---- the plan ---- */
 
+/* Which rank changes which targets of a layer. */
 typedef struct sharing_plan {
     size_t *part;    /* for each unit: the first unit of its part, the units that one rank changes together */
     uint64_t *cost;  /* of each part, indexed by its first unit; other units have 0 */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* The hidden states of all windows, in chunks of windows. */
 struct organ_calibration_states {
     organ_calibration_chunks chunks;
     char *all;              /* all chunks that this rank holds, consecutive; NULL: they are in the file */

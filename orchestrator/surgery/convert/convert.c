@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Converts a model between GGUF and safetensors: reads the options and the model, plans the output, and writes it. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/surgery/facts/facts.h"

@@ -13,6 +13,7 @@ ORGAN_API_BEGIN
  * codes and scales if the other format can store them. */
 #define ORGAN_CONVERT_TYPES "same|codes|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
+/* The options of `organ convert`. */
 typedef struct organ_convert_options {
     const char *model;
     const char *to;   /* "gguf" or "safetensors" */

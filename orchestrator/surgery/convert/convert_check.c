@@ -60,6 +60,7 @@
     X(rope_local.theta)                                                                                                \
     X(query_scale.beta)
 
+/* A number of the configuration before and after the conversion, for comparison. */
 typedef struct check_field {
     const char *name;
     double before, after;

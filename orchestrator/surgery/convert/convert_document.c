@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document organ.convert/1 of a conversion. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 

@@ -54,7 +54,7 @@ typedef enum convert_join {
  * becomes row at + (m - matrix) x per_matrix + (b - from) x per_block of the piece; rows of a piece are counted over
  * all its matrices. A vector of n values counts as a matrix of n rows and one column. */
 typedef struct convert_place {
-    size_t piece;
+    size_t piece; /* index in job->pieces */
     uint64_t matrix, matrices;
     uint64_t block, first, rows;
     uint64_t from, blocks; /* copies blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
@@ -71,7 +71,7 @@ typedef struct convert_place {
     uint64_t tile, outer, inner;
     convert_join join;
     convert_function function;
-    float factors[2];
+    float factors[2]; /* used with CONVERT_SCALE */
 } convert_place;
 
 /* A weight of the model. Its rows are read once and copied to all its places. */
@@ -95,6 +95,7 @@ typedef enum convert_content {
     CONVERT_SCALES  /* safetensors: the scales of the codes of another piece */
 } convert_content;
 
+/* A tensor of the output: how its rows are made. */
 typedef struct convert_piece {
     uint64_t rows, filled; /* rows over all matrices, and how many of them the planned places fill */
     uint64_t left;         /* rows that the pass must still write */
@@ -107,13 +108,14 @@ typedef struct convert_piece {
     convert_content content;
 } convert_piece;
 
+/* A conversion: the input, the plan of the output, and the output. */
 typedef struct organ_convert_job {
     const organ_convert_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
     organ_weights *weights;
-    bool to_gguf;
+    bool to_gguf;                   /* false: to safetensors */
     organ_dtype type;               /* output type of matrices */
     bool keeps_codes;               /* --type codes */
     const organ_encoding *encoding; /* GGUF blocks that --type names, to which matrices are fitted; NULL: values are
@@ -135,7 +137,7 @@ typedef struct organ_convert_job {
     size_t piece_count, piece_room;
     convert_source *sources;
     size_t source_count;
-    convert_place *places;
+    convert_place *places; /* of all sources, those of a source after each other */
     size_t place_count, place_room;
     size_t coded;   /* number of sources whose codes are copied */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
@@ -231,6 +233,8 @@ void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 
 /* ---- convert_to_gguf.c, convert_to_hf.c: add the pieces and places of one weight, for one direction each ---- */
 
+/* Plan the output tensors of one weight: add its pieces, sources and places. A tensor that the output does not have
+ * (vision, draft layers) only counts in job->dropped. Return ORGAN_BAD_INPUT if the weight has no known name. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 /* Add the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns
@@ -301,6 +305,7 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 
+/* Writes all pieces that are not yet complete, in job->run. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_code_types.c ---- */
@@ -336,6 +341,7 @@ organ_status organ_convert_check(void *job, const char *to, const char *path, or
 
 /* ---- convert_document.c ---- */
 
+/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
 json_t *organ_convert_parameters(void *job);
 json_t *organ_convert_document(void *job, const organ_writing *made);
 

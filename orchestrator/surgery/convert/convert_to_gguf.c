@@ -499,6 +499,7 @@ static organ_status to_gguf_number(const gguf_move *move)
                                 move->error);
 }
 
+/* Finds the layer and part of a weight of a safetensors model by its name, and plans the GGUF tensors of this part. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     gguf_move move = {.job = job, .weight = weight, .error = error};

@@ -480,6 +480,8 @@ static organ_status to_hf_part(const hf_move *move)
 
 /* ---- one weight ---- */
 
+/* Finds the layer and part of a GGUF tensor by its name, and plans the safetensors tensors of this part. Frequency
+ * divisors become members of config.json instead. */
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     hf_move move = {.job = job, .weight = weight, .layer = -1, .error = error};

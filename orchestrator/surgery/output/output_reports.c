@@ -61,14 +61,17 @@ static organ_status name_next_to(const organ_output *output, const organ_report_
 
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
 {
-    char *names[ORGAN_OUTPUT_REPORTS] = {0}, *path = NULL;
+    char *names[ORGAN_OUTPUT_REPORTS] = {0};
     if (!output->single)
         return ORGAN_OK;
     name_next_to(output, files, names, error);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && names[k] && !error->status; k++) {
-        if (asprintf(&path, "%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]) < 0)
-            return organ_fail_memory(error, output->path);
-        organ_publish_check(path, NULL, output->force, error);
+        char *const path =
+            organ_format("%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]);
+        if (path)
+            organ_publish_check(path, NULL, output->force, error);
+        else
+            organ_fail_memory(error, output->path);
         free(path);
     }
     free_names(names);
