@@ -154,6 +154,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
+/* Writes the last batch of each slot to the scratch file, if there is one. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)

@@ -70,6 +70,7 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
                         SET("cost", t->known ? costs_json(a, t->cost) : json_null()));
 }
 
+/* Writes all curves to the file. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error)
 {
@@ -125,6 +126,7 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
+/* Reads the curves from the file, if it exists and has the same identity and tensors. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {

@@ -461,6 +461,7 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Plans the output tensor by tensor: which are dropped, renamed, copied whole, or cut along an axis. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);
