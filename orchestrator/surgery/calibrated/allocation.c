@@ -412,8 +412,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Returns the report's object about the division. Before the division (a dry run), `tensors` is empty and costs are
- * null. */
+/* Returns member "allocation" of the document. Before the division (in a dry run), its "tensors" are empty and its
+ * costs null. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);
