@@ -20,6 +20,7 @@ ORGAN_API_BEGIN
 
 struct organ_manifest;
 
+/* An open model: its files, and the names, types and places of all tensors. All pointers belong to the model. */
 typedef struct organ_model {
     const char *path;      /* the caller's path without trailing slashes */
     const char *directory; /* directory of the files */

@@ -219,7 +219,8 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
-/* Makes room for one more original file in the parallel arrays manifest->files and donors. */
+/* Makes room for one more original file in the parallel arrays manifest->files and donors. Returns false if memory is
+ * exhausted. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t capacity = r->donor_capacity;

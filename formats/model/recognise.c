@@ -176,6 +176,7 @@ static bool visit_directory_entry(recognise_walk *w, int at, const char *folder,
 
 /* ---- a directory, in the byte order of its names ---- */
 
+/* Names of the entries of a directory; owned. */
 typedef struct name_list {
     char **names;
     size_t count, capacity;

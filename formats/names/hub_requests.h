@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+/* A file of a repository of Hugging Face, as the hub's list of files describes it. */
 typedef struct organ_hub_file {
     const char *path; /* path in the repository, with '/' between folders; no segment is empty, "." or ".." */
     uint64_t bytes;

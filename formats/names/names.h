@@ -46,9 +46,11 @@ bool organ_name_has_prefix(const char *text);
 
 /* ---- lists ---- */
 
+/* The programs whose downloaded models organ finds by name: Hugging Face's cache, Ollama and LM Studio. */
 typedef enum organ_store { ORGAN_STORE_HUB, ORGAN_STORE_OLLAMA, ORGAN_STORE_LMSTUDIO, ORGAN_STORES } organ_store;
 extern const char *const organ_store_titles[ORGAN_STORES]; /* "Hugging Face", ... */
 
+/* A model that was found in a store. */
 typedef struct organ_named_model {
     organ_store store;
     const char *name;  /* with its prefix, as organ_name_resolve takes it */
@@ -58,6 +60,7 @@ typedef struct organ_named_model {
 
 #define ORGAN_NAMES_MAX 10000
 
+/* The models of all stores; strings belong to `arena`. */
 typedef struct organ_name_list {
     organ_named_model *models; /* by store, then by name */
     size_t count, capacity;

@@ -14,6 +14,7 @@ ORGAN_API_BEGIN
 
 #define ORGAN_CONFIG_LIMIT ((size_t)16 << 20) /* bytes of the longest config.json that is read */
 
+/* The fields of config.json that organ uses. A string that is absent is "". */
 typedef struct organ_hf_config {
     bool present;          /* config.json exists */
     char architecture[96]; /* architectures[0], or "" */

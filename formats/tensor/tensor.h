@@ -76,6 +76,7 @@ typedef enum organ_dtype {
         ORGAN_DTYPE_COUNT
 } organ_dtype;
 
+/* Name, block size and number of an element type. */
 typedef struct organ_dtype_info {
     const char *name;    /* name in safetensors and ggml: "BF16", "Q4_K" */
     unsigned elements;   /* elements in a block; 1 for types without blocks */
@@ -169,6 +170,7 @@ typedef enum organ_role {
     ORGAN_ROLE_COUNT
 } organ_role;
 
+/* Name and group of a role. */
 typedef struct organ_role_info {
     const char *name; /* "q_proj", "gate_up_proj", "embed", ... */
     organ_group group;
@@ -182,6 +184,7 @@ const char *organ_group_name(organ_group group);
  * a share of the tokens and a shared expert all of them. */
 typedef enum organ_experts { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_experts;
 
+/* The place of a tensor in the network, derived from its name. */
 typedef struct organ_anatomy {
     organ_role role;
     organ_group group; /* group of the role; for a bias or a companion, the group of its weight */
@@ -234,6 +237,7 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
 
 /* ---- tensors and files ---- */
 
+/* Description of a stored tensor, without its data. */
 typedef struct organ_tensor {
     const char *name; /* valid UTF-8 without NUL */
     organ_dtype dtype;
@@ -255,6 +259,7 @@ organ_matrices organ_tensor_matrices(const organ_tensor *tensor);
 
 struct organ_http_file;
 
+/* A file with tensor data that belongs to an open model. */
 typedef struct organ_model_file {
     const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
     const char *path; /* path for opening the file again */

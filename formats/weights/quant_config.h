@@ -22,6 +22,7 @@ typedef struct organ_quant_group {
     uint64_t block_rows, block_cols; /* 0: not stated */
 } organ_quant_group;
 
+/* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. */
 typedef struct organ_quant_config {
     const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
     const char *method; /* quant_method, "" if there is none */

@@ -44,7 +44,8 @@ static void read_module(const organ_quant_scope *at, const char *name)
     add_mlx_module(at, name, &at->config->targets, group);
 }
 
-/* Reads a whole section of MLX: the numbers for all modules, then single modules. */
+/* Reads the section of a config that has MLX's settings. Its numbers hold for all modules; a member named after a
+ * module is an object with other numbers for this module, or false if the module is not quantised. */
 static void read_section(const organ_quant_scope *at)
 {
     const char *name;

@@ -46,6 +46,7 @@ typedef enum organ_quant_kind {
     ORGAN_QUANT_BLOCK       /* [rows, columns], or the older form "128x128" */
 } organ_quant_kind;
 
+/* A member that a quantisation config may have, and the type of its value. */
 typedef struct organ_quant_field {
     const char *key;
     organ_quant_kind kind;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How a rule selects modules by name. */
 typedef enum organ_rule_kind {
     ORGAN_RULE_EXACT, /* the text is the module's whole name */
     ORGAN_RULE_REGEX, /* regular expression that matches from the name's beginning, like Python's re.match */

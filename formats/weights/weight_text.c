@@ -29,6 +29,7 @@ static const struct scheme {
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
 
+/* Returns the name of an FP8 type in messages. */
 static const char *fp8_name(organ_dtype dtype)
 {
     switch (dtype) {

@@ -77,6 +77,7 @@ typedef struct organ_unmatched_tensor {
     const char *why; /* the reason why it is no weight, one sentence */
 } organ_unmatched_tensor;
 
+/* The weights of a model: each combines the tensors that store one matrix. */
 typedef struct organ_weights {
     size_t count;
     const organ_weight *weights; /* in the order of their codes in organ_model.tensors; each tensor of the model is a

@@ -182,6 +182,8 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
     }
 }
 
+/* Prints the completions of the last word, one per line. The first one or two words select the verb; without a known
+ * verb only names of verbs are offered. */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
     for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */

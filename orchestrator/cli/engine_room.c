@@ -109,6 +109,9 @@ static void note_unspooled(const organ_progress *progress)
                             folder, strerror(fault));
 }
 
+/* Rejects options of --evaluate that were given without it, prepares the progress line on stderr, and opens the engine
+ * (threads, memory, ranks) if `with_engine`. Lets large JSON documents and arrays of rows be kept in unnamed temporary
+ * files instead of the heap. */
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error)
 {

@@ -54,6 +54,7 @@ static void option_term(const organ_option *option, char *out, size_t size)
              option->argument ? option->argument : "");
 }
 
+/* Writes the help of an option followed by its range and default in brackets, "... (1 to 64; default 8)". */
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
     char range[ORGAN_RANGE_ROOM];
@@ -104,6 +105,7 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     fputc('\n', out);
 }
 
+/* Prints the help of one verb: usage, description, operands, options by group, exit codes, examples. */
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
@@ -141,6 +143,7 @@ static void put_program_title(FILE *out, const organ_page *page)
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 
+/* Prints what `organ` prints without arguments: six verbs that beginners need, each with its first example. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 12 };
@@ -175,6 +178,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
+/* Lists the verbs whose first word is `word`, as `organ help WORD` does. Returns false if there is none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };

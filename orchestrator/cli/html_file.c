@@ -61,6 +61,7 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
+/* Checks the path of --html against each operand and each option of the verb that names a model. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error)
 {

@@ -231,6 +231,8 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
+/* Prints the man page of a verb in roff. The summary is wrapped as if it began `taken` + 3 columns into its line, after
+ * the name and "-". */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];

@@ -69,6 +69,7 @@ static organ_status resolve_argument(const organ_option *argument, const organ_v
     return error->status;
 }
 
+/* Replaces the model names in all operands and options of the verb by paths; stops at the first error. */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {

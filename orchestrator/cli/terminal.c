@@ -21,6 +21,8 @@ static const double speed_seconds = 0.5;
 static const double shortest_window = 5;
 static const double min_rate_seconds = 0.3;
 
+/* Returns the width of the terminal at `stream`, else that of COLUMNS if it is 20 to 10000, else 0 (unknown), and
+ * whether the locale is UTF-8. */
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
@@ -34,6 +36,8 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
+/* Selects how progress is printed from --progress (NULL: auto) and --quiet. `auto` draws a bar only on a terminal that
+ * can move its cursor; --progress bar draws it anywhere, but in colour only there. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
     const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
@@ -133,6 +137,8 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
     return text;
 }
 
+/* Returns the progress line: the current step, shortened to the width, then the finished steps if there is room. The
+ * caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now)
 {
     const size_t width = terminal->page.width ? terminal->page.width : 80;

@@ -59,6 +59,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
                  option->before_to ? "below" : "at most", to);
 }
 
+/* Writes what values an option accepts, for error messages: "one of a, b" or "a whole number (1 to 64)". */
 void organ_option_allows(const organ_option *option, char *out, size_t size)
 {
     static const char *const kinds[] = {

@@ -31,7 +31,8 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Checks the length of each window and that each token is in the vocabulary. */
+/* Checks that each token is in the vocabulary, and that the model has a learned position for each token of a window.
+ * `before` tokens of the text are in the cache: the windows continue them. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {

@@ -182,8 +182,8 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
 /* Makes later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL:
- * all). ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
- * numbers. */
+ * all). Returns ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep
+ * different numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
 /* Runs one expert on any rows. x is count x hidden_size. inner, count x the expert's intermediate size, becomes

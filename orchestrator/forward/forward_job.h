@@ -490,7 +490,8 @@ size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
 /* Returns true if a layer with that plan is streamed. */
 bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
-/* Returns how many tokens pass through a streamed layer's experts together: each expert is read once for them. */
+/* Returns how many tokens pass through a streamed layer's experts together, so that each expert is read once for all of
+ * them: as many as fit a fixed share of `memory`. */
 size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory);
 /* Returns the end of the group of experts from `first` on that are in memory together. begin[e] is the first row of
  * expert e among the rows of a batch, which are sorted by expert. */
@@ -518,8 +519,9 @@ float organ_forward_query_factor(const organ_forward_config *config, const organ
  * values of that layer. Without a gate it does nothing. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
-/* Runs a layer on the group and replaces g->states. g->room has organ_forward_block_room floats.
- * organ_forward_block_mix runs only the mixers of the layer; organ_forward_ffn runs the rest of a streamed layer. */
+/* Run a layer on the group and replace g->states. g->room has organ_forward_block_room floats. organ_forward_block_mix
+ * runs only the mixers; for a streamed layer, organ_forward_ffn then runs the feed-forward, whose experts are loaded
+ * one by one. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
 organ_status organ_forward_block_mix(forward_group *group, organ_error *error);
 /* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `hidden`, or with `back`

@@ -219,7 +219,7 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
-/* Adds q, k and v of `rows` rows each (0: not in the layer), as separate tensors or, in any GGUF file too, as one. */
+/* Adds q, k and v of `rows` rows each (0: not in the layer): as one tensor if the file has that, else three. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;

@@ -214,7 +214,8 @@ void organ_forward_index_keep(const forward_index *index, size_t token, float *s
     memset(state + count, 0, (max - count) * sizeof *state);
 }
 
-/* Restores the keys that organ_forward_index_keep stored in a token's state, as one bit per key. */
+/* Reads back the keys that organ_forward_index_keep stored in a token's `state` (`max` numbers) and sets their bits in
+ * the row of the token in index->chosen. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;

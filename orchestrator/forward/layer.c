@@ -126,8 +126,8 @@ static organ_status read_transposed(const forward_slot *slot, const organ_weight
     return error->status;
 }
 
-/* Reads rows of a slot's weight in its type. GGUF stores rows of rotated heads in another order (turned_head_dim),
- * which is reversed here. */
+/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
+ * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
 organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
                                      size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error)
 {
@@ -557,7 +557,8 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
-/* Replaces a matrix of a loaded layer, rounded to the type in which it is loaded. */
+/* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
+ * the layer has no such matrix. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;

@@ -69,8 +69,8 @@ static void scale_rows(void *context, size_t t)
             j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (the equations at
- * the top). */
+/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (equations at the top
+ * of this file). */
 static void prepare_steps(void *context, size_t t)
 {
     const mamba2_job *const j = context;

@@ -350,7 +350,7 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
                                error); /* the unaligned ends of bands were written through the page cache */
 }
 
-/* Waits for copying to end and frees the copy. NULL is allowed. */
+/* Cancels copying that has not ended, waits for its thread and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Returns whether `path` is a directory without entries; false if it cannot be read. */
 static bool is_empty_directory(const char *path)
 {
     DIR *directory = organ_open_folder(path);

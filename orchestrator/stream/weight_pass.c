@@ -390,6 +390,7 @@ static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Closes the items that are still open, and frees the buffers of the workers and the queue. */
 static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)

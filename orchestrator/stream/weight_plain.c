@@ -148,8 +148,8 @@ static void cast_integers(organ_dtype dtype, const unsigned char *from, size_t n
     }
 }
 
-/* Reads rows of a tensor of plain numbers and converts them to `as`. Floats of 8 bits and less are looked up in a
- * table; values of the requested type are read in place. */
+/* Reads rows of a tensor of plain numbers, converts them to `as` and multiplies them by the scale of their matrix, if
+ * there is one. Floats of 8 bits and less are looked up in a table; values of the requested type are read in place. */
 static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {

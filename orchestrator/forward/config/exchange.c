@@ -171,7 +171,7 @@ static const exchange_key some_keys[] = {
 #define SSM "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
 #define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* " SSM
 #define DELTA SSM " attention.recurrent_layers full_attention_interval rope.dimension_count"
-/* Published files of these architectures seldom have the width of the feed. */
+/* For architectures whose config.json seldom states the width of the feed-forward, 4 x hidden size. */
 #define FOUR_TIMES "feed_forward_length**"
 #define SILU  "\"hidden_act\": \"silu\""
 

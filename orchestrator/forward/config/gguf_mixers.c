@@ -34,8 +34,9 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
     return word->mixer;
 }
 
-/* Determines the mixers of a layer from the tensors that it has. A layer with both has attention as its second mixer,
- * in parallel. */
+/* Determines the mixers of a layer from the tensors that it has. If the output projections of recurrence and attention
+ * have the same name, a layer with the norm of the recurrence is recurrent. A layer with recurrence and attention has
+ * attention as its second mixer, in parallel. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     static const char usual[] = "attn_output.weight";

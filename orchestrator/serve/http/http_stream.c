@@ -29,6 +29,8 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     return waker;
 }
 
+/* Resumes the connection if its reader is suspended. `woken` keeps a reader that is about to suspend the connection
+ * from doing so. */
 void organ_http_wake(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);

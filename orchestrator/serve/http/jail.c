@@ -170,6 +170,8 @@ size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
     return 1 + jail->store_count;
 }
 
+/* Tests whether `path`, in which all links are already resolved, is inside the root or inside a model store. Stores are
+ * resolved here, because their directory may be replaced while the server runs. */
 bool organ_jail_contains(const organ_jail *jail, const char *path)
 {
     bool inside = organ_path_is_inside(path, jail->path);
@@ -375,6 +377,7 @@ unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *p
     return 409;
 }
 
+/* Opens the file at a client's path for reading. Returns 0 or an HTTP status; `about` may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     struct stat unused;
@@ -483,6 +486,7 @@ static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entr
     return status;
 }
 
+/* Lists up to `max` entries of the folder at a client's path. Returns 0 or an HTTP status. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error)
 {

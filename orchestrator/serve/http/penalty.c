@@ -29,6 +29,8 @@ struct organ_penalty {
     penalty_place places[PLACES];
 };
 
+/* `seed` makes the slot of an address in the table unpredictable for clients; before the random generator of the system
+ * is ready, the address of the allocation replaces it. */
 organ_penalty *organ_penalty_create(void)
 {
     organ_penalty *const penalty = calloc(1, sizeof *penalty);

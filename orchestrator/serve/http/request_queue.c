@@ -111,6 +111,8 @@ static void park_request(organ_request_queue *queue, organ_server_request *reque
     queue->parked = request;
 }
 
+/* Suspends the connection and parks the request for `seconds`, after which its reply is sent. No thread is occupied
+ * meanwhile. Returns false if the queue no longer accepts requests. */
 bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request *request, double seconds)
 {
     pthread_mutex_lock(&queue->lock);
@@ -200,6 +202,7 @@ void organ_request_queue_destroy(organ_request_queue *queue)
     free(queue);
 }
 
+/* Suspends the connection and appends the request for the threads of the pool. Returns false if the queue is full. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
     pthread_mutex_lock(&queue->lock);

@@ -183,6 +183,7 @@ organ_status organ_tls_open(const char *certificate, const char *key, organ_tls 
     return error->status;
 }
 
+/* Frees all certificates and keys that were loaded, the replaced ones too. */
 void organ_tls_close(organ_tls *tls)
 {
     if (!tls)

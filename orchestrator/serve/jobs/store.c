@@ -40,6 +40,8 @@ static bool is_id(const char *id)
     return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
 }
 
+/* Writes the current time in UTC with milliseconds, "2026-01-31T08:15:30.123Z", and returns it in seconds since
+ * 1970. */
 double organ_job_stamp(char stamp[32])
 {
     struct timespec now;
@@ -81,6 +83,7 @@ static organ_status lock_store(organ_job_store *store, organ_error *error)
                                 : organ_fail_errno(error, errno, "%s cannot be locked", store->path);
 }
 
+/* Opens, and creates if necessary, ROOT/.organ/jobs, and locks it against other servers. */
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error)
 {
     char *hidden = NULL;
@@ -107,6 +110,8 @@ static char *job_path(const organ_job_store *store, const char *id, const char *
     return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
 }
 
+/* Opens a file in the directory of a job with the open(2) flags. Returns -1 and sets errno on error, EINVAL if it is
+ * not a regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
 {
     char *const path = job_path(store, id, name);
@@ -138,6 +143,8 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
 
 static int id_order(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
+/* Returns the ids of all stored jobs as JSON texts in ascending order. NULL with an error if the directory cannot be
+ * read. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
@@ -208,6 +215,7 @@ static json_t *record_of(const organ_job *job)
     return organ_json_joined(record, json_incref(job->fixed));
 }
 
+/* Replaces job.json of the job by its current record. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
 {
     char *const path = job_path(store, job->id, "job.json");
@@ -246,6 +254,8 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
     return organ_fail(error, ORGAN_IO, "no name is left for the job");
 }
 
+/* Creates the directory and record of a job from the checked words of its request, which are shared with `words`. The
+ * directory is erased again if the record cannot be written. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,
                               organ_error *error)
 {
@@ -311,6 +321,8 @@ static bool read_record(const json_t *record, organ_job *job)
     return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }
 
+/* Reads job.json of a job. Jansson may fail without memory and report it as a fault of the text; the count of refused
+ * allocations distinguishes them. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
 {
     json_error_t fault = {.text = "it cannot be opened"};

@@ -185,6 +185,7 @@ static json_t *describe_in_brief(const organ_verb *verb)
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
 }
 
+/* Returns the verbs that can be jobs, in brief, each with the title of its section in the table. */
 json_t *organ_verb_list(const organ_verb_table *table)
 {
     json_t *const list = json_array();
@@ -264,6 +265,8 @@ static json_t *describe_groups(const organ_verb *verb)
     return list;
 }
 
+/* Returns the complete description of a verb: texts, operands, options by group, examples, and the JSON schema of its
+ * arguments. */
 json_t *organ_verb_describe(const organ_verb *verb)
 {
     json_t *const json = describe_in_brief(verb), *const examples = json_array();

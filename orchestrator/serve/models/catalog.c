@@ -184,6 +184,9 @@ static bool is_object(const char *text)
     return object;
 }
 
+/* Replaces the addresses in a catalog that another process wrote at `base` by addresses in this block. The writer may
+ * have been taken over by a malicious model, so every array and text is checked to be inside the block; returns false
+ * otherwise. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 {
     organ_catalog *const catalog = block;
@@ -213,6 +216,7 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 
 /* ---- reading ---- */
 
+/* Reads the headers of a model into a catalog of at most `max` bytes. Returns 0, 422 for a damaged model, or 500. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {

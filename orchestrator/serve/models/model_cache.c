@@ -522,6 +522,7 @@ void organ_model_cache_stop(organ_model_cache *cache)
         organ_reader_stop(cache->reader_process);
 }
 
+/* Stops and joins both threads first, because they use everything that is freed afterwards. */
 void organ_model_cache_destroy(organ_model_cache *cache)
 {
     if (!cache)

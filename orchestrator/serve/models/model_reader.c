@@ -286,6 +286,7 @@ static void set_requested(organ_reader *reader, double when)
     pthread_mutex_unlock(&reader->lock);
 }
 
+/* Reads a model with the worker process, or in this process if no program is set. Returns 0 or an HTTP status. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -308,6 +309,7 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
 
 /* ---- the beginning and the end ---- */
 
+/* Prepares the reader; the worker process is started by the first read. Fails if its program cannot be opened. */
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **made, organ_error *error)
 {
     organ_reader *const reader = *made = calloc(1, sizeof *reader);
@@ -349,6 +351,7 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
+/* Prints the metrics of the worker process in the text format of Prometheus. */
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);

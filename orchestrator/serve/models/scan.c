@@ -192,6 +192,7 @@ static int found_by_path(const void *a, const void *b)
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
 
+/* Lists the models below the root and in the model stores that it contains, sorted by path. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error)
 {
     scan_walk w = {.jail = jail, .found = found, .error = error};

@@ -130,6 +130,8 @@ static void put_tensor_rows(page *p, const organ_tensor_query *w, const selectio
             put_tensor(p, &p->model->tensors[k]);
 }
 
+/* Writes one page of the selected tensors as JSON. `next` is the offset of the next page, null on the last one. The
+ * caller frees *json. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error)
 {

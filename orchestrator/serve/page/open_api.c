@@ -48,6 +48,7 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
                                                                                SET("mapping", mapping))))));
 }
 
+/* Returns the OpenAPI document: the embedded text with the version of organ and one schema of arguments per verb. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;
