@@ -183,7 +183,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Follows the list of the slot's batches, and announces the read of the next batch. */
+/* Reads the batches of a slot from *number on, in the order of their list, and announces the read of the next batch to
+ * the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

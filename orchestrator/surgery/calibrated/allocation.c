@@ -112,7 +112,7 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
-/* Prunes a copy of a matrix in its layer to measure the effect: removed weights become 0. */
+/* Prunes `weights`, a copy of a layer's matrix: removed weights become 0. The copy serves to measure the effect. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)

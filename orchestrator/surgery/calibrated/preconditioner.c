@@ -361,7 +361,7 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* Adds shares U^T to x, or subtracts it. */
+/* Adds shares U^T to the columns of part `index` in `rows` rows of x, or subtracts it (`into`). */
 static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
                            organ_product_into into, void *scratch)
 {

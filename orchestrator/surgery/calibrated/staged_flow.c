@@ -64,7 +64,8 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
     return some;
 }
 
-/* Fills the importances of a tile; returns false if all are 0. Weights outside `before` are zero. */
+/* Computes the importances |weight| x food of a tile; returns false if all are 0. Weights that `before` removes are
+ * already zero in the matrix. */
 static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
