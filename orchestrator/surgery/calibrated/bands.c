@@ -143,7 +143,7 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* Prunes all matrices of a unit. */
+/* Prunes all matrices of a unit, each band by band, without a text, and marks the unit as done in the output. */
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);

@@ -249,7 +249,8 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Adds the sizes of the recurrent mixers. */
+/* Adds the sizes of the recurrent mixers (Mamba, gated delta nets) to config.json, under the architecture's names.
+ * Returns nonzero if an allocation was refused. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);

@@ -132,7 +132,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Fills the lists of a layer. */
+/* Fills the lists of kept rows of a layer that is kept; lists of parts that are not cut stay empty. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
