@@ -42,7 +42,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* Appends `each` consecutive rows for every kept number, offset by `skip` rows. */
+/* Appends to `to`, whose numbers are in `list`, the rows of each number that `keep` keeps: number k has the `each` rows
+ * from skip + k * each on. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
