@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation settings in a model's config. The types and shapes of tensors take precedence: the config decides
- * only properties that tensors do not determine. */
+ * Reads the quantisation settings in a model's config. Types and shapes of tensors take precedence: the config decides
+ * only properties that they do not determine. */
 #ifndef ORGAN_QUANT_CONFIG_H
 #define ORGAN_QUANT_CONFIG_H
 
@@ -10,30 +10,31 @@
 
 #include <jansson.h>
 
-/* Settings of the weights of some modules. */
+/* Settings of the quantised weights of a group of modules. */
 typedef struct organ_quant_group {
-    const char *name; /* path of the settings in the config, for messages: "config_groups.group_0.weights"; "" for the
-                         config itself */
-    const char
-        *format;   /* format of compressed-tensors ("pack-quantized") or mode of MLX ("affine"); "" if not stated */
-    int bits;      /* 1 to 8; 0: not stated */
-    int symmetric; /* 1 or 0; -1: not stated */
-    int64_t group_size;              /* above 0; -1: a whole row; 0: not stated */
-    uint64_t block_rows, block_cols; /* 0: not stated */
+    /* Path of the group in the config, for messages: "config_groups.group_0.weights"; "" for the config itself. */
+    const char *name;
+    const char *format; /* format of compressed-tensors ("pack-quantized") or mode of MLX ("affine"); "": not stated */
+    int bits;           /* bits of a code, 1 to 8; 0: not stated */
+    int symmetric;      /* codes have no zero point: 1 or 0; -1: not stated */
+    int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
+    uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
 } organ_quant_group;
 
-/* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. */
+/* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
+ * texts are valid until organ_quant_config_free. */
 typedef struct organ_quant_config {
     const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
-    const char *method; /* quant_method, "" if there is none */
-    const char *
-        layout; /* in lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "" if not stated */
-    const char *pack_dtype;             /* of GPTQ: "int32"; "" if not stated */
-    json_t *root;                       /* the parsed file; owns the strings above and those of rules */
-    organ_quant_group all;              /* settings of modules that no rule of `targets` selects */
-    organ_quant_rules targets, skipped; /* modules with their own settings (values: organ_quant_group) and modules
-                                           without quantisation (no values) */
-    bool grouped;                       /* the config has groups: modules that no group selects are not quantised */
+    const char *method; /* quant_method ("gptq"); "" if there is none */
+    /* In lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "": not stated. */
+    const char *layout;
+    const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
+    json_t *root;           /* the parsed file; owns the strings above and the strings of the rules */
+    organ_quant_group all;  /* settings of modules that no rule of `targets` selects */
+    /* `targets`: modules with settings of their own (values: organ_quant_group); `skipped`: modules that are not
+     * quantised (values NULL). */
+    organ_quant_rules targets, skipped;
+    bool grouped; /* the config has groups: modules that no group selects are not quantised */
     organ_arena arena;
 } organ_quant_config;
 
@@ -42,7 +43,7 @@ typedef struct organ_quant_config {
  * weights in U32 words it first reads MLX's `quantization`, or a quantization_config without quant_method, which has
  * the same format; the method is then "mlx". A model without settings gets a config with method "" and ORGAN_OK.
  * Returns ORGAN_BAD_INPUT, naming file, field and value, for wrong types, impossible sizes and bits, and patterns
- * that do not compile; ORGAN_IO if a file cannot be read. *config is NULL on error. */
+ * that do not compile; ORGAN_IO if a file cannot be read or memory fails. *config is NULL on error. */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 

@@ -11,6 +11,7 @@ typedef struct exchange {
     double more; /* influence of `out` minus that of `back` */
 } exchange;
 
+/* State of a search. */
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;

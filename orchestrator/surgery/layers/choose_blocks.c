@@ -87,9 +87,10 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading scores", error);
 }
 
-/* The search runs the whole model once, and a smaller model for each judged set. A set has drop x (layers - drop)
- * neighbours that differ in one block: those of the best set are all judged, and a part of those of earlier best sets
- * (BETTER); --rounds limits them to ROUND_SETS per round. Sets of a round share runs of layers (SHARED). */
+/* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
+ * for each judged set. A set has drop x (layers - drop) neighbours that differ in one block: those of the best set are
+ * all judged, and a part of those of earlier best sets (BETTER); --rounds limits them to ROUND_SETS per round. Sets of
+ * a round share runs of layers (SHARED). */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);

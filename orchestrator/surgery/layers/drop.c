@@ -19,6 +19,7 @@ static bool read_number(const char **text, size_t *number)
     return true;
 }
 
+/* Fails because `word`, a part of --drop, is no number or range. */
 static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,

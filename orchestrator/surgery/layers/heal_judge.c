@@ -73,17 +73,17 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
  * yet. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
+    organ_layer *loaded = NULL;
     for (size_t l = layer; l < h->options.layers && !error->status; l++) {
-        organ_layer *loaded = NULL;
         if (h->options.dropped[l])
             continue;
         if (organ_stop_is_requested(h->options.engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
-        if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
+            organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
+        else if (organ_layer_replace(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
                 organ_layer_run(h->forward, loaded, &h->judged, candidate_states(h, k), NULL, error);
-        organ_layer_free(loaded);
     }
+    organ_layer_free(loaded);
     return error->status;
 }
 
@@ -118,7 +118,7 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Replaces pending candidates, of which there must be none, by the smaller model's own states before `layer`. */
+/* Judges the smaller model's own states before `layer` as the only candidate. No candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
@@ -128,7 +128,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Scaling the final norm multiplies the logits, so it is measured by scaling them. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Such a norm
+ * multiplies the logits, so the logits are scaled instead. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

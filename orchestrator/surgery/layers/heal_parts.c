@@ -61,7 +61,8 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return is;
 }
 
-/* The index in h->known is layer x kinds + kind; the final norm comes last. */
+/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm comes
+ * last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;
@@ -153,8 +154,9 @@ static size_t stride_of(const organ_layers_heal *h)
     return max > least ? max : least;
 }
 
-/* In a short text, windows 3, 7, 11, ... are held out to choose solutions (in a long one every eighth or fewer). The
- * final norm uses windows 1, 17, 33, ... of the others. */
+/* Returns the use of a window of the text. In a short text, windows 3, 7, 11, ... are held out to choose solutions (in
+ * a long one every eighth or fewer). Windows 1, 17, 33, ... are for the final norm unless they are held out. All other
+ * windows are for refitting blocks. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);

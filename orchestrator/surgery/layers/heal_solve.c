@@ -13,6 +13,7 @@ static const organ_forward_config *config_of(const organ_layers_heal *h) { retur
 
 /* ---- recording of inputs ---- */
 
+/* Finds a matrix of the part by its name in the forward pass. Returns NULL if the part has no such matrix. */
 static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
 {
     for (size_t k = 0; k < h->part.count; k++)
@@ -23,8 +24,9 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts, they
- * are rows of one expert, the first-th on, and are multiplied by the router's weights. */
+/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts,
+ * `inputs` are rows first, first + 1, ... of those that the router sent to the matrix's expert, and are multiplied by
+ * the router's weights. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -39,7 +41,7 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of the taps: where the inputs of one of the two models are recorded. */
+/* Context of heal_solve_capture: `to` is where the inputs of the donor or of the smaller model are recorded. */
 typedef struct listener {
     organ_layers_heal *heal;
     float *to;
@@ -51,7 +53,6 @@ static organ_status heal_solve_capture(void *context, const char *tensor, size_t
                                        const float *inputs, organ_error *error)
 {
     const listener *const l = context;
-    /* capture_router records them. */
     const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
@@ -243,7 +244,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Adds `step` times its change to each matrix of the part, and calls `take` for the result. */
+/* Computes each matrix of the part plus `step` times its change, and calls `take` with the result. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),

@@ -130,6 +130,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 
 /* ---- the file ---- */
 
+/* Describes the file of --scores for reading and writing it. */
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,

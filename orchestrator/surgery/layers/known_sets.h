@@ -12,10 +12,10 @@
 
 /* The scores of a search. All zero except `layers` is empty. */
 typedef struct organ_layers_known {
-    size_t layers, count, capacity;
-    double *influence;  /* influence of each layer; NULL: not measured yet */
-    bool *dropped;      /* flags of the sets, `layers` for each */
-    double *divergence; /* divergence of each set, in nats per token */
+    size_t layers, count, capacity; /* layers of the model; stored sets; sets for which there is memory */
+    double *influence;              /* influence of each layer; NULL: not measured yet */
+    bool *dropped;                  /* flags of the sets, `layers` for each */
+    double *divergence;             /* divergence of each set, in nats per token */
 } organ_layers_known;
 
 /* Reads the scores from the file `path`; *known stays empty if there is no file or `path` is NULL. `identity` has the

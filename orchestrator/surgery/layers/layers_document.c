@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ layers. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "formats/base/path.h"

@@ -113,11 +113,11 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
     return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
 }
 
-/* Memory of a heal, in bytes. */
+/* Bytes of memory that a heal needs in addition to its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
-    uint64_t max, states; /* of the largest refit, and of the hidden states of both streams */
-    bool scratch;         /* computed as if --scratch were given */
+    uint64_t max, states; /* needs of the largest refit; bytes of the hidden states of donor and smaller model */
+    bool scratch;         /* states and inputs are counted as if they were in a scratch file */
 } needs;
 
 /* Raises needs.max to the bytes that refitting this part needs. */
@@ -193,7 +193,8 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Both streams run through the model, the second also to record inputs; then each part is solved and judged. */
+/* Adds the memory and the work of the heal to the plan: both streams run through the model, the second also to record
+ * inputs; then each part is solved and judged. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -296,6 +297,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
+/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)

@@ -13,7 +13,7 @@
 typedef enum organ_layers_kind {
     ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: their outputs should equal those in the whole model */
     ORGAN_HEAL_ATTENTION_OUTPUT, /* o: the hidden state after attention should equal that of the whole model */
-    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: the target is that of q, k and v */
+    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: their outputs should equal those in the whole model */
     ORGAN_HEAL_FFN_OUTPUT, /* down (all routed experts together): the hidden state after the block, or after the gap
                        that follows it */
     ORGAN_HEAL_KINDS,      /* number of kinds in a block */
@@ -66,7 +66,8 @@ bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tenso
 /* Return the opened text, and the solutions of all parts refitted so far, owned by `heal`. */
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *heal);
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);
-/* Number of tokens in the held-out windows, and the KL divergences on them before and after the heal. */
+/* Number of tokens in the held-out windows, and the KL divergences on them before and after the heal, in nats per
+ * token. */
 typedef struct organ_layers_judged {
     size_t tokens;
     double before, after;

@@ -51,7 +51,7 @@ struct organ_layers_heal {
     size_t *judged_begin;
     organ_windows judged;           /* held-out windows (HEAL_CHOICES) */
     organ_variants *variants;       /* compares the logits of candidates with the donor's */
-    size_t together, tried;         /* candidates that fit in memory together, and pending ones */
+    size_t together, tried;         /* number of candidates that fit in memory together; number of pending ones */
     double *results[HEAL_TOGETHER]; /* where the divergences of pending candidates are stored */
     double before,
         divergence; /* divergence of the smaller model from the donor: before the heal, and with the solutions so far */
@@ -112,12 +112,12 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *
  * returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Sets *divergence to that of the smaller model with all refits so far and, from block `layer` on, which its stream has
- * reached, the donor's weights. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far and, from block `layer` on, which its
+ * stream has reached, the donor's weights. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
-/* Sets *divergence to that of the smaller model with its final norm multiplied by `times`. Called after the last
- * block. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the
+ * last block. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
                                            organ_error *error);
 

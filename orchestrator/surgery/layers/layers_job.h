@@ -29,6 +29,7 @@ typedef struct organ_layers_choice {
     bool done;                /* the search is complete; false in a dry run */
 } organ_layers_choice;
 
+/* State of organ layers. */
 typedef struct organ_layers_job {
     organ_plan plan; /* predicted work of a dry run, in addition to reading and writing */
     const organ_layers_options *options;

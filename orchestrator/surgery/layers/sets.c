@@ -14,9 +14,9 @@ struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, layers;
+    size_t tokens, layers;    /* tokens of all windows; layers of the forward pass */
     size_t width, compared;   /* floats of a token's state, and those at its beginning that are its hidden state */
-    size_t together;          /* sets that run together */
+    size_t together;          /* number of sets that run through the layers together */
     organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
     float *states;            /* hidden states of the running sets, then of the donor */
     float *kept;              /* the donor's hidden states before layers 0, stride, 2 stride, ... */
@@ -43,6 +43,7 @@ static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
+/* Context of sets_fits. */
 typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;
@@ -60,6 +61,7 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
+/* Returns whether this --memory suffices to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
@@ -135,18 +137,18 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
     if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
         return error->status;
+    organ_layer *layer = NULL;
     for (size_t l = 0; l < s->layers && !sets_stopped(s, error); l++) {
-        organ_layer *layer = NULL;
         if (l % s->stride == 0)
             memcpy(stored_states_before(s, l), after, sets_floats_of(s) * sizeof *after);
         memcpy(before, after, sets_floats_of(s) * sizeof *after);
-        if (organ_layer_load(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
+        if (organ_layer_replace(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
             organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
             s->influence[l] = influence_of(s, before, after);
-        organ_layer_free(layer);
         if (!error->status && !isfinite(s->influence[l]))
             organ_fail(error, ORGAN_BAD_INPUT, "hidden states after block %zu are not finite numbers", l);
     }
+    organ_layer_free(layer);
     return error->status;
 }
 

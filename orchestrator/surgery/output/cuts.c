@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The division of one tensor into row ranges. */
+/* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
     organ_matrices m;
-    uint64_t row_bytes, all; /* `all`: rows of all matrices of the stack */
+    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices of the stack */
     uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 
@@ -75,7 +75,7 @@ static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan
     return true;
 }
 
-/* Adds the row ranges of tensor t; false if out of memory. */
+/* Appends the row ranges of tensor t to cuts->list. Returns false if out of memory. */
 static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t rows)
 {
     const cut_plan k = cut_plan_for(cuts->tensors[t], rows);

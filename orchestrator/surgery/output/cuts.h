@@ -28,6 +28,7 @@ typedef struct organ_cut {
     uint64_t shape[3]; /* shape of `tensor` unless it is whole */
 } organ_cut;
 
+/* Row ranges of some tensors, and the digests of their new bytes. */
 typedef struct organ_cuts {
     const organ_tensor *const *tensors;
     size_t tensor_count;
@@ -38,7 +39,7 @@ typedef struct organ_cuts {
     XXH3_state_t *hash; /* digest in progress: */
     size_t hashing;     /* index of the tensor that it digests; tensor_count: none */
     uint64_t hashed;    /* bytes digested, from the tensor's beginning */
-    organ_arena names;
+    organ_arena names;  /* owns the names of row ranges */
 } organ_cuts;
 
 /* Divides the tensors into row ranges of about ORGAN_CUT_BYTES, cut at the places that `rows` allows. `tensors` must

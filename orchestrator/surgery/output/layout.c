@@ -17,10 +17,10 @@
 /* A file that the layout writes again: a file of the model itself or, for an organ directory, a file of its donor. */
 typedef struct layout_source {
     const organ_model *model;
-    uint32_t index; /* in the list of the model's or donor's files */
+    uint32_t index; /* index of the file in the model, or in the donor as the manifest lists its files */
     const char *name;
-    uint64_t size, data_offset;
-    size_t first, count;
+    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
+    size_t first, count;        /* its tensors in model->tensors: index of the first, and number */
 } layout_source;
 
 static size_t source_count(const organ_model *model)

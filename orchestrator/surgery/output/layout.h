@@ -26,8 +26,9 @@ typedef struct organ_piece {
 /* A file of the output. */
 typedef struct organ_layout_file {
     const char *name;
-    uint64_t size, data_offset;
-    size_t first, count;   /* range of its pieces in organ_layout.pieces, sorted by offset */
+    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
+    /* Index of its first piece in organ_layout.pieces, and number of its pieces, sorted by offset. */
+    size_t first, count;
     size_t filler_count;   /* at least 1: the first is the header, the others are sorted by offset */
     organ_filler *fillers; /* header and bytes between tensors; owned by the layout with their data */
 } organ_layout_file;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes manifest.json of an organ directory: the files and tensors of its donor, with digests. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "orchestrator/report/text/document.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Plans the files of a layout: those that loaders open, or those of an organ directory. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/path.h"

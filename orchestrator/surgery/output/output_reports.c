@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes the reports of an output, in its folder organ/ or next to a single file, and the reports of a directory
+ * that has only reports. */
 #include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/path.h"

@@ -24,11 +24,11 @@
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
-/* A file of the plan. */
+/* A file of the plan; `is` has all its bytes except those of tensors. */
 typedef struct shard {
     organ_shard is;
     organ_filler header; /* the only filler of a file that organ_resharding_plan or _plan_gguf planned; owns its data */
-    const char *path;    /* in the output; NULL before organ_resharding_begin */
+    const char *path;    /* path of the file in the output; NULL before organ_resharding_begin */
 } shard;
 
 struct organ_resharding {
@@ -37,8 +37,8 @@ struct organ_resharding {
     size_t count, file_count;
     size_t *order; /* indices of the pieces, sorted by file and offset */
     shard *files;
-    uint64_t total;
-    char *index; /* text of model.safetensors.index.json; NULL if there is one file */
+    uint64_t total; /* bytes of all pieces */
+    char *index;    /* text of model.safetensors.index.json; NULL if there is one file */
     size_t index_bytes;
     const organ_kernels *kernels;
     organ_arena arena;
@@ -92,8 +92,9 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Orders the pieces of a file for qsort_r. Tensors of whole pages come first, so that each of them begins on a page,
- * which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its elements. */
+/* Orders indices of pieces by file, for qsort_r. In a file tensors of whole pages come first, so that each of them
+ * begins on a page, which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its
+ * elements. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
@@ -219,6 +220,7 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
+/* Returns an empty plan for the pieces; NULL without memory. */
 static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
 {
     organ_resharding *const r = calloc(1, sizeof *r);

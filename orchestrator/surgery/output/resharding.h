@@ -83,10 +83,10 @@ organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pi
 void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
 
 size_t organ_resharding_files(const organ_resharding *plan);
-/* Returns its name; *bytes (may be NULL): its size. */
+/* Returns the name of file number `file` of the plan, and sets *bytes (may be NULL) to its size. */
 const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes);
 uint64_t organ_resharding_bytes(const organ_resharding *plan); /* size of all files and of the index */
-/* Bytes of all tensors: total_size of the index; 0 after organ_resharding_of. */
+/* Returns the bytes of all tensors, which the index calls total_size; 0 after organ_resharding_of. */
 uint64_t organ_resharding_total(const organ_resharding *plan);
 
 /* Return members of a report: the files as [{"name", "bytes"}], and the number and bytes of the pieces whose `same` is

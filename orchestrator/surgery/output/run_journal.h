@@ -14,7 +14,7 @@
 
 typedef struct organ_run_journal {
     organ_journal journal;
-    char *path;    /* of the journal's file; NULL: not open */
+    char *path;    /* path of the journal's file; NULL: not open */
     json_t *lines; /* lines of the run that is continued: its head, then its units; empty in a new run */
     bool refused;  /* the lines are of a run with other parameters, so this run must leave them unchanged */
     /* Keep an interrupted run even if no unit is done, because the journal has values that took long to compute. */

@@ -17,12 +17,13 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_CALLS   20 /* calls of a measurement, or fewer after this many seconds: */
 #define TEST_MAX     0.3
 
-/* reading, digesting and writing a byte takes as long as this many copies of it within memory. */
+/* Reading, digesting and writing a byte takes as long as this many copies of it within memory. */
 #define BYTE_COPIES 6.0
 #define REACHED     0.75 /* share of the measured speed of products that whole runs reach */
 #define START       0.03 /* seconds that every run takes in addition */
 
-/* The maximum, because the steps of a run follow each other and do not need their memory at the same time. */
+/* Raises the plan's memory to these amounts. Takes the maximum, because the steps of a run follow each other and do not
+ * need their memory at the same time. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -30,8 +31,9 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
-/* squares: a product of the weights with the second moments (rows x cols x block) and a factorisation of their blocks
- * (cols / block blocks of block^3 / 3 each). */
+/* Adds the work on `count` matrices of rows x cols. The term with solve->squares is a product of the weights with the
+ * second moments (rows x cols x block) and a factorisation of their blocks (cols / block blocks of block^3 / 3
+ * each). */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {
@@ -48,7 +50,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* ---- the speed of the machine ---- */
 
-/* Factors and result of the test product C = A B^T. */
+/* The test product C = A B^T: its factors and result, and the scratch of organ_products_run. */
 typedef struct test {
     const organ_engine *engine;
     organ_product product;
@@ -97,6 +99,7 @@ static void plan_multiply(void *context)
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
+/* Copies TEST_BYTES bytes within the buffer `context`. */
 static void time_copy(void *context)
 {
     unsigned char *const bytes = context;
@@ -119,8 +122,8 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
-/* Time of a run = START + operations / (REACHED x measured operations per second) + bytes x BYTE_COPIES / measured
- * copied bytes per second. */
+/* Returns the predicted seconds of a run, with the speeds that it measures: START + operations / (REACHED x measured
+ * operations per second) + bytes x BYTE_COPIES / measured copied bytes per second. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     test t;

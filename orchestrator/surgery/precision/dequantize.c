@@ -167,7 +167,7 @@ static organ_status make_plain(void *context, organ_json_edit *config, organ_err
     return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }
 
-/* Implements organ_write.fill. */
+/* Implements organ_write.fill: decodes the packed weights and writes them. */
 static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;

@@ -10,12 +10,13 @@
 /* A packed weight that is converted to a plain tensor. */
 typedef struct organ_dequantize_part {
     const organ_weight *weight;
-    size_t piece;          /* index of its output piece; its unit has the same number */
-    uint64_t bytes_before; /* bytes of codes, scales and zero points in the input */
-    uint64_t infinite, nan;
-    char note[256]; /* remark of the weight reader about the packing, or "" */
+    size_t piece;           /* index of its output piece; its unit has the same number */
+    uint64_t bytes_before;  /* bytes of codes, scales and zero points in the input */
+    uint64_t infinite, nan; /* infinite and NaN values in the output */
+    char note[256];         /* remark of the weight reader about the packing, or "" */
 } organ_dequantize_part;
 
+/* State of organ dequantize. */
 typedef struct organ_dequantize_job {
     const organ_dequantize_options *options;
     const organ_engine *engine;

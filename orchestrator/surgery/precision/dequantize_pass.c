@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Decodes packed weights in strips of rows, and writes their values into the output. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 

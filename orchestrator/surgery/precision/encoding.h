@@ -36,8 +36,8 @@ bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 bool organ_encoding_is_packed(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
- * the one with the same bits and the widest smaller group that divides `cols`, or for GGUF the narrower encoding; NULL
- * if there is none. Encodings without groups fit all lengths. */
+ * the encoding with the same bits and the widest smaller group that divides `cols`, or for GGUF the narrower encoding;
+ * NULL if there is none. Encodings without groups fit all lengths. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols);
 
 /* ---- rows ---- */
@@ -76,8 +76,8 @@ typedef struct organ_encoding_loss {
     double squares, error_squares;
 } organ_encoding_loss;
 
-/* Indices of an array of these sums: ORGAN_LOSS weighs all values alike, ORGAN_LOSS_WEIGHTED by the columns' imatrix
- * weights. */
+/* Indices of an array of organ_encoding_loss: ORGAN_LOSS weighs all values alike, ORGAN_LOSS_WEIGHTED by the columns'
+ * imatrix weights. */
 enum { ORGAN_LOSS, ORGAN_LOSS_WEIGHTED, ORGAN_LOSSES };
 /* Number of sums that the encoding can have: ORGAN_LOSSES for GGUF, else 1. */
 size_t organ_encoding_losses(const organ_encoding *encoding);

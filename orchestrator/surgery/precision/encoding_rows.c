@@ -89,8 +89,8 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* GGUF: blocks with their scales. 4-bit codes and codes of one byte: one kernel. Other widths: codes of one byte first,
- * which are packed TOGETHER at a time. */
+/* Writes to `codes` the codes nearest to the values of a row. GGUF: blocks with their scales. 4-bit codes and codes of
+ * one byte: one kernel. Other widths: codes of one byte first, which are packed TOGETHER at a time. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {

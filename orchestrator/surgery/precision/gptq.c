@@ -30,6 +30,7 @@ typedef struct visit {
     uint32_t column;
 } visit;
 
+/* Orders columns by falling diagonal entry of H, equal ones by their number. */
 static int by_falling_weight(const void *a, const void *b)
 {
     const visit *const x = a, *const y = b;
@@ -288,8 +289,8 @@ static void fit_strip(void *context, size_t index, size_t worker)
 }
 
 /* Sets the scales with which GPTQ codes the columns. GGUF: those of the search of nearest quantisation. Others: those
- * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field
- * has no other use at this time, so it contains the weights of columns. */
+ * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field,
+ * which is not used before the sweep, holds the weights of columns. */
 static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};

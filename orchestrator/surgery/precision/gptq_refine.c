@@ -15,8 +15,8 @@
 typedef struct row_of {
     organ_gptq_job *job;
     size_t row, unknowns, several; /* the row; number of unknowns; groups of a block */
-    const float *m, *diagonal;
-    float *residual; /* right-hand side minus M times the changes made so far */
+    const float *m, *diagonal;     /* M below its diagonal, unknowns x unknowns; its diagonal */
+    float *residual;               /* right-hand side minus M times the changes made so far */
 } row_of;
 
 /* Returns the place of number k of the row in job->scales. */
@@ -29,7 +29,7 @@ static float *super_at(const row_of *r, size_t unknown)
     return gptq_refine_number_at(r, r->unknowns + term * r->job->supers + block);
 }
 
-/* Returns entry (u, v) of the symmetric matrix M, of which the lower triangle is stored. */
+/* Returns entry (u, v) of the symmetric matrix M, which is stored in r->diagonal and below the diagonal of r->m. */
 static float gram_entry(const row_of *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
@@ -89,7 +89,8 @@ static void choose_super(const row_of *r, size_t first)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-/* Rounds the solution without rounding to storable values, then improves these in ROUNDS of coordinate descent. */
+/* Sets the scales of a row to storable values that minimise its loss: rounds `target`, the exact solution, then
+ * improves it in ROUNDS of coordinate descent. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target)
 {

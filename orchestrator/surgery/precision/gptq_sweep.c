@@ -20,18 +20,19 @@
  * `start`. */
 typedef struct gptq_sweep {
     const organ_gptq_job *job;
-    bool descent;
+    bool descent;        /* descent on codes (gptq_refine); false: the sweep of GPTQ */
     size_t start, width; /* first column and width of the block of H */
     size_t first, n;     /* columns of the pass */
     const float *u;      /* U (GPTQ) or H (descent) from entry (first, first) on, in rows of `width` */
 } gptq_sweep;
 
-/* A strip of rows, column by column. */
+/* Parts of a strip of rows, column by column. */
 typedef struct gptq_sweep_buffers {
     float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;
 } gptq_sweep_buffers;
 
+/* Divides the scratch memory of a worker into the buffers of a strip. */
 static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
@@ -97,6 +98,7 @@ typedef struct gptq_sweep_place {
     const float *scales, *minima; /* minima NULL: none */
 } gptq_sweep_place;
 
+/* Returns the scales and minima of column j of the sweep for a strip of rows that begins at `row`. */
 static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_t row)
 {
     const organ_gptq_job *const job = s->job;

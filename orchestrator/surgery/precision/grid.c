@@ -78,8 +78,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* A scale that rounds to 0 is replaced by the one that other programs write for zeros: 1 for blocks, else the one of
- * compressed-tensors. */
+/* Returns the scale of values with this greatest magnitude, rounded to its stored type. A scale that rounds to 0 is
+ * replaced by the one that other programs write for zeros: 1 for blocks, else the one of compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -116,7 +116,8 @@ static void range_of(const organ_grid *grid, float *low, float *high)
 
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Inner loops of 16 let the compiler use vectors. */
+/* Rounds each value to the nearest that its scale and minimum can represent. Inner loops of 16 let the compiler use
+ * vectors. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks --method. Rejects options of gptq with another method. Returns ORGAN_USAGE. */
+/* Returns ORGAN_USAGE if --method is unknown, if gptq has no text, or if an option of gptq is given with another
+ * method. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {
@@ -36,7 +37,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     return ORGAN_OK;
 }
 
-/* Checks the options for a safetensors output. Returns ORGAN_USAGE if one has no meaning for it. */
+/* Returns ORGAN_USAGE if an option has no meaning for a safetensors output. */
 static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
                                       organ_error *error)
 {
@@ -52,7 +53,7 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* Checks the options for a GGUF output. Returns ORGAN_USAGE if one has no meaning for it. */
+/* Returns ORGAN_USAGE if an option has no meaning for a GGUF output. */
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)

@@ -17,16 +17,16 @@
 typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
-    size_t rows, cols, row_bytes;
-    size_t numbers;         /* numbers that decode a row: organ_grid_numbers */
-    size_t band, bands;     /* rows that share these numbers, and number of such bands */
-    uint64_t place;         /* offset of the matrix's codes in their piece, in bytes */
-    float *values, *scales; /* decoded values of the matrix; `numbers` for each band */
-    float *back;            /* decoded values of a row */
-    float *weights, *roots; /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
-    float *donor;           /* the matrix before it was pruned; `keep` as in organ_gptq. NULL if nothing is pruned */
+    size_t rows, cols, row_bytes; /* shape of the matrix; bytes of the codes of a row */
+    size_t numbers;               /* numbers that decode a row: organ_grid_numbers */
+    size_t band, bands;           /* rows that share these numbers, and number of such bands */
+    uint64_t place;               /* offset of the matrix's codes in their piece, in bytes */
+    float *values, *scales;       /* decoded values of the matrix; `numbers` for each band */
+    float *back;                  /* decoded values of a row */
+    float *weights, *roots;       /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
+    float *donor; /* the matrix before it was pruned; `keep` as in organ_gptq. NULL if nothing is pruned */
     uint8_t *keep;
-    unsigned char *codes; /* codes of a strip of strip_rows rows */
+    unsigned char *codes; /* codes of `strip_rows` rows */
     size_t strip_rows;
     void *stored, *put; /* scales in the stored type; scratch of organ_write_put */
 } quantize_calibrated_storing;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes quantization_config, which states for loaders how the quantised weights of a safetensors model are stored. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"

@@ -11,13 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sums over several targets; members as in organ_quantize_part. before, after: bytes in the input and in the output. */
+/* Sums over several targets: their number, elements, and bytes in the input and in the output; other members as in
+ * organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
     double energy, gptq_loss, output_loss;
 } quantize_document_sums;
 
+/* Returns the bytes of a target's tensors in the output. */
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
@@ -64,7 +66,7 @@ static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding
 }
 
 /* Returns the relative error of outputs over the calibrated tensors. For GGUF it is null if no tensor is calibrated or
- * all of them are zeros. */
+ * all calibrated tensors are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);

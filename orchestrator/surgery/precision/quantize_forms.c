@@ -71,7 +71,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Fills `found`. The caller frees found->layers. */
+/* Sets *found to the routed experts that are targets and can be packed. The caller frees found->layers. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
@@ -88,7 +88,8 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
 }
 
 /* Checks that the routed experts of each layer are quantised all or not at all. Returns ORGAN_USAGE if --targets
- * selects some of a layer's experts only, ORGAN_BAD_INPUT if the scheme cannot represent one of them. */
+ * selects only some of a layer's experts, ORGAN_BAD_INPUT if the scheme cannot represent one of the selected
+ * experts. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -126,8 +127,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
-/* Sets *encoding to that of all routed experts, whose group is the largest that divides the rows of all; unchanged if
- * no routed expert is a target. */
+/* Sets *encoding to the one that all routed experts get: its group is the largest that divides the length of all their
+ * rows. Leaves *encoding unchanged if no routed expert is a target. */
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};

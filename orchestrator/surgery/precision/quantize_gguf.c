@@ -44,8 +44,9 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Without --targets, token embeddings are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as
- * in llama.cpp, because its errors reach the logits directly. */
+/* Returns the encoding that --scheme gives the tensor; NULL if it is not a target. Without --targets, token embeddings
+ * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because its errors
+ * reach the logits directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -74,7 +75,8 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
-/* The block type is that of --scheme, or a narrower one that divides the length of the rows. */
+/* Sets job->encodings: the block type of each tensor is that of --scheme, or a narrower one that divides the length of
+ * the rows. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);

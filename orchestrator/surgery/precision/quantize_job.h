@@ -28,7 +28,7 @@
 /* A target. If it is a stack of matrices, losses and counts are summed over them. */
 typedef struct organ_quantize_part {
     const organ_weight *weight;
-    const organ_encoding *encoding; /* encoding of --scheme */ /* encoding of its output */
+    const organ_encoding *encoding; /* encoding of its output */
     /* Encoding that --scheme means for it, before it was replaced because its rows are not whole groups or blocks. */
     const organ_encoding *meant;
     uint64_t rows, cols; /* shape of each of its matrices */
@@ -60,6 +60,7 @@ typedef struct organ_quantize_left {
 
 typedef struct organ_quantize_widths organ_quantize_widths;
 
+/* State of organ quantize. */
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
@@ -170,7 +171,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
 /* Same as organ_quantize_obstacle for GGUF; the text is in the job's arena. Also returns NULL, and sets *error, if
  * memory cannot be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
-/* Fills job->encodings. */
+/* Sets job->encodings of a GGUF model. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
 /* Opens --imatrix if the option is set, and finds the entries of the parts. Returns ORGAN_BAD_INPUT if a target needs
  * an entry and has none. */

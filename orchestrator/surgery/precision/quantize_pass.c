@@ -24,15 +24,15 @@ typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
-    size_t cols, groups, group;
-    size_t step, row_bytes; /* rows that are encoded together; bytes of the codes of one row */
-    unsigned char *codes;   /* codes of these rows */
-    float *back;            /* the decoded values of these rows */
-    float *scales;          /* scales of a band */
-    float *weights, *roots; /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
+    size_t cols, groups, group; /* columns; groups of a row; columns of a group */
+    size_t step, row_bytes;     /* rows that are encoded together; bytes of the codes of one row */
+    unsigned char *codes;       /* codes of these rows */
+    float *back;                /* the decoded values of these rows */
+    float *scales;              /* scales of a band */
+    float *weights, *roots;     /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
     /* Scales in the stored type that are not written yet; the first has offset pending_at in its piece. */
     unsigned char *pending;
-    size_t pending_bytes, pending_room;
+    size_t pending_bytes, pending_room; /* bytes in `pending`; bytes for which it has memory */
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } encode_buffers;

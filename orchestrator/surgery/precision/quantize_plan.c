@@ -138,6 +138,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     return error->status;
 }
 
+/* Fails because no target is quantised, with the reason. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)
@@ -148,7 +149,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A part has up to 3 pieces in the output (codes, scales, shape), which sets the capacity. */
+/* Lists the pieces, units and parts of the output. A part has up to 3 pieces (codes, scales, shape), which sets the
+ * capacity. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

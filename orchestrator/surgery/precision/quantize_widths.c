@@ -175,7 +175,7 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether both are routed experts, which must all have the same width. */
+/* Returns whether both tensors are projections of routed experts, which must all have the same width. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
@@ -460,6 +460,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
+/* Closes the calibration that measured the curves, and the inputs of its last matrix. */
 static void stop_measuring(organ_quantize_widths *w)
 {
     organ_curves_close(w->walk);

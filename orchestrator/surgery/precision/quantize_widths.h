@@ -41,7 +41,7 @@ struct organ_quantize_widths {
     organ_gptq_inputs inputs;
     const organ_calibration *inputs_of; /* calibration of `inputs`; NULL: closed */
     int32_t layer;                      /* layer that `inputs` belong to */
-    size_t tokens, windows;             /* of the text on which costs are measured */
+    size_t tokens, windows;             /* tokens and windows of the text on which costs are measured */
 };
 
 /* Returns the cost of a tensor or choice at a level, in nats per token; 0 if it stays unchanged. */

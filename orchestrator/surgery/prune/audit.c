@@ -19,7 +19,7 @@
 
 #define MAP_BLOCK 256 /* first choice of the side of the report's tiles: the default block size of physarum v1 */
 
-/* Counts of one tensor or row range. */
+/* Counts of one tensor or row range: `counts` for a target, `different` for another tensor. */
 typedef struct counted {
     organ_audit_counts counts; /* of a target: its elements by class */
     uint64_t different;        /* of another tensor: number of bytes that differ */
@@ -32,6 +32,7 @@ typedef struct audit_finding {
     counted found;
 } audit_finding;
 
+/* State of an audit. */
 typedef struct audit {
     const organ_audit_options *options;
     const organ_engine *engine;
@@ -262,6 +263,7 @@ typedef struct audit_sums {
     size_t others, identical, comparable; /* tensors: no target; of those byte-identical; with a counterpart */
 } audit_sums;
 
+/* Returns the sums over all tensors of the donor. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -298,6 +300,7 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     return checks;
 }
 
+/* Returns the member "run": paths, time and speed, which differ between runs. */
 static json_t *audit_run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
@@ -385,8 +388,8 @@ static json_t *audit_document_of(audit *a)
     return organ_json_joined(document, last);
 }
 
-/* Opens both models and chooses the targets. A donor with malformed parts is ORGAN_BAD_INPUT; a copy with such parts is
- * reported as a problem. */
+/* Opens both models and chooses the targets. Returns ORGAN_BAD_INPUT if the donor has malformed parts; those of the
+ * copy are reported as problems. */
 static organ_status open_both(audit *a, organ_error *error)
 {
     if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
@@ -411,6 +414,7 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     return error->status;
 }
 
+/* Closes both models and frees the audit's lists. */
 static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);

@@ -4,6 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 
+/* Returns the bytes that comparing row range k reads from both models. */
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;

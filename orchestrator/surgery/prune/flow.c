@@ -102,8 +102,8 @@ static organ_status retire_search_band(void *context, const organ_band *band, or
     return ORGAN_OK;
 }
 
-/* Compares the killed weights of this round with the requested sparsity: stores the gain of targets whose search is
- * complete, and sets the gain to try next for the others. */
+/* Compares the killed weights of this round with the requested sparsity. Stores the gain of each target whose search is
+ * complete, and sets the gain to try next for each other target. */
 static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;

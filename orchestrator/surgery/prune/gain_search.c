@@ -26,8 +26,9 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
-/* Brackets the gain by factors of 4, then interpolates between the ends. The search is over if the rate is near enough,
- * after MAX_ROUNDS, or if the next gain is out of range or was tried before: it is an FP32 value. */
+/* Enters the rate that the last gain gave, and chooses the next gain. Brackets the gain by factors of 4, then
+ * interpolates between the ends. The search is over if the rate is near enough, after MAX_ROUNDS, or if the next gain
+ * is out of range or was tried before: it is an FP32 value. */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks the written copy of a pruned model against its donor, before it is published. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"

@@ -16,11 +16,13 @@
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
 
-/* Counts of weights: counted, zero in the donor, and by bin all others and the killed ones. */
+/* Number of weights that were counted; of these, zeros in the donor, and for each bin all others and the killed
+ * ones. */
 typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
 } magnitudes_sums;
 
+/* State of a histogram of magnitudes over `tensors`, the targets of the donor. */
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors;
@@ -164,6 +166,7 @@ static uint64_t bytes_uncounted(const void *context, size_t t)
     return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
+/* Counts tensor t, unless its bytes were passed to organ_magnitudes_add. */
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const unseen *const u = context;
@@ -171,6 +174,7 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
                                  : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
+/* Counts this rank's share of the tensors that were not passed to organ_magnitudes_add. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     unseen uncounted = {c, copy};

@@ -27,7 +27,7 @@ typedef struct organ_prune_part {
 typedef struct organ_prune_job organ_prune_job;
 typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: prune_job.h */
 
-/* A method. Callbacks get the job. */
+/* A pruning method. Its callbacks get the organ_prune_job, as the first member of the method's own job. */
 typedef struct organ_prune_kind {
     /* Implements organ_write.fill: calls organ_prune_begin, then prunes the units that are not done, writing each with
      * organ_prune_part_write and organ_prune_part_done. */

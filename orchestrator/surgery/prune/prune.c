@@ -113,6 +113,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
                : organ_model_other_files(donor, &job->state->others, error);
 }
 
+/* Frees the state of a job; NULL is allowed. */
 static void free_state(organ_prune_state *state)
 {
     if (!state)
@@ -153,8 +154,8 @@ static void report_shard(const organ_prune_job *job, size_t file)
                         organ_count_text(processed, of));
 }
 
-/* Also adds the bytes to the digest of the tensor and to the histogram of magnitudes. If an interrupted run wrote a
- * part of the tensor, organ_magnitudes_json counts the whole tensor later. */
+/* Writes bytes of a unit into the output, and adds them to the digest of the tensor and to the histogram of magnitudes.
+ * If an interrupted run wrote a part of the tensor, organ_magnitudes_json counts the whole tensor later. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of pruning, prune.json, and the lines of prune.jsonl and of the journal. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"

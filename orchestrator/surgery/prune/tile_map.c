@@ -10,18 +10,19 @@
 
 enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 };
 
-/* A map in progress. The pass reads single rows, cut at the edges of tiles, so that its bands are small whatever the
- * size of a tile. */
+/* State of making a map. The pass reads single rows, cut at the edges of tiles, so that its bands are small whatever
+ * the size of a tile. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
-    uint64_t matrices, matrix_rows, matrix_cols;
-    uint64_t side, rows, cols; /* `side`: edge of a tile in weights; rows x cols: tiles of the map */
-    uint64_t *killed;          /* killed weights in each tile, rows x cols */
+    uint64_t matrices, matrix_rows, matrix_cols; /* matrices of the tensor, and the shape of each */
+    uint64_t side, rows, cols;                   /* `side`: edge of a tile in weights; rows x cols: tiles of the map */
+    uint64_t *killed;                            /* killed weights in each tile, rows x cols */
 } mapping;
 
 static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
+/* Sets the side of a tile, and the resulting numbers of rows and columns of tiles. */
 static void set_side(mapping *m, uint64_t side)
 {
     m->side = side;
@@ -71,6 +72,7 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
+/* Adds the killed weights of a band (whole rows, cut at the edges of tiles) to the tiles of the map. */
 static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;

@@ -61,7 +61,8 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
 /* ---- files and units ---- */
 
 /* Fills w->tensors with the replaced tensors, cuts them into row ranges (w->cuts), and allocates rows->results, one for
- * each range. The cuts are the same on every machine, because the sums of the rows are added range by range. */
+ * each range. The cuts are the same on every machine, so that the sums of the rows, which are added range by range, are
+ * too. */
 static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

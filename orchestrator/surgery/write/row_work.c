@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs the work on rows of replaced tensors (write_rows.h): reads row ranges in bands, calls the verb on each row on
+ * the workers, writes the new rows back and adds up their sums. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A pass over the row ranges that `rows` works on. */
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items;
@@ -104,9 +107,9 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return ORGAN_OK;
 }
 
-/* Takes the processed rows of a band, which come in order of rows. Adds the sums of its tiles to those of the row
- * range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range as
- * finished after its last band. */
+/* Takes the processed rows of a band, which come in order of rows. Adds the sums of the band's tiles to the sums of the
+ * row range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range
+ * as finished after its last band. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;

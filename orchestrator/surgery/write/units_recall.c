@@ -111,7 +111,7 @@ typedef struct inventory {
     const json_t **line_of; /* its journal line; NULL: none */
     uint64_t *bytes;
     uint32_t *owner; /* rank that compares its bytes with the digests */
-    bool *holds;
+    bool *holds;     /* its bytes in the output match the digests of the line */
 } inventory;
 
 /* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally

@@ -28,7 +28,8 @@ typedef struct organ_written_file {
     char *bytes; /* text, NUL-terminated; owned by the verb */
 } organ_written_file;
 
-/* Everything must outlive the call. Members may be zero unless the comment says otherwise. */
+/* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
+ * Members may be zero unless their comment says otherwise. */
 typedef struct organ_write {
     const organ_model *model; /* never NULL */
     /* Path of the output, --resume, --force, --dry-run, --evaluate, and the shard limit of `pieces`. The output is one

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
+ * with its report. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
@@ -216,6 +218,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     return organ_output_end(&w->output, error);
 }
 
+/* Makes the report of a dry run, after checking that the output could be written. */
 static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
@@ -223,6 +226,7 @@ static organ_status write_dry_run_report(organ_writing *w, json_t **report, orga
     return organ_writing_report(w, NULL, report, error);
 }
 
+/* Frees what the run owns, after the output has ended. */
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);

@@ -15,8 +15,8 @@ typedef struct organ_row {
     size_t units;
     float *values; /* the row in FP32, `cols` values, 64-byte aligned */
     size_t cols;
-    void *scratch;
-    double *sums; /* ORGAN_ROW_SUMS sums of the tile that `row` adds to; 0 before the first row of a tile */
+    void *scratch; /* organ_row_work.scratch bytes of the worker; NULL: none */
+    double *sums;  /* ORGAN_ROW_SUMS sums of the tile that `row` adds to; 0 before the first row of a tile */
 } organ_row;
 
 /* Converts `values` to the tensor's type into `data`, then converts them back, so that `values` has the rounded

@@ -34,6 +34,7 @@ typedef struct organ_unit_log {
     size_t length;   /* and its length */
 } organ_unit_log;
 
+/* State of organ_write_run. */
 struct organ_writing {
     const organ_write *write; /* the verb's description of the output, owned by the caller */
     organ_output output;
