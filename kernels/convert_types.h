@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Conversions between 16-bit and 32-bit floats. A short head aligns the stores to 64 bytes. A destination larger than
- * STREAM_BYTES does not fit into the caches, so it is written with non-temporal stores, which do not read the lines
- * first. */
+ * Conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes, after a few elements before the
+ * first aligned address. A destination larger than STREAM_BYTES does not fit into the caches, so it is written with
+ * non-temporal stores, which do not read the lines first. */
 #define STREAM_BYTES ((size_t)8 << 20)
 
 /* Returns the number of elements of `size` bytes up to the next 64-byte boundary after p, at most n. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packing of 8 scales and 8 minima of 6 bits in 12 bytes. The first four of each are stored in one byte each, whose
- * upper two bits are those of the last four; the low four bits of the last four share a byte of scale and minimum. */
+ * Packs 8 scales and 8 minima of 6 bits in the 12 bytes of a q4_k or q5_k block, and unpacks them. The first four of
+ * each have a byte each, whose upper two bits are the upper bits of the last four; the low four bits of the last
+ * four share a byte of scale and minimum. */
 #ifndef ORGAN_KERNELS_SIX_BITS_H
 #define ORGAN_KERNELS_SIX_BITS_H
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The one table of verbs. */
+ * The table of all verbs of the program. */
 #include "orchestrator/cli/verb_table.h"
 
 #include "orchestrator/cli/verb_parts.h"

@@ -84,8 +84,8 @@ static organ_status run_streams(forward_group *g, organ_error *error)
                : organ_forward_streams_per_layer(g, error);
 }
 
-/* Runs one block on a group of tokens. The start of g->room is reserved for copies of the hidden states that some
- * architectures need, the remainder is for the parts of the block. */
+/* Runs one layer on a group of tokens. The start of g->room is reserved for copies of the hidden states that some
+ * architectures need; mixer and feed-forward use the remainder. */
 organ_status organ_forward_block(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;

@@ -6,8 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the buffers of the feed-forward need. If layers of the model may be streamed, all layers get
- * the room of a streamed one, which processes more tokens together. */
+/* Returns the floats that the feed-forward of `tokens` tokens needs. If layers of the model may be streamed, all layers
+ * get the room of a streamed one, which processes more tokens together; if a token has more floats than its hidden
+ * state, a streamed layer also needs contiguous copies of the hidden states. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
@@ -82,6 +83,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
     const organ_forward_config *c = &g->forward->config;
     const size_t together =
         g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
     const bool copied = g->layer->reserved && c->state > c->hidden;
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_min(together, g->tokens - first);

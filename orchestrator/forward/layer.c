@@ -22,6 +22,7 @@ static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *
 
 /* ---- loading ---- */
 
+/* The state of loading a layer; `scratch` has plan->reading bytes for each worker. */
 typedef struct loading {
     organ_layer *layer;
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
@@ -37,7 +38,7 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
 
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Returns the rows of one read: for reordered heads whole heads, for crossed weights a whole matrix. */
+/* Returns the rows of one read (a piece): whole heads of reordered rows, a whole matrix of a transposed weight. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -54,7 +55,7 @@ static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Returns the stored rows of one read of a crossed weight. */
+/* Returns how many stored rows of a transposed weight are read at a time. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
@@ -125,8 +126,8 @@ static organ_status read_transposed(const forward_slot *slot, const organ_weight
     return error->status;
 }
 
-/* Reads rows of a slot's weight in its type. GGUF stores rows of rotated heads in another order (turned_head_dim),
- * which is reversed here. */
+/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
+ * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
 organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
                                      size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error)
 {
@@ -182,7 +183,7 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* Exchanges the pieces that the ranks have read. */
+/* Sends each piece from the rank that read it to all other ranks. First returns the error of any rank on all ranks. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
@@ -199,6 +200,7 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
     return error->status;
 }
 
+/* Opens a reader for each weight of the layer. */
 static organ_status open_sources(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
     for (size_t k = 0; k < layer->plan->count && !error->status; k++) {
@@ -232,8 +234,8 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Gives the layer memory for its weights. A streamed layer gets address space, whose pages exist once they are written
- * to. */
+/* Sets layer->values to memory for the weights: `memory` of the caller, or memory of the layer if that is NULL. A
+ * streamed layer gets address space, whose pages exist once they are written to. */
 static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
     layer->borrowed = memory != NULL;
@@ -343,7 +345,7 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* Grows the memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
+/* Grows the layer's memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
  * layer. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
@@ -413,8 +415,8 @@ int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor 
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
-/* Returns the first plan of the tensor's layer in the file, and the end of its plans; the first is the end if the
- * forward pass does not run such a layer. */
+/* Returns the first plan of the layer that has the tensor, and the end of its plans: a layer of LongCat-Flash in the
+ * file has two. An empty range if the forward pass does not run that layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {
@@ -555,7 +557,8 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
-/* Replaces a matrix of a loaded layer, rounded to the type in which it is loaded. */
+/* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
+ * the layer has no such matrix. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;

@@ -95,7 +95,8 @@ static void complete_inputs(void *context, size_t t)
         input[k] = (input[k] + row[k]) * half;
 }
 
-/* Computes the inputs of the layer for tokens from `tokens` on; `embedding` and `table` are memory for their rows. */
+/* Computes the per-layer inputs, count x width, of the `count` tokens at `tokens`. `embedding` and `table` are scratch
+ * for their rows of both matrices. */
 static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t count, float *embedding, float *table,
                                 float *inputs, organ_error *error)
 {

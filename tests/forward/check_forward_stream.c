@@ -58,8 +58,7 @@ static void run_layers(stream_case *c, bool streamed)
     }
 }
 
-/* Returns a memory of which a quarter holds `experts` experts of a layer; the whole also holds the rest of any
- * layer. */
+/* Returns a memory of which a quarter holds `experts` experts of a layer; the whole also holds the rest of a layer. */
 static uint64_t memory_for(const organ_forward *f, size_t experts)
 {
     uint64_t memory = 0;

@@ -44,7 +44,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
         c->vocabulary = embedding->shape[0];
 }
 
-/* Returns the factor of a key, or `otherwise` if it is missing or 0. */
+/* Returns the number of a key that is a factor, or `otherwise` if the key is missing or 0. */
 static double read_multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
@@ -94,8 +94,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
  * DeepSeek's architecture. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
-/* Refuses keys that would change the computation: those with another value than the neutral one in a file whose
- * architecture does not use them. */
+/* Fails if a key has a value that would change the computation, but that the forward pass ignores for this
+ * architecture. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
     const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;

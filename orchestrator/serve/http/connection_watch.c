@@ -12,27 +12,29 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS
- * connections for a close. */
+/* An eighth of the places is reserved for new clients when connections without a token take the others. A tick checks
+ * about CHECKS_PER_TICK connections for clients that have left. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
+/* One connection. */
 struct organ_watched {
     int fd;
-    bool limited;
-    bool admitted, cut; /* atomic */
-    size_t number;
+    bool limited;       /* has a deadline */
+    bool admitted, cut; /* presented a valid token; was shut down by the watch; both atomic */
+    size_t number;      /* running number, which selects the tick that checks it */
     struct timespec deadline;
     TAILQ_ENTRY(organ_watched) entry;
-    void *held;
-    pthread_t thread; /* of the connection; atomic, since others look whether it is theirs */
+    void *held;       /* pointer of organ_watched_hold */
+    pthread_t thread; /* thread of the connection; atomic, because organ_watch_own compares it in other threads */
     char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
 };
 
 struct organ_connection_watch {
     pthread_mutex_t lock;
     TAILQ_HEAD(, organ_watched) all; /* oldest first */
+    /* open now; largest number in all and from one network; since the start: connections, ticks */
     size_t count, max, share, added, ticks;
-    uint64_t displaced;
+    uint64_t displaced; /* connections closed to make room */
 };
 
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
@@ -63,15 +65,16 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 
 static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
-/* Closes the connection in both directions, whatever the client does. */
+/* Shuts the connection down in both directions and marks it as cut. */
 static void cut_off(organ_watched *watched)
 {
     __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and
- * does not count. */
+/* Shuts down one connection without a token if the new one makes too many: the oldest of its network if that network
+ * exceeds its share, otherwise the oldest. A connection that was shut down frees its place at once and is not
+ * counted. */
 static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;

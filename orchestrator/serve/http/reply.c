@@ -14,6 +14,7 @@ void organ_http_waker_discard(organ_http_waker *waker)
     free(waker);
 }
 
+/* Frees the content of the reply: bytes, descriptor or stream, and its headers. */
 void organ_http_reply_clear(organ_http_reply *reply)
 {
     if (reply->kind == REPLY_BYTES)
@@ -80,7 +81,8 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-/* Fills a reply with a problem document (RFC 9457); `name` and `value` are an additional member, or NULL. */
+/* Fills a reply with a problem document (RFC 9457). `name` and `value` are an additional member, or NULL. organ_fail
+ * replaces the control characters of the detail. */
 static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
                          va_list list)
 {
@@ -122,6 +124,7 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
     organ_http_problem(reply, status, "%s", error->message);
 }
 
+/* Adds a header to the reply. If memory or room for headers runs out, the reply becomes a 500. */
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value)
 {
     char *const own_name = strdup(name), *const own_value = strdup(value);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The list of jobs, and waking the streams of a job that changed. */
+ * The list of jobs, and the streams of a job that are woken when the job changes. */
 #include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
@@ -25,7 +25,7 @@ void organ_jobs_leave(organ_job *job)
         organ_job_free(job);
 }
 
-/* Removes a job from the list and the store; its memory is freed after the last request that uses it. */
+/* Removes a job from the list and its files from the disk. Frees its memory once no stream uses it. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
 {
     size_t at = 0;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes files of measured values. */
 #include "orchestrator/surgery/cache/cache.h"
 
 #include "formats/base/path.h"

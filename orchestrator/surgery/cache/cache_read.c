@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads files of measured values and checks that they belong to this run. */
 #include "orchestrator/surgery/cache/cache.h"
 
 #include "formats/base/input_file.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Converts arrays of numbers to JSON and back. */
 #include "orchestrator/surgery/cache/cache.h"
 
 /* ---- arrays ---- */

@@ -1,11 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document of a calibrated pruning. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/path.h"
 #include <string.h>
 
-/* Returns the texts of the report about what this run did not measure. */
+/* Returns the report's texts that list what this run did not measure or improve. */
 static json_t *not_reported_json(const organ_calibrated_job *job)
 {
     const char *const object[] = {

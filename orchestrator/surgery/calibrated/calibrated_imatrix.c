@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * An importance matrix in place of a text: every target finds its entry before anything is written. */
+ * Reads an importance matrix in place of a text. All entries are checked before anything is written. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 

@@ -2,13 +2,14 @@
  * Estimates the work of a calibration walk before it starts. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
-#define MOMENTS_CHANGED 1.0   /* operations for each square of a feature and token: H alone, one triangle of it, */
-#define MOMENTS_BOTH    2.3   /* or H and the products of both streams */
-#define ATTENTION       8.0   /* operations for each value of a head and score: products of few columns are slower, */
-#define SCORE           60.0  /* for each score, */
-#define VALUE           150.0 /* and for each value that a norm or an activation makes */
-#define ROUTED          3.0   /* values for each input of an expert: gathered, weighted, added */
-#define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
+#define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
+#define MOMENTS_BOTH    2.3 /* operations per token and entry of H and C */
+/* operations per score and dimension of a head: products of few columns are slower than others */
+#define ATTENTION    8.0
+#define SCORE        60.0  /* operations per attention score */
+#define VALUE        150.0 /* operations per value that a norm or an activation computes */
+#define ROUTED       3.0   /* values moved per input of an expert: gathered, weighted, added */
+#define EXPERT_BLOCK 256   /* columns of a block of second moments that do not fit in memory whole */
 
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
@@ -67,8 +68,8 @@ static bool shares_inputs(const organ_tensor *tensor)
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* Returns how often the layer runs on the text: in each run as many of the experts' second moments are gathered as fit
- * in the memory (assign_passes of captures.c). */
+/* Returns how often a layer runs on the text. Its targets are [first, end). With work->mixtures each run gathers as
+ * many of the experts' second moments as fit in memory (assign_passes of captures.c). */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
     const uint64_t memory = calib->moments_memory;
@@ -94,7 +95,8 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
-/* Adds the estimated work for the targets of one layer: the products for their moments and those of the method. */
+/* Adds the estimated work for the targets [first, end) of one layer: the products for their moments and those of the
+ * method. */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {

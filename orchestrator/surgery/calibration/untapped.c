@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Returns an error for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a
- * block that the forward pass does not run (multi-token prediction). */
+/* Fails for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a block that the
+ * forward pass does not run (multi-token prediction). */
 static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Finds the weights whose codes and scales the other format has, too. */
+ * Finds the weights whose codes and scales both formats can store. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <string.h>
 
+/* Returns whether the weight is MXFP4 with a scale for 32 codes and nothing else, in whole groups. A transposed stack
+ * (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
 static bool code_is_mxfp4(const organ_weight *w)
 {
     const uint64_t groups = w->elements / ORGAN_CONVERT_GROUP;
@@ -12,6 +14,7 @@ static bool code_is_mxfp4(const organ_weight *w)
            (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
 }
 
+/* Returns whether the weight is symmetric INT8 with a floating-point scale for 32 codes of a row, as Q8_0 has it. */
 static bool code_is_int8(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&

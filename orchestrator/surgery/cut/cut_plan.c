@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Plans each tensor of the output: removed, copied whole under its new name, or cut to a part. */
+ * Plans each tensor of the donor: it is removed, copied whole under its new name, or cut to a part. Also chooses the
+ * kept rows and columns of each weight. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,14 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Kept rows and columns in a layer, by role of the tensor. */
+/* The kept rows in a layer that do not follow directly from organ_cut_layer, by role of the tensor; NULL numbers:
+ * all. */
 typedef struct layer_lists {
-    organ_cut_keep gate_up; /* rows of gate and up in a fused matrix */
-    organ_cut_keep shared_gate_up;
-    organ_cut_keep q;  /* rows of Q, columns of O */
-    organ_cut_keep kv; /* rows of K, and of V */
-    organ_cut_keep qkv;
-    organ_cut_keep *each_gate_up; /* the same for each routed expert */
+    organ_cut_keep gate_up;        /* rows of a fused matrix of gate and up */
+    organ_cut_keep shared_gate_up; /* the same of the shared expert */
+    organ_cut_keep q;              /* rows of Q, columns of O */
+    organ_cut_keep kv;             /* rows of K, and of V */
+    organ_cut_keep qkv;            /* rows of a fused matrix of Q, K and V */
+    organ_cut_keep *each_gate_up;  /* the same as gate_up for each routed expert */
 } layer_lists;
 
 static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
@@ -62,7 +64,7 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
-/* Lists the rows of the kept heads in q, k and v, and in a matrix that has q, k and v after each other. */
+/* Lists the rows of the kept heads in q, k and v, and in a fused matrix of all rows of q, then k, then v. */
 static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
                                organ_error *error)
 {
@@ -130,7 +132,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Lists the kept rows of a layer for each part that is cut. */
+/* Fills the lists of a layer. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -148,7 +150,7 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
     return error->status;
 }
 
-/* ---- kept shares of a tensor ---- */
+/* ---- kept rows and columns of a tensor ---- */
 
 /* Cuts a tensor of unknown role along its first axis if that axis has one entry per expert. Tensors that might refer
  * to experts by number are rejected. */
@@ -311,7 +313,7 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Checks that a weight to be refitted has a plain type: its new values must be stored in it. */
+/* Fails if new values cannot be stored in the type of a weight that is to be refitted. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -325,7 +327,8 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
-/* Returns the new name; NULL if out of memory. */
+/* Returns the tensor's name with the new numbers of its layer and expert, in the arena. NULL if an allocation
+ * failed. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
     const size_t size = strlen(t->name) + 32;
@@ -379,7 +382,8 @@ static organ_status check_experts_outside_layers(const organ_cut_run *run, const
     return ORGAN_OK;
 }
 
-/* Keeps the entries of an axis of `size` entries that are those of kept layers, the same number for each layer. */
+/* Sets `keep` for an axis that has the same number of entries for each layer, `size` in total: entries of kept
+ * layers. */
 static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
                                  organ_error *error)
 {
@@ -416,7 +420,7 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
-/* Plans one tensor: none if its block or expert is removed, else the kept rows and columns. */
+/* Plans one tensor: adds nothing if its block or expert is removed, else a piece with the kept rows and columns. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);
@@ -442,6 +446,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
+/* Allocates the arrays of the plan, one entry per tensor of the model; no tensor has a part yet (SIZE_MAX). */
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;
@@ -456,7 +461,6 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans the output tensor by tensor: which are dropped, renamed, copied whole, or cut along an axis. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document of a removal of experts. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 #include "orchestrator/surgery/facts/facts.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads a text and its tokens within a limit of memory. */
 #include "orchestrator/surgery/inputs/text_input.h"
 
 #include "formats/base/input_file.h"
@@ -17,7 +18,6 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
                       (long long)info.st_size, path);
 }
 
-/* Reads a text file. A text larger than the memory is rejected before it is read. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
 {
     struct stat info;
@@ -46,7 +46,6 @@ organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenize
     return error->status;
 }
 
-/* Returns the bytes of the text and of its tokens' ids. */
 uint64_t organ_text_memory(const organ_text_input *text)
 {
     return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids;
