@@ -129,6 +129,13 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
+/* Returns whether the two scales of each matrix are those of the halves of a fused gate and up: transformers stores
+ * them so for stacks of experts (Mistral 4) whose other weights have one scale each. */
+static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
+{
+    return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
+}
+
 /* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix: the config's blocks if
  * they give these numbers, else groups in rows, else an equal division into powers of two. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
@@ -149,6 +156,11 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
             organ_weight_note_contradiction(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
+    }
+    if (group->block_rows == 0 && group->group_size == 0 && has_halves(weight, rows, cols) && m.rows % 2 == 0) {
+        weight->block_rows = m.rows / 2;
+        weight->block_cols = m.cols;
+        return ORGAN_OK;
     }
     /* If the config declares groups or rows, blocks of several rows are impossible; no known scheme has a scale for
      * each column. */

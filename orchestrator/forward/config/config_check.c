@@ -161,9 +161,11 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
                           rope->high_freq_factor, rope->low_freq_factor);
     if (rope->kind == ORGAN_ROPE_YARN &&
-        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0",
-                          label, rope->beta_fast, rope->beta_slow, rope->attention_factor);
+        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->beta_slow) && isfinite(rope->beta_fast) &&
+          isfinite(rope->attention_factor) && rope->attention_factor > 0))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0, or not finite", label,
+                          rope->beta_fast, rope->beta_slow, rope->attention_factor);
     return ORGAN_OK;
 }
 

@@ -5,6 +5,8 @@
 
 #include "orchestrator/forward/config/gguf_keys.h"
 
+/* Adds the names of the keys to the message of an error that names a member of config.json instead. */
+void organ_key_name_fault(const config_gguf_source *s);
 /* Each function reads some members of the configuration. organ_key_heads, _latent, _experts, _windows and _positions
  * need config->kinds, and organ_key_positions needs the windows. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);

@@ -92,8 +92,9 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
     to->heads = rank;
     to->groups = organ_key_needed(s, "ssm.group_count");
     if (rank == 0 || inner % rank)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.ssm.inner_size' is %u, not a multiple of time_step_rank %u",
-                   s->label, s->architecture, inner, rank);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: key '%s.ssm.inner_size' is %u, not a multiple of ssm.time_step_rank %u", s->label,
+                   s->architecture, inner, rank);
     else
         to->value_dim = inner / rank;
 }

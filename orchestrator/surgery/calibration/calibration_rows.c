@@ -141,3 +141,13 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
                               organ_dtype_describe(tensor->dtype)->name);
     return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
 }
+
+int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
+{
+    int32_t last = -1;
+    for (size_t k = 0; k < calib->targets->count; k++) {
+        const int32_t layer = organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]);
+        last = layer > last ? layer : last;
+    }
+    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
+}

@@ -60,16 +60,6 @@ static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
                                                                         calib->options->calibration.context);
 }
 
-int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
-{
-    int32_t last = -1;
-    for (size_t k = 0; k < calib->targets->count; k++) {
-        const int32_t layer = organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]);
-        last = layer > last ? layer : last;
-    }
-    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
-}
-
 /* Returns true for the second and third matrix with the same inputs (k and v after q, up after gate): they have no
  * moments of their own. */
 static bool shares_inputs(const organ_tensor *tensor)

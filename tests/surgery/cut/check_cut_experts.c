@@ -126,6 +126,19 @@ static const struct stack {
      "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj_scale_inv = model.layers.0.mlp.experts.down_proj_scale_inv 0:1,3\n"},
+    /* Mistral 4: a scale for each half of gate and up, one for down, and one for the inputs of each expert. */
+    {"{\"num_experts\": 4, \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": null}}",
+     "model.layers.0.mlp.gate.weight BF16 4,8\nmodel.layers.0.mlp.experts.gate_up_proj F8_E4M3 4,12,8\n"
+     "model.layers.0.mlp.experts.gate_up_proj_scale_inv F32 4,2,1\n"
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale F32 4\n"
+     "model.layers.0.mlp.experts.down_proj F8_E4M3 4,8,6\nmodel.layers.0.mlp.experts.down_proj_scale_inv F32 4,1,1\n",
+     "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj = model.layers.0.mlp.experts.gate_up_proj 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj_scale_inv = model.layers.0.mlp.experts.gate_up_proj_scale_inv 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale = "
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale 0:1,3\n"
+     "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"
+     "model.layers.0.mlp.experts.down_proj_scale_inv = model.layers.0.mlp.experts.down_proj_scale_inv 0:1,3\n"},
     {"{\"model_type\": \"gemma4\", \"num_experts\": 4}",
      "model.layers.0.router.proj.weight BF16 4,8\nmodel.layers.0.mlp.router.weight BF16 "
      "4,8\nmodel.layers.0.router.per_expert_scale BF16 "
