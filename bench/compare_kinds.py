@@ -3,7 +3,7 @@
 weight with that of the Llama kind. Weights are random BF16 numbers; the names of tensors are those of transformers.
 Needs torch, transformers, numpy and `ninja build/bench/forward`.
 
-    python bench/compare_kinds.py DIR [ROUNDS [KIND...]]      DIR takes the models (3.2 GB), made on the first run
+    python bench/compare_kinds.py DIR [ROUNDS [KIND...]]      DIR takes the models (4.1 GB), made on the first run
 
 A row has the active weights (those that a token is multiplied by), tokens per second of processor time in the best
 round, the product of both, and its ratio to that of the first row.
@@ -27,7 +27,8 @@ GQA = dict(SIZES, num_key_value_heads=4, head_dim=64)
 MLA = dict(SIZES, num_key_value_heads=16, kv_lora_rank=256, q_lora_rank=512, qk_nope_head_dim=64, qk_rope_head_dim=32,
            v_head_dim=64, first_k_dense_replace=4, moe_intermediate_size=512, n_routed_experts=8, num_experts_per_tok=2,
            n_shared_experts=1, n_group=1, topk_group=1, routed_scaling_factor=1.0, norm_topk_prob=True)
-EXPERTS = dict(GQA, num_experts_per_tok=2, moe_intermediate_size=1024, norm_topk_prob=True)
+# Two experts are as wide as the dense feed-forward, so that a token is multiplied by as many weights as with Llama.
+EXPERTS = dict(GQA, num_experts_per_tok=2, moe_intermediate_size=2048, norm_topk_prob=True)
 SLIDING, FULL, LINEAR = "sliding_attention", "full_attention", "linear_attention"
 HALF = [SLIDING, FULL] * 2
 ROPE = dict(rope_type="default", rope_theta=10000.0)
@@ -50,7 +51,7 @@ KINDS = {
     "MLA with an indexer, 256 keys (V3.2)": entry("DeepseekV32ForCausalLM", "deepseek_v32", **dict(
         MLA, index_topk=256, index_n_heads=8, index_head_dim=64, mlp_layer_types=["dense"] * 4)),
     "gpt-oss: sinks, windows, 2 of 8 experts": entry("GptOssForCausalLM", "gpt_oss", **dict(
-        GQA, attention_bias=True, intermediate_size=1024, num_experts_per_tok=2, num_local_experts=8,
+        GQA, attention_bias=True, intermediate_size=2048, num_experts_per_tok=2, num_local_experts=8,
         sliding_window=128, layer_types=HALF, swiglu_limit=7.0, rope_parameters=ROPE)),
     "Qwen 3 mixture, 2 of 8 experts": entry("Qwen3MoeForCausalLM", "qwen3_moe", **dict(EXPERTS, num_experts=8)),
     "MiMo: K wider than V, sinks, 2 of 8": entry("MiMoV2FlashForCausalLM", "mimo_v2_flash", **dict(

@@ -62,7 +62,7 @@ INLINE void fit_transpose(f32x16 rows[16])
 }
 
 /* Loads the first `count` groups of `values` into a lane each, and zeros into the other lanes. The first value is in
- * column `col` of rows of `cols` values; `weights` are those of a row (NULL: all 1). */
+ * column `col` of rows of `cols` values; `weights` has one weight for each column, for all rows (NULL: all 1). */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
@@ -97,8 +97,8 @@ INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
 
 /* ---- codes around zero: x is approximated by s q ---- */
 
-/* A range of codes, and the codes (they may be fractions) to which the search maps the value of largest magnitude; each
- * of them gives one scale to try. */
+/* A range of codes low .. high, and codes becomes[0 .. tries), which may be fractions: the search maps the value of
+ * largest magnitude to each of them, which gives one scale to try. */
 typedef struct fit_symmetric {
     float low, high;
     int tries;
@@ -158,7 +158,7 @@ INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 
 /* ---- codes from 0 on: x is approximated by s q + m ---- */
 
-/* Weighted sums over a group: w and x of the values alone; q, qq and qx with the codes. */
+/* Sums over a group of values x with weights w and codes q, by lane: the sums of w, w x, w q, w q q and w q x. */
 typedef struct fit_moments {
     f32x16 w, x, q, qq, qx;
 } fit_moments;

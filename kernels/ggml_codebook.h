@@ -161,7 +161,7 @@ static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
 }
 
 /* Decodes blocks of iq1_m: 11 bits select 8 values from a grid; the F16 scale of the block is spread over the top
- * nibbles of `scales`, whose other bits are those of the groups. */
+ * nibbles of `scales`, whose other bits are the scales of the groups. */
 static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
 {
     const block_iq1_m *b = blocks;

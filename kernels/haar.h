@@ -103,7 +103,7 @@ INLINE int haar_is_significant(const haar_level *level, size_t at)
     return __builtin_fabsf(level->details[at]) > level->limit;
 }
 
-/* Returns the details, those that are not significant multiplied by `factor`. */
+/* Returns the details; those that are not significant are multiplied by `factor`. */
 INLINE f32x16 haar_shrink(f32x16 details, m32x16 significant, f32x16 factor)
 {
     return f32_select(significant, details, f32_mul(details, factor));

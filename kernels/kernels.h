@@ -180,11 +180,11 @@ typedef struct organ_kernels {
      * the same FP32 operations in the same order, each rounded. Scales that are not finite give the results of IEEE
      * 754; bits of NaN may differ between ISAs. 64-bit types are rounded to nearest even. */
     organ_dequantize *dequantize[ORGAN_GGML_TYPES];
-    /* F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, rounded like ggml's reference. If a value or the reciprocal of
-     * a scale is not finite, the reference is undefined; here codes are clamped to their range and a NaN gets code 0.
-     */
+    /* Encoders of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, which round like ggml's reference; NULL for other
+     * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
+     * to their range and a NaN gets code 0. */
     organ_quantize *quantize[ORGAN_GGML_TYPES];
-    /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K; NULL for other types. */
     organ_fit *fit[ORGAN_GGML_TYPES];
 
     organ_decode *decode[ORGAN_CODES][ORGAN_REALS];

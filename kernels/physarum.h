@@ -200,7 +200,8 @@ INLINE void physarum_grow_strip(const physarum_tile *t, size_t from, const int s
     UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
-/* Runs one iteration on all tubes of a tile, in strips as wide as the registers allow. */
+/* Runs one iteration on all tubes of a tile, in strips as wide as the registers allow. `square`: beta is 2. `mixed`:
+ * some quotients are computed without the divider (FLOW_MIXED). */
 INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const int mixed)
 {
     size_t from = 0;

@@ -86,7 +86,7 @@ typedef struct product_place {
     organ_product_into into;
 } product_place;
 
-/* Sets, adds or subtracts n <= 16 totals to FP32 outputs. */
+/* Sets n <= 16 outputs in FP32 to the totals, or adds the totals to them or subtracts the totals from them. */
 INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
@@ -101,7 +101,7 @@ INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-/* Sets, adds or subtracts n <= 16 totals to FP64 outputs. */
+/* Sets n <= 16 outputs in FP64 to the totals, or adds the totals to them or subtracts the totals from them. */
 INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;

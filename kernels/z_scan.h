@@ -128,7 +128,7 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
                "one binade has all bins, and a byte says which");
 
-/* The mapping of values to bins, in FP64 and in FP32. */
+/* The mapping of values to bins (bin_places_of): mean and per_bin for FP64, factor and offset for FP32. */
 typedef struct bin_places {
     f64x16 mean, per_bin;
     f32x16 factor, offset;

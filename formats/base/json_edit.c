@@ -14,7 +14,7 @@
  * comma. */
 typedef struct json_edit_place {
     organ_json_span value, cut;
-    bool found;
+    bool found; /* false: there is no such member */
 } json_edit_place;
 
 static organ_json_source source_of_edit(const organ_json_edit *edit)

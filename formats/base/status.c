@@ -34,8 +34,8 @@ static void append_visible(organ_error *error, const char *text)
  * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
-/* Sets the status and writes the formatted text to the message, after the prefix of organ_error_output_whole if the
- * fault needs it. errnum is ENOMEM if the format has the words "no memory", else 0. */
+/* Sets the status and writes the formatted text to the message; ORGAN_IO and ORGAN_INTERRUPTED keep the prefix of
+ * organ_error_output_whole before it. errnum is ENOMEM if the format has the words "no memory", else 0. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];

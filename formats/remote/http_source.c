@@ -180,7 +180,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     return pause_for(http, (unsigned)ms, error);
 }
 
-/* Reports an answer whose status is not one of success; notes if the file does not exist. */
+/* Reports an answer whose status is not a success, and sets file->absent if the status means that the file does not
+ * exist. */
 static organ_status fail_code(organ_http_file *file, long code, organ_error *error)
 {
     file->absent = code == 404 || code == 410;
@@ -222,7 +223,8 @@ static organ_status check_same_file(organ_http_file *file, const organ_http_answ
     return ORGAN_OK;
 }
 
-/* Checks that the answer contains the requested range of the same file. */
+/* Returns an error unless the answer contains the requested range, and the file's size and validator are those of its
+ * first answer. */
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
@@ -436,7 +438,8 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Creates a file of the source; its size is not known yet. */
+/* Makes the record of the file `name` of the model, whose URL is http->base, the name in URL encoding, and
+ * http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);

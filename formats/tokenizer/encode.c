@@ -141,7 +141,7 @@ typedef struct split_context {
     encoding *e;
     size_t step;
     const char *text;
-    bool first;
+    bool first; /* `text` begins the whole text */
 } split_context;
 
 /* Applies the following steps to one piece of a split. It is the callback of organ_step_split. */

@@ -70,7 +70,6 @@ static bool make_pieces(organ_tokenizer *t)
     for (size_t k = 0; k < t->token_count && complete; k++)
         if (t->tokens[k].text)
             complete = make_piece(t, &t->tokens[k], &piece);
-    /* The piece of an added token is its name. */
     for (size_t k = 0; k < t->raw.count; k++) {
         organ_token *token = &t->tokens[t->raw.items[k].id];
         token->piece = t->raw.items[k].text;

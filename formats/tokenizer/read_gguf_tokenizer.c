@@ -44,7 +44,7 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
 typedef struct strings {
     const organ_gguf_kv *kv;
     size_t at;      /* offset of the next string in kv->bytes */
-    uint64_t index; /* its number */
+    uint64_t index; /* number of the next string */
 } strings;
 
 /* Sets *list to the beginning of the array of strings `key`. Rejects a missing key or one of another type, and an

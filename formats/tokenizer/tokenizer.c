@@ -20,7 +20,7 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
-/* Reads the first of the tokenizer files that is next to the model. */
+/* Reads the tokenizer from the first file of `sources` that exists in the model's directory. */
 static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {

@@ -54,7 +54,7 @@ typedef enum organ_behaviour {
  * added tokens. */
 typedef enum organ_prefix { ORGAN_PREFIX_NEVER, ORGAN_PREFIX_FIRST, ORGAN_PREFIX_ALWAYS } organ_prefix;
 
-/* A step of the normalizer or the pre-tokenizer. */
+/* A step of the normalizer or the pre-tokenizer. Which members it uses depends on its kind (organ_step_kind). */
 typedef struct organ_step {
     organ_step_kind kind;
     unsigned form;
@@ -243,7 +243,8 @@ typedef struct organ_candidate {
 } organ_candidate;
 struct organ_word_find;
 
-/* State of encoding words. All members but `tokenizer` and `ids` are zero at first. */
+/* State of encoding words: the symbols of the current word, a heap of the merges that are possible between them, and
+ * a cache of whole words. All members but `tokenizer` and `ids` are zero at first. */
 typedef struct organ_bpe {
     const organ_tokenizer *tokenizer;
     organ_ids *ids;

@@ -141,7 +141,8 @@ static organ_status emit_piece(split_cut *c, organ_error *error)
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Returns true if the next span, which is a match or not, is joined to the last piece. */
+/* Returns true if the step's behaviour joins the next span of the text to the last piece. `match`: the next span is a
+ * match of the pattern; c->matched: the span before it was one. */
 static bool joins_previous(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {

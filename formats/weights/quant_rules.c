@@ -23,8 +23,8 @@ static const struct allowance {
 struct organ_rule {
     organ_rule_kind kind;
     const char *text;
-    const void *value;
-    pcre2_code *code; /* compiled text of a regular expression, else NULL */
+    const void *value; /* the caller's, for the modules that the rule selects */
+    pcre2_code *code;  /* compiled text of a regular expression, else NULL */
 };
 
 /* Memory that all matches of regular expressions use. */

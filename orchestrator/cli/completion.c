@@ -26,8 +26,9 @@ typedef struct completing {
     const char *before; /* the word before it, or "" */
 } completing;
 
-/* Prints the candidate `dashes` followed by `word` if it begins with the typed text. The description `about` is cut at
- * its first semicolon, or at a blank after at most MAX_ABOUT bytes. */
+/* Prints the candidate `dashes` followed by `word` if it begins with the typed text, after the first c->head bytes of
+ * the word on the command line, which remain ("--option="). The description `about` is cut at its first semicolon, or
+ * at a blank after at most MAX_ABOUT bytes. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
     enum { MAX_ABOUT = 95 };

@@ -61,6 +61,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }
 
+/* Returns the kernels that ORGAN_ISA names, or the best of this CPU if it is not set. */
 const organ_kernels *organ_kernels_selected(organ_error *error)
 {
     const char *const requested = getenv("ORGAN_ISA");
@@ -71,6 +72,8 @@ const organ_kernels *organ_kernels_selected(organ_error *error)
     return kernels;
 }
 
+/* Returns the kernels for the tiles of physarum. Without ORGAN_ISA the faster of two instruction sets is measured,
+ * because it differs among CPUs. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
     const char *const requested = getenv("ORGAN_ISA");
@@ -136,6 +139,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     return ORGAN_OK;
 }
 
+/* Ends the engine before the report is shown, so that its memory and threads are free. Only the first rank shows it. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
 {
     note_unspooled(room->progress);

@@ -106,6 +106,7 @@ static void put_header(FILE *out, const char *page)
 
 /* ---- a verb ---- */
 
+/* Writes the name of the page of a verb: "organ-lora-extract" for "lora extract". */
 void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
 {
     snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
@@ -272,6 +273,8 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
+/* Prints organ(1) from a template that has two lines "@@": for the list of verbs, and at the end for references to
+ * their pages. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");

@@ -30,6 +30,7 @@ static void bound_text(const organ_option *option, double bound, char out[32])
     snprintf(out, 32, "%llu%c", (unsigned long long)amount, units[unit]);
 }
 
+/* Copies the k-th choice of an option; option->choices separates them by '|'. Returns false if there are fewer. */
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE])
 {
     const char *at = option->choices;
@@ -212,6 +213,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
 
 /* ---- finding options ---- */
 
+/* Returns the title of the section of the table that begins with this verb; NULL if it is not the first of one. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
 {
     for (size_t k = 0; k < table->section_count; k++)
@@ -220,6 +222,7 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
+/* Returns the k-th option of the verb, counted over all its groups; NULL after the last one. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
@@ -228,6 +231,7 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
+/* Describes an operand as an option, for functions that handle the values of both. */
 organ_option organ_operand_as_option(const organ_operand *operand)
 {
     return (organ_option){.name = operand->name,

@@ -8,10 +8,11 @@
 
 #define CHANNELS ((size_t)64) /* of a block */
 
+/* A convolution of the windows of a group; a task is a block of channels of a window. */
 typedef struct conv_job {
     const forward_group *group;
     const forward_conv *conv;
-    size_t blocks;
+    size_t blocks; /* blocks of CHANNELS channels */
 } conv_job;
 
 /* A block of n channels of a window. `rows` begins at its first token; `next` is the tail to store in the cache;

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+/* The memory of a text between calls of organ_forward_continue: keys, values and states of all layers, and the weights
+ * of the layers that stay loaded. */
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
     /* rotation kinds with which the `count` tokens ran: of full attention, of sliding windows */

@@ -117,6 +117,7 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
     return error->status;
 }
 
+/* Rows of `width` numbers, `stride` floats apart, that are normalised in place. */
 typedef struct norm_job {
     forward_norm norm;
     float *states;

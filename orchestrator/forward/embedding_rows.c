@@ -17,6 +17,7 @@ const organ_weight *organ_forward_text_weight(const organ_forward *forward, cons
     return organ_forward_weight_named(forward, full, rows, cols, error);
 }
 
+/* Reads the rows of `count` tokens to `to`; a task is TOKENS_AT_ONCE tokens. */
 typedef struct row_job {
     const forward_rows *rows;
     const uint32_t *tokens;

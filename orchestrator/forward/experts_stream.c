@@ -85,8 +85,8 @@ static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k
         return organ_weight_reader_hold(reader, matrix, count, values, error);
     }
     for (size_t row = matrix * rows; row < end && !error->status; row += organ_forward_piece_rows(slot))
-        organ_forward_read_rows(slot, reader, row, organ_min(organ_forward_piece_rows(slot), end - row), values,
-                                scratch, error);
+        organ_forward_read_rows(r->layer, slot, reader, row, organ_min(organ_forward_piece_rows(slot), end - row),
+                                values, scratch, error);
     return error->status;
 }
 

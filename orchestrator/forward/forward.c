@@ -404,17 +404,13 @@ void organ_forward_stream(organ_forward *f)
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {
-    for (unsigned k = 0; k < f->config.layers; k++) {
-        organ_layer *layer;
-        if (organ_layer_load(f, (int32_t)k, &layer, error))
-            return error->status;
-        organ_layer_run(f, layer, windows, hidden, NULL, error);
-        organ_layer_free(layer);
-        if (error->status)
-            return error->status;
-        organ_progress_advance(progress, f->plans[k].bytes, NULL, NULL);
-    }
-    return ORGAN_OK;
+    organ_layer *layer = NULL;
+    for (unsigned k = 0; k < f->config.layers && !error->status; k++)
+        if (organ_layer_replace(f, (int32_t)k, &layer, error) == ORGAN_OK &&
+            organ_layer_run(f, layer, windows, hidden, NULL, error) == ORGAN_OK)
+            organ_progress_advance(progress, f->plans[k].bytes, NULL, NULL);
+    organ_layer_free(layer);
+    return error->status;
 }
 
 /* Runs the whole model on the windows and passes the logits of `count` tokens (indices `rows`) to `each`, in order. */

@@ -79,6 +79,11 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 typedef struct organ_layer organ_layer;
 /* Loads the weights of layer `layer`. Returns ORGAN_USAGE if the model has no such layer. */
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+/* Loads a layer for runs only in place of *loaded (NULL: none), which it frees and whose memory it reuses: the kernel
+ * clears new memory, which takes as long as reading the weights. Matrices that are stored as in_features x out_features
+ * are not transposed, so the functions below that read and write weights are not for such a layer. The caller frees
+ * *loaded, also after an error. */
+organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
  * packed is read by one rank and sent to the others. If reading fails on one rank, the function returns that error on
  * all ranks. */

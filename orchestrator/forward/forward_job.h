@@ -160,7 +160,8 @@ struct organ_layer {
     organ_routed *routed;   /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values; /* the loaded weights, each at its slot's offset */
-    bool borrowed;         /* the weights are in memory of the caller */
+    size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */
+    bool as_stored;        /* for runs only: crossed weights are not transposed */
     /* streamed: bytes of address space at `values`, where the pages of experts go back to the system after each use; 0:
      * all weights are in memory */
     size_t reserved;
@@ -503,8 +504,16 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
 /* Reads rows [first, first + rows) of a slot that is not packed to `values`, the first of the slot; `scratch`: the
  * plan's `reading` bytes. */
-organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
-                                     size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error);
+organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
+                                     const organ_weight_reader *reader, size_t first, size_t rows,
+                                     unsigned char *values, unsigned char *scratch, organ_error *error);
+/* Returns true if the layer has the slot's matrices as in_features x out_features. */
+static inline bool organ_forward_is_crossed(const organ_layer *layer, const forward_slot *slot)
+{
+    return layer->as_stored && slot->transposed && !slot->decoded;
+}
+/* Returns the bytes of a row of the slot's values. */
+size_t organ_forward_row_bytes(const forward_slot *slot);
 /* Returns how many rows one call of organ_forward_read_rows reads; plan->reading is the scratch for them. */
 size_t organ_forward_piece_rows(const forward_slot *slot);
 

@@ -18,6 +18,7 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
+/* A task for each of `count` tokens. */
 typedef struct shared_tokens {
     organ_token_task *task;
     void *context;

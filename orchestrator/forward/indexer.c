@@ -29,6 +29,7 @@ size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
 /* ---- projections ---- */
 
+/* The group whose queries and keys of the indexer are prepared. */
 typedef struct index_turn {
     forward_group *group;
     const forward_index *index;

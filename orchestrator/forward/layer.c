@@ -11,14 +11,25 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
-
-/* Returns the loaded values of a slot from row `row` on. */
+/* Returns the loaded values of a slot from row `row` on; of a crossed weight those of one matrix. */
 static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
-    const organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
-    return organ_factor_from(all, (size_t)row);
+    organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
+    if (!organ_forward_is_crossed(layer, slot))
+        return organ_factor_from(all, (size_t)row);
+    const size_t rows = (size_t)(slot->rows / slot->matrices), within = (size_t)row % rows;
+    all = organ_factor_from(all, (size_t)row - within);
+    all.transposed = true;
+    all.stride = rows;
+    return organ_factor_from(all, within);
 }
+
+/* How a layer is loaded. */
+typedef struct layer_load {
+    float *memory;      /* for the weights, which the caller frees; NULL: the layer has its own */
+    organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
+    bool streamed, as_stored;
+} layer_load;
 
 /* ---- loading ---- */
 
@@ -36,114 +47,11 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
     return layer->reserved && slot->of_experts;
 }
 
-static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
-
-/* Returns the rows of one read (a piece): whole heads of reordered rows, a whole matrix of a transposed weight. */
-size_t organ_forward_piece_rows(const forward_slot *slot)
-{
-    if (slot->transposed)
-        return (size_t)(slot->rows / slot->matrices);
-    const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
-    const size_t rows = PIECE_BYTES / organ_max(row_bytes(slot), 1) / step * step;
-    return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
-}
-
 /* Returns the number of pieces that a tensor is loaded in; 0 for an expert that is left out. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
-}
-
-/* Returns how many stored rows of a transposed weight are read at a time. */
-static size_t transposed_rows(const forward_slot *slot)
-{
-    const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
-    return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
-}
-
-/* Returns the bytes of the buffer into which reordered or transposed values are read first. */
-static size_t transpose_bytes(const forward_slot *slot)
-{
-    if (slot->transposed)
-        return organ_to_line(transposed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
-    return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * row_bytes(slot)) : 0;
-}
-
-/* Sets *bytes to the buffers for loading one piece of a slot. */
-organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
-                                     organ_error *error)
-{
-    *bytes = 0;
-    const size_t rows = slot->transposed ? transposed_rows(slot) : organ_forward_piece_rows(slot);
-    if (!slot->packed &&
-        organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
-        *bytes += transpose_bytes(slot);
-    return error->status;
-}
-
-/* Copies `count` items of `bytes` bytes, from item `first` on, to their places in the order of Hugging Face. */
-static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
-                          size_t count, size_t bytes)
-{
-    for (size_t k = 0; k < count; k++) {
-        const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
-        memcpy(to + (first + k) * bytes, from + stored * bytes, bytes);
-    }
-}
-
-/* Copies rows x cols items to their transposed places; `stride` items are between the rows of the result. Blocks keep
- * the lines of both sides in the cache. */
-static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
-                            size_t bytes)
-{
-    enum { BLOCK = 32 };
-    if (bytes == sizeof(uint32_t)) {
-        organ_transpose_u32((const uint32_t *)(const void *)from, cols, (uint32_t *)(void *)to, stride, rows, cols);
-        return;
-    }
-    const uint16_t *const source = (const uint16_t *)(const void *)from;
-    uint16_t *const result = (uint16_t *)(void *)to;
-    for (size_t row = 0; row < rows; row += BLOCK)
-        for (size_t col = 0; col < cols; col++)
-            for (size_t r = row; r < organ_min(row + BLOCK, rows); r++)
-                result[col * stride + r] = source[r * cols + col];
-}
-
-/* Reads the matrix that begins at row `first`, which is stored as in_features x out_features, and transposes it. */
-static organ_status read_transposed(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
-                                    unsigned char *values, unsigned char *scratch, organ_error *error)
-{
-    const size_t out = organ_forward_piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
-    const size_t stored = first / out * in, max = transposed_rows(slot);
-    const organ_dtype as = organ_forward_dtype(slot->type);
-    for (size_t row = 0; row < in && !error->status; row += max) {
-        const size_t rows = organ_min(max, in - row);
-        if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + transpose_bytes(slot), error) ==
-            ORGAN_OK)
-            transpose_items(scratch, values + (first * in + row) * bytes, rows, out, in, bytes);
-    }
-    return error->status;
-}
-
-/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
- * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
-organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
-                                     size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error)
-{
-    const size_t row = row_bytes(slot);
-    const organ_dtype as = organ_forward_dtype(slot->type);
-    if (slot->transposed)
-        return read_transposed(slot, reader, first, values, scratch, error);
-    if (!slot->turned_head_dim)
-        return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
-    if (organ_weight_read(reader, first, rows, as, scratch, scratch + transpose_bytes(slot), error))
-        return error->status;
-    if (slot->weight->rank < 2) /* a bias has one number for each row */
-        reorder_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
-    else
-        reorder_items(slot, scratch, values, first, rows, row);
-    return ORGAN_OK;
 }
 
 /* Finds the slot of piece `index` of the layer, and the piece's number within it. */
@@ -177,7 +85,7 @@ static void load_piece(void *context, size_t index, size_t worker)
     if (organ_fault_found(&l->fault) || reader_of(l->ranks, slot, index) != organ_ranks_rank(l->ranks))
         return;
     if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
-                     : organ_forward_read_rows(slot, reader, first,
+                     : organ_forward_read_rows(l->layer, slot, reader, first,
                                                organ_min(organ_forward_piece_rows(slot), (size_t)slot->rows - first),
                                                values, l->scratch + worker * plan->reading, &error))
         organ_fault_keep(&l->fault, &error);
@@ -195,7 +103,8 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
                      rows = organ_min(organ_forward_piece_rows(slot), (size_t)slot->rows - first);
         if (!slot->packed)
             organ_ranks_broadcast(ranks, reader_of(ranks, slot, index),
-                                  layer->values + slot->at + first * row_bytes(slot), rows * row_bytes(slot), error);
+                                  layer->values + slot->at + first * organ_forward_row_bytes(slot),
+                                  rows * organ_forward_row_bytes(slot), error);
     }
     return error->status;
 }
@@ -212,14 +121,16 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
 }
 
 /* Reads all weights of a layer, each piece once over all ranks, and exchanges the pieces. Readers of packed weights
- * stay open, since they decode panels later. */
+ * stay open, since they decode panels later. The memory that a former layer's runs used serves as the buffers. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
     loading l = {.layer = layer, .ranks = ranks, .fault = {error, false}};
+    const size_t floats = plan->reading / sizeof(float) * organ_workers_count(f->engine->workers);
+    const bool has_room = layer->room->floats != NULL;
     size_t pieces = 0;
-    l.scratch = (unsigned char *)organ_forward_floats(
-        plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
+    l.scratch = (unsigned char *)(has_room ? organ_forward_layer_room(layer, floats, error)
+                                           : organ_forward_floats(floats, error));
     for (size_t k = 0; k < plan->count; k++)
         pieces += piece_count(layer, &plan->slots[k]);
     if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
@@ -230,16 +141,35 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
             organ_weight_reader_close(layer->sources[k].reader);
             layer->sources[k].reader = NULL;
         }
-    organ_forward_free((float *)(void *)l.scratch);
+    if (!has_room)
+        organ_forward_free((float *)(void *)l.scratch);
     return error->status;
 }
 
-/* Sets layer->values to memory for the weights: `memory` of the caller, or memory of the layer if that is NULL. A
- * streamed layer gets address space, whose pages exist once they are written to. */
+/* Frees `former` (may be NULL), which the layer replaces, but gives the layer its memory for runs, and its memory for
+ * weights if that is enough. */
+static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
+{
+    layer->room = former ? former->room : calloc(1, sizeof *layer->room);
+    if (!former)
+        return;
+    former->room = NULL;
+    if (!streamed && former->owned >= layer->plan->bytes) {
+        layer->values = former->values;
+        layer->owned = former->owned;
+        former->owned = 0;
+    }
+    organ_layer_free(former);
+}
+
+/* Gives the layer memory for its weights if it has none. A streamed layer gets address space, whose pages exist once
+ * they are written to. */
 static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
-    layer->borrowed = memory != NULL;
+    if (layer->owned)
+        return ORGAN_OK;
     if (!streamed) {
+        layer->owned = memory ? 0 : organ_max(layer->plan->bytes, 1);
         layer->values =
             (unsigned char *)(memory ? memory : organ_forward_floats(layer->plan->bytes / sizeof(float), error));
         return error->status;
@@ -253,22 +183,23 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* Allocates the layer and reads its weights; `scratch` is the memory for them or NULL. */
-static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *scratch, bool streamed,
-                              organ_ranks *ranks, organ_layer **loaded, organ_error *error)
+/* Allocates the layer, which replaces *loaded if that is not NULL, and reads its weights. */
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
+                              organ_layer **loaded, organ_error *error)
 {
-    *loaded = NULL;
-    organ_layer *layer = calloc(1, sizeof *layer);
+    organ_layer *const layer = calloc(1, sizeof *layer), *const former = *loaded;
     if (!layer)
         return organ_fail_memory(error, forward->model->path);
+    *loaded = NULL;
     layer->forward = forward;
     layer->plan = plan;
     layer->sources = calloc(plan->count, sizeof *layer->sources);
-    layer->room = calloc(1, sizeof *layer->room);
-    allocate_layer(layer, scratch, streamed, error);
+    layer->as_stored = how.as_stored;
+    take_memory(layer, former, how.streamed);
+    allocate_layer(layer, how.memory, how.streamed, error);
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
-    if (error->status || layer_read_layer(forward, layer, ranks, error)) {
+    if (error->status || layer_read_layer(forward, layer, how.ranks, error)) {
         organ_layer_free(layer);
         return error->status;
     }
@@ -278,25 +209,25 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
 
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
 {
-    return load_plan(forward, &forward->head, NULL, false, NULL, loaded, error);
+    *loaded = NULL;
+    return load_plan(forward, &forward->head, (layer_load){0}, loaded, error);
 }
 
 /* Loads a layer after checking that it exists and fits in memory. */
-static organ_status load_layer(organ_forward *forward, int32_t number, float *place, bool streamed, organ_ranks *ranks,
-                               organ_layer **loaded, organ_error *error)
+static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
+                               organ_error *error)
 {
     const uint64_t memory = forward->engine->memory;
-    *loaded = NULL;
     if (number < 0 || (unsigned)number >= forward->config.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
     if (forward->hypothetical)
         return organ_fail(error, ORGAN_USAGE, "%s: its output does not exist yet", forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
-    if ((streamed ? plan->resident : plan->bytes) >= memory)
+    if ((how.streamed ? plan->resident : plan->bytes) >= memory)
         return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
-    if (load_plan(forward, plan, place, streamed, ranks, loaded, error) == ORGAN_OK)
+    if (load_plan(forward, plan, how, loaded, error) == ORGAN_OK)
         (*loaded)->kind = &forward->config.kinds[number];
     return error->status;
 }
@@ -304,25 +235,43 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *pl
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error)
 {
-    return load_layer(forward, number, memory, false, NULL, loaded, error);
+    *loaded = NULL;
+    return load_layer(forward, number, (layer_load){.memory = memory}, loaded, error);
 }
 
 organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
                                          organ_error *error)
 {
-    return load_layer(forward, number, NULL, true, NULL, loaded, error);
+    *loaded = NULL;
+    return load_layer(forward, number, (layer_load){.streamed = true}, loaded, error);
+}
+
+/* Returns true if layer `number` exists and its experts do not fit in the engine's memory. */
+static bool layer_streams(const organ_forward *f, int32_t number)
+{
+    return number >= 0 && (unsigned)number < f->config.layers &&
+           organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
 }
 
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
-    const bool streamed = number >= 0 && (unsigned)number < forward->config.layers &&
-                          organ_forward_is_streamed(forward, &forward->plans[number], forward->engine->memory);
-    return load_layer(forward, number, NULL, streamed, NULL, loaded, error);
+    *loaded = NULL;
+    return load_layer(forward, number, (layer_load){.streamed = layer_streams(forward, number)}, loaded, error);
+}
+
+/* The products of the CPU's dot instructions do not take transposed factors. */
+organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+{
+    return load_layer(forward, number,
+                      (layer_load){.streamed = layer_streams(forward, number),
+                                   .as_stored = forward->engine->compute == ORGAN_COMPUTE_EXACT},
+                      loaded, error);
 }
 
 organ_status organ_layer_load_together(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
-    return load_layer(forward, number, NULL, false, forward->engine->ranks, loaded, error);
+    *loaded = NULL;
+    return load_layer(forward, number, (layer_load){.ranks = forward->engine->ranks}, loaded, error);
 }
 
 /* Frees a layer. Its values are an own mapping (streamed experts), borrowed from the caller, or from
@@ -340,7 +289,7 @@ void organ_layer_free(organ_layer *layer)
     free(layer->kept);
     if (layer->reserved)
         munmap(layer->values, layer->reserved);
-    else if (!layer->borrowed)
+    else if (layer->owned)
         organ_forward_free((float *)(void *)layer->values);
     free(layer);
 }
@@ -542,8 +491,8 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
     if (!slot || slot->packed)
         return NULL;
-    *bytes = rows * row_bytes(slot);
-    return layer->values + slot->at + first * row_bytes(slot);
+    *bytes = rows * organ_forward_row_bytes(slot);
+    return layer->values + slot->at + first * organ_forward_row_bytes(slot);
 }
 
 /* Returns the address and the bytes of a matrix that is loaded as GGUF blocks, else NULL. */

@@ -16,6 +16,7 @@
 
 #define NORM_EPS 1e-6 /* transformers constructs the norm with this epsilon */
 
+/* The lightning attention of a layer on a group. */
 typedef struct lightning_job {
     forward_group *group;
     const organ_recurrent_config *sizes;

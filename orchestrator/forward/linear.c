@@ -66,16 +66,15 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-/* Appends the product y = x W^T + bias to the list. y is filled with the bias first, and the product is added to it. */
+/* Appends the product y = x W^T + bias to the list. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error)
 {
     if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items) ||
         !organ_grow(&products->panels, products->count, &products->panel_room, sizeof *products->panels))
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
-    for (size_t t = 0; linear->bias && t < tokens; t++)
-        memcpy(y + t * linear->out, linear->bias, linear->out * sizeof *y);
     products->panels[products->count] = linear->panels;
+    products->panels[products->count].biases = linear->bias;
     products->items[products->count++] = (organ_product){
         .m = tokens,
         .n = linear->out,

@@ -15,6 +15,8 @@
 
 #define CHANNELS ((size_t)64) /* of a task */
 
+/* A Mamba layer on a group. inner: channels; states: numbers of the state of a channel; rank: width of the short
+ * vector; blocks: blocks of CHANNELS channels. */
 typedef struct mamba_job {
     forward_group *group;
     const organ_recurrent_config *sizes;

@@ -12,6 +12,7 @@
 
 #include "orchestrator/forward/forward_job.h"
 
+/* The functions of a kind of mixer. */
 typedef struct forward_mixer {
     /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `scratch`: `width` floats a token. */
     organ_status (*run)(forward_group *group, const float *normed, float *out, float *scratch, organ_error *error);

@@ -71,6 +71,8 @@ size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens
 
 /* ---- the input ---- */
 
+/* The per-layer inputs of `tokens` tokens: `table` has the rows of the per-layer embedding, `inputs` the projections,
+ * which become the sums. */
 typedef struct input_job {
     const organ_forward *forward;
     const float *table;

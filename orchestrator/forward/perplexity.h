@@ -34,6 +34,7 @@ const char *organ_perplexity_style_name(organ_perplexity_style style);
 /* Returns false if no style has that name. */
 bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *style);
 
+/* How a text is scored: settings that must be equal for a comparison. */
 typedef struct organ_perplexity_protocol {
     organ_perplexity_style style;
     size_t context;   /* at least 4 */
@@ -108,6 +109,7 @@ typedef struct organ_mean {
 } organ_mean;
 organ_mean organ_mean_of(const double *values, size_t count);
 
+/* The figures of one model on a text. */
 typedef struct organ_perplexity_figures {
     organ_mean nll;
     double perplexity, perplexity_error; /* exp(nll.mean); its error is that times nll.error */

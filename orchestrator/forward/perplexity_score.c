@@ -59,6 +59,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
 
 /* ---- batches ---- */
 
+/* The scoring of a text with `count` models, which share the plan. */
 typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;

@@ -151,6 +151,7 @@ size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
     return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
 }
 
+/* Tokens [first, first + tokens) of a group, whose streams are combined by coefficients that a router computes. */
 typedef struct streams_job {
     forward_group *group;
     size_t first, tokens;

@@ -9,8 +9,8 @@
 
 #define MAX ((uint64_t)1 << 62) /* bytes: result if no amount fits */
 
-/* Returns the least number of bytes above `given` that fits, by doubling and bisection, which needs `fits` to be
- * monotonic; MAX if none below MAX does. */
+/* Returns the least number of bytes above `given` for which `fits` returns true, by doubling and bisection, which
+ * needs `fits` to be monotonic; MAX if there is none below MAX. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;

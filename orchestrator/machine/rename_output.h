@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Renames finished outputs to their final names without ever losing a file that is not an output. In this room,
- * `grown` is the path of the finished output before it has its final name. */
+ * Renames finished outputs to their final names without ever losing a file that is not an output. In
+ * rename_output.c, `grown` is the path of the finished output before it has its final name. */
 #ifndef ORGAN_RENAME_OUTPUT_H
 #define ORGAN_RENAME_OUTPUT_H
 

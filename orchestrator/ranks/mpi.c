@@ -187,7 +187,8 @@ static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *the
                : code;
 }
 
-/* Receives a note if one has arrived; otherwise *bytes is 0. */
+/* Receives a note of at most `capacity` bytes if one has arrived, and sets *bytes to its length and *from to its
+ * sender; otherwise *bytes is 0. */
 int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, char *why)
 {
     MPI_Status status;

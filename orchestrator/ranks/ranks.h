@@ -110,7 +110,7 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error);
 
-/* The assignment of the parts of some work to ranks; without ranks this process does all parts. */
+/* The assignment of the `count` parts of some work to ranks; without ranks (NULL) this process does all parts. */
 typedef struct organ_assignment {
     organ_ranks *ranks;
     size_t count;

@@ -5,7 +5,7 @@
 
 #include "orchestrator/stream/band.h"
 
-/* Sizes for the whole pass. */
+/* Sizes that hold for all bands of a pass. */
 typedef struct organ_band_plan {
     size_t band_bytes;    /* upper bound on the bytes of a band */
     size_t band_tiles;    /* upper bound on the tiles of a band */

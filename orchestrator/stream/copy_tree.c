@@ -23,6 +23,7 @@
 
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
+/* The listing of the files below a directory. */
 typedef struct copy_tree_walk {
     char path[PATH_MAX]; /* path of the current entry */
     const char *const *skip;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The files below a directory. */
 typedef struct organ_file_list {
     size_t count;
     char **names;   /* relative paths, in byte order */

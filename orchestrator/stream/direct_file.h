@@ -12,6 +12,7 @@
 
 #define ORGAN_DIRECT_ALIGNMENT 4096
 
+/* An open file, with a second descriptor for direct I/O if the file system supports that. */
 typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */

@@ -12,6 +12,8 @@
 /* The journals of ranks 1, 2, ... if several ranks write one output; %zu is the rank. */
 #define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 
+/* An open journal: a file to which a run appends a JSON line for each finished part, so that it can continue after an
+ * interruption. */
 typedef struct organ_journal {
     const char *path; /* as passed to open; must outlive the journal */
     int fd;           /* -1: closed */

@@ -19,6 +19,7 @@
  * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
+/* A copy of a model whose bytes outside of `replaced` a thread copies, while the caller writes the replaced tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;

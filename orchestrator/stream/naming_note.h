@@ -20,6 +20,7 @@
 /* A run may store the choices that it has made so far in a second unfinished output, whose name ends with this. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
 
+/* The content of a note of a finished output that waits for its name. */
 typedef struct organ_naming_note {
     bool there;   /* the note exists and its last line is complete */
     bool journal; /* the note begins with the journal of the run */

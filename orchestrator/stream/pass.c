@@ -15,6 +15,7 @@
 
 #define PAGE 4096
 
+/* The memory of one band, and how far its tiles are processed. */
 typedef struct pass_slot {
     organ_band_shape shape;
     char *memory[2];    /* buffers of the tensor and of its counterpart */
@@ -24,6 +25,7 @@ typedef struct pass_slot {
     size_t taken, done; /* tiles given to workers; tiles finished */
 } pass_slot;
 
+/* A running pass over bands: one thread reads, workers process tiles, the calling thread retires bands. */
 typedef struct pass_run {
     const organ_pass *pass;
     const organ_engine *engine;

@@ -4,11 +4,13 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
+#include <string.h>
+
 /* Sizes of the parts of a product that workers compute: PART_ROWS rows of a, as many as the kernel packs at once, and
  * MIN_COLUMNS to MAX_COLUMNS rows of b. Many rows of b make packing a cheap; few make at least PARTS_A_WORKER parts for
- * each worker, so that no worker waits long for the last part. A panel of b has about PANEL_BYTES, in multiples of
- * MIN_PANEL rows; it is decoded once for all rows of a, or, if there are fewer panels than workers, once for each
- * part. */
+ * each worker, counted over all products of a call, so that no worker waits long for the last part. A panel of b has
+ * about PANEL_BYTES, in multiples of MIN_PANEL rows; it is decoded once for all rows of a, or, if there are fewer
+ * panels than workers, once for each part. */
 enum {
     PART_ROWS = 256,
     MIN_COLUMNS = 64,
@@ -24,7 +26,8 @@ typedef struct product_split {
     const organ_product *products;
     const organ_panels *panels; /* NULL if b of all products is in memory */
     unsigned char *scratch;
-    size_t room; /* bytes of `scratch` for each worker */
+    size_t room;    /* bytes of `scratch` for each worker */
+    size_t columns; /* rows of b in a part, so that the parts of all products are enough for the workers */
     organ_first_fault fault;
 } product_split;
 
@@ -51,13 +54,11 @@ static bool has_decoded_panels(const product_split *d, size_t product) { return 
 static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
-    const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
-    const size_t even_columns = p->n / MIN_COLUMNS * down / (PARTS_A_WORKER * workers) * MIN_COLUMNS;
-    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(even_columns, MAX_COLUMNS))};
+    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(d->columns, MAX_COLUMNS))};
     if (has_decoded_panels(d, product))
         c.columns = organ_min(c.columns, organ_panel_rows(p->k, d->panels[product].type));
     c.across = (p->n + c.columns - 1) / c.columns;
-    if (has_decoded_panels(d, product) && c.across >= workers)
+    if (has_decoded_panels(d, product) && c.across >= organ_workers_count(d->engine->workers))
         c.rows = organ_max(p->m, PART_ROWS);
     c.parts = (p->m + c.rows - 1) / c.rows * c.across;
     return c;
@@ -90,6 +91,14 @@ static bool make_panel(product_split *d, size_t product, size_t first, organ_pro
     return true;
 }
 
+/* Copies the biases of a product with FP32 sums, if it has any, to the part of c that begins at that column. */
+static void copy_biases(const product_split *d, size_t product, size_t column, const organ_product *part)
+{
+    const float *const biases = d->panels ? d->panels[product].biases : NULL;
+    for (size_t row = 0; biases && row < part->m; row++)
+        memcpy((float *)part->c + row * part->c_stride, biases + column, part->n * sizeof *biases);
+}
+
 /* Computes one part of one of the products; parts are numbered product by product. Parts differ only in rows and
  * columns, so the division does not change the bits. */
 static void run_part(void *context, size_t index, size_t worker)
@@ -113,6 +122,7 @@ static void run_part(void *context, size_t index, size_t worker)
         part.b = organ_factor_from(p->b, column);
     else if (!make_panel(d, product, column, &part, scratch + ORGAN_PRODUCT_SCRATCH))
         return;
+    copy_biases(d, product, column, &part);
     if (p->compute == ORGAN_COMPUTE_EXACT)
         d->engine->kernels->product(&part, scratch);
     else
@@ -134,8 +144,12 @@ static double work_of(const product_split *d, size_t product)
 /* Runs all parts of all products on the workers. */
 static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
-    size_t parts = 0;
+    const size_t parts_wanted = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
+    size_t parts = 0, blocks = 0;
     double work = 0;
+    for (size_t k = 0; k < count; k++)
+        blocks += d->products[k].n / MIN_COLUMNS * organ_pieces_of(d->products[k].m, PART_ROWS);
+    d->columns = blocks / parts_wanted * MIN_COLUMNS;
     for (size_t k = 0; k < count; k++) {
         parts += product_cut_of(d, k).parts;
         work += work_of(d, k);

@@ -31,6 +31,8 @@ typedef struct organ_panels {
     const void *source;
     size_t first;    /* row of the source that is row 0 of b */
     organ_real type; /* type of the values */
+    /* n numbers that are copied to each row of c before the product, whose `into` is ORGAN_PRODUCT_ADD; NULL: none */
+    const float *biases;
 } organ_panels;
 
 /* Returns the number of rows of a full panel with rows of k values. organ_panel_bytes returns the bytes of such a

@@ -8,6 +8,7 @@
 
 /* ---- sets of rows ---- */
 
+/* A running pass over rows, of which one set is in memory. */
 typedef struct rows_run {
     const organ_row_walk *walk;
     const organ_engine *engine;

@@ -44,6 +44,7 @@ typedef struct weight_held {
     const unsigned char *bytes;
 } weight_held;
 
+/* An open weight: its tensors, how they are arranged, and values that every row needs. */
 struct organ_weight_reader {
     const organ_model *model;
     const organ_weight *weight;

@@ -198,8 +198,8 @@ Each row was made with small test models with random weights (`fixtures/architec
 - **targets**: percentage of the weights in linear layers that `organ prune` prunes by default.
 - **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
 - **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors; "by name":
-  only tensor names [are converted](verbs/convert.md#other-architectures); "absent": llama.cpp has no such architecture,
-  and the tensors do not have usual names.
+  only tensor names [are converted](verbs/convert.md#other-architectures); "-" and "absent": an error, because a tensor
+  does not have a usual name, or because llama.cpp has no such architecture.
 - **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
   scored, calibrated and cut.
 

@@ -168,8 +168,17 @@ static organ_status copy_rows(const void *context, size_t first, size_t count, v
     return ORGAN_OK;
 }
 
-/* Products 0 and 2 have their b in memory, the others get it in panels; a panel of the second has some thousand
- * rows. */
+/* Adds biases to a product: in `dealt` as a member of the panels, in `whole` as the values of c. */
+static void add_biases(organ_product *whole, organ_product *dealt, organ_panels *panels, const float *biases)
+{
+    whole->into = dealt->into = ORGAN_PRODUCT_ADD;
+    panels->biases = biases;
+    for (size_t row = 0; row < whole->m; row++)
+        memcpy((float *)whole->c + row * whole->c_stride, biases, whole->n * sizeof *biases);
+}
+
+/* Products 0 and 2 have their b in memory, the others get it in panels; a panel of the second has some thousand rows.
+ * The first two have biases. */
 START_TEST(panels_are_whole_factors)
 {
     organ_product whole[PRODUCTS], dealt[PRODUCTS];
@@ -184,20 +193,25 @@ START_TEST(panels_are_whole_factors)
                                                                      : organ_panel_bytes(shapes[k].k, shapes[k].type);
     room += ORGAN_PRODUCT_SCRATCH + 64;
     void *const scratch = aligned_alloc(64, room * (size_t)_i);
+    float *const biases = numbers(1500, 7);
     ck_assert_ptr_nonnull(scratch);
     for (size_t k = 0; k < PRODUCTS; k++) {
         shape s = shapes[k];
         s.transposed = s.transposed && k == 2;
         whole[k] = create_product(&s, 10 * k);
         dealt[k] = create_product(&s, 10 * k);
+        if (k < 2)
+            add_biases(&whole[k], &dealt[k], &panels[k], biases);
         engine->kernels->product(&whole[k], scratch);
         sources[k] = (source){&whole[k], 100 * k, SIZE_MAX};
         if (k % 2 || k == 4)
-            panels[k] = (organ_panels){copy_rows, &sources[k], 100 * k, s.type};
+            panels[k] = (organ_panels){copy_rows, &sources[k], 100 * k, s.type, panels[k].biases};
     }
     ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_OK);
     for (size_t k = 0; k < PRODUCTS; k++)
         ck_assert_mem_eq(whole[k].c, dealt[k].c, whole[k].m * whole[k].c_stride * (whole[k].wide ? 8 : 4));
+    free(biases);
+    panels[0].biases = panels[1].biases = NULL;
     sources[1].failing = 100 + 1400;
     ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_IO);
     ck_assert_str_eq(error.message, "row 1500");

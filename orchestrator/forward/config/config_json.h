@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+/* The config.json that a configuration is read from. */
 typedef struct config_hf_source {
     const char *label;  /* path of the file */
     const json_t *file; /* the whole file */

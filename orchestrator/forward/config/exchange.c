@@ -419,8 +419,8 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the row of the table for a GGUF architecture. Several rows may have its name: `when` is a key that must be
- * there and not 0, or with "!" must not. */
+/* Returns the row of the table for a GGUF architecture; NULL if none is for it. Several rows may have its name: `when`
+ * is a key that must exist and not be 0, or with "!" must be missing or 0. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {

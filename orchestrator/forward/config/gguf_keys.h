@@ -6,6 +6,7 @@
 
 #include "orchestrator/forward/config/families.h"
 
+/* The GGUF file that a configuration is read from. */
 typedef struct config_gguf_source {
     const char *label, *architecture; /* path of the file; general.architecture, with which keys begin */
     const organ_model *model;

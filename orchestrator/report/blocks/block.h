@@ -20,6 +20,7 @@ enum {
     ON_ALL = ON_TERMINAL | ON_MARKDOWN | ON_PAGE
 };
 
+/* The kinds of blocks, by their output. */
 typedef enum organ_block_kind {
     ORGAN_BLOCK_HEADING, /* the title of a Markdown file */
     /* lines printed unchanged; on a terminal without a final newline, on a page as a paragraph each */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Widths and heights in pixels; STEPS colours of a scale; limits on the cells drawn and on the characters of a name. */
 enum {
     WIDTH = 960,
     LEFT = 20,

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+/* Widths and heights in pixels; limits on the bars drawn and on the characters of names and remarks. */
 enum {
     WIDTH = 960,
     LEFT = 20,

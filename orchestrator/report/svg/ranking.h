@@ -17,6 +17,7 @@ typedef struct organ_ranking_bar {
     unsigned depth; /* level of indentation: the bar is a child of the nearest bar above with a smaller depth */
 } organ_ranking_bar;
 
+/* A chart of horizontal bars. */
 typedef struct organ_ranking {
     const char *title, *subtitle, *description, *value_label; /* as in organ_chart */
     /* names of the two bars of a row; the second NULL: one bar in each row */

@@ -17,6 +17,7 @@ typedef struct organ_point {
     bool joined;      /* a line joins it to the previous point of the same kind */
 } organ_point;
 
+/* A chart of points. */
 typedef struct organ_scatter {
     const char *title, *subtitle, *description, *x_label, *y_label; /* as in organ_chart */
     bool log_x, log_y, whole_x;                                     /* whole_x: ticks at whole numbers only */

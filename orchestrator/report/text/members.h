@@ -89,6 +89,7 @@ typedef enum organ_field_type {
     ORGAN_FIELD_EXACT   /* double: a string in hexadecimal, which keeps all bits */
 } organ_field_type;
 
+/* A member of a struct that is written to, and read from, a member `name` of a JSON object. */
 typedef struct organ_struct_field {
     const char *name;
     organ_field_type type;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A table in memory: titles, and cells row by row. */
 struct organ_table {
     organ_column *columns;
     size_t column_count, cell_count, capacity;

@@ -7,6 +7,7 @@
 
 typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
 
+/* A column of a table. */
 typedef struct organ_column {
     const char *title;
     organ_align align;

@@ -32,6 +32,7 @@ char **organ_child_environment(bool confined)
     return chosen;
 }
 
+/* Resets what the child inherits from the server: ignored signals and the signal mask survive exec. */
 void organ_child_plain_signals(void)
 {
     const struct sigaction plain = {.sa_handler = SIG_DFL};

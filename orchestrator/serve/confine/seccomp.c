@@ -392,6 +392,8 @@ bool organ_confine_calls(organ_calls calls)
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
+/* Forbids exec if the environment has ORGAN_CONFINED_VARIABLE ("NAME=VALUE"): the server cannot forbid it to a process
+ * that must still execute this program. Returns false with errno if the filter cannot be set. */
 bool organ_confine_started(void)
 {
     static const char mark[] = ORGAN_CONFINED_VARIABLE;

@@ -135,6 +135,8 @@ static void free_request(organ_server_request *request)
     free(request);
 }
 
+/* Callback of libmicrohttpd that decodes %xx; returns the length of the unchanged text, because the server decodes
+ * it. */
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
 {
     (void)context;

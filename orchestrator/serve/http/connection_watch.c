@@ -37,6 +37,7 @@ struct organ_connection_watch {
     uint64_t displaced; /* connections closed to make room */
 };
 
+/* Creates the list of connections: at most `max`, and at most `share` from one network. NULL without memory. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
@@ -134,6 +135,8 @@ void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admi
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
+/* Sets the time, `seconds` from now, at which the connection is closed if no complete request has arrived; 0: no
+ * limit. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
@@ -141,6 +144,7 @@ void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, un
     pthread_mutex_unlock(&watch->lock);
 }
 
+/* Attaches `held` to the connection, and the thread that serves it. Returns the pointer attached before. */
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
@@ -149,6 +153,7 @@ void *organ_watched_hold(organ_watched *watched, void *held)
     return before;
 }
 
+/* Calls `watch_one` with the attached pointer of each connection that the calling thread serves. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
 {
     organ_watched *w;

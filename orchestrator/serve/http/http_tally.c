@@ -33,6 +33,7 @@ struct organ_request_tally {
     uint64_t bytes, connections, slow;
 };
 
+/* Creates counters of requests. Route 0 counts the requests that no route accepts. */
 organ_request_tally *organ_tally_create(void)
 {
     organ_request_tally *const tally = calloc(1, sizeof *tally);
@@ -136,6 +137,7 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
 }
 
+/* Prints two gauges, the amount in use and its limit; limit 0 means none. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit)
 {
     organ_http_metric(out, name, "gauge", help, used);

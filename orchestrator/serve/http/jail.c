@@ -196,6 +196,8 @@ static void replace_path(char *message, const char *path, bool slash, const char
     }
 }
 
+/* Removes the locations of the root and the stores from a message that clients get. Stores first, because a store may
+ * be below the root. */
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -317,6 +319,7 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
     return fd < 0 && errno == ENOENT ? find_named(jail, path, place, error) : 0;
 }
 
+/* Finds the place of an output, which, unlike an input, is never in a store. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path};
@@ -403,6 +406,7 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
     free(entries);
 }
 
+/* Returns the path of the folder that contains the place, "" for the root, allocated in place->names. */
 const char *organ_jail_parent(organ_jail_place *place)
 {
     const char *const slash = strrchr(place->path, '/');

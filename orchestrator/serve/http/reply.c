@@ -49,6 +49,7 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
 
 void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
 
+/* Delays the reply: the handler is called again when there is news, or `seconds` after the request began. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds)
 {
     organ_http_reply_clear(reply);
@@ -60,6 +61,7 @@ void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
     organ_http_reply_constant(reply, status, NULL, "", 0);
 }
 
+/* Replies with `text`, which the reply frees. A NULL text means that memory ran out and gives a 500. */
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
 {
     organ_http_reply_clear(reply);
@@ -116,6 +118,7 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
     va_end(list);
 }
 
+/* Replies with the message of an error: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, otherwise 500. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
 {
     unsigned status = error->status == ORGAN_USAGE ? 400 : 500;

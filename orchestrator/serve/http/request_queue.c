@@ -83,6 +83,7 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* Calls the handlers of all parked requests again, because a part of the server has news. */
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)
@@ -94,6 +95,7 @@ void organ_http_call_waiting(const organ_app *app)
  * not delayed moves. */
 void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, false); }
 
+/* Rejects further requests, and returns the parked ones to the queue or their connections, so that they end now. */
 void organ_request_queue_stop(organ_request_queue *queue)
 {
     if (!queue)

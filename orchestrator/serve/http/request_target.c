@@ -112,6 +112,8 @@ bool organ_http_target_read(organ_server_request *request)
 
 /* ---- functions for handlers ---- */
 
+/* Records the owner of the token of a request (for the audit log), and that its connection is admitted: it is not
+ * closed to make room for others. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name)
 {
     organ_server_request *const admitted = (organ_server_request *)request;

@@ -75,6 +75,8 @@ static int select_identity(gnutls_session_t session, const gnutls_datum_t *autho
     return 0;
 }
 
+/* Sets the options of the daemon: a certificate is selected for each handshake, so that a renewed one is used without a
+ * restart, and only TLS 1.2 and 1.3 are allowed. */
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
 {
     static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";

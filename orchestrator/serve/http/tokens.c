@@ -333,6 +333,7 @@ bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_b
     return check_secret(tokens, given, true, bearer, NULL);
 }
 
+/* Checks a token (false: not a session) and copies the session that belongs to it. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {

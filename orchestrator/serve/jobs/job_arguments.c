@@ -487,6 +487,8 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
     return false;
 }
 
+/* Returns true if one of two jobs writes a path that the other writes or reads, or a path inside or above it; sets
+ * *path to it. Two readers do not clash. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path)
 {

@@ -284,6 +284,7 @@ static unsigned refuse_id(const char *id, organ_error *error)
     return 404;
 }
 
+/* Applies `action` to the job with this id, under the mutex. Returns its HTTP status, or that of an unknown id. */
 unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
@@ -294,6 +295,7 @@ unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *actio
     return status;
 }
 
+/* An organ_job_action that only returns the view of the job for clients. */
 unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     (void)jobs;

@@ -205,6 +205,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     return error->status;
 }
 
+/* Lets a started process, which waits for a byte from the pipe `gate`, execute its program. */
 void organ_process_release(int gate)
 {
     const ssize_t said = write(gate, "g", 1); /* fails if the process has died; organ_jobs_watch then ends the job */
@@ -212,6 +213,7 @@ void organ_process_release(int gate)
     close(gate);
 }
 
+/* Closes the pipe without a byte: the waiting process ends instead of executing its program. */
 void organ_process_abandon(const organ_process *process, int gate)
 {
     close(gate);
@@ -229,6 +231,7 @@ bool organ_process_reap(const organ_process *process, int *code, int *signal)
     return true;
 }
 
+/* Sends a signal to the group of the process, so that its children get it too. */
 void organ_process_signal(const organ_process *process, int number)
 {
     if (organ_process_lives(process))

@@ -178,6 +178,8 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
 }
 
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
+/* Removes the directory of a job whose record was never completed: it contains only a temporary job.json. Returns false
+ * if it has other files. */
 bool organ_job_unmade(const organ_job_store *store, const char *id)
 {
     return remove_files(store, id, "job.json.*.tmp");

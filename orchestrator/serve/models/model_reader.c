@@ -329,6 +329,7 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     return error->status;
 }
 
+/* Kills the worker process, so that the current read ends at once, and prevents another one. */
 void organ_reader_stop(organ_reader *reader)
 {
     pthread_mutex_lock(&reader->lock);

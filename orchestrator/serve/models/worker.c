@@ -140,6 +140,7 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
     _exit(0);
 }
 
+/* Runs the worker that reads models if the command line requests it. Returns false in an ordinary start. */
 bool organ_models_worked(int argc, char *const *argv, int *code)
 {
     if (!organ_worker_is_requested(argc, argv))

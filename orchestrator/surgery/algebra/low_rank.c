@@ -28,7 +28,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
-/* Reads the whole matrix and decomposes it. */
+/* Reads all strips of the matrix into memory and computes its exact SVD. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);

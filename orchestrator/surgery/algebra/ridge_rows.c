@@ -154,6 +154,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
+/* Writes the last batch of each slot to the scratch file, if there is one. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
@@ -182,7 +183,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Follows the list of the slot's batches, and announces the read of the next batch. */
+/* Reads the batches of a slot from *number on, in the order of their list, and announces the read of the next batch to
+ * the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

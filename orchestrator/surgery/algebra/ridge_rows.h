@@ -8,11 +8,11 @@
 #include "orchestrator/surgery/algebra/ridge.h"
 
 /* Rows of a batch. A wide product adds as many rows in FP32 before it adds them to FP64 sums, so that the number of
- * batches in a product changes no bit */
+ * batches in a product changes no bit. */
 #define ORGAN_RIDGE_BATCH ((size_t)256)
 /* Rows that one call of organ_ridge_rows_read reads: enough work for all workers. */
 #define ORGAN_RIDGE_READ ((size_t)8 * ORGAN_RIDGE_BATCH)
-#define ORGAN_RIDGE_NONE UINT32_MAX /* number of no batch */
+#define ORGAN_RIDGE_NONE UINT32_MAX /* stands for "no batch" */
 
 /* Rows of one block and part that organ_ridge_rows_read has read, valid until its next call. */
 typedef struct organ_ridge_batch {

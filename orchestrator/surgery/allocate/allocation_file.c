@@ -44,7 +44,8 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-/* Sets a tensor's costs from a line of an interrupted run's journal. */
+/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line belongs to another
+ * tensor or has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
@@ -70,6 +71,7 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
                         SET("cost", t->known ? costs_json(a, t->cost) : json_null()));
 }
 
+/* Writes all curves to the file. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error)
 {
@@ -125,6 +127,7 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
+/* Reads the curves from the file, if it exists and has the same identity and tensors. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {

@@ -53,6 +53,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
+/* Frees the stored matrices of a tensor. */
 void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor)
 {
     pool *const p = &pooled->pools[tensor];
@@ -119,6 +120,7 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     return ORGAN_OK;
 }
 
+/* Writes all stored matrices of a tensor, at one level, into the layer. */
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error)
 {

@@ -112,7 +112,7 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
-/* Prunes a copy of a matrix in its layer to measure the effect: removed weights become 0. */
+/* Prunes `weights`, a copy of a layer's matrix: removed weights become 0. The copy serves to measure the effect. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)
@@ -412,8 +412,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Returns the report's object about the division. Before the division (a dry run), `tensors` is empty and costs are
- * null. */
+/* Returns member "allocation" of the document. Before the division (in a dry run), its "tensors" are empty and its
+ * costs null. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

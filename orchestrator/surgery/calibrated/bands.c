@@ -58,6 +58,8 @@ uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job)
     return least_memory_of_targets(job, &widest);
 }
 
+/* Fails if the memory is too small for a band of one of the targets. The message names the amount that is enough for
+ * all. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_tensor *widest = NULL;
@@ -71,7 +73,8 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 
 /* ---- a band with a computed mask ---- */
 
-/* Sets removed weights to +0 and compares the row with the donor's. */
+/* Sets the removed weights of a row of the band to +0, compares the row with the donor's, and adds the counts to those
+ * of the worker. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;
@@ -140,7 +143,7 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* Prunes all matrices of a unit. */
+/* Prunes all matrices of a unit, each band by band, without a text, and marks the unit as done in the output. */
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);

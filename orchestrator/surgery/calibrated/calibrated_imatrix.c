@@ -26,6 +26,7 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
     return error->status;
 }
 
+/* Opens the imatrix and finds the entries of all targets. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error)
 {
     organ_expert_census known = {0};

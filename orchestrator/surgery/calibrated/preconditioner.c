@@ -297,8 +297,8 @@ static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
     return had & ~has;
 }
 
-/* Copies the rows of U of removed columns and returns their number. Few are removed at a time, so eight columns are
- * tested at once. */
+/* Copies the rows of U of those columns of part `index` that `before` keeps and `keep` does not, one after another into
+ * `rows`, and returns their number. Few columns are removed at a time, so eight are tested at once. */
 static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
                                     const uint8_t *keep, float *rows)
 {
@@ -361,7 +361,7 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* Adds shares U^T to x, or subtracts it. */
+/* Adds shares U^T to the columns of part `index` in `rows` rows of x, or subtracts it (`into`). */
 static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
                            organ_product_into into, void *scratch)
 {

@@ -24,7 +24,7 @@ static bool method_compensates(const organ_prune_matrix_options *o)
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
-/* Checks pattern, sparsity and effort. */
+/* Returns ORGAN_USAGE if pattern, sparsity or effort are out of range, or if pattern and sparsity are both set. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;

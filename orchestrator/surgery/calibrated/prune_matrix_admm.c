@@ -112,6 +112,8 @@ void organ_prune_share_end(organ_prune_shared *shared)
     shared->of = NULL;
 }
 
+/* Decides whether a matrix uses factors that other matrices with the same calibration share, and releases those of
+ * another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {

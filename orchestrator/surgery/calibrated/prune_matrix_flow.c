@@ -201,6 +201,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     return error->status;
 }
 
+/* Prunes a matrix by one flow, without least squares: kept weights keep their bits. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
     float *const importance = input_importance(job->moments);

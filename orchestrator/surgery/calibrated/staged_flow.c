@@ -64,7 +64,8 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
     return some;
 }
 
-/* Fills the importances of a tile; returns false if all are 0. Weights outside `before` are zero. */
+/* Computes the importances |weight| x food of a tile; returns false if all are 0. Weights that `before` removes are
+ * already zero in the matrix. */
 static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
@@ -107,7 +108,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
     return count;
 }
 
-/* Keeps the weights of `before` whose flow is not 0, for LANES weights, and returns their number. */
+/* Does the same as mask_nonzero_flow_of_row for LANES weights. */
 static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
@@ -119,7 +120,8 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
-/* Keeps the weights of `before` in a row that have a nonzero result of the flow, and returns their number. */
+/* Sets after[j] to 1 for each weight of a row that `before` keeps and whose flow is not 0, else to 0. Returns the
+ * number of kept weights. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;

@@ -423,7 +423,8 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
 
-/* Returns the report's object about the text, the tokenizer and the windows; `streams` describes the inputs. */
+/* Returns member "calibration" of a document: text, tokenizer and windows. `streams` describes where the inputs come
+ * from. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);

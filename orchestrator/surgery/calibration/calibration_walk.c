@@ -390,6 +390,7 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
+/* Runs all windows through the layers up to the last one with a target, and frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {

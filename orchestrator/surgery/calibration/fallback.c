@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Adds an expert to the sorted array *experts, which is created for the first one. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)
 {
     const json_int_t expert = tensor->anatomy.expert >= 0 ? tensor->anatomy.expert : (json_int_t)matrix;
@@ -88,8 +89,8 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     json_array_append_new(names, json_string(text));
 }
 
-/* Returns the report's object about experts with too few routed tokens, which were calibrated on all tokens; NULL
- * without any. */
+/* Returns the object of a document about experts with too few routed tokens, which were calibrated on all tokens of
+ * their layer: their number, layers and names. Returns NULL if there are none. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

@@ -243,6 +243,8 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     return error->status;
 }
 
+/* Plans the output tensor of a weight: the same values under the other format's name. Experts that safetensors has one
+ * by one share one tensor in GGUF. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -263,6 +265,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     return organ_convert_place(job, &all, error);
 }
 
+/* Fails for the first weight whose GGUF name, converted back, would be another name than its own. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
@@ -334,6 +337,7 @@ static bool named_is_word(const char *text)
            strlen(text) < 64;
 }
 
+/* Prepares a conversion to GGUF of an architecture that the tables lack. Sets job->by_name and job->named. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
@@ -348,6 +352,7 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
+/* Prepares a conversion to safetensors of a GGUF file whose architecture the tables lack. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];

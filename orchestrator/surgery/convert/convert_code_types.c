@@ -34,6 +34,8 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
     return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
 }
 
+/* Decides whether the codes of a weight are copied (source->codes). A transposed weight is then read in the order of
+ * the file, since codes cannot be transposed. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     const organ_weight *const w = source->own = source->weight;

@@ -579,6 +579,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
+/* Makes the small files of a safetensors output: config.json and the tokenizer's files. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)

@@ -31,6 +31,7 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
+/* Returns the document organ.convert/1 of a finished or planned conversion. */
 json_t *organ_convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;

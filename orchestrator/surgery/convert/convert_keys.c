@@ -429,7 +429,7 @@ static int64_t keys_file_type(const organ_convert_job *job)
     return job->type == ORGAN_F16;
 }
 
-/* Sets the keys that every file has. */
+/* Sets the keys "general.*" of a GGUF output, which the file of every architecture has. */
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
     const char *const name = organ_path_name(job->model->path), *const arch = job->exchange->gguf;

@@ -91,6 +91,8 @@ static bool plan_grow(organ_convert_job *job)
     return true;
 }
 
+/* Returns the index of the piece of that name, adding it if it is new. Its type follows from its name, its rank and the
+ * source that is being planned. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error)
 {
@@ -139,6 +141,7 @@ organ_matrices organ_convert_matrices(const organ_weight *weight)
     return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
 }
 
+/* Returns a place that copies all rows of a weight in their order, to the rows of the piece from `at` on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
 {
     const organ_matrices m = organ_convert_matrices(weight);
@@ -212,6 +215,8 @@ static organ_status plan_scales(organ_convert_job *job, const convert_place *pla
     return organ_convert_place(job, &scales, error);
 }
 
+/* Adds a place to the source that is being planned, after a check that its columns fit the piece. For INT8 codes also
+ * adds the same place in the tensor of their scales. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
@@ -296,6 +301,7 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- small tensors ---- */
 
+/* Reads all values of a vector as FP32. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
                                   organ_error *error)
 {
@@ -315,6 +321,7 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
     return error->status;
 }
 
+/* Adds a piece whose values are computed, not read: a vector, or with rank 0 a single number. */
 size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
                                     uint64_t count, organ_error *error)
 {

@@ -88,6 +88,8 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Plans the whole output: the pieces of each weight, then the computed ones. Fails if a piece has rows that no source
+ * fills. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;

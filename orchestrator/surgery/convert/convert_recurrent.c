@@ -11,6 +11,7 @@
 
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
+/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors. */
 bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
 {
     static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
@@ -66,6 +67,7 @@ static organ_status recurrent_turn_channels(organ_convert_job *job, convert_plac
     return error->status;
 }
 
+/* Adds the places that move the value heads of a tensor to the order of the output. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error)
 {
@@ -247,7 +249,8 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Adds the sizes of the recurrent mixers. */
+/* Adds the sizes of the recurrent mixers (Mamba, gated delta nets) to config.json, under the architecture's names.
+ * Returns nonzero if an allocation was refused. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -295,6 +298,7 @@ static int recurrent_put_lightning(const organ_forward_config *c, json_t *config
                       SET_COUNT("rotary_dim", c->rope.dimensions));
 }
 
+/* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);

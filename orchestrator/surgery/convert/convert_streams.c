@@ -26,6 +26,7 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
                                SET_COUNT("vocab_size_per_layer_input", c->per_layer_vocabulary));
 }
 
+/* Adds the members of Gemma 4 to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;

@@ -546,6 +546,8 @@ static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Adds the GGUF tensors of frequency divisors, which safetensors files do not have: config.json has parameters
+ * instead. */
 organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;

@@ -123,6 +123,8 @@ static void check_gguf_keys(organ_cut_audit *a)
     }
 }
 
+/* Compares the settings of the copy with those that the cut would write, in config.json or in the key-values of
+ * GGUF. */
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)

@@ -135,6 +135,7 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
+/* Returns the document of a planned cut: what each layer keeps, and the sizes before and after. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -222,6 +223,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     return organ_write_run(write, report, error);
 }
 
+/* Plans and writes the smaller model. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};

@@ -104,7 +104,7 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
                          "it may have an entry for each layer or name layers, and organ does not know how to cut it");
 }
 
-/* Edits a string with one letter per layer. */
+/* Removes the letters of dropped layers from the string in member `key`, which has one letter per layer. */
 static void edit_letters(const organ_cut_config *c, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(c->object, key));

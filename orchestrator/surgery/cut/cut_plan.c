@@ -42,7 +42,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* Appends `each` consecutive rows for every kept number, offset by `skip` rows. */
+/* Appends to `to`, whose numbers are in `list`, the rows of each number that `keep` keeps: number k has the `each` rows
+ * from skip + k * each on. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -132,7 +133,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Fills the lists of a layer. */
+/* Fills the lists of kept rows of a layer that is kept; lists of parts that are not cut stay empty. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -461,6 +462,7 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Plans the output tensor by tensor: which are dropped, renamed, copied whole, or cut along an axis. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);

@@ -17,6 +17,8 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
+/* Returns whether a tensor belongs to a router, by its name. The gate of a shared expert has a similar name, but is
+ * none. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -132,6 +134,8 @@ static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
+/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts; 0 if there is none or
+ * widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;

@@ -100,6 +100,8 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
+/* Stores the new values of one kept matrix of a refitted tensor, rounded to the donor's type. `weights` becomes the
+ * rounded values. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -128,6 +130,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
+/* Reads back the matrix that organ_cut_put stored in an earlier run. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -157,6 +160,7 @@ static float *allocate_transposed(const organ_tensor *tensor, const put_place *p
     return stored;
 }
 
+/* Stores new values like organ_cut_put for a tensor that the file has as in_features x out_features. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {
@@ -172,6 +176,7 @@ organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *te
     return error->status;
 }
 
+/* Reads values like organ_cut_get from a tensor that the file has as in_features x out_features. */
 organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
                                       float *weights, organ_error *error)
 {

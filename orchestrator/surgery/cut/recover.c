@@ -442,6 +442,8 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
+/* Finds the parts of the donor that the copy has kept: first the blocks, then experts, channels and heads of each
+ * block. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

@@ -69,7 +69,7 @@ static packing select_words_of(const organ_weight *w)
     return (packing){32 / w->bits, 1};
 }
 
-/* Sets how codes are packed along rows and columns. */
+/* Sets how many rows, and how many columns, of a packed weight share how many entries of its tensor of codes. */
 static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
 {
     *rows = *cols = ONE;

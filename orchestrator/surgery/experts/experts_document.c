@@ -15,8 +15,8 @@ json_t *organ_experts_parameters(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Returns the report's row of a layer: the number of kept experts and the relative error, null if the loss is not
- * known. */
+/* Returns the row of a layer in member "losses": the number of kept experts and the relative error, null if the loss is
+ * not known. */
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;

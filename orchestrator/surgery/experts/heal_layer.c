@@ -95,7 +95,8 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
 }
 
-/* Writes the refitted down projections of the kept experts. */
+/* Refits the down projections of the layer's kept experts, or reads back those of an earlier run, and stores them in
+ * the layer and the output. */
 static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -316,6 +316,7 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
+/* Returns the memory that the measurement needs, and its largest parts. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),

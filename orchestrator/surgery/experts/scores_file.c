@@ -186,6 +186,7 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
+/* Reads scores from their file, or from the member "scores" of a report of `organ experts`. */
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *written_again, bool *whole, organ_error *error)
 {

@@ -44,6 +44,8 @@ static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS
     return line;
 }
 
+/* Returns tables of elements and bytes with one row per layer and one column per row of the anatomy that occurs; if
+ * `grafted` is set, also a table of grafted elements. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
 {
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];

@@ -110,6 +110,8 @@ static void add_denominators(json_t *list, const json_t *document)
               organ_count_text(organ_json_count(document, "totals.full.elements"), full));
 }
 
+/* Returns the sentences that apply to the log of a pruning: on its method, its calibration, its experiment and its
+ * denominators. */
 json_t *organ_errata_of_pruning(const json_t *log)
 {
     const bool imatrix = json_is_object(organ_json_at(log, "imatrix"));
@@ -127,6 +129,7 @@ json_t *organ_errata_of_pruning(const json_t *log)
     return list;
 }
 
+/* Returns the sentences that apply to an audit, for which the method is unknown. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
@@ -163,6 +166,7 @@ static void add_named(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
+/* Returns the sentences for several experiments: one for each different method, then one for each experiment. */
 json_t *organ_errata_of_experiments(const json_t *experiments)
 {
     json_t *const list = json_array();

@@ -32,6 +32,8 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
+/* Hashes name, type and shape of every tensor, and bytes from the middle of at most MAX_SAMPLES tensors. Leaves `out`
+ * empty for a remote model. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error)
 {
     const size_t step = model->tensor_count / MAX_SAMPLES + 1;
@@ -48,6 +50,7 @@ organ_status organ_model_fingerprint(const organ_model *model, char out[17], org
 
 /* ---- logs ---- */
 
+/* Reads organ/prune.json of a model. NULL without an error means that the model has none. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error)
 {
     char *bytes = NULL;
@@ -72,6 +75,8 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     return log;
 }
 
+/* Returns the method of a log, followed by its pattern, "without compensation" or "by imatrix"; null if the log has
+ * none. */
 json_t *organ_experiment_method(const json_t *log)
 {
     const json_t *const method = organ_json_at(log, "parameters.method");
@@ -111,6 +116,7 @@ static json_t *calibration_of(const json_t *log)
     return json_null();
 }
 
+/* Returns the members of a log that identify its experiment. */
 json_t *organ_experiment_of(const json_t *log)
 {
     const json_t *const donor = organ_json_at(log, "donor");
@@ -160,6 +166,7 @@ static bool same_calibration(const json_t *a, const json_t *b)
     return same_member(a, b, "calibration.xxh3") && same_member(a, b, "calibration.tokenizer");
 }
 
+/* Returns the name of the first member in which two experiments differ, or NULL. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets)
 {
     if (!same_donor(a, b))
@@ -173,6 +180,7 @@ const char *organ_experiment_difference(const json_t *a, const json_t *b, bool a
     return same_settings(a, b, any_targets) ? NULL : "settings";
 }
 
+/* Returns an experiment in words, for messages and documents. */
 json_t *organ_experiment_words(const json_t *e)
 {
     const char *const fingerprint = organ_json_text(e, "donor.fingerprint"),

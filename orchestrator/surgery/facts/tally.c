@@ -56,6 +56,8 @@ static json_t *cached_name(const char *path, const char *last)
     return length < (int)sizeof name ? organ_document_string(name) : NULL;
 }
 
+/* Returns the name of a model for documents: ORG/NAME in the Hugging Face cache, else the last part of the path. "."
+ * and ".." are resolved first, because they do not name the model. */
 json_t *organ_name_json(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
@@ -88,6 +90,7 @@ static json_t *not_run_json(const organ_model *model)
     return list;
 }
 
+/* Returns the facts of a model that every report begins with: name, format, architecture, sizes. */
 json_t *organ_model_json(const organ_model *model)
 {
     uint64_t bytes = 0;
@@ -223,6 +226,8 @@ static bool add_totals(json_t *document, const organ_model *model, const organ_t
                      SET("coverage", coverage), SET("per_tensor", spread));
 }
 
+/* Adds the counts of weights to a document: in total, per projection, and per layer. Returns 0, or -1 if memory cannot
+ * be allocated. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     named *sorted = calloc(count + 1, sizeof *sorted);
@@ -287,6 +292,7 @@ void organ_say(json_t *sentences, const char *format, ...)
     va_end(args);
 }
 
+/* Returns the explanations of the words that a report of killed weights uses. */
 json_t *organ_definitions_json(const char *targets)
 {
     return ORGAN_OBJECT(

@@ -289,6 +289,7 @@ static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *erro
     return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
+/* Downloads a model, or with dry_run lists what a download would fetch. */
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {

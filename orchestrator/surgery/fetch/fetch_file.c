@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Creates all missing folders above the file `path`. */
 organ_status organ_fetch_folders(const char *path, organ_error *error)
 {
     char folder[4096];
@@ -156,6 +157,8 @@ static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *
     return error->status ? error->status : finish_file(f, fd, error);
 }
 
+/* Checks the existing file, or downloads it. The lock on the temporary file prevents two processes from downloading it
+ * at the same time. */
 organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, organ_error *error)
 {
     struct stat about;

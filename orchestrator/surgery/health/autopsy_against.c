@@ -204,8 +204,8 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
 }
 
 /* Tests whether wrong scales explain a relative distance to the other model that exceeds the usual one. Divides each
- * block of the weight by its factor to the other model; the scales are reported, and *named is true, if that more than
- * halves the distance and brings it near the usual one. */
+ * block of the weight by its factor to the other model. If the distance then is less than half as large and about the
+ * usual one, reports the scales and sets *named. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

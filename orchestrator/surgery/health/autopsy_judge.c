@@ -463,8 +463,8 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
-/* Judges the statistics of one weight and reports what is wrong. Returns true if that adds a finding, not only remarks.
- * A weight with wrong codes, exploded or out of range is not also judged by its distribution, levels and usual range,
+/* Judges the statistics of one weight and reports its faults. Returns true if that adds a finding, not only remarks. A
+ * weight with wrong codes, exploded or out of range is not also judged by its distribution, levels and usual range,
  * which would report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {

@@ -49,6 +49,7 @@ void organ_level_union_end(organ_level_union *all) { pthread_mutex_destroy(&all-
 
 static bool is_over(const organ_level_union *all) { return __atomic_load_n(&all->over, __ATOMIC_RELAXED); }
 
+/* Clears the sets of levels of a strip. Not needed once the weight has more levels than are counted. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all)
 {
     if (is_over(all))

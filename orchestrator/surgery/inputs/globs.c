@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Splits a comma-separated list of patterns. `list` NULL gives an empty list. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
 {
     const size_t max = list ? strlen(list) : 0;

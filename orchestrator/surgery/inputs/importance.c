@@ -12,6 +12,8 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20)
 
+/* Returns the number of experts in the layer and role of a tensor of one expert, 0 for other tensors. `known` caches
+ * the last layer, since callers ask in the order of layers. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -30,6 +32,7 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
     return known->experts[a->role];
 }
 
+/* Computes the XXH3 of the imatrix file, as 16 hexadecimal digits. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();
@@ -100,6 +103,8 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
+/* Reads the root mean square of each input of a matrix. For an expert without tokens: the values over all experts,
+ * since gate and up of a layer's experts have the same inputs, but 1 for down. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

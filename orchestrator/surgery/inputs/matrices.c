@@ -46,6 +46,8 @@ static bool has_excluded_name(const char *name)
     return false;
 }
 
+/* Returns whether a weight is a matrix of a linear layer or a stack of such matrices, by rank, shape and role. In roles
+ * that contain tensors of all kinds (vision, audio, draft layers, other) the name decides. */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape)
 {
     if (rank < 2 || rank > 3 || shape[rank - 1] < 2 || shape[rank - 2] < 2 || shape[0] == 0)
@@ -206,6 +208,7 @@ json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
     return kinds_json(&all);
 }
 
+/* Counts the matrices among weights that a callback returns. The check of organ_is_matrix also applies to targets. */
 json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target),
                             const void *context)
 {
@@ -232,6 +235,7 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
+/* Counts the matrices of a model, with the weights that `target` returns as targets. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Fails with the formatted text and the command that dequantizes the model. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     organ_text buffer;
@@ -44,6 +45,7 @@ static const organ_tensor *changed_part(const organ_model *model, const organ_we
     return NULL;
 }
 
+/* Fails if a tensor that the verb changes is part of a packed weight. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
 {
     organ_weights *weights = NULL;

@@ -70,6 +70,7 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
     return ORGAN_OK;
 }
 
+/* Selects the tensors to change: the matrices that match `globs`, or else all projections. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error)
 {
@@ -87,6 +88,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
+/* Removes the targets whose flag in `left_out` is set. Fails if none remains. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {
@@ -113,6 +115,7 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
+/* Selects targets and fails if one is not BF16, F16 or F32. `done` is the verb's participle, for the message. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error)
 {
@@ -168,6 +171,7 @@ bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
+/* Fails if a target is stored as in_features x out_features, so that the weights of one output are not in one row. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error)
 {

@@ -90,6 +90,7 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
     return inside && (selection->groups >> tensor->anatomy.group & 1);
 }
 
+/* Parses --map: pairs FROM:TO of layer ranges of equal length, separated by commas. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error)
 {
     *map = (organ_layer_moves){0};
@@ -122,6 +123,7 @@ int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
     return layer;
 }
 
+/* Parses --dtype; without it the type is BF16, the first row of the table. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error)
 {
     static const struct {

@@ -73,17 +73,17 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
  * yet. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
+    organ_layer *loaded = NULL;
     for (size_t l = layer; l < h->options.layers && !error->status; l++) {
-        organ_layer *loaded = NULL;
         if (h->options.dropped[l])
             continue;
         if (organ_stop_is_requested(h->options.engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
-        if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
+            organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
+        else if (organ_layer_replace(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
                 organ_layer_run(h->forward, loaded, &h->judged, candidate_states(h, k), NULL, error);
-        organ_layer_free(loaded);
     }
+    organ_layer_free(loaded);
     return error->status;
 }
 

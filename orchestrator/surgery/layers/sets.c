@@ -137,18 +137,18 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
     if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
         return error->status;
+    organ_layer *layer = NULL;
     for (size_t l = 0; l < s->layers && !sets_stopped(s, error); l++) {
-        organ_layer *layer = NULL;
         if (l % s->stride == 0)
             memcpy(stored_states_before(s, l), after, sets_floats_of(s) * sizeof *after);
         memcpy(before, after, sets_floats_of(s) * sizeof *after);
-        if (organ_layer_load(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
+        if (organ_layer_replace(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
             organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
             s->influence[l] = influence_of(s, before, after);
-        organ_layer_free(layer);
         if (!error->status && !isfinite(s->influence[l]))
             organ_fail(error, ORGAN_BAD_INPUT, "hidden states after block %zu are not finite numbers", l);
     }
+    organ_layer_free(layer);
     return error->status;
 }
 

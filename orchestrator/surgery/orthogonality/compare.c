@@ -219,6 +219,7 @@ organ_status organ_compared_measure(organ_compared_job *job,
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
+/* Returns the weights of the module in all models as sources of rows, which are not open yet. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *m)
 {
     organ_row_sources sources = {
@@ -251,6 +252,7 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);
 }
 
+/* Adds 16 lanes pairwise, in an order that does not depend on the instruction set. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes)
 {
     for (size_t half = 8; half > 0; half /= 2)

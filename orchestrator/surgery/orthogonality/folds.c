@@ -90,6 +90,8 @@ void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool sign
 
 /* ---- parts of both reports ---- */
 
+/* Returns mean and standard deviation of the cosine of a module with random matrices. `std_exact` is that of the theory
+ * for out x in values. */
 json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *m)
 {
     return ORGAN_OBJECT(SET_COUNT("draws", job->draws), SET_REAL("mean", m->drawn_mean), SET_REAL("std", m->drawn_std),

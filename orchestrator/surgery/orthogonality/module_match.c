@@ -27,6 +27,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     }
 }
 
+/* Returns ORGAN_BAD_INPUT with the listed mismatches and the number of further ones, if there are any. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error)
 {

@@ -106,6 +106,7 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
+/* Returns ORGAN_USAGE with the required memory if the module that needs most does not fit. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;

@@ -189,6 +189,8 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
+/* Returns the verdict on one noise: a word each for its direction, leakage and size, with their sentences.
+ * `beyond_allowed` is the number of modules whose |z| exceeds the limit by chance. */
 json_t *organ_noise_verdict(const organ_noise_fold *all)
 {
     json_t *sentences = json_array();

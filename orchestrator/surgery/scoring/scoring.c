@@ -391,16 +391,16 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
     const unsigned layers = organ_forward_describe(m->forward)->layers;
     if (organ_forward_embed(m->forward, windows, m->hidden, error) != ORGAN_OK)
         return error->status;
+    organ_layer *layer = NULL;
     for (unsigned l = 0; l < layers && !error->status; l++) {
-        organ_layer *layer = NULL;
         const organ_tap tap = sums ? organ_input_sums_tap(sums, l) : (organ_tap){0};
         if (organ_stop_is_requested(scoring->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        else if (organ_layer_replace(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             organ_layer_run(m->forward, layer, windows, m->hidden, sums ? &tap : NULL, error);
-        organ_layer_free(layer);
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
+    organ_layer_free(layer);
     return error->status;
 }
 

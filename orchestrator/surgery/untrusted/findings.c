@@ -98,6 +98,8 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
                            message_without_file(error->message, findings->file));
 }
 
+/* Returns true if the message ends with the text of an earlier finding, so that it is not reported twice; the readers
+ * put the name of the file before that text. */
 bool organ_findings_have(const organ_findings *findings, const char *message)
 {
     for (size_t k = 0; k < json_array_size(findings->list); k++) {

@@ -39,6 +39,8 @@ static bool is_named_as_store(const char *path)
     return false;
 }
 
+/* Makes the folder `fd` the base, which no link may leave, with a descriptor of its own. Takes `path`; NULL means that
+ * memory ran out. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path)
 {
     *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};

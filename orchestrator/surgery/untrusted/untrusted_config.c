@@ -145,6 +145,7 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
                            "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
 }
 
+/* Searches a YAML file for three texts that make loaders run Python. Does not parse YAML. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
 {
     static const struct {

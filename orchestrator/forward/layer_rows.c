@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ * Reads rows of a layer's weights: in the order of Hugging Face, and crossed ones transposed. A crossed weight is one
+ * that the file stores as in_features x out_features. */
+#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+#define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
+
+size_t organ_forward_row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
+
+/* Returns the rows of one read (a piece): whole heads of reordered rows, a whole matrix of a crossed weight. */
+size_t organ_forward_piece_rows(const forward_slot *slot)
+{
+    if (slot->transposed)
+        return (size_t)(slot->rows / slot->matrices);
+    const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
+    const size_t rows = PIECE_BYTES / organ_max(organ_forward_row_bytes(slot), 1) / step * step;
+    return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
+}
+
+/* Returns how many stored rows of a crossed weight are read at a time. */
+static size_t transposed_rows(const forward_slot *slot)
+{
+    const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
+    return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
+}
+
+/* Returns the bytes of the buffer into which reordered or transposed values are read first. */
+static size_t transpose_bytes(const forward_slot *slot)
+{
+    if (slot->transposed)
+        return organ_to_line(transposed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
+    return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
+}
+
+/* Sets *bytes to the buffers for loading one piece of a slot. */
+organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
+                                     organ_error *error)
+{
+    *bytes = 0;
+    const size_t rows = slot->transposed ? transposed_rows(slot) : organ_forward_piece_rows(slot);
+    if (!slot->packed &&
+        organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
+        *bytes += transpose_bytes(slot);
+    return error->status;
+}
+
+/* Copies `count` items of `bytes` bytes, from item `first` on, to their places in the order of Hugging Face. */
+static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
+                          size_t count, size_t bytes)
+{
+    for (size_t k = 0; k < count; k++) {
+        const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
+        memcpy(to + (first + k) * bytes, from + stored * bytes, bytes);
+    }
+}
+
+/* Copies rows x cols items to their transposed places; `stride` items are between the rows of the result. Blocks keep
+ * the lines of both sides in the cache. */
+static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
+                            size_t bytes)
+{
+    enum { BLOCK = 32 };
+    if (bytes == sizeof(uint32_t)) {
+        organ_transpose_u32((const uint32_t *)(const void *)from, cols, (uint32_t *)(void *)to, stride, rows, cols);
+        return;
+    }
+    const uint16_t *const source = (const uint16_t *)(const void *)from;
+    uint16_t *const result = (uint16_t *)(void *)to;
+    for (size_t row = 0; row < rows; row += BLOCK)
+        for (size_t col = 0; col < cols; col++)
+            for (size_t r = row; r < organ_min(row + BLOCK, rows); r++)
+                result[col * stride + r] = source[r * cols + col];
+}
+
+/* Reads the matrix that begins at row `first`, which is stored as in_features x out_features, and transposes it unless
+ * organ_forward_is_crossed. */
+static organ_status read_crossed(const organ_layer *layer, const forward_slot *slot, const organ_weight_reader *reader,
+                                 size_t first, unsigned char *values, unsigned char *scratch, organ_error *error)
+{
+    const size_t out = organ_forward_piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
+    const size_t stored = first / out * in, max = transposed_rows(slot);
+    const organ_dtype as = organ_forward_dtype(slot->type);
+    for (size_t row = 0; row < in && !error->status; row += max) {
+        const size_t rows = organ_min(max, in - row);
+        if (organ_forward_is_crossed(layer, slot))
+            organ_weight_read(reader, stored + row, rows, as, values + (stored + row) * out * bytes, scratch, error);
+        else if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + transpose_bytes(slot), error) ==
+                 ORGAN_OK)
+            transpose_items(scratch, values + (first * in + row) * bytes, rows, out, in, bytes);
+    }
+    return error->status;
+}
+
+/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
+ * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
+organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
+                                     const organ_weight_reader *reader, size_t first, size_t rows,
+                                     unsigned char *values, unsigned char *scratch, organ_error *error)
+{
+    const size_t row = organ_forward_row_bytes(slot);
+    const organ_dtype as = organ_forward_dtype(slot->type);
+    if (slot->transposed)
+        return read_crossed(layer, slot, reader, first, values, scratch, error);
+    if (!slot->turned_head_dim)
+        return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
+    if (organ_weight_read(reader, first, rows, as, scratch, scratch + transpose_bytes(slot), error))
+        return error->status;
+    if (slot->weight->rank < 2) /* a bias has one number for each row */
+        reorder_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
+    else
+        reorder_items(slot, scratch, values, first, rows, row);
+    return ORGAN_OK;
+}
