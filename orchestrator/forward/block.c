@@ -24,16 +24,6 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
-void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t tokens, float *to, bool back)
-{
-    const organ_forward_config *const c = &g->forward->config;
-    const size_t hidden = (size_t)c->hidden;
-    float *const states = g->states + first * c->state;
-    for (size_t t = 0; t < tokens; t++)
-        memcpy(back ? states + t * c->state : to + t * hidden, back ? to + t * hidden : states + t * c->state,
-               hidden * sizeof(float));
-}
-
 /* Copies the hidden states out of the wider states of the model or, with `back`, into them; some models store more than
  * one vector per token. */
 static void copy_hidden(const forward_group *g, bool back)

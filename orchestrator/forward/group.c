@@ -227,6 +227,16 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
 
+void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t tokens, float *to, bool back)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden;
+    float *const states = g->states + first * c->state;
+    for (size_t t = 0; t < tokens; t++)
+        memcpy(back ? states + t * c->state : to + t * hidden, back ? to + t * hidden : states + t * c->state,
+               hidden * sizeof(float));
+}
+
 float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
 {
     return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
