@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Layers whose experts do not fit in memory. A streamed layer has the addresses of all its weights; the matrices of an
  * expert are read to their addresses when tokens reach the expert, and their pages are given back afterwards. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/layer_rows.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

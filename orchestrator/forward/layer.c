@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Loading of one layer's weights, and access to them. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/layer_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"

@@ -1,7 +1,6 @@
-/* SPDX-License-Identifier: MIT
- * Reads rows of a layer's weights: in the order of Hugging Face, and crossed ones transposed. A crossed weight is one
- * that the file stores as in_features x out_features. */
-#include "orchestrator/forward/forward_job.h"
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/layer_rows.h"
+
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
