@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Kernels that convert floats to codes; they iterate over groups with the functions of codes.h. Also the largest
- * magnitude, from which callers choose scales. */
-/* Rounds to an 8-bit float with `fraction` fraction bits, smallest normal exponent `least` and largest value
- * `greatest`. One step of the result at the exponent of a is the unit in the last place of `one`, so FP32 addition of
- * `one` rounds to nearest even. The increase of the bit pattern, with the exponent added, is the code. */
+ * Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
+ * Also the largest magnitude of an array, from which callers choose scales. */
+/* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and
+ * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(exponent of a + 23 -
+ * fraction): its unit in the last place is one step of the result, so FP32 addition of `one` rounds to nearest even.
+ * The increase of the bit pattern counts the steps; with the exponent added, it is the code. */
 INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
 {
     const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
@@ -18,8 +19,8 @@ INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const floa
     return u8_of_u32(u32_select(f32_nan(a), u32_set1(0x7f), number));
 }
 
-/* Rounds to the nearest whole number, ties to even, from least to most, as a signed byte. Adding 1.5 x 2^23 makes 1
- * the unit in the last place, so the addition rounds. */
+/* Rounds to the nearest whole number from `least` to `max`, ties to even, as a signed byte; a NaN becomes 0. Adding
+ * 1.5 x 2^23 makes 1 the unit in the last place, so the addition rounds. */
 INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
 {
     const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
@@ -42,7 +43,8 @@ INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
     }
 }
 
-/* Encodes 32 values, 16 by each of the two factors. 4-bit codes are packed two to a byte, the first in the low half. */
+/* Encodes 32 values, divided by the two vectors of scales in `f`. 4-bit codes are packed two to a byte, the first in
+ * the low half. */
 INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *codes, const organ_code code)
 {
     const u8x16 a = encode_vector(f32_div(f32_load(values), f->scale[0]), code);
@@ -55,7 +57,7 @@ INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *code
     }
 }
 
-/* Divides n values by the scale of their group of `group` values and stores the nearest codes. */
+/* Divides n values by the scale of their group of `group` values and stores the nearest codes (organ_encode). */
 INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
                          const organ_code code)
 {
@@ -90,14 +92,15 @@ ENCODE(i8, ORGAN_CODE_I8)
 ENCODE(u4, ORGAN_CODE_U4)
 
 /* ---- the greatest magnitude ---- */
-/* Returns the bits of the magnitudes; 0 for NaN. */
+/* Returns the bits of the magnitudes as integers, which have the same order; 0 for NaN. */
 INLINE u32x16 numbers_magnitude(f32x16 a)
 {
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
     return u32_select(u32_gt(magnitude, u32_set1(INFINITE)), u32_set1(0), magnitude);
 }
 
-/* Returns the largest magnitude, infinity or NaN included: magnitudes compare as integers. */
+/* Returns the largest magnitude of n values; NaN is ignored, infinity is not. Bit patterns of magnitudes compare as
+ * integers. */
 static float amax(const float *values, size_t n)
 {
     u32x16 max[2] = {u32_set1(0), u32_set1(0)};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Operations on codes of packed weights that involve no vector arithmetic and are the same in every table: decoding
- * of scales stored as bytes, extraction of codes from words, transposition. */
+ * Operations on codes of packed weights without vector arithmetic, which are the same in every table: decoding of
+ * scales stored as bytes, extraction of codes from words, transposition. */
 #include "kernels/kernels.h"
 #include <string.h>
 
@@ -19,7 +19,7 @@ float organ_e8m0_to_f32(uint8_t code)
     return float_of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
 }
 
-/* Converts FP8 E4M3 (OCP): bias 7, no infinity, all mantissa and exponent bits set is NaN. */
+/* Converts a code of FP8 E4M3 (OCP) to FP32: bias 7, no infinity; NaN has all exponent and fraction bits set. */
 float organ_e4m3_to_f32(uint8_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;
@@ -41,7 +41,8 @@ static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
     return window >> at % 8;
 }
 
-/* Spreads 8 adjacent codes to one byte each: separates the two halves of four, then pairs, then single codes. */
+/* Spreads 8 adjacent codes of `bits` bits to one byte each: separates the two halves of four codes, then pairs, then
+ * single codes. */
 static uint64_t spread_eight(uint64_t window, unsigned bits)
 {
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;
@@ -50,8 +51,8 @@ static uint64_t spread_eight(uint64_t window, unsigned bits)
     return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
-/* Unpacks n codes of `bits` bits, from code `first` on, eight at a time: eight codes of at most 8 bits fit into the
- * 64-bit window that begins at their byte. */
+/* Unpacks n codes of `bits` <= 8 bits without gaps, from code `first` on, to one byte each: eight at a time, which
+ * fit into the 64-bit window that begins at their byte. */
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
     const size_t end = ((first + n) * bits + 7) / 8;
@@ -70,8 +71,8 @@ static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint
     }
 }
 
-/* Unpacks n codes of `bits` bits from little-endian 32-bit words, from code `first` on. If `dense`, codes may cross
- * words; otherwise each word has 32 / bits codes and its high bits are unused. */
+/* Unpacks n codes of `bits` bits from little-endian 32-bit words, from code `first` on, to one byte each. If `dense`
+ * is true, codes may cross words; otherwise each word has 32 / bits codes and its high bits are unused. */
 void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n)
 {
     const size_t word_codes = 32 / bits;
@@ -88,7 +89,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 }
 
 /* ---- transposition ---- */
-/* Swaps the bits of `even` that are `by` above the mask `lower` with the bits of `odd` under the mask. */
+/* Exchanges the bits of `even` at `lower` << by with the bits of `odd` at `lower`. */
 static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
 {
     const uint64_t difference = ((*even >> by) ^ *odd) & lower;
@@ -96,7 +97,8 @@ static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t 
     *even ^= difference << by;
 }
 
-/* Transposes 8 x 8 bytes, one row in each word: swaps 4 x 4 blocks, then 2 x 2 blocks, then bytes. */
+/* Transposes 8 x 8 bytes, one row in each 64-bit word: exchanges 4 x 4 blocks, then 2 x 2 blocks, then bytes.
+ * Strides are in bytes. */
 static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride)
 {
     uint64_t row[8];
@@ -112,13 +114,14 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
         memcpy(dst + c * dst_stride, &row[c], 8);
 }
 
-/* Tiles are transposed in a buffer of their own. If the stride is a power of two, rows of the matrix itself map to
+/* Tiles are transposed in a buffer of their own: if the stride is a power of two, rows of the matrix itself map to
  * the same cache sets and evict each other. */
 enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words */
 
 static size_t smaller_of(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Transposes a tile in a buffer, blocks of 8 x 8 first, and then copies its rows. */
+/* Transposes a tile of at most SIDE x SIDE bytes in a buffer, blocks of 8 x 8 first, and then copies the rows of the
+ * buffer to `dst`. */
 static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                            size_t cols)
 {
@@ -134,6 +137,7 @@ static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, 
         memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
+/* Transposes rows x cols bytes tile by tile. Strides are in bytes. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols)
 {
@@ -143,6 +147,7 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
                            smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
 }
 
+/* Transposes rows x cols words tile by tile. Strides are in words. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols)
 {

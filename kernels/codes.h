@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Kernels for codes of 8 and 4 bits with scales for groups. They process pairs of vectors, 32 elements: one cache
- * line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written with
- * non-temporal stores, as in convert_types.h. */
-enum { PAIR = 32 };
+ * Kernels that decode codes of 8 and 4 bits with a scale for each group. They process pairs of vectors, 32 elements:
+ * one cache line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written
+ * with non-temporal stores, as in convert_types.h; `streams` selects them. */
+enum { PAIR = 32 }; /* elements of two vectors */
 
 /* ---- scales and zero points by element ---- */
+/* A position in the scales and zero points of an array of codes. */
 typedef struct code_factors {
-    const float *scales, *zeros;
-    size_t group, group_left; /* group_left: elements of the current group not yet read */
+    const float *scales, *zeros; /* of the current group and those after it; zeros may be NULL */
+    size_t group, group_left;    /* elements of a group; elements of the current group that were not read yet */
 } code_factors;
 
+/* Scale and zero point of each of 32 elements. */
 typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;
 
-INLINE void pass_factors(code_factors *f, size_t n) /* skips n elements of one group */
+INLINE void pass_factors(code_factors *f, size_t n) /* moves past n elements of the current group */
 {
     f->group_left -= n;
     if (f->group_left == 0) {
@@ -24,7 +26,8 @@ INLINE void pass_factors(code_factors *f, size_t n) /* skips n elements of one g
     }
 }
 
-/* Loads scales and zero points of the next n <= 16 elements. Reads none beyond the last element. */
+/* Loads scale and zero point of each of the next n <= 16 elements, which may belong to several groups. Reads no
+ * factor after that of the last element. */
 INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 {
     if (n > 0 && f->group_left >= n) {
@@ -43,7 +46,7 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
     *zero = f32_load(zeros);
 }
 
-/* Loads the factors of the next 32 codes, of which only `n` may be left. */
+/* Loads the factors of the next n <= 32 codes. */
 INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = n < 16 ? n : 16;
@@ -52,10 +55,10 @@ INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 }
 
 /* ---- codes to FP32, exactly ---- */
-/* Widens FP8 E4M3 via F16, whose layout it has without the upper two exponent bits. Shifting the sign-extended byte
- * left by 7 puts the sign into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. Because
- * the exponent biases differ by 8, the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit
- * carry into bit 14, and that bit makes the F16 a NaN. */
+/* Returns the values of 16 codes of FP8 E4M3. Widens them via F16, which has the same layout with two more exponent
+ * bits on top. Shifting the sign-extended byte left by 7 puts the sign into bits 15 and 14; bit 14 is then cleared.
+ * Subnormal codes become subnormal F16. Because the exponent biases differ by 8, the value is 2^8 times that of the
+ * F16. Only for NaN (0x7f) does adding one unit carry into bit 14, and that bit makes the F16 a NaN. */
 INLINE f32x16 e4m3_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -63,8 +66,8 @@ INLINE f32x16 e4m3_values(u8x16 codes)
     return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(256));
 }
 
-/* Widens FP8 E4M3 with 4 exponent bits and bias 8, via F16: the shifted bits are an F16 that is 2^7 too small. 0x80 is
- * the only NaN. */
+/* Returns the values of 16 codes of FP8 E4M3FNUZ (bias 8) via F16 like e4m3_values; the F16 is 2^7 too small. 0x80
+ * is the only NaN. */
 INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -72,14 +75,15 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
     return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(128));
 }
 
-/* Widens FP8 E5M2, which is the upper byte of an F16. */
+/* Returns the values of 16 codes of FP8 E5M2, which is the upper byte of an F16. */
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* Widens FP8 E5M2FNUZ. The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers, so F16
- * cannot represent the codes. The bits of a code go to the low exponent bits of FP32 and to the mantissa, and 111 is
- * added to the exponent: `once`. For exponent 0 this would add an implicit leading one; there `twice` (the same with
- * 112, so twice the number) less 2^-15 is correct. For all other codes that difference is not smaller than `once`, so
- * the minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
+/* Returns the values of 16 codes of FP8 E5M2FNUZ. The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ
+ * it belongs to numbers, so F16 cannot represent the codes. The bits of a code go to the low exponent bits of FP32
+ * and to the mantissa, and 111 is added to the exponent: `once`. For exponent 0 this would add an implicit leading
+ * one; there `twice` (the same with 112, so twice the number) less 2^-15 is correct. For all other codes that
+ * difference is not smaller than `once`, so the minimum selects the correct value. No intermediate result is
+ * subnormal, because subnormals cost dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
@@ -92,7 +96,7 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
-/* Returns the values of the 16 codes of 4 bits, as BF16. */
+/* Returns the values of the 16 codes of E2M1 or U4, as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
     static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
@@ -124,14 +128,15 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 }
 
 /* ---- storing values ---- */
-/* Rounds to BF16 in the upper half; every NaN becomes the positive quiet one. */
+/* Rounds to BF16 in the upper half of each lane; every NaN becomes the positive quiet one. */
 INLINE u32x16 bf16_tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
 }
 
-/* Stores 32 BF16; with `streams` by non-temporal stores, for which the address must be aligned. */
+/* Stores 32 words of 16 bits; with `streams` by non-temporal stores, for which the address must be aligned to 64
+ * bytes. */
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
 {
     if (streams) {
@@ -142,7 +147,8 @@ INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
     }
 }
 
-/* Stores 32 values in their type; with `streams` by non-temporal stores, for which the address must be aligned. */
+/* Rounds 32 values to `type` and stores them from element `at` on; with `streams` by non-temporal stores, for which
+ * the address must be aligned to 64 bytes. */
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
     float *wide = (float *)values + at;
@@ -165,6 +171,7 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
 /* ---- decoding ---- */
 INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
 
+/* Loads 32 codes, one byte each in pair[0] and pair[1]; 4-bit codes are taken from 16 bytes. */
 INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pair[2])
 {
     const u8x16 first = u8_load(codes);
@@ -194,7 +201,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
              scale_codes(pair[1], f->scale[1], f->zero[1], code), type, streams);
 }
 
-/* Decodes up to 31 elements, from element `at` on, which must be even for 4-bit codes. */
+/* Decodes n <= 31 elements, from element `at` on, which must be even for 4-bit codes. Reads and writes nothing after
+ * them. */
 INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
                         const enum element_type type)
 {
@@ -212,9 +220,9 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
     memcpy((uint8_t *)values + at * element_size(type), &results, n * element_size(type));
 }
 
-/* ---- runs of one group, n a multiple of PAIR ---- */
-/* Decodes 4-bit codes that share a scale and zero point. The 16 possible values are computed and rounded once; each
- * code is then a table lookup. */
+/* ---- runs of elements of one group; n is a multiple of PAIR ---- */
+/* Decodes n 4-bit codes that share a scale and zero point, to BF16 or F16. The 16 possible values are computed and
+ * rounded once; each code is then a table lookup. */
 INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
                                     const organ_code code, const enum element_type type, const int streams)
 {
@@ -236,9 +244,10 @@ INLINE int is_moderate(float scale)
     return (bits >> 23 & 255) - 27 <= 200;
 }
 
-/* Returns a table to convert FP8 codes with one scale to BF16. The fraction of a product does not depend on the
- * exponent of the code, so only 16 products are computed and rounded: those of the subnormal codes, and those of each
- * fraction at the smallest normal exponent. fp8_words looks up the product and adds the code's exponent and sign. */
+/* Returns a table of 16 BF16 with which fp8_words converts FP8 codes that share `scale`. The fraction of a product
+ * does not depend on the exponent of the code, so only 16 products are computed and rounded: those of the subnormal
+ * codes, and those of each fraction at the smallest normal exponent. fp8_words looks up the product and adds the
+ * code's exponent and sign. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -249,8 +258,9 @@ INLINE u16x16 fp8_table(float scale, const organ_code code)
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
 }
 
-/* Converts FP8 codes to BF16 with one table look-up of the magnitude: exponents above the table's are added as a shift,
- * since each step of the exponent is a constant of the BF16 word. */
+/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the product of a code with its exponent reduced
+ * to at most the smallest normal one, and adds the exponent's excess and the sign, because a step of the exponent is
+ * a constant of the BF16 word. */
 INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
@@ -259,14 +269,16 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
-/* Ranks codes so that codes of infinities and NaN have ranks of at least special_from. */
+/* Maps codes to ranks so that exactly the codes of infinities and NaN have ranks of at least special_from
+ * (decode_fp8). */
 INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
     return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
 }
 
-/* Decodes FP8 codes that share a scale. Returns 0 if a code was infinite or NaN; the values written are then wrong. */
+/* Decodes n FP8 codes that share a moderate scale (is_moderate) to BF16. Returns 0 if a code was infinite or NaN;
+ * the values written are then wrong. */
 INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
                       const int streams)
 {
@@ -282,7 +294,7 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     return !u8_any_ge(rank, u8_set1(special_from));
 }
 
-/* Decodes n elements that share one scale and zero point, by a table if the type of the codes permits it. */
+/* Decodes n elements of one group, from element `at` on, by a table if the type of the codes permits it. */
 INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
                        const organ_code code, const enum element_type type, const int streams)
 {
@@ -301,8 +313,8 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
 }
 
 /* ---- groups of 16 and 32 nibbles to BF16 ---- */
-/* Nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two, so the table of 16 values of a group follows from two
- * rounded products: its scale times 1 and times 1.5. This structure has them for 16 groups. */
+/* Products of the scales of 16 groups, from which e2m1_table makes the 16 values of a group: nonzero magnitudes of
+ * E2M1 are 1 or 1.5 times a power of two, so two rounded products suffice, the scale times 1 and times 1.5. */
 typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
@@ -319,8 +331,8 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
     return moderate;
 }
 
-/* Returns the 16 products of the e2m1 values with the scale of a group, as BF16. The magnitudes are 0, 1 and 1.5 times
- * powers of two, so two rounded products suffice: the others differ in the exponent, by an integer addition. */
+/* Returns the 16 values of E2M1 times the scale of a group, as BF16: selects one of the two rounded products for
+ * each value, and multiplies it by a signed power of two, which is an integer addition to its exponent and sign. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
     enum {
@@ -340,7 +352,8 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
     return u16_add(u16_or(one, other), u16_load(factor));
 }
 
-/* Decodes 16 groups of E2M1 codes. Returns 0 and writes nothing if e2m1_multiply rejects one of their scales. */
+/* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. Returns 0 and writes nothing if
+ * e2m1_multiply rejects one of their scales. */
 INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
                               const int streams)
 {
@@ -357,8 +370,9 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
-/* Decodes sets of 16 groups of E2M1 codes, of 16 or 32 codes each, as long as whole sets are left. Returns the index of
- * the first code that was not decoded; it stops early at a set with a scale that e2m1_multiply rejects. */
+/* Decodes sets of 16 groups of E2M1 codes, of 16 or 32 codes each, from element `at` on, as long as whole sets are
+ * left. Returns the index of the first element that was not decoded; it stops early at a set with a scale that
+ * e2m1_multiply rejects. */
 INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
                                   const int streams)
 {
@@ -373,9 +387,10 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 }
 
 /* ---- whole arrays ---- */
-enum { MAX_RUN = 4096 }; /* elements to decode again if FP8 codes include NaN or infinity */
+enum { MAX_RUN = 4096 }; /* elements that are decoded again at most if FP8 codes include NaN or infinity */
 
-/* Decodes whole pairs of vectors from element `at` on; returns the position after them. */
+/* Decodes whole pairs of vectors from element `at` on; returns the index of the element after them. A group is
+ * decoded in runs; a pair that spans several groups is decoded with one factor for each element. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
                            const organ_code code, const enum element_type type, const int streams)
 {

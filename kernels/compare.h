@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Kernels that count zeros and audit a copy. Lanes past the end are loaded as zeros on both sides and subtracted from
- * the counts. */
+ * Kernels that count zeros and compare a copy with its donor. Lanes past the end are loaded as zeros on both sides
+ * and subtracted from the counts. */
 
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }
 
+/* Counts the zeros (+0 and -0) of n BF16 or F16. */
 static uint64_t zeros_16(const uint16_t *values, size_t n)
 {
     uint64_t zeros = 0;
@@ -16,7 +17,7 @@ static uint64_t zeros_16(const uint16_t *values, size_t n)
     return zeros;
 }
 
-/* Counts zeros. The lanes past the end are loaded as zeros and subtracted. */
+/* Counts the zeros (+0 and -0) of n FP32. */
 static uint64_t zeros_32(const float *values, size_t n)
 {
     uint64_t zeros = 0;
@@ -28,7 +29,7 @@ static uint64_t zeros_32(const float *values, size_t n)
     return zeros;
 }
 
-/* Adds 16 pairs to the counts: zero before and after, zero only after (killed), unchanged and not zero (kept). */
+/* Adds 16 pairs to the counts: zero in both, zero only in the copy (killed), unchanged and not zero (kept). */
 INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts)
 {
     const m16x16 was_zero = zeros_of_16(donor), is_zero = zeros_of_16(copy);
@@ -37,6 +38,7 @@ INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts
     counts->kept += m16_count(m16_without(u16_eq(donor, copy), was_zero));
 }
 
+/* Sets *counts for n elements of BF16 or F16; an element that is none of the other three is `changed`. */
 static void audit_16(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};
@@ -51,7 +53,7 @@ static void audit_16(const uint16_t *donor, const uint16_t *copy, size_t n, orga
     *counts = found;
 }
 
-/* As audit_words_16, for FP32. */
+/* Adds 16 pairs of FP32 to the counts like audit_words_16. */
 INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts)
 {
     const m32x16 was_zero = zeros_of_32(donor), is_zero = zeros_of_32(copy);
@@ -60,6 +62,7 @@ INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts
     counts->kept += m32_count(m32_without(u32_eq(donor, copy), was_zero));
 }
 
+/* Sets *counts for n elements of FP32; an element that is none of the other three is `changed`. */
 static void audit_32(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Conversions between 16-bit and 32-bit floats. A short head aligns the stores to 64 bytes. A destination larger than
- * STREAM_BYTES does not fit into the caches, so it is written with non-temporal stores, which do not read the lines
- * first. */
+ * Conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes, after a few elements before the
+ * first aligned address. A destination larger than STREAM_BYTES does not fit into the caches, so it is written with
+ * non-temporal stores, which do not read the lines first. */
 #define STREAM_BYTES ((size_t)8 << 20)
 
 /* Returns the number of elements of `size` bytes up to the next 64-byte boundary after p, at most n. */
@@ -22,7 +22,7 @@ INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum ele
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
 }
 
-/* Widens n elements; large outputs are written with non-temporal stores. */
+/* Converts n BF16 or F16 (`type`) to FP32; large outputs are written with non-temporal stores. */
 INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
@@ -44,7 +44,7 @@ INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type)
     return type == BF16 ? bf16_narrow(a) : f16_narrow(a);
 }
 
-/* Narrows 32 elements; with `streams`, dst must be 64-byte aligned. */
+/* Rounds 32 FP32 to BF16 or F16 (`type`); with `streams`, dst must be 64-byte aligned. */
 INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
 {
     const f32x16 a = f32_load(src), b = f32_load(src + 16);
@@ -71,7 +71,7 @@ INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum el
         u16_store_part(dst, narrow_vector(f32_load_part(src, n), type), n);
 }
 
-/* Narrows n elements; large outputs are written with non-temporal stores. */
+/* Rounds n FP32 to BF16 or F16 (`type`); large outputs are written with non-temporal stores. */
 INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);

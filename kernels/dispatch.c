@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Selection of the kernel table: a pure function of the CPU's features and an optional name. Compiled with the flags
- * of the baseline. */
+ * Selects the kernel table: a pure function of the CPU's features and an optional name. Compiled with the flags of
+ * the baseline. */
 #include "kernels/kernels.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -16,9 +16,9 @@ static int has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Detects the dot product and tile instructions (AVX512-BF16, AMX) by reading CPUID directly, because
- * __builtin_cpu_supports of older compilers lacks them. The register XCR0 has a bit that is set if the system saves the
- * tile registers; XCR0 may be read only if bit 27 of CPUID is set. */
+/* Sets the members of *cpu for dot product and tile instructions (AVX512-BF16, AMX). Reads CPUID directly, because
+ * __builtin_cpu_supports of older compilers lacks them. Bits 17 and 18 of the register XCR0 are set if the system
+ * saves the tile registers; XCR0 may be read only if CPUID reports OSXSAVE. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;
@@ -51,8 +51,8 @@ organ_cpu organ_cpu_detect(void)
     return cpu;
 }
 
-/* Returns the kernels of the requested instruction set, or of the best supported one if none is requested. NULL with
- * the reason in *why. */
+/* Returns the kernels of the requested instruction set, or of the best supported one if `requested` is NULL or "".
+ * Returns NULL with the reason in *why if it cannot be used. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why)
 {
     const struct {
@@ -82,8 +82,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
     return NULL;
 }
 
-/* Returns the kernels for products in BF16: AMX, else AVX512-BF16 where it is faster than exact products. NULL with the
- * reason in *why, which is empty for exact products. */
+/* Returns the kernels for products in BF16: AMX, else AVX512-BF16 if it is faster than exact products. Returns NULL
+ * with the reason in *why, which is empty for exact products. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why)
 {
@@ -110,8 +110,8 @@ const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
 }
 
-/* Returns true if the flow gives the same bits on this CPU. Exponents other than 2 and couplings other than 0 and 1
- * need pow by SLEEF with FMA, which x86 has from AVX2 on. */
+/* Returns 1 if pruning with these parameters gives the same bits on this CPU as on every other. Exponents other than
+ * 2 and couplings other than 0 and 1 need pow by SLEEF with FMA, which x86 has from AVX2 on. */
 int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 {
 #if defined(__x86_64__)
@@ -123,4 +123,6 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 #endif
 }
 
+/* Returns an odd number of cache lines, in floats: a row of the state then begins in another cache set than the last.
+ */
 size_t organ_recurrence_stride(size_t value_dim) { return ((value_dim + 15) / 16 | 1) * 16; }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Product of BF16 terms, over the operations on a tile of sums that simd/tiles.h defines. A block of rows of a and a
- * strip of rows of b are packed as terms: BF16 numbers whose sum is the value. Terms of a are packed row by row,
- * those of b as adjacent pairs of k. The dot products of all pairs of terms are added to the same sums, smallest
- * terms first, so that their low bits are not lost. */
+ * Product from dot products of BF16 numbers, over the operations on a tile of sums that simd/tiles.h defines. Each
+ * FP32 value is a sum of terms: BF16 numbers of decreasing magnitude. A block of rows of a and a strip of rows of b
+ * are packed as terms: those of a row by row, those of b as adjacent pairs of k. The dot products of all pairs of
+ * terms are added to the same sums, smallest terms first, so that their low bits are not lost. */
 #include "kernels/product_parts.h"
 
 #define DOT_CHUNK        256                       /* values of k in one sum, as in the exact product */
@@ -21,8 +21,8 @@ _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <=
 /* Rounds n up to a multiple of `multiple`. */
 INLINE size_t dot_fill(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/* Splits values into terms: each is the BF16 nearest to the remainder of the terms before it. If rounding to nearest
- * would overflow, the first term is truncated. A value that is not finite is its own single term. */
+/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. If rounding
+ * to nearest would overflow, the first term is truncated. A value that is not finite is its own single term. */
 INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
@@ -38,7 +38,7 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 
 /* ---- packing ---- */
 
-/* Packs rows of FP32 as terms and pads them with zeros to whole tiles. */
+/* Packs the rows of a part of a (FP32) as `terms` terms, and pads them with zeros to whole tiles. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
     for (size_t row = 0; row < dot_fill(part->rows, DOT_MIN); row++)
@@ -51,6 +51,7 @@ INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
         }
 }
 
+/* Packs a block of a as one or DOT_TERMS terms. */
 static void pack_block(uint16_t *to, const product_part *part, int terms)
 {
     if (terms == 1)
@@ -59,7 +60,7 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
         pack_rows(to, part, DOT_TERMS);
 }
 
-/* Loads 32 BF16 of a row as 16 pairs. */
+/* Loads 32 BF16 of a row from column `from` on as 16 pairs; zeros beyond the last row or column. */
 INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
 {
     const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
@@ -72,7 +73,7 @@ INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
     return f32_load((const float *)(const void *)some);
 }
 
-/* Transposes 16 rows of pairs into columns of the strip. */
+/* Transposes 16 rows of 16 pairs and stores them as columns of the strip. */
 INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 {
     transpose_square(square);
@@ -94,7 +95,7 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
     store_transposed_square(to, square);
 }
 
-/* Packs 16 rows as `terms` BF16 terms whose sum approximates the value, for products of more than BF16 precision. */
+/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. */
 INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
                        const enum element_type type)
 {
@@ -117,7 +118,8 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     }
 }
 
-/* Packs a strip of DOT_STRIP rows, square by square; `terms` is the number of BF16 that each value is split into. */
+/* Packs a strip of DOT_STRIP rows of b, 16 rows x DOT_DEPTH columns at a time. `terms` is the number of BF16 into
+ * which a value is split. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
@@ -134,14 +136,15 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 
 /* ---- sums ---- */
 
+/* A packed block of a and a packed strip of b. */
 typedef struct dot_operands {
-    const uint16_t *a, *b; /* packed terms, DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words apart */
+    const uint16_t *a, *b; /* first terms; the next term is DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words further */
     int a_terms, b_terms;
-    size_t depth; /* a multiple of DOT_DEPTH */
+    size_t depth; /* values of k, a multiple of DOT_DEPTH */
 } dot_operands;
 
-/* Adds the dot products of term i of a and term j of b, smallest first. Pairs with i + j >= a_terms are omitted: they
- * rank below the last term of a. */
+/* Computes a tile of `rows` rows, of which `stored_rows` are combined with c: adds the dot products of term i of a
+ * and term j of b, smallest first. Pairs with i + j >= a_terms are omitted: they rank below the last term of a. */
 INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t stored_rows, const int rows)
 {
     _Alignas(64) float totals[DOT_ROWS * DOT_STRIP];
@@ -172,8 +175,8 @@ static void dot_smallest_tile(const product_place *place, const dot_operands *o,
     dot_tile(place, o, stored_rows, DOT_MIN);
 }
 
-/* Multiplies a packed block by a packed strip in the largest tiles that fit the remaining rows. The last tile may
- * compute rows that are not stored. */
+/* Multiplies a packed block of `rows` rows by a packed strip, in the largest tiles that fit the remaining rows. The
+ * last tile may compute rows that are not stored. Prefetches `ahead`, the data to pack next, meanwhile. */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
@@ -193,7 +196,7 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
     }
 }
 
-/* Multiplies a block of rows by all of b, for one chunk of k. */
+/* Multiplies a packed block of rows of a by all of b, for the chunk [k, k + depth): packs b strip by strip. */
 static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows,
                      size_t k, size_t depth)
 {
@@ -208,8 +211,9 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
     }
 }
 
-/* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With ORGAN_COMPUTE_SPLIT
- * a value of a is a sum of DOT_TERMS BF16 terms; one of b has as many terms as its type needs. */
+/* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With
+ * ORGAN_COMPUTE_SPLIT a value of a is a sum of DOT_TERMS BF16 terms, and a value of b of as many terms as its type
+ * needs. */
 static void dot_product(const organ_product *p, void *scratch)
 {
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Loads of the three storage types as lanes of FP32. The type is a compile-time constant in every call, so that one
+ * Loads the three storage types as lanes of FP32. The type is a compile-time constant in every call, so that one
  * body compiles to one loop for each type. */
 enum element_type { BF16, F16, F32 };
 
@@ -15,7 +15,7 @@ INLINE u32x16 quiet_nans(u32x16 bits)
     return u32_or(bits, u32_keep(nan, u32_set1(0x00400000)));
 }
 
-/* Replaces every NaN by one bit pattern, since the NaN that an operation returns differs between ISAs. */
+/* Replaces every NaN by 0x7fc00000, because the NaN that an operation returns differs between ISAs. */
 INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet_nans(u32_sll(u16_widen(a), 16))); }
@@ -32,7 +32,8 @@ INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
 INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 
-/* Loads as FP32, exactly. A NaN may stay signalling, so this is for kernels that do not store the values. */
+/* Widens 16 BF16 or F16 to FP32, exactly. A NaN may stay signalling, so this is for kernels that do not store the
+ * values. */
 INLINE f32x16 element_values(u16x16 words, const enum element_type type)
 {
     return type == BF16 ? f32_of_bits(u32_sll(u16_widen(words), 16)) : f16_widen(words);

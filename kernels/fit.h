@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * Search for the scales of 16 groups of values at once, one group in each lane. docs/definitions/gguf.md defines
- * which scales are tried and in which order sums over a group are computed. */
+ * Searches the scales of 16 groups of values at once, one group in each lane; "weighted" means by the importance of
+ * each value. docs/definitions/gguf.md defines which scales are tried and in which order sums over a group are
+ * computed. */
 #include "kernels/half.h"
 
 enum { FIT_MAX = 32 }; /* values in a group, at most */
 
-/* Values and their weights: row k contains value k of each group. */
+/* Values and their weights: row k contains value k of each of the 16 groups. */
 typedef struct fit_groups {
     float values[FIT_MAX][16], weights[FIT_MAX][16];
-    int size; /* 16 or 32 */
+    int size; /* values in a group: 16 or 32 */
 } fit_groups;
 
 /* Values beyond this magnitude are replaced by it; it exceeds the range of all block types. */
 #define FIT_FARTHEST 0x1p30f
 /* groups with no value above this magnitude get scale 0, since F16 cannot store their scale */
 #define FIT_NEAREST   0x1p-26f
-#define FIT_MIN       0x1p-60f /* scales up to this magnitude have inverse 0 */
-#define FIT_ROUNDS    0x1.8p23f
-#define FIT_ANY_ERROR 0x1p126f
+#define FIT_MIN       0x1p-60f  /* scales up to this magnitude have inverse 0 */
+#define FIT_ROUNDS    0x1.8p23f /* added and subtracted to round to a whole number */
+#define FIT_ANY_ERROR 0x1p126f  /* above every error of a group */
 
 INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
 
@@ -38,7 +39,7 @@ INLINE f32x16 fit_inverse(f32x16 a)
     return f32_select(some, f32_div(f32_set1(1), f32_select(some, a, f32_set1(1))), f32_set1(0));
 }
 
-/* Clamps to +-FIT_FARTHEST; a NaN becomes the lower bound. */
+/* Clamps to +-FIT_FARTHEST; a NaN becomes -FIT_FARTHEST. */
 INLINE f32x16 fit_bounded(f32x16 a)
 {
     const f32x16 max = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
@@ -60,8 +61,8 @@ INLINE void fit_transpose(f32x16 rows[16])
     }
 }
 
-/* Loads one group into each of the first `count` lanes, from `values` on, and zeros into the other lanes. `col` is the
- * column of the first value in a row of `cols` values; `weights` are those of a row (NULL: all 1). */
+/* Loads the first `count` groups of `values` into a lane each, and zeros into the other lanes. The first value is in
+ * column `col` of rows of `cols` values; `weights` has one weight for each column, for all rows (NULL: all 1). */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
@@ -96,8 +97,8 @@ INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
 
 /* ---- codes around zero: x is approximated by s q ---- */
 
-/* A range of codes, and the codes (they may be fractions) to which the search maps the value of largest magnitude; each
- * of them gives one scale to try. */
+/* A range of codes low .. high, and codes becomes[0 .. tries), which may be fractions: the search maps the value of
+ * largest magnitude to each of them, which gives one scale to try. */
 typedef struct fit_symmetric {
     float low, high;
     int tries;
@@ -112,7 +113,8 @@ static const fit_symmetric fit_around_32 = {
 static const fit_symmetric fit_within_127 = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
-/* Computes the sums of w q x and w q q over a group, for the codes q nearest to x times the inverse scale. */
+/* Sets *qx and *qq to the sums of w q x and w q q over each group, for the codes q nearest to x times the inverse
+ * scale; w are the weights. */
 INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *qx, f32x16 *qq)
 {
     *qx = *qq = f32_set1(0);
@@ -124,8 +126,9 @@ INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *k
     }
 }
 
-/* Tries the codes of one inverse scale. For fixed codes the weighted least-squares scale is s = sum(w q x) / sum(w q
- * q), and it lowers the error by s sum(w q x). Keeps s if this gain exceeds the best so far. */
+/* Tries the codes of one inverse scale for each group. For fixed codes q the weighted least-squares scale is s =
+ * sum(w q x) / sum(w q q), and it lowers the error by s sum(w q x). Sets *scale to s and *gain to this decrease if
+ * it exceeds *gain. */
 INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *scale, f32x16 *gain)
 {
     f32x16 qx, qq;
@@ -155,11 +158,12 @@ INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 
 /* ---- codes from 0 on: x is approximated by s q + m ---- */
 
-/* Weighted sums over a group: w and x of the values alone; q, qq and qx with the codes. */
+/* Sums over a group of values x with weights w and codes q, by lane: the sums of w, w x, w q, w q q and w q x. */
 typedef struct fit_moments {
     f32x16 w, x, q, qq, qx;
 } fit_moments;
 
+/* A line s q + m for each group, and by how much its error is lower than that of zeros. */
 typedef struct fit_line {
     f32x16 s, m, gain;
 } fit_line;
@@ -175,7 +179,7 @@ INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
     }
 }
 
-/* Computes the sums for the codes nearest to x inverse + shift. */
+/* Computes the sums with the codes q in 0 .. `high` nearest to x inverse + shift. */
 INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
 {
     sums->q = sums->qq = sums->qx = f32_set1(0);
@@ -196,8 +200,9 @@ INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
     return f32_fma(s, of_s, f32_mul(m, f32_fnma(m, sums->w, f32_add(sums->x, sums->x))));
 }
 
-/* Solves the 2 x 2 normal equations for s and m with the codes of one inverse scale and shift, and keeps the line if
- * its gain exceeds the best so far. With `below`, m must not be above 0: otherwise m = 0 and s is solved alone. */
+/* Solves the 2 x 2 normal equations for s and m with the codes of one inverse scale and shift, and sets *best to the
+ * line if its gain exceeds that of *best. With `below`, m must not be above 0: otherwise m = 0 and s is solved
+ * alone. sums->w and sums->x are set. */
 INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums,
                          fit_line *best)
 {
@@ -220,7 +225,7 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
     best->gain = f32_select(better, gain, best->gain);
 }
 
-/* The greatest value is tried to become `high` + (FIT_SHORT + t FIT_STEP), t from 0 on. */
+/* Try t of FIT_LINES maps the range of a group to high + FIT_SHORT + t FIT_STEP codes. */
 #define FIT_LINES 10
 #define FIT_SHORT -2.0f
 #define FIT_STEP  0.3f
@@ -259,7 +264,8 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 
 /* ---- final codes ---- */
 
-/* Computes the codes, adds `plus`, and stores those of a group consecutively. */
+/* Computes the codes nearest to x inverse + shift in low .. high, adds `plus`, and stores the codes of each group
+ * consecutively, group after group. */
 INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
                           uint8_t *codes)
 {

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers with a search for scales, for blocks of 32 values. */
+ * Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit). */
 #include "kernels/fit.h"
 
-/* The properties of a block type: bytes of a block, whether it has a minimum and fifth bits, offset of stored codes. */
+/* The properties of a block type. */
 typedef struct fit_block {
-    size_t bytes;
-    int affine, fifth;
-    float high;
-    const fit_symmetric *kind; /* NULL for types with a minimum */
+    size_t bytes;              /* of a block */
+    int affine;                /* has a minimum */
+    int fifth;                 /* stores the fifth bits of codes separately */
+    float high;                /* largest code */
+    const fit_symmetric *kind; /* range of codes and scales to try; NULL for types with a minimum */
     float plus;                /* offset added to each code before it is stored */
 } fit_block;
 
-/* Stores the codes of a block after its scale: bytes for q8_0, else nibbles with the fifth bits before them. */
+/* Stores 32 codes of a block after its scale (and minimum): as bytes for q8_0, else as nibbles with the fifth bits
+ * before them. */
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
 {
     const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};
@@ -28,7 +30,8 @@ INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *
     store_nibbles(to, codes);
 }
 
-/* Quantises 16 groups and writes the first `count` of them as blocks. */
+/* Quantises 16 groups of 32 values and writes the first `count` of them as blocks from `to` on. The codes are
+ * computed last, from scale and minimum as rounded to F16. */
 INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
 {
     const f32x16 zero = f32_set1(0);
@@ -53,7 +56,8 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit
         fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
 }
 
-/* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `cols`: period of the weights. */
+/* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `weights` repeat after `cols`
+ * values. */
 INLINE void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
                        const fit_block *type)
 {

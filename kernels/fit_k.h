@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers with a search for scales, for blocks of 256 values whose groups have coded scales. */
+ * Quantisers with a search for scales, for GGUF types with blocks of 256 values, whose groups have coded scales
+ * (organ_fit). */
 #include "kernels/six_bits.h"
 
-enum { FIT_K_ROUNDS = 2 }; /* rounds of searching the scales' codes and then solving for d */
+enum { FIT_K_ROUNDS = 2 }; /* rounds of the search: codes of the scales, then d with these codes */
 
 /* ---- 8 groups of 32 with minima: the lanes contain two blocks ---- */
 
@@ -12,11 +13,12 @@ typedef struct fit_k {
     f32x16 scales, minima;
 } fit_k;
 
-/* Returns the scales of the 8 sub-blocks as stored: d times the 6-bit scale. */
+/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. fit_k_minimum returns the
+ * group's m, which is -(dmin times the code). */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
-/* Returns the weighted squared error of each group with the nearest codes. */
+/* Returns the weighted squared error of each group for the line s q + m with the nearest codes q in 0 .. high. */
 INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
 {
     const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
@@ -47,7 +49,8 @@ INLINE float fit_top(const float *values)
     return top;
 }
 
-/* Makes the first estimate: the largest scale and the deepest minimum of a block get code 63. */
+/* Sets the first estimate of *k from a line for each group: the largest scale and the deepest minimum of a block get
+ * code 63. */
 INLINE void fit_k_begin(const fit_line *line, fit_k *k)
 {
     float s[16], m[16];
@@ -62,8 +65,8 @@ INLINE void fit_k_begin(const fit_line *line, fit_k *k)
     k->minima = fit_code(f32_mul(depth, fit_inverse(f32_load(k->dmin))), 0, 63);
 }
 
-/* Tries the 9 combinations of the current codes of scale and minimum, each changed by -1, 0 or 1, and keeps the one
- * with the least error; among equals, the first. */
+/* Changes the codes of scale and minimum of each group: tries the 9 combinations of the current codes, each changed
+ * by -1, 0 or 1, and keeps the one with the least error; among equals, the first. */
 INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
 {
     const fit_k before = *k;
@@ -80,7 +83,7 @@ INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Returns the sum of 8 values, in this order on every ISA. */
+/* Returns the sum of 8 values in index order, the same on every ISA. */
 INLINE float fit_sum_8(const float *values)
 {
     float sum = 0;
@@ -89,8 +92,9 @@ INLINE float fit_sum_8(const float *values)
     return sum;
 }
 
-/* Solves for d and dmin with all codes fixed: the 2 x 2 normal equations of a block's weighted squared error. If they
- * are nearly singular, dmin stays and d is solved alone. */
+/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted
+ * squared error. If they are nearly singular, dmin stays and d is solved alone. Results that are not above 0 are
+ * discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };
@@ -118,7 +122,8 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Stores fifth bits, if any, then nibbles: 32 values in the low halves and the next 32 in the high halves. */
+/* Stores the 256 codes of a block: fifth bits, if `fifth`, then nibbles, 32 values in the low halves of 32 bytes and
+ * the next 32 values in the high halves. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
@@ -192,8 +197,8 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     return sum;
 }
 
-/* Tries the current code of each scale and the two next to it, and keeps the one with the least error; among equals,
- * the first. */
+/* Returns better codes of the scales: tries the current code of each group's scale and the two next to it, and keeps
+ * the one with the least error; among equals, the first. */
 INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 least = f32_set1(FIT_ANY_ERROR), best = codes;
@@ -207,7 +212,7 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Returns the least-squares d with all codes fixed. */
+/* Returns the least-squares d with all codes fixed, rounded to F16; the given d if no code is different from 0. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;
@@ -249,9 +254,9 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
         }
 }
 
-/* Quantises n blocks of 256 values to q6_k: 16 groups of 16 with x = d s (q - 32), where the scale s is a signed byte.
- * Fits a scale to each group; d maps the one of largest magnitude to -128. Then alternates between the codes of the
- * scales and d, as fit_k_blocks does. */
+/* Quantises n blocks of 256 values to q6_k: 16 groups of 16 with x = d s (q - 32), where the scale's code s is a
+ * signed byte. Fits a scale to each group; d maps the scale of largest magnitude to -128. Then alternates between
+ * the codes of the scales and d, as fit_k_blocks does. */
 static void fit_q6_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     const fit_symmetric *const kind = &fit_around_32;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Types of GGUF: their numbers, the layouts of their blocks, and functions that are the same on every ISA. */
+ * The types of tensors in GGUF files: their numbers, the layouts of their blocks, and functions that are the same on
+ * every ISA. */
 #ifndef ORGAN_KERNELS_GGML_H
 #define ORGAN_KERNELS_GGML_H
 #include "kernels/kernels.h"
@@ -33,6 +34,7 @@
     X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                 \
     X(Q2_0, q2_0, 42, block_q2_0, 64)
 
+/* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
 enum ggml_type {
     GGML_F32 = 0,
     GGML_F16 = 1,
@@ -47,9 +49,9 @@ enum ggml_type {
 #undef GGML_NUMBER
 };
 
-/* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, since a file need not
- * align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the groups'
- * minima. */
+/* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, because a file need
+ * not align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the
+ * groups' minima. */
 #define GGML_BLOCK(name, size, ...)                                                                                    \
     typedef struct {                                                                                                   \
         uint8_t __VA_ARGS__;                                                                                           \

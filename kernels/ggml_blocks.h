@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The common block types of GGUF, in vector code. Layouts and order of operations are those of ggml: the scale of a
- * group is one rounded product, and each value is one rounded product and, for types with a minimum, one rounded
- * difference. */
+ * Decoders (and the encoder of q8_0) for the common block types of GGUF, in vector code; ggml.h has the layouts.
+ * Each function processes n blocks. Layouts and order of operations are those of ggml: the scale of a group is one
+ * rounded product, and each value is one rounded product and, for types with a minimum, one rounded difference. */
 #include "kernels/ggml.h"
 #include <string.h>
 
@@ -36,7 +36,8 @@ INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
     f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
 }
 
-/* Writes 32 values of 4-bit codes: from the low halves of 16 bytes, then from the high halves. */
+/* Stores 32 values scale x (code - minus) of 4-bit codes: first of the low halves of 16 bytes, then of the high
+ * halves. */
 INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -44,7 +45,7 @@ INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float 
     put_scaled(values + 16, u8_sub(u8_field(codes, 4, 15), minus), scale);
 }
 
-/* Stores 32 values of a block of 16 bytes: low nibbles first, then high ones, each through `table`. */
+/* Stores 32 values scale x table[code] of 4-bit codes: first of the low halves of 16 bytes, then of the high halves. */
 INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -81,7 +82,7 @@ static void dequantize_q4_1(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Joins half of 32 codes of 5 bits from 16 nibbles and 16 fifth bits. */
+/* Returns 16 codes of 5 bits: the first or second half of a block's 32, from 16 nibbles and 16 fifth bits. */
 INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
 {
     const uint16_t fifth = (uint16_t)(high[2 * half] | high[2 * half + 1] << 8);
@@ -118,8 +119,8 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
         put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
-/* Decodes blocks of an exponent e and 16 bytes of E2M1. The table contains doubled values, so the scale is half of 2^(e
- * - 127). As in ggml, e = 0xff is not treated as NaN. */
+/* Decodes blocks of mxfp4: an exponent e and 16 bytes of E2M1 codes. The table contains doubled values, so the scale
+ * is half of 2^(e - 127). As in ggml, e = 0xff is not treated as NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -133,6 +134,7 @@ static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 }
 
 /* ---- 256 elements a block, with scales of groups of 16 or 32 ---- */
+/* Decodes blocks of q2_k: codes of 2 bits, with a scale and a minimum of 4 bits for each group of 16. */
 static void dequantize_q2_k(const void *blocks, float *values, size_t n)
 {
     const block_q2_k *b = blocks;
@@ -149,8 +151,8 @@ static void dequantize_q2_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Unpacks 16 scales of 6 bits from 12 bytes and multiplies them by d. Four bits of each are in the nibbles of the
- * first eight bytes, two in the fields of the last four. */
+/* Unpacks the 16 scales of 6 bits of a q3_k block from 12 bytes, subtracts 32 and multiplies them by d. Four bits of
+ * each are in the nibbles of the first eight bytes, two in the fields of the last four. */
 INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
 {
     const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
@@ -177,8 +179,8 @@ static void dequantize_q3_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Unpacks 8 scales and 8 minima of 6 bits from 12 bytes. Lanes 0 to 7 of the result are scales times d, lanes 8 to 15
- * minima times dmin. */
+/* Unpacks the 8 scales and 8 minima of 6 bits of a q4_k or q5_k block from 12 bytes. scales[0 .. 8) are the scales
+ * times d, minima[8 .. 16) the minima times dmin; the other lanes are unused. */
 INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scales, float *minima)
 {
     const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
@@ -189,6 +191,7 @@ INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scale
     put_scaled(minima, u8_load((const uint8_t *)codes), dmin);
 }
 
+/* Decodes blocks of q4_k: nibbles, with a scale and a minimum for each group of 32. */
 static void dequantize_q4_k(const void *blocks, float *values, size_t n)
 {
     const block_q4_k *b = blocks;
@@ -238,6 +241,7 @@ static void dequantize_q6_k(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of tq2_0: ternary codes of 2 bits, offset by 1. */
 static void dequantize_tq2_0(const void *blocks, float *values, size_t n)
 {
     const block_tq2_0 *b = blocks;
@@ -249,6 +253,8 @@ static void dequantize_tq2_0(const void *blocks, float *values, size_t n)
         }
 }
 
+/* Decodes blocks of iq4_xs: indices into the table of iq4_nl, with a scale of 6 bits, offset by 32, for each group of
+ * 32. */
 static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
 {
     const block_iq4_xs *b = blocks;

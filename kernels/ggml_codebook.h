@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, runs of 8. One vector
- * processes two runs, which share a scale in all of these types. Each run's entry is spread to 8 bytes of a word;
- * with the sign as an additional bit, each byte indexes a table of signed values. */
+ * Decoders for GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, in runs
+ * of 8 that share an entry of the codebook. One vector processes two runs, which share a scale in all of these
+ * types. The entry of a run is spread to 8 bytes of a word; with the sign as an additional bit, each byte indexes a
+ * table of signed values. */
 #include "kernels/ggml_grids.h"
 
-/* Spreads eight fields of 2 bits, or four fields of 3 bits in each of two entries, to one byte each: separates
- * halves, then pairs, then single fields. */
+/* Spreads the eight fields of 2 bits of an entry to one byte each: separates halves, then pairs, then single fields. */
 INLINE uint64_t spread_pairs(uint64_t entry)
 {
     entry = (entry | entry << 24) & 0x000000ff000000ff;
@@ -13,7 +13,7 @@ INLINE uint64_t spread_pairs(uint64_t entry)
     return (entry | entry << 6) & 0x0303030303030303;
 }
 
-/* Spreads two 12-bit indices of four 3-bit digits each to eight bytes. */
+/* Spreads two entries of four fields of 3 bits to one byte each, like spread_pairs. */
 INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
 {
     uint64_t both = first | second << 12;
@@ -22,20 +22,19 @@ INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
     return (both | both << 5) & 0x0707070707070707;
 }
 
-/* Returns eight signs from the seven stored ones: the number of negative signs is even. */
+/* Returns eight sign bits from the seven stored ones: the eighth makes the number of negative signs even. */
 INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
 
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
-/* Joins codes of `width` bits of two runs with 16 signs. */
+/* Returns 16 codes: the fields of `width` bits of two runs, one in each byte, with the sign bits above them. */
 INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
 {
     const uint64_t both[2] = {first, second};
     return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
 }
 
-/* Stores 16 values of IQ2: two grid entries of eight digits, whose magnitudes are 8, 25 and 43, with one sign bit
- * each. */
+/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43, with a sign bit each. */
 INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};
@@ -64,6 +63,7 @@ static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of iq2_xs: 9 bits of index and 7 sign bits for each run of 8, and a scale of 4 bits for two runs. */
 static void dequantize_iq2_xs(const void *blocks, float *values, size_t n)
 {
     const block_iq2_xs *b = blocks;
@@ -78,6 +78,8 @@ static void dequantize_iq2_xs(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of iq2_s: 10 bits of index (two of them in `high`) and 8 sign bits for each run of 8, and a scale of
+ * 4 bits for two runs. */
 static void dequantize_iq2_s(const void *blocks, float *values, size_t n)
 {
     const block_iq2_s *b = blocks;
@@ -133,7 +135,7 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Writes values of -1, 0 or 1, stored in fields of 2 bits, all shifted up by 1/8, or down in the lanes of `down`. The
+/* Stores 16 values of IQ1: fields of 2 bits mean -1, 0 or 1, shifted up by 1/8, or down in the lanes of `down`. The
  * shift is exact. */
 INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
 {
@@ -143,6 +145,8 @@ INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second,
     f32_store(values, f32_mul(exact, f32_set1(scale)));
 }
 
+/* Decodes blocks of iq1_s: 11 bits of index for each run of 8, and a word for four runs with the high bits of their
+ * indices, a scale of 3 bits and the direction of the shift. */
 static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
 {
     const block_iq1_s *b = blocks;
@@ -157,7 +161,7 @@ static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
 }
 
 /* Decodes blocks of iq1_m: 11 bits select 8 values from a grid; the F16 scale of the block is spread over the top
- * nibbles of `scales`, whose other bits are those of the groups. */
+ * nibbles of `scales`, whose other bits are the scales of the groups. */
 static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
 {
     const block_iq1_m *b = blocks;

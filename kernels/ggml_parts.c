@@ -21,7 +21,7 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
     return NULL;
 }
 
-/* Reads the scales of a block: d and m in FP32, and for kinds with coded group scales their 6-bit or 8-bit codes. */
+/* Sets d, m and, for kinds with coded scales, the codes of scales and minima from a block. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {
     const uint8_t *const at = block;
@@ -38,7 +38,7 @@ void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml
         six_bits_unpack(at + 4, (uint8_t *)parts->scales, (uint8_t *)parts->minima);
 }
 
-/* Writes codes to the low halves of bytes, and the codes `far` elements later to the high halves. */
+/* Writes `far` bytes: codes to their low halves, and the codes `far` elements later to their high halves. */
 static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
 {
     for (size_t j = 0; j < far; j++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GGUF types without blocks, other than the 16-bit floats. Reads bytes, since a file need not align the elements. */
+ * Decoders for GGUF types without blocks, other than the 16-bit floats. They read bytes, because a file need not
+ * align the elements. */
 #include "kernels/ggml.h"
 #include <string.h>
 

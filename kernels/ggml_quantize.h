@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers that choose scales and round like ggml's reference. If a value or a reciprocal is not finite, the
- * reference has undefined behaviour; here codes are clamped to their range and a NaN gets code 0. */
+ * Encoders for q4_0, q4_1, q5_0 and q5_1 that choose scales and round like ggml's reference. If a value or a
+ * reciprocal is not finite, the reference has undefined behaviour; here codes are clamped to their range and a NaN
+ * gets code 0. */
 #include "kernels/half.h"
 #include <float.h>
 
@@ -14,13 +15,12 @@ INLINE u8x16 code_of(f32x16 value, float top)
     return s8_of_f32(f32_trunc(within));
 }
 
-/* Lane l of the two vectors is the number of elements from l, and from 16 + l, to the end of 32. The largest count
- * among matches belongs to the first match. */
+/* Element l is the number of elements from l to the end of a block of 32. The largest of these numbers among matches
+ * belongs to the first match. */
 static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
                                         16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
 
-/* Returns the lanes' distances to the end of the block, counted from 32 or 16 down, so that the first of equal values
- * is found as the largest. */
+/* Returns the numbers in to_the_end of the first or second 16 elements of a block. */
 INLINE u32x16 distances_to_end(int half)
 {
     return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half)));
@@ -37,8 +37,8 @@ INLINE float value_of_largest_magnitude(const float *values)
     return top ? values[32 - u32_top(left)] : 0;
 }
 
-/* Computes codes from 0 to `top` around `middle`, scaled so that the value of largest magnitude, whatever its sign,
- * gets code 0. Returns the scale. */
+/* Computes 32 codes from 0 to `top` around `middle`, scaled so that the value of largest magnitude, whatever its
+ * sign, gets code 0. Returns the scale. */
 INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
 {
     const float d = value_of_largest_magnitude(values) / -middle;
@@ -48,7 +48,7 @@ INLINE float symmetric_codes(const float *values, float top, float middle, u8x16
     return d;
 }
 
-/* Returns the first zero of 32 values that have one, with its sign. */
+/* Returns the first zero of 32 values, with its sign: ggml's minimum is the first of equal values, and +0 equals -0. */
 static float first_zero_of_block(const float *values)
 {
     int j = 0;
@@ -57,7 +57,7 @@ static float first_zero_of_block(const float *values)
     return values[j];
 }
 
-/* Computes codes from 0 (the smallest value) to `top` (the largest). Returns the scale. */
+/* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum. Returns the scale. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),

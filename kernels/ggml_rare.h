@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Rarer block types of GGUF, in vector code. */
+ * Decoders for rarer block types of GGUF, in vector code. Each function processes n blocks. */
 
-/* Returns the first ternary digit less 1. Byte b represents five ternary digits as the fraction b / 256, the most
- * significant digit first: the first digit is floor(3 b / 256), and multiplying by 3 modulo 256 moves the next digit to
- * the front. */
+/* Returns the first ternary digit of each byte, less 1. Byte b represents five ternary digits as the fraction b /
+ * 256, the most significant digit first: the first digit is floor(3 b / 256), and multiplying by 3 modulo 256 moves
+ * the next digit to the front. */
 INLINE u8x16 first_trit(u8x16 a)
 {
     const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
@@ -40,8 +40,8 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Returns half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0 and
- * the top bit is ignored otherwise. */
+/* Returns half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0
+ * and the top bit is ignored. */
 INLINE float half_of_ue4m3(uint8_t code)
 {
     const int exponent = code >> 3 & 15, fraction = code & 7;
@@ -50,6 +50,7 @@ INLINE float half_of_ue4m3(uint8_t code)
     return exponent ? (float)((8 + fraction) << exponent) * 0x1p-11f : (float)fraction * 0x1p-10f;
 }
 
+/* Decodes blocks of nvfp4: E2M1 codes with an unsigned E4M3 scale for each group of 16. */
 static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -63,6 +64,7 @@ static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
         }
 }
 
+/* Decodes blocks of q1_0: a set bit is +d, else -d. */
 static void dequantize_q1_0(const void *blocks, float *values, size_t n)
 {
     const block_q1_0 *b = blocks;

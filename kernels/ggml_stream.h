@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Dequantises blocks to arrays larger than the caches: decodes pieces into a buffer that fits L1, then copies them
- * with non-temporal stores. */
-enum { STREAM_FLOATS = 2048 };
+ * Decodes blocks to arrays larger than the caches: decodes pieces into a buffer that fits L1, then copies them with
+ * non-temporal stores. */
+enum { STREAM_FLOATS = 2048 }; /* values in the buffer */
 
 /* Copies n floats with non-temporal stores, whole cache lines at a time. */
 INLINE void stream_store(const float *from, float *to, size_t n)
@@ -13,8 +13,8 @@ INLINE void stream_store(const float *from, float *to, size_t n)
     memcpy(to + at, from + at, (n - at) * sizeof *to);
 }
 
-/* Decodes n blocks. Large outputs are decoded piece by piece into a buffer in the cache and copied from there with
- * non-temporal stores. */
+/* Decodes n blocks of `bytes` bytes and `elements` values with `dequantize`. Large outputs are decoded piece by
+ * piece into a buffer in the cache and copied from there with non-temporal stores. */
 INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
                                  float *values, size_t n)
 {

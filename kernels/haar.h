@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Purification of a row by Haar wavelets: decomposes it into levels of details, estimates the noise of each level,
+ * Purifies a row by Haar wavelets: decomposes it into levels of details, estimates the noise of each level,
  * attenuates details that are noise or have no significant parent, and reconstructs the row. All operations are FP32
  * on single elements; medians are exact. */
-#define HAAR_LEVELS 5
+#define HAAR_LEVELS 5           /* levels of the decomposition, at most */
 #define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
 #define HAAR_SIGMA  0.6745f     /* median of |d| divided by the standard deviation, for normally distributed d */
 
-/* One level: n input values give `pairs` details and n - pairs approximations. */
+/* One level of the decomposition: n values become `pairs` details (differences of neighbours) and n - pairs
+ * approximations (sums). */
 typedef struct haar_level {
     float *details;
     size_t n, pairs;
     float limit; /* larger details are significant */
 } haar_level;
 
-/* Replaces the values by approximations and stores the details in the level. A last value without a pair is copied. */
+/* Replaces level->n values by their approximations and stores the details in the level. A last value without a pair
+ * is copied. */
 static void haar_split(const haar_level *level, float *values)
 {
     const f32x16 scale = f32_set1(HAAR_SCALE);
@@ -33,7 +35,8 @@ static void haar_split(const haar_level *level, float *values)
         values[level->pairs] = values[level->n - 1];
 }
 
-/* Inverts haar_split. Runs from the last pair to the first, so that nothing is overwritten before it is read. */
+/* Inverts haar_split: replaces the approximations by the level's values. Runs from the last pair to the first, so
+ * that nothing is overwritten before it is read. */
 static void haar_join(const haar_level *level, float *values)
 {
     const f32x16 scale = f32_set1(HAAR_SCALE);
@@ -55,8 +58,8 @@ static void haar_join(const haar_level *level, float *values)
 
 INLINE u32x16 haar_magnitudes(f32x16 values) { return u32_and(f32_bits(values), u32_set1(MAGNITUDE)); }
 
-/* Counts magnitudes below `limit`, an FP32 bit pattern above 0. Bit patterns of magnitudes have the order of their
- * values. */
+/* Counts magnitudes below `limit`, the bit pattern of an FP32 above 0. Bit patterns of magnitudes have the order of
+ * their values. */
 static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
 {
     const u32x16 limits = u32_set1(limit);
@@ -100,20 +103,20 @@ INLINE int haar_is_significant(const haar_level *level, size_t at)
     return __builtin_fabsf(level->details[at]) > level->limit;
 }
 
-/* Multiplies the details that are not significant by `factor`. */
+/* Returns the details; those that are not significant are multiplied by `factor`. */
 INLINE f32x16 haar_shrink(f32x16 details, m32x16 significant, f32x16 factor)
 {
     return f32_select(significant, details, f32_mul(details, factor));
 }
 
-/* Returns the lanes whose magnitude exceeds `limit`. */
+/* Returns a mask of the lanes whose magnitude exceeds `limit`. */
 INLINE m32x16 significant_of(f32x16 details, float limit)
 {
     return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));
 }
 
-/* Keeps details that are significant and whose parent at the coarser level `above` is too; without a parent, details
- * that are significant. Multiplies the others by `factor`. */
+/* Keeps details that are significant and whose parent, detail at / 2 of the coarser level `above`, is significant
+ * too, or that have no parent. Multiplies all other details by `factor`. `above` is NULL for the coarsest level. */
 static void haar_shrink_level(const haar_level *level, const haar_level *above, float factor)
 {
     const f32x16 factors = f32_set1(factor);
@@ -133,9 +136,10 @@ static void haar_shrink_level(const haar_level *level, const haar_level *above, 
             level->details[at] *= factor;
 }
 
-/* Attenuates the noise of a row by wavelet shrinkage (Donoho and Johnstone 1994): splits it into HAAR_LEVELS levels and
- * estimates the noise of each from the median of its details. Multiplies details by 1 - strength unless they and their
- * parents exceed `threshold` times the noise of their level. Then joins the levels. */
+/* Attenuates the noise of a row of n values in place by wavelet shrinkage (Donoho and Johnstone 1994): splits it
+ * into HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1 -
+ * strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
+ * `scratch` has n floats. */
 static void haar_purify(float *row, size_t n, float threshold, float strength, float *scratch)
 {
     haar_level levels[HAAR_LEVELS];

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Conversion of single F16 values, in plain C. */
+ * Conversions of single F16 values, in plain C. Rounding is to nearest even. */
 #ifndef ORGAN_KERNELS_HALF_H
 #define ORGAN_KERNELS_HALF_H
 #include <stdint.h>
 #include <string.h>
 
+/* Returns the FP32 bit pattern of the F16 in the low 16 bits. */
 static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
 {
     const uint32_t sign = (half & 0x8000) << 16, exponent = half & 0x7c00, fraction = half & 0x3ff;
@@ -17,6 +18,7 @@ static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
     memcpy(&bits, &small, sizeof bits);
     return sign | bits;
 }
+/* Rounds the FP32 with this bit pattern to F16. A NaN keeps its sign and upper payload bits and becomes quiet. */
 static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
 {
     const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
@@ -40,14 +42,14 @@ static inline __attribute__((unused)) float half_widen(uint16_t half)
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-/* Loads a half-precision number at any alignment. */
+/* Returns the F16 at p, which need not be aligned, as FP32. */
 static inline __attribute__((unused)) float half_at(const unsigned char *p)
 {
     uint16_t half;
     memcpy(&half, p, sizeof half);
     return half_widen(half);
 }
-/* Stores a float as a half-precision number at any alignment. */
+/* Rounds the value to F16 and stores it at p, which need not be aligned. */
 static inline __attribute__((unused)) void half_put(unsigned char *p, float value)
 {
     uint32_t bits;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Products of BF16 terms by AMX, packed by AVX-512, in builds for x86-64. */
+ * The implementation of products of BF16 terms (organ_dots) by AMX, packed by AVX-512, in builds for x86-64. */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Products of BF16 terms by AVX512-BF16, in builds for x86-64. */
+ * The implementation of products of BF16 terms (organ_dots) by AVX512-BF16, in builds for x86-64. */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

@@ -90,6 +90,7 @@ typedef enum organ_code {
     ORGAN_CODE_U4,   /* 4 bits, the even element in the low nibble: 0 to 15 */
     ORGAN_CODES
 } organ_code;
+/* Types of decoded values and of operands. */
 typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN_REALS } organ_real;
 /* values[k] = (code k - zeros[k / group]) * scales[k / group] in FP32, each operation rounded, then rounded to
  * nearest even to the output type. zeros may be NULL: nothing is subtracted. group >= 1; multiples of 32 and values
@@ -106,16 +107,16 @@ typedef void organ_encode(const float *values, const float *scales, size_t group
 
 /* How a product is combined with the contents of c. */
 typedef enum organ_product_into { ORGAN_PRODUCT_SET, ORGAN_PRODUCT_ADD, ORGAN_PRODUCT_SUBTRACT } organ_product_into;
-/* An operand: rows of k values of one type, row i at values + i * stride. If transposed, value l of row i is values[l
- * * stride + i]. */
+/* An operand: rows of k values of one type, row i at values + i * stride. If transposed, value l of row i is at
+ * values + l * stride + i. */
 typedef struct organ_factor {
     const void *values;
     organ_real type;
     bool transposed;
     size_t stride;
 } organ_factor;
-/* Arithmetic of a product: fma in the order defined at `product` below, or dot products of BF16 numbers (organ_dots).
- */
+/* Arithmetic of a product: EXACT is FP32 fma in the order defined at `product` below; SPLIT and BF16 are dot
+ * products of BF16 numbers (organ_dots). */
 typedef enum organ_compute {
     ORGAN_COMPUTE_EXACT,
     ORGAN_COMPUTE_SPLIT,
@@ -135,8 +136,8 @@ typedef struct organ_product {
 } organ_product;
 #define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
 
-/* Tokens of one head of a linear recurrence. Strides are in floats, from one token to the next, or from one row of the
- * state to the next. Tokens of all arrays but `outs` and `state` may be the same or overlap. */
+/* The tokens of one head of a linear recurrence, and its state. Strides are in floats, from one token to the next,
+ * or from one row of the state to the next. Tokens of all arrays but `outs` and `state` may be the same or overlap. */
 typedef struct organ_recurrence {
     size_t tokens, key_dim, value_dim;
     const float *queries, *keys; /* key_dim numbers for each token */
@@ -146,21 +147,24 @@ typedef struct organ_recurrence {
     float *outs;                 /* value_dim numbers */
     float *state;                /* key_dim rows of value_dim numbers */
     size_t query_stride, key_stride, value_stride, decay_stride, strength_stride, out_stride, state_stride;
-    bool decay_by_key, delta;
+    bool decay_by_key; /* each row of the state has its own decay */
+    bool delta;        /* the gated delta rule: subtracts what the state returns for the key before writing */
 } organ_recurrence;
 
-/* Tokens of channels of a selective scan, the recurrence of Mamba. Strides are in floats, from one token to the next,
- * or from one row to the next. Arrays do not overlap; rows of two arrays may alternate in memory. */
+/* The tokens of some channels of a selective scan, the recurrence of Mamba, and its state. Strides are in floats,
+ * from one token to the next, or from one row to the next. Arrays do not overlap; rows of two arrays may alternate
+ * in memory. */
 typedef struct organ_selective_scan {
     size_t tokens, channels, states;
     float *values;               /* channels numbers for each token, which the outputs replace */
     const float *steps;          /* channels numbers */
     const float *writes, *reads; /* states numbers */
-    const float *rates, *skip;   /* states rows of channels numbers; channels numbers */
+    const float *rates, *skip;   /* `rates`: states rows of channels numbers; `skip`: channels numbers */
     float *state;                /* states rows of channels numbers */
     size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
 } organ_selective_scan;
 
+/* A table of kernels: the implementation for one instruction set. */
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
 
@@ -176,11 +180,11 @@ typedef struct organ_kernels {
      * the same FP32 operations in the same order, each rounded. Scales that are not finite give the results of IEEE
      * 754; bits of NaN may differ between ISAs. 64-bit types are rounded to nearest even. */
     organ_dequantize *dequantize[ORGAN_GGML_TYPES];
-    /* F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, rounded like ggml's reference. If a value or the reciprocal of
-     * a scale is not finite, the reference is undefined; here codes are clamped to their range and a NaN gets code 0.
-     */
+    /* Encoders of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, which round like ggml's reference; NULL for other
+     * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
+     * to their range and a NaN gets code 0. */
     organ_quantize *quantize[ORGAN_GGML_TYPES];
-    /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K; NULL for other types. */
     organ_fit *fit[ORGAN_GGML_TYPES];
 
     organ_decode *decode[ORGAN_CODES][ORGAN_REALS];
@@ -212,8 +216,8 @@ typedef struct organ_kernels {
     void (*pair_means_bf16)(const uint16_t *values, float *means, size_t n);
     void (*pair_means_f16)(const uint16_t *values, float *means, size_t n);
     void (*pair_means_f32)(const float *values, float *means, size_t n);
-    /* Sets *result. Makes two passes over each chunk of 4096 values and merges chunks in order (organ_spread_merge).
-     * If a value is not finite, the mean or m2 is not finite. */
+    /* Sets *result to mean and squared deviations of n values. Makes two passes over each chunk of 4096 values and
+     * merges chunks in order (organ_spread_merge). If a value is not finite, the mean or m2 is not finite. */
     void (*spread)(const float *values, size_t n, organ_spread *result);
     /* Counts finite values by the bin of (value - mean) * (16 / std) in FP64, rounded down; std > 0. Value k is
      * counted in the histogram at counts + k % 4 * ORGAN_Z_BINS; the caller adds the four histograms. */
@@ -299,7 +303,8 @@ typedef struct organ_kernels {
     void (*audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts);
 } organ_kernels;
 
-/* Returns the bytes of scratch for one tile, a multiple of 64, or 0 if they overflow size_t. */
+/* Returns the bytes of scratch of the physarum kernels for a tile of rows x cols, a multiple of 64, or 0 if they
+ * overflow size_t. */
 size_t organ_physarum_scratch(size_t rows, size_t cols);
 
 /* Returns the least stride of a state's rows, from value_dim on, with which rows are aligned to cache lines and spread
@@ -310,7 +315,7 @@ size_t organ_recurrence_stride(size_t value_dim);
  * so callers merge in tile order. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other);
 
-/* Merges a second spread into the first, as organ_moments_merge does for moments. */
+/* Merges `other` into `into`, like organ_moments_merge; either may be empty. */
 void organ_spread_merge(organ_spread *into, const organ_spread *other);
 
 /* Decodes a scale stored as one byte. E8M0: 2^(code - 127); 0 is the subnormal 2^-127, 0xff NaN. E4M3: as
@@ -384,7 +389,7 @@ extern const organ_kernels *const organ_kernels_avx512_mixed;
  * also at most 1 ulp but with other last bits. NULL on other builds. */
 extern const organ_kernels *const organ_kernels_scalar_nofma;
 
-/* NULL if not in this build. */
+/* The implementations of organ_dots; NULL if not in this build. */
 extern const organ_dots *const organ_dots_amx, *const organ_dots_avx512_bf16;
 
 #pragma GCC visibility pop

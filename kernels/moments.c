@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Merging of moments, and the scratch size of a tile: code that all ISAs share, compiled once with the flags of the
- * baseline. */
+ * Merges moments, and computes the scratch size of a tile: code that all ISAs share, compiled once with the flags of
+ * the baseline. */
 #include "kernels/kernels.h"
 
-/* Combines the sums of powers of deviations of two sets to those from the common mean (Pebay 2008, formulas 2.1 and
- * 3.1), with d = mean_b - mean_a and n = n_a + n_b. */
+/* Merges `other` into `into`: combines the sums of powers of deviations of two sets to those from the common mean
+ * (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and n = n_a + n_b. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;
@@ -30,7 +30,7 @@ void organ_moments_merge(organ_moments *into, const organ_moments *other)
     into->n += other->n;
 }
 
-/* Combines count, mean and squared deviations of two sets (Chan, Golub and LeVeque 1983). */
+/* Merges `other` into `into`: count, mean and squared deviations of two sets (Chan, Golub and LeVeque 1983). */
 void organ_spread_merge(organ_spread *into, const organ_spread *other)
 {
     if (other->n == 0)

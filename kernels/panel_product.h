@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The product. For each chunk of k, a block of rows of a is packed row by row, then each strip of b is packed so that
- * a vector contains one value of k from 16 rows of b. A tile of sums stays in registers for the whole chunk. The
- * arrangement of tiles does not change the order of any sum. */
+ * The exact product. For each chunk of k, a block of rows of a is packed row by row, then each strip of b is packed
+ * so that a vector contains one value of k from 16 rows of b. A tile of sums stays in registers for the whole chunk.
+ * The arrangement of tiles does not change the order of any sum. */
 #include "kernels/product_row.h"
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
@@ -14,7 +14,7 @@
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH,
                "both fit");
 
-/* Packs rows and pads each with zeros to a multiple of `fill`. */
+/* Packs the rows of a part, `pitch` floats apart, as FP32, and pads each with zeros to a multiple of `fill`. */
 INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part, size_t fill,
                               const enum element_type type)
 {
@@ -27,7 +27,7 @@ INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part,
         }
 }
 
-/* Loads 16 rows from column `from` on; for a complete square, prefetches the next one. */
+/* Loads 16 rows from column `from` on, zeros beyond the part; for a complete square, prefetches the next one. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
@@ -43,7 +43,7 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
     }
 }
 
-/* Packs rows as columns, padded with zeros to a multiple of `fill`. */
+/* Packs the rows of a part as columns of FP32, `pitch` floats apart, padded with zeros to a multiple of `fill` rows. */
 INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *part, size_t fill,
                                  const enum element_type type)
 {
@@ -68,6 +68,7 @@ INLINE void pack_panel(float *to, size_t pitch, const product_part *part, size_t
         pack_rows_as_rows(to, pitch, part, fill, type);
 }
 
+/* Packs a part of any type like pack_panel. */
 static void pack_part(float *to, size_t pitch, const product_part *part, size_t fill, bool transposed, organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
@@ -78,9 +79,10 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
         pack_panel(to, pitch, part, fill, transposed, F32);
 }
 
-typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS];
+typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS]; /* a tile of sums, in registers */
 
-/* Combines the totals of a strip of FP32 columns with c directly from registers. */
+/* Sets, adds to or subtracts from c (FP32) the sums of a tile of `rows` rows and a whole strip, directly from
+ * registers. */
 INLINE void combine_sums(const product_place *place, product_sums sums, const int rows)
 {
     const organ_product *const p = place->product;
@@ -98,7 +100,8 @@ INLINE void combine_sums(const product_place *place, product_sums sums, const in
     }
 }
 
-/* A packed strip, and the data to pack after it, of which `share` lines are prefetched in every STEP values of k. */
+/* A packed strip of b with `depth` values of k, and the data to pack after it, of which `share` lines are prefetched
+ * for every PRODUCT_STEP values of k. */
 typedef struct product_strip {
     const float *values;
     size_t depth;
@@ -106,7 +109,8 @@ typedef struct product_strip {
     size_t share;
 } product_strip;
 
-/* Computes the chunk's sums of `rows` rows of a packed block with a packed strip. */
+/* Computes the sums of `rows` rows of a packed block of a with a packed strip over the chunk, and combines them with
+ * c. */
 INLINE void sum_tile(const product_place *place, const float *a, const product_strip *strip, const int rows)
 {
     product_sums sums;
@@ -172,8 +176,8 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
             tiles[t].sum(&place, a, &strip);
 }
 
-/* Computes a product with a single row of a. Returns false if there are more rows or the row does not fit the
- * scratch. */
+/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, b is transposed, or
+ * the row does not fit the scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
     const size_t padded = (p->k + 15) / 16 * 16;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The physarum v1 tile. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is
- * exact, so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G =
- * a D = (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
+ * Prunes a tile by physarum v1 (docs/definitions/pruning.md): each weight is a tube with a conductivity D and food a
+ * = |w| / mean |w|. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is exact,
+ * so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D =
+ * (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
  * iteration reads the row and column sums that the previous one computed; the last iteration prunes. */
 #define STEP           0.5f /* of the update: weight of growth, and of the old conductivity */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
@@ -12,20 +13,22 @@
 /* Added to Q^beta. It is too small to change a sum or a comparison, but keeps dying tubes from becoming subnormal,
  * which is slow. */
 #define MIN_FLOW   0x1p-100f
-#define ROWS_AHEAD 8
+#define ROWS_AHEAD 8 /* rows that are prefetched ahead */
 /* The mixed tile computes FLOW_MIXED of 8 quotients without the divider. It finishes each vector FLOW_LAG vectors
  * after starting it, so that operations that depend on a quotient do not fill the scheduler. */
 #define FLOW_LAG 5
 
+/* The scratch memory of a tile. */
 typedef struct physarum_tile {
     const organ_physarum_params *params;
-    size_t rows, cols, width; /* width: cols rounded up to whole vectors; padding is zero */
-    float *food, *tubes;      /* rows x width */
-    float *row_lanes;         /* 16 partial sums of G for each row; rows rounded up to whole vectors */
-    float *row_pull;          /* g r_i */
-    float *col_sums, *col_pull;
+    size_t rows, cols, width;   /* `width` is cols rounded up to whole vectors; the padding is zero */
+    float *food, *tubes;        /* rows x width */
+    float *row_lanes;           /* 16 partial sums of the flow G for each row, for rows rounded up to whole vectors */
+    float *row_pull;            /* factor of the flow of each row, times the gain g */
+    float *col_sums, *col_pull; /* sum of G and factor of the flow of each column */
 } physarum_tile;
 
+/* Statistics of a tile before pruning. */
 typedef struct physarum_survey {
     double sum; /* sum of |w| */
     uint64_t zeros;
@@ -57,7 +60,7 @@ INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols
     return (physarum_survey){f64_fold(sum), zeros - rows * (round_up_to_vector(cols) - cols), u32_top(top)};
 }
 
-/* Counts infinite values and NaN. */
+/* Returns the number of infinite values and NaN of a tile. */
 INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
                                 const enum element_type type)
 {
@@ -73,7 +76,8 @@ INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
     return rows * cols - finite;
 }
 
-/* Divides the scratch memory of a tile into its arrays; rows and columns are padded to whole vectors. */
+/* Divides the scratch memory of a tile into its arrays, and zeroes the sums that are read before they are written;
+ * rows and columns are padded to whole vectors. */
 INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
@@ -90,7 +94,7 @@ INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_phys
     return t;
 }
 
-/* Initialises food and tubes from the weights and computes the sums of their flow. */
+/* Sets food to a / 2 and tubes to 2 a, with a = |w| / mean, and computes the row and column sums of the flow. */
 INLINE void physarum_initialise(const physarum_tile *t, const void *weights, size_t stride, float mean,
                                 const enum element_type type)
 {
@@ -112,7 +116,8 @@ INLINE void physarum_initialise(const physarum_tile *t, const void *weights, siz
     }
 }
 
-/* Returns (mean / value)^(coupling / 2), or 1 if value is 0. */
+/* Returns the factor (mean / value)^(coupling / 2), which equalises rows or columns whose flow is `value`; 1 if
+ * value is 0. */
 INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
 {
     const f32x16 one = f32_set1(1.0f);
@@ -123,7 +128,7 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
-/* Computes the pulls of rows and columns from the sums of the flow. */
+/* Computes the factors (pulls) of rows and columns from the sums of the flow. */
 INLINE void physarum_shrink(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);
@@ -146,7 +151,8 @@ INLINE void physarum_shrink(const physarum_tile *t)
     }
 }
 
-/* Returns the response that is added to half of 2 D; `estimated`: computed without the divider. */
+/* Returns the Hill response h = Q^beta / (1 + Q^beta) of the flow Q, which the update of 2 D adds. `square`: beta is
+ * 2; `estimated`: computes the quotient without the divider, with the same bits. */
 INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square,
                                 const int estimated)
 {
@@ -157,8 +163,9 @@ INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float bet
                      : saturating_quotient(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
-/* Runs one iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip
- * and each vector adds one term, so their order does not depend on the width of strips. */
+/* Runs one iteration over all rows of a strip of `n` vectors from column `from` on. The column sums stay in
+ * registers. Row sums start in the first strip and each vector adds one term, so their order does not depend on the
+ * width of strips. */
 INLINE void physarum_grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;
@@ -193,7 +200,8 @@ INLINE void physarum_grow_strip(const physarum_tile *t, size_t from, const int s
     UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
-/* Updates the conductances of a tile, in strips of vectors as wide as registers allow. */
+/* Runs one iteration on all tubes of a tile, in strips as wide as the registers allow. `square`: beta is 2. `mixed`:
+ * some quotients are computed without the divider (FLOW_MIXED). */
 INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const int mixed)
 {
     size_t from = 0;
@@ -238,8 +246,8 @@ INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, 
     return kept;
 }
 
-/* Runs the iterations on a tile and sets weights whose tube has died to zero. Returns the number of kept ones. The last
- * iteration's growth and the removal are one pass over the rows. */
+/* Runs the iterations on a tile and sets weights whose tube ends below the threshold to zero. Returns the number of
+ * kept weights. The last iteration and the removal are one pass over the rows. */
 INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
                                  const int square, const int mixed)
 {
@@ -259,8 +267,8 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
     return kept;
 }
 
-/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines. A tile with infinite values or NaN, or of
- * zeros alone, is left unchanged. */
+/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines, and sets *counts. A tile with infinite
+ * values or NaN, or of zeros alone, is left unchanged. */
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
                      void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
 {

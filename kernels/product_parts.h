@@ -24,13 +24,13 @@ INLINE void transpose_square(f32x16 rows[16])
     }
 }
 
-/* rows x columns elements, rows `stride` elements apart. */
+/* A part of an operand: rows x columns elements, from element `at` of `values` on, rows `stride` elements apart. */
 typedef struct product_part {
     const void *values;
     size_t at, stride, rows, columns;
 } product_part;
 
-/* Loads elements of a row from column `from` on; zeros beyond the last row or column. */
+/* Loads 16 elements of a row of the part from column `from` on as FP32; zeros beyond the last row or column. */
 INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from, const enum element_type type)
 {
     const size_t at = part->at + row * part->stride + from;
@@ -40,15 +40,15 @@ INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from,
                                       : load_elements_part(part->values, at, part->columns - from, type);
 }
 
-/* The data to pack next, prefetched line by line while tiles are summed, because many prefetches at once would stall.
- */
+/* A cursor over the cache lines of the data to pack next, which are prefetched line by line while tiles are summed,
+ * because many prefetches at once would stall. */
 typedef struct product_ahead {
     const char *row;
     size_t rows, stride, bytes,
         at; /* remaining rows; bytes from row to row and in a row; next byte of this row to prefetch */
 } product_ahead;
 
-/* Returns a cursor over the cache lines of a part, for prefetch_lines. `bytes`: size of an element. */
+/* Returns a cursor over the cache lines of a part, whose elements have `bytes` bytes. */
 INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 {
     return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes,
@@ -57,6 +57,7 @@ INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 
 INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }
 
+/* Prefetches the next `count` lines of the cursor. */
 INLINE void prefetch_lines(product_ahead *ahead, size_t count)
 {
     for (; count > 0 && ahead->rows > 0; count--) {
@@ -78,14 +79,14 @@ INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size
                          : (product_part){o->values, row * o->stride + k, o->stride, rows, depth};
 }
 
-/* The destination of totals: columns of c from `column` on. */
+/* The destination of totals in c: rows from `row` on, `columns` columns from `column` on, and how they are combined. */
 typedef struct product_place {
     const organ_product *product;
     size_t row, column, columns;
     organ_product_into into;
 } product_place;
 
-/* Sets, adds or subtracts n <= 16 totals to FP32 outputs. */
+/* Sets n <= 16 outputs in FP32 to the totals, or adds the totals to them or subtracts the totals from them. */
 INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
@@ -100,7 +101,7 @@ INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-/* Sets, adds or subtracts n <= 16 totals to FP64 outputs. */
+/* Sets n <= 16 outputs in FP64 to the totals, or adds the totals to them or subtracts the totals from them. */
 INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;
@@ -116,7 +117,7 @@ INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into in
         memcpy(c, some, n * sizeof *c);
 }
 
-/* Sets, adds or subtracts totals, whose rows are `pitch` floats apart, to c. */
+/* Sets c to `rows` rows of totals, `pitch` floats apart, or adds them to c or subtracts them from c. */
 static void combine_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;
@@ -131,7 +132,7 @@ static void combine_totals(const product_place *place, const float *totals, size
         }
 }
 
-/* Prefetches the tile of C that is added to next. */
+/* Prefetches a tile of c, which is combined with totals next. */
 INLINE void prefetch_totals(const product_place *place, size_t columns, size_t rows)
 {
     const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);

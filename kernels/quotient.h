@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * x / (1 + x) in two ways with the same bits: by the divider, and by multiplications for CPUs with a slow divider. */
+ * Computes x / (1 + x) in two ways with the same bits: by the divider, and by multiplications for CPUs with a slow
+ * divider. */
 #define FLOW_SATURATES 0x1p26f /* from 2^25 on, 1 + x rounds to x and the quotient is 1 */
 
 /* Returns x / (1 + x). */

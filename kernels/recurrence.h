@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Linear recurrences. A strip of columns of the state passes through all tokens before the next strip, so that it stays
- * in the cache closest to the core. One pass over its rows ends a token and begins the next one. */
+ * Linear recurrences (organ_recurrence). A strip of columns of the state is processed for all tokens before the next
+ * strip, so that it stays in the cache closest to the core. One pass over its rows ends a token and begins the next
+ * one. */
 
-#define RECURRENCE_VECTORS 2 /* width of a strip */
+#define RECURRENCE_VECTORS 2 /* width of a strip, in vectors */
 
 /* The numbers of a token that do not depend on the column. */
 typedef struct recurrence_token {
@@ -10,6 +11,7 @@ typedef struct recurrence_token {
     size_t step; /* from the decay of a row to that of the next */
 } recurrence_token;
 
+/* Returns the numbers of token t. */
 INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
 {
     return (recurrence_token){.decays = r->decays + t * r->decay_stride,
@@ -20,8 +22,8 @@ INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
 
 typedef f32x16 recurrence_strip[RECURRENCE_VECTORS];
 
-/* Processes one row of the state: the write and the output of the token `now`, then the decay and the read of the token
- * `next`. Either may be NULL. */
+/* Processes row i of the state strip at `row`: the write and the output of the token `now`, then the decay and the
+ * read of the token `next`. Either may be NULL. The last of `vectors` vectors has `last` columns. */
 INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *next, size_t i, float *row,
                            const recurrence_strip writes, recurrence_strip outs, recurrence_strip reads,
                            const int vectors, const size_t last)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The selective scan: a linear recurrence whose decay differs by channel, state and token. The states of 16 channels
- * are processed at a time; the caller bounds the channels of a call so that their states stay in the cache closest to
- * the core. */
+ * The selective scan (organ_selective_scan): a linear recurrence whose decay differs by channel, state and token.
+ * The states of 16 channels are processed at a time; the caller bounds the channels of a call so that their states
+ * stay in the cache closest to the core. */
 
 /* Processes one token of n channels, up to 16, from channel `from` on, by the recurrence of Mamba (Gu and Dao 2023):
  * for each state i, h_i = exp(A_i dt) h_i + B_i dt x; then y = sum of C_i h_i + D x. Here rates, steps, writes, reads
@@ -23,6 +23,7 @@ INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, 
     f32_store_first(at, f32_fma(f32_load_first(s->skip + from, n), value, sum), n);
 }
 
+/* Processes all tokens in order, 16 channels at a time. */
 static void selective_scan(const organ_selective_scan *s)
 {
     for (size_t t = 0; t < s->tokens; t++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packing of 8 scales and 8 minima of 6 bits in 12 bytes. The first four of each are stored in one byte each, whose
- * upper two bits are those of the last four; the low four bits of the last four share a byte of scale and minimum. */
+ * Packs 8 scales and 8 minima of 6 bits in the 12 bytes of a q4_k or q5_k block, and unpacks them. For k < 4, the low
+ * 6 bits of byte k have scale k, those of byte 4 + k minimum k. The upper two bits of these bytes are the upper two
+ * bits of scale 4 + k and minimum 4 + k; byte 8 + k has their low four bits, the scale's in the low half. */
 #ifndef ORGAN_KERNELS_SIX_BITS_H
 #define ORGAN_KERNELS_SIX_BITS_H
 #include <stdint.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Moments. Each chunk, which fits L1, is read twice: for the mean and the excluded values, then for the powers of
- * deviations. */
-#define CHUNK 4096
+ * Kernels for the moments of an array. Each chunk, which fits L1, is read twice: for the mean and the excluded
+ * values, then for the powers of deviations. */
+#define CHUNK 4096 /* values */
 
+/* Sums of the first pass over a chunk, by lane. */
 typedef struct first_pass {
     f64x16 sum;
     f32x16 least, max;
@@ -14,7 +15,7 @@ INLINE m32x16 finite_of(f32x16 values)
     return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE)));
 }
 
-/* Replaces the lanes from n on by NaN, which both passes ignore. */
+/* Replaces lanes n to 15 by NaN, which both passes ignore. */
 INLINE f32x16 nan_from_lane(f32x16 values, size_t n)
 {
     const m32x16 beyond = u32_gt(u32_lanes(), u32_set1((uint32_t)n - 1));
@@ -39,7 +40,7 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->max = f32_max(pass->max, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
-/* Computes counts, mean, minimum and maximum of a chunk. */
+/* Sets counts, mean, minimum and maximum of a chunk: n values from element `from` on. */
 INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                              const enum element_type type)
 {
@@ -61,11 +62,12 @@ INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t fr
     chunk->max = f32_reduce_max(pass.max);
 }
 
+/* Sums of powers of deviations, by lane. */
 typedef struct powers {
     f64x16 m2, m3, m4;
 } powers;
 
-/* Adds the second to fourth powers of deviations from the mean. */
+/* Adds the second to fourth powers of 16 deviations from the mean. */
 INLINE void add_powers(powers *sums, f64x16 deviation)
 {
     const f64x16 square = f64_mul(deviation, deviation);
@@ -74,8 +76,8 @@ INLINE void add_powers(powers *sums, f64x16 deviation)
     sums->m4 = f64_add(sums->m4, f64_mul(square, square));
 }
 
-/* Computes the sums of second, third and fourth powers of the deviations from the chunk's mean: a second pass, because
- * sums of raw powers would cancel. */
+/* Sets m2, m3 and m4 of a chunk: sums of powers of the deviations from its mean. A second pass, because sums of raw
+ * powers would cancel. */
 INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                               const enum element_type type)
 {
@@ -96,6 +98,7 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
     chunk->m4 = f64_fold(sums.m4);
 }
 
+/* Sets *moments to the moments of n values, merged chunk by chunk. */
 INLINE void moments_of(const void *values, size_t n, organ_moments *moments, const enum element_type type)
 {
     organ_moments total = {.min = __builtin_inff(), .max = -__builtin_inff()};

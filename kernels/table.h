@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The table of kernels. The including file has included all bodies and the vocabulary of its ISA before. */
+ * Makes the table of kernels of one ISA. The including file has included all kernels and the operations of its ISA
+ * (simd/) before. */
 #include "kernels/kernels.h"
 #include "kernels/elements.h"
 #include "kernels/convert_types.h"
@@ -24,7 +25,7 @@
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 
-/* Indexed by number of the type. Functions named organ_... are the same in every table. */
+/* Decoders by type number. Functions named organ_... are the same in every table. */
 #define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_stream,
 #define DEQUANTIZERS                                                                                                   \
     {                                                                                                                  \

@@ -8,12 +8,13 @@ INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_l
 /* ---- gates ---- */
 enum gate { SILU, GELU_TANH, GELU };
 
-/* Returns x times the logistic function of s. */
+/* Returns x / (1 + e^-s): x times the logistic function of s. */
 INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
 {
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
+/* Returns the activation of 16 values; organ_kernels defines the formulas. */
 INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
@@ -28,6 +29,7 @@ INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
     return logistic_of(x, f32_add(u, u));
 }
 
+/* Replaces gate[k] by activation(gate[k]) up[k]. */
 INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind)
 {
     size_t at = 0;
@@ -44,6 +46,7 @@ static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gat
 static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
 
 /* ---- single values ---- */
+/* Replaces values[k] by cap tanh(values[k] / cap). */
 static void softcap(float *values, size_t n, float cap)
 {
     const f32x16 caps = f32_set1(cap);
@@ -54,6 +57,7 @@ static void softcap(float *values, size_t n, float cap)
         f32_store_part(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load_part(values + at, n - at), caps))), n - at);
 }
 
+/* Sets values[k] to base ^ exponents[k]. */
 static void powers_of(float base, const float *exponents, float *values, size_t n)
 {
     const f32x16 bases = f32_set1(base);
@@ -66,6 +70,7 @@ static void powers_of(float base, const float *exponents, float *values, size_t 
 
 INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
 
+/* Replaces values[k] by ln(1 + e^values[k]). */
 static void softplus(float *values, size_t n)
 {
     size_t at = 0;
@@ -76,6 +81,7 @@ static void softplus(float *values, size_t n)
 }
 
 /* ---- sums ---- */
+/* Replaces values[k] by e^(values[k] - top) and returns their sum in FP32. */
 static float exp_below(float *values, size_t n, float top)
 {
     const f32x16 tops = f32_set1(top);
@@ -94,6 +100,7 @@ static float exp_below(float *values, size_t n, float top)
     return f32_fold(sum);
 }
 
+/* Returns the sum of e^(values[k] - top) in FP64. */
 static double exp_sum(const float *values, size_t n, double top)
 {
     const f64x16 tops = f64_set1(top);
@@ -108,12 +115,14 @@ static double exp_sum(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
+/* Returns e^p (p - q) of 16 logits, with the log-probabilities p and q. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {
     const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);
     return f64_mul(f64_exp(p), f64_sub(p, q));
 }
 
+/* Returns the Kullback-Leibler divergence of two softmaxes, given as logits and logarithms of sums of exponentials. */
 static double divergence(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);
@@ -128,8 +137,8 @@ static double divergence(const float *first, double first_sum, const float *othe
     return f64_fold(sum);
 }
 
-/* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number, and
- * 0 times that is 0. */
+/* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number
+ * instead, and 0 times that is 0. */
 static double entropy(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);

@@ -10,6 +10,7 @@ INLINE f64x16 f64_load_part(const double *p, size_t n)
     return f64_load(some);
 }
 
+/* Returns the dot product of a and b, with a sum in each lane. */
 static double dot_f64(const double *a, const double *b, size_t n)
 {
     f64x16 sum = f64_set1(0);
@@ -21,6 +22,7 @@ static double dot_f64(const double *a, const double *b, size_t n)
     return f64_fold(sum);
 }
 
+/* Replaces y[k] by fma(factor, x[k], y[k]). */
 static void add_scaled_f64(double *y, double factor, const double *x, size_t n)
 {
     const f64x16 factors = f64_set1(factor);
@@ -34,7 +36,7 @@ static void add_scaled_f64(double *y, double factor, const double *x, size_t n)
     }
 }
 
-/* Loads the first n of up to 16 floats; other lanes are 0. */
+/* Loads min(n, 16) floats; the other lanes are 0. f32_store_first stores as many lanes. */
 INLINE f32x16 f32_load_first(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
 
 INLINE void f32_store_first(float *p, f32x16 a, size_t n)
@@ -45,8 +47,8 @@ INLINE void f32_store_first(float *p, f32x16 a, size_t n)
         f32_store(p, a);
 }
 
-/* Replaces the upper triangle of A by U with A = U^T U. Ends at the first pivot that is not above 0, which the caller
- * finds on the diagonal. */
+/* Replaces the upper triangle of A (n x n, row by row) by U with A = U^T U (Cholesky). Ends at the first pivot that
+ * is not above 0, which the caller finds on the diagonal. */
 static void cholesky_f32(float *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -65,7 +67,8 @@ static void cholesky_f32(float *a, size_t n)
     }
 }
 
-/* Solves U^T U x = b in place: forward with U^T, then backward with U. */
+/* Replaces x by the solution of U^T U y = x, with the factor U of cholesky_f32: forward with U^T, then backward with
+ * U. */
 static void solve_f32(const float *factor, size_t n, float *x)
 {
     for (size_t i = 0; i < n; i++) {

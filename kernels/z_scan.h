@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Kernels of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of the
- * remainders. */
+ * Kernels of the Z-measure: histograms of codes and of standardised values, means of pairs, and the spread (mean and
+ * squared deviations) of values. */
 #include <math.h>
 
-/* Counts four codes. Equal neighbours are slow: each increment of a counter waits for the one before. */
+/* Adds four codes to the histogram. Equal neighbours are slow: each increment of a counter waits for the one before. */
 INLINE void count_four(const uint16_t *codes, uint64_t *counts)
 {
     uint64_t four;
@@ -14,7 +14,7 @@ INLINE void count_four(const uint16_t *codes, uint64_t *counts)
     counts[four >> 48]++;
 }
 
-/* Returns true if 64 codes are equal. Compares the two ends first, since they usually differ. */
+/* Returns 1 if 64 codes are equal. Compares the first and the last before all, because they usually differ. */
 INLINE int is_run_of_one_code(const uint16_t *codes)
 {
     const u16x16 first = u16_set1(codes[0]);
@@ -25,8 +25,8 @@ INLINE int is_run_of_one_code(const uint16_t *codes)
     return m16_count(m16_and(low, high)) == 16;
 }
 
-/* Counts n codes. A run of one code, common after pruning, is counted in one addition, because single increments of the
- * same counter depend on each other. */
+/* Adds n codes to the histogram counts[65536]. A run of one code, common after pruning, is counted in one addition,
+ * because single increments of the same counter depend on each other. */
 static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
 {
     size_t at = 0;
@@ -42,7 +42,8 @@ static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
-/* Computes the means of 16 pairs. A 32-bit word contains a pair of BF16, so no transposition is needed. */
+/* Returns the means of the 16 pairs from element `at` on. A 32-bit word contains a pair of BF16, so no transposition
+ * is needed. */
 INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
 {
     if (type == BF16) {
@@ -73,7 +74,8 @@ static void pair_means_bf16(const uint16_t *values, float *means, size_t n) { pa
 static void pair_means_f16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 static void pair_means_f32(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }
 
-/* Processes n <= CHUNK values, which stay in L1 between the two passes. Lanes past the end add nothing. */
+/* Returns count, mean and sum of squared deviations of n <= CHUNK values, which stay in L1 between the two passes.
+ * Lanes past the end add nothing. */
 INLINE organ_spread spread_chunk(const float *values, size_t n)
 {
     f64x16 sum = f64_set1(0), square = f64_set1(0);
@@ -96,6 +98,7 @@ INLINE organ_spread spread_chunk(const float *values, size_t n)
     return (organ_spread){n, mean, f64_fold(square)};
 }
 
+/* Sets *result to the spread of n values, merged chunk by chunk. */
 static void spread(const float *values, size_t n, organ_spread *result)
 {
     organ_spread all = {0};
@@ -106,8 +109,8 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Returns the bins of 16 values. Clamps before rounding down, so that distant values convert as well; both steps are
- * exact. */
+/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that distant values convert as
+ * well; both steps are exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -115,23 +118,25 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
-/* Computes bins in FP32. The position of a value is mapped to the binade from 256 to 512, which has 2^23 numbers: the
- * upper 8 of these bits are the bin, the lower 15 the position in it. The bin equals that of FP64 if the position is
- * further from an edge than its error, which is below 3 x 2^-15: the fma rounds by up to 0.5, the factor in FP32
- * contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256 bins. Vectors with a value closer to an
- * edge are computed in FP64. */
+/* Constants of the bins in FP32. The position of a value is mapped to the binade from 256 to 512, which has 2^23
+ * numbers: the upper 8 of these bits are the bin, the lower 15 the position in it. The bin equals that of FP64 if
+ * the position is further from an edge than its error, which is below 3 x 2^-15: the fma rounds by up to 0.5, the
+ * factor in FP32 contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256 bins. Vectors with a
+ * value closer to an edge are computed in FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
                "one binade has all bins, and a byte says which");
 
+/* The mapping of values to bins (bin_places_of): mean and per_bin for FP64, factor and offset for FP32. */
 typedef struct bin_places {
     f64x16 mean, per_bin;
     f32x16 factor, offset;
     int narrow; /* FP32 is precise enough */
 } bin_places;
 
-/* Prepares the mapping value -> bin: (value - mean) x per_bin + offset. `narrow`: FP32 is exact enough for it. */
+/* Returns the mapping of values to bins: (value - mean) x per_bin + half of the bins. In FP32 it is value x factor +
+ * offset, if that is precise enough (`narrow`). */
 INLINE bin_places bin_places_of(double mean, double per_bin)
 {
     const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;
@@ -140,8 +145,8 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
                         f32_set1(narrow ? (float)offset : 0), narrow};
 }
 
-/* Returns the bins of 16 values. Values outside the histogram are clamped to the middle of the first and the last bin,
- * because a value in the middle of a bin is never recomputed in FP64. */
+/* Returns the bins of 16 values, in FP32 if possible. Values outside the histogram are clamped to the middle of the
+ * first and the last bin, because a value in the middle of a bin is never recomputed in FP64. */
 INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
@@ -153,7 +158,7 @@ INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
     return u8_of_u32(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
 }
 
-/* Counts eight bins in four histograms, so that neighbours in one bin do not wait for each other's increment. */
+/* Adds eight bins to four histograms in turn, so that neighbours in one bin do not wait for each other's increment. */
 INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
 {
     uint64_t eight;
@@ -161,8 +166,8 @@ INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
     UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
 }
 
-/* Counts n values in bins of their distance from the mean. All bins of a chunk are stored before counting: a load from
- * bytes that were stored just before would stall. */
+/* Adds n values to four histograms of their distance from the mean in standard deviations. All bins of a chunk are
+ * stored before counting: a load from bytes that were stored just before would stall. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * LoRA adapters: opens a directory of peft (adapter_config.json and adapter_model.safetensors) or a GGUF file of
- * llama.cpp, and returns pairs of factors, each with its module, rank and scale, and the tensors that are not
- * factors. */
+ * LoRA adapters. organ_adapter_open opens a directory of peft (adapter_config.json and adapter_model.safetensors) or
+ * a GGUF file of llama.cpp, and returns pairs of factors, each with its module, rank and scale, and the tensors that
+ * are not factors. */
 #ifndef ORGAN_ADAPTER_H
 #define ORGAN_ADAPTER_H
 
@@ -24,43 +24,45 @@ typedef enum organ_adapter_layout {
     ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is in_features x rank */
 } organ_adapter_layout;
 
-/* The way in which the factors of a pair are made from stored factors, if the base has another format than the
- * adapter. */
+/* How the factors of a pair are made from stored factors, if the adapter is converted to the format of its base. */
 struct organ_adapter_pair;
 typedef struct organ_adapter_origin {
-    const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one of each expert, NULL for zeros */
+    const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one for each expert (NULL: zeros) */
     size_t count;
-    int64_t expert;       /* of a stored stack: this expert only; -1: all */
-    uint64_t first, step; /* row k of B is row first + k step of the stored B, */
-    uint64_t head;        /* if not 0, after rows within each head of this many rows were reordered: */
+    int64_t expert;       /* the expert of a stored stack that is used; -1 for all */
+    uint64_t first, step; /* row k of B is row first + k step of the stored B */
+    uint64_t head;        /* if not 0, the rows of B within each head of this many rows are then reordered: */
     bool halves;          /* true: to 0, 2, ... 1, 3, ...; false: to 0, head / 2, 1, head / 2 + 1, ... */
 } organ_adapter_origin;
 
-/* A pair of factors: the weight of `module` becomes W + scale B A. A stack of experts has A and B of each. */
+/* A pair of factors: the weight of `module` becomes W + scale B A. For a stack of experts, A and B contain one
+ * factor for each expert. */
 typedef struct organ_adapter_pair {
     const char *module;    /* name in the model, without ".weight": "model.layers.0.self_attn.q_proj" */
     const organ_tensor *a; /* rank x in_features */
     const organ_tensor *b; /* out_features x rank */
     uint64_t rank, in_features, out_features;
-    double
-        scale; /* alpha / r, or alpha / sqrt(r) with use_rslora; per module if rank_pattern or alpha_pattern match it */
-    bool embedding;        /* lora_embedding_A and _B: A is rank x vocabulary */
+    double scale;   /* alpha / r, or alpha / sqrt(r) with use_rslora; r and alpha of rank_pattern and alpha_pattern if
+                       they match the module */
+    bool embedding; /* lora_embedding_A and _B: A is rank x vocabulary */
     organ_anatomy anatomy; /* anatomy of `weight` */
-    const char *weight;    /* the tensor that is changed: "MODULE.weight", or `module` itself if that is a parameter */
-    uint64_t experts;      /* matrices of the weight; 1: it is no stack */
+    const char *weight; /* name of the base's tensor that is changed: "MODULE.weight", or `module` itself if that is a
+                           parameter */
+    uint64_t experts;   /* matrices of the weight; 1 if it is no stack */
     organ_adapter_layout layout;
-    const organ_adapter_origin *origin; /* NULL: the factors are a and b */
+    const organ_adapter_origin *origin; /* NULL if the factors are `a` and `b` unchanged */
 } organ_adapter_pair;
 
+/* A LoRA adapter that organ_adapter_open read: a directory of PEFT or a GGUF file of llama.cpp. */
 typedef struct organ_adapter {
     const char *path;         /* the caller's path of the directory */
     const organ_model *model; /* the tensors of adapter_model.safetensors */
     json_t *config;           /* adapter_config.json, unchanged, or of GGUF an empty object; owned */
-    int64_t r;
-    double alpha;
-    bool rslora, dora;
-    bool fan_in_fan_out; /* the base stores weights as in_features x out_features (Conv1D of GPT-2); the factors are
-                            those of the plain form */
+    int64_t r;                /* rank of modules that no rank_pattern matches; of GGUF the largest rank */
+    double alpha;             /* lora_alpha; of GGUF adapter.lora.alpha */
+    bool rslora, dora;        /* use_rslora, use_dora */
+    bool fan_in_fan_out; /* the base stores weights as in_features x out_features (Conv1D of GPT-2); the factors are for
+                            out_features x in_features */
     const char *base;    /* base_model_name_or_path, "" if null */
     size_t pair_count;
     const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
@@ -71,15 +73,16 @@ typedef struct organ_adapter {
     const char *architecture; /* its general.architecture; else "" */
 } organ_adapter;
 
-/* Opens the directory (or its adapter_model.safetensors), or a GGUF file (or a directory with
- * adapter_model.gguf). ORGAN_BAD_INPUT, naming file, field and values, for: no
- * "peft_type": "LORA", r of 0 or less, lora_alpha missing or not a number, a method beyond W + scale B A, A without B
- * or B without A, ranks of A and B that differ from each other or from the config, factors that are not F32, F16, BF16
- * or F64 matrices, no tensor at all. The prefix "base_model.model." and ".default" after lora_A and lora_B are
- * optional. Patterns are matched as in peft: the first in the order of the file applies. A GGUF file must have
- * general.type "adapter" and adapter.type "lora"; r is the largest rank, and a scale is adapter.lora.alpha / rank, or
- * 1 if that is 0. Reads no values. ORGAN_IO.
- * *adapter is NULL on error. */
+/* Opens a directory with an adapter of peft (or its adapter_model.safetensors), or a GGUF file (or a directory with
+ * adapter_model.gguf). Reads headers and config, no values. The prefix "base_model.model." and ".default" after lora_A
+ * and lora_B are optional. Patterns are matched as in peft: the first in the order of the file applies. A GGUF file
+ * must have general.type "adapter" and adapter.type "lora"; r is the largest rank, and a scale is adapter.lora.alpha /
+ * rank, or 1 if alpha is 0.
+ *
+ * Returns ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r of 0 or less, lora_alpha
+ * missing or not a number, a method beyond W + scale B A, A without B or B without A, ranks of A and B that differ
+ * from each other or from the config, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all;
+ * ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 

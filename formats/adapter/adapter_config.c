@@ -12,29 +12,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIG_LIMIT  ((size_t)16 << 20)
-#define PATTERN_LIMIT 4096u  /* bytes of a pattern */
-#define MATCH_LIMIT   10000u /* steps of a match; names have about 50 characters */
-#define WORD_MATCHES  ((size_t)1 << 30)
+#define CONFIG_LIMIT  ((size_t)16 << 20) /* bytes of adapter_config.json */
+#define PATTERN_LIMIT 4096u              /* bytes of a pattern */
+#define MATCH_LIMIT   10000u             /* steps of a match; names have about 50 characters */
+#define WORD_MATCHES  ((size_t)1 << 30)  /* upper bound of modules x patterns */
 
-/* A member of rank_pattern or alpha_pattern. A key of letters, digits and dots alone is compared without a regular
- * expression: models of many experts have tens of thousands of such keys. */
+/* A member of rank_pattern or alpha_pattern. A key of letters, digits, '_' and dots is compared without a regular
+ * expression, because models of many experts have tens of thousands of such keys. */
 typedef struct config_pattern {
     const char *key; /* key of the JSON object */
     size_t length;
-    pcre2_code *code; /* NULL: `key` is plain */
-    double value;
+    pcre2_code *code; /* compiled key; NULL if the key is compared as text */
+    double value;     /* rank or alpha of the modules that match */
 } config_pattern;
 
+/* All members of rank_pattern or of alpha_pattern, in file order. */
 typedef struct organ_adapter_patterns {
-    const char *label, *field;
-    size_t count, expressions;
+    const char *label, *field; /* names of file and member, for messages */
+    size_t count, expressions; /* patterns, and how many of them are compiled */
     config_pattern *list;
     pcre2_match_data *match;
     pcre2_match_context *context;
 } organ_adapter_patterns;
 
-/* Reads an optional true or false; a missing key is false. */
+/* Sets *flag to an optional true or false; a missing key means false. */
 static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
 {
     const json_t *const value = organ_json_value(from, key);
@@ -49,6 +50,7 @@ static bool is_finite_number(const json_t *value)
     return json_is_number(value) && isfinite(json_number_value(value));
 }
 
+/* Returns true if the value is a list of strings. */
 static bool is_string_list(const json_t *value)
 {
     const size_t count = json_array_size(value);
@@ -60,8 +62,8 @@ static bool is_string_list(const json_t *value)
 
 /* ---- patterns ---- */
 
-/* Returns true if the key has no regular expression operator, so that a comparison of text can replace PCRE. An escaped
- * dot counts as literal. */
+/* Returns true if the key has no operator of a regular expression except '.', so that a comparison of text can
+ * replace PCRE2. An escaped dot is allowed. */
 static bool is_literal_key(const char *key)
 {
     for (const char *s = key; *s; s++)
@@ -71,7 +73,7 @@ static bool is_literal_key(const char *key)
     return true;
 }
 
-/* Compiles a key the way peft applies it: "^(.*\.)?(KEY)$" against the module's full name. */
+/* Compiles a key as peft applies it to the module's full name: "^(.*\.)?(KEY)$". */
 static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
@@ -94,8 +96,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
                       patterns->field, p->key, (const char *)why);
 }
 
-/* Copies the members of rank_pattern or alpha_pattern to `patterns`, in file order; compiles the keys that are regular
- * expressions. */
+/* Appends the members of `object`, rank_pattern (`integers`) or alpha_pattern, to `patterns` in file order; compiles
+ * the keys that are regular expressions. */
 static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool integers,
                                   organ_adapter_patterns *patterns, organ_error *error)
 {
@@ -118,8 +120,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
-/* Reads rank_pattern or alpha_pattern. *out stays NULL if the field is missing or empty, so that every module has the
- * default. */
+/* Reads the member `field`, rank_pattern (`integers`) or alpha_pattern, into *out, which the caller frees. *out
+ * stays NULL if the member is missing or empty: every module then has the default. */
 static organ_status read_patterns(const organ_json_object *from, const char *field, bool integers,
                                   organ_adapter_patterns **out, organ_error *error)
 {
@@ -140,6 +142,7 @@ static organ_status read_patterns(const organ_json_object *from, const char *fie
     return fill_patterns(from, object, integers, patterns, error);
 }
 
+/* Releases patterns; NULL is allowed. */
 static void free_patterns(organ_adapter_patterns *patterns)
 {
     if (!patterns)
@@ -152,8 +155,8 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* Returns true if the module's name ends with the key of a literal pattern, as whole words. A dot that is not escaped
- * matches any character, as in a regular expression. */
+/* Returns true if the module's name ends with the key of a pattern without expression, in whole words. A dot that is
+ * not escaped matches any character but a line break, as in a regular expression. */
 static bool ends_with_literal(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
@@ -168,7 +171,8 @@ static bool ends_with_literal(const config_pattern *p, const char *module)
     return s == module || s[-1] == '.';
 }
 
-/* Sets *value to that of the first pattern that matches the module; leaves it unchanged if none matches. */
+/* Sets *value to the value of the first pattern that matches the module; leaves it unchanged if none matches or
+ * `patterns` is NULL. */
 static organ_status find_pattern_value(const organ_adapter_patterns *patterns, const char *module, double *value,
                                        organ_error *error)
 {
@@ -194,8 +198,8 @@ static organ_status find_pattern_value(const organ_adapter_patterns *patterns, c
     return ORGAN_OK;
 }
 
-/* Returns the rank and scale of a module's factors: the pattern that matches its name, else the adapter's r and alpha.
- * scale = alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023). */
+/* Sets *rank and *scale of a module's factors from the patterns that match its name, else from the adapter's r and
+ * alpha. scale = alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023). */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error)
 {
@@ -208,7 +212,8 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
     return ORGAN_OK;
 }
 
-/* Bounds the work before it begins: patterns x modules, with a lower limit for regular expressions. */
+/* Returns ORGAN_BAD_INPUT if matching all patterns with `modules` modules would take too long: patterns x modules is
+ * bounded, regular expressions x modules more strictly. */
 static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
@@ -228,7 +233,7 @@ organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, s
 
 /* ---- the document ---- */
 
-/* Rejects options that change the product beyond W + scale B A. */
+/* Returns ORGAN_BAD_INPUT for options with which the change of a weight is not scale B A. */
 static organ_status refuse_unsupported(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
@@ -244,7 +249,7 @@ static organ_status refuse_unsupported(const organ_json_object *from, organ_erro
     return ORGAN_OK;
 }
 
-/* Checks the types of fields whose values organ reads later or only copies: modules_to_save, target_modules,
+/* Checks the types of fields whose values are read later or only copied: modules_to_save, target_modules,
  * target_parameters, bias. */
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
@@ -264,7 +269,7 @@ static organ_status check_string_fields(const organ_json_object *from, organ_err
     return ORGAN_OK;
 }
 
-/* Reads r, lora_alpha and the base model's name of adapter_config.json, and checks that it is a LoRA. */
+/* Sets r, alpha and base of the adapter from adapter_config.json, and checks that it is a LoRA. */
 static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
     const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
@@ -284,6 +289,7 @@ static organ_status config_read_numbers(const organ_json_object *from, organ_ada
     return ORGAN_OK;
 }
 
+/* Reads all fields of adapter_config.json into *adapter and *rules. */
 static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
                                         organ_adapter_rules *rules, organ_error *error)
 {
@@ -299,6 +305,7 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
     return error->status;
 }
 
+/* Parses adapter_config.json at `path`, keeps it in adapter->config, and reads its fields. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error)
 {

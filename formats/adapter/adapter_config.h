@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * adapter_config.json of peft: rank and scale of the pair of each module. */
+ * Reads adapter_config.json of peft, and computes rank and scale of the pair of each module from it. */
 #ifndef ORGAN_ADAPTER_CONFIG_H
 #define ORGAN_ADAPTER_CONFIG_H
 
@@ -10,23 +10,24 @@
 
 struct organ_adapter_patterns;
 
-/* Settings of single modules. All zero is empty. */
+/* rank_pattern and alpha_pattern: settings of single modules. Rules whose members are all zero are empty. */
 typedef struct organ_adapter_rules {
     struct organ_adapter_patterns *ranks, *alphas; /* NULL: none */
 } organ_adapter_rules;
 
-/* Reads and checks the file and sets the members of *adapter that it contains, see organ_adapter_open. `label` names
- * the file in messages. The caller releases *rules and adapter->config also after an error. */
+/* Reads and checks adapter_config.json at `path`, and sets the members of *adapter that it contains; see
+ * organ_adapter_open for the errors. `label` names the file in messages. The caller releases *rules and
+ * adapter->config, also after an error. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error);
 
-/* Most modules that are matched with regular expressions; plain names have no limit. */
+/* Upper bound of modules x regular expressions in the patterns; plain names have a higher one. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
-/* Returns ORGAN_BAD_INPUT if there are too many patterns to match so many modules in reasonable time. */
+/* Returns ORGAN_BAD_INPUT if there are too many patterns to match with `modules` modules in reasonable time. */
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error);
 
-/* Sets rank and scale of a module. ORGAN_BAD_INPUT if a pattern cannot be matched in reasonable time. */
+/* Sets *rank and *scale of the factors of a module. Returns ORGAN_BAD_INPUT if a pattern takes too long to match. */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error);
 

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Splits MODULE.weight.lora_a or .lora_b, as llama.cpp names the tensors of an adapter. */
+/* Splits MODULE.weight.lora_a or .lora_b, as llama.cpp names the tensors of an adapter. Returns false for any other
+ * name. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};
@@ -13,8 +14,9 @@ static bool name_read_gguf(const char *name, organ_adapter_name *out)
     return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
-/* Splits a tensor name of PEFT, such as base_model.model.MODULE.lora_A.default.weight, into the module and which of the
- * two factors it is; false for any other name. Factors of embeddings are parameters without ".weight". */
+/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or of GGUF, into the module
+ * and which of the two factors it is. Returns false for any other name. Factors of embeddings are parameters without
+ * ".weight". */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
 {
     static const char prefix[] = "base_model.model.";
@@ -40,8 +42,9 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
 /* Parameters of modules of experts, in the order in which transformers' classes define them and peft wraps them. */
 static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias", NULL};
 
-/* Returns whether `target` selects the parameter "MODULE.WORD": it equals the name or its last words. A target of one
- * word selects parameters of modules named "experts" alone, because a file does not say which modules have it. */
+/* Returns true if `target` selects the parameter WORD of the module (`length` bytes): it equals "MODULE.WORD" or its
+ * last words. A target of one word selects only parameters of modules named "experts", because an adapter does not
+ * say which other modules have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
     char name[512];
@@ -51,8 +54,9 @@ static bool target_selects_parameter(const char *target, const char *module, siz
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* Returns the name of the parameter that wrapper number `index` of the module changes, the innermost wrapper first, and
- * sets *count to the number of wrappers. peft wraps a module once for each parameter in target_parameters. */
+/* Returns the name of the parameter that wrapper number `index` of the module changes, 0 being the innermost, and
+ * sets *count to the number of wrappers: peft wraps a module once for each parameter in target_parameters. NULL if
+ * there is none; "" if the order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {
@@ -74,8 +78,9 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the weight that a module's factors change. PEFT wraps a module once per entry of
- * target_parameters, so the number of ".base_layer" at the end says which parameter it is. */
+/* Returns the name of the parameter that a module's factors change, or `module` if they change its weight. peft
+ * wraps a module once for each entry of target_parameters; the number of ".base_layer" at the end of `module` shows
+ * which wrapper it is, counted from the outermost. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

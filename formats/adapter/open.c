@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds the files of an adapter and pairs its factors. */
+ * Opens an adapter: finds its files and pairs its factors. */
 #include "formats/adapter/adapter.h"
 
 #include "formats/adapter/adapter_config.h"
@@ -25,7 +25,7 @@ typedef struct open_state {
     organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
     organ_adapter_rules rules;
     organ_model *model;
-    organ_adapter_pair *pairs;
+    organ_adapter_pair *pairs; /* adapter.pairs and adapter.rest; arrays of paged_rows.h */
     const organ_tensor **rest;
     organ_name_table names; /* module -> index into pairs */
     organ_arena arena;
@@ -33,7 +33,8 @@ typedef struct open_state {
 
 /* ---- files ---- */
 
-/* Finds the directory of the adapter: `path`, or the directory of the file `path`. */
+/* Sets adapter.path to the directory of the adapter: `path`, or the directory of the file `path`. For a GGUF file it
+ * is the file, and adapter.gguf is set. */
 static organ_status find_directory(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
@@ -64,7 +65,7 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
     return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Sets *path to the path of a file in the directory, and *exists to whether it is there. */
+/* Sets *path to the path of the file `name` in the adapter's directory, and *exists to true if the file exists. */
 static organ_status find_adapter_file(open_state *s, const char *name, char **path, bool *exists, organ_error *error)
 {
     struct stat info;
@@ -77,7 +78,7 @@ static organ_status find_adapter_file(open_state *s, const char *name, char **pa
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
-/* Opens a GGUF adapter and reads its alpha. */
+/* Opens the GGUF file at `path`, checks that it is a LoRA adapter, and reads its architecture and alpha. */
 static organ_status open_gguf(open_state *s, const char *path, organ_error *error)
 {
     s->adapter.gguf = true;
@@ -99,8 +100,8 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Opens the tensors of an adapter: the GGUF file, or in a directory adapter_model.safetensors, its index, or the GGUF
- * file, in this order. */
+/* Opens the tensors and the config of an adapter: the GGUF file, or in a directory adapter_model.safetensors, its
+ * index, or adapter_model.gguf, in this order. */
 static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
@@ -131,14 +132,14 @@ static organ_status open_weights(open_state *s, organ_error *error)
     return error->status;
 }
 
-/* ---- keys ---- */
+/* ---- factors ---- */
 
 static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
 }
 
-/* Checks that a factor is a non-empty matrix of floats; GGUF also has stacks of them. */
+/* Returns ORGAN_BAD_INPUT unless a factor is a non-empty matrix of floats; in GGUF it may be a stack of matrices. */
 static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
 {
     char why[160];
@@ -155,8 +156,8 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     return fail_tensor(s, t, why, error);
 }
 
-/* Enters A or B in the pair of its module, which the first of the two creates. Rejects a second tensor for the same
- * place. */
+/* Enters the tensor as A or B in the pair of its module; the first of the two creates the pair. Rejects a second
+ * tensor for the same factor. */
 static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
@@ -188,7 +189,7 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-/* Adds each tensor that is a factor to its pair, and lists the others. */
+/* Enters each tensor that is a factor in its pair, and lists all other tensors in s->rest. */
 static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
@@ -212,7 +213,8 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-/* Sets the sizes of a pair from the shapes of its factors. Returns false if they contradict each other. */
+/* Sets in_features, out_features, experts and (unless peft's parameter layout, which needs it) rank of a pair from
+ * the shapes of its factors. Returns false if the shapes contradict each other. */
 static bool adapter_find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;
@@ -231,7 +233,7 @@ static bool adapter_find_sizes(organ_adapter_pair *p)
     return b->rank == a->rank && b->shape[first_axis + 1] == p->rank && (!first_axis || b->shape[0] == a->shape[0]);
 }
 
-/* Sets rank and scale of a pair of peft, and checks that its sizes are those in adapter_config.json. */
+/* Sets layout, rank, scale and sizes of a pair of peft, and checks that its rank is that of adapter_config.json. */
 static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -253,8 +255,7 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Computes what GGUF does not store for a pair: layout, sizes, and scale = alpha / rank (1 if alpha is 0, as in
- * llama.cpp). */
+/* Sets layout, sizes and scale of a pair of GGUF: alpha / rank, or 1 if alpha is 0, as in llama.cpp. */
 static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -269,8 +270,7 @@ static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Completes a pair after all tensors are read: both factors must exist, and their rank must be the one that
- * adapter_config.json states for the module. Sets the pair's scale, sizes and anatomy. */
+/* Completes a pair after all tensors were read: both factors must exist. Sets its scale, sizes, weight and anatomy. */
 static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     if (!pair->a || !pair->b)
@@ -289,6 +289,7 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
+/* Orders pairs by layer, then by module (for qsort). */
 static int by_layer_and_name(const void *left, const void *right)
 {
     const organ_adapter_pair *const a = left, *const b = right;
@@ -297,12 +298,13 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
-/* Finishes all pairs, sorts them by layer and name, and indexes them by module. */
+/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_check_limit(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
-    organ_name_table_release(&s->names); /* released before large arrays are allocated */
+    organ_name_table_release(
+        &s->names); /* the table is made again after sorting; releasing it now lowers the peak of memory */
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++) {
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
@@ -318,7 +320,7 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a LoRA adapter: a PEFT directory or a GGUF file. */
+/* Opens a LoRA adapter, a directory of peft or a GGUF file, reads its config and headers, and pairs its factors. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
 {
     *adapter = NULL;

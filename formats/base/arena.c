@@ -5,16 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES    ((size_t)64 << 10)
-#define FIRST_ELEMENTS ((size_t)64)
+#define BLOCK_BYTES    ((size_t)64 << 10) /* usual size of a block of an arena */
+#define FIRST_ELEMENTS ((size_t)64)       /* capacity of a list after its first growth */
 
+/* One allocation of the arena; `bytes` are handed out from the front. */
 struct organ_arena_block {
     struct organ_arena_block *next;
-    size_t used, size;
+    size_t used, size; /* of `bytes` */
     _Alignas(16) char bytes[];
 };
 
-/* Returns `size` bytes of the arena, aligned to 16; NULL without memory. A large request gets a block of its own. */
+/* Returns `size` bytes of the arena, aligned to 16; NULL if memory is exhausted. A request that exceeds a block gets
+ * a block of its own. */
 void *organ_arena_take(organ_arena *arena, size_t size)
 {
     if (size > SIZE_MAX / 2)
@@ -34,6 +36,7 @@ void *organ_arena_take(organ_arena *arena, size_t size)
     return taken;
 }
 
+/* Returns a copy of `length` bytes and a NUL in the arena; NULL if memory is exhausted. */
 char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length)
 {
     char *copy = organ_arena_take(arena, length + 1);
@@ -53,15 +56,16 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
-/* Makes space for one more element in a list: doubles it if it is full. `list` is the address of the list's pointer.
- * False without memory. */
+/* Makes space for one more element in a list of `count` elements of `size` bytes: doubles the list if it is full.
+ * `list` is the address of the pointer to the list. Returns false if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;
     void *elements;
     if (count < *capacity)
         return true;
-    memcpy(&elements, list, sizeof elements); /* copies the pointer itself, whatever its type */
+    memcpy(&elements, list,
+           sizeof elements); /* `list` may be an int ** or any other: copies the pointer without its type */
     if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * An arena for many small objects that are released together, such as the names and shapes of a model; growth of
- * plain lists. */
+ * An arena: an allocator for many small objects that are released together, such as the names and shapes of a model.
+ * Also the growth of plain lists. */
 #ifndef ORGAN_ARENA_H
 #define ORGAN_ARENA_H
 
@@ -14,17 +14,18 @@ typedef struct organ_arena {
     struct organ_arena_block *blocks;
 } organ_arena;
 
-/* Returns `size` uninitialised bytes, aligned to 16, or NULL if there is no memory. */
+/* Returns `size` uninitialised bytes, aligned to 16, or NULL if memory is exhausted. They live until the arena is
+ * released. */
 void *organ_arena_take(organ_arena *arena, size_t size);
 
-/* Returns a copy of `length` bytes followed by a NUL, or NULL if there is no memory. */
+/* Returns a copy of `length` bytes followed by a NUL, in the arena; NULL if memory is exhausted. */
 char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length);
 
 void organ_arena_release(organ_arena *arena);
 
-/* Makes room for one more element of `size` bytes in an array from malloc that has `count` elements. `list` is the
- * address of the caller's pointer to the array, which is NULL at first; *capacity is its allocated length in elements.
- * Returns false and changes nothing if there is no memory. */
+/* Makes room for one more element in an array from malloc that has `count` elements of `size` bytes. `list` is the
+ * address of the caller's pointer to the array, which is NULL at first; *capacity is its allocated length in
+ * elements. Returns false and changes nothing if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * SHA-256 and SHA-1 (FIPS 180-4), with which the hub of Hugging Face names the content of files. SHA-1 is for the names
- * of git's objects; it protects against faults of a transfer, not against an adversary. libmd computes both. */
+ * SHA-256 and SHA-1 (FIPS 180-4) of a stream of bytes, computed by libmd. Hugging Face's hub identifies the content
+ * of files by them. SHA-1 is for the names of git's objects; it detects faults of a transfer, but not an adversary. */
 #ifndef ORGAN_DIGEST_H
 #define ORGAN_DIGEST_H
 
@@ -21,7 +21,7 @@ typedef struct organ_digest {
 void organ_digest_begin(organ_digest *digest, bool is_sha1);
 void organ_digest_add(organ_digest *digest, const void *bytes, size_t count);
 
-/* Writes 64 lower-case hexadecimal digits, or 40 of SHA-1, and a NUL. Nothing may be added afterwards. */
+/* Ends the digest and writes it as 64 lower-case hexadecimal digits (40 for SHA-1) and a NUL. */
 #define ORGAN_DIGEST_TEXT 65
 void organ_digest_end(organ_digest *digest, char text[ORGAN_DIGEST_TEXT]);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/faults.h"
 
-/* Passes a fault of the input to the collector, if there is one, and clears the error, so that the reader continues.
- * Other errors (memory, I/O) stay. */
+/* Passes a fault of the input (ORGAN_BAD_INPUT) to the collector and clears the error, so that the reader can
+ * continue. Returns false and changes nothing for other errors (memory, I/O), and if `faults` is NULL. */
 bool organ_faults_take(const organ_faults *faults, organ_error *error)
 {
     if (!faults || error->status != ORGAN_BAD_INPUT)

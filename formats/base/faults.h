@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A reader normally stops at the first fault. A caller that needs a list of all faults of a file passes an
- * organ_faults; the reader reports to it each fault after which it can continue. */
+ * Collects all faults of a file. A reader normally stops at the first fault. A caller that needs a list of all
+ * faults passes an organ_faults, and the reader reports to it each fault after which it can continue. */
 #ifndef ORGAN_FAULTS_H
 #define ORGAN_FAULTS_H
 
@@ -8,9 +8,10 @@
 
 #include <stdbool.h>
 
+/* Receives the faults of a file: each is passed to one call of `take`. */
 typedef struct organ_faults {
-    void (*take)(void *context, const char *message); /* receives one sentence in the form of organ_fail */
-    void *context;
+    void (*take)(void *context, const char *message); /* receives one message of organ_fail */
+    void *context;                                    /* the caller's, passed to `take` */
 } organ_faults;
 
 /* Passes the message of `error` to faults->take and clears `error`, if it is a fault of the input (ORGAN_BAD_INPUT).

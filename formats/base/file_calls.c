@@ -74,7 +74,7 @@ bool organ_is_system_failure(int reason)
            reason == ETIMEDOUT;
 }
 
-/* Writes all bytes; continues after interruptions. Returns -1 after an error. */
+/* Writes all bytes; continues after interruptions. Returns 0, or -1 after an error. */
 int organ_write_all(int fd, const void *bytes, size_t count)
 {
     const char *from = bytes;

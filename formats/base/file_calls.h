@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * System calls that a signal can interrupt before they start, on network file systems and FUSE: these functions
- * repeat the call. close is not among them, because an interrupted close has already released the descriptor. */
+ * System calls that are repeated if a signal interrupts them (EINTR), which happens on network file systems and
+ * FUSE. close is not among them, because an interrupted close has already released the descriptor. Results and errno
+ * are those of the system call. */
 #ifndef ORGAN_FILE_CALLS_H
 #define ORGAN_FILE_CALLS_H
 
@@ -9,15 +10,17 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* open and openat with O_CLOEXEC added. */
+/* open, openat and opendir; descriptors get O_CLOEXEC */
 int organ_open(const char *path, int flags, mode_t mode);
 int organ_open_at(int folder, const char *name, int flags, mode_t mode);
 DIR *organ_open_folder(const char *path);
 
-/* scandir. Returns the number of entries, or -1 with errno. */
+/* scandir: sets *entries to the entries that `is_selected` accepts, in the order of `order`; the caller frees them.
+ * Returns their number, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b));
 
+/* fsync and ftruncate. They return 0, or -1 with errno. */
 int organ_sync_file(int fd);
 int organ_resize_file(int fd, off_t size);
 
@@ -25,8 +28,8 @@ int organ_resize_file(int fd, off_t size);
  * errno. */
 ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset);
 
-/* Returns true if `reason`, the errno of a call that looks up a file, means that the disk or the system failed (EIO,
- * ENOMEM, EMFILE, ...). Then the caller cannot conclude that the file does not exist. */
+/* Returns true if `reason`, the errno of a call that opens or examines a file, means that the disk or the system
+ * failed (EIO, ENOMEM, EMFILE, ...). The caller then cannot conclude that the file does not exist. */
 bool organ_is_system_failure(int reason);
 
 /* Writes all `count` bytes at the current position. Returns 0, or -1 with errno. */

@@ -12,6 +12,8 @@
 
 #define PIECE ((size_t)1 << 20) /* bytes that are read into rows at a time */
 
+/* Opens a regular file for reading and fills in *info; the caller closes *fd. Returns ORGAN_BAD_INPUT for a
+ * directory, device or pipe. */
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
     /* With O_NONBLOCK, open() returns at once if the path is a pipe without a writer. Regular files ignore the flag. */
@@ -31,7 +33,8 @@ organ_status organ_input_open(const char *path, int *fd, struct stat *info, orga
     return status;
 }
 
-/* Reads exactly `size` bytes; a shorter file is an error, since its size was checked before. */
+/* Reads exactly `size` bytes from `offset`. A shorter file is an error: it was truncated after the caller read its
+ * size. */
 organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
 {
     for (size_t done = 0; done < size;) {
@@ -47,7 +50,7 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
     return ORGAN_OK;
 }
 
-/* Returns the number in `count` bytes, lowest byte first. */
+/* Returns the unsigned number in `count` <= 8 bytes, lowest byte first. */
 uint64_t organ_little_endian(const void *bytes, size_t count)
 {
     uint64_t value = 0;
@@ -56,7 +59,8 @@ uint64_t organ_little_endian(const void *bytes, size_t count)
     return value;
 }
 
-/* Opens a file of at most `limit` bytes; *length is its size. */
+/* Opens a regular file of at most `limit` bytes and sets *length to its size. Returns ORGAN_BAD_INPUT if it is
+ * longer. */
 static organ_status open_within(const char *path, const char *label, size_t limit, int *fd, size_t *length,
                                 organ_error *error)
 {
@@ -71,7 +75,8 @@ static organ_status open_within(const char *path, const char *label, size_t limi
                       label, (uint64_t)info.st_size, limit);
 }
 
-/* Reads a whole file of at most `limit` bytes, with a NUL after it. `label` names it in messages. */
+/* Reads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes. `label` is the file's name
+ * in messages. */
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -96,8 +101,9 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
     return ORGAN_OK;
 }
 
-/* Reads a whole file of at most `limit` bytes into memory whose pages organ_rows_rest can return to the system while
- * the file is read. */
+/* Reads a whole file of at most `limit` bytes like organ_input_load, but into an array of paged_rows.h:
+ * organ_rows_rest returns each piece's memory before the next is read. The caller releases *bytes with
+ * organ_rows_free. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {

@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-/* Like json_dumps, but the caller releases the result with free, whichever allocation functions jansson uses. NULL if
- * there is no memory. */
+/* Returns the JSON as text like json_dumps. The caller releases it with free, whichever allocation functions jansson
+ * uses. Returns NULL if memory is exhausted, which counts as a refusal (memory_watch.h). */
 char *organ_json_dump(const json_t *json, size_t flags);
 
 #endif

@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEEPEST 16
+#define DEEPEST 16 /* levels of nested objects that organ_json_edit_remove searches */
 
-/* A member: the span of its value, and the span to delete in order to remove the member with one comma. */
+/* The position of a member: the span of its value, and the span to delete in order to remove the member with one
+ * comma. */
 typedef struct json_edit_place {
     organ_json_span value, cut;
-    bool found;
+    bool found; /* false: there is no such member */
 } json_edit_place;
 
 static organ_json_source source_of_edit(const organ_json_edit *edit)
@@ -21,6 +22,7 @@ static organ_json_source source_of_edit(const organ_json_edit *edit)
     return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
 }
 
+/* Returns the position of the first byte from `at` on that is no white space. */
 static size_t skip_space(const organ_json_source *text, size_t at)
 {
     while (at < text->length && memchr(" \t\r\n", text->bytes[at], 4))
@@ -28,8 +30,8 @@ static size_t skip_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the span to delete for a member. It starts after the previous member; for the first member it includes the
- * comma that follows. */
+/* Returns the span to delete in order to remove a member whose value is `value`. It starts at `before`, the end of
+ * the previous member; for the first member it includes the comma after the value. */
 static organ_json_span span_to_delete(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
     const size_t after = skip_space(text, value.end);
@@ -37,7 +39,8 @@ static organ_json_span span_to_delete(const organ_json_source *text, size_t befo
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
-/* Finds the first member called `name` in the object in `span`. Nested objects are searched too, `deep` levels down. */
+/* Sets *to to the first member called `name` in the object in `span`; to->found stays false if there is none. Nested
+ * objects are searched too, `deep` levels down. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -74,6 +77,7 @@ static organ_status replace_span(organ_json_edit *edit, organ_json_span span, co
     return ORGAN_OK;
 }
 
+/* Copies the text and checks that it is an object: parses all its members. */
 organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
                                    organ_error *error)
 {
@@ -84,7 +88,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     edit->bytes[length] = '\0';
     const organ_json_source text = source_of_edit(edit);
     json_edit_place to = {.found = false};
-    /* searches no name, checks all members */
+    /* no member has the name "", so this parses all members */
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 
@@ -94,7 +98,8 @@ void organ_json_edit_release(organ_json_edit *edit)
     *edit = (organ_json_edit){0};
 }
 
-/* Finds the span of the object `inside`; returns false if there is none. */
+/* Sets *span to the top-level object `inside`, or to the whole document if `inside` is NULL. Returns false if there
+ * is no such object. */
 static bool find_object(const organ_json_source *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};
@@ -108,7 +113,8 @@ static bool find_object(const organ_json_source *text, const char *inside, organ
     return true;
 }
 
-/* Finds the span of the member's value; returns false if there is none. */
+/* Sets *span to the value of the member `name` of the object `inside` (NULL: of the document). Returns false if
+ * there is none. */
 static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
     const organ_json_source text = source_of_edit(edit);
@@ -127,8 +133,8 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
     return find_member(edit, inside, name, &span);
 }
 
-/* Removes all members of this name, at any depth; counts them in *removed unless it is NULL. Each removal shifts the
- * text, so the search begins again. */
+/* Removes all members of this name, up to DEEPEST levels deep, and adds their number to *removed unless it is NULL.
+ * Each removal shifts the text, so the search begins again. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
@@ -151,8 +157,8 @@ static organ_json_span indent_of(const organ_json_source *text, organ_json_span 
     return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
 }
 
-/* Formats the value in the style of the object: on several lines with its indentation if `indent` contains a line
- * break, else on one line. */
+/* Returns the value as text in the style of the object, which the caller frees: on several lines with its
+ * indentation if `indent` contains a line break, else on one line. NULL if memory is exhausted. */
 static char *value_as_text(const organ_json_source *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
@@ -175,7 +181,9 @@ static char *value_as_text(const organ_json_source *text, organ_json_span indent
     return out;
 }
 
-/* Finds the position for a new last member; *first says whether the object is still empty. */
+/* Sets *place to the empty span at which a new last member is inserted, and *first to true if the object has no
+ * members. `indent` is the white space after the opening brace (indent_of); in an object without members, the new
+ * member is inserted where it begins. */
 static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *place, bool *first, organ_error *error)
 {
@@ -191,7 +199,7 @@ static organ_status append_place(const organ_json_source *text, organ_json_span 
     return error->status;
 }
 
-/* Adds a member at the end of an object, indented as the object's other members are. */
+/* Adds a member at the end of an object, indented like the object's other members. `value` is its text. */
 static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
                                   organ_error *error)
 {
@@ -212,7 +220,8 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     return error->status;
 }
 
-/* Sets member `name` of the object `inside` (NULL: the root) and leaves all other bytes of the text unchanged. */
+/* Sets the member `name` of the object `inside` (NULL: of the document) and leaves all other bytes of the text
+ * unchanged. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error)
 {

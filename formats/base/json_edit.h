@@ -9,28 +9,30 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* A JSON document of which single members are changed; all other bytes stay. */
 typedef struct organ_json_edit {
     const char *label; /* name of the document in messages; owned by the caller */
     char *bytes;       /* current text; NUL-terminated, owned */
     size_t length;
 } organ_json_edit;
 
-/* Copies the text. ORGAN_BAD_INPUT if it is not one JSON object; values are not validated. Call
- * organ_json_edit_release after success and after an error. */
+/* Begins to edit a copy of the text. Returns ORGAN_BAD_INPUT if it is not one JSON object; values are not validated.
+ * Call organ_json_edit_release after success and after an error. */
 organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
                                    organ_error *error);
 void organ_json_edit_release(organ_json_edit *edit);
 
-/* Returns true if the document has the member `name`. With `inside`, looks in the document's member of that name,
- * which must be an object. */
+/* Returns true if the document has the member `name` at its top level. If `inside` is not NULL, looks in the
+ * top-level object of that name instead. */
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name);
 
-/* Removes the member from the document and from the objects nested in it, up to 16 levels deep. Adds the number of
- * removed members to *removed (may be NULL). */
+/* Removes all members called `name` from the document and from the objects nested in it, up to 16 levels deep. Adds
+ * the number of removed members to *removed, which may be NULL. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error);
 
-/* Sets a member of the document, or of its member object `inside`. An existing member keeps its position; a new one
- * is appended. The value is indented like the members around it. ORGAN_BAD_INPUT if there is no object `inside`. */
+/* Sets the member `name` of the document or, if `inside` is not NULL, of the top-level object of that name. An
+ * existing member keeps its position; a new one is appended. The value is indented like the members around it.
+ * Returns ORGAN_BAD_INPUT if there is no object `inside`. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error);
 

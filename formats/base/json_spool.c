@@ -13,38 +13,41 @@
 
 enum {
     IN_HEAP = 16384, /* number of pieces of JSON in the heap: less than 2 MB */
-    GRAIN = 16,
-    LARGEST = 4096, /* larger pieces are tables of arrays and long strings; these stay in the heap */
+    GRAIN = 16,      /* pieces are multiples of this many bytes */
+    LARGEST = 4096,  /* larger pieces are tables of arrays and long strings; these stay in the heap */
     PAGE = 4096,
-    VISITS = 64, /* number of visits to another page between two returns of pages; the system maps up to 16 pages at
-                    each visit */
-    MAPS = 20
+    VISITS =
+        64, /* visits to another page after which pages are returned; each visit makes the system map up to 16 pages */
+    MAPS = 20 /* mappings: FIRST_MAP << 20 bytes in all */
 };
 /* Bytes of the first mapping; each further mapping is twice as large as the previous one. */
 #define FIRST_MAP ((size_t)64 << 20)
 #define STEP      ((size_t)4 << 20) /* bytes by which the file grows at a time */
 
+/* A released piece of the spool, on the free list of its size. */
 typedef struct json_spool_piece {
     struct json_spool_piece *next; /* the next free piece of the same size */
 } json_spool_piece;
 
+/* The only spool of the process. `lock` protects the members that are not atomic. */
 static struct {
     atomic_long heap;      /* number of pieces in the heap */
     atomic_uint visits;    /* number of visits since pages were last returned */
     atomic_uintptr_t page; /* most recently visited page */
     pthread_mutex_t lock;
-    int fd;
-    char *maps[MAPS];
+    int fd;                 /* the unnamed file; -1 before the first mapping */
+    char *maps[MAPS];       /* addresses of the mappings, which are only added */
     _Atomic unsigned count; /* number of mappings */
-    size_t used, granted;   /* last mapping: bytes allocated, bytes for which the file has space */
+    size_t used, granted;   /* in the last mapping: bytes allocated, and bytes for which the file has disk space */
     off_t file;             /* file offset at which the last mapping begins */
-    json_spool_piece *free[LARGEST / GRAIN + 1];
+    json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
 /* Returns the size of map k. Each map is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
-/* Extends the spool's file by STEP bytes that the file system has reserved; false if it cannot. */
+/* Reserves disk space for STEP more bytes of the last mapping, because a write to a page without it raises SIGBUS.
+ * Returns false if the disk is full. */
 static bool grow_file(void)
 {
     const bool grown = organ_unnamed_file_extend(spool.fd, spool.file + (off_t)spool.granted, STEP);
@@ -52,7 +55,8 @@ static bool grow_file(void)
     return grown;
 }
 
-/* Adds the next, larger map. Sets the offset of the map in the file. */
+/* Maps the next, larger range of the file. Returns false if the file cannot be made or mapped, or if there are MAPS
+ * mappings. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;
@@ -77,7 +81,8 @@ static bool map_more(void)
     return true;
 }
 
-/* Returns the next `bytes` unused bytes of the spool; NULL if the disk is full or the limit of maps is reached. */
+/* Returns the next `bytes` unused bytes of the spool; NULL if the disk is full or the limit of mappings is reached.
+ * The caller holds the lock. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
@@ -92,8 +97,8 @@ static void *allocate_in_spool(size_t bytes)
 /* Returns the number of grains that hold `bytes` bytes; at least 1. */
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
-/* Allocates a piece, of the list of free ones or at the end of the spool. A header before the piece stores its size in
- * grains. The caller holds the lock. */
+/* Returns a piece of at least `bytes` bytes: a free one of this size, or a new one. The GRAIN bytes before a piece
+ * store its size in grains. The caller holds the lock. */
 static void *allocate_locked(size_t bytes)
 {
     const size_t size = grains_for(bytes);
@@ -109,8 +114,8 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
-/* Allocates memory for a JSON value: the first IN_HEAP from the heap (NULL: the caller uses it), later ones from
- * an unnamed file, whose pages the system can write out. */
+/* Returns memory for a JSON value, or NULL if the caller must use the heap: for the first IN_HEAP pieces and for
+ * large ones. Later pieces are in an unnamed file, whose pages the system can write out. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -137,7 +142,7 @@ static bool json_spool_is_own(const char *memory)
     return false;
 }
 
-/* Puts memory of the spool on the free list of its size. Returns false for memory of the heap, which the caller
+/* Puts a piece of the spool on the free list of its size. Returns false for memory of the heap, which the caller
  * frees. */
 bool organ_json_spool_give_back(void *memory)
 {

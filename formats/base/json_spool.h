@@ -17,16 +17,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* For memory_watch.c. Returns `bytes` bytes aligned to 16, or NULL if the caller must allocate them on the heap. */
+/* Called by memory_watch.c for each allocation of jansson. Returns `bytes` bytes aligned to 16, or NULL if the
+ * caller must allocate them on the heap. */
 void *organ_json_spool_take(size_t bytes);
-/* Returns false if `memory` is not from the spool; the caller then frees it. */
+/* Releases memory of the spool. Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);
 
-/* Functions that read documents without allocating call this with each row before they read it. */
+/* Counts an access to a page of the spool and perhaps hands back all pages. Functions that read documents without
+ * allocating call it with each row before they read the row. */
 void organ_json_spool_visit(const void *memory);
 
-/* Like json_decref, for an array whose rows other arrays refer to as well: json_decref alone would touch the pages of
- * all rows at once. NULL is allowed. */
+/* Releases an array like json_decref, row by row: json_decref alone would touch the pages of all rows at once. NULL
+ * is allowed. */
 void organ_json_release_rows(json_t *rows);
 
 #endif

@@ -11,6 +11,7 @@
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
+/* Returns the position of the first byte in s[at .. end) that is no white space, or `end`. */
 static size_t skip_space(const char *s, size_t at, size_t end)
 {
     while (at < end && is_space(s[at]))
@@ -30,8 +31,8 @@ static size_t skip_string(const char *s, size_t at, size_t end)
 }
 
 /* Returns the position after the value that begins at `at`, or a position beyond `end` if the value is not
- * terminated. *values is an upper bound on the number of values in it, including itself. The function only balances
- * quotes and brackets; the parser validates the value. */
+ * terminated. Sets *values to an upper bound on the number of values in it, including itself. Only balances quotes
+ * and brackets; the parser validates the value. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
     size_t depth = 0;
@@ -62,7 +63,8 @@ static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
     return depth == 0 ? at : end + 1;
 }
 
-/* Reports a fault at position `at` with its line and column; `what` may be NULL and `field` empty. */
+/* Reports a fault at position `at` with its line and column. `what` (or NULL) names the value being read; `field` is
+ * the span of the member's name in the text, or empty. */
 static organ_status fail_at(const organ_json_source *text, size_t at, const char *what, organ_json_span field,
                             const char *reason, organ_error *error)
 {
@@ -85,6 +87,7 @@ static organ_status fail_walk(const organ_json_walk *walk, const char *reason, o
                    walk->at < walk->end ? reason : "the text ends here", error);
 }
 
+/* Starts a walk of the object in `span`, whose name in messages is `what` or, if NULL, the document's. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error)
 {
@@ -98,14 +101,15 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
                       what ? " " : "", (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
-/* Handles the closing brace of the object: rejects text after it. */
+/* Steps past the closing brace of the object; text after it is an error. */
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
 {
     walk->at = skip_space(walk->text->bytes, walk->at + 1, walk->end);
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-/* Reads the name of the next member into walk->name and steps past the blanks after it. */
+/* Reads the name of the next member into walk->name and steps past the blanks after it. Rejects a name with a NUL
+ * character, unless walk->any_names is true. */
 static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -123,7 +127,7 @@ static organ_status json_text_read_name(organ_json_walk *walk, organ_error *erro
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
 }
 
-/* Reads the colon and finds the span of the value. */
+/* Steps past the colon and the value of a member, and sets walk->value to the value's span. */
 static organ_status find_value(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -169,7 +173,8 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
     return walk->name != NULL;
 }
 
-/* Returns the span of the quoted name of the member whose value contains position `at`, or an empty span. */
+/* Returns the span of the quoted name of the member of the object in `span` whose value contains position `at`; an
+ * empty span if there is none. */
 static organ_json_span member_at(const organ_json_source *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;
@@ -243,6 +248,7 @@ bool organ_json_is(const json_t *name, const char *requested)
            memcmp(json_string_value(name), requested, strlen(requested)) == 0;
 }
 
+/* Returns the span of the value of the first member called `name`; an empty span if there is none. */
 organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name)
 {
     organ_error ignored = {0};
@@ -268,6 +274,7 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
     return json_is_null(value) ? NULL : value;
 }
 
+/* Reports that the member `name` has the wrong value or is missing; quotes the value from the text. */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Parses untrusted JSON with jansson: strictly, with line and column of every fault, and with memory in proportion to
- * the text. Callers walk large documents member by member, so that only one value at a time is in memory as a tree. */
+ * Parses untrusted JSON with jansson: strictly, with line and column of every fault, and with memory in proportion
+ * to the text. A "walk" reads a large object member by member, so that only one value at a time is in memory as a
+ * tree. */
 #ifndef ORGAN_JSON_TEXT_H
 #define ORGAN_JSON_TEXT_H
 
@@ -13,13 +14,15 @@
 /* Upper bound on the values in one parsed value: its tree stays below 64 MiB. */
 #define ORGAN_JSON_VALUES ((size_t)1 << 18)
 
+/* The text of a JSON document; both pointers are the caller's. */
 typedef struct organ_json_source {
     const char *label; /* name of the document in messages: "model.safetensors: header" */
     const char *bytes;
     size_t length;
 } organ_json_source;
 
-/* A byte range [begin, end) of a text that contains one value, possibly with white space around it. */
+/* A byte range [begin, end) of a source that contains one value, possibly with white space around it. An empty range
+ * means no value. */
 typedef struct organ_json_span {
     size_t begin, end;
 } organ_json_span;
@@ -28,15 +31,16 @@ typedef struct organ_json_span {
  * check for duplicate names. */
 typedef struct organ_json_walk {
     const organ_json_source *text;
-    size_t at, end;
-    bool started;
-    bool any_names;        /* set by the caller: accept names that contain NUL */
-    json_t *name;          /* name of the current member: a string, without NUL unless any_names; owned by the walk */
-    organ_json_span value; /* its value, not yet validated: pass it to organ_json_parse or organ_json_check */
+    size_t at, end; /* position of the walk, end of the object's span */
+    bool started;   /* a member was read */
+    bool any_names; /* set by the caller: accept names that contain NUL */
+    json_t *name;   /* name of the current member: a string, without NUL unless any_names; owned by the walk */
+    organ_json_span
+        value; /* value of the current member, not yet validated: pass it to organ_json_parse or organ_json_check */
 } organ_json_walk;
 
-/* Starts a walk of the object in `span`. ORGAN_BAD_INPUT if the value is not an object; `what` is its name in that
- * message ("weight_map"), or NULL for the whole document. */
+/* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; `what` is its name
+ * in that message ("weight_map"), or NULL for the whole document. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error);
 
@@ -53,7 +57,8 @@ void organ_json_walk_leave(organ_json_walk *walk);
 organ_status organ_json_parse(const organ_json_source *text, organ_json_span span, const char *what, json_t **value,
                               organ_error *error);
 
-/* Parses the whole text as one object. ORGAN_BAD_INPUT "FILE: is not an object" for any other value. */
+/* Parses the whole text as one object, which the caller releases. Any other value is ORGAN_BAD_INPUT: "FILE: is not
+ * an object". */
 organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error);
 
 /* Validates a value that the caller does not use: accepts duplicate keys and numbers of any length, but rejects
@@ -61,7 +66,7 @@ organ_status organ_json_parse_object(const organ_json_source *text, json_t **obj
 organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what,
                               organ_error *error);
 
-/* Compares the name of a member with `requested`; a name with an embedded NUL never matches. */
+/* Returns true if the name of a member is `requested`; a name with an embedded NUL never matches. */
 bool organ_json_is(const json_t *name, const char *requested);
 
 /* Returns the span, without white space around it, of the first member called `name` in the object in `span`, or an
@@ -83,8 +88,8 @@ typedef struct organ_json_object {
 /* Returns the value of the member, or NULL if it is absent or null. */
 const json_t *organ_json_value(const organ_json_object *object, const char *name);
 
-/* Fails with ORGAN_BAD_INPUT "FILE: NAME is VALUE, not EXPECTED", where VALUE is quoted from the text, or "FILE: NAME
- * is missing; it should be EXPECTED". */
+/* Reports ORGAN_BAD_INPUT: "FILE: NAME is VALUE, not EXPECTED", where VALUE is quoted from the text, or "FILE: NAME
+ * is missing; it should be EXPECTED" if the object lacks the member. */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error);
 

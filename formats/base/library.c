@@ -4,7 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
-/* Loads a shared library and writes the addresses of its functions, in the order of `names`, to `functions`. */
+/* Loads a shared library and writes the addresses of its `count` functions, in the order of `names`, to the
+ * structure of pointers at `functions`. */
 organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
                                 organ_error *error)
 {

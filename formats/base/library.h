@@ -7,9 +7,9 @@
 
 #include <stddef.h>
 
-/* Loads the shared library `file` and stores the addresses of `count` functions, in the order of `names`, in the
- * structure of function pointers at `functions`. The library is never unloaded. ORGAN_IO if it is not installed or
- * lacks one of the functions. */
+/* Loads the shared library `file` and stores the addresses of the `count` functions `names` in the same order in
+ * `functions`, a structure of function pointers. The library is never unloaded. Returns ORGAN_IO if it is not
+ * installed or lacks one of the functions. */
 organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
                                 organ_error *error);
 

@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The allocation functions that jansson used before; the watched functions call them. */
+/* The allocation functions that jansson used before they were wrapped; watched_malloc and watched_free call them. */
 static json_malloc_t make_below;
 static json_free_t free_below;
 
-/* refusals_before: count when the innermost work began */
+/* refusals of this thread so far, and their number when the innermost open work began */
 static _Thread_local unsigned long refusals, refusals_before;
-static _Thread_local bool working;
+static _Thread_local bool working; /* a work is open */
 
 void organ_memory_refused(void) { refusals++; }
 unsigned long organ_memory_refusals(void) { return refusals; }
@@ -22,14 +22,14 @@ unsigned long organ_memory_refusals(void) { return refusals; }
  * parse fails, and larger ones are refused. read_end releases the partial value. */
 enum { RESERVE = 4096, PIECE = 512 };
 static _Thread_local struct {
-    bool on, dry; /* dry: refuse every further allocation */
-    unsigned long before;
-    size_t used;
+    bool on, dry;         /* a text is being read; every further allocation is refused */
+    unsigned long before; /* refusals when the reading began */
+    size_t used;          /* bytes of the reserve */
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
-/* Takes memory from a reserve, with which a message can still be made when the heap is exhausted. Large requests
- * exhaust it at once. */
+/* Returns `bytes` bytes of the reserve. Returns NULL if the request is above PIECE or exceeds the rest of the
+ * reserve, and for all later requests of this reading. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;
@@ -40,8 +40,8 @@ static void *from_reserve(size_t bytes)
     return reading.reserve + reading.used - capacity;
 }
 
-/* Allocates for jansson: from the spool if one is open, else from the heap. After the first refusal while a text is
- * read, the reserve serves small requests. */
+/* Allocates for jansson: from the spool (json_spool.h) if it takes the piece, else from the heap. After the first
+ * refusal while a text is read, the reserve serves small requests. */
 static void *watched_malloc(size_t bytes)
 {
     if (reading.on && refusals != reading.before)
@@ -53,7 +53,8 @@ static void *watched_malloc(size_t bytes)
     return reading.on ? from_reserve(bytes) : NULL;
 }
 
-/* Frees memory of the spool or the heap. Memory of the reserve is reused only when the next text is read. */
+/* Releases memory of the spool or the heap for jansson. Memory of the reserve becomes free when the next text is
+ * read. */
 static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
@@ -77,7 +78,7 @@ __attribute__((destructor)) static void remove_watch(void)
         json_set_alloc_funcs(make_below, free_below);
 }
 
-/* Starts to watch allocations: every refusal from here to read_end is counted. */
+/* Starts to read a text: empties the reserve and notes the refusals so far. read_end ends it. */
 static void read_begin(void)
 {
     reading.on = true;
@@ -86,7 +87,8 @@ static void read_begin(void)
     reading.before = refusals;
 }
 
-/* Discards the tree if an allocation was refused while it was made: the tree may be incomplete. */
+/* Ends the reading of a text whose tree is `value`. If an allocation was refused meanwhile, sets *no_memory and
+ * discards the tree, which may be incomplete. Returns the tree or NULL. */
 static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
 {
     *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);
@@ -110,8 +112,8 @@ json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_m
     return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
 }
 
-/* Starts to count refused allocations of a piece of work; the returned state restores the count of the surrounding
- * one. */
+/* Begins a piece of work that counts refused allocations. The returned state restores the count of the work that
+ * contains it. */
 organ_memory_work organ_memory_work_begin(void)
 {
     const organ_memory_work work = {.outer = refusals_before, .within = working};
@@ -120,15 +122,15 @@ organ_memory_work organ_memory_work_begin(void)
     return work;
 }
 
-/* Fails if an allocation failed since the section began. */
+/* Reports ORGAN_IO if an allocation was refused since the innermost work began. Returns the status of `error`. */
 organ_status organ_memory_work_check(const char *what, organ_error *error)
 {
     return !working || refusals == refusals_before ? error->status
                                                    : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
 }
 
-/* Ends a section that must notice failed allocations. If one failed, other errors may be consequences of it, so it
- * becomes the error and *document is freed. */
+/* Ends a piece of work. If an allocation was refused during it, other errors may be consequences, so ORGAN_IO
+ * replaces errors that blame the input, and *document is released. */
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error)
 {

@@ -25,30 +25,30 @@ ORGAN_API_BEGIN
  * be returned. */
 void organ_memory_refused(void);
 
-/* Returns the number of refusals on this thread so far; compare the values before and after an operation. */
+/* Returns the number of refusals on this thread so far; callers compare the values before and after an operation. */
 unsigned long organ_memory_refusals(void);
 
-/* json_loadb and json_loadfd, safe against lack of memory (plain jansson may abort). If an allocation was refused
+/* Parse JSON like json_loadb and json_loadfd, which may abort if memory is exhausted. If an allocation was refused
  * they set *no_memory and return NULL; `fault` may then describe a fault that the text does not have. */
 json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory);
 json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory);
 
-/* Brackets the making of documents and pages on one thread, to attribute refusals to it. The library's own functions
- * use it; works may be nested. */
+/* A piece of work on one thread that makes documents or pages; refusals between its begin and end are attributed to
+ * it. The library's own functions use it; works may be nested. */
 typedef struct organ_memory_work {
-    unsigned long outer;
-    bool within; /* this work is nested in another one */
+    unsigned long outer; /* refusals before the work that contains this one began */
+    bool within;         /* this work is nested in another one */
 } organ_memory_work;
 organ_memory_work organ_memory_work_begin(void);
 
-/* Fails with ORGAN_IO "WHAT: no memory for a document" if an allocation was refused since the innermost open work
- * began: values built since then may be incomplete and must not be used. Outside of any work it does nothing. Returns
+/* Reports ORGAN_IO, "WHAT: no memory for a document", if an allocation was refused since the innermost open work
+ * began: values built since then may be incomplete and must not be used. Does nothing outside of any work. Returns
  * the status of `error`. */
 organ_status organ_memory_work_check(const char *what, organ_error *error);
 
-/* Ends the work, with the same check. If an allocation was refused, *document is released and set to NULL (`document`
- * and *document may be NULL), and ORGAN_IO replaces an earlier error that blames the input, since lack of memory may
- * have caused that error. */
+/* Ends the work, with the check of organ_memory_work_check. If an allocation was refused, *document is released and
+ * set to NULL (`document` and *document may be NULL), and ORGAN_IO replaces an earlier error that blames the input,
+ * because lack of memory may have caused that error. */
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error);
 

@@ -8,7 +8,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* Returns the slot of that name, or else the free slot in which to insert it. The table is never full. */
+/* Returns the slot of the name, or the free slot in which to insert it (linear probing). The table is never full, so
+ * the loop ends. */
 static organ_name_slot *slot_of_name(const organ_name_table *table, const char *name, uint64_t hash)
 {
     for (size_t at = hash & (table->capacity - 1);; at = (at + 1) & (table->capacity - 1)) {
@@ -18,8 +19,8 @@ static organ_name_slot *slot_of_name(const organ_name_table *table, const char *
     }
 }
 
-/* Doubles the table and enters all names again. The first table draws a random seed, so that a file cannot choose names
- * that collide. */
+/* Doubles the table and enters all names again. The first growth draws a random seed, so that a file cannot contain
+ * names chosen to collide. Returns false if memory is exhausted. */
 static bool grow_table(organ_name_table *table)
 {
     organ_name_table larger = {
@@ -37,8 +38,8 @@ static bool grow_table(organ_name_table *table)
     return true;
 }
 
-/* Returns the value of a name, after adding it with `value` if it is new. The hash has a secret seed, so that no file
- * can choose colliding names. NULL without memory. */
+/* Returns the address of the value of a name, after adding the name with `value` if it is new. NULL if memory is
+ * exhausted. */
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value)
 {
     if (table->count >= table->capacity / 2 && !grow_table(table))

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST_WORD = 96 };
+enum { LONGEST_WORD = 96 }; /* bytes: longer words are similar to none */
 
 static size_t smallest_of_three(size_t a, size_t b, size_t c)
 {
@@ -13,11 +13,11 @@ static size_t smallest_of_three(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* Returns the number of letters to insert, delete, replace or swap with the next one that turn one word into the other.
- * Both are at most LONGEST_WORD long. */
+/* Returns the Damerau-Levenshtein distance of two words of at most LONGEST_WORD bytes: the least number of bytes to
+ * insert, delete, replace or swap with the next one that turns one word into the other. */
 static size_t edit_distance(const char *a, const char *b)
 {
-    uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1];
+    uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1]; /* [i][j]: distance of a's first i and b's first j bytes */
     const size_t m = strlen(a), n = strlen(b);
     for (size_t i = 0; i <= m; i++)
         for (size_t j = 0; j <= n; j++) {
@@ -33,13 +33,13 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
-/* Returns the name with the least edit distance to `typed`, NULL if all differ in too many letters. A name that `typed`
- * begins counts as one edit. */
+/* Returns the name with the least edit distance to `typed`, or NULL if all differ in too many letters. A name that
+ * begins with `typed` counts as one edit. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);
     const char *nearest = NULL;
-    size_t best = length / 3 + 2; /* this many letters wrong is another word */
+    size_t best = length / 3 + 2; /* a name with this many edits is another word */
     if (length == 0 || length > LONGEST_WORD)
         return NULL;
     for (size_t k = 0; k < count; k++) {

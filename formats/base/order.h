@@ -5,7 +5,7 @@
 
 /* Orders texts by their bytes; the elements are of type char * or const char *. */
 int organ_order_texts(const void *a, const void *b);
-/* Orders numbers of type double, the least first. None may be NaN. */
+/* Orders numbers of type double, smallest first. None may be NaN. */
 int organ_order_numbers(const void *a, const void *b);
 
 #endif

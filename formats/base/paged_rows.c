@@ -10,21 +10,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* At most MAX_ARRAYS arrays are in files at a time. Each thread calls organ_rows_rest once in PASSES calls of
+ * organ_rows_passed. */
 enum { MAX_ARRAYS = 64, PASSES = 1024 };
 #define MIN_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
 
+/* An array with its own mapping. */
 typedef struct array {
-    char *map; /* NULL: this entry is free */
+    char *map; /* address of its mapping; NULL: this entry is free */
     size_t bytes;
 } array;
 
 static struct {
     pthread_mutex_t lock;
-    _Atomic unsigned count; /* number of entries that are or were in use */
+    _Atomic unsigned count; /* entries from here on were never used */
     array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Maps a new unnamed file of `bytes` bytes; NULL if there is no disk space. */
+/* Maps a new unnamed file of `bytes` bytes with disk space; NULL if that fails. The file exists until the mapping is
+ * released. */
 static char *map_file(size_t bytes)
 {
     const int fd = organ_unnamed_file();
@@ -40,7 +44,7 @@ static char *map_file(size_t bytes)
     return map;
 }
 
-/* Records a map, so that freeing recognises it. Returns false if MAX_ARRAYS are in use. */
+/* Records a mapping, so that organ_rows_free and organ_rows_rest find it. Returns false if MAX_ARRAYS are in use. */
 static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
@@ -56,7 +60,7 @@ static bool paged_rows_enter(char *map, size_t bytes)
     return k < MAX_ARRAYS;
 }
 
-/* Maps an array of at least MIN_BYTES to a file; returns NULL if it belongs on the heap. */
+/* Returns a mapping of a new file for an array of at least MIN_BYTES; NULL if the array must be on the heap. */
 static void *map_if_large(size_t bytes)
 {
     char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;
@@ -66,8 +70,8 @@ static void *map_if_large(size_t bytes)
     return NULL;
 }
 
-/* Returns zeroed elements: large arrays are mapped from an unnamed file, so that the kernel can drop their pages;
- * others come from calloc. */
+/* Returns `count` zeroed elements of `size` bytes: large arrays are mapped from an unnamed file, whose pages
+ * organ_rows_rest can drop from memory; all others come from calloc. */
 void *organ_rows_take(size_t count, size_t size)
 {
     size_t bytes;
@@ -77,7 +81,8 @@ void *organ_rows_take(size_t count, size_t size)
     return map ? map : calloc(count, size);
 }
 
-/* Copies in steps: otherwise all pages of both arrays would be in memory at once. */
+/* Copies rows in steps and drops the pages after each: otherwise all pages of both arrays would be in memory at
+ * once. */
 static void move_rows(char *to, const char *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += MIN_BYTES) {
@@ -86,7 +91,8 @@ static void move_rows(char *to, const char *from, size_t bytes)
     }
 }
 
-/* Moves large rows to an unnamed file, whose pages the system can write out; small ones stay. Takes over `rows`. */
+/* Moves the `bytes` bytes of `rows`, from malloc, to a mapped file if they are many, and frees the old array.
+ * Returns the array's new or unchanged address. */
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? map_if_large(bytes) : NULL;
@@ -97,7 +103,8 @@ void *organ_rows_to_file(void *rows, size_t bytes)
     return map;
 }
 
-/* Moves rows to a larger allocation. NULL without memory; `rows` then remain. */
+/* Moves the first `bytes` bytes of an array to a new one of `capacity` bytes and releases the old one. Returns NULL
+ * if memory is exhausted; the old array is then unchanged. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
 {
     void *const grown = organ_rows_take(capacity, 1);
@@ -108,7 +115,7 @@ void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
     return grown;
 }
 
-/* Unmaps an array that was mapped from a file; all others came from malloc. */
+/* Releases an array: unmaps it if it is mapped from a file, else frees it. */
 void organ_rows_free(void *rows)
 {
     size_t bytes = 0;
@@ -125,7 +132,8 @@ void organ_rows_free(void *rows)
         free(rows);
 }
 
-/* Gives back the memory of all mapped arrays; their contents stay in the file and are read again when touched. */
+/* Drops the pages of all mapped arrays from memory; their contents stay in the files and are mapped again at the
+ * next access. */
 void organ_rows_rest(void)
 {
     if (!atomic_load_explicit(&paged.count, memory_order_relaxed))
@@ -137,7 +145,7 @@ void organ_rows_rest(void)
     pthread_mutex_unlock(&paged.lock);
 }
 
-/* Gives the memory back after every PASSES calls; loops over large arrays call it for each element. */
+/* Calls organ_rows_rest once in every PASSES calls on a thread; loops over large arrays call it for each element. */
 void organ_rows_passed(void)
 {
     static _Thread_local unsigned passed;

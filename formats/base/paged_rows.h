@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Arrays with a row for each tensor, in a file instead of the heap.
+ * Arrays with a row for each tensor of a model, in a file instead of the heap.
  *
  * A verb keeps 50 to 600 bytes for each tensor: tens of megabytes for a model of 100,000 tensors. After
- * organ_unnamed_files_use an array of a megabyte or more is the mapping of a file without a name (unnamed_file.h).
- * organ_rows_rest hands the pages of all arrays back to the page cache; the next access to a page maps it again.
- * Smaller arrays are on the heap. */
+ * organ_unnamed_files_use(true), an array of a megabyte or more is the mapping of a file without a name
+ * (unnamed_file.h). organ_rows_rest hands the pages of all arrays back to the page cache; the next access to a page
+ * maps it again. Smaller arrays are on the heap. */
 #ifndef ORGAN_PAGED_ROWS_H
 #define ORGAN_PAGED_ROWS_H
 
 #include <stddef.h>
 
-/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if there is no memory. Allocates on the
+/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if memory is exhausted. Allocates on the
  * heap if no file can be created. A child process made by fork must not use the rows. */
 void *organ_rows_take(size_t count, size_t size);
 
@@ -18,15 +18,16 @@ void *organ_rows_take(size_t count, size_t size);
  * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
 void *organ_rows_to_file(void *rows, size_t bytes);
 
-/* Enlarges an array of a function of this header to `capacity` bytes and keeps its first `bytes`; the bytes after them
- * are zero. NULL is an empty array. Returns the new address, or NULL without memory: then the array is unchanged. */
+/* Moves an array of this header to a new one of `capacity` bytes: copies its first `bytes` bytes, zeroes the others
+ * and releases the old array. `rows` may be NULL. Returns the new address, or NULL if memory is exhausted: then the
+ * old array is unchanged. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
 
 /* Releases an array that a function of this header returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
-/* Frees the memory that the pages of all arrays use and keeps their contents. Takes microseconds; any thread may call
- * it at any time, also while others use the rows. Verbs call it between phases. */
+/* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds;
+ * any thread may call it at any time, also while others use the rows. Verbs call it between phases. */
 void organ_rows_rest(void);
 
 /* For loops: calls organ_rows_rest once in every 1,024 calls on a thread. */

@@ -10,6 +10,8 @@ bool organ_ends_with(const char *name, const char *end)
     return organ_cut_end(name, &length, end);
 }
 
+/* Reduces *length by the length of `end` and returns true if the first *length bytes of the name end with `end` and
+ * are longer. */
 bool organ_cut_end(const char *name, size_t *length, const char *end)
 {
     const size_t tail = strlen(end);
@@ -39,6 +41,7 @@ const char *organ_path_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Returns the length of the path without trailing slashes; 1 for "/". */
 size_t organ_path_length(const char *path)
 {
     size_t length = strlen(path);

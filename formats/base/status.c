@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Appends `text` to the message and replaces bytes that could affect a terminal by visible escapes. */
+/* Appends `text` to the message. Writes characters that could disturb a terminal, and bytes that are no UTF-8, as
+ * \xNN. Stops when the message is full. */
 static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
@@ -29,10 +30,12 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
-/* Value of errnum in an error with ORGAN_OK: `message` contains the prefix written by organ_error_output_whole. */
+/* Value of errnum while the status is ORGAN_OK and `message` contains the prefix that organ_error_output_whole
+ * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
-/* Starts a message with `text`. ENOMEM is recognised by the words "no memory" of the format. */
+/* Sets the status and writes the formatted text to the message; ORGAN_IO and ORGAN_INTERRUPTED keep the prefix of
+ * organ_error_output_whole before it. errnum is ENOMEM if the format has the words "no memory", else 0. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];
@@ -44,7 +47,8 @@ static void begin_message(organ_error *error, organ_status status, const char *f
     append_visible(error, text);
 }
 
-/* Sets the error and returns its status. The first error wins: an error that is set already stays. */
+/* Sets status and message and returns the status. An error that is already set stays unchanged, because the first
+ * fault is the cause. */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -56,7 +60,7 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
     return status;
 }
 
-/* Sets ORGAN_IO with the text of an errno. The first error wins. */
+/* Sets ORGAN_IO and a message that ends with the text of `errnum`. An error that is already set stays unchanged. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -77,7 +81,8 @@ organ_status organ_fail_memory(organ_error *error, const char *what)
     return organ_fail_errno(error, ENOMEM, "%s", what);
 }
 
-/* Begins a message that says the output is complete; a following organ_fail appends what failed later. */
+/* Begins the message "PATH is complete, but a later step failed: ", which a later fault completes. The status stays
+ * ORGAN_OK. */
 void organ_error_output_whole(organ_error *error, const char *path)
 {
     char shown[sizeof error->message / 2];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The program's error type: a status, which is also the exit code, and one sentence that describes the fault. */
+ * The program's error type: a status, which is also the exit code, and a sentence that describes the fault. */
 #ifndef ORGAN_STATUS_H
 #define ORGAN_STATUS_H
 
@@ -19,10 +19,11 @@ typedef enum organ_status {
     ORGAN_INTERRUPTED = 130 /* stopped on request; --resume can continue the output */
 } organ_status;
 
+/* An error. All members are zero before the first fault. */
 typedef struct organ_error {
     organ_status status;
     char message[1000];
-    int errnum; /* ORGAN_IO: the errno, if there is one; ENOMEM also if the message itself says "no memory" */
+    int errnum; /* for ORGAN_IO the errno, or 0 if there is none; ENOMEM also if the format has the words "no memory" */
 } organ_error;
 
 /* Formats the message and returns `status`, so that callers can write `return organ_fail(error, ORGAN_BAD_INPUT,
@@ -33,15 +34,15 @@ typedef struct organ_error {
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Like organ_fail, for a failed allocation: "WHAT: Cannot allocate memory", ORGAN_IO, errnum ENOMEM. */
+/* Reports a failed allocation like organ_fail: "WHAT: Cannot allocate memory", ORGAN_IO, errnum ENOMEM. */
 organ_status organ_fail_memory(organ_error *error, const char *what);
 
-/* Like organ_fail, for a failed system call: appends ": " and the text of `errnum`; the status is ORGAN_IO. */
+/* Reports a failed system call like organ_fail: appends ": " and the text of `errnum`; the status is ORGAN_IO. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Records that a run has written the complete output `path` and renamed it to its final name. If `error` later
- * receives a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is whole, but a later step
+ * receives a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is complete, but a later step
  * failed: ". Until then the status stays ORGAN_OK, and only organ_fail may use message and errnum. Does nothing if
  * `error` is set or already records an output. */
 void organ_error_output_whole(organ_error *error, const char *path);

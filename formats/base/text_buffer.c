@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_ROOM = 48 }; /* fits one cell of a table: a table of 100,000 rows keeps a buffer for each cell */
+enum {
+    FIRST_ROOM = 48
+}; /* first capacity in bytes; small, because a table of 100,000 rows keeps a buffer for each cell */
 
+/* Formats like printf into a new string, which the caller frees; NULL if memory is exhausted. */
 char *organ_format(const char *format, ...)
 {
     char *text;
@@ -26,7 +29,7 @@ char *organ_format(const char *format, ...)
     return NULL;
 }
 
-/* Ensures space for `bytes` more bytes and a NUL. */
+/* Makes room for `bytes` more bytes and a NUL. Returns false if memory is exhausted. */
 static bool reserve_text(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
@@ -44,8 +47,8 @@ static bool reserve_text(organ_text *text, size_t bytes)
     return true;
 }
 
-/* Writes to the buffer, as the stream's write function. Returns 0 on failure, which makes stdio set the error flag of
- * the stream. */
+/* Appends bytes to the text (the write function of the stream). Returns 0 on failure, which makes stdio set the
+ * error flag of the stream. */
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
@@ -94,7 +97,8 @@ static void release_text(organ_text *text)
         free(text->data);
 }
 
-/* Closes a text and gives it to the caller, who frees it. */
+/* Closes the stream and sets *string to the text, which the caller frees. If memory was exhausted, *string is NULL
+ * and the status ORGAN_IO. */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
 {
     const int failed = ferror(text->out);
@@ -115,7 +119,7 @@ void organ_text_discard(organ_text *text)
     release_text(text);
 }
 
-/* Closes a text and gives it to the caller, who frees it; discards it if there is an error already. */
+/* Finishes the text, or discards it if `error` is set. Returns the status of `error`. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
 {
     if (!error->status)

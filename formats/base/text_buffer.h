@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Formats like printf into a new string that the caller frees. NULL if there is no memory, which counts as a refusal
- * (formats/base/memory_watch.h). */
+/* Formats like printf into a new string, which the caller frees. Returns NULL if memory is exhausted, which counts
+ * as a refusal (formats/base/memory_watch.h). */
 char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A FILE that writes to memory. The structure must not be moved, because the stream contains its address. A
@@ -19,15 +19,16 @@ char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2))
 typedef struct organ_text {
     FILE *out;
     char *data;            /* text up to the last fflush, NUL-terminated; NULL if it is empty */
-    size_t size, capacity; /* length without the NUL; capacity */
+    size_t size, capacity; /* bytes without the NUL; allocated bytes */
     bool in_rows;          /* `data` is an array of formats/base/paged_rows.h */
 } organ_text;
 
+/* Opens an empty text, which the caller writes through text->out. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open(organ_text *text, organ_error *error);
-/* Opens a text that is an array of formats/base/paged_rows.h, for texts of megabytes: the caller of finish or end
- * releases it with organ_rows_free, and calls organ_rows_passed in the loop that writes it. */
+/* Opens a text of megabytes, whose bytes are an array of formats/base/paged_rows.h. The caller releases the string
+ * of organ_text_finish or organ_text_end with organ_rows_free, and calls organ_rows_passed in the loop that writes. */
 organ_status organ_text_open_rows(organ_text *text, organ_error *error);
-/* Closes the stream and sets *string to the whole text, NUL-terminated; the caller frees it. If memory ran out,
+/* Closes the stream and sets *string to the whole text with a NUL, which the caller frees. If memory was exhausted,
  * *string is NULL and the status ORGAN_IO, and a refusal is counted (formats/base/memory_watch.h). */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
 void organ_text_discard(organ_text *text);

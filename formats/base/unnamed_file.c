@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static atomic_bool used;
-static atomic_int fault;
+static atomic_bool used; /* files may be created */
+static atomic_int fault; /* errno of the first failure, or 0 */
 
 void organ_unnamed_files_use(bool use) { atomic_store(&used, use); }
 bool organ_unnamed_files_used(void) { return atomic_load_explicit(&used, memory_order_relaxed); }
@@ -35,8 +35,8 @@ void organ_unnamed_files_fail(int reason)
     atomic_compare_exchange_strong(&fault, &none, reason);
 }
 
-/* Opens a file without a name: O_TMPFILE, or where the file system lacks it a file that is unlinked at once. Returns -1
- * and sets errno on failure. */
+/* Creates a file without a name and returns its descriptor, or -1 with errno: O_TMPFILE or, if the file system lacks
+ * it, a file that is unlinked at once. */
 static int make_file(void)
 {
     char path[4096];

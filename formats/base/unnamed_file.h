@@ -14,16 +14,18 @@
 void organ_unnamed_files_use(bool use);
 bool organ_unnamed_files_used(void);
 
-/* Returns the errno with which the first file could not be created or extended, and sets *folder to the folder of the
- * files; no further file is created after such an error. Returns 0 if there was no error. */
+/* Returns the errno of the first file that could not be created or extended, 0 if there was none, and sets *folder
+ * to the folder of the files. After such an error no further file is created. organ_unnamed_files_fail records such
+ * an errno. */
 int organ_unnamed_files_fault(const char **folder);
 void organ_unnamed_files_fail(int reason);
 
-/* Returns a descriptor that the caller closes, or -1. Thread-safe. */
+/* Creates a file and returns a descriptor that the caller closes; -1 if files are forbidden or cannot be created.
+ * Thread-safe. */
 int organ_unnamed_file(void);
 
-/* Allocates disk space for `bytes` bytes from `from` on. Without it, a write to a mapped page for which the disk has
- * no space ends the process with SIGBUS. */
+/* Allocates disk space for bytes [from, from + bytes) of the file. Returns false if that fails. Without disk space,
+ * a write to a mapped page of the file would end the process with SIGBUS. */
 bool organ_unnamed_file_extend(int fd, off_t from, size_t bytes);
 
 #endif

@@ -18,7 +18,7 @@ bool organ_utf8_hidden(uint32_t code)
     return false;
 }
 
-/* Decodes the character at s, of at most `remaining` bytes. Returns its length, 0 if it is not valid UTF-8. */
+/* Decodes the character at s, reading at most `remaining` bytes. Returns its length, or 0 if it is not valid UTF-8. */
 size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code)
 {
     utf8proc_int32_t found = 0;
@@ -44,7 +44,8 @@ bool organ_utf8_valid(const char *s)
     return length > 0;
 }
 
-/* Returns the bytes of a white-space character of Unicode at `s`, 0 for any other. */
+/* Returns the length of the white-space character at `s` (the characters of Python's str.isspace); 0 for any other
+ * character. */
 size_t organ_utf8_space(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))

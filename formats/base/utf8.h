@@ -11,10 +11,11 @@
  * surrogates are invalid. The text must be NUL-terminated. */
 size_t organ_utf8_length(const unsigned char *s);
 
-/* Like organ_utf8_length; also sets *code to the character, which is undefined if the result is 0. */
+/* Returns the same length as organ_utf8_length, and sets *code to the character, which is undefined if the length is
+ * 0. */
 size_t organ_utf8_decode(const unsigned char *s, uint32_t *code);
 
-/* Like organ_utf8_decode, for text without a terminating NUL: reads at most `remaining` bytes. */
+/* Decodes like organ_utf8_decode, for text without a NUL: reads at most `remaining` bytes. */
 size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code);
 
 /* Returns true for characters that can harm a terminal's display: C0 and C1 controls, and invisible marks that

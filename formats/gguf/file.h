@@ -12,26 +12,26 @@
 
 /* ---- the header of one file ---- */
 
-#define ORGAN_GGUF_DEFAULT_ALIGNMENT 32u
-#define ORGAN_GGUF_RANK_LIMIT        4u
-#define ORGAN_GGUF_NAME_LIMIT        64u
+#define ORGAN_GGUF_DEFAULT_ALIGNMENT 32u /* bytes, if general.alignment is absent */
+#define ORGAN_GGUF_RANK_LIMIT        4u  /* dimensions of a tensor */
+#define ORGAN_GGUF_NAME_LIMIT        64u /* bytes of a tensor's name, without NUL */
 
-/* A header whose members are all zero is empty. */
+/* The header of one file. A header whose members are all zero is empty. */
 typedef struct organ_gguf_header {
     organ_gguf view; /* metadata of this file; split_count is 1 */
     uint64_t tensor_count;
-    uint64_t data_offset; /* offset of the tensor data */
-    uint64_t data_end;    /* end of the last tensor */
+    uint64_t data_offset; /* file offset of the tensor data */
+    uint64_t data_end;    /* file offset of the end of the last tensor */
     uint64_t padded_end;  /* data_end rounded up to the alignment */
-    organ_gguf_kv *kvs;
-    organ_arena arena;
+    organ_gguf_kv *kvs;   /* view.kvs, owned */
+    organ_arena arena;    /* keys and values */
 } organ_gguf_header;
 
-/* Reads the header of files[index] (name, fd and size are set) and appends its tensors to `list` in file order. The
- * data of each tensor must begin at the end of the previous one, rounded up to the alignment. The file need not
- * contain the data, so a stored header can be read. Versions 1 to 3, little endian. A tensor whose name `list`
- * already has from another file is an error. The caller releases *header, also after an error; the list can then only
- * be released. */
+/* Reads the header of files[index], whose name, fd and size are set, and appends its tensors to `list` in file
+ * order. The data of each tensor must begin at the end of the previous one, rounded up to the alignment. The file
+ * need not contain the data, so a stored header can be read. Versions 1 to 3, little endian. A tensor whose name
+ * `list` already has is an error. The caller releases *header, also after an error; `list` can then only be
+ * released. */
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error);
 
@@ -60,16 +60,17 @@ void organ_gguf_header_release(organ_gguf_header *header);
 /* Upper bound on the number of parts of a model. */
 #define ORGAN_GGUF_SPLIT_LIMIT 65535u
 
-/* Parses a file name NAME-00001-of-00003.gguf. Returns the length of NAME, the number of the part (from 1) and the
- * number of parts; 0 if the name does not have this form. */
+/* Parses a file name NAME-00001-of-00003.gguf. Sets *part (from 1) and *parts and returns the length of NAME; 0 if
+ * the name does not have this form. */
 size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts);
 
-/* Returns the file name of a part (from 1): the first `length` bytes of `name`, the numbers, ".gguf". NULL if there
- * is no memory. */
+/* Returns the file name of part `part` (from 1), in the arena: the first `length` bytes of `name`, the numbers and
+ * ".gguf". NULL if memory is exhausted. */
 char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts);
 
-/* Reads the number of parts from the header; *parts is 1 for a file that is not split. ORGAN_BAD_INPUT if a key has
- * the wrong type or a value out of range, or the number of parts differs from that in the file name. */
+/* Sets *parts to the number of parts in the header's metadata; 1 for a file that is not split. Returns
+ * ORGAN_BAD_INPUT if a key has the wrong type or a value out of range, or if the number differs from that in the
+ * file name. */
 organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error);
 
 /* Checks that the part read last, number `index` (from 0) of `parts`, belongs to the same model as part `first`.
@@ -80,15 +81,15 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
 
 /* ---- config ---- */
 
-/* Reads from the key-values the fields that organ_hf_config_read reads from config.json. `label` is the name of the
- * file in messages. ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key with an array, one value
- * for each layer, gives -1. */
+/* Sets the fields that organ_hf_config_read reads from config.json from the key-values. `label` is the name of the
+ * file in messages; `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is
+ * negative. A key with an array, one value for each layer, gives -1. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error);
 
 /* ---- writing ---- */
 
-/* Builds a file of version 3: the bytes before the data of its tensors, and the offsets of the data. */
+/* Builds the header of a file of version 3, and computes the offsets of the tensors' data. */
 typedef struct organ_gguf_writer organ_gguf_writer;
 
 /* The finished layout; owned by the writer. */
@@ -99,16 +100,16 @@ typedef struct organ_gguf_layout {
     uint64_t file_size;      /* includes padding after the last tensor; the gaps between tensors must contain zeros */
 } organ_gguf_layout;
 
-/* Creates an empty writer. This function and those below return ORGAN_IO if there is no memory. */
+/* Creates an empty writer. All functions of the writer return ORGAN_IO if memory is exhausted. */
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */
 
-/* Sets a key to a copy of the value, stored as in organ_gguf.kvs. An existing key keeps its position; a new one is
- * appended. ORGAN_BAD_INPUT for an invalid general.alignment. */
+/* Sets a key to a copy of the value, which is encoded as in organ_gguf.kvs. An existing key keeps its position; a
+ * new one is appended. Returns ORGAN_BAD_INPUT for an invalid general.alignment. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error);
 
-/* Sets a key to one whole number. An existing key with a whole number keeps its type; a new key gets `type`, which
- * must be an integer type. ORGAN_BAD_INPUT if the value does not fit. */
+/* Sets a key to a whole number. An existing key with a whole number keeps its type; a new key gets `type`, which
+ * must be an integer type. Returns ORGAN_BAD_INPUT if the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error);
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
@@ -120,9 +121,9 @@ const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, con
 /* Removes a key if it exists. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 
-/* Appends a tensor with its shape, slowest axis first. ORGAN_BAD_INPUT if GGUF cannot store it: a name of more than
- * 64 bytes, more than 4 dimensions, a type that GGUF does not have, rows that are not whole blocks. Duplicate names
- * are not detected. */
+/* Appends a tensor with its shape, slowest axis first. Returns ORGAN_BAD_INPUT if GGUF cannot store it: a name of
+ * more than 64 bytes, more than 4 dimensions, a type that GGUF does not have, rows that are not whole blocks. Does
+ * not detect duplicate names. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error);
 
@@ -131,7 +132,7 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
 #define ORGAN_GGUF_WRITTEN_ALIGNMENT (16u << 20)
 
 /* Computes the layout with general.alignment (32 if absent). *layout is valid until the writer is changed or
- * destroyed. ORGAN_BAD_INPUT for an alignment above ORGAN_GGUF_WRITTEN_ALIGNMENT. */
+ * destroyed. Returns ORGAN_BAD_INPUT for an alignment above ORGAN_GGUF_WRITTEN_ALIGNMENT. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error);
 
 #endif

@@ -30,7 +30,8 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* Returns the bytes of the number at `index`, or NULL if there is none. */
+/* Returns the address of number `index` of an array, or of the only value at index 0; NULL for strings and beyond
+ * the end. */
 static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)
@@ -38,7 +39,8 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
     return kv->bytes + (kv->type == ORGAN_GGUF_ARRAY ? ORGAN_GGUF_ARRAY_HEAD : 0) + index * types[kv->element].bytes;
 }
 
-/* Reads integers and booleans of any width, sign-extended; false for floats, strings, and U64 above INT64_MAX. */
+/* Sets *value to number `index` of a key: integers of any width, sign-extended, and booleans. Returns false for
+ * floats, strings, and U64 above INT64_MAX. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
     const unsigned char *bytes = gguf_number_at(kv, index);
@@ -92,8 +94,8 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_real_at(kv, 0, &value) ? value : fallback;
 }
 
-/* Returns the bytes of a string value (without NUL) after their 64-bit length; NULL if the key is missing or no
- * string. */
+/* Returns the text of a string value, which follows its 64-bit length and has no NUL, and sets *length. NULL if the
+ * key is missing or no string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);

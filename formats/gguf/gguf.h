@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GGUF metadata of one model, from one file or a split set. Versions 1 to 3 (little endian) are read; version 3 is
- * written. */
+ * GGUF metadata (the key-values) of one model, from one file or a split set. Versions 1 to 3 (little endian) are
+ * read; version 3 is written. */
 #ifndef ORGAN_GGUF_H
 #define ORGAN_GGUF_H
 
@@ -39,15 +39,15 @@ size_t organ_gguf_type_bytes(organ_gguf_type type);
 /* Bytes before the first element of an array: its element type (u32) and count (u64). */
 #define ORGAN_GGUF_ARRAY_HEAD ((size_t)12)
 
-/* One key-value. `bytes` is the value in the encoding of version 3, without its type: for a string its u64 length and
- * text, for an array its element type, u64 count and elements. Unchanged values are therefore written back byte for
- * byte. */
+/* One key-value. `bytes` is the value in the encoding of version 3, without its type: for a string its u64 length
+ * and text, for an array its element type, u64 count and elements. An unchanged value is therefore written back byte
+ * for byte. */
 typedef struct organ_gguf_kv {
     const char *key;               /* valid UTF-8, no NUL */
-    organ_gguf_type type, element; /* element: type of the elements of an array, else equal to type */
+    organ_gguf_type type, element; /* `element` is the type of an array's elements, else equal to `type` */
     uint64_t count;                /* number of elements of an array, else 1 */
     const unsigned char *bytes;
-    size_t size;
+    size_t size; /* of `bytes` */
 } organ_gguf_kv;
 
 /* The metadata of a model, taken from its first file. */
@@ -62,8 +62,8 @@ typedef struct organ_gguf {
 /* Returns the key-value of that name, or NULL. */
 const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key);
 
-/* Return the value of a key as a number, whatever its stored width, or `fallback` if the key is absent or has no
- * value of that kind (text, an array, beyond 63 bits). */
+/* Return the value of a key as a number, whatever its stored width; `fallback` if the key is absent, text, an array,
+ * or an integer beyond 63 bits. */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback);
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback);
 /* Returns the text of a string value, which is not NUL-terminated and may contain any bytes; NULL if the key is
@@ -73,8 +73,8 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
 /* Returns true if the key is a string equal to `text`. */
 bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text);
 
-/* Read the number at `index` of an array, or the value itself at index 0. They return false if there is none: index
- * beyond the end, text, a float for integer_at, an integer beyond 63 bits. */
+/* Set *value to the number at `index` of an array, or to the value itself at index 0. They return false if there is
+ * no such number: index beyond the end, text, a float for integer_at, an integer beyond 63 bits. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value);
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value);
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys without the prefix of the architecture. */
+/* Keys, without the prefix "ARCHITECTURE.", and the members that they set. */
 static const struct config_field {
     const char *key;
     size_t at; /* offset of the member in organ_hf_config */
@@ -22,7 +22,8 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
-/* Reads general.architecture, which is also the prefix of all other keys. */
+/* Copies general.architecture to model_type and architecture of the config; it is also the prefix of all other keys.
+ * A missing key is no error. */
 static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
                                       organ_error *error)
 {
@@ -63,8 +64,8 @@ static organ_status read_config_key(const char *label, const organ_gguf *gguf, c
     return ORGAN_OK;
 }
 
-/* Fills a config from GGUF keys. The vocabulary's size may follow from the list of tokens; embeddings are tied if there
- * is no output tensor. */
+/* Fills in the config from the key-values. The list of tokens gives the size of the vocabulary if no key does.
+ * Embeddings are tied if there is no output tensor. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Internals of the GGUF reader: a cursor that reads the header forwards, keeps the bytes that it has read and never
- * passes the end of the file; and the reading of key-values. */
+ * Functions that the sources of the GGUF reader share: a cursor that reads the header forwards, keeps the bytes that
+ * it has read and never passes the end of the file; and the reading of key-values. */
 #ifndef ORGAN_GGUF_PARTS_H
 #define ORGAN_GGUF_PARTS_H
 
 #include "formats/gguf/file.h"
 
-/* Upper bound on a header: the largest vocabularies have 30 MB. */
+/* Upper bound on the bytes of a header: the largest vocabularies have 30 MB. */
 #define ORGAN_GGUF_HEADER_LIMIT ((size_t)256 << 20)
 
-/* The caller sets `file`, `error` and `faults` and zeroes the other members. The first fault is kept; results of
- * calls after it must not be used. */
+/* A position in the header of a file. The caller sets `file`, `error` and `faults` and zeroes the other members. The
+ * first fault is kept; results of calls after it must not be used. */
 typedef struct organ_gguf_cursor {
     const organ_model_file *file;
     organ_error *error;
@@ -18,30 +18,30 @@ typedef struct organ_gguf_cursor {
     bool narrow;                /* version 1: counts and lengths are u32 */
     unsigned char *image;       /* the first `held` bytes of the file */
     size_t held;
-    size_t at;
+    size_t at;       /* offset of the next byte */
     char where[200]; /* the item being read, for messages: "key 'general.name'" */
 } organ_gguf_cursor;
 
-/* Returns the number of bytes of the file from `at` on. */
+/* Returns the number of bytes of the file from the cursor on. */
 uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor);
 
-/* Returns the next `bytes` bytes, valid until the next call. Returns NULL after an error, and with ORGAN_BAD_INPUT if
- * the file ends before them; `field` is their name in the message. */
+/* Returns the address of the next `bytes` bytes, valid until the next call, and moves past them. Returns NULL after
+ * an error, and with ORGAN_BAD_INPUT if the file ends before them; `field` is their name in the message. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes);
 
-/* Returns the next little-endian number, or 0 after an error. */
+/* Returns the next little-endian number of `bytes` bytes, or 0 after an error. */
 uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes);
 /* Returns the next count or length: u64, or u32 in version 1. */
 uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field);
 
-/* Copies the next `length` bytes as NUL-terminated text into the arena. Returns NULL with an error if the text is not
- * UTF-8 or contains NUL; `what` is its name in messages: "key". */
+/* Returns a copy of the next `length` bytes with a NUL, in the arena. Returns NULL with an error if they are not
+ * UTF-8 or contain NUL; `what` is their name in messages: "key". */
 const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena);
 
 /* Returns the size of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor);
 
-/* Fails with ORGAN_BAD_INPUT and a message of file, item being read, and the formatted sentence. */
+/* Reports ORGAN_BAD_INPUT with a message of the file, the item being read, and the formatted sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -59,7 +59,7 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor);
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor);
 
 /* Reads `count` key-values into *kvs, which the caller frees, also after an error; the arena owns keys and values.
- * *whole is the number of complete key-values. */
+ * Sets *whole to the number of key-values that were read completely. */
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole);
 

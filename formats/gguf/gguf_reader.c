@@ -6,16 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of reading the header of one file. */
 typedef struct gguf_reader {
     organ_gguf_cursor cursor;
-    const organ_model_file *files;
-    organ_gguf_header *header;
-    organ_tensor_list *list;
+    const organ_model_file *files; /* all files of the model; cursor.file is one of them */
+    organ_gguf_header *header;     /* output */
+    organ_tensor_list *list;       /* output */
     uint64_t kv_count;
     size_t first;    /* the file's first tensor in the list */
     uint64_t next;   /* required offset of the next tensor, from the beginning of the data */
     uint64_t end;    /* end of the last tensor, from the beginning of the data */
-    size_t info_end; /* end of the info being read, or 0 while unknown */
+    size_t info_end; /* header offset of the end of the tensor info being read, or 0 while unknown; reading continues
+                        there after a fault */
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } gguf_reader;
 
@@ -26,7 +28,7 @@ bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
     return !__builtin_add_overflow(value, over ? alignment - over : 0, padded);
 }
 
-/* Accepts powers of two, and multiples of 8, which the GGUF specification allows. */
+/* Returns true for powers of two, and for multiples of 8, which the GGUF specification allows. */
 bool organ_gguf_alignment_is_legal(uint64_t alignment)
 {
     return alignment > 0 && ((alignment & (alignment - 1)) == 0 || alignment % 8 == 0);
@@ -34,8 +36,8 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* Returns what a file with another magic number is: users often pass such files under the name of a GGUF file. "" if
- * unknown. */
+/* Returns a remark for the message about a wrong magic number, which says what the file is: users often pass such
+ * files under the name of a GGUF file. "" if unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -56,7 +58,8 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Reads magic and version. A big-endian file has its version's bytes reversed. Version 1 has lengths of 32 bits. */
+/* Reads and checks magic and version. The version of a big-endian file has its bytes reversed, so its low 16 bits
+ * are 0. In version 1, lengths have 32 bits. */
 static organ_status read_version(gguf_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -75,8 +78,8 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Reads a number of items. Rejects it if the rest of the file is too small for that many items of at least `shortest`
- * bytes. */
+/* Reads the number of items (`field` is its name). Rejects it if the rest of the file has no room for that many
+ * items of at least `shortest` bytes. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -108,6 +111,7 @@ static organ_status read_alignment(gguf_reader *r)
 
 /* ---- tensor infos ---- */
 
+/* Reads the name of a tensor, from 1 to ORGAN_GGUF_NAME_LIMIT bytes. */
 static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -122,8 +126,8 @@ static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads one dimension and multiplies *elements by it. Axis 0 is the fastest in GGUF, but the last in
- * organ_tensor.shape. */
+/* Reads one dimension into *size and multiplies *elements by it; rejects a product above INT64_MAX. `axis` is the
+ * axis in GGUF's order, fastest first, for messages. */
 static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
@@ -153,8 +157,8 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Fails with the name of a type that was once in the format or never is in files, or with the number of an unknown
- * type. */
+/* Reports a type that cannot be read: with its name if it was removed from the format or never occurs in files, else
+ * with its number. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
@@ -191,8 +195,8 @@ static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads the offset of the tensor's data, which must follow the previous tensor without gaps other than padding.
- * tensor->offset counts from the beginning of the data until place_data adds that. */
+/* Reads the offset of the tensor's data, which must be the end of the previous tensor, rounded up to the alignment.
+ * tensor->offset counts from the beginning of the data until place_data adds that beginning. */
 static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -221,7 +225,8 @@ static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Enters the last tensor's name in the list; rejects a name that the file or an earlier part has. */
+/* Enters the name of the last tensor in r->list->names; rejects a name that this file or an earlier file of a split
+ * model has. */
 static organ_status enter_tensor_name(gguf_reader *r)
 {
     const size_t number = r->list->count - 1;
@@ -237,6 +242,7 @@ static organ_status enter_tensor_name(gguf_reader *r)
                              r->files[r->list->tensors[*kept].file].name);
 }
 
+/* Reads one tensor info and appends the tensor to the list. */
 static organ_status read_tensor_info(gguf_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
@@ -249,7 +255,7 @@ static organ_status read_tensor_info(gguf_reader *r)
 }
 
 /* Reads all tensor infos. After a fault that r->cursor.faults accepts, continues with the next info and sets
- * r->lost. */
+ * r->lost, because the required offset of the next tensor is then unknown. */
 static void read_infos(gguf_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
@@ -263,9 +269,10 @@ static void read_infos(gguf_reader *r)
     }
 }
 
-/* ---- the whole ---- */
+/* ---- the header ---- */
 
-/* Adds the beginning of the data to all offsets. A file without tensors may end before the padding of its header. */
+/* Computes the file offset of the data and adds it to the offsets of all tensors. A file without tensors may end
+ * before the padding of its header. */
 static organ_status place_data(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -284,8 +291,8 @@ static organ_status place_data(gguf_reader *r)
     return ORGAN_OK;
 }
 
-/* Reads version, counts, keys and tensor infos. Counts are compared with the bytes that remain before anything is
- * allocated. */
+/* Reads version, counts, key-values and tensor infos. Counts are compared with the bytes that remain before memory
+ * for that many items is allocated. */
 static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -309,7 +316,8 @@ static organ_status read_gguf_header(gguf_reader *r)
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
-/* Reads the header of one file and appends its tensors to `list`. */
+/* Reads the header of files[index] and appends its tensors to `list`. Faults after which reading can continue are
+ * passed to `faults` if it is not NULL. */
 static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                   organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -330,6 +338,7 @@ organ_status organ_gguf_read_header(const organ_model_file *files, size_t index,
     return survey_header(files, index, header, list, NULL, error);
 }
 
+/* Returns ORGAN_BAD_INPUT if the tensor's data end after the end of the file. */
 static organ_status check_end(const organ_model_file *file, const organ_tensor *t, organ_error *error)
 {
     if (t->bytes == 0 || t->offset + t->bytes <= file->size)
@@ -359,6 +368,8 @@ static organ_status check_data(const organ_model_file *file, const organ_gguf_he
     return ORGAN_OK;
 }
 
+/* Reads files[index] with its data checks, and sets its first, count and data_offset; passes faults to `faults` if
+ * it is not NULL. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {

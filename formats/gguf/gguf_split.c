@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1)
+#define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1) /* bytes of a part's file name after NAME */
 
 /* Reads five decimal digits; returns 0 if they are not digits. */
 static unsigned read_digits(const char *s)
@@ -19,7 +19,8 @@ static unsigned read_digits(const char *s)
     return value;
 }
 
-/* Parses NAME-00001-of-00003.gguf. Returns the length of NAME, 0 for another form. */
+/* Parses the file name NAME-00001-of-00003.gguf into *part (from 1) and *parts. Returns the length of NAME, or 0 for
+ * another form. */
 size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts)
 {
     const size_t length = strlen(file_name);
@@ -41,7 +42,7 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
     return made;
 }
 
-/* Reads a key of a split into *value, which stays unchanged if the key is absent. */
+/* Sets *value to the whole number from 0 to `max` of the key; leaves it unchanged if the key is absent. */
 static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t max,
                                    int64_t *value, organ_error *error)
 {
@@ -79,6 +80,7 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
     return ORGAN_OK;
 }
 
+/* Returns ORGAN_BAD_INPUT if a part and the first part have different architectures; a part need not state one. */
 static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                        organ_error *error)
 {

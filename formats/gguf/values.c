@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_READ ((size_t)64 << 10)
-#define SHOWN      128
+#define FIRST_READ ((size_t)64 << 10) /* bytes of the file that are read at first */
+#define SHOWN      128                /* bytes of a key that messages show */
 
 /* ---- the cursor ---- */
 
@@ -37,8 +37,8 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Reads the file up to at least `end`, which is within the file. Each read doubles the buffer, so that long headers
- * need few reads. */
+/* Extends cursor->image to at least the file's first `end` bytes. Each read doubles it, so that long headers need
+ * few reads. `end` is not above the size of the file. */
 static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
@@ -65,8 +65,8 @@ static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
     return cursor->error->status;
 }
 
-/* Returns the next bytes of the header, after reading the file that far; NULL after an error or past the end of the
- * file. */
+/* Returns the address of the next `bytes` bytes of the header and moves past them; NULL after an error or past the
+ * end of the file. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes)
 {
     if (cursor->error->status)
@@ -90,6 +90,8 @@ uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field)
     return organ_gguf_take_number(cursor, field, organ_gguf_count_bytes(cursor));
 }
 
+/* Returns a copy of the next `length` bytes with a NUL, in the arena; NULL with an error if they contain NUL or are
+ * not UTF-8. */
 const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena)
 {
     const unsigned char *const bytes = organ_gguf_take(cursor, what, length);
@@ -118,7 +120,8 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-/* Reads a key. cursor->where identifies it by its number until its text has been validated. */
+/* Returns the next key, in the arena, and sets cursor->where to "key 'KEY'" for messages; until then the caller's
+ * cursor->where has its number. */
 static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
@@ -135,6 +138,7 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     return key;
 }
 
+/* Returns the next value type; reports an unknown one. */
 static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
 {
     const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
@@ -149,7 +153,8 @@ static void skip_string(organ_gguf_cursor *cursor)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Skips an array, from its element type on. */
+/* Moves past an array, from its element type on, and sets kv->element and kv->count. Checks the length before it
+ * reads the elements. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");
@@ -173,7 +178,7 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
     return cursor->error->status;
 }
 
-/* Steps past a value, checking its length, and sets the type and number of its elements. */
+/* Moves past a value of kv->type, checks its length, and sets kv->element and kv->count. */
 static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = kv->type;
@@ -186,8 +191,8 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* Copies the value in image[begin .. cursor->at) of a file of version 1 and widens its lengths and count from u32 to
- * u64. The caller provides enough space in `out`. */
+/* Copies the value in image[begin .. cursor->at) of a file of version 1 to `out`, and widens its lengths and count
+ * from u32 to u64, as in version 3. `out` has room for 4 more bytes for each of these. */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
     const unsigned char *from = cursor->image + begin, *const end = cursor->image + cursor->at;
@@ -212,7 +217,8 @@ static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const
     }
 }
 
-/* Copies the skipped value to the arena in the encoding of version 3. */
+/* Copies the value in image[begin .. cursor->at) to the arena, in the encoding of version 3, and sets kv->bytes and
+ * kv->size. */
 static organ_status copy_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
 {
     const uint64_t lengths = (kv->type == ORGAN_GGUF_ARRAY) + (kv->element == ORGAN_GGUF_STRING ? kv->count : 0);
@@ -237,6 +243,7 @@ static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, or
     return cursor->error->status ? cursor->error->status : copy_value(cursor, value_begin, arena, kv);
 }
 
+/* Enters key `number` (from 0) into the table; a key that it already has is an error. */
 static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number)
 {
     const size_t *kept = organ_name_table_put(keys, key, number);
@@ -247,7 +254,8 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
-/* Reads `count` key-values; *whole is the number of those that were read before an error. */
+/* Reads `count` key-values into *kvs, which the caller frees. Sets *whole to the number that was read before an
+ * error. Duplicate keys are faults after which reading can continue. */
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole)
 {

@@ -7,6 +7,7 @@
 
 #define VERSION 3u
 
+/* A tensor of the file to write; shape slowest axis first. */
 typedef struct info {
     const char *name;
     organ_dtype dtype;
@@ -14,13 +15,14 @@ typedef struct info {
     uint64_t shape[ORGAN_GGUF_RANK_LIMIT], bytes;
 } info;
 
+/* The metadata and the list of tensors of a GGUF file that is being written. */
 struct organ_gguf_writer {
     organ_gguf_kv *kvs;
     size_t kv_count, kv_capacity;
     info *infos;
     size_t info_count, info_capacity;
-    organ_arena arena; /* memory of keys, values and names; replaced ones are freed only with the writer */
-    unsigned char *bytes;
+    organ_arena arena;    /* memory of keys, values and names; replaced ones are freed only with the writer */
+    unsigned char *bytes; /* the finished header, and the file offset of each tensor's data: organ_gguf_layout */
     uint64_t *offsets;
 };
 
@@ -55,6 +57,7 @@ const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, con
     return find_kv(writer, key);
 }
 
+/* Returns ORGAN_BAD_INPUT if the key is general.alignment and its value is invalid. */
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
 {
     int64_t value = 0;
@@ -69,7 +72,7 @@ static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Adds a key-value or replaces that of the same key, in its place. */
+/* Appends a copy of a key-value, or replaces the value of the same key in its place. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
 {
     if (check_alignment(kv, error) != ORGAN_OK)
@@ -88,7 +91,7 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
     return ORGAN_OK;
 }
 
-/* Stores the low `bytes` bytes of `value`, little endian. */
+/* Writes the low `bytes` bytes of `value`, little endian, and returns the address after them. */
 static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
@@ -102,7 +105,8 @@ static bool is_integer_type(organ_gguf_type type)
            type != ORGAN_GGUF_BOOL;
 }
 
-/* Sets an integer key; an existing integer key keeps its type. Fails if the value does not fit. */
+/* Sets a key to a whole number; an existing integer key keeps its type. Returns ORGAN_BAD_INPUT if the value does
+ * not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error)
 {
@@ -120,7 +124,7 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     return organ_gguf_writer_kv(writer, &kv, error);
 }
 
-/* Sets a string key: the file has its length in 8 bytes, then the text. */
+/* Sets a key to a string, which is encoded as its length in 8 bytes and the text. */
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error)
 {
@@ -139,6 +143,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
     return error->status;
 }
 
+/* Removes a key if it exists; the order of the others stays. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 {
     organ_gguf_kv *place = find_kv(writer, key);
@@ -151,8 +156,8 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 
 /* ---- tensors ---- */
 
-/* Checks that GGUF has the type, that rows are whole blocks and that the number of elements does not overflow; sets
- * made->bytes. */
+/* Checks that GGUF has the tensor's type, that rows are whole blocks and that the number of elements does not
+ * overflow; sets made->bytes. */
 static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
@@ -160,7 +165,8 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     int64_t elements = 1;
     if (type->ggml < 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': GGUF has no dtype %s", made->name, type->name);
-    /* Multiply in the order of the reader: after a dimension of 0, any other dimension is accepted. */
+    /* Multiplies in the order of the reader, fastest axis first, so that both accept the same shapes: a dimension of
+     * 0 makes later products 0. */
     for (unsigned axis = made->rank; axis-- > 0;)
         if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -173,7 +179,7 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Adds a tensor's info to the header. */
+/* Appends a tensor, whose data follow those of the tensor added before it. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error)
 {
@@ -203,7 +209,8 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
 
-/* Returns the size of the header. The sum cannot overflow, because all of these bytes are in memory. */
+/* Returns the bytes of the header without padding. The sum cannot overflow, because all of these bytes are in
+ * memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
     size_t size = 4 + 4 + 8 + 8;
@@ -214,7 +221,8 @@ static size_t header_bytes(const organ_gguf_writer *writer)
     return size;
 }
 
-/* Computes offsets from the beginning of the data. *end is the end of the last tensor, rounded up to the alignment. */
+/* Computes the offset of each tensor from the beginning of the data. Sets *end to the end of the last tensor,
+ * rounded up to the alignment. */
 static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
 {
     *end = 0;
@@ -237,7 +245,7 @@ static unsigned char *put_string(unsigned char *at, const char *text)
     return at + length;
 }
 
-/* Writes the header, whose size the caller has computed: magic, version, counts, key-values, tensor infos. */
+/* Writes the header to `at`, which has header_bytes() bytes: magic, version, counts, key-values, tensor infos. */
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);
@@ -260,7 +268,7 @@ static void write_header(const organ_gguf_writer *writer, unsigned char *at)
     }
 }
 
-/* Builds the header's bytes and the offset of each tensor from the start of the file. They belong to the writer. */
+/* Builds the bytes of the header and the file offset of each tensor; both belong to the writer. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error)
 {
     const uint64_t alignment = alignment_of(writer);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices in the format that llama.cpp wrote before GGUF (imatrix.dat) and still writes on request. All
- * numbers are little endian:
+ * Reads importance matrices in the format that llama.cpp wrote before GGUF (imatrix.dat) and still writes on request.
+ * All numbers are little endian:
  *
  *     i32 number of entries
  *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares
  *     times the chunks
  *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
  *
- * The values of the experts of a stack are contiguous; the file does not contain their number. */
+ * The values of the experts of a stack are contiguous; the file does not contain the number of experts. */
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/input_file.h"
@@ -18,19 +18,19 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4))
-#define LONGEST_NAME   4096
+#define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4)) /* bytes of an entry with a name of 1 byte and one value */
+#define LONGEST_NAME   4096                            /* bytes */
 
 /* Position in the file. The first fault is kept in `error`; values read after it are meaningless. */
 typedef struct cursor {
     organ_imatrix_state *s;
     organ_error *error;
-    uint64_t at;
-    char where[200];
+    uint64_t at;     /* offset of the next byte */
+    char where[200]; /* the item being read, for messages */
 } cursor;
 
-/* Returns true if the first number can be the entry count of llama.cpp's old binary format, which has no magic number:
- * the file must be long enough for that many entries. */
+/* Returns true if the file can be of llama.cpp's old format, which has no magic number: its first number is then the
+ * count of entries, for which the file must be long enough. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
@@ -38,6 +38,7 @@ bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 
 static uint64_t bytes_remaining(const cursor *c) { return c->s->file.size - c->at; }
 
+/* Reads the next `bytes` bytes to `to`; `field` is their name in messages. */
 static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
 {
     const organ_model_file *const file = &c->s->file;
@@ -51,7 +52,7 @@ static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
         c->at += bytes;
 }
 
-/* Reads a number. Returns 0 with an error if it is outside least .. most. */
+/* Returns the next number; 0 with an error if it is outside [least, max]. `field` is its name in messages. */
 static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};
@@ -63,8 +64,8 @@ static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32
     return c->error->status ? 0 : value;
 }
 
-/* Reads an entry of a legacy .dat importance matrix: the name of the tensor, the number of chunks, and one sum of
- * squares per column. The sums stay in the file; only their offset is stored. */
+/* Reads one entry: the name of the tensor, the number of chunks, and one value per input. The values are not read;
+ * only their offset is stored. */
 static void dat_read_entry(cursor *c)
 {
     char text[LONGEST_NAME];
@@ -94,7 +95,7 @@ static void dat_read_entry(cursor *c)
     c->at += bytes;
 }
 
-/* Reads the optional end of the file; a missing end is no error. */
+/* Reads the optional end of the file: number of chunks and name of the text. */
 static void dat_read_trailer(cursor *c)
 {
     char text[LONGEST_NAME];

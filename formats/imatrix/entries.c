@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Entries and text names, filled by the readers of both formats. */
+ * Appends entries and names of texts; the readers of both formats call it. */
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/utf8.h"
@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DATASETS 65536u
+#define MAX_DATASETS 65536u /* names of texts */
 
+/* Appends an entry with `values` inputs and `counts` counts, whose numbers are stored at `place`. Rejects a second
+ * entry of the same name. */
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
                                organ_imatrix_bytes place, organ_error *error)
 {
@@ -29,6 +31,7 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
     return ORGAN_OK;
 }
 
+/* Makes room for `count` names of texts. */
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MAX_DATASETS)
@@ -39,6 +42,7 @@ organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
 }
 
+/* Appends a copy of the name of a text, `length` bytes of UTF-8 without NUL. */
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);

@@ -14,6 +14,7 @@ static const char sums_suffix[] = ".in_sum2", counts_suffix[] = ".counts";
 
 /* ---- GGUF ---- */
 
+/* Returns ORGAN_BAD_INPUT unless general.type is "imatrix". */
 static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     size_t length = 0;
@@ -28,7 +29,7 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
                       length < 80 ? (int)length : 80, type);
 }
 
-/* Reads the names of the texts from the array of strings, each after its length. */
+/* Reads the names of the texts from the array of strings imatrix.datasets, each after its 64-bit length. */
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(gguf, "imatrix.datasets");
@@ -40,7 +41,7 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     if (organ_imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
         return error->status;
     const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
-    for (uint64_t k = 0; k < kv->count && !error->status; k++) { /* the reader has checked the lengths */
+    for (uint64_t k = 0; k < kv->count && !error->status; k++) { /* the GGUF reader has checked the lengths */
         uint64_t length;
         memcpy(&length, at, sizeof length);
         organ_imatrix_add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
@@ -49,25 +50,25 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     return error->status;
 }
 
-/* Returns the name without the suffix: "blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts". NULL if the name does
- * not end with it, or without memory. */
+/* Returns the name without the suffix ("blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts"), in the arena. NULL
+ * if it does not end with the suffix, or if memory is exhausted. */
 static char *name_without_suffix(organ_imatrix_state *s, const char *name, const char *suffix)
 {
     return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;
 }
 
-/* Finds the tensor NAME + SUFFIX; NULL if the file has none. */
+/* Returns the tensor whose name is `name` followed by `suffix`; NULL if the file has none. */
 static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const char *name, const char *suffix)
 {
     char full_name[2 * ORGAN_GGUF_NAME_LIMIT];
-    strcpy(full_name, name); /* shorter than the limit of names */
+    strcpy(full_name, name); /* fits: names of GGUF tensors are shorter than half of this buffer */
     strcat(full_name, suffix);
     const size_t *const found = organ_name_table_find(&list->names, full_name);
     return found ? &list->tensors[*found] : NULL;
 }
 
-/* Adds an entry: `sums` of squared inputs per column and `counts` of tokens, one for each matrix of the stack or one
- * for all. */
+/* Appends the entry of two tensors: `sums` has a sum of squares for each input, `counts` the number of tokens of
+ * each matrix of the stack, or one for all. */
 static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
                              const organ_tensor *counts, organ_error *error)
 {
@@ -85,8 +86,8 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
                              (organ_imatrix_bytes){sums->offset, counts->offset}, error);
 }
 
-/* Adds an entry for each pair NAME.in_sum2 and NAME.counts. Tensors of other names are ignored: newer files also have
- * the sums of the inputs themselves. */
+/* Appends an entry for each pair NAME.in_sum2 and NAME.counts. Tensors of other names are ignored: newer files also
+ * have the sums of the inputs themselves. */
 static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list *list, organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
@@ -107,6 +108,7 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
     return error->status;
 }
 
+/* Reads the header of a GGUF file: texts, chunks and entries. */
 static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 {
     organ_gguf_header header = {0};
@@ -124,6 +126,7 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 /* ---- opening ---- */
 
+/* Opens the file at `path` and fills in s->file and the public view. */
 static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
@@ -137,7 +140,7 @@ static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, 
     return ORGAN_OK;
 }
 
-/* Reads the file as GGUF, or as llama.cpp's older imatrix.dat. */
+/* Reads the entries of the open file, as llama.cpp's older imatrix.dat if it can be one, else as GGUF. */
 static organ_status read_file(organ_imatrix_state *s, organ_error *error)
 {
     uint32_t first = 0;
@@ -197,8 +200,8 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-/* Reads the stored count of a matrix. An entry has one count for all matrices of a stack, or one for each; the old
- * format keeps it in place of an offset. */
+/* Sets *stored to the count of a matrix as the file has it. An entry of GGUF has one count for all matrices of a
+ * stack, or one for each; the old format's count is in memory (organ_imatrix_bytes.counts). */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -210,7 +213,8 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-/* Reads how many tokens reached a matrix; fails for 0, because there is nothing to divide by. */
+/* Sets *count to the count of a matrix: tokens that reached it, or chunks. Returns ORGAN_BAD_INPUT for 0, because
+ * the sums are divided by it. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {
@@ -226,7 +230,8 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
     return ORGAN_OK;
 }
 
-/* Checks that the entry has features x matrices values, and counts for one matrix or for all. */
+/* Returns ORGAN_BAD_INPUT unless the entry has features x matrices values, and a count for each matrix or one for
+ * all. */
 static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor,
                               uint64_t features, organ_error *error)
 {
@@ -244,8 +249,8 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
-/* Returns whether the columns of one matrix have different sums: older files of llama.cpp have the same number in all
- * columns of an expert without tokens. */
+/* Sets *differ to true if the inputs of one matrix have different sums: older files of llama.cpp have the same
+ * number for all inputs of an expert without tokens. */
 static organ_status columns_differ(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
                                    bool *differ, organ_error *error)
 {
@@ -261,8 +266,8 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to whether tokens reached an expert: its count is not 0; files of the old format have no counts per
- * expert, so columns with different sums show it. */
+/* Sets *reached to true if tokens reached the matrix: its count is not 0. Files of the old format have no counts for
+ * experts, so sums that differ show it. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {
@@ -279,8 +284,9 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     return error->status;
 }
 
-/* Reads sums of squares and converts them to root mean squares per input, sqrt(sum / count). Fails if they are all
- * zero, and in old files all equal (the filler for experts without tokens). */
+/* Reads the sums of squares of a matrix and converts them to root mean squares, sqrt(sum / count), one for each
+ * input. Returns ORGAN_BAD_INPUT if they are all zero, or all equal in an old file, which is its filler for experts
+ * without tokens. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error)
 {

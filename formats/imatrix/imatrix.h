@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices of llama.cpp: for every matrix of a model, the sums of the squares of its inputs over a text.
- * Opens a GGUF file (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) or a file of the older binary
- * format, and returns the root mean square of each input of a matrix. */
+ * Importance matrices of llama.cpp: for each matrix of a model, the sums of the squares of its inputs over the
+ * tokens of a text. Opens a GGUF file (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) or a file of
+ * the older binary format, and returns the root mean square of each input of a matrix. */
 #ifndef ORGAN_IMATRIX_H
 #define ORGAN_IMATRIX_H
 
@@ -11,18 +11,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One tensor of the model. */
+/* The statistics of one tensor of the model, which may be a stack of matrices (experts). */
 typedef struct organ_imatrix_entry {
     const char *name; /* the tensor's name in GGUF: "blk.0.ffn_down.weight" */
     organ_anatomy anatomy;
-    uint64_t values; /* number of inputs of all its matrices together */
+    uint64_t values; /* number of inputs (columns) of all its matrices together */
     uint64_t counts; /* one count for each matrix (expert), or 1 for all */
 } organ_imatrix_entry;
 
+/* An open importance matrix: the file's entries and the texts and tokens over which their sums were taken. */
 typedef struct organ_imatrix {
     const char *path;
     const char *format; /* "GGUF", or "imatrix.dat" for the older format */
-    uint64_t bytes;
+    uint64_t bytes;     /* size of the file */
     size_t entry_count;
     const organ_imatrix_entry *entries; /* in file order, names are unique */
     size_t dataset_count;
@@ -30,64 +31,65 @@ typedef struct organ_imatrix {
     int64_t chunks, chunk_size;  /* number of chunks, and tokens in a chunk; -1 if the file does not contain them */
 } organ_imatrix;
 
-/* Reads headers and names, and checks every size against the size of the file. The sums are read by
- * organ_imatrix_norms. ORGAN_IO, or ORGAN_BAD_INPUT with file, tensor, field and both values if the file is malformed
- * or not an importance matrix. */
+/* Opens an importance matrix: reads headers and names, and checks every size against the size of the file.
+ * organ_imatrix_norms reads the sums. Returns ORGAN_IO if the file cannot be read, or ORGAN_BAD_INPUT with file,
+ * tensor, field and both values if it is malformed or not an importance matrix. *imatrix is NULL on error. */
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error);
 void organ_imatrix_close(organ_imatrix *imatrix); /* NULL is allowed */
 
-/* Position of the inputs of one matrix of a model. */
+/* The statistics of one matrix of a model: a part of an entry. */
 typedef struct organ_imatrix_place {
     const organ_imatrix_entry *entry;
     uint64_t matrix, matrices; /* number of the matrix in the entry, and number of its matrices */
 } organ_imatrix_place;
 
-/* Finds the inputs of tensor `tensor` of a model, or of its expert `expert` of `experts`; -1 and 1 for a tensor that is
- * one matrix and not an expert. Uses the entry of the same name, else that of the same layer, role and kind (plain,
- * expert, shared expert), for any naming scheme of the model. If only the model or only the imatrix has Q, K and V (or
- * gate and up) fused, the entry of one is used for the other, because their inputs are the same. ORGAN_BAD_INPUT if
- * there is no such entry, or more than one. */
+/* Finds the statistics of the inputs of tensor `tensor` of a model, or of its expert `expert` of `experts`; -1 and 1
+ * for a tensor that is one matrix and not an expert. Uses the entry of the same name, else the entry of the same
+ * layer, role and kind (plain, expert, shared expert), for any naming scheme of the model. If only the model or only
+ * the importance matrix has Q, K and V (or gate and up) fused, the entry of one is used for the other, because their
+ * inputs are the same. Returns ORGAN_BAD_INPUT if there is no such entry, or more than one. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error);
 
-/* Computes sqrt(sum of squares / count) of the `features` inputs of a matrix. *count is the number that the sums are
- * over: tokens, or chunks in an older file. `tensor` is for messages. ORGAN_BAD_INPUT unless the entry has matrices x
- * features values, all finite and not negative, not all zero, and a count of 1 or more. In an older file an expert
- * without tokens has the same value for all inputs. */
+/* Sets norms[j] to sqrt(sum of squares / count) of input j of a matrix with `features` inputs, and *count to the
+ * number that the sums are over: tokens, or chunks in an older file. `tensor` is the name for messages. Returns
+ * ORGAN_BAD_INPUT unless the entry has matrices x features values, all finite and not negative, not all zero, and a
+ * count of 1 or more; also for an expert without tokens in an older file, whose values are all equal. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error);
 
-/* Sets whether the matrix had tokens: an expert without tokens has a count of 0, or in an older file equal values.
- * Fails as above if the entry does not fit the tensor. */
+/* Sets *reached to true if tokens reached the matrix. An expert without tokens has a count of 0, or equal values in
+ * an older file. Returns ORGAN_BAD_INPUT if the entry does not fit the tensor. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error);
 
-/* Reads exactly `bytes` from `offset`, for a digest. */
+/* Reads exactly `bytes` bytes of the file from `offset`, for a digest of it. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
 /* ---- writing ---- */
 
-/* The text: the name under which the file lists it, and the chunks that it was cut into. */
+/* The text of the statistics: the name under which the file lists it, the number of chunks that it was cut into, and
+ * the tokens of a chunk. */
 typedef struct organ_imatrix_text {
     const char *name;
     uint64_t chunks, chunk_size; /* below 2^32 */
 } organ_imatrix_text;
 
-/* The inputs of one tensor of the model. */
+/* The statistics of one tensor of the model, to write. */
 typedef struct organ_imatrix_sums {
-    const char *name; /* in GGUF; at most 56 bytes */
+    const char *name; /* name in GGUF; at most 56 bytes */
     uint64_t features, matrices;
-    const double *sums;   /* matrices x features: sums of the squares of each input */
-    const double *counts; /* tokens of each matrix */
+    const double *sums;   /* matrices x features, row-major: sum of the squares of each input */
+    const double *counts; /* `matrices` numbers: tokens that reached each matrix */
 } organ_imatrix_sums;
 
-/* Makes a GGUF file, as llama.cpp's llama-imatrix does. ORGAN_IO if `path` exists or the disk fails; ORGAN_BAD_INPUT
- * for a name that is too long. A part of the file may be left after an error. */
+/* Writes a new GGUF file with `count` tensors, as llama.cpp's llama-imatrix does. Returns ORGAN_IO if `path` exists
+ * or the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an error. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error);
 
-/* Returns ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
+/* Returns ORGAN_BAD_INPUT if the file was changed, shortened, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error);
 
 #endif

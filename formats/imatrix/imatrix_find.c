@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Experts and shared experts have the roles of a plain feed-forward. */
+/* Kind of feed-forward: roles (organ_role) do not distinguish plain tensors, routed and shared experts, but their
+ * inputs differ. */
 typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
 static bool contains_text(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-/* Returns whether a name is of a shared expert, a routed expert or neither: their inputs differ. */
+/* Returns the kind of a tensor, from the words of its module. */
 static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
@@ -24,7 +25,8 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
                : PLAIN;
 }
 
-/* Returns the roles with the same inputs as a role, the best substitute first; ORGAN_ROLE_OTHER ends the list. */
+/* Returns the roles whose matrices have the same inputs as those of `role`, `role` first; ORGAN_ROLE_OTHER ends the
+ * list. */
 static const organ_role *same_inputs(organ_role role)
 {
     static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
@@ -57,15 +59,15 @@ static const organ_role *same_inputs(organ_role role)
     return known[role] ? known[role] : none;
 }
 
-/* The search for an entry. */
+/* The layer, expert and kind of the entry that is looked for. */
 typedef struct find_requested {
     int32_t layer;
-    int64_t expert; /* -1: none */
+    int64_t expert; /* -1 for a tensor that is no expert */
     find_kind kind;
 } find_requested;
 
-/* Returns true if an entry is of the requested role, layer, expert and kind. A stack of experts has entries for all of
- * them. */
+/* Returns true if an entry has the requested role, layer, expert and kind. The entry of a stack of experts fits each
+ * expert. */
 static bool fits_request(const organ_imatrix_entry *e, const find_requested *request, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == request->layer &&
@@ -73,8 +75,8 @@ static bool fits_request(const organ_imatrix_entry *e, const find_requested *req
            kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
-/* Finds the entry with the first of `roles` that has one. *second is another entry that fits the same role, which makes
- * the choice ambiguous, or NULL. */
+/* Returns the entry with the first of `roles` that has one, or NULL. Sets *second to another entry that fits the
+ * same role, which makes the choice ambiguous, or to NULL. */
 static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
                                                const organ_role *roles, const organ_imatrix_entry **second)
 {
@@ -87,8 +89,9 @@ static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, con
     return found;
 }
 
-/* Returns true if the entry's columns have another order than the tensor's: llama.cpp's converter reorders the heads of
- * linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next, which alone has an entry ssm_ba. */
+/* Returns true if the inputs of the tensor's entry have another order than the tensor's columns: llama.cpp's
+ * converter reorders the heads of linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next, which alone has an entry
+ * ssm_ba. */
 static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, int32_t layer)
 {
     char name[48];
@@ -96,7 +99,8 @@ static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, 
     return contains_text(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
 }
 
-/* Finds the entry of a tensor: by its name, or by layer and role among tensors with the same inputs. */
+/* Sets *place to the statistics of a tensor, or of expert `expert` (-1: none) of `experts`: the entry of the same
+ * name, or of the same layer and a role with the same inputs. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {

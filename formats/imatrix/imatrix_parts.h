@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shared by the readers of importance matrices: imatrix.c reads GGUF files and has the functions for both formats,
- * dat.c reads the older format. */
+ * State and functions that the sources of importance matrices share: imatrix.c reads GGUF files and has the
+ * functions for both formats, dat.c reads the older format. */
 #ifndef ORGAN_IMATRIX_PARTS_H
 #define ORGAN_IMATRIX_PARTS_H
 
@@ -9,34 +9,35 @@
 #include "formats/imatrix/imatrix.h"
 #include "formats/tensor/tensor.h"
 
-/* Position of the numbers of an entry. */
+/* File offsets of the numbers of an entry. */
 typedef struct organ_imatrix_bytes {
     uint64_t sums;   /* offset of the first sum */
     uint64_t counts; /* offset of the first count; in an older file the count itself */
 } organ_imatrix_bytes;
 
+/* An open importance matrix: the public view, and what reading its values needs. */
 typedef struct organ_imatrix_state {
     organ_imatrix view; /* first member: a pointer to it is a pointer to the state */
     organ_model_file file;
     organ_arena arena;
     organ_imatrix_entry *entries;
     organ_imatrix_bytes *places; /* one for each entry */
-    size_t capacity;
-    organ_name_table names;
-    const char **datasets;
-    bool old;
+    size_t capacity;             /* of both lists */
+    organ_name_table names;      /* name -> index into entries */
+    const char **datasets;       /* view.datasets */
+    bool old;                    /* the file has the older format */
 } organ_imatrix_state;
 
-/* Adds an entry; its name must be in the arena. ORGAN_BAD_INPUT if the name exists already. */
+/* Appends an entry; its name must be in the arena. Returns ORGAN_BAD_INPUT if an entry of this name exists. */
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
                                organ_imatrix_bytes place, organ_error *error);
 
-/* Allocates places for names of texts. */
+/* Allocates room for `count` names of texts. */
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error);
-/* Adds the name of a text, without NUL. ORGAN_BAD_INPUT if it is not UTF-8. */
+/* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error);
 
-/* Returns whether the file can have the older format: `first`, its first number, is then the number of its entries. */
+/* Returns true if the file can have the older format: `first`, its first number, is then the number of its entries. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first);
 organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error);
 

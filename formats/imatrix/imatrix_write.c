@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Sets imatrix.datasets to an array with one string. */
+/* Sets the key imatrix.datasets to an array with one string. */
 static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, organ_error *error)
 {
     const uint32_t type = ORGAN_GGUF_STRING;
@@ -35,7 +35,8 @@ static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, 
     return error->status;
 }
 
-/* Describes the file: each entry is a tensor of sums and one of counts, as llama-imatrix of llama.cpp writes them. */
+/* Sets keys and tensors of the file: for each entry a tensor of sums and one of counts, as llama-imatrix of
+ * llama.cpp writes them. */
 static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                              size_t count, organ_error *error)
 {
@@ -56,10 +57,11 @@ static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text
     return error->status;
 }
 
+/* The file being written. */
 typedef struct imatrix_file {
     const char *path;
-    int fd;
-    uint64_t at;
+    int fd;      /* -1 before it is created */
+    uint64_t at; /* bytes written */
 } imatrix_file;
 
 static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t count, organ_error *error)
@@ -69,7 +71,7 @@ static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t coun
                                                    : ORGAN_OK;
 }
 
-/* Writes zeros up to `offset`, then the numbers in FP32. */
+/* Writes zeros up to file offset `offset`, then `count` numbers as FP32. */
 static organ_status put_numbers(imatrix_file *file, uint64_t offset, const double *numbers, uint64_t count,
                                 organ_error *error)
 {
@@ -89,7 +91,7 @@ static organ_status put_numbers(imatrix_file *file, uint64_t offset, const doubl
     return error->status;
 }
 
-/* Writes an imatrix in llama.cpp's GGUF format: per entry a tensor of sums and one of counts. */
+/* Writes a new file in llama.cpp's GGUF format: for each of `count` entries a tensor of sums and one of counts. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error)
 {

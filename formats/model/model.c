@@ -18,24 +18,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* The structure behind an organ_model. */
+/* The structure behind an organ_model: also everything that is needed to read and close the model. */
 typedef struct model_state {
     organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
-    organ_shards shards;
+    organ_shards shards; /* parsed index; released when the model is open */
     organ_tensor_list list;
-    organ_model_file *files;
+    organ_model_file *files;  /* model.files, while it grows */
     organ_gguf_header header; /* header of the first file of a GGUF model */
     const char *problems[2], *warnings[2];
-    organ_manifest manifest; /* manifest of an organ directory */
-    const organ_model_access *access;
-    organ_http *http;        /* connections of a model at a URL */
-    organ_model_file config; /* state of the config.json when it was read; its path is NULL if there is none */
-    bool missing;            /* the server does not have the last requested file */
+    organ_manifest manifest;          /* manifest of an organ directory */
+    const organ_model_access *access; /* the caller's, or NULL */
+    organ_http *http;                 /* connections of a model at a URL */
+    organ_model_file
+        config;   /* size, time and inode of the config.json that was read; `path` is NULL if there is none */
+    bool missing; /* the server answered 404 to the last request */
 } model_state;
 
-/* Raises the soft limit of open files, usually 1024, which models of a thousand shards exceed: as far as the system
- * allows, to four such models. */
+/* Raises the process's soft limit of open files (usually 1024), because models of a thousand shards exceed it: to
+ * four models of `count` files and 256 more, or as far as the hard limit allows. */
 static void raise_file_limit(size_t count)
 {
     struct rlimit limit;
@@ -46,7 +47,8 @@ static void raise_file_limit(size_t count)
     setrlimit(RLIMIT_NOFILE, &limit); /* if this fails, open() reports the reason */
 }
 
-/* Returns the file that refers to `file` (an index, another part), or NULL for the file that the user named. */
+/* Returns the name of the file that refers to `file`: the index, or the part of a split model that the user named.
+ * Returns NULL if the user named `file` itself. */
 static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
@@ -54,7 +56,8 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
     return s->place.index;
 }
 
-/* Reports a missing shard of an index or part of a split as a fault of the model, not of the system. */
+/* Reports a missing shard of an index or part of a split model: ORGAN_BAD_INPUT, because the model is incomplete,
+ * instead of ORGAN_IO. `why` is appended to the message. */
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
@@ -62,7 +65,8 @@ static organ_status fail_missing(const model_state *s, const organ_model_file *f
                       s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
-/* Opens a file on an HTTP server. A 404 for a file that the user named or the index lists is reported as such. */
+/* Opens a file on the server of the model's URL. A 404 for a file that an index or another part refers to is
+ * reported as a missing file of the model. */
 static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
 {
     organ_error fault = {0};
@@ -75,6 +79,7 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     return error->status;
 }
 
+/* Opens a file of the model, local or remote, and fills in its descriptor, size and identity. */
 static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
@@ -85,7 +90,8 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     return organ_model_file_open_here(file, error);
 }
 
-/* Reads the header of file k and appends its tensors; keeps the key-values of the first file only. */
+/* Reads the GGUF header of file k of `count` parts and appends its tensors. Keeps the metadata of the first part
+ * only, and checks each part's split metadata against the first part's. */
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
@@ -98,7 +104,8 @@ static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_erro
     return error->status;
 }
 
-/* Opens the next file and reads its header. */
+/* Opens a file as files[file_count], reads its header and appends its tensors. `name` is copied, `path` is not;
+ * `count` is the number of parts of a split GGUF model. */
 static organ_status append_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
 {
     const size_t k = s->model.file_count++;
@@ -111,7 +118,8 @@ static organ_status append_file(model_state *s, const char *name, const char *pa
     return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
 }
 
-/* Opens the files that are not open yet. */
+/* Opens the files names[file_count .. count) in the model's directory and reads their headers. The first file_count
+ * files are already open: a GGUF part is opened before the number of parts is known. */
 static organ_status model_open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
@@ -124,7 +132,7 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     return error->status;
 }
 
-/* Opens the files that the caller lists in access->also, from any folder. */
+/* Opens the files that the caller lists in access->also and reads their headers. They may be in any folder. */
 static organ_status open_also(model_state *s, organ_error *error)
 {
     const size_t count = s->access ? s->access->also_count : 0;
@@ -149,7 +157,7 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Appends the sentence to a list. */
+/* Appends a copy of the sentence to `list`, which is the list of problems or of warnings. */
 static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
                                     organ_error *error)
 {
@@ -171,8 +179,8 @@ static organ_status check_total(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Loads a small file next to the tensors; *bytes is NULL if it does not exist. `folder` may be that of another model.
- */
+/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL
+ * if the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. */
 static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                  size_t *length, organ_error *error)
 {
@@ -190,7 +198,8 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* Sets s->place.index if the server of a directory's URL has an index. A missing index is not an error. */
+/* Loads and parses the index. If the place has none, which is so for a directory at a URL and for a single file, the
+ * usual name is tried; a missing file is then no error and place.index stays NULL. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -206,7 +215,8 @@ static organ_status read_index(model_state *s, organ_error *error)
     return error->status;
 }
 
-/* Records size, time and inode of the config in the folder, to detect changes. */
+/* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect
+ * changes. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -226,6 +236,7 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
+/* Reads the fields of config.json in the model's directory plus `folder` ("" or "/FOLDER"). */
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -238,6 +249,7 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
     return error->status;
 }
 
+/* Opens all shards of the index and checks that they contain exactly the tensors that the index assigns to them. */
 static organ_status open_shards(model_state *s, organ_error *error)
 {
     model_open_files(s, s->shards.files, s->shards.file_count, error);
@@ -249,7 +261,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* Opens ORGAN_SINGLE_NAME in the directory of a URL that has no index. */
+/* Opens model.safetensors in the directory of a URL that has no index. */
 static organ_status open_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -265,7 +277,8 @@ static organ_status open_single(model_state *s, organ_error *error)
     return fault.status;
 }
 
-/* Opens the file that the path names, the shards of an index, or the single file of a directory. */
+/* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index,
+ * or model.safetensors at a URL. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
@@ -275,7 +288,8 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
-/* Opens all parts of a split model, from the first on. The named file is open and may be any of them. */
+/* Opens all parts of a split GGUF model in order. The file that the user named is already open. If it is the first
+ * part it stays open; otherwise it is closed, because the list of tensors must begin with the first part. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -297,7 +311,8 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
     return model_open_files(s, names, parts, error);
 }
 
-/* Adds a problem for properties that one reader of the format accepts and another rejects. */
+/* Adds a problem for each property that this program accepts but llama.cpp rejects: an alignment that is no power of
+ * two, a tensor name that is too long (only the first one is reported). */
 static organ_status note_deviations(model_state *s, organ_error *error)
 {
     char text[400];
@@ -319,7 +334,8 @@ static organ_status note_deviations(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a GGUF file, and the other parts if its name and header say that it is one of several. */
+/* Opens a GGUF file, and all other parts if its name and metadata say that it is part of a split model, unless
+ * access->alone is set. */
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
@@ -337,7 +353,8 @@ static organ_status open_gguf(model_state *s, organ_error *error)
                          : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens an organ directory, which has a file for each tensor; files are opened when they are read. */
+/* Opens an organ directory, which has one file for each tensor. Reads only its manifest and headers;
+ * organ_model_file_open opens the files of tensors. */
 static organ_status open_organ_directory(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
@@ -353,7 +370,7 @@ static organ_status open_organ_directory(model_state *s, const char *path, organ
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens an organ directory, GGUF or safetensors, whichever the path is. */
+/* Opens the model at `path` and reads its headers: an organ directory, GGUF or safetensors. */
 static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";
@@ -377,7 +394,8 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
     return organ_model_open_with(path, NULL, model, error);
 }
 
-/* Opens a model (file, directory, index, URL or name) and reads all headers; no weights. */
+/* Opens a model (file, directory, index or URL), reads all headers and no weights, and fills in the public members.
+ * On error, *model is NULL. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error)
 {
@@ -432,6 +450,7 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
     return found ? &s->list.tensors[*found] : NULL;
 }
 
+/* Reads exactly `bytes` bytes from `offset` of a file of the model, local or remote. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error)
 {
@@ -445,6 +464,8 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
     return error->status;
 }
 
+/* Loads a small file that is stored with the model, such as config.json; in an organ directory it is in files/.
+ * *bytes is NULL if it does not exist. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -452,8 +473,8 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
                         length, error);
 }
 
-/* Returns the descriptor that is already open, or opens the file again if the model does not keep it open.
- * organ_model_file_close closes only the latter. */
+/* Sets *fd to the file's descriptor if the model keeps it open, else opens the file again. organ_model_file_close
+ * closes only the latter. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];
@@ -469,7 +490,8 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
         close(fd);
 }
 
-/* Fails if a file of the model changed since it was opened: configuration, kept files, weights. */
+/* Returns ORGAN_BAD_INPUT if a file changed since the model was opened: config.json, stored headers of an organ
+ * directory, files with weights. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
@@ -485,7 +507,8 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Fails for a model at a URL, of which a verb would have to read everything. */
+/* Returns ORGAN_USAGE for a model at a URL: a verb that needs all its bytes must not download it unasked. `doing` is
+ * a participle: "pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
 {
     if (model->file_count == 0 || !model->files[0].remote)

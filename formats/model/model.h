@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A model as a list of tensors in files, whatever their format: the interface of the formats for the rest of the
- * program. organ_model_open takes a path or a URL (a directory, a .safetensors or .gguf file, an index, an organ
- * directory) and returns tensors, files and the fields of the config. It reads only headers. */
+ * A model as a list of tensors in files, in any of the formats: the interface through which the rest of the program
+ * reads models. organ_model_open takes a path or a URL (a directory, a .safetensors or .gguf file, an index, an
+ * organ directory) and returns tensors, files and the fields of the config. It reads only headers. */
 #ifndef ORGAN_MODEL_H
 #define ORGAN_MODEL_H
 
@@ -20,6 +20,7 @@ ORGAN_API_BEGIN
 
 struct organ_manifest;
 
+/* An open model: its files, and the names, types and places of all tensors. All pointers belong to the model. */
 typedef struct organ_model {
     const char *path;      /* the caller's path without trailing slashes */
     const char *directory; /* directory of the files */
@@ -29,15 +30,16 @@ typedef struct organ_model {
     const struct organ_manifest *manifest; /* of an organ directory (formats/model/organ_directory.h), else NULL */
     const char *index;                     /* name of the index file relative to `directory`, NULL if there is none */
     bool whole_directory;                  /* `path` names the directory, not a single file in it */
-    float scale_times; /* 0, or set by the caller: readers of packed weights multiply every scale by it */
+    float
+        scale_times; /* factor by which readers of packed weights multiply every scale, set by the caller; 0 for none */
     organ_hf_config config;
     size_t file_count, tensor_count;
     const organ_model_file *files; /* sorted by name */
     const organ_tensor *tensors;   /* in file order, by offset within a file */
-    size_t problem_count;          /* faults that leave every tensor readable (a name too long for llama.cpp) */
-    const char *const *problems;   /* one sentence each */
-    size_t warning_count;          /* wrong statements on which no loader relies (total_size of the index) */
-    const char *const *warnings;   /* one sentence each */
+    size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */
+    const char *const *problems; /* one sentence each */
+    size_t warning_count; /* wrong statements in the files on which no loader relies, such as total_size of the index */
+    const char *const *warnings; /* one sentence each */
 } organ_model;
 
 /* Opens an organ directory, a directory (with model.safetensors.index.json, or model.safetensors, or exactly one
@@ -52,26 +54,27 @@ typedef struct organ_model {
  * the message, if a file is malformed or a shard or part is missing. *model is NULL on error. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error);
 
-/* Opens a model like organ_model_open, also one behind an http(s) URL: a .gguf (any part of a split one), a
- * .safetensors, a .safetensors.index.json with its files next to it, or a directory with model.safetensors.index.json
- * or model.safetensors. Such a model can be read, but has no descriptors and cannot be copied. User, password, query
- * and headers never appear in messages or in the fields of the model. `access` may be NULL. */
+/* Opens a model like organ_model_open, or one at an http(s) URL: a .gguf (any part of a split one), a .safetensors,
+ * a .safetensors.index.json with its files next to it, or a directory with model.safetensors.index.json or
+ * model.safetensors. A model at a URL can be read, but has no descriptors and cannot be copied. User, password,
+ * query and headers never appear in messages or in the fields of the model. `access` (NULL for none) must live as
+ * long as the model. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error);
 void organ_model_close(organ_model *model); /* NULL is allowed */
 
-/* Returns ORGAN_USAGE if the model is at a URL, for callers that need local files. `doing` is the verb in the
- * message: "pruned". */
+/* Returns ORGAN_USAGE if the model is at a URL, for callers that need local files. `doing` is the participle in the
+ * message: "a model at a URL cannot be pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
 
-/* Returns a descriptor for reading one of the model's files, after checking that it is the file that was opened.
- * Return it with organ_model_file_close. The files of an organ directory, one for each tensor, are too many to keep
- * open. Thread-safe. */
+/* Sets *fd to a descriptor for reading one of the model's files, and checks that it is still the file that the model
+ * was opened with. The caller returns it with organ_model_file_close. The files of an organ directory, one for each
+ * tensor, are opened here, because they are too many to stay open. Thread-safe. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error);
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd);
 
-/* Reads exactly `bytes` bytes from `offset` of one of the model's files, local or remote. ORGAN_BAD_INPUT if the file
- * ends earlier, because it was changed after it was opened. Thread-safe. */
+/* Reads exactly `bytes` bytes from `offset` of one of the model's files, local or remote, to `to`. Returns
+ * ORGAN_BAD_INPUT if the file ends earlier, which means that it was changed after it was opened. Thread-safe. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error);
 
@@ -80,11 +83,11 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error);
 
-/* Returns the tensor of that name, or NULL, in constant time. */
+/* Returns the tensor of that name, or NULL if there is none, in constant time. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name);
 
-/* Returns ORGAN_BAD_INPUT if a file of the model, or the config.json that was read, was changed, cut or replaced
- * (size, modification time, inode by path) after it was opened. */
+/* Returns ORGAN_BAD_INPUT if a file of the model or its config.json was changed, shortened or replaced after it was
+ * opened: the size, the modification time or the inode at its path differs. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error);
 
 ORGAN_API_END

@@ -17,14 +17,14 @@
 
 #define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
-/* The files of a directory that matter for finding the model. */
+/* The files of a directory that matter for finding its model. */
 typedef struct contents {
-    bool index, single;      /* the standard names exist */
-    size_t others;           /* number of other *.safetensors */
-    const char *other;       /* one of them */
+    bool index, single;      /* ORGAN_INDEX_NAME and ORGAN_SINGLE_NAME exist */
+    size_t others;           /* number of *.safetensors with other names */
+    const char *other;       /* name of one of these */
     const char *other_index; /* an index with another name */
     size_t ggufs;            /* number of GGUF models; the parts of a split model count once */
-    const char *gguf[2];     /* the first files of two of them */
+    const char *gguf[2];     /* names of two models, each by its alphabetically first file */
     size_t foreign;          /* number of files with weights in unsupported formats */
     const char *foreign_name;
 } contents;
@@ -49,6 +49,7 @@ static const char *foreign_reason(const char *name)
     return NULL;
 }
 
+/* Sets *kept to a copy of the name in the place's arena. */
 static organ_status copy_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
@@ -64,8 +65,8 @@ static bool is_same_split(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Records a GGUF name: the two alphabetically first names are kept, one for each model, so that messages do not depend
- * on the order in a directory. */
+/* Counts a GGUF file, unless it is another part of a split model that is already in found->gguf. Keeps the
+ * alphabetically first names of two models, so that messages do not depend on the order of readdir. */
 static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
@@ -80,7 +81,7 @@ static organ_status note_gguf(organ_model_place *place, const char *name, conten
     return copy_name(place, name, &found->gguf[place_in_order], error);
 }
 
-/* Records in `found` what one entry of the directory is: index, weights, GGUF or a foreign format. */
+/* Records one entry of the directory in `found`: an index, safetensors, GGUF or a file of a foreign format. */
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     if (*name == '.')
@@ -103,6 +104,7 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
     return ORGAN_OK;
 }
 
+/* Records all entries of the place's directory in `found`. */
 static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
 {
     DIR *directory = organ_open_folder(place->directory);
@@ -122,8 +124,8 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     return error->status;
 }
 
-/* Writes the first names in the folder "snapshots" of an entry of the Hugging Face cache, separated by commas; "" if
- * there is no such folder. */
+/* Writes the first four names in the subfolder "snapshots" of the place's directory to `names`, separated by commas:
+ * an entry of the Hugging Face cache has such a folder. Writes "" if there is none. */
 static void list_cached_snapshots(const organ_model_place *place, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -143,8 +145,8 @@ static void list_cached_snapshots(const organ_model_place *place, char *names, s
         closedir(folder);
 }
 
-/* Returns an error for a directory in which no single model was found. The message names the candidates: snapshots of
- * the Hugging Face cache, an index of another name, loose files, several GGUF models, or a file of a foreign format. */
+/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging
+ * Face cache, an index of another name, loose files, several GGUF models, or a file of a foreign format. */
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];
@@ -173,7 +175,8 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
 }
 
-/* Chooses the weights of a directory: index, model.safetensors, the only other .safetensors, the only GGUF. */
+/* Sets the place's index or file for a directory, by precedence: the index, model.safetensors, the only other
+ * .safetensors, the only GGUF model. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -195,7 +198,8 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     return ORGAN_OK;
 }
 
-/* Sets the file to one name, relative to the directory. */
+/* Sets the place's file or index to `name`, which is relative to its directory, by the ending of the name. Returns
+ * ORGAN_BAD_INPUT for other endings. */
 static organ_status set_file(organ_model_place *place, const char *name, organ_error *error)
 {
     place->gguf = organ_ends_with(name, ".gguf");
@@ -212,7 +216,8 @@ static organ_status set_file(organ_model_place *place, const char *name, organ_e
     return ORGAN_OK;
 }
 
-/* Returns true if the file begins with "GGUF", because some programs name GGUF files by digests. */
+/* Returns true if the file begins with "GGUF". Some programs name GGUF files by digests, so the ending does not show
+ * the format. */
 static bool has_gguf_magic(const char *path)
 {
     organ_error ignored = {0};
@@ -226,11 +231,12 @@ static bool has_gguf_magic(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-/* Splits the path into directory and file name. */
+/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF"
+ * is accepted under any name. */
 static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
-    /* includes the slash, which is the whole directory of "/name" */
+    /* includes the slash, because the directory of "/name" is "/" */
     const size_t length = (size_t)(name - place->path);
     place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
     if (!place->directory)
@@ -242,6 +248,7 @@ static organ_status set_from_path(organ_model_place *place, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Sets the place of a URL: of the file that it names, or of a directory (neither file nor index is set). */
 static organ_status set_from_url(organ_model_place *place, const char *url, organ_error *error)
 {
     const char *name;
@@ -251,6 +258,7 @@ static organ_status set_from_url(organ_model_place *place, const char *url, orga
     return name ? set_file(place, name, error) : ORGAN_OK;
 }
 
+/* Fills in *place for a URL, a directory or a file. The caller releases it, also after an error. */
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
 {
     struct stat info;

@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-/* A place whose members are all zero is empty. Either `index` or `file` is set: a name relative to `directory`. Both
- * are NULL for the URL of a directory; the caller then asks the server for ORGAN_INDEX_NAME, then for
- * ORGAN_SINGLE_NAME. */
+/* The files of a model, before they are opened. A place whose members are all zero is empty. Either `index` or
+ * `file` is set: a name relative to `directory`. Both are NULL for the URL of a directory; the caller then requests
+ * ORGAN_INDEX_NAME, then ORGAN_SINGLE_NAME, from the server. */
 typedef struct organ_model_place {
     const char *path;      /* without trailing slashes; for a URL, without secrets */
     const char *directory; /* "." for a file name without directory */
@@ -20,9 +20,10 @@ typedef struct organ_model_place {
     organ_arena arena;
 } organ_model_place;
 
-/* Prefers an index to single files, and safetensors to GGUF; several GGUF models are an error. ORGAN_IO if the path
- * cannot be examined, ORGAN_BAD_INPUT if there is no model; the message lists the expected and the existing files.
- * The caller releases *place, also after an error. */
+/* Fills in *place for a path or URL. In a directory, an index takes precedence over single files, and safetensors
+ * over GGUF; several GGUF models are an error. Makes no requests. Returns ORGAN_IO if the path cannot be examined,
+ * ORGAN_BAD_INPUT if there is no model; the message lists the expected and the existing files. The caller releases
+ * *place, also after an error. */
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error);
 
 void organ_model_place_release(organ_model_place *place);

@@ -17,8 +17,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MANIFEST_LIMIT ((size_t)1 << 30)
-#define SHOWN          240
+#define MANIFEST_LIMIT ((size_t)1 << 30) /* bytes */
+#define SHOWN          240               /* bytes of a text from the manifest that messages show */
 #define SCHEMA_FAMILY  "organ.manifest/" /* prefix of all versions; the reader rejects later versions */
 
 static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
@@ -27,25 +27,27 @@ static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_NORM] = "norm",
                                       [ORGAN_GROUP_OTHER] = "other"};
 
-/* State of reading a manifest into a model. */
+/* State while a manifest is read. */
 typedef struct organ_directory_reading {
     const char *directory;
-    organ_json_source text;
-    organ_tensor_list *list;
-    organ_manifest *manifest;
-    const organ_gguf **gguf;
-    organ_model_file *donors; /* the original files: the stored header with the size of the original */
-    organ_model_file *files;  /* files of the model, in the order of the list */
-    organ_name_table paths;   /* paths that tensors use */
-    organ_name_table sources; /* names of the original files */
+    organ_json_source text;   /* the bytes of manifest.json; its label is the path */
+    organ_tensor_list *list;  /* output: the tensors of the stored headers */
+    organ_manifest *manifest; /* output */
+    const organ_gguf **gguf;  /* output: metadata of a GGUF original */
+    organ_model_file *donors; /* the original files as the readers of headers need them: the path is that of the stored
+                                 header, the size that of the original; parallel to manifest->files */
+    organ_model_file *files;  /* output: the file of each tensor, in the order of `list` */
+    organ_name_table paths;   /* path of each tensor's file -> index into `list` */
+    organ_name_table sources; /* name of each original file -> index into `donors` */
     size_t donor_capacity, kept_capacity;
     organ_error *error; /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
+/* Returns the folder of an organ directory for tensors of the group. */
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
-/* Sets *is to whether the directory's manifest begins like that of an organ directory. A missing or unreadable manifest
- * is no error. */
+/* Sets *is to true if the first 4096 bytes of the directory's manifest have the word "organ.manifest/". A missing or
+ * unreadable manifest is no error, but a failure of the system (no memory, too many open files) is. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error)
 {
     char name[PATH_MAX], text[4096];
@@ -70,7 +72,8 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
     return error->status;
 }
 
-/* Returns true if the path has a manifest. Errors are ignored here; the reader of the manifest reports them. */
+/* Returns true if `path` is an organ directory, or if that could not be found out: the reader of the manifest then
+ * reports why. */
 bool organ_directory_is(const char *path)
 {
     bool is;
@@ -80,6 +83,8 @@ bool organ_directory_is(const char *path)
 
 /* ---- values of the manifest ---- */
 
+/* Reports a fault of the entry `what` of the manifest (the name of a tensor or of an original file). Returns
+ * ORGAN_BAD_INPUT. */
 __attribute__((format(printf, 3, 4))) static organ_status
 organ_directory_refuse(const organ_directory_reading *r, const char *what, const char *format, ...)
 {
@@ -93,7 +98,8 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Returns the text of a member, or "" and 0 after a fault. */
+/* Returns the string in the member `field` of an entry's object. Reports an error and returns "" if it is missing or
+ * no string; `what` is the entry's name, for messages. */
 static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
@@ -102,7 +108,8 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
-/* Returns a member that is a whole number from 0; refuses anything else. */
+/* Returns the whole number in the member `field` of an entry's object. Reports an error and returns 0 if it is
+ * missing, negative or no whole number; `what` is the entry's name, for messages. */
 static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
                                          const char *field)
 {
@@ -112,14 +119,15 @@ static uint64_t organ_directory_count_of(const organ_directory_reading *r, const
     return (uint64_t)json_integer_value(number);
 }
 
-/* Returns true if the name is safe as a file name: letters, digits, "_.-", no leading dot. */
+/* Returns true if the name is safe as the name of a file: letters, digits and "_.-" only, no dot at the beginning. */
 static bool is_safe_file_name(const char *name)
 {
     const size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
     return length > 0 && name[length] == '\0' && *name != '.' && length <= NAME_MAX;
 }
 
-/* Returns true for "FOLDER/NAME" with a folder of tensors, or with `header` of headers. */
+/* Returns true for "FOLDER/NAME" with a safe NAME. FOLDER must be "header" if `header` is true, else one of the
+ * folders of tensors. */
 static bool is_safe_place(const char *path, bool header)
 {
     for (size_t k = 0; k < (header ? 1 : sizeof folders / sizeof *folders); k++) {
@@ -131,7 +139,7 @@ static bool is_safe_place(const char *path, bool header)
     return false;
 }
 
-/* Returns true if the last folder of the path is a link. */
+/* Returns true if the folder that contains the file `path` is a symbolic link. Changes `path` only during the call. */
 static bool is_in_link(char *path)
 {
     struct stat folder;
@@ -142,7 +150,9 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-/* Checks the file at a path of the manifest: in its folder, a regular file and not a link, of the expected size. */
+/* Checks the file at `place`, a path in the manifest: it must be in an allowed folder, a regular file and no link,
+ * and have `size` bytes. Fills in *file, which stays closed. A header or gap (`header` is true) is also added to
+ * manifest->kept. `what` is the name of the entry, for messages. Does nothing after an error. */
 static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
                                          uint64_t size, organ_model_file *file)
 {
@@ -178,8 +188,8 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
 
 /* ---- files of the original model ---- */
 
-/* Reads the gaps of a donor's file: the byte ranges between tensors that are not zero, each stored in a file of its
- * own. They must be ascending, disjoint and within the data of the file. */
+/* Reads the gaps of an original file: its byte ranges between tensors that are not zero, each stored in a file of
+ * its own. They must be ascending, disjoint and between the header and the end of the file. */
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
 {
@@ -209,7 +219,8 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
-/* Makes room for one more file in the two arrays that run in parallel. */
+/* Makes room for one more original file in the parallel arrays manifest->files and donors. Returns false if memory is
+ * exhausted. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t capacity = r->donor_capacity;
@@ -217,7 +228,8 @@ static bool grow_file_lists(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_capacity, sizeof *r->donors);
 }
 
-/* Checks the digest of a stored header, since only the header describes the tensors. */
+/* Compares the digest of a stored header with that in the manifest, because the tensors are described only by the
+ * header. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -234,7 +246,8 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-/* Reads an entry of "sources": name, size and stored header of one file of the donor, and its gaps. */
+/* Reads an entry of "sources", one original file: its size, its stored header and its gaps. The fault is left in
+ * r->error. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
@@ -256,7 +269,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
         check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
-    header.name = header.path; /* name in messages of the readers */
+    header.name = header.path; /* readers of headers show it in messages */
     header.size = donor.size;
     r->donors[number] = header;
     r->manifest->files[r->manifest->file_count++] = donor;
@@ -264,6 +277,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
 
 /* ---- tensors ---- */
 
+/* Returns true if the list of numbers in the manifest is the tensor's shape. */
 static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 {
     bool same = json_is_array(stored_shape) && json_array_size(stored_shape) == tensor->rank;
@@ -273,7 +287,8 @@ static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
     return same;
 }
 
-/* Checks that the manifest describes a tensor like its header. */
+/* Reports an error if the manifest's entry of a tensor differs from the tensor in the stored header, or if its
+ * digest is malformed. */
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {
@@ -297,7 +312,8 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
         }
 }
 
-/* Reads one tensor of the manifest and the file that holds its bytes. No two tensors may share a file. */
+/* Reads the manifest's entry of one tensor and fills in its file in r->files and its digest. No two tensors may
+ * share a file. */
 static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
@@ -323,12 +339,13 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     file->first = *found;
 }
 
-/* ---- the whole ---- */
+/* ---- the manifest ---- */
 
+/* Reads one member of an object of the manifest; leaves a fault in r->error. */
 typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
-/* Parses the members of an object of the manifest one by one and calls `read` for each, so that the whole tree
- * is never in memory. */
+/* Calls `read` for each member of the manifest's object `what`. Parses one member at a time, because the JSON tree
+ * of a large manifest needs much memory. */
 static organ_status read_object(organ_directory_reading *r, const char *what, read_member *read)
 {
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, what);
@@ -345,7 +362,7 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
     return r->error->status;
 }
 
-/* Returns a member of the document, which the caller releases; NULL if it is absent or after an error. */
+/* Parses the manifest's member `field`, which the caller releases. Returns NULL if it is absent or after an error. */
 static json_t *parse_member(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
@@ -355,7 +372,8 @@ static json_t *parse_member(const organ_directory_reading *r, const char *field)
     return json;
 }
 
-/* Returns the entry of `allowed` that the member equals. */
+/* Returns the entry of `allowed` (ended by NULL) that equals the manifest's string `field`. Reports an error and
+ * returns NULL if none does. */
 static const char *read_choice(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
     json_t *const json = parse_member(r, field);
@@ -369,7 +387,7 @@ static const char *read_choice(const organ_directory_reading *r, const char *fie
     return *allowed;
 }
 
-/* Reads whether the weights differ from the donor's ("donor_again": false). */
+/* Sets manifest->changed from "donor_again", which is false if the weights differ from those of the original. */
 static void read_changed(const organ_directory_reading *r)
 {
     json_t *const json = parse_member(r, "donor_again");
@@ -379,7 +397,8 @@ static void read_changed(const organ_directory_reading *r)
     json_decref(json);
 }
 
-/* Reads the stored GGUF header of file k, and checks that the original's size matches the tensors in it. */
+/* Reads the stored GGUF header of original file k, appends its tensors, and checks that `size`, the bytes of the
+ * original file, matches the end of its tensors. */
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];
@@ -398,7 +417,7 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
     return r->error->status;
 }
 
-/* Reads the stored headers as if they were the beginnings of the original files. */
+/* Reads all stored headers and appends their tensors to the list, with offsets in the original files. */
 static organ_status read_headers(organ_directory_reading *r)
 {
     const bool gguf = strcmp(r->manifest->format, "GGUF") == 0;
@@ -428,8 +447,8 @@ static organ_status read_headers(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
-/* Reads manifest.json. The headers of the donor's files come first, because they determine which tensors must be
- * listed; then each tensor gets its own file, in which it begins at byte 0. */
+/* Reads manifest.json. The headers of the original files are read first, because they determine which tensors must
+ * be listed. Then each tensor gets its own file, in which it begins at byte 0. */
 static organ_status read_manifest(organ_directory_reading *r)
 {
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",
@@ -458,7 +477,8 @@ static organ_status read_manifest(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
-/* Reads the manifest of an organ directory and lists the tensors, which may be in files of several donors. */
+/* Reads the manifest and the stored headers of an organ directory into the outputs. *files is NULL after an error;
+ * otherwise the caller frees it. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Organ directories. The bytes of each tensor of a model are in a file of their own; the headers of the original files
- * are stored unchanged, and manifest.json maps the one to the other.
+ * Organ directories. Each tensor of a model is a file of its own. The headers of the original files ("donors") are
+ * stored unchanged, and manifest.json maps each tensor to its file, so that the original files can be assembled again.
  *
  *     DIR/manifest.json                                   schema organ.manifest/1
  *     DIR/skeleton/ organs/ embed/ norm/ other/NAME.bin   the bytes of one tensor
@@ -21,20 +21,20 @@
 /* Returns the folder for tensors of that group: "skeleton", "organs", ... */
 const char *organ_group_folder(organ_group group);
 
-/* A range of an original file between or after tensors that is not all zeros. */
+/* A byte range of an original file, between or after its tensors, that is stored because it is not all zeros. */
 typedef struct organ_donor_gap {
-    uint64_t offset, bytes;
-    const char *file; /* relative to the directory */
+    uint64_t offset, bytes; /* in the original file */
+    const char *file;       /* relative to the directory */
 } organ_donor_gap;
 
 /* A file of the original model. */
 typedef struct organ_donor_file {
-    const char *name; /* without '/', not hidden */
-    uint64_t size, data_offset;
-    const char *header; /* file with its first data_offset bytes; relative to the directory */
+    const char *name;           /* without '/', not hidden */
+    uint64_t size, data_offset; /* bytes of the whole file, and of its header */
+    const char *header;         /* file with its first data_offset bytes; relative to the directory */
     size_t gap_count;
     const organ_donor_gap *gaps;
-    uint64_t first, count; /* its tensors in organ_manifest.tensors */
+    uint64_t first, count; /* its tensors are organ_manifest.tensors[first .. first + count) */
 } organ_donor_file;
 
 /* Origin of organ_model.tensors[k]. */
@@ -43,30 +43,32 @@ typedef struct organ_donor_tensor {
     char xxh3[17];   /* digest of its bytes when it was extracted */
 } organ_donor_tensor;
 
-/* A manifest whose members are all zero is empty. The tensor list's arena owns everything but the three lists. */
+/* The parsed manifest.json of an organ directory. A manifest whose members are all zero is empty. It owns the three
+ * lists; all else belongs to the arena of the tensor list. */
 typedef struct organ_manifest {
     const char *format; /* format of the original: "GGUF", "safetensors" */
-    /* the directory was made from one with grafted tensors, so its bytes are not those of an original */
+    /* the directory has grafted tensors, so that its bytes are not those of an original */
     bool changed;
     size_t file_count;
     organ_donor_file *files;
     organ_donor_tensor *tensors;
     size_t kept_count;
-    organ_model_file *kept; /* headers and gaps with their state when they were read */
+    organ_model_file *kept; /* files of headers and gaps, with size, time and inode when they were read */
     organ_gguf_header gguf; /* header of the first file of a GGUF original */
 } organ_manifest;
 
-/* Returns true if `path` is a directory with a manifest.json that contains such a schema near its beginning. */
+/* Returns true if `path` is a directory whose manifest.json has the word "organ.manifest/" in its first 4096 bytes. */
 bool organ_directory_is(const char *path);
-/* Sets *is to the result of organ_directory_is, for callers that skip other directories. Returns an error if the disk
- * fails, instead of *is = false. */
+/* Sets *is to the result of organ_directory_is. Returns an error if the disk fails, so that a caller that skips all
+ * other directories does not skip an organ directory by mistake. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error);
 
-/* Reads the manifest and the stored headers and checks them against each other and against the sizes of the files.
- * Tensors come from the headers, checked like those of the original files; the manifest maps them to files. *files
- * gets one file for each tensor, in the order of the original, not open (fd -1); the caller frees it. For GGUF, *gguf
- * points into the manifest. Every path in the manifest must be FOLDER/NAME of the layout above, of letters, digits
- * and "_.-"; symbolic links are rejected. Does not read contents: xxh3 is for later checks. */
+/* Reads the manifest and the stored headers, and checks them against each other and against the sizes of the files. The
+ * tensors are taken from the headers and checked like those of the original files; the manifest names the file of each.
+ *   - *files gets one file for each tensor, in the order of `list`; they are not open (fd -1). The caller frees it.
+ *   - *gguf points into *manifest for a GGUF original, else it is NULL.
+ * Each path in the manifest must be FOLDER/NAME of the layout above, with letters, digits and "_.-" only; symbolic
+ * links are rejected. The contents of tensors are not read, so their xxh3 is not checked. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error);
 

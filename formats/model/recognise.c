@@ -17,27 +17,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_ENTRIES ((size_t)1000000)
-#define DEEPEST     32
+#define MAX_ENTRIES ((size_t)1000000) /* files and folders of an output */
+#define DEEPEST     32                /* levels of folders in an output */
 #define UNLISTED    ", which no report, manifest or index of organ there lists"
-#define STEP        ((size_t)1 << 16)
+#define STEP        ((size_t)1 << 16) /* bytes that are compared at a time */
 
-/* The position of a directory in an output, which determines the files that it may contain. */
+/* The position of a directory in an output, which determines the files that it may contain: the output itself, its
+ * folder of reports (or the donor's in that), a folder of an organ directory with tensors or headers, any other. */
 typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
 
+/* State of the check of one output directory. */
 typedef struct recognise_walk {
-    const char *root;
-    const char *like[2]; /* directories whose files may be in the output too, or NULL */
-    organ_written written;
-    size_t entries;
-    dev_t device;
+    const char *root;      /* the output directory */
+    const char *like[2];   /* models of which the output may contain copies of files: the caller's input and the input
+                              that a report names; NULL for none */
+    organ_written written; /* files that organ lists as its own */
+    size_t entries;        /* number of files and folders so far */
+    dev_t device;          /* of `root`; a folder on another device is a mount point */
     char foreign_file[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
     organ_error *error;
 } recognise_walk;
 
 /* ---- single entries ---- */
 
-/* Returns true if two files have the same bytes; sets an error if they cannot be read. */
+/* Returns true if the open files `a` and `b` are regular and have the same bytes. Sets an error if they cannot be
+ * read; `path` is that of the file, for the message. */
 static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
@@ -57,7 +61,8 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
     return true;
 }
 
-/* Returns a descriptor or -1. Sets an error unless the file does not exist. */
+/* Returns a descriptor, or -1 if the file cannot be opened. Sets an error only for a failure of the system (memory,
+ * number of open files), not for a missing file. */
 static int open_if_exists(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -66,8 +71,8 @@ static int open_if_exists(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns true if the model directory `like` has the same file with the same bytes. An organ directory keeps the files
- * next to a model in files/. */
+/* Returns true if the model `like` has a file with the bytes of `fd` at `path`, at files/`path`, or, for a path in
+ * files/, outside of that folder: an organ directory keeps the files of a model in files/. */
 static bool has_same_copy(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
@@ -88,14 +93,17 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
     return same;
 }
 
-/* Records the first entry that --force does not replace; returns false, which ends the walk. */
+/* Records the entry that keeps --force from replacing the output, and the reason `why`. Returns false, which ends
+ * the walk. */
 static bool refuse_foreign_file(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->foreign_file, sizeof w->foreign_file, "'%s'%s", path, why);
     return false;
 }
 
-/* Returns true if a list of organ's output contains the file. A file with weights must also begin as one. */
+/* Returns true if a list of organ in the output contains the file (`name` in the directory `at`, `path` from the
+ * root, open as `fd`). A file with weights must also begin like one. Sets *changed if the file is listed with other
+ * contents. */
 static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
@@ -103,7 +111,8 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
            (!weights || organ_is_weights_at(at, name, w->error));
 }
 
-/* Returns whether --force may replace the file; false ends the walk. */
+/* Returns true if --force may replace the file: it is a piece of an organ directory, a report, listed by organ, or a
+ * copy from an input. Otherwise records it and returns false, which ends the walk. */
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
@@ -120,7 +129,7 @@ static bool may_replace(recognise_walk *w, int at, const char *name, const char 
            (ours || refuse_foreign_file(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
-/* Returns the position of folder `name` in a directory at `where`. */
+/* Returns the position of the subfolder `name` of a directory whose position is `where`. */
 static recognise_place place_of_folder(const recognise_walk *w, const char *name, recognise_place where)
 {
     if (where == REPORTS)
@@ -135,7 +144,8 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* Checks one entry, or all below it. Returns true to continue the walk. */
+/* Checks the entry `name` of the open directory `at`, whose path from the root is `folder`, and everything below it.
+ * Returns true to continue the walk, false after an error or if the entry must not be replaced. */
 static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
                                   recognise_place where, int depth)
 {
@@ -148,7 +158,7 @@ static bool visit_directory_entry(recognise_walk *w, int at, const char *folder,
     if (snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name) >= (int)sizeof path)
         return refuse_foreign_file(w, name, ", whose path is too long");
     if (where == ROOT && strcmp(name, ORGAN_GROWING_MARK) == 0)
-        return true; /* a power cut may have brought it back */
+        return true; /* organ removes it at the end; after a power cut the removal may be lost */
     if (info.st_dev != w->device)
         return refuse_foreign_file(w, path, ", where another file system is mounted");
     if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
@@ -166,6 +176,7 @@ static bool visit_directory_entry(recognise_walk *w, int at, const char *folder,
 
 /* ---- a directory, in the byte order of its names ---- */
 
+/* Names of the entries of a directory; owned. */
 typedef struct name_list {
     char **names;
     size_t count, capacity;
@@ -177,8 +188,8 @@ static bool add_name(name_list *list, const char *name)
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
-/* Lists the names of a folder, sorted. Returns false after an error, or if there are more than MAX_ENTRIES in all,
- * which no model has. */
+/* Lists the names in a folder, in byte order. Returns false after an error, or if the walk has met more than
+ * MAX_ENTRIES, which no model has. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
@@ -200,7 +211,8 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     return !w->error->status;
 }
 
-/* Checks all entries of a folder. Takes ownership of `fd`. Returns true to continue the walk. */
+/* Checks all entries of the open folder `fd`, which it closes; `folder` is its path from the root. Returns true to
+ * continue the walk. */
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
@@ -220,8 +232,8 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     return go_on;
 }
 
-/* Walks the directory and records the first file that organ did not write. `like` are the models whose files may be
- * there as copies: the caller's and the report's donor. */
+/* Walks the output directory and records the first file that organ did not write. w->like[0] is the caller's input;
+ * the walk adds the input that the output's report names. */
 static organ_status walk_output(recognise_walk *w)
 {
     struct stat info;
@@ -243,6 +255,7 @@ static organ_status walk_output(recognise_walk *w)
     return w->error->status;
 }
 
+/* Returns ORGAN_USAGE, naming the file, if the directory contains a file that --force must not replace. */
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
     recognise_walk *const w = calloc(1, sizeof *w);
@@ -255,8 +268,8 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     return error->status;
 }
 
-/* Checks that --force may replace `path`: nothing, an empty file, a model or a report of organ, or a directory with
- * only such files. */
+/* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty file, a file with weights,
+ * a report of organ, or a directory with only such files and copies of the input `like`. Otherwise ORGAN_USAGE. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error)
 {
     struct stat info;
@@ -277,6 +290,8 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
                       "%s exists and is neither a model nor a report of organ: --force does not replace it", path);
 }
 
+/* Returns ORGAN_OK if a report may be written to `path`: nothing exists there, or an empty file or a report of
+ * organ. */
 organ_status organ_check_report_place(const char *path, organ_error *error)
 {
     struct stat info;

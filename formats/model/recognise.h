@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Distinguishes files that this program has written from all others, because --force replaces only these. Changes no
- * file. */
+ * Distinguishes files that this program has written from all others, because --force replaces only its own. Changes
+ * no file. */
 #ifndef ORGAN_RECOGNISE_H
 #define ORGAN_RECOGNISE_H
 
@@ -35,9 +35,9 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
  * for a symbolic link. */
 organ_status organ_check_report_place(const char *path, organ_error *error);
 
-/* Returns true if `name`, relative to the open directory `at` or to AT_FDCWD, is a regular file that is a report of
- * this program, or one with weights, by its name and its first bytes. A draft "DIR/.4711.NAME" is treated like
- * "NAME". Returns false with an error if the file cannot be read. */
+/* Returns true if `name`, relative to the open directory `at` or to AT_FDCWD, is a regular file that by its name and
+ * first bytes is a report of this program (organ_is_report_at) or a file with weights (organ_is_weights_at). A draft
+ * "DIR/.4711.NAME" is treated like "NAME". Returns false and sets *error if the file cannot be read. */
 bool organ_is_report_at(int at, const char *name, organ_error *error);
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
 

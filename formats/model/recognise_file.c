@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Recognition of one file by its name and its first bytes. */
+ * Recognition of reports and files with weights by their name and their first bytes. */
 #include "formats/model/recognise.h"
 
 #include "formats/base/file_calls.h"
@@ -15,12 +15,14 @@
 
 #define HEAD_BYTES 4096
 
+/* The beginning of a file. */
 typedef struct head {
     char bytes[HEAD_BYTES + 1]; /* followed by a NUL */
     size_t length;
     uint64_t size; /* size of the file */
 } head;
 
+/* Names of Markdown reports, and how their first line begins. */
 static const struct {
     const char *name, *title;
 } markdown[] = {
@@ -31,6 +33,7 @@ static const struct {
     {"NOISE_PAIRS_REPORT.md", "# "},     {"AUTOPSY_REPORT.md", "# "},       {"Z_MEASURE_REPORT.md", "# "},
     {"EXPERTS_REPORT.md", "# "},         {"WIDTH_REPORT.md", "# "},         {"LAYERS_REPORT.md", "# "},
     {"CONVERT_REPORT.md", "# "}};
+/* Names of charts, and patterns (of fnmatch) for names of files with a JSON object in each line. */
 static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
 static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl",
                                     "shards-????????????????.jsonl"};
@@ -45,8 +48,8 @@ static bool matches_one_of(const char *name, const char *const *patterns, size_t
     return false;
 }
 
-/* Reads the first bytes. Returns false if it is not a regular file, and with an error if reading fails. O_NONBLOCK:
- * opening a pipe does not wait for a writer. */
+/* Reads the first bytes of the file into *h. Returns false if it is not a regular file, or if it cannot be read,
+ * which is an error. O_NONBLOCK: opening a pipe does not wait for a writer. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -73,8 +76,8 @@ static bool head_starts_with(const head *h, const char *text)
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
 
-/* Returns true for a report of organ: its name is the standard name or ends with a dot and it ("X.DEQUANTIZE_REPORT.md"
- * belongs to X.gguf), and its first line is the title. */
+/* Returns true for a Markdown report of organ: the file has a standard name, perhaps after a prefix and a dot
+ * ("X.DEQUANTIZE_REPORT.md" belongs to X.gguf), and begins with the title of such a report. */
 static bool is_markdown_report(const char *name, const head *h)
 {
     for (size_t k = 0; k < COUNT(markdown); k++)
@@ -83,7 +86,7 @@ static bool is_markdown_report(const char *name, const head *h)
     return false;
 }
 
-/* Returns the name of the file without the prefix of a draft (".4711."). */
+/* Returns the last segment of the path without the prefix ".PID." of a draft (".4711."). */
 static const char *name_without_draft_prefix(const char *path)
 {
     const char *const name = organ_path_name(path);
@@ -106,7 +109,7 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Returns true if name and first bytes are those of a file that organ writes as a report. */
+/* Returns true if the file's name and first bytes are those of a report, chart or journal of organ. */
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);
@@ -123,7 +126,8 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
     return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
-/* Returns true if the name ends in .gguf or .safetensors and the first bytes are those of this format. */
+/* Returns true if the file's name ends in .gguf or .safetensors and its first bytes are those of that format. A
+ * safetensors file begins with the bytes of its header as 64 bits, then the '{' of the header. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

@@ -16,13 +16,13 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define DEEPEST      32
-#define LARGEST_LIST ((size_t)1 << 28)
-#define STEP         ((size_t)1 << 16)
+#define DEEPEST      32                /* levels of a manifest's JSON */
+#define LARGEST_LIST ((size_t)1 << 28) /* bytes of a list */
+#define STEP         ((size_t)1 << 16) /* bytes that are hashed at a time */
 #define INDEX        ".safetensors.index.json"
 
-/* Loads a JSON file of the directory. Returns NULL if it does not exist or is no JSON; sets an error only if memory ran
- * out. */
+/* Loads a JSON file of the directory; the caller releases it. Returns NULL if the file does not exist or is no valid
+ * JSON. Sets an error only if memory is exhausted. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -40,8 +40,8 @@ static json_t *load_json(const char *directory, const char *name, organ_error *e
     return json;
 }
 
-/* Adds a file to those that organ wrote, with `value` as its value unless it is listed already. Takes ownership of
- * `value`. */
+/* Adds the path to w->files with `value`, unless it is already listed. Takes ownership of `value`; does nothing if
+ * `path` is NULL. */
 static void add_listed_file(organ_written *w, const char *path, json_t *value)
 {
     if (path && !json_object_get(w->files, path))
@@ -50,7 +50,7 @@ static void add_listed_file(organ_written *w, const char *path, json_t *value)
         json_decref(value);
 }
 
-/* Returns "organ.NAME/1" of a document of organ; NULL for other JSON. */
+/* Returns the document's schema ("organ.NAME/1"), or NULL if it is no document of organ. */
 static const char *schema_of(const json_t *document)
 {
     const char *const schema = json_string_value(json_object_get(document, "schema"));
@@ -59,7 +59,8 @@ static const char *schema_of(const json_t *document)
 
 /* ---- a manifest, the record ---- */
 
-/* Lists every text in the value that could be the path of a file in a folder. */
+/* Adds every string in a JSON value that has a '/' to the keys of `paths`: it could be the path of a file in a
+ * folder. */
 static void collect_paths(const json_t *json, json_t *paths, int depth)
 {
     const char *key;
@@ -74,6 +75,7 @@ static void collect_paths(const json_t *json, json_t *paths, int depth)
         json_object_set_new(paths, text, json_true());
 }
 
+/* Adds each member of the object `files` to w->files, with its value. */
 static void add_member_names(organ_written *w, const json_t *files)
 {
     const char *key;
@@ -81,7 +83,8 @@ static void add_member_names(organ_written *w, const json_t *files)
     json_object_foreach((json_t *)files, key, value) add_listed_file(w, key, json_incref(value));
 }
 
-/* Adds the files of an organ directory's manifest. */
+/* Adds the files that the manifest lists, if the directory is an organ directory: tensors and headers to w->parts,
+ * the manifest and the files in files/ to w->files. */
 static void read_manifest(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const manifest = organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
@@ -94,7 +97,7 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
     json_decref(manifest);
 }
 
-/* Adds the files of organ's record in the directory; returns true if there is one. */
+/* Adds the files of the directory's record (organ/files.json) to w->files. Returns true if there is such a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);
@@ -108,7 +111,8 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
 
 /* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
-/* Returns the names of the entries with this ending, as keys of an object. NULL if there is no memory. */
+/* Returns the names of the entries of directory/folder with this ending, as keys of an object that the caller
+ * releases. NULL if memory is exhausted. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];
@@ -126,7 +130,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
     return names;
 }
 
-/* Adds the shards of the index, if the directory has exactly one. */
+/* Adds the index and its shards to w->files, if the directory has exactly one index. */
 static void read_index(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, "", INDEX, error);
@@ -143,7 +147,7 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
 
 /* ---- reports of versions that left no record ---- */
 
-/* Lists the texts of an array, or the "name" of each of its objects. */
+/* Adds the strings of an array, or the "name" of each of its objects, to w->files. */
 static void list_names(organ_written *w, const json_t *array)
 {
     size_t k;
@@ -155,8 +159,8 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Lists the files with weights of an output without a list: as many files as the input had, or the one with the usual
- * name. */
+/* Adds the files with weights of an output of an old version, which listed no files: those with a usual name, and
+ * all of one format if their number equals `of_input`, the number of the input's files. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
@@ -170,8 +174,8 @@ static void list_weights(organ_written *w, const char *directory, size_t of_inpu
     }
 }
 
-/* Adds the files that a report names: copied ones, configurations, weights. The first input that is a path becomes the
- * donor. */
+/* Adds the files that a report names or implies: copied files, configurations, files with weights. Sets w->donor to
+ * the path of the run's first input, if it is still empty. */
 static void read_report(organ_written *w, const char *directory, const json_t *report, organ_error *error)
 {
     static const char *const inputs[] = {"donor", "model", "base", "adapter", "target"};
@@ -191,7 +195,7 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
     list_weights(w, directory, count, error);
 }
 
-/* Reads all reports of the directory that have a schema of organ. */
+/* Adds the files that the reports in the directory's organ/ folder name, if they have a schema of organ. */
 static void read_reports(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, ORGAN_REPORT_FOLDER, ".json", error), *value;
@@ -208,7 +212,8 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
     json_decref(names);
 }
 
-/* Adds the files of the original model if `like` is an organ directory: `assemble` writes them again. */
+/* Adds the original files that the manifest of the organ directory `like` lists, because `organ assemble` writes
+ * them again. Does nothing if `like` is something else. */
 static void read_sources(organ_written *w, const char *like, organ_error *error)
 {
     json_t *const manifest = like && organ_directory_is(like) ? load_json(like, ORGAN_MANIFEST, error) : NULL, *source;
@@ -218,8 +223,9 @@ static void read_sources(organ_written *w, const char *like, organ_error *error)
     json_decref(manifest);
 }
 
-/* Lists the files that organ wrote to a directory, from the best source: its record, the manifest, or else the index
- * and the reports. */
+/* Lists the files that organ wrote to a directory, from the most reliable list: its record or manifest, or else the
+ * index and the reports. With a record or manifest, the weaker lists are ignored, because a file that the strong one
+ * lacks was added later. */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *w, organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
@@ -227,8 +233,7 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
     const bool recorded = read_record(w, directory, error);
     if (!error->status)
         read_manifest(w, directory, error);
-    if (!error->status && !recorded &&
-        !w->organ_directory) /* if there is a record or manifest, a file that it does not list was added later */
+    if (!error->status && !recorded && !w->organ_directory) /* a manifest lists all files */
         read_index(w, directory, error);
     if (!error->status && !recorded && !w->organ_directory)
         read_reports(w, directory, error);
@@ -249,7 +254,7 @@ void organ_written_release(organ_written *w)
 
 /* ---- a file that is listed ---- */
 
-/* Computes the XXH3 digest of an open file, as 16 hexadecimal digits. */
+/* Writes the XXH3 of an open file to `digest` as 16 hexadecimal digits; `path` is for messages. */
 organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_error *error)
 {
     char bytes[STEP];
@@ -267,7 +272,8 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
     return error->status;
 }
 
-/* Returns true if the list has the file, with the same size and digest. *changed: listed, but different. */
+/* Returns true if the path is listed and the open file `fd` has the listed size and digest. Sets *changed if the
+ * file is listed but differs. */
 bool organ_written_has(const organ_written *w, const char *path, int fd, bool *changed, organ_error *error)
 {
     const json_t *const entry = json_object_get(w->files, path);

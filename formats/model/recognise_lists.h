@@ -11,27 +11,30 @@
 #include <stdbool.h>
 
 /* The folder of reports in an output, and the record in that folder: {"schema": ORGAN_RECORD_SCHEMA, "files": {PATH:
- * {"bytes", "xxh3"}}}. The record lists every file that the run wrote, except reports. Files with weights and large
- * files have no xxh3. */
+ * {"bytes", "xxh3"}}}. The record lists every file that the run wrote, except reports. Files with weights and other
+ * large files have no xxh3, because hashing them takes long. */
 #define ORGAN_REPORT_FOLDER "organ"
 #define ORGAN_RECORD        ORGAN_REPORT_FOLDER "/files.json"
 #define ORGAN_RECORD_SCHEMA "organ.files/1"
 
+/* The files of an output directory that organ's lists claim as its own. */
 typedef struct organ_written {
     bool organ_directory; /* the directory is an organ directory: it has a manifest */
-    json_t *parts;        /* its pieces: an object whose keys are paths */
-    json_t *files; /* paths of other files: {"bytes", "xxh3"} from the record, or true if only the name is listed */
-    char donor[PATH_MAX]; /* the input of the run that made the directory, from its report; empty: unknown */
+    json_t *parts;        /* keys: paths of the files of tensors and headers in the manifest */
+    json_t *files; /* keys: paths of all other files; values: {"bytes", "xxh3"} from a record, or true if only the name
+                      is listed */
+    char donor[PATH_MAX]; /* path of the input of the run that made the directory, from its report; "" if unknown */
 } organ_written;
 
-/* Reads the lists of `directory`. If `like` (or NULL) is an organ directory and `directory` has neither record nor
- * manifest, adds the files of the model that `like` was taken from. A list that is not valid JSON counts as empty.
- * Returns ORGAN_IO without memory, or if a file cannot be read. */
+/* Reads the lists of `directory` into *written. If `directory` has neither record nor manifest and `like` (may be
+ * NULL) is an organ directory, also adds the names of the original files that `like` was made from. A list that is
+ * not valid JSON counts as empty. Returns ORGAN_IO if memory is exhausted or a file cannot be read. */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *written, organ_error *error);
 void organ_written_release(organ_written *written);
 
-/* Returns whether the open file `fd`, at `path` in the directory, has the size and the digest under which it is listed.
- * Sets *changed if it is listed with another size or digest. Sets *error if the file cannot be read. */
+/* Returns true if `path` is listed and the open file `fd` has the listed size and digest; an entry without size and
+ * digest matches by its name alone. Sets *changed if it is listed with another size or digest. Sets *error if the
+ * file cannot be read. */
 bool organ_written_has(const organ_written *written, const char *path, int fd, bool *changed, organ_error *error);
 
 /* Computes XXH3 of a whole file as 16 hexadecimal digits; `path` is for the message. Returns ORGAN_IO if the file

@@ -14,8 +14,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_LISTED = 100000 };
+enum { MAX_LISTED = 100000 }; /* names of one folder */
 
+/* Formats like printf into memory of the arena: measures the text first, then writes it. Returns NULL if memory is
+ * exhausted. */
 char *organ_arena_format(organ_arena *arena, const char *format, ...)
 {
     va_list list, again;
@@ -32,7 +34,8 @@ char *organ_arena_format(organ_arena *arena, const char *format, ...)
 
 /* ---- environment ---- */
 
-/* Returns the length of "$NAME" or "${NAME}" at `at`, and the value of that variable; 0 if `at` has no set variable. */
+/* Returns the length of "$NAME" or "${NAME}" at `at` and sets *value to that variable's value. Returns 0 if no such
+ * text begins there, or if the variable is not set. */
 static size_t variable_at(const char *at, const char **value)
 {
     const bool braces = *at == '$' && at[1] == '{';
@@ -51,7 +54,8 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
-/* Returns the folder in an environment variable, with "~" and $VARIABLES replaced; NULL if unset or without memory. */
+/* Returns the folder that an environment variable names, with a leading "~" and $VARIABLES replaced. Returns NULL if
+ * the variable is unset or memory is exhausted. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";
@@ -85,8 +89,8 @@ bool organ_is_folder(const char *path)
 
 /* ---- parts of names ---- */
 
-/* Accepts relative paths that stay inside their folder: no control characters, no backslash, no empty part, and no part
- * that begins with a dot. */
+/* Returns true for a relative path that cannot lead out of its folder: no control characters, no backslash, no empty
+ * segment, and no segment that begins with a dot. */
 bool organ_is_plain_path(const char *path)
 {
     if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)
@@ -103,7 +107,7 @@ bool organ_is_plain_name(const char *name) { return organ_is_plain_path(name) &&
 
 static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-/* Lists the names of a folder, sorted, at most MAX_LISTED. A missing folder is empty. */
+/* Lists the names of a folder without hidden ones, sorted; only the first MAX_LISTED. A missing folder has no names. */
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error)
 {
     struct dirent **entries = NULL;
@@ -123,6 +127,8 @@ organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folde
     return found->names ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
+/* Sets `hint` to a question with the name in `folder` that is most similar to `typed`, preceded by `before`; "" if
+ * there is none. */
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT])
 {

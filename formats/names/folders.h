@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Folders of stores: environment variables that name them, checks of the parts of names, sorted lists of entries. */
+ * Helpers of the stores of models: their folders from environment variables, checks of the parts of a name, sorted
+ * lists of a folder's entries, hints for mistyped names. */
 #ifndef ORGAN_NAME_FOLDERS_H
 #define ORGAN_NAME_FOLDERS_H
 
@@ -10,14 +11,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Formats like printf into the arena; NULL without memory. */
+/* Formats like printf into memory of the arena. Returns NULL if memory is exhausted. */
 char *organ_arena_format(organ_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Returns the value of an environment variable as a path, with a leading "~/" and "$NAME" or "${NAME}" replaced as
- * Python's expanduser and expandvars do; NULL if the variable is unset or empty, or without memory. */
+/* Returns the value of an environment variable as a path in the arena, with a leading "~/" and "$NAME" or "${NAME}"
+ * replaced as Python's expanduser and expandvars do. Returns NULL if the variable is unset or empty, or if memory is
+ * exhausted. */
 const char *organ_folder_of(const char *variable, organ_arena *arena);
 
-/* Returns a path in the user's home folder; NULL if HOME is not set, or without memory. */
+/* Returns "$HOME/PATH" in the arena; NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_folder_at_home(const char *path, organ_arena *arena);
 
 bool organ_is_folder(const char *path);
@@ -26,18 +28,19 @@ bool organ_is_folder(const char *path);
  * printable characters other than '\\'. */
 bool organ_is_plain_path(const char *path);
 
-/* Returns true for a name that would be a whole path of organ_is_plain_path, without "/". */
+/* Returns true for a path of organ_is_plain_path with one segment: a name without "/". */
 bool organ_is_plain_name(const char *name);
 
-/* Lists the names in a folder that do not begin with a dot, sorted, in the arena; at most 100,000. A missing folder has
- * no names; an unreadable one fails with ORGAN_IO. */
+/* Lists the names in a folder that do not begin with a dot, sorted, in memory of the arena; only the first 100,000.
+ * A missing folder has no names. Returns ORGAN_IO if the folder cannot be read or memory is exhausted. */
 typedef struct organ_folder_names {
     const char **names;
     size_t count;
 } organ_folder_names;
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error);
 
-/* Sets `hint` to "; did you mean 'BEFORENAME'?" for the name in the folder that is nearest to `typed`, else to "". */
+/* Sets `hint` to "; did you mean '" + before + NAME + "'?", where NAME is the name in `folder` that is most similar
+ * to `typed`. Sets it to "" if none is similar or the folder cannot be read. */
 #define ORGAN_FOLDER_HINT 200
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT]);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The cache of huggingface_hub: models--ORG--NAME/{refs,snapshots,blobs}. A file refs/REVISION has the name of a
- * folder in snapshots, whose files are links into blobs. An interrupted download leaves blobs/DIGEST*.incomplete. */
+ * The cache of huggingface_hub: models--ORG--NAME/{refs,snapshots,blobs}. The file refs/REVISION contains the name
+ * of a folder in snapshots. The files of a snapshot are symbolic links into blobs. An interrupted download leaves
+ * blobs/DIGEST*.incomplete. In this file, an "entry" is a folder models--ORG--NAME, and `text` is the name that the
+ * user typed, for messages. */
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
 #include "formats/names/folders.h"
@@ -16,9 +18,11 @@
 #include <unistd.h>
 
 #define ENTRY_PREFIX "models--"
-enum { LONGEST_ID = 96, LONGEST_REF = 256, DEEPEST_REF = 4 };
+enum { LONGEST_ID = 96, LONGEST_REF = 256 }; /* bytes of ORG/NAME, and of a revision or a commit */
+enum { DEEPEST_REF = 4 };                    /* levels of folders in refs */
 
-/* Returns the folder of the Hugging Face cache by the variables that huggingface_hub reads, in its order. */
+/* Returns the folder of the Hugging Face cache. Reads the same environment variables as huggingface_hub, in the same
+ * order. */
 const char *organ_hub_root(organ_arena *arena)
 {
     const char *root = organ_folder_of("HF_HUB_CACHE", arena);
@@ -55,7 +59,7 @@ static bool is_hub_id(const char *id, size_t length)
     return slashes <= 1;
 }
 
-/* Returns the length of ORG/NAME, up to the second '/' or to '@'. */
+/* Returns the length of ORG/NAME at the beginning of `text`: it ends before the second '/' or before '@'. */
 static size_t id_length(const char *text)
 {
     const size_t before_revision = strcspn(text, "@"), first_part = strcspn(text, "/@");
@@ -98,7 +102,7 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 
 /* ---- snapshots ---- */
 
-/* Writes the first names in the folder, separated by commas, in the form hf:ORG/NAME@SNAPSHOT. */
+/* Writes the first four snapshots of the folder to `names`, as "hf:ORG/NAME@SNAPSHOT, ..."; "" if there is none. */
 static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -113,7 +117,8 @@ static void list_snapshots(const char *folder, const char *id, organ_arena *aren
         snprintf(names + used, size - used, " and %zu more", found.count - MAX);
 }
 
-/* Reads refs/REVISION; *snapshot is NULL if there is no such file. */
+/* Sets *snapshot to the name that the file `path` (refs/REVISION) contains; NULL if there is no such file. Returns
+ * ORGAN_BAD_INPUT if the file contains anything but one plain name. */
 static organ_status read_ref(const char *text, const char *path, organ_arena *arena, const char **snapshot,
                              organ_error *error)
 {
@@ -139,7 +144,7 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     return error->status;
 }
 
-/* Explains why no snapshot could be chosen, and lists the snapshots that there are. */
+/* Reports why no snapshot of the entry could be chosen, and lists its snapshots. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_without_ref(const char *text, const organ_hub_name *name, const char *entry,
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
@@ -155,7 +160,8 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
                       text, entry, known);
 }
 
-/* Sets *snapshot to the folder of the revision. */
+/* Sets *snapshot to the folder of the name's revision (default "main"): the one that refs/REVISION names, or
+ * snapshots/REVISION if there is no such ref. */
 static organ_status find_snapshot(const char *text, const organ_hub_name *name, const char *entry, organ_arena *arena,
                                   const char **snapshot, organ_error *error)
 {
@@ -180,8 +186,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns the size of an unfinished download of the blob, or -1 if there is none: blobs/DIGEST.incomplete or, since
- * version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. An empty `blob` stands for any. */
+/* Returns the bytes of an unfinished download of the blob, or -1 if there is none. Its file is
+ * blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. With an empty
+ * `blob`, any unfinished download of the entry counts. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -199,7 +206,7 @@ static long long incomplete_bytes(const char *entry, const char *blob, organ_are
     return -1;
 }
 
-/* Explains a link without a target: an unfinished download, or a missing blob. */
+/* Reports the cause of a link without a target: its blob's download is unfinished, or the blob is missing. */
 static organ_status fail_broken(const char *text, const char *entry, const char *path, organ_arena *arena,
                                 organ_error *error)
 {
@@ -214,6 +221,7 @@ static organ_status fail_broken(const char *text, const char *entry, const char 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which does not exist", text, path, target);
 }
 
+/* Returns true if `path` is a symbolic link whose target does not exist. */
 static bool is_dangling_link(const char *path)
 {
     struct stat about;
@@ -226,8 +234,8 @@ static bool has_weights(const char *name)
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
 }
 
-/* Refuses a snapshot that has a link without a target, or that has no file with weights while a download is
- * incomplete. */
+/* Returns ORGAN_BAD_INPUT for a snapshot that is incomplete: it has a link without a target, or no file with weights
+ * while the entry has an unfinished download. */
 static organ_status check_snapshot(const char *text, const char *entry, const char *snapshot, organ_arena *arena,
                                    organ_error *error)
 {
@@ -251,7 +259,8 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
                                   text, snapshot, bytes);
 }
 
-/* Sets *path to a file of a snapshot. A link whose blob is missing means an incomplete download. */
+/* Sets *path to the file `file` of a snapshot. Reports a link whose blob is missing as an incomplete download, and
+ * hints at a similar name if there is no such file. */
 static organ_status find_file(const char *text, const char *entry, const char *snapshot, const char *file,
                               organ_arena *arena, const char **path, organ_error *error)
 {
@@ -268,7 +277,8 @@ static organ_status find_file(const char *text, const char *entry, const char *s
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no file %s%s", text, snapshot, file, hint);
 }
 
-/* Finds a model in the local Hugging Face cache: its snapshot directory, or the named file of it. */
+/* Sets *path to a model in the local Hugging Face cache: the folder of its snapshot, or the file that the name
+ * includes. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_hub_name name;
@@ -294,6 +304,8 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
     return check_snapshot(text, entry, snapshot, arena, error);
 }
 
+/* Returns true if the cache has an entry for the name ORG/NAME. Names without "/" could be paths and are not looked
+ * up. */
 bool organ_hub_has(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -305,7 +317,8 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
-/* Returns true if the cache lacks the model, or its named revision, so that a download could help. */
+/* Returns true if a download could help: the cache has no entry for the name, or neither a ref nor a snapshot of the
+ * revision that the name includes. */
 bool organ_hub_is_missing(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -322,7 +335,8 @@ bool organ_hub_is_missing(const char *text, organ_arena *arena)
     return ref && snapshot && stat(ref, &about) != 0 && stat(snapshot, &about) != 0;
 }
 
-/* Returns "ORG/NAME" for "models--ORG--NAME"; NULL for the entry of a data set or without memory. */
+/* Returns "ORG/NAME" for the folder "models--ORG--NAME". Returns NULL for a folder that is no model (a data set),
+ * and if memory is exhausted. */
 static const char *entry_id(const char *folder, organ_arena *arena)
 {
     if (strncmp(folder, ENTRY_PREFIX, strlen(ENTRY_PREFIX)) != 0)
@@ -331,7 +345,8 @@ static const char *entry_id(const char *folder, organ_arena *arena)
     return dashes ? organ_arena_format(arena, "%.*s/%s", (int)(dashes - own), own, dashes + 2) : own;
 }
 
-/* Writes a hint with the most similar model in the cache; an empty text if there is none. */
+/* Sets `near` to "; did you mean 'hf:ORG/NAME'?" with the model of the cache whose name is most similar; to "" if
+ * none is. */
 void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM])
 {
     const char *const root = organ_hub_root(arena);
@@ -353,14 +368,15 @@ void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_R
 
 /* ---- list ---- */
 
+/* One repository in the cache while its models are added to a list. */
 typedef struct hub_entry {
     organ_name_list *list;
-    const char *path, *id;
+    const char *path, *id; /* .../models--ORG--NAME, and "ORG/NAME" */
     organ_folder_names snapshots;
     bool *referred; /* for each snapshot: a ref names it */
 } hub_entry;
 
-/* Adds the models of a snapshot as hf:ORG/NAME@REVISION, without "@main". */
+/* Adds the models of a snapshot to the list as hf:ORG/NAME@REVISION; "@main" is omitted because it is the default. */
 static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char *revision, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -373,7 +389,9 @@ static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char 
     return organ_name_list_add_folder(e->list, ORGAN_STORE_HUB, folder, prefix, suffix, error);
 }
 
-/* Adds the model of each ref in the folder refs/BEFORE; the names of refs may have slashes. */
+/* Adds the models of each ref in the folder refs/PREFIX to the list, also in its subfolders, because names of
+ * revisions may have slashes. Marks the snapshots that refs name. A broken ref is listed too: opening it reports the
+ * fault. */
 static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -400,7 +418,8 @@ static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_
     return error->status;
 }
 
-/* Adds the models of one repository in the cache: the snapshots that refs name, then the others by commit. */
+/* Adds the models of one repository in the cache to the list: the snapshots that refs name, then all others under
+ * the name of their commit. */
 static organ_status add_entry(organ_name_list *list, const char *root, const char *folder, organ_error *error)
 {
     hub_entry e = {.list = list, .path = organ_path_join(&list->arena, root, folder)};
@@ -423,6 +442,7 @@ static organ_status add_entry(organ_name_list *list, const char *root, const cha
     return error->status;
 }
 
+/* Adds all models of the cache to the list. A missing cache is no error. */
 organ_status organ_hub_list(organ_name_list *list, organ_error *error)
 {
     organ_folder_names found;

@@ -14,11 +14,12 @@
 #include <sys/stat.h>
 
 #define USUAL_ENDPOINT "https://huggingface.co"
-enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096, COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };
+enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096 }; /* bytes of the server's answer, and of a file with a token */
+enum { COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };    /* hexadecimal digits */
 
 /* ---- environment ---- */
 
-/* Reads a boolean variable with the words that huggingface_hub accepts. */
+/* Returns true if the environment variable has one of the values that huggingface_hub reads as true. */
 static bool is_enabled(const char *variable)
 {
     static const char *const yes[] = {"1", "ON", "YES", "TRUE"};
@@ -31,7 +32,7 @@ static bool is_enabled(const char *variable)
 
 bool organ_hub_is_offline(void) { return is_enabled("HF_HUB_OFFLINE") || is_enabled("TRANSFORMERS_OFFLINE"); }
 
-/* Sets the URL of the server, without a slash at its end. */
+/* Sets *endpoint to the URL of the hub's server (HF_ENDPOINT or the usual one), without a slash at its end. */
 static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
 {
     const char *const value = getenv("HF_ENDPOINT");
@@ -57,7 +58,7 @@ static organ_status load_token(const char *path, organ_arena *arena, const char 
     return *token ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Returns the file in which huggingface_hub keeps the user's token, or NULL if there is none. */
+/* Returns the path of the file in which huggingface_hub stores the user's token, or NULL if there is no such file. */
 static const char *stored_token(organ_arena *arena)
 {
     const char *path = organ_folder_of("HF_TOKEN_PATH", arena);
@@ -72,8 +73,8 @@ static const char *stored_token(organ_arena *arena)
     return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
 }
 
-/* Finds the access token: in the file `path`, in HF_TOKEN, or where huggingface_hub stores it. It is sent to the hub's
- * origin only. */
+/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file
+ * in which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
 {
     const char *token = path ? NULL : getenv("HF_TOKEN");
@@ -122,7 +123,8 @@ static bool is_hex_of_length(const char *text, size_t count)
     return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
 }
 
-/* Reads a file's row of the hub's answer. Large files (LFS) have a SHA-256, others the SHA-1 of a git blob. */
+/* Reads one row of "siblings" in the hub's answer into *file. `label` is the model's name, for messages. Large files
+ * (LFS) have a SHA-256 as digest, all others the SHA-1 of a git blob. */
 static organ_status read_hub_file(const char *label, const json_t *row, organ_arena *arena, organ_hub_file *file,
                                   organ_error *error)
 {
@@ -150,7 +152,8 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
 }
 
-/* Reads the commit and the files of the hub's answer, sorted by path. */
+/* Copies commit and files of the hub's answer `tree` to *found, with the files sorted by path. `label` is the
+ * model's name, for messages. */
 static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
                                    organ_error *error)
 {
@@ -173,7 +176,8 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     return ORGAN_OK;
 }
 
-/* Loads the description of the revision; the caller frees *bytes. */
+/* Loads the hub's answer (JSON) for the revision from `url`; the caller frees *bytes. `text` is the model's name,
+ * for messages. */
 static organ_status load_revision(const char *text, const char *url, const char *revision,
                                   const organ_model_access *access, char **bytes, size_t *length, organ_error *error)
 {
@@ -186,7 +190,8 @@ static organ_status load_revision(const char *text, const char *url, const char 
     return error->status;
 }
 
-/* Asks the hub for the commit of a revision and its files. found->url is the address below which they are. */
+/* Requests a revision's commit and files from the hub. found->url is the URL of the folder with the files of this
+ * commit. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error)
 {
@@ -217,8 +222,9 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 
 /* ---- streaming ---- */
 
-/* Returns the path of the only GGUF model of the repository, in its first part; "" if the files are safetensors that
- * organ_model_open_with finds in the folder; NULL if neither. */
+/* Returns what to append to the URL of the repository's folder to open its model: "" if it has safetensors that
+ * organ_model_open_with finds in a folder; the name of the (first part of the) only GGUF model; NULL if there is
+ * neither. */
 static const char *only_model(const organ_hub_files *found)
 {
     const char *gguf = NULL;
@@ -236,7 +242,8 @@ static const char *only_model(const organ_hub_files *found)
     return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
 }
 
-/* Sets *url to the model of a repository, without downloading it: the named file or the only model. */
+/* Sets *url to the URL of the model in a repository, which is then read without downloading it: the file in the
+ * name, or the only model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error)
 {

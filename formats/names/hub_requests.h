@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The hub of Hugging Face as a server: the files of a repository at one commit, and where they are.
+ * Requests to the server of Hugging Face's hub: the list of a repository's files at one commit, and their URL.
  *
- * HF_ENDPOINT names another server than https://huggingface.co. HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE (1, ON, YES,
- * TRUE) forbid requests. The token is sent to the server of HF_ENDPOINT only (organ_model_access.bearer_origin). */
+ * HF_ENDPOINT names another server than https://huggingface.co. If HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set (to
+ * 1, ON, YES or TRUE), no request is made. The token is sent to the server of HF_ENDPOINT only
+ * (organ_model_access.bearer_origin). */
 #ifndef ORGAN_HUB_REQUESTS_H
 #define ORGAN_HUB_REQUESTS_H
 
@@ -11,38 +12,42 @@
 
 #include <stdint.h>
 
+/* A file of a repository of Hugging Face, as the hub's list of files describes it. */
 typedef struct organ_hub_file {
-    const char *path; /* in the repository, with '/' between folders; without empty, "." and ".." segments */
+    const char *path; /* path in the repository, with '/' between folders; no segment is empty, "." or ".." */
     uint64_t bytes;
     const char *digest; /* hexadecimal: SHA-256 of the content if `lfs`, else the name of git's blob (SHA-1) */
     bool lfs;
 } organ_hub_file;
 
-/* The memory is that of an arena. */
+/* Files of a repository at one commit. All memory belongs to the arena of the call that filled it. */
 typedef struct organ_hub_files {
     const char *commit; /* 40 hexadecimal digits */
-    const char *url;    /* of the folder with the files of this commit */
+    const char *url;    /* URL of the folder with the files of this commit */
     organ_hub_file *files;
     size_t count;
 } organ_hub_files;
 
 bool organ_hub_is_offline(void); /* the environment forbids requests */
 
-/* Sets bearer and bearer_origin of `access` to the token in the file `path`. If `path` is NULL, the token is HF_TOKEN,
- * else the content of the file HF_TOKEN_PATH or of `token` in HF_HOME, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set. A
- * missing token is not an error. ORGAN_USAGE if a token has characters other than printable ASCII, or HF_ENDPOINT is
- * not an http(s) URL; ORGAN_IO if `path` cannot be read. */
+/* Sets access->bearer to the user's token, or to NULL, and access->bearer_origin to the server that may get it. The
+ * token is the content of the file `path`. If `path` is NULL, it is HF_TOKEN, else the content of the file
+ * HF_TOKEN_PATH or of `token` in HF_HOME, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set. A missing token is no error.
+ * Returns ORGAN_USAGE if a token has characters other than printable ASCII, or if HF_ENDPOINT is not an http(s) URL;
+ * ORGAN_IO if `path` cannot be read. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error);
 
-/* Asks the server for the files of the revision. `text` is the name, for messages. ORGAN_USAGE if the environment
- * forbids requests; ORGAN_IO if the server has no such model or revision, or cannot be reached; ORGAN_BAD_INPUT if its
- * answer is malformed: a commit or digest of another form, a path that leads out of a folder, a negative size. */
+/* Requests the list of files of name->revision (default "main") from the server. `text` is the name as typed, for
+ * messages. Returns ORGAN_USAGE if the environment forbids requests; ORGAN_IO if the server has no such model or
+ * revision, or cannot be reached; ORGAN_BAD_INPUT if its answer is malformed: a commit or digest of another form, a
+ * path that leads out of a folder, a negative size. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error);
 
-/* Sets *url to the URL at which organ_model_open_with reads the model by ranges: of the folder of the commit, of the
- * file that the name has, or of the only GGUF model. The commit is that of the revision at this moment, so that all
- * files are of one commit. Errors of organ_hub_list_files; ORGAN_BAD_INPUT if no single model is there. */
+/* Sets *url to the URL from which organ_model_open_with can read the model without downloading it: the file that the
+ * name includes, else the folder with safetensors, else the only GGUF model. The URL contains the revision's commit
+ * at this moment, so that all files are of one commit. Returns the errors of organ_hub_list_files; ORGAN_BAD_INPUT
+ * if the repository does not have exactly one such model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error);
 

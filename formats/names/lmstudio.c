@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * LM Studio's folder: PUBLISHER/NAME/FILES. */
+ * Models in LM Studio's folder: PUBLISHER/NAME/FILES. `text` is the name that the user typed, for messages. */
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
@@ -13,9 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { POINTER_LIMIT = 4096, SETTINGS_LIMIT = 4 << 20 };
+enum { POINTER_LIMIT = 4096, SETTINGS_LIMIT = 4 << 20 }; /* bytes of the files that are read */
 
-/* Loads a small file and removes white space at its end; NULL if that fails. */
+/* Returns the text of a file of at most `limit` bytes without white space at its end; the caller frees it. NULL if
+ * it cannot be loaded. */
 static char *load_text(const char *path, size_t limit)
 {
     organ_error ignored = {0};
@@ -59,7 +60,8 @@ const char *organ_lmstudio_root(organ_arena *arena)
     return root || !home ? root : organ_path_join(arena, home, "models");
 }
 
-/* Finds a model in LM Studio's folder by lmstudio:PUBLISHER/NAME[/FILE]. */
+/* Sets *path to the folder or file that the name lmstudio:PUBLISHER/NAME[/FILE] means. If it does not exist, the
+ * message has a similar name from the same folder. */
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
@@ -85,7 +87,7 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
 }
 
-/* Lists the models in LM Studio's folder, two levels deep. */
+/* Adds the models of all folders PUBLISHER/NAME to the list. */
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)
 {
     organ_arena *const arena = &list->arena;

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+/* Appends a model to the list, or sets list->truncated if the list is full. `name` is NULL if the caller had no
+ * memory for it. */
 organ_status organ_name_list_add(organ_name_list *list, organ_store store, const char *name, organ_error *error)
 {
     if (list->count == ORGAN_NAMES_MAX) {
@@ -19,14 +21,15 @@ organ_status organ_name_list_add(organ_name_list *list, organ_store store, const
     return ORGAN_OK;
 }
 
-/* Returns true for a GGUF file that begins a model: not a part of a split one other than the first. */
+/* Returns true for the name of a GGUF file that is a model or the first part of a split one. */
 static bool begins_gguf(const char *name)
 {
     unsigned part = 1, parts;
     return organ_ends_with(name, ".gguf") && (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
-/* Adds the names of a folder's models: the folder itself, or each GGUF model if it has several. */
+/* Adds the names of a folder's models: the folder itself ("PREFIX SUFFIX" without the space), or PREFIX/FILE SUFFIX
+ * for each GGUF model if the folder has several and nothing else that is a model. */
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error)
 {

@@ -14,6 +14,7 @@
 const char *const organ_store_titles[ORGAN_STORES] = {
     [ORGAN_STORE_HUB] = "Hugging Face", [ORGAN_STORE_OLLAMA] = "Ollama", [ORGAN_STORE_LMSTUDIO] = "LM Studio"};
 
+/* The stores of models: prefix of their names, and functions that find one name or list all (stores.h). */
 static const struct {
     const char *prefix;
     organ_status (*resolve)(const char *text, organ_arena *arena, const char **path, organ_error *error);
@@ -49,7 +50,7 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
     organ_hub_name name;
     const char *const root = organ_hub_root(arena);
     char near[ORGAN_NEAR_ROOM];
-    *path = text; /* the caller's open reports that it does not exist */
+    *path = text;
     if (!root || !organ_is_folder(root) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
         !strchr(name.id, '/') || name.file)
         return ORGAN_OK;
@@ -59,6 +60,8 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
                             root, near);
 }
 
+/* Sets *path to the model of that name in the store of its prefix, or, for a name without a prefix, in the Hugging
+ * Face cache. *path is NULL if the cache has no entry for a name without a prefix, and after an error. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const organ_store store = store_of(text);
@@ -73,8 +76,8 @@ organ_status organ_name_find(const char *text, organ_arena *arena, const char **
     return status;
 }
 
-/* Sets *path to the place of a model. Existing files and URLs win over names in stores, and texts that look like paths
- * are never names. */
+/* Sets *path to the file, folder or URL of a model. URLs and existing files take precedence over names in stores. A
+ * text without a prefix that begins with '/' or '.' or has no '/' is always a path. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     struct stat about;
@@ -89,6 +92,7 @@ organ_status organ_name_resolve(const char *text, organ_arena *arena, const char
     return fail_unknown(text, arena, path, error);
 }
 
+/* Sets roots[] to the folders of all stores that are known, whether they exist or not, and returns their number. */
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
 {
     const char *const others[] = {organ_hub_root(arena), organ_lmstudio_root(arena)};
@@ -107,7 +111,7 @@ static int by_store_and_name(const void *a, const void *b)
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* Sets the path of a listed model, or the fault that keeps it from being opened. */
+/* Sets model->path of a listed model, or model->fault if the model cannot be opened. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};
@@ -118,8 +122,8 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
     return model->fault ? ORGAN_OK : organ_fail_memory(error, model->name);
 }
 
-/* Removes repeated names: a store may have a model twice, for the user and for the system or in two layouts. Only the
- * first is kept, because a name opens the first. */
+/* Removes repeated names from the sorted list: a store may have a model twice, for the user and for the system or in
+ * two layouts. Keeps the first, because the name opens that one. */
 static void drop_repeated(organ_name_list *list)
 {
     size_t kept = list->count > 0;
@@ -129,6 +133,8 @@ static void drop_repeated(organ_name_list *list)
     list->count = kept;
 }
 
+/* Lists the models of all stores by store and name, and resolves each. Returns ORGAN_IO if memory is exhausted or a
+ * folder cannot be read. */
 organ_status organ_names_list(organ_name_list *list, organ_error *error)
 {
     *list = (organ_name_list){0};

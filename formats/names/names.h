@@ -15,25 +15,30 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Sets *path to the file or folder that `text` names: `text` itself if it is a URL, if that path exists, or if it has
- * neither the form of a name nor one of the prefixes; otherwise a new path in the arena. Reads refs, manifests and
- * names of files, no weights, and asks no server. ORGAN_BAD_INPUT, with the name and the folder that was searched, if
- * no store has the model, if the entry is incomplete or contradictory (a ref without its snapshot, a link without its
- * target, a manifest with a wrong digest or size), or if the name has "..". ORGAN_IO for a name without a prefix that
- * is neither a path nor in the cache, and if a folder cannot be read. */
+/* Sets *path to the file or folder of the model that `text` names:
+ *   - `text` itself if it is a URL, if a file or folder of this name exists, or if it has neither a prefix nor the
+ *     form ORG/NAME;
+ *   - otherwise a new path in the arena.
+ * Reads refs, manifests and names of files, no weights, and makes no requests. Returns
+ *   - ORGAN_BAD_INPUT, with the name and the folder that was searched, if no store has the model, if the entry is
+ *     incomplete or contradictory (a ref without its snapshot, a link without its target, a manifest with a wrong
+ *     digest or size), or if the name has "..";
+ *   - ORGAN_IO for a name without a prefix that is neither a path nor in the cache, and if a folder cannot be
+ *     read. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
-/* Like organ_name_resolve, but does not look for a path of that name first. *path is NULL if the text has no prefix and
- * the Hugging Face cache has no such entry, and after an error. */
+/* Does the same as organ_name_resolve, but looks only in the stores, not for a path of this name. Sets *path to NULL
+ * if the text has no prefix and the Hugging Face cache has no such entry, and after an error. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
-/* Sets the folders of all stores, also of those that do not exist. Each path that organ_name_find returns begins with
- * the text of one of them. Returns their number. */
+/* Sets roots[] to the folders of all stores, whether they exist or not. Each path that organ_name_find returns
+ * begins with one of them. Returns their number. */
 enum { ORGAN_NAME_ROOTS = 4 };
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS]);
 
-/* Returns true for a name "hf:..." that is not in the cache: no entry of that name, or neither a ref nor a snapshot of
- * that revision. False for a name that is malformed, and for an existing path. */
+/* Returns true for a name "hf:..." that a download could make available: the cache has no entry of that name, or
+ * neither a ref nor a snapshot of that revision. Returns false for a malformed name, and if a file of this name
+ * exists. */
 bool organ_name_is_remote(const char *text, organ_arena *arena);
 
 /* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
@@ -41,18 +46,21 @@ bool organ_name_has_prefix(const char *text);
 
 /* ---- lists ---- */
 
+/* The programs whose downloaded models organ finds by name: Hugging Face's cache, Ollama and LM Studio. */
 typedef enum organ_store { ORGAN_STORE_HUB, ORGAN_STORE_OLLAMA, ORGAN_STORE_LMSTUDIO, ORGAN_STORES } organ_store;
 extern const char *const organ_store_titles[ORGAN_STORES]; /* "Hugging Face", ... */
 
+/* A model that was found in a store. */
 typedef struct organ_named_model {
     organ_store store;
     const char *name;  /* with its prefix, as organ_name_resolve takes it */
     const char *path;  /* NULL if the model cannot be opened */
-    const char *fault; /* then: why, one sentence; else NULL */
+    const char *fault; /* why `path` is NULL: one sentence; NULL if `path` is set */
 } organ_named_model;
 
 #define ORGAN_NAMES_MAX 10000
 
+/* The models of all stores; strings belong to `arena`. */
 typedef struct organ_name_list {
     organ_named_model *models; /* by store, then by name */
     size_t count, capacity;
@@ -61,8 +69,9 @@ typedef struct organ_name_list {
     organ_arena arena;
 } organ_name_list;
 
-/* Lists the models of all stores. A store whose folder does not exist has none. ORGAN_IO without memory or if a folder
- * cannot be read. The caller releases *list, also after an error. */
+/* Lists the models of all stores, and opens each to set its path or fault. A store whose folder does not exist has
+ * no models. Returns ORGAN_IO if memory is exhausted or a folder cannot be read. The caller releases *list, also
+ * after an error. */
 organ_status organ_names_list(organ_name_list *list, organ_error *error);
 void organ_names_list_release(organ_name_list *list);
 
@@ -72,16 +81,16 @@ void organ_names_list_release(organ_name_list *list);
 typedef struct organ_hub_name {
     const char *id;       /* "ORG/NAME", or "NAME" for old models without an organisation */
     const char *folder;   /* "models--ORG--NAME" */
-    const char *file;     /* NULL: the whole repository */
-    const char *revision; /* NULL: main */
+    const char *file;     /* file in the repository, or NULL for all of it */
+    const char *revision; /* branch, tag or commit; NULL for "main" */
 } organ_hub_name;
 
-/* Takes apart a name in this form, with or without "hf:". ORGAN_BAD_INPUT, with the name in the message, if it has
- * another form. */
+/* Splits a name ORG/NAME[/FILE][@REVISION], with or without "hf:", into strings in the arena. Returns
+ * ORGAN_BAD_INPUT, with the name in the message, if it has another form. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error);
 
-/* Returns the folder of the cache, also if it does not exist; NULL without memory, or if neither HOME nor a variable
- * for it is set. */
+/* Returns the path of the cache's folder, whether it exists or not. Returns NULL if neither HOME nor a variable for
+ * the folder is set, or if memory is exhausted. */
 const char *organ_hub_root(organ_arena *arena);
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Ollama's folder: manifests/HOST/USER/NAME/TAG are JSON, whose layers name files blobs/sha256-DIGEST. The layer with
- * the weights is a GGUF file. Newer versions write manifests-v2/HOST/USER/NAME/TAG instead, as links into blobs, with
- * ollama.com as the usual host; a manifest may be a list of manifests, one for each program that runs models. */
+ * Models in Ollama's folder. manifests/HOST/USER/NAME/TAG is a JSON file whose layers name files
+ * blobs/sha256-DIGEST; the layer with the weights is a GGUF file. Newer versions write
+ * manifests-v2/HOST/USER/NAME/TAG instead: a link into blobs, with ollama.com as the usual host. Such a manifest may
+ * be a list of manifests, one for each program that runs models. In this file, `root` is a folder of Ollama,
+ * `manifest` the path of a manifest, `text` the name that the user typed. */
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
@@ -15,25 +17,30 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#define USUAL_HOST  "registry.ollama.ai"
-#define OTHER_HOST  "ollama.com" /* another name of the usual host, in manifests-v2 */
-#define USUAL_USER  "library"
-#define USUAL_TAG   "latest"
-#define LAYER_TYPE  "application/vnd.ollama.image."
-#define LIST_TYPE   "application/vnd.ollama.manifest.list.v2+json"
-#define SYSTEM_ROOT "/usr/share/ollama/.ollama/models" /* of the service that the installation script sets up */
-enum { MANIFEST_LIMIT = 4 << 20, DIGEST_DIGITS = 64, LONGEST_NAME = 400 };
+#define USUAL_HOST "registry.ollama.ai"
+#define OTHER_HOST "ollama.com" /* another name of the usual host, in manifests-v2 */
+#define USUAL_USER "library"
+#define USUAL_TAG  "latest"
+#define LAYER_TYPE "application/vnd.ollama.image."
+#define LIST_TYPE  "application/vnd.ollama.manifest.list.v2+json"
+#define SYSTEM_ROOT                                                                                                    \
+    "/usr/share/ollama/.ollama/models" /* folder of the system service that Ollama's installation script sets up */
+enum { MANIFEST_LIMIT = 4 << 20, LONGEST_NAME = 400 }; /* bytes */
+enum { DIGEST_DIGITS = 64 };
 
+/* The parts of a name [HOST/][USER/]NAME[:TAG], with Ollama's defaults for missing ones. */
 typedef struct ollama_name {
     const char *host, *user, *name, *tag;
 } ollama_name;
 
-/* In this order, as Ollama searches them. */
+/* Folders of manifests, in the order in which Ollama searches them. */
 static const char *const manifest_folders[] = {"manifests-v2", "manifests"};
 enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
 
 static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
 
+/* Sets roots[] to the folders in which Ollama keeps models: OLLAMA_MODELS, or else the folders of the user and of
+ * the system service. Returns their number. */
 size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS])
 {
     size_t count = 0;
@@ -49,7 +56,8 @@ size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROO
     return count;
 }
 
-/* Splits the copy of a name at its slashes and its last ':'. */
+/* Splits a name in place at its slashes and its last ':' and fills in Ollama's defaults. Returns false if the name
+ * has more than three parts or a part that is not a plain name. */
 static bool split_name(char *text, ollama_name *name)
 {
     char *parts[3], *colon = strrchr(text, ':');
@@ -86,7 +94,8 @@ static const char *digest_digits(const char *digest)
     return strspn(digest + 7, "0123456789abcdef") == DIGEST_DIGITS ? digest + 7 : NULL;
 }
 
-/* Finds the one layer of the type LAYER_TYPE "model". */
+/* Sets *found to the only layer of the type "application/vnd.ollama.image.model" in the manifest's `tree`. Returns
+ * ORGAN_BAD_INPUT if there is none or more than one, or if the model has a LoRA adapter. */
 static organ_status find_layer(const char *manifest, const json_t *tree, const json_t **found, organ_error *error)
 {
     size_t k;
@@ -113,6 +122,8 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
                                "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
 }
 
+/* Returns ORGAN_BAD_INPUT if the file at `path`, which the manifest names, is missing or not a regular file; fills
+ * in *about. */
 static organ_status check_is_file(const char *manifest, const char *path, struct stat *about, organ_error *error)
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))
@@ -121,6 +132,7 @@ static organ_status check_is_file(const char *manifest, const char *path, struct
                       path);
 }
 
+/* Returns ORGAN_BAD_INPUT if the blob at `path` is missing or does not have the size that the manifest states. */
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
 {
     struct stat about;
@@ -133,6 +145,7 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
     return ORGAN_OK;
 }
 
+/* Parses the manifest into *tree, which the caller releases. */
 static organ_status load_manifest(const char *manifest, json_t **tree, organ_error *error)
 {
     char *bytes;
@@ -145,7 +158,8 @@ static organ_status load_manifest(const char *manifest, json_t **tree, organ_err
     return error->status;
 }
 
-/* Returns the path of a blob. NULL with an error if the text is no digest, or without memory. */
+/* Returns the path of the blob with the digest "sha256:DIGITS". Returns NULL and sets an error if `digest` has
+ * another form or memory is exhausted. */
 static const char *blob_path(const char *manifest, const char *root, const char *digest, organ_arena *arena,
                              organ_error *error)
 {
@@ -159,7 +173,7 @@ static const char *blob_path(const char *manifest, const char *root, const char 
     return path;
 }
 
-/* Returns the manifest of a list that Ollama's runners of GGUF files use; NULL if there is none. */
+/* Returns the first manifest of the list for a runner of GGUF files (the member "runner"); NULL if there is none. */
 static json_t *find_gguf_manifest(const json_t *list)
 {
     static const char *const runners[] = {"ollama", "llamacpp"};
@@ -175,8 +189,8 @@ static json_t *find_gguf_manifest(const json_t *list)
     return NULL;
 }
 
-/* Replaces a list of manifests by the one of them that is used. That one is either in the list or in a blob, whose path
- * *manifest becomes. */
+/* If *tree is a list of manifests, replaces it by the manifest for GGUF files. That manifest is either inside the
+ * list or a blob; *manifest then becomes the path of the blob. */
 static organ_status choose_manifest(const char **manifest, const char *root, organ_arena *arena, json_t **tree,
                                     organ_error *error)
 {
@@ -194,7 +208,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     if (!digest || json_object_get(child, "layers"))
         return ORGAN_OK;
     const char *const path = blob_path(*manifest, root, digest, arena, error);
-    json_decref(*tree); /* and with it the digest */
+    json_decref(*tree); /* frees the string `digest` too */
     *tree = NULL;
     struct stat about;
     if (!path || check_is_file(*manifest, path, &about, error) != ORGAN_OK)
@@ -203,7 +217,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
-/* Sets *path to the GGUF blob that a manifest of Ollama names, and checks its size. */
+/* Sets *path to the GGUF blob that the manifest names, and checks the blob's size. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
@@ -220,7 +234,8 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
-/* Opens the manifest of the model `text`. A fault of the manifest is reported with the name as typed in front. */
+/* Sets *path to the blob of the manifest. Messages about a faulty manifest begin with `text`, the name that the user
+ * typed. */
 static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
                                const char **path, organ_error *error)
 {
@@ -232,7 +247,8 @@ static organ_status open_named(const char *text, const char *manifest, const cha
     return error->status;
 }
 
-/* Returns the path of the manifest below `root`; NULL if there is none or without memory. */
+/* Returns the path of the name's manifest below `root`; NULL if there is none or memory is exhausted. Models of the
+ * usual host may be stored under either of its two names. */
 static const char *find_manifest(const char *root, const ollama_name *name, organ_arena *arena)
 {
     const bool usual = is_usual_host(name->host);
@@ -248,7 +264,8 @@ static const char *find_manifest(const char *root, const ollama_name *name, orga
     return NULL;
 }
 
-/* Sets `hint` to a near tag of the model, or to a near name of a model of the same user. */
+/* Sets `hint` to a similar tag if the model exists with other tags, else to a similar name of a model of the same
+ * user; to "" if there is none. `roots` are `count` folders of Ollama. */
 static void suggest_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
                          char hint[ORGAN_FOLDER_HINT])
 {
@@ -271,7 +288,7 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     }
 }
 
-/* Finds the model's manifest in one of Ollama's folders, then its blob. */
+/* Sets *path to the GGUF blob of the model: finds its manifest in Ollama's folders, then the blob that it names. */
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS];
@@ -297,7 +314,8 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
 
 /* ---- list ---- */
 
-/* Appends the name of the manifest, without the parts that Ollama adds itself. */
+/* Appends the name of the manifest HOST/USER/NAME/TAG (`part`) to the list, without the parts that are Ollama's
+ * defaults. */
 static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
 {
     const bool host = !is_usual_host(part[0]), user = host || strcmp(part[1], USUAL_USER) != 0;
@@ -309,8 +327,8 @@ static organ_status add_manifest(organ_name_list *list, const char *const part[4
                                error);
 }
 
-/* Adds the manifests in the folders of this and all deeper levels, of which there are four. `part` has the names of
- * the levels above. */
+/* Adds the manifests below `folder` to the list. `level` is 0 in the folder of hosts and 3 in the folder of tags;
+ * part[0 .. level) are the names of the folders above. */
 static organ_status add_manifests(organ_name_list *list, const char *folder, const char *part[4], size_t level,
                                   organ_error *error)
 {
@@ -329,7 +347,7 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
     return error->status;
 }
 
-/* Lists the models of all of Ollama's folders. */
+/* Adds the models of all folders of Ollama to the list. */
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];

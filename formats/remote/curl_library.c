@@ -16,7 +16,7 @@ static const char *const names[] = {
 _Static_assert(sizeof organ_curl == sizeof names, "one name for each function");
 
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
-static organ_error fault;
+static organ_error fault; /* of loading */
 
 static void load_curl(void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * libcurl, loaded when the first URL is read: it needs thirty other libraries, whose loading takes half of the time of
+ * Loads libcurl when the first URL is read: it needs thirty other libraries, whose loading takes half of the time of
  * a short run. */
 #ifndef ORGAN_CURL_LIBRARY_H
 #define ORGAN_CURL_LIBRARY_H
@@ -32,7 +32,8 @@ typedef struct organ_curl_functions {
 } organ_curl_functions;
 extern organ_curl_functions organ_curl;
 
-/* Loads and initialises libcurl, once for the process. ORGAN_IO if that fails; all later calls then fail as well. */
+/* Loads and initialises libcurl, once for the process. Returns ORGAN_IO if that fails; all later calls then fail as
+ * well. Thread-safe. */
 organ_status organ_curl_open(organ_error *error);
 
 #endif

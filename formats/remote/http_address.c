@@ -7,9 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A CIDR block of IPv4 addresses, in host byte order. */
 typedef struct http_address_block {
     uint32_t prefix;
-    unsigned bits;
+    unsigned bits; /* length of the prefix */
 } http_address_block;
 
 /* Link-local addresses, at which most clouds serve their metadata, and the metadata addresses of other clouds. */
@@ -20,7 +21,7 @@ static const http_address_block links[] = {
     {0xc00000c0, 32}, /* 192.0.0.192: Oracle Cloud */
 };
 
-/* The other addresses that are not globally reachable: RFC 6890 and its successors. */
+/* Further blocks that are not globally reachable: RFC 6890 and its successors. */
 static const http_address_block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */
@@ -34,7 +35,7 @@ static const http_address_block blocks[] = {
 };
 
 /* Returns true if the address is in one of the CIDR blocks. */
-static bool lies_in(uint32_t address, const http_address_block *list, size_t count)
+static bool is_in_block(uint32_t address, const http_address_block *list, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if ((address ^ list[k].prefix) >> (32 - list[k].bits) == 0)
@@ -42,13 +43,15 @@ static bool lies_in(uint32_t address, const http_address_block *list, size_t cou
     return false;
 }
 
+/* Classifies an IPv4 address in host byte order. */
 static organ_reach reach_of_ipv4(uint32_t address)
 {
-    if (lies_in(address, links, sizeof links / sizeof *links))
+    if (is_in_block(address, links, sizeof links / sizeof *links))
         return ORGAN_REACH_LINK;
-    return lies_in(address, blocks, sizeof blocks / sizeof *blocks) ? ORGAN_REACH_INSIDE : ORGAN_REACH_PUBLIC;
+    return is_in_block(address, blocks, sizeof blocks / sizeof *blocks) ? ORGAN_REACH_INSIDE : ORGAN_REACH_PUBLIC;
 }
 
+/* Returns the big-endian number in 4 bytes. */
 static uint32_t word_at(const unsigned char *bytes)
 {
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
@@ -67,10 +70,12 @@ static organ_reach reach_of_ipv6(const unsigned char a[16])
         return reach_of_ipv4(word_at(a + 2)); /* 6to4 */
     if ((a[0] == 0xfe && (a[1] & 0xc0) == 0x80) || memcmp(a, amazon, sizeof amazon) == 0)
         return ORGAN_REACH_LINK;
-    return (a[0] & 0xe0) == 0x20 ? ORGAN_REACH_PUBLIC
-                                 : ORGAN_REACH_INSIDE; /* global unicast: not fc00::/7, fec0::/10, ff00::/8 */
+    return (a[0] & 0xe0) == 0x20
+               ? ORGAN_REACH_PUBLIC
+               : ORGAN_REACH_INSIDE; /* 2000::/3 is global unicast; fc00::/7, fec0::/10 and ff00::/8 are not */
 }
 
+/* Classifies the address of a socket. */
 organ_reach organ_http_address_reach(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {
@@ -86,7 +91,7 @@ organ_reach organ_http_address_reach(const struct sockaddr *address)
     return ORGAN_REACH_INSIDE;
 }
 
-/* Parses an address into `out`, which has room for either family. */
+/* Parses a numeric IPv4 or IPv6 address, with or without brackets, into *out. Returns false for any other text. */
 static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
 {
     struct sockaddr_in *const in = (struct sockaddr_in *)(void *)out;

@@ -7,12 +7,13 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+/* Kind of an address, by the network from which it can be reached. */
 typedef enum organ_reach {
-    ORGAN_REACH_PUBLIC, /* an address of the public internet */
-    ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; other
-                           families */
-    ORGAN_REACH_LINK,   /* 169.254.0.0/16, fe80::/10, and the further addresses at which clouds give a machine its
-                           credentials */
+    ORGAN_REACH_PUBLIC, /* public internet */
+    ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; all
+                           other address families */
+    ORGAN_REACH_LINK, /* link-local: 169.254.0.0/16, fe80::/10; also other addresses from which clouds serve a machine's
+                         credentials */
 } organ_reach;
 
 /* Classifies an address. An IPv4 address within one of IPv6 (mapped, compatible, NAT64, 6to4) counts as that IPv4

@@ -13,6 +13,8 @@ bool organ_http_is_url(const char *path)
     return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
 }
 
+/* Returns the URL without user, password, query and fragment; NULL if it is malformed. The caller frees it with
+ * organ_curl.free. */
 char *organ_http_without_secrets(const char *url)
 {
     static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
@@ -28,7 +30,7 @@ char *organ_http_without_secrets(const char *url)
     return text;
 }
 
-/* Returns whether the name is that of a model file, or of a file that a user may take for one. */
+/* Returns true if the name ends like that of a model file, or of a file that a user may take for one. */
 static bool is_file_name(const char *name)
 {
     static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt",
@@ -39,8 +41,8 @@ static bool is_file_name(const char *name)
     return false;
 }
 
-/* Returns true if the last part of the URL is the name of a file. Takes a URL as organ_http_without_secrets() returns
- * it. */
+/* Returns true if the last segment of the URL is the name of a file. `text` is a URL from
+ * organ_http_without_secrets. */
 bool organ_http_names_file(const char *text)
 {
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
@@ -49,8 +51,8 @@ bool organ_http_names_file(const char *text)
     return file;
 }
 
-/* Splits a URL into directory and file name. `plain` is its decoded last part of `length` bytes, which may contain NUL
- * characters. */
+/* Splits the URL `text`, which has no secrets, into directory and file name. `plain` is its decoded last segment of
+ * `length` bytes, which may contain NUL characters. */
 static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {
@@ -66,7 +68,8 @@ static organ_status copy_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
-/* Splits a URL into directory and file name, and gives it without passwords and queries, for messages. */
+/* Sets *shown to the URL without secrets, for messages, *directory to its directory and *name to its file name, or
+ * to NULL if it names a directory. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error)
 {

@@ -18,34 +18,37 @@
 #define MAX_REDIRECTS 8
 #define MAX_HEADERS   ((size_t)64 << 10) /* bytes of the headers of one answer */
 #define ERROR_PAGE                                                                                                     \
-    ((size_t)64 << 10)   /* bytes of an error page that are read to keep the connection; for a longer page a new       \
-                            connection costs less */
-#define CONNECT_TIME 30L /* seconds */
-#define STALL_TIME   60L /* seconds without a byte */
+    ((size_t)64 << 10) /* bytes of an error page that are read so that the connection can be reused; for a longer page \
+                          a new connection costs less */
+#define CONNECT_TIME 30L                   /* seconds */
+#define STALL_TIME   60L                   /* seconds without a byte */
 #define LONGEST_WAIT ((curl_off_t)1 << 20) /* seconds: upper bound of Retry-After */
 
+/* A sender of requests, one at a time; keeps connections open between requests. */
 struct organ_http_line {
-    const organ_model_access *access;
-    CURLSH *share;                 /* connections and TLS sessions, kept from request to request */
-    CURL *curl;                    /* handle of the last request */
-    struct curl_slist *headers;    /* those of access->headers */
-    struct curl_slist *authorised; /* the same and the token */
-    bool origin_public;            /* the server that the user named has a public address */
+    const organ_model_access *access; /* never NULL */
+    CURLSH *share;                    /* connections and TLS sessions, kept from request to request */
+    CURL *curl;                       /* handle of the last request */
+    struct curl_slist *headers;       /* access->headers */
+    struct curl_slist *authorised;    /* access->headers and the token, for bearer_origin; NULL if there is no token */
+    bool origin_public;               /* the server that the user named has a public address */
     char reason[CURL_ERROR_SIZE];
 };
 
-/* State of one hop, for the callbacks of libcurl. */
+/* State of one hop (a request without its redirects), for the callbacks of libcurl. */
 typedef struct hop {
     const organ_http_line *line;
     const organ_http_request *request;
     organ_http_answer *answer;
-    size_t header_bytes, dropped, capacity;
-    char header[64];   /* name of the last header */
-    bool headers_over; /* the body has begun */
-    bool redirected;   /* the request follows a redirect */
-    bool guarded;      /* a server with a public address has sent a redirect */
-    bool is_public;    /* the connected server has a public address */
-    double started;
+    size_t header_bytes; /* bytes of the answer's headers so far */
+    size_t dropped;      /* bytes of a body that is not stored, such as an error page */
+    size_t capacity;     /* allocated bytes of answer->body */
+    char header[64];     /* name of the last header */
+    bool headers_over;   /* the body has begun */
+    bool redirected;     /* the request follows a redirect */
+    bool guarded;        /* a server with a public address has sent a redirect to this hop */
+    bool is_public;      /* the connected server has a public address */
+    double started;      /* monotonic_seconds() */
 } hop;
 
 static double monotonic_seconds(void)
@@ -55,13 +58,14 @@ static double monotonic_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Returns true if the text is "Name: value" on one line. */
 static bool is_header(const char *text)
 {
     const char *colon = strchr(text, ':');
     return colon && colon > text && !strpbrk(text, "\r\n");
 }
 
-/* Appends the user's headers (--header) to those of every request. */
+/* Appends the user's headers (--header) to line->headers. */
 static organ_status add_access_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
@@ -76,7 +80,8 @@ static organ_status add_access_headers(organ_http_line *line, organ_error *error
     return ORGAN_OK;
 }
 
-/* Makes the list of headers for the server that gets the token. */
+/* Sets line->authorised to the user's headers and the token, unless there is no token or the user's headers have an
+ * Authorization. */
 static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
@@ -92,7 +97,7 @@ static organ_status make_bearer_headers(organ_http_line *line, organ_error *erro
     return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
 }
 
-/* Lets all requests of a model reuse connections and TLS sessions. */
+/* Makes all requests of the line share connections and TLS sessions. Returns false if memory is exhausted. */
 static bool share_connections(organ_http_line *line)
 {
     line->share = organ_curl.share_init();
@@ -100,7 +105,7 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
-/* Opens a connection handle with the caller's headers. The token's header is separate, because it is sent to one origin
+/* Creates a client with the user's headers. The token is in a list of its own, because it is sent to one origin
  * only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
@@ -133,7 +138,8 @@ void organ_http_line_close(organ_http_line *line)
     free(line);
 }
 
-/* Reads a decimal number that ends exactly at `end`. */
+/* Sets *value to the decimal number in [text, end). Returns false if there is anything but digits, or more than 64
+ * bits. */
 static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
@@ -146,8 +152,8 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
     return true;
 }
 
-/* Reads Content-Range: "bytes 0-99/1000". A range with an unknown length is ignored. With status 416, "bytes * / 1000"
- * has a length but no range. */
+/* Reads the value of Content-Range, "bytes 0-99/1000", into the answer. A range with an unknown length is ignored.
+ * With status 416, "bytes * / 1000" (without these blanks) has a length but no range. */
 static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
@@ -158,6 +164,7 @@ static void read_content_range(organ_http_answer *answer, const char *text)
         answer->has_range = answer->first <= answer->last && answer->last < answer->total;
 }
 
+/* Stores the value of Content-Range, Content-Encoding, ETag or Last-Modified in the answer; ignores other headers. */
 static void read_answer_header(organ_http_answer *answer, const char *name, const char *value)
 {
     if (strcasecmp(name, "Content-Range") == 0)
@@ -177,8 +184,8 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
-/* Splits a line of an answer's head into name and value. libcurl calls this for each line; a result of 0, for a head of
- * more than MAX_HEADERS bytes, ends the request. */
+/* Handles one line of an answer's head: splits it into name and value. libcurl calls this for each line; a result of
+ * 0, for a head of more than MAX_HEADERS bytes, ends the request. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -206,7 +213,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return length;
 }
 
-/* Returns the place for the next bytes of the body; NULL without memory. */
+/* Returns the address for the next `bytes` bytes of the body; NULL if memory is exhausted. */
 static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
@@ -222,7 +229,7 @@ static char *reserve_body(hop *h, size_t bytes)
     return answer->body + answer->got;
 }
 
-/* Receives a piece of the body from curl. Any return value other than `length` aborts the transfer. */
+/* Receives a piece of the body from libcurl. Any result other than its length aborts the transfer. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -232,7 +239,9 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     organ_curl.easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
     if (code != 206 && (code != 200 || h->request->ranged)) {
         h->dropped += length;
-        return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file in answer to a request for a part */
+        return code == 200 || h->dropped > ERROR_PAGE
+                   ? 0
+                   : length; /* status 200 to a request for a range means that the whole file follows: abort */
     }
     answer->too_long = length > remaining;
     const size_t taken = length < remaining ? length : remaining;
@@ -244,7 +253,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return answer->too_long ? 0 : length;
 }
 
-/* Ends a transfer that is below the minimum rate. The time allowed grows with the bytes received. */
+/* Returns true and sets the answer's fault if the transfer takes longer than allowed; the time allowed grows with
+ * the bytes received. */
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
@@ -269,7 +279,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 /* ---- checks of the connected address ---- */
 
-/* Returns whether a redirect to this address is forbidden; if so, sets the answer's fault. */
+/* Returns true and sets the answer's fault if the hop must not connect to an address of this reach. */
 static bool refuse_redirect_to(hop *h, organ_reach reach)
 {
     const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
@@ -303,12 +313,13 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     h->is_public = reach == ORGAN_REACH_PUBLIC;
     if (refuse_redirect_to(h, reach))
         return CURL_PREREQFUNC_ABORT;
-    h->answer->fault[0] = '\0'; /* clear the fault of an earlier address of the same host name */
+    h->answer->fault[0] = '\0'; /* clears the fault of another address of the same host name, which on_socket refused */
     h->answer->hopeless = false;
     return CURL_PREREQFUNC_OK;
 }
 
-/* Classifies a numeric address, or localhost, in the URL; any other host name counts as public. */
+/* Returns the reach of the URL's host if it is a numeric address or localhost; any other host name counts as public
+ * until on_socket and on_connected check its address. */
 static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
@@ -322,7 +333,7 @@ static organ_reach reach_of_url(const char *url)
     return reach;
 }
 
-/* Returns whether repeating the request cannot help: faults of the call or of the server's identity. */
+/* Returns true if repeating the request cannot help: faults of the call or of the server's identity. */
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
@@ -330,7 +341,7 @@ static bool is_hopeless(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
 }
 
-/* Returns whether two URLs have the same scheme, host and port. */
+/* Returns true if two URLs have the same scheme, host and port. */
 static bool same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
@@ -349,7 +360,7 @@ static bool same_origin(const char *a, const char *b)
     return same;
 }
 
-/* Sets libcurl's options for one request. Headers of the user, such as a token, are sent only to the server of the
+/* Sets libcurl's options for one hop to `url`. The user's headers and the token are sent only to the server of the
  * original URL, never to the target of a redirect elsewhere. */
 static void set_options(organ_http_line *line, const organ_http_request *request, const char *url, hop *h)
 {
@@ -388,7 +399,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     }
 }
 
-/* Returns whether a header was too long: libcurl reports a line above 100 KiB as a lack of memory. */
+/* Returns true if a header of the answer was too long: libcurl reports a line above 100 KiB as a lack of memory. */
 static bool is_long_header(const hop *h, CURLcode result)
 {
     long sent = 0;
@@ -396,6 +407,7 @@ static bool is_long_header(const hop *h, CURLcode result)
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
+/* Sets the answer's fault from libcurl's result, unless a callback has already set it. */
 static void set_fault_of_curl(const hop *h, CURLcode result)
 {
     organ_http_answer *answer = h->answer;
@@ -411,14 +423,15 @@ static void set_fault_of_curl(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
+/* Sets a fault after which repeating the request would not help. */
 static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* Sends a request without following redirects; returns true if the server has a public address. `redirected`: the
- * request follows a redirect; `from_public`: a server before it has a public address. */
+/* Sends a request to `url` without following redirects; returns true if the server has a public address.
+ * `redirected`: the hop follows a redirect; `from_public`: a server before it has a public address. */
 static bool send_one_request(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
                              bool from_public, organ_http_answer *answer)
 {
@@ -448,13 +461,14 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
     organ_curl.easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
     answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
     const bool dropped =
-        h.dropped && result == CURLE_WRITE_ERROR; /* stopped by on_body after all needed bytes of the answer */
+        h.dropped && result == CURLE_WRITE_ERROR; /* on_body aborted the transfer because it needs no further bytes */
     if (result != CURLE_OK && !dropped)
         set_fault_of_curl(&h, result);
     return h.is_public;
 }
 
-/* Returns the target of a redirect, which the caller frees; NULL if there is none or it must not be followed. */
+/* Returns the URL that the answer redirects to, which the caller frees; NULL if it does not redirect or the redirect
+ * must not be followed, which is a fault. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
@@ -472,17 +486,17 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     return copy;
 }
 
-/* Sends a request and follows up to MAX_REDIRECTS redirects. A redirect from a public address to a private one is
- * refused (from_public). */
+/* Sends a request and follows up to MAX_REDIRECTS redirects. Once a server had a public address (from_public), a
+ * redirect to a private one is refused. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;
-    const bool origin =
-        strcmp(request->url, request->origin_url) == 0; /* otherwise an earlier redirect led to this URL */
+    const bool origin = strcmp(request->url, request->origin_url) ==
+                        0; /* else the URL is the remembered target of an earlier redirect */
     bool from_public = line->origin_public;
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
-        *answer = (organ_http_answer){0}; /* discard the body of a redirect */
+        *answer = (organ_http_answer){0}; /* a redirect's body is not stored, so nothing is leaked */
         from_public |= send_one_request(line, request, url, hops > 0 || !origin, from_public, answer);
         line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect_target(line, url, answer);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sends one HTTP request, follows redirects and returns the answer, which http_source.c interprets. */
+ * Sends HTTP requests one by one, follows redirects and returns the answers, which http_source.c interprets. */
 #ifndef ORGAN_HTTP_REQUEST_H
 #define ORGAN_HTTP_REQUEST_H
 
@@ -10,49 +10,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_HTTP_VALIDATOR 256
+#define ORGAN_HTTP_VALIDATOR 256        /* bytes of an ETag or a date with its NUL */
 #define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second */
 
-/* A connection that is reused for several requests, by one thread at a time. */
+/* A client that reuses connections for several requests, by one thread at a time. */
 typedef struct organ_http_line organ_http_line;
 
+/* A GET request. */
 typedef struct organ_http_request {
     const char *url;
-    const char *origin_url; /* the user's headers go to the scheme, host and port of this URL alone */
-    bool ranged;            /* bytes from `from`, `capacity` at most; else the whole of at most `capacity` bytes */
+    const char *origin_url; /* the user's headers are sent only to the scheme, host and port of this URL */
+    bool ranged; /* request at most `capacity` bytes from byte `from`; else the whole file, of at most `capacity` bytes
+                  */
     uint64_t from;
     size_t capacity;
-    double seconds; /* limit of seconds, plus one for each ORGAN_HTTP_MIN_RATE bytes received */
-    char *buffer;   /* room bytes; NULL: the answer's `body` grows with the received bytes */
+    double seconds; /* time limit in seconds, plus one second for each ORGAN_HTTP_MIN_RATE bytes received */
+    char *buffer;   /* receives the body, `capacity` bytes; if NULL, answer.body grows with the received bytes */
 } organ_http_request;
 
+/* The result of a request: the answer of the server, or the reason why there is none. */
 typedef struct organ_http_answer {
     bool broken;    /* the answer is incomplete; `fault` has the reason */
-    bool hopeless;  /* and asking again would not help */
-    bool stopped;   /* because access->stopped returned true */
+    bool hopeless;  /* repeating the request would not help */
+    bool stopped;   /* access->stopped returned true */
     bool too_long;  /* more bytes than requested or allowed */
-    long code;      /* HTTP status of the last hop, 0 without an answer */
-    size_t got;     /* bytes put at request->to: kept even if the answer broke off */
-    bool has_range; /* Content-Range: bytes first-last/total */
+    long code;      /* HTTP status of the last hop; 0 if there was no answer */
+    size_t got;     /* bytes of the body received, also of an answer that broke off */
+    bool has_range; /* the answer has a valid Content-Range: bytes first-last/total */
     uint64_t first, last, total;
-    bool encoded;                         /* Content-Encoding other than identity */
-    unsigned retry_after;                 /* seconds that the server asks to wait; 0: it does not */
+    bool encoded;                         /* the answer has a Content-Encoding other than identity */
+    unsigned retry_after;                 /* seconds that the server asks to wait; 0 if it does not */
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag, else Last-Modified, else "" */
     char fault[256];
-    char *body;     /* the caller frees it, here and below */
-    char *resolved; /* URL of the last hop if there was a redirect, else NULL */
+    char *body;     /* the body if request.buffer is NULL; the caller frees it */
+    char *resolved; /* URL of the last hop if there was a redirect, else NULL; the caller frees it */
 } organ_http_answer;
 
-/* Returns ORGAN_USAGE if a header of `access` is not "Name: value" (the value is not repeated), ORGAN_IO without
- * memory. */
+/* Creates a client. `access` (NULL for the defaults) must outlive it. Returns ORGAN_USAGE if a header of `access` is
+ * not "Name: value" (the message does not repeat the value), ORGAN_IO if memory is exhausted. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
 void organ_http_line_close(organ_http_line *line);
 
-/* Sends a request and receives the answer. Only the bodies of answers 200 and 206 go to request->to. organ_http_ask
- * does not follow a redirect from a server with a public address to one without: only the user may choose requests
- * inside the user's own network. It follows no redirect to a link-local address or to another address at which a cloud
- * gives a machine its credentials (organ_reach). The check uses the address of the connection, not the host name in the
- * URL; behind a proxy, which resolves host names itself, organ can check only numeric addresses. */
+/* Sends a request, follows redirects and receives the answer; reports failures in *answer. Stores only the bodies of
+ * answers with status 200 and 206.
+ *
+ * Does not follow a redirect from a server with a public address to one without: only the user may choose requests
+ * inside the user's own network. Follows no redirect to a link-local address or to another address from which a
+ * cloud serves a machine's credentials (organ_reach). The check uses the address of the connection, not the host
+ * name in the URL; behind a proxy, which resolves host names itself, only numeric addresses can be checked. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 
 #endif

@@ -14,52 +14,54 @@
 #include <time.h>
 
 #define USUAL_TRIES 12
-/* Tries until the server has answered for the first time: few, so that a mistyped name fails quickly. */
+/* Tries before the server has answered for the first time: few, so that a mistyped name fails quickly. */
 #define GREETING_TRIES   3
 #define USUAL_FIRST_WAIT 500
 #define USUAL_PATIENCE   60     /* seconds */
 #define USUAL_READ       300000 /* ms */
 #define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-/* Bytes read ahead for a small read; doubled while reads continue where the last span ended. */
+/* Bytes that are requested for a small read, of which later reads are served; doubled while reads continue where the
+ * last span ended. */
 #define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
-#define SPANS                                                                                                          \
-    8 /* enough for threads that read several tensors at once, so that they do not discard each other's spans */
-#define LARGE_READ ((size_t)1 << 20) /* a read of this size does not use the spans */
+#define SPANS        8 /* enough for threads that read several tensors at once not to discard each other's spans */
+#define LARGE_READ   ((size_t)1 << 20) /* a read of this size does not use the spans */
 
-/* Bytes of one file that were read ahead. */
+/* A span of bytes of one file that was read ahead. */
 typedef struct http_source_span {
-    const organ_http_file *file; /* NULL: empty */
-    uint64_t from;
-    size_t length, step; /* bytes in the span, and bytes that were requested */
-    uint64_t used;       /* time of the last use: the oldest span is replaced */
-    char *bytes;         /* LONGEST_SPAN bytes */
+    const organ_http_file *file; /* NULL if the span is empty */
+    uint64_t from;               /* file offset of its first byte */
+    size_t length, step;         /* bytes in the span; bytes that were requested */
+    uint64_t used;               /* organ_http.uses at its last use; the span with the smallest is replaced */
+    char *bytes;                 /* LONGEST_SPAN bytes */
 } http_source_span;
 
+/* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
 struct organ_http {
     const organ_model_access *access;
     pthread_mutex_t lock; /* guards all members below */
     organ_http_line *line;
-    char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; query: "?..." or "" */
+    char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; "?QUERY" or "" */
     bool paths;                 /* '/' in the name of a file separates folders; else it is part of the name */
     bool has_responded;         /* the server has answered */
-    double spent;               /* seconds of requests of this read, */
-    uint64_t taken;             /* and bytes received */
+    double spent;               /* seconds that the requests of the current read took */
+    uint64_t taken;             /* bytes that the current read received */
     http_source_span ahead[SPANS];
-    uint64_t uses;
+    uint64_t uses; /* number of uses of spans so far */
 };
 
+/* A file of the model on the server. */
 struct organ_http_file {
     organ_http *http;
-    char *url, *shown;
-    char *resolved; /* URL of the last redirect; NULL: none */
+    char *url, *shown; /* with and without secrets */
+    char *resolved;    /* URL of the last redirect, or NULL */
     uint64_t size;
     bool known;  /* size and validator are set */
     bool absent; /* the server answered that the file does not exist */
     char validator[ORGAN_HTTP_VALIDATOR];
 };
 
-/* Splits the URL into the part that is common to all files of the directory, and the rest. */
+/* Sets http->base, shown and query from the URL of a file or of a directory. */
 static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);
@@ -79,7 +81,7 @@ static organ_status split_url(organ_http *http, const char *url, organ_error *er
                                                     : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
-/* Creates the access to files below a URL; sends nothing yet. */
+/* Creates a source for the files in the directory of a URL. Sends no request. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result,
                                organ_error *error)
 {
@@ -121,7 +123,7 @@ static bool reading_is_stopped(const organ_http *http)
 
 static organ_status fail_interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
-/* Sleeps in short steps, so that a stop is noticed. */
+/* Sleeps for `ms` milliseconds in short steps; returns ORGAN_INTERRUPTED if the reading is stopped. */
 static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
 {
     while (ms > 0 && !reading_is_stopped(http)) {
@@ -134,7 +136,7 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
 
 static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* Describes a fault for a message. */
+/* Writes the fault of an unusable answer to `out`, for messages. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -145,7 +147,8 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before try number `failures` + 1, or fails after the last try. */
+/* Waits before try number `failures` + 1, with growing waits; returns an error instead after the last try. `at` is
+ * the file offset of the request, for messages. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {
@@ -177,6 +180,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     return pause_for(http, (unsigned)ms, error);
 }
 
+/* Reports an answer whose status is not a success, and sets file->absent if the status means that the file does not
+ * exist. */
 static organ_status fail_code(organ_http_file *file, long code, organ_error *error)
 {
     file->absent = code == 404 || code == 410;
@@ -189,6 +194,7 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
                       file->absent ? ": no such file" : "");
 }
 
+/* Reports that the property `what` of the file changed on the server. */
 static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
                                  organ_error *error)
 {
@@ -197,8 +203,8 @@ static organ_status fail_changed(const organ_http_file *file, const char *what, 
                       what, before, *now ? now : "no longer sent");
 }
 
-/* Takes size and validator of the file from its first answer; later answers must agree, otherwise the file was changed
- * during the run. */
+/* Sets size and validator (ETag or date) of the file from its first answer; later answers must agree, otherwise the
+ * file was changed during the run. */
 static organ_status check_same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
 {
     char before[32], now[32];
@@ -217,7 +223,8 @@ static organ_status check_same_file(organ_http_file *file, const organ_http_answ
     return ORGAN_OK;
 }
 
-/* Checks that the answer has the requested part. */
+/* Returns an error unless the answer contains the requested range, and the file's size and validator are those of its
+ * first answer. */
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
@@ -247,8 +254,8 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
     return check_same_file(file, answer, error);
 }
 
-/* Forgets the target of an earlier redirect if the server rejects it, because such URLs expire; the original URL is
- * then requested again. */
+/* Forgets the remembered target of a redirect if the server rejects it, because such URLs expire. Returns true if
+ * so: the original URL must then be requested again. */
 static bool forget_expired(organ_http_file *file, const organ_http_answer *answer)
 {
     const long code = answer->code;
@@ -259,7 +266,8 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     return true;
 }
 
-/* Keeps the address after redirects for later requests, if this request was answered with a part. */
+/* Remembers the URL after redirects for later requests, if this request was answered with a part; otherwise forgets
+ * it. */
 static void remember_place(organ_http_file *file, organ_http_answer *answer)
 {
     if (!answer->resolved)
@@ -269,7 +277,8 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
     answer->resolved = NULL;
 }
 
-/* Returns whether the answer needs no further try. A part that broke off counts if it has bytes. */
+/* Returns true if the answer needs no further try. A part that broke off is usable if it has bytes: the caller
+ * requests the bytes after them. */
 static bool is_usable_answer(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_transient_fault(answer->code))
@@ -279,14 +288,14 @@ static bool is_usable_answer(const organ_http_request *request, const organ_http
     return !answer->broken || answer->too_long;
 }
 
-/* Starts the budget of time and bytes of one read. */
+/* Resets the time and bytes of the current read, which limit how long it may take. */
 static void reset_read_budget(organ_http *http)
 {
     http->spent = 0;
     http->taken = 0;
 }
 
-/* Sends one request and adds its time and bytes to the read. */
+/* Sends one request and adds its time and bytes to those of the current read. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
@@ -299,7 +308,7 @@ static void request_once(organ_http *http, organ_http_request *request, organ_ht
     http->taken += answer->got;
 }
 
-/* Repeats a request until it has a usable answer or the tries are used up. */
+/* Repeats a request until it has a usable answer, which the caller releases, or fails after the last try. */
 static organ_status request_with_retries(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
                                          organ_error *error)
 {
@@ -320,7 +329,7 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
     }
 }
 
-/* Reads into `to`, at most `capacity` bytes; *got is the number received, at least 1. */
+/* Requests bytes from file offset `from` to `to`, at most `capacity`. Sets *got to the number received, at least 1. */
 static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
@@ -334,7 +343,7 @@ static organ_status request_part(organ_http_file *file, char *to, size_t capacit
 
 /* ---- files ---- */
 
-/* Returns the span that contains the byte, or NULL. */
+/* Returns the span that contains the file's byte `offset`, or NULL, and notes its use. */
 static http_source_span *span_at(organ_http_file *file, uint64_t offset)
 {
     for (http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
@@ -345,8 +354,8 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* Returns how many bytes to request: more each time a read begins near the end of a span, fewer if another span
- * follows. */
+/* Returns the number of bytes to read ahead at `offset`: twice that of a span that ends or begins near it, and no
+ * more than up to the next span or the end of the file. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
@@ -361,7 +370,7 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
-/* Reads a step of the file at `offset` into the span that was unused for longest. */
+/* Reads bytes of the file from `offset` on into the span that was unused for longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;
@@ -381,7 +390,8 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
     return ORGAN_OK;
 }
 
-/* Reads from the cached spans; large reads go straight to the destination, small ones through read-ahead. */
+/* Copies bytes from the spans; reads large ranges directly to `to`, small ones through a new span. The caller holds
+ * the lock. */
 static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     while (bytes > 0) {
@@ -403,6 +413,8 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
     return ORGAN_OK;
 }
 
+/* Reads exactly `bytes` bytes from `offset` of a remote file. The lock serialises the threads, because all share one
+ * connection. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (offset > file->size || bytes > file->size - offset)
@@ -426,7 +438,8 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Creates the entry of a file; its size is not known yet. */
+/* Makes the record of the file `name` of the model, whose URL is http->base, the name in URL encoding, and
+ * http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
@@ -449,7 +462,8 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     return organ_fail_errno(error, ENOMEM, "%s%s", http->shown, name);
 }
 
-/* Opens a remote file by reading its beginning. *missing: the server has no such file. */
+/* Opens a remote file by reading its beginning, which gives its size and fills a span. Sets *missing, if not NULL,
+ * to true if the server has no such file. */
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error)
 {
@@ -468,6 +482,7 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
     return error->status;
 }
 
+/* Releases a file and the spans that contain its bytes. NULL is allowed. */
 void organ_http_close(organ_http_file *file)
 {
     if (!file)
@@ -487,7 +502,8 @@ uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
 
 const char *organ_http_validator(const organ_http_file *file) { return file->validator; }
 
-/* Fails if a remote file has changed: requests its last byte, whose answer has the file's tag and date. */
+/* Returns ORGAN_BAD_INPUT if a remote file has changed: requests its last byte, whose answer has the file's size,
+ * ETag and date. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
 {
     char byte;
@@ -499,6 +515,7 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     return error->status;
 }
 
+/* Checks that the answer is a whole file within the limit. */
 static organ_status check_whole_answer(organ_http_file *file, const organ_http_answer *answer, size_t limit,
                                        organ_error *error)
 {
@@ -512,7 +529,8 @@ static organ_status check_whole_answer(organ_http_file *file, const organ_http_a
                : ORGAN_OK;
 }
 
-/* Loads a small file whole; *bytes stays NULL if it does not exist (404, 410). */
+/* Loads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes, which is NULL if the file
+ * does not exist (404, 410). */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error)
 {

@@ -22,7 +22,8 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
     return error->status;
 }
 
-/* Opens a file that was closed, and fails if it is another one or has another size now. */
+/* Opens a file that was closed. Returns ORGAN_BAD_INPUT if its device, inode or size differ from those when it was
+ * first opened. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error)
 {
     struct stat now;
@@ -42,7 +43,8 @@ organ_status organ_model_file_read(const organ_model_file *file, void *to, size_
     return organ_input_read(file->fd, file->name, to, bytes, offset, error);
 }
 
-/* Fails if a file's size, inode or modification time differ from those when it was opened. */
+/* Returns ORGAN_BAD_INPUT if a file's size, inode or modification time (of a remote file: size, ETag or date) differ
+ * from those when it was opened. */
 organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error)
 {
     struct stat now;

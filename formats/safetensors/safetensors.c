@@ -13,17 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a name or of header text that a message quotes at most. */
+/* Bytes of a name or of header text that messages show. */
 #define SHOWN 240
 #define PIECE ((size_t)4 << 20) /* bytes of the header in one read */
 
+/* State of reading the header of one file. */
 typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all files of the model, for messages; the file being read */
     organ_error *error;
-    organ_json_source header;
-    uint64_t data_bytes;
-    organ_tensor_list *list;
-    bool has_metadata;
+    organ_json_source header;   /* the JSON text */
+    uint64_t data_bytes;        /* bytes of the file after the header */
+    organ_tensor_list *list;    /* output */
+    bool has_metadata;          /* __metadata__ was read */
     const organ_faults *faults; /* receives faults of single tensors; NULL: the first fault ends the reading */
     bool some_refused;          /* at least one tensor of the header was rejected and is not in the list */
 } safetensors_reader;
@@ -31,11 +32,12 @@ typedef struct safetensors_reader {
 /* The header entry of the tensor being read. */
 typedef struct entry {
     const safetensors_reader *from;
-    const char *name;
-    organ_json_span span;
-    json_t *fields[3]; /* dtype, shape, data_offsets; NULL while missing */
+    const char *name;     /* of the tensor */
+    organ_json_span span; /* its object in the header */
+    json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL while missing */
 } entry;
 
+/* Members of a tensor's entry in the header: indices into field_names and entry.fields. */
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
@@ -58,7 +60,7 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
-/* Returns the number at `index`, or 0 after reporting a fault. */
+/* Returns number `index` of the array, a field of the entry; 0 after reporting a fault. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
@@ -70,6 +72,7 @@ static uint64_t read_field_number(const entry *e, int field, const json_t *array
     return 0;
 }
 
+/* Reads the type of a tensor from its field "dtype". */
 static organ_status read_dtype(const entry *e, organ_tensor *tensor)
 {
     const json_t *value = e->fields[DTYPE];
@@ -80,7 +83,8 @@ static organ_status read_dtype(const entry *e, organ_tensor *tensor)
     return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type");
 }
 
-/* Computes the numbers of elements and bytes from the shape. */
+/* Computes the tensor's elements and bytes from its shape and type; rejects an overflow, and types below 8 bits that
+ * do not fill whole bytes. */
 static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 {
     tensor->elements = 1;
@@ -99,8 +103,8 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     return fail_entry_field(e, "shape", reason);
 }
 
-/* Copies the shape to the arena. Consecutive tensors often have equal shapes and then share one copy. NULL if there
- * is no memory. */
+/* Returns a copy of the shape in the arena. Consecutive tensors often have equal shapes and then share one copy.
+ * NULL if memory is exhausted. */
 static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
 {
     const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
@@ -110,7 +114,7 @@ static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
-/* Reads the shape of a tensor and computes its bytes. */
+/* Reads the shape of a tensor and computes its elements and bytes. */
 static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, SHAPE);
@@ -159,8 +163,8 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
     return ORGAN_OK;
 }
 
-/* Reads one member of an entry. Members other than dtype, shape and data_offsets are ignored, as in the safetensors
- * library. */
+/* Reads one member of a tensor's object into e->fields. Members other than dtype, shape and data_offsets are only
+ * validated and otherwise ignored, as in the safetensors library. `what` is "tensor 'NAME'", for messages. */
 static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
     const organ_json_source *const header = &e->from->header;
@@ -177,6 +181,7 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
     return organ_json_check(header, value, where, e->from->error);
 }
 
+/* Reads all members of a tensor's object into e->fields. */
 static organ_status read_fields(entry *e, const char *what)
 {
     organ_json_walk walk;
@@ -210,8 +215,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     return r->error->status;
 }
 
-/* Checks that the object contains only strings. Duplicate names and NUL are accepted, since the strings are not used.
- */
+/* Checks that the object in `span`, __metadata__, contains only strings. Duplicate names and NUL are accepted,
+ * because the strings are not used. */
 static organ_status check_strings(const safetensors_reader *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -240,7 +245,7 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-/* Returns true if `status` is a fault that was passed to r->faults, so that reading continues. */
+/* Returns true if `status` is a fault and the collector r->faults took it, so that reading can continue. */
 static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
@@ -261,6 +266,7 @@ static organ_status read_entries(safetensors_reader *r)
     return r->error->status;
 }
 
+/* Orders tensors by offset, then size, then name (for qsort). */
 static int by_offset(const void *a, const void *b)
 {
     const organ_tensor *s = a, *t = b;
@@ -271,7 +277,8 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-/* Enters a tensor's name; rejects one that this file or an earlier shard has. */
+/* Enters the name of tensor k of the list into the table; a name that this file or an earlier shard already has is
+ * an error. */
 static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
@@ -295,7 +302,8 @@ static organ_status enter_names(const safetensors_reader *r)
     return r->error->status;
 }
 
-/* Checks that a tensor begins at the end of the previous one. */
+/* Checks that the tensor begins at `end`, the end of the previous tensor `before` (NULL for the first). A hole is
+ * accepted if a faulty tensor was left out. */
 static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
                                 uint64_t end)
 {
@@ -335,8 +343,8 @@ static organ_status check_layout(const safetensors_reader *r)
                       end - r->file->data_offset, r->data_bytes);
 }
 
-/* Returns what a file with other first bytes is: users often pass such files under the name of a safetensors file. ""
- * if unknown. */
+/* Returns a remark for the message about a wrong header length, which says what the file is: users often pass such
+ * files under the name of a safetensors file. "" if unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -354,7 +362,7 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Reads and checks the length of the JSON from the first 8 bytes. */
+/* Reads the length of the header from the first 8 bytes and checks it against its limit and the file's size. */
 static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
 {
     unsigned char bytes[8];
@@ -375,8 +383,8 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* Reads the header, up to 100 MB, into paged rows. Reading in pieces lets each piece leave memory before the next is
- * read. */
+/* Reads the header, up to 100 MB, into `text`, an array of paged_rows.h, in pieces: each piece leaves memory before
+ * the next is read. */
 static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
@@ -387,7 +395,8 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Reads the tensors. Releases the text before enter_names allocates the table of names, to keep peak memory low. */
+/* Reads the tensors of the header, orders them by offset and checks names and layout. Releases `text` before
+ * enter_names allocates the table of names, to keep peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)
@@ -401,8 +410,8 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-/* Reads the header of a safetensors file and appends its tensors to the list. Data begin after 8 bytes of length and
- * the header. */
+/* Reads the header of files[index] and appends its tensors to `list`; passes faults of single tensors to `faults` if
+ * it is not NULL. The data begin after the 8 bytes of the length and the header. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error)
 {

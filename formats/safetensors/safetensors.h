@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Readers of safetensors files and of the index of a model in several files. A safetensors file has 8 bytes of header
- * length (little endian), JSON, and the data of the tensors without holes. model.safetensors.index.json maps each
- * tensor to a shard. The readers check every offset and length against the size of the file. */
+ * Reads the headers of safetensors files, and the index of a model in several files. A safetensors file has 8 bytes
+ * with the length of its header (little endian), the header as JSON, and the data of the tensors without holes.
+ * model.safetensors.index.json maps each tensor to a file (shard). Every offset and length is checked against the
+ * size of the file. */
 #ifndef ORGAN_SAFETENSORS_H
 #define ORGAN_SAFETENSORS_H
 
@@ -15,13 +16,15 @@
 
 /* ---- one file ---- */
 
-/* Limit of the format's reference reader; larger lengths mean that the file is not safetensors. */
+/* Bytes of the header at most, as in the format's reference reader; a larger length means that the file is not
+ * safetensors. */
 #define ORGAN_SAFETENSORS_HEADER_LIMIT 100000000u
 
-/* The maximal number of dimensions in PyTorch. */
+/* Dimensions of a tensor at most, as in PyTorch. */
 #define ORGAN_SAFETENSORS_RANK_LIMIT 64u
 
-/* The format has no limit. Names of real models have fewer than 200 bytes; this bound keeps messages and logs short. */
+/* Bytes of a name at most. The format has no limit; names of real models have fewer than 200 bytes, and this bound
+ * keeps messages and logs short. */
 #define ORGAN_SAFETENSORS_NAME_LIMIT 4096u
 
 /* Reads the header of files[index], whose name, fd and size are set. Sets its data_offset, first and count, and
@@ -42,44 +45,46 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
 
 /* ---- the index: model.safetensors.index.json ---- */
 
+/* A row of the index: a tensor and the file that should contain it. */
 typedef struct organ_shard_entry {
     const char *tensor;
     size_t file; /* index into organ_shards.files */
 } organ_shard_entry;
 
-/* An index whose members are all zero is empty. */
+/* The parsed index. An index whose members are all zero is empty. */
 typedef struct organ_shards {
     const char *label;          /* name of the index file in messages; owned by the caller */
     const char **files;         /* file names without folders, sorted, without duplicates */
     organ_shard_entry *entries; /* in the order of the index file */
     size_t file_count, entry_count, entry_capacity;
     const char *total_size; /* metadata.total_size as text; NULL if absent */
-    uint64_t total_bytes;   /* its value, if total_is_number */
+    uint64_t total_bytes;   /* value of total_size, if total_is_number */
     bool total_is_number;
     organ_arena arena;
-    organ_name_table file_names, tensor_names;
+    organ_name_table file_names;   /* file name -> number in the order of appearance */
+    organ_name_table tensor_names; /* tensor -> index into entries */
 } organ_shards;
 
-/* Upper bound on the size of an index: that of a model of a million tensors has about 120 MB. */
+/* Upper bound on the bytes of an index: a model of a million tensors has one of about 120 MB. */
 #define ORGAN_INDEX_LIMIT ((size_t)256 << 20)
 
-/* Reads an index. Names of files must be plain: without '/', not "." or "..", not hidden. The caller releases
- * *shards, also after an error. */
+/* Reads the index at `path`. Names of files must be plain: without '/', not "." or "..", not hidden. `label` is the
+ * name of the index in messages. The caller releases *shards, also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error);
 
 #define ORGAN_SHARDS_WARNING 400
 
-/* Checks that the model has every tensor of the index; ORGAN_BAD_INPUT if one is missing. The files in `list` are in
- * the order of shards->files. `warning` becomes one sentence if a tensor is in another of these files than the index
- * says, or not in the index at all, else "". Neither is an error, because loaders use only the file names of an
- * index. */
+/* Compares the index with the tensors of its files, which `list` has with the file numbers of shards->files. Returns
+ * ORGAN_BAD_INPUT if a tensor of the index is missing. `warning` becomes one sentence if a tensor is in another file
+ * than the index says, or not in the index at all, else "". Neither is an error, because loaders use only the file
+ * names of an index. */
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
                                 char warning[ORGAN_SHARDS_WARNING], organ_error *error);
 
 /* Returns true if metadata.total_size is absent or equals `bytes`. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes);
 
-/* The same for an index in memory. */
+/* Reads an index from memory like organ_shards_read. */
 organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
                                 organ_error *error);
 

@@ -11,15 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN 240
+#define SHOWN 240 /* bytes of a name that messages show */
 
-/* Returns true if the name can only be that of a visible file in the model's directory. */
+/* Returns true if the name is that of a visible file directly in the model's directory. */
 static bool is_plain_name(const char *name)
 {
     return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
 }
 
-/* Sets *file to the number of the file, in the order of first appearance. */
+/* Sets *file to the number of the file `name`, adding the file if it is new. Numbers are in the order of first
+ * appearance until sort_files changes them. */
 static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
 {
     const size_t *known = organ_name_table_find(&shards->file_names, name);
@@ -34,7 +35,7 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
     return ORGAN_OK;
 }
 
-/* Adds a row TENSOR: FILE of weight_map. */
+/* Adds the row of weight_map that assigns the tensor `name` to file number `file`. */
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
@@ -48,7 +49,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     return ORGAN_OK;
 }
 
-/* Reads one member of weight_map: a tensor and the file that should have it. */
+/* Reads one member of weight_map: the name `tensor` and, in `span`, the file that should contain it. */
 static organ_status read_entry(organ_shards *shards, const organ_json_source *text, const char *tensor,
                                organ_json_span span, organ_error *error)
 {
@@ -72,6 +73,7 @@ static organ_status read_entry(organ_shards *shards, const organ_json_source *te
     return status;
 }
 
+/* Reads all members of weight_map, the object in `span`. */
 static organ_status read_weight_map(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                     organ_error *error)
 {
@@ -82,8 +84,8 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_sourc
     return error->status;
 }
 
-/* Reads total_size as a whole number. Floating-point numbers are accepted if they are whole, since some writers store
- * them so. */
+/* Sets *number to the value of total_size in `span`. Returns false if it is no whole number from 0 below 2^63.
+ * Floating-point numbers are accepted if they are whole, because some writers store them. */
 static bool read_whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
@@ -117,7 +119,7 @@ static organ_status read_total(organ_shards *shards, const organ_json_source *te
     return error->status;
 }
 
-/* Reads the optional metadata; another type than an object is not an error. */
+/* Reads total_size of the optional member "metadata"; if the member is no object, it is ignored. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                   organ_error *error)
 {
@@ -154,7 +156,8 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     return error->status;
 }
 
-/* Renumbers the files from the order of appearance to the order of their names. */
+/* Makes the sorted list shards->files, and renumbers the files of all entries from the order of appearance to the
+ * order of names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
     size_t *place = malloc(shards->file_count * sizeof *place);
@@ -225,7 +228,7 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
     return ORGAN_OK;
 }
 
-/* Compares the declared total size with the real one; an index without a total agrees with all. */
+/* Returns true if `bytes` is the total size that the index declares, or if it declares none. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
 {
     return !shards->total_size || (shards->total_is_number && shards->total_bytes == bytes);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 /* clang-format off */
+/* The members of a row: name in reports, group, and true if pruning changes the role by default. */
 static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_OTHER] = {"other", ORGAN_GROUP_OTHER, false},
     [ORGAN_ROLE_EMBED] = {"embed", ORGAN_GROUP_EMBED, false},
@@ -53,7 +54,8 @@ static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
 };
 
-/* Names in reports of the roles that experts have: routed, shared. */
+/* Names in reports for the roles that expert tensors have: [0] of routed experts, [1] of shared experts. NULL for
+ * all other roles. */
 static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
     [ORGAN_ROLE_GATE] = {"experts.gate_proj", "shared_experts.gate_proj"},
     [ORGAN_ROLE_UP] = {"experts.up_proj", "shared_experts.up_proj"},
@@ -64,7 +66,8 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-/* In GGUF files of Mixtral written before experts were stacked, the number of the expert follows one of these words. */
+/* Old GGUF files of Mixtral have one tensor for each expert; its number follows one of these words:
+ * "ffn_gate.7.weight". */
 static const char *const plural_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
 /* Words that may precede the layers of a language model in a name, in any order. A name with another word there
@@ -89,7 +92,8 @@ static const char *const trunk_words[] = {"model",
 /* Words that precede a layer number. */
 static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
-/* First words, after those of the trunk, that mark parts which the text forward pass does not run. */
+/* The first word of a name after its trunk words, if the tensor belongs to a part that the text forward pass does
+ * not run. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
@@ -116,8 +120,8 @@ static const struct anatomy_part {
     {"nextn_predict", ORGAN_ROLE_MTP},
 };
 
-/* Prefixes of layer names of BERT and its relatives, whose modules are not in the table. A layer number follows the
- * prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
+/* Prefixes before the layer number in BERT and its relatives. organ_anatomy_of sets only the layer of their tensors,
+ * because anatomy_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
 static const char *const foreign_layers[] = {"encoder.layer.",         "bert.encoder.layer.",
                                              "roberta.encoder.layer.", "electra.encoder.layer.",
                                              "deberta.encoder.layer.", "distilbert.transformer.layer."};
@@ -131,20 +135,21 @@ static const char *const leaves[] = {
     "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx",
     "weight_global_scale", "qzeros", "scales", "biases", "g_idx", "qscale_weight", "scale_weight", "scale", "scale_inv",
     "zero_point", "global_scale",
-    /* of activations and caches */
+    /* scales and zero points of activations and of the key/value cache */
     "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale",
     "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
     "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
-enum { CODES = 3 }; /* the first three suffixes are codes */
+enum { CODES = 3 }; /* leaves[0 .. CODES) are codes, all later ones belong to companions */
 
-/* The parts of a tensor name: an optional trunk and "layers.N.", the module [module, end), and an optional ".weight"
- * or bias suffix. */
+/* The parts of a tensor name: optional trunk words, an optional "layers.N.", the module (the bytes from `module` to
+ * before `end`), and an optional ".weight", ".bias" or "_bias". All pointers point into the name. */
 typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
     const char *expert_end; /* the dot after that number, or the end of the name */
-    int32_t layer, expert;
-    bool in_trunk, has_layer, bias;
+    int32_t layer, expert;  /* -1 if the name has no such number */
+    bool in_trunk;          /* all words before the layer are trunk words */
+    bool has_layer, bias;
 } parts;
 
 static bool is_word(const char *begin, const char *end, const char *word)
@@ -163,7 +168,8 @@ static bool is_among(const char *begin, const char *end, const char *const *word
 
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
-/* Reads the word as a decimal number: *number is -1 if it does not fit. Returns false if the word is not a number. */
+/* Reads the word as a decimal number; sets *number to -1 if the number exceeds INT32_MAX. Returns false if the word
+ * is not a number. */
 static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
@@ -176,7 +182,8 @@ static bool read_decimal(const char *begin, const char *end, int32_t *number)
     return end > begin;
 }
 
-/* Finds the number of the expert: "experts.7.down_proj" in HF names, "ffn_down.7" in GGUF names. */
+/* Finds the number of an expert in the module and sets p->expert and the two pointers around it:
+ * "experts.7.down_proj" in Hugging Face names, "ffn_down.7" in GGUF names. */
 static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {
@@ -196,7 +203,7 @@ static void find_expert(parts *p)
     }
 }
 
-/* Sets the layer of a name with one of the prefixes in foreign_layers. */
+/* Sets layer, has_layer and module of a name that begins with one of the prefixes in foreign_layers. */
 static void find_foreign_layer(parts *p, const char *name)
 {
     for (size_t k = 0; k < sizeof foreign_layers / sizeof *foreign_layers && !p->has_layer; k++) {
@@ -211,9 +218,8 @@ static void find_foreign_layer(parts *p, const char *name)
     }
 }
 
-/* Splits the first `length` bytes of a tensor name: finds the number of the layer, the words after it (the module), a
- * number of an expert, and an ending ".weight" or ".bias". `in_trunk` becomes false if a word before the layer does not
- * belong to the language model. */
+/* Splits the first `length` bytes of a tensor name into the members of `parts`. If a word before the layer is no
+ * trunk word, in_trunk is false, and a layer is found only after a prefix in foreign_layers. */
 static parts split_tensor_name(const char *name, size_t length)
 {
     parts p = {.module = name, .layer = -1, .expert = -1, .in_trunk = true};
@@ -241,7 +247,8 @@ static parts split_tensor_name(const char *name, size_t length)
     return p;
 }
 
-/* Copies the module without the number of the expert; returns false if `out` was too small. */
+/* Copies the module without the number of the expert ("mlp.experts.down_proj") and a NUL to `out`, and cuts it at
+ * `size` bytes. Returns false if it was cut. */
 static bool write_module(const parts *p, char *out, size_t size)
 {
     const char *begin[2] = {p->module, p->expert_end};
@@ -261,10 +268,11 @@ static bool write_module(const parts *p, char *out, size_t size)
     return complete;
 }
 
-#define MODULE 256
+#define MODULE 256 /* bytes of a module's name with its NUL; a tensor with a longer one has no role */
 
-/* Removes words that are numbers. They count a second attention or feed-forward in one layer [LongCat], norms of
- * heads [StableLM], or residual streams. */
+/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such a number
+ * counts the attentions or feed-forwards of one layer [LongCat], the norms of heads [StableLM] or the residual
+ * streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;
@@ -282,7 +290,8 @@ static void remove_numbers(char *module)
     *out = '\0';
 }
 
-/* Returns the role of a part outside the language model, from its first word after those of the trunk. */
+/* Returns ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO or ORGAN_ROLE_MTP if the first word after the trunk words is in
+ * `others`, else ORGAN_ROLE_OTHER. */
 static organ_role role_outside(const char *name)
 {
     const char *word = name, *end = word_end(word);
@@ -296,8 +305,8 @@ static organ_role role_outside(const char *name)
     return ORGAN_ROLE_OTHER;
 }
 
-/* Returns the role of the weight, or for a bias the role of its weight, and writes the module without numbers to
- * `module`. */
+/* Returns the role of the weight, or for a bias the role of its weight. Writes the module without numbers to
+ * `module`, unless the name is outside the trunk. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
@@ -306,8 +315,8 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Removes the suffix of a packed weight from the first *length bytes of the name and returns its entry in `leaves`, or
- * NULL if there is none. */
+/* Finds the longest entry of `leaves` that ends the first *length bytes of the name after a '.' or '_'. Reduces
+ * *length to exclude it and its separator. Returns the entry, or NULL if none matches. */
 static const char *const *cut_leaf(const char *name, size_t *length)
 {
     const char *const *found = NULL;
@@ -323,8 +332,8 @@ static const char *const *cut_leaf(const char *name, size_t *length)
     return found;
 }
 
-/* Returns true if the tensor is a companion (scale, zero point) of another one; *length is the length of the name
- * without its last word. */
+/* Returns true if the name is that of a companion (scale, zero point, ...) of a packed weight. Sets *length to the
+ * length of the name without ".weight" or the suffix of a packed weight. */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     *length = strlen(tensor_name);
@@ -333,7 +342,8 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
     return leaf && leaf >= leaves + CODES;
 }
 
-/* Returns the kind of experts that the module belongs to, from the words of its name. */
+/* Returns whether the words of a feed-forward module belong to shared experts, to routed experts or to neither. The
+ * four names at the end are Granite's stacked routed experts. */
 static organ_experts experts_of(const parts *p, const char *module)
 {
     static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {
@@ -359,20 +369,23 @@ static organ_experts experts_of(const parts *p, const char *module)
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
 
+/* Returns the name of the group in reports. */
 const char *organ_group_name(organ_group group)
 {
     static const char *const names[] = {"skeleton", "organ", "embed", "norm", "other"};
     return names[group];
 }
 
-/* Returns false for tensors that cannot be parts of a packed weight although their names end like one: norms are never
- * packed, and routers have a parameter called "scale". */
+/* Returns false if a tensor with the suffix `leaf` after the name of a weight of this role is a parameter of its
+ * own: packers leave norms unpacked, and routers have a parameter called "scale". */
 static bool role_can_be_packed(organ_role role, const char *leaf)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);
 }
 
-/* Fills in the description of the name `p`, whose module is `module`. */
+/* Returns the description of the tensor with the name parts `p`, whose module without numbers is `module`. `role` is
+ * the role of the weight; a bias or a companion (`companion` is true) gets its own role and the group of that
+ * weight. */
 static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
 {
     const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;
@@ -384,8 +397,8 @@ static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role r
     return a;
 }
 
-/* Derives layer, expert and role from a tensor's name. A name with an unknown last word ("weight_scale") has the role
- * of the name without it, if such a weight can be packed. */
+/* Derives layer, expert, role and group from a tensor's name. If the whole name has no role, the function removes a
+ * suffix of packed weights ("weight_scale", "qweight") and looks up the name before it. */
 organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
@@ -437,6 +450,8 @@ organ_role organ_anatomy_row_role(unsigned row)
     return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER;
 }
 
+/* Writes the module of a tensor ("self_attn.q_proj"): its name without the part up to the layer number, without the
+ * expert's number and without ".weight". A bias keeps its suffix. */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
     parts p = split_tensor_name(tensor_name, strlen(tensor_name));
@@ -447,11 +462,13 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
     write_module(&p, out, size);
 }
 
-/* Writes the name with other numbers of layer and expert; a negative number leaves that part unchanged. False if it
- * does not fit. */
+/* Writes the name with the given numbers of layer and expert to `out`. A negative number leaves the old one, and a
+ * number that the name lacks is not added. Returns false if the result with its NUL exceeds `size` bytes. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
     const parts p = split_tensor_name(tensor_name, strlen(tensor_name));
+    /* The result is name[0, layer_begin), layer, name[layer_end, expert_begin), expert, rest. Without a number to
+     * replace, its range in the name is empty. */
     const char *const layer_end = p.has_layer && layer >= 0 ? p.module - 1 : tensor_name;
     const char *layer_begin = layer_end;
     while (layer_begin > tensor_name && layer_begin[-1] != '.')

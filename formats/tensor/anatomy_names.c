@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+/* Part of the model that a row is for: tensors without a layer number (TOP) or with one (LAYER). */
 typedef enum anatomy_place { TOP, LAYER } anatomy_place;
 
 /* The table of names. A pattern matches the end of a module's name, in whole words between dots; after a leading '*'
@@ -134,8 +135,8 @@ static const struct anatomy_row {
     /* clang-format on */
 };
 
-/* Returns true if a module name ends in whole words of `pattern`; a pattern that begins with '*' may begin inside a
- * word. */
+/* Returns true if the module's name (`length` bytes, not empty) ends with the pattern, in whole words between dots.
+ * A pattern that begins with '*' may begin inside a word. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
 {
     const bool open = *pattern == '*';
@@ -146,6 +147,8 @@ bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
     return open || own == length || module[length - own - 1] == '.';
 }
 
+/* Returns the role in the first row whose place is right and of which a pattern ends the module's name;
+ * ORGAN_ROLE_OTHER if there is none. */
 organ_role organ_anatomy_module_role(const char *module, bool in_layer)
 {
     const size_t length = strlen(module);

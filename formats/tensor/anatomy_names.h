@@ -5,9 +5,9 @@
 
 #include "formats/tensor/tensor.h"
 
-/* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is the name
- * without the number of its layer, other numbers and ".weight": "self_attn.q_proj". `in_layer` is true if the name
- * had a layer. */
+/* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor
+ * name without all that precedes the module, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true
+ * if the name had a layer number. */
 organ_role organ_anatomy_module_role(const char *module, bool in_layer);
 
 /* Returns true if the module (`length` bytes, not empty) ends with the pattern in whole words between dots. For a

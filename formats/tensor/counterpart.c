@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Modules of a layer. Norms of the same name in both formats stand at the same place in the block. */
+/* Modules inside a layer: Hugging Face name, GGUF name. The pairs of norms hold for blocks with one norm before
+ * attention and one before the feed-forward. */
 static const char *const modules[][2] = {
     {"self_attn.q_proj", "attn_q"},
     {"self_attn.k_proj", "attn_k"},
@@ -22,14 +23,15 @@ static const char *const modules[][2] = {
     {"post_attention_layernorm", "ffn_norm"},
 };
 
+/* Modules outside of layers: Hugging Face name, GGUF name. */
 static const char *const outside[][2] = {
     {"model.embed_tokens", "token_embd"},
     {"model.norm", "output_norm"},
     {"lm_head", "output"},
 };
 
-/* Returns true if llama.cpp's converter keeps the order of q and k rows. For other architectures it interleaves the two
- * halves of each head, because ggml rotates neighbouring rows. */
+/* Returns true if llama.cpp's converter keeps the order of the rows of q and k for this GGUF architecture. For other
+ * architectures it interleaves the two halves of each head, because ggml then rotates neighbouring rows. */
 bool organ_keeps_rope_rows(const char *architecture)
 {
     static const char *const known[] = {"qwen2", "qwen2moe", "qwen3",   "qwen3moe",   "gemma",    "gemma2", "gemma3",
@@ -40,7 +42,8 @@ bool organ_keeps_rope_rows(const char *architecture)
     return false;
 }
 
-/* Finds the component of the name that is the number of the layer; NULL if there is none. */
+/* Returns the place in the name where the number `layer` is between two dots, and sets *length to its digits. NULL
+ * if it does not occur. */
 static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
 {
     char number[16];
@@ -51,7 +54,8 @@ static const char *find_layer_number(const char *name, int32_t layer, size_t *le
     return NULL;
 }
 
-/* Writes the name with its layer number replaced; false if it has none or does not fit. */
+/* Writes the tensor's name with its layer number replaced by `layer`. Returns false if the name has no layer number,
+ * or if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size)
 {
     size_t length = 0;
@@ -62,8 +66,8 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
            snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }
 
-/* Writes the name that the other format (GGUF or Hugging Face) has for a tensor of layer `layer`. False if the table
- * has none. */
+/* Writes the tensor's name in the other format, GGUF if `to_gguf` is true, else Hugging Face, with the layer number
+ * `layer`. Returns false if the table lacks the module, for numbered experts, or if the result exceeds `size` bytes. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size)
 {

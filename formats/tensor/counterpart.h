@@ -5,21 +5,22 @@
 
 #include "formats/tensor/tensor.h"
 
-#define ORGAN_COUNTERPART_SIZE 4200 /* bytes of the longest name of a tensor with another number in it */
+#define ORGAN_COUNTERPART_SIZE 4200 /* bytes for a tensor's name with its NUL, after its layer number became longer */
 
-/* Writes the name that the tensor `name` has at layer `layer` of a model with names of the same format. Returns false
- * if the tensor belongs to no layer and `layer` is not -1, or if the name is longer than `size`. */
+/* Writes the name of the same tensor of layer `layer`, in the same format: "model.layers.3.mlp.up_proj.weight" at
+ * layer 5 is "model.layers.5.mlp.up_proj.weight". `layer` is -1 for a tensor outside of layers. Returns false if
+ * only one of `layer` and anatomy->layer is -1, or if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size);
 
-/* Writes the name like organ_counterpart_at, but for a model of the other format: Hugging Face
- * ("model.layers.3.mlp.up_proj.weight") and GGUF ("blk.3.ffn_up.weight"). `to_gguf`: `name` is of Hugging Face. Also
- * returns false for a module without a fixed counterpart: the formats store fused and numbered experts in different
- * ways. */
+/* Translates the name of a tensor to the other format and gives it the number `layer`: Hugging Face
+ * ("model.layers.3.mlp.up_proj.weight") and GGUF ("blk.3.ffn_up.weight"). `to_gguf` is true if `name` is a Hugging
+ * Face name. Returns false for a module that is not in the table, and for numbered experts, which GGUF files store
+ * as one stack; also if the result exceeds `size` bytes. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size);
 
-/* Returns true if converters to GGUF keep the order of the rows of q and k of this architecture. Returns false for an
- * architecture that is not in the table: the rows of each head may be in another order than in Hugging Face's files. */
+/* Returns true if converters to GGUF keep the order of the rows of q and k of this architecture. Returns false if
+ * they interleave the two halves of each head's rows, or if the architecture is not in the table. */
 bool organ_keeps_rope_rows(const char *gguf_architecture);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 /* clang-format off */
+/* The members of a row: name, elements and bytes of a block, allowed in safetensors, number in GGUF files or -1. */
 static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
     [ORGAN_BOOL] = {"BOOL", 1, 1, true, -1},
     [ORGAN_F4] = {"F4", 2, 1, true, -1},
@@ -57,7 +58,8 @@ organ_dtype organ_dtype_from_ggml(int64_t type)
     return ORGAN_DTYPE_COUNT;
 }
 
-/* Computes the bytes of `elements` values; false if they are not whole blocks or the product overflows. */
+/* Computes the bytes that `elements` elements of the type occupy. Returns false if they are not a whole number of
+ * blocks or the product overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes)
 {
     const organ_dtype_info *info = &dtypes[dtype];

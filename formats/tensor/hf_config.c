@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum field_kind { WORD, SIZE, FLAG } field_kind;
+typedef enum field_kind { WORD, SIZE, FLAG } field_kind; /* JSON string, whole number, boolean */
 
-/* The fields that are read. If several names fill one member, the first one present is used. */
+/* The fields that are read. If several keys fill one member, the first key of this table that the file has is used. */
 static const struct hf_config_field {
     const char *key;
     field_kind kind;
@@ -50,7 +50,8 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .vocab_size = -1,
                                                  .num_experts = -1};
 
-/* Copies a string that must fit `capacity`. */
+/* Copies the string `value` of the field `key` to `out`. Reports an error if it is not a string or exceeds
+ * `capacity` bytes with its NUL. */
 static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
                               size_t capacity, organ_error *error)
 {
@@ -61,7 +62,7 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* Reads a whole number. A list has one value for each layer, so there is no single size: *out stays -1. */
+/* Sets *out to the whole number `value`. Leaves *out at -1 for a list, which has one value for each layer. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -73,7 +74,8 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* Reads one field unless an outer object has set it; flags are joined with "or". */
+/* Reads one field into its member of `config`, unless an earlier key or an outer object has set the member. A flag
+ * is true if any of these objects sets it to true. */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -91,6 +93,7 @@ static organ_status read_config_field(const organ_json_object *from, const struc
     return ORGAN_OK;
 }
 
+/* Copies the first string of the list "architectures", unless the member is already set. */
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     const json_t *list = organ_json_value(from, "architectures");
@@ -104,7 +107,8 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* Returns the member `key`, which must be an object; its tree is NULL if it is absent. */
+/* Returns the object in the member `key` of `from`. The `tree` of the result is NULL if the member is absent, or is
+ * not an object, which is an error. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
@@ -115,6 +119,7 @@ static organ_json_object enter_member(const organ_json_object *from, const char 
     return (organ_json_object){.text = from->text};
 }
 
+/* Copies the string "quant_method" of the object "quantization_config", unless the member is already set. */
 static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (*config->quant_method)
@@ -125,7 +130,7 @@ static organ_status read_quantisation(const organ_json_object *from, organ_hf_co
                   : error->status;
 }
 
-/* Reads the settings of one object of config.json: the top level or a nested text_config. */
+/* Reads all known fields of one object of config.json: of the top level or of "text_config". */
 static organ_status read_source(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
@@ -135,7 +140,7 @@ static organ_status read_source(const organ_json_object *from, organ_hf_config *
     return error->status;
 }
 
-/* Reads fields at the top level, then missing ones from "text_config" of multimodal models. */
+/* Parses config.json and reads its fields, first at the top level; multimodal models have the rest in "text_config". */
 static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
@@ -151,10 +156,10 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
     return error->status;
 }
 
-/* Replaces the words Infinity and NaN, which Python writes but JSON does not have, by a number that 32 bits cannot hold
- * or by an empty string, both of the same length, which keeps positions in messages correct. Published models contain
- * them ("time_step_limit": [0.0, Infinity]); readers of numbers refuse the replacements, except where a limit may be
- * infinite. */
+/* Replaces the words Infinity and NaN outside of strings: Python writes them, but JSON does not have them. Infinity
+ * becomes 1e99, which exceeds the FP32 range, and NaN an empty string. Padding keeps the length and thereby the
+ * positions in messages. Published models contain them ("time_step_limit": [0.0, Infinity]); readers of numbers
+ * refuse the replacements, except for limits that may be infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",
@@ -176,6 +181,7 @@ void organ_hf_config_tidy(char *s, size_t length)
     }
 }
 
+/* Reads the config.json at `path`. A missing file is no error: config->present is then false. */
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error)
 {
     if (access(path, F_OK) != 0 && errno == ENOENT)
@@ -190,6 +196,7 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     return error->status;
 }
 
+/* Reads the config.json in memory; `bytes`, NULL for a missing file, is changed by organ_hf_config_tidy. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error)
 {

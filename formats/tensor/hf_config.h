@@ -14,12 +14,13 @@ ORGAN_API_BEGIN
 
 #define ORGAN_CONFIG_LIMIT ((size_t)16 << 20) /* bytes of the longest config.json that is read */
 
+/* The fields of config.json that organ uses. A string that is absent is "". */
 typedef struct organ_hf_config {
-    bool present;
+    bool present;          /* config.json exists */
     char architecture[96]; /* architectures[0], or "" */
     char model_type[64];
     char torch_dtype[32]; /* "torch_dtype", or "dtype" as transformers 5 writes it */
-    /* -1 if absent, or if a list has one value for each layer */
+    /* Each is -1 if the field is absent, or if it is a list with one value for each layer. */
     int64_t hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim,
         vocab_size, num_experts;
     bool tie_word_embeddings;
@@ -29,19 +30,19 @@ typedef struct organ_hf_config {
 /* The value for a model without config.json. */
 extern const organ_hf_config organ_hf_config_unknown;
 
-/* Reads the file `path`. If it does not exist, present is false and the result ORGAN_OK. Fields may be at the top
- * level or under "text_config"; the words NaN and Infinity, which Python writes, are accepted. ORGAN_BAD_INPUT, with
- * file, field and value in the message, if the file is not a JSON object or a known field has the wrong type or is
- * negative. */
+/* Reads the config.json at `path`. If it does not exist, `present` is false and the result ORGAN_OK. Fields may be
+ * at the top level or in the object "text_config"; the words NaN and Infinity, which Python writes, are accepted.
+ * Returns ORGAN_BAD_INPUT, with file, field and value in the message, if the file is not a JSON object or a known
+ * field has the wrong type or is negative. */
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error);
 
-/* Reads the fields like organ_hf_config_read, from the text of a file in memory, which the function may change. `bytes`
- * is NULL if there is no file. */
+/* Reads the fields like organ_hf_config_read, from the `length` bytes of a file in memory, in which the function
+ * replaces NaN and Infinity. `bytes` is NULL if there is no file; `label` is its name in messages. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error);
 
-/* Replaces NaN and Infinity, which Python writes and JSON does not have, by an empty string and by 1e99, of the same
- * length. */
+/* Replaces NaN by an empty string and Infinity by 1e99, in place and padded to the same length. Python writes these
+ * words; JSON does not have them. */
 void organ_hf_config_tidy(char *bytes, size_t length);
 
 ORGAN_API_END

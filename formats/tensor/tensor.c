@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Splits the shape into the last two axes (rows, cols) and the product of all axes before them (count). */
 organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
 {
     organ_matrices m = {1, 1, 1};
@@ -26,6 +27,7 @@ bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank
     return rank == other_rank && (rank == 0 || memcmp(shape, other, rank * sizeof *shape) == 0);
 }
 
+/* Writes the shape as "[320, 8]" to `out` and returns `out`; after 96 bytes it ends with ", ...]". */
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[ORGAN_SHAPE_TEXT])
 {
     size_t used = (size_t)sprintf(out, "[");

@@ -76,6 +76,7 @@ typedef enum organ_dtype {
         ORGAN_DTYPE_COUNT
 } organ_dtype;
 
+/* Name, block size and number of an element type. */
 typedef struct organ_dtype_info {
     const char *name;    /* name in safetensors and ggml: "BF16", "Q4_K" */
     unsigned elements;   /* elements in a block; 1 for types without blocks */
@@ -113,11 +114,11 @@ typedef enum organ_group {
     ORGAN_GROUP_OTHER
 } organ_group;
 
-/* Roles that few architectures have are followed by their names in brackets. */
+/* Brackets give the architectures of roles that few architectures have. */
 typedef enum organ_role {
     ORGAN_ROLE_OTHER, /* unknown name: verbs copy the tensor and by default do not change it */
     ORGAN_ROLE_EMBED,
-    ORGAN_ROLE_POSITION, /* learned embeddings of positions [GPT-2, OPT] */
+    ORGAN_ROLE_POSITION, /* learned embeddings of token positions [GPT-2, OPT] */
     ORGAN_ROLE_OUTPUT,   /* lm_head */
     ORGAN_ROLE_NORM,
     /* Attention */
@@ -125,14 +126,15 @@ typedef enum organ_role {
     ORGAN_ROLE_K,
     ORGAN_ROLE_V,
     ORGAN_ROLE_QKV, /* fused [Phi-3, GPT-2, GPT-NeoX, Falcon, MPT, BLOOM] */
-    ORGAN_ROLE_KV,  /* fused [JetMoe]; one matrix for both [DeepSeek V4] */
+    ORGAN_ROLE_KV,  /* key and value fused [JetMoe], or one matrix that gives both [DeepSeek V4] */
     ORGAN_ROLE_O,
-    ORGAN_ROLE_Q_A,       /* latent attention (MLA): hidden state to the latent query */
-    ORGAN_ROLE_Q_B,       /* latent query to heads */
-    ORGAN_ROLE_KV_A,      /* hidden state to the latent key and value, and the rotated part of the key */
-    ORGAN_ROLE_KV_B,      /* latent key and value to heads */
-    ORGAN_ROLE_K_B,       /* the half of KV_B for keys, in GGUF [heads, latent, nope] */
-    ORGAN_ROLE_V_B,       /* the half of KV_B for values */
+    ORGAN_ROLE_Q_A,  /* latent attention (MLA): hidden state to the latent query */
+    ORGAN_ROLE_Q_B,  /* latent query to the queries of all heads */
+    ORGAN_ROLE_KV_A, /* hidden state to the latent key and value, and the rotated part of the key */
+    ORGAN_ROLE_KV_B, /* latent key and value to the keys and values of all heads */
+    ORGAN_ROLE_K_B, /* the half of KV_B for keys; in GGUF transposed per head: [heads, latent, key width without rotated
+                       part] */
+    ORGAN_ROLE_V_B, /* the half of KV_B for values */
     ORGAN_ROLE_ATTN_GATE, /* gate on the output of attention, or of a recurrent mixer [Qwen3-Next's z in GGUF, Kimi] */
     ORGAN_ROLE_INDEXER,   /* query and key that choose the keys of sparse attention [DeepSeek V3.2, GLM-5] */
     ORGAN_ROLE_ATTENTION, /* small parameters of attention: sinks, decays */
@@ -152,7 +154,8 @@ typedef enum organ_role {
     ORGAN_ROLE_ROUTER,  /* chooses the experts */
     ORGAN_ROLE_LATENT,  /* projections around all experts of a layer [Nemotron 3] */
     /* Extra inputs and paths */
-    ORGAN_ROLE_PER_LAYER,   /* of per-layer embeddings, inside a layer or for all layers [Gemma 3n, Gemma 4] */
+    ORGAN_ROLE_PER_LAYER,   /* projections of per-layer embeddings, in each layer or one for all layers [Gemma 3n, Gemma
+                               4] */
     ORGAN_ROLE_LOW_RANK,    /* low-rank pairs next to other matrices [Laurel of Gemma 3n, adapters of Zamba 2] */
     ORGAN_ROLE_STREAM_PROJ, /* hidden state to further residual streams and back [Gemma 3n] */
     ORGAN_ROLE_STREAMS,     /* mixes several residual streams [AltUp of Gemma 3n, hyper-connections] */
@@ -167,6 +170,7 @@ typedef enum organ_role {
     ORGAN_ROLE_COUNT
 } organ_role;
 
+/* Name and group of a role. */
 typedef struct organ_role_info {
     const char *name; /* "q_proj", "gate_up_proj", "embed", ... */
     organ_group group;
@@ -180,6 +184,7 @@ const char *organ_group_name(organ_group group);
  * a share of the tokens and a shared expert all of them. */
 typedef enum organ_experts { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_experts;
 
+/* The place of a tensor in the network, derived from its name. */
 typedef struct organ_anatomy {
     organ_role role;
     organ_group group; /* group of the role; for a bias or a companion, the group of its weight */
@@ -188,21 +193,25 @@ typedef struct organ_anatomy {
     int32_t expert; /* from 0; -1 for none and for stacked experts (one 3-D tensor of all) */
 } organ_anatomy;
 
-/* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name
- * ("blk.3.ffn_down_exps.weight"). Never fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1.
- * The function skips prefixes of multimodal models ("model.language_model.layers."). Tensors of vision and audio towers
- * have the role ORGAN_ROLE_VISION or ORGAN_ROLE_AUDIO, those of draft layers under a prefix ("mtp.") ORGAN_ROLE_MTP;
- * their layer is -1, and so is that of a tensor under an unknown prefix, which is ORGAN_ROLE_OTHER. Tensors of BERT and
- * its relatives ("bert.encoder.layer.3.") are ORGAN_ROLE_OTHER and have the number of their layer. The codes of a
- * packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its companions ("weight_scale",
- * "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
+/* Derives the description of a tensor from its Hugging Face name ("model.layers.3.mlp.experts.7.down_proj.weight") or
+ * its GGUF name ("blk.3.ffn_down_exps.weight"). Never fails: an unknown name has the role ORGAN_ROLE_OTHER, and a
+ * number above INT32_MAX becomes -1.
+ *   - Prefixes of multimodal models ("model.language_model.layers.") are skipped.
+ *   - Tensors of vision and audio towers have the role ORGAN_ROLE_VISION or ORGAN_ROLE_AUDIO, tensors of draft layers
+ *     under a prefix ("mtp.") ORGAN_ROLE_MTP. Their layer is -1.
+ *   - A tensor under an unknown prefix is ORGAN_ROLE_OTHER with layer -1. Tensors of BERT and its relatives
+ *     ("bert.encoder.layer.3.") are ORGAN_ROLE_OTHER with the number of their layer.
+ *   - The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have the role of the
+ *     weight. Its companions ("weight_scale", "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in the group of the
+ *     weight. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
 /* Removes ".weight" and the suffixes of packed weights from a tensor name: the module is its first *length bytes.
  * Returns true if the tensor is a companion of a packed weight (scales, zero points, ...). */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
-/* Rows of reports: one for each role without experts, with routed and with shared experts. */
+/* Reports have three rows for each role: tensors outside of experts, of routed and of shared experts.
+ * organ_anatomy_row returns the row of a tensor. */
 #define ORGAN_ANATOMY_ROWS (3 * ORGAN_ROLE_COUNT)
 unsigned organ_anatomy_row(const organ_anatomy *anatomy);
 
@@ -216,18 +225,19 @@ const char *organ_anatomy_role_name(const organ_anatomy *anatomy); /* name of it
 unsigned organ_anatomy_row_named(const char *name);
 organ_role organ_anatomy_row_role(unsigned row); /* ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS */
 
-/* Copies the name with other numbers of layer and expert. A negative number keeps the old one; a number that the name
- * does not have is not added. Returns false if the result with its NUL does not fit into `size` bytes. */
+/* Writes a copy of the name with the given numbers of layer and expert to `out`. A negative number keeps the old
+ * one; a number that the name lacks is not added. Returns false if the result with its NUL exceeds `size` bytes. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size);
 
-/* Writes the position of the tensor in its layer: the name without the part up to the layer number, without the
- * number of the expert and without ".weight" ("self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj",
- * "ffn_down_exps"). For a tensor outside of layers it is the whole name without ".weight". Writes at most `size`
- * bytes with the NUL and cuts a longer text. */
+/* Writes the module of a tensor to `out`: the name without the part up to the layer number, without the number of
+ * the expert and without ".weight" ("self_attn.q_proj", "mlp.experts.down_proj", "ffn_down_exps"; a bias keeps
+ * ".bias"). A tensor outside of layers keeps its whole name without ".weight". Cuts the result at `size` bytes with
+ * the NUL. */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size);
 
 /* ---- tensors and files ---- */
 
+/* Description of a stored tensor, without its data. */
 typedef struct organ_tensor {
     const char *name; /* valid UTF-8 without NUL */
     organ_dtype dtype;
@@ -240,8 +250,8 @@ typedef struct organ_tensor {
     organ_anatomy anatomy;
 } organ_tensor;
 
-/* A tensor as a stack of row-major matrices. A tensor of rank 2 is one matrix, rank 3 a stack of shape[0], rank 1 one
- * row, rank 0 a 1 x 1 matrix; higher ranks stack all leading axes. */
+/* A tensor as a stack of `count` row-major matrices of `rows` x `cols`. Rank 0 is a 1 x 1 matrix, rank 1 one row,
+ * rank 2 one matrix; from rank 3 on, all axes before the last two are stacked. */
 typedef struct organ_matrices {
     uint64_t count, rows, cols;
 } organ_matrices;
@@ -249,17 +259,18 @@ organ_matrices organ_tensor_matrices(const organ_tensor *tensor);
 
 struct organ_http_file;
 
+/* A file with tensor data that belongs to an open model. */
 typedef struct organ_model_file {
     const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
-    const char *path; /* path for opening it again */
+    const char *path; /* path for opening the file again */
     int fd; /* descriptor for reading, open while the model is open; -1 if organ_model_file_open opens the file for each
                read */
-    struct organ_http_file *remote; /* for a file at a URL, whose fd is -1; else NULL */
+    struct organ_http_file *remote; /* set for a file at a URL (`fd` is -1); else NULL */
     uint64_t size;
     uint64_t data_offset;  /* offset of the tensor data; the header precedes it */
-    uint64_t first, count; /* its tensors: organ_model.tensors[first .. first + count), ordered by offset */
-    struct timespec modified;
-    uint64_t device, inode;
+    uint64_t first, count; /* the file's tensors are organ_model.tensors[first .. first + count), in order of offset */
+    struct timespec modified; /* stat's modification time when the file was opened */
+    uint64_t device, inode;   /* of stat: the same file under two paths has the same pair */
 } organ_model_file;
 
 /* ---- shapes ---- */
@@ -269,7 +280,7 @@ bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank
 /* Compares the shapes of two structs with members `rank` and `shape`, such as organ_tensor and organ_weight. */
 #define ORGAN_SAME_SHAPE(a, b) organ_shape_equal((a)->rank, (a)->shape, (b)->rank, (b)->shape)
 
-/* Writes "[320, 8]" to `out` and returns it. A text that is too long ends with ", ...]". */
+/* Writes the shape as "[320, 8]" to `out` and returns `out`. A text that is too long ends with ", ...]". */
 #define ORGAN_SHAPE_TEXT 128
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[ORGAN_SHAPE_TEXT]);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The list of tensors to which the readers of all files of a model append, with a table of names. */
+ * The list of a model's tensors, to which the readers of its files append, with a hash table of their names. */
 #ifndef ORGAN_TENSOR_LIST_H
 #define ORGAN_TENSOR_LIST_H
 
@@ -16,11 +16,11 @@ typedef struct organ_tensor_list {
     organ_name_table names; /* name -> index into tensors */
 } organ_tensor_list;
 
-/* Appends the tensor but does not enter its name into `names`. ORGAN_IO if there is no memory. */
+/* Appends a copy of *tensor but does not enter its name into `names`. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error);
 
-/* Moves the list to a file if it is large. Afterwards the caller must not append. Addresses of tensors are valid only
- * from this call on. */
+/* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append
+ * afterwards; pointers to tensors are valid only after this call. */
 void organ_tensor_list_to_file(organ_tensor_list *list);
 
 void organ_tensor_list_release(organ_tensor_list *list);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Byte-pair encoding of one word: a heap of the merges that are possible, by rank and then from the left, over a linked
- * list of symbols. A word of n characters takes n log n steps. */
+ * Byte-pair encoding of one word. The word is a linked list of symbols (tokens); a heap orders the merges that are
+ * possible by rank and then from the left. A word of n characters takes n log n steps. Functions return false if
+ * memory is exhausted. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -10,17 +11,17 @@
 
 #define NONE ORGAN_NO_ID
 
-enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 };
+enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 }; /* cache: bytes and ids of a word, number of words */
 
-/* An entry of the cache of words. */
+/* An entry of the cache of words: a word of `bytes` bytes and the `count` ids that it becomes. */
 typedef struct organ_word_find {
     char text[KNOWN_TEXT];
     unsigned char bytes, count;
     uint32_t ids[KNOWN_IDS];
 } organ_word_find;
 
-/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller learns the number of tokens within
- * bounded memory. */
+/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller learns the number of tokens with
+ * bounded memory. Returns false if memory is exhausted. */
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
     if (ids->count < ids->max) {
@@ -34,7 +35,8 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 /* ---- symbols ---- */
 
-/* Appends a symbol to the linked list of the word. */
+/* Appends a symbol for bytes [start, start + length) of the word to its linked list. Returns false if memory is
+ * exhausted. */
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
     if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_capacity, sizeof *bpe->symbols))
@@ -46,13 +48,14 @@ static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
     return true;
 }
 
-/* Returns the id of a character; the first 2,048 code points come from a table. */
+/* Returns the id of a character, ORGAN_NO_ID if it is no token. The first 2,048 code points are looked up in a
+ * table. */
 static uint32_t letter_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
 {
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
 }
 
-/* Returns whether there is a token for each byte of a character. */
+/* Returns true if there is a byte token for each byte of the text. */
 static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -61,13 +64,14 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
     return true;
 }
 
-/* Splits a word into symbols, one for each character. A character that is not in the vocabulary becomes the tokens of
- * its bytes, or else the unknown token; where t says so, a run of them becomes one unknown token. Vocabularies with
- * scores resolve bytes after the merges. */
+/* Splits a word into symbols, one for each character. A character that is no token becomes the tokens of its bytes,
+ * or else the unknown token; a run of unknown characters becomes one unknown token if the tokenizer fuses them. In
+ * vocabularies with scores, such a character keeps ORGAN_NO_ID, because it may be part of merges; emit_ids then
+ * writes its bytes. Returns false if memory is exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
-    size_t unknown_bytes = 0, length; /* bytes of the unknown before */
+    size_t unknown_bytes = 0, length; /* bytes of the run of unknown characters before `at` */
     bool complete = true;
     bpe->symbol_count = 0;
     for (size_t at = 0; at < bytes && complete; at += length) {
@@ -94,8 +98,8 @@ static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 
 /* ---- the heap ---- */
 
-/* Pushes the merge of a symbol and its right neighbour, if the vocabulary has one. The heap is ordered by rank, then by
- * position. */
+/* Pushes the merge of symbol `left` and its right neighbour, if the vocabulary has one. The heap is ordered by rank,
+ * then by position. Returns false if memory is exhausted. */
 static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
@@ -133,7 +137,7 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
 
 /* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
  * until none applies. The heap orders the candidates, so a word of n symbols takes O(n log n). A merged symbol keeps
- * the place of its left part; its right part gets length 0. */
+ * the place of its left part; its right part gets length 0. Returns false if memory is exhausted. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;
@@ -146,7 +150,7 @@ static bool merge_all(organ_bpe *bpe)
         const uint32_t left = (uint32_t)top.order, right = s[left].next;
         if (s[left].length == 0 || right == NONE)
             continue;
-        /* Skips a candidate whose symbols have changed since it was added to the heap. */
+        /* Ignores a candidate if other merges changed one of its symbols after it was pushed. */
         const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, s[left].id, s[right].id);
         if (!merge || merge->merged != top.merged)
             continue;
@@ -162,8 +166,8 @@ static bool merge_all(organ_bpe *bpe)
     return true;
 }
 
-/* Appends the ids of the merged symbols. A symbol that is not in the vocabulary becomes its bytes' tokens, or the
- * unknown token. */
+/* Appends the ids of the symbols that are left after merging. A symbol that is not in the vocabulary becomes the
+ * tokens of its bytes, or the unknown token. Returns false if memory is exhausted. */
 static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -185,8 +189,8 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-/* Returns the cache slot of a short word; NULL if it is too long or the cache cannot be allocated. The caller compares
- * the text. */
+/* Returns the cache slot for a word, which may hold another word; NULL if the word is too long or the cache cannot
+ * be allocated. */
 static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > KNOWN_TEXT)
@@ -199,7 +203,8 @@ static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_
     return &bpe->cache[XXH3_64bits(word, bytes) % KNOWN_WORDS];
 }
 
-/* Appends the ids of a word: from the cache if it was met before, else by merging. */
+/* Appends the ids of a word: from the cache, or else by merging; then enters a short word into the cache. Returns
+ * false if memory is exhausted. */
 static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
     organ_word_find *known = find_cached_word(bpe, word, bytes);
@@ -217,15 +222,15 @@ static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
         memcpy(known->text, word, bytes);
         known->bytes = (unsigned char)bytes;
         known->count = (unsigned char)count;
-        if (count) /* a word of characters that are all unknown, and no token for that, has none */
+        if (count) /* a word of unknown characters has no ids if there is no unknown token */
             memcpy(known->ids, bpe->ids->items + before, count * sizeof *known->ids);
     }
     return true;
 }
 
-/* Appends the ids of one word. Long words are split where no merge can cross: between two characters that are not
- * adjacent in the result of any merge. There is no split after an unknown character, which may be fused with the next
- * one. */
+/* Appends the ids of one word. Splits it where no merge can cross, between two characters that are not adjacent in
+ * the result of any merge: the pieces are shorter and more often in the cache. Does not split after an unknown
+ * character, which may be fused with the next one. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;

@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: MIT
- * From a text to ids: added tokens, normalisation, added tokens again, pre-tokenizer, words. */
+ * Encodes a text to ids: finds added tokens, normalises the text between them, finds added tokens in the normalised
+ * text, applies the pre-tokenizer to the text between them, and encodes each word. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
+/* State of encoding one text. */
 typedef struct encoding {
     const organ_tokenizer *tokenizer;
-    bool special;
+    bool special; /* names of special tokens in the text become these tokens */
     organ_search search;
     organ_bpe bpe;
     organ_ids ids;
-    organ_bytes texts[ORGAN_STEP_LIMIT]; /* one for each step */
-    organ_growth growth;
+    organ_bytes texts[ORGAN_STEP_LIMIT]; /* output of each step of the pre-tokenizer */
+    organ_growth growth;                 /* bytes that each step wrote so far */
 } encoding;
 
 /* ---- added tokens ---- */
 
+/* Returns true for characters with the Unicode property White_Space. */
 static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Returns true for characters that \w matches in a regular expression: alphabetic, marks, digits, connectors,
- * joiners. */
+/* Returns true for characters that \w of a regular expression matches: letters, marks, digits, connectors, joiners. */
 static bool is_word_character(uint32_t c)
 {
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
@@ -34,7 +36,7 @@ static bool is_word_character(uint32_t c)
            (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
-/* Returns the character that ends before `at`, and its bytes in *length. */
+/* Returns the character that ends at byte `at` > 0, and sets *length to its bytes. */
 static uint32_t character_before(const char *text, size_t at, size_t *length)
 {
     size_t begin = at - 1;
@@ -43,8 +45,8 @@ static uint32_t character_before(const char *text, size_t at, size_t *length)
     return organ_utf8_at(text + begin, length);
 }
 
-/* Returns the longest added token that begins at `at`, or NULL. The list is ordered: each further byte narrows the
- * range of candidates. */
+/* Returns the longest added token that begins at byte `at` of the text, or NULL. The list is sorted by text, so each
+ * further byte narrows the range [low, high) of candidates, by two binary searches. */
 static const organ_added *added_at(const organ_added_list *list, const char *text, size_t bytes, size_t at)
 {
     const organ_added *best = NULL;
@@ -76,7 +78,7 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
     return best;
 }
 
-/* Returns true if no word character touches the span, as "single_word" of added tokens requires. */
+/* Returns true if no word character is next to bytes [begin, end), as "single_word" of added tokens requires. */
 static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
@@ -84,10 +86,11 @@ static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_
            (end == bytes || !is_word_character(organ_utf8_at(text + end, &length)));
 }
 
-/* Encodes a span of text between added tokens. first: the span begins the text. */
+/* Encodes a span of text between added tokens. `first` is true if the span begins the whole text. */
 typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Extends a match over the adjacent white space that belongs to the token; *begin does not fall below `done`. */
+/* Extends the match [*begin, *end) of an added token over the white space that belongs to it (lstrip, rstrip).
+ * *begin stays at or after `done`, the end of the previous match. */
 static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
                              size_t *end)
 {
@@ -98,8 +101,8 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-/* Finds the added tokens of a list in a text, appends their ids, and passes each text between two of them to `next`,
- * with `first` for the one at the beginning. */
+/* Finds the added tokens of `list` in a text, appends their ids, and encodes each span between two of them by
+ * `next`. `first` is true if the text begins the whole text. */
 static organ_status encode_around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes,
                                         bool first, encode_span *next, organ_error *error)
 {
@@ -133,29 +136,30 @@ static organ_status encode_around_added(encoding *e, const organ_added_list *lis
 
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Context of a split step: passes its pieces to the following step. */
+/* Context of cut_piece: the pieces of `text` go to step `step`. */
 typedef struct split_context {
     encoding *e;
     size_t step;
     const char *text;
-    bool first;
+    bool first; /* `text` begins the whole text */
 } split_context;
 
-/* Passes one piece of a split on to the next step. It is the callback of organ_step_split. */
+/* Applies the following steps to one piece of a split. It is the callback of organ_step_split. */
 static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
     return run_steps(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
-/* Applies a Split step: each piece passes through the remaining steps alone. */
+/* Applies the split step `by`, which is step number `step`, and the following steps to each piece. */
 static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
                                bool first, organ_error *error)
 {
     return organ_step_split(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
 }
 
-/* Applies a ByteLevel step: replaces each byte by its letter, then runs the remaining steps. */
+/* Applies a step that replaces each byte by its letter (GPT-2's printable character for it), then the following
+ * steps. */
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes *letters = &e->texts[step];
@@ -172,8 +176,9 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
     return run_steps(e, step + 1, letters->data, letters->used, first, error);
 }
 
-/* Replaces spaces by the mark of the Metaspace step, puts the mark before the text if the step requests it and the text
- * does not begin with it, and passes the result on, cut before each mark if the step cuts. */
+/* Applies a Metaspace step, then the following steps: replaces spaces by the step's mark, puts the mark before the
+ * text if the step requires it and the text does not begin with it, and, if step->cuts is set, cuts the result
+ * before each mark. */
 static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                   organ_error *error)
 {
@@ -195,8 +200,8 @@ static organ_status cut_metaspace(encoding *e, size_t step, const char *text, si
                            : run_steps(e, step + 1, marked->data, marked->used, first, error);
 }
 
-/* Applies pre-tokenizer step `step` and all after it; after the last step the text is a word for BPE. `first`: the text
- * begins the input. */
+/* Applies the pre-tokenizer's steps from number `step` on; after the last step the text is a word for BPE. `first`
+ * is true if the text begins the whole text. */
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     if (bytes == 0)
@@ -210,14 +215,14 @@ static organ_status run_steps(encoding *e, size_t step, const char *text, size_t
                                         : cut_metaspace(e, step, text, bytes, first, error);
 }
 
-/* Adapts run_steps to the callback of encode_around_added. */
+/* Applies the whole pre-tokenizer to a span. It is a callback of encode_around_added. */
 static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     return run_steps(e, 0, text, bytes, first, error);
 }
 
-/* Normalises the text between raw added tokens, then encodes it around those added tokens that match normalised
- * text. */
+/* Normalises a span between added tokens of the raw text, then encodes it around the added tokens that are found in
+ * normalised text. It is a callback of encode_around_added. */
 static organ_status encode_normalised(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes normalised = {0};
@@ -238,8 +243,8 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
-/* Encodes a text, at most `max` tokens of it. Invalid UTF-8 is first replaced by U+FFFD. `special`: names of special
- * tokens in the text become these tokens. */
+/* Encodes a text and stores its first `max` ids; *count is the number of all ids. Invalid UTF-8 is first replaced by
+ * U+FFFD. If `special` is true, names of special tokens in the text become these tokens. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {
@@ -255,7 +260,7 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!error->status)
         encode_around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,
                             encode_normalised, error);
-    /* A text without tokens has an array too. */
+    /* *ids is not NULL for an empty text either */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");
     organ_search_release(&e.search);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Completes a tokenizer after its vocabulary, merges and steps were read: pieces, digest, and the lists of added
- * tokens. */
+ * Completes a tokenizer after a reader set its vocabulary, merges and steps: pieces, digest, and the lists of added
+ * tokens. The "piece" of a token is the bytes that it decodes to. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -11,8 +11,8 @@
 
 /* ---- pieces ---- */
 
-/* Adds the bytes that the letters of a token represent (GPT-2 writes each byte as a letter). Returns false if a letter
- * represents none; the text of the token is then used unchanged. */
+/* Appends the bytes that the letters of a token represent (GPT-2 writes each byte as a letter). Returns false if a
+ * letter represents none, or if memory is exhausted. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
@@ -25,7 +25,8 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Copies the token's text with SentencePiece's mark for blanks (U+2581) replaced by a blank. */
+/* Appends the token's text with SentencePiece's mark for blanks (U+2581) replaced by a blank. Returns false if
+ * memory is exhausted. */
 static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 {
     for (size_t at = 0; at < token->bytes;) {
@@ -37,8 +38,9 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Sets the bytes that a token decodes to: letters back to bytes, <0xNN> to its byte, marks to blanks. An added token
- * decodes to its text. */
+/* Sets the piece of a token: its letters as bytes, the byte of <0xNN>, or its text with blanks for marks. A token
+ * with characters that are no letters keeps its text. `piece` is scratch memory. Returns false if memory is
+ * exhausted. */
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
     const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;
@@ -60,7 +62,7 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     return token->piece != NULL;
 }
 
-/* Computes the bytes that each token stands for. */
+/* Sets the pieces of all tokens. The piece of an added token is its name. Returns false if memory is exhausted. */
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};
@@ -68,7 +70,6 @@ static bool make_pieces(organ_tokenizer *t)
     for (size_t k = 0; k < t->token_count && complete; k++)
         if (t->tokens[k].text)
             complete = make_piece(t, &t->tokens[k], &piece);
-    /* The piece of an added token is its name. */
     for (size_t k = 0; k < t->raw.count; k++) {
         organ_token *token = &t->tokens[t->raw.items[k].id];
         token->piece = t->raw.items[k].text;
@@ -90,7 +91,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
-/* Hashes everything that changes the result of a step, to distinguish tokenizers. */
+/* Returns a hash of everything that changes the result of the steps, starting from `seed`. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {
@@ -110,8 +111,8 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Computes the digest of the vocabulary, the merges and the added tokens. Each is a sum of hashes, so the order of the
- * tables does not matter. */
+/* Sets facts.digest to a hash of all that determines the ids of a text. Vocabulary, merges and added tokens are each
+ * a sum of hashes, so the order of the tables does not matter. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;
@@ -146,6 +147,7 @@ static void make_digest(organ_tokenizer *t)
 
 /* ---- added tokens ---- */
 
+/* Orders added tokens by the bytes of their text, a prefix first (for qsort). */
 static int finish_by_text(const void *left, const void *right)
 {
     const organ_added *a = left, *b = right;
@@ -153,7 +155,7 @@ static int finish_by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-/* Stores an added token with its text normalised, as it will appear in normalised input. */
+/* Appends an added token to t->normalized with its text normalised, as it appears in normalised input. */
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {
@@ -174,7 +176,8 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
     return error->status;
 }
 
-/* Moves the added tokens that are found in normalised text to their own list. */
+/* Moves the added tokens that are searched for in normalised text from t->raw to t->normalized, and sorts both lists
+ * by text. */
 static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};
@@ -201,6 +204,7 @@ static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error
     return ORGAN_OK;
 }
 
+/* Sets pieces, digest and the lists of added tokens, after all tokens, merges and steps were read. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error)
 {
     if (!make_pieces(t))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Text made regular: valid UTF-8, normal forms, and the small rewritings that tokenizers ask for. */
+ * Normalises text: makes it valid UTF-8, converts it to normal forms, applies the small rewritings of tokenizers,
+ * and limits how long a text may become. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -9,11 +10,11 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Returns the number of bytes at s that one U+FFFD replaces: the longest prefix of a sequence that could have become
- * valid, as Unicode recommends. */
+/* Returns the number of bytes at s, where no valid sequence begins, that one U+FFFD replaces: the longest prefix of
+ * a sequence that could have become valid, as Unicode recommends. */
 static size_t broken_length(const unsigned char *s, size_t remaining)
 {
-    /* Table 3-7 of the Unicode Standard: the first bytes, the range of the second byte, the length. */
+    /* Table 3-7 of the Unicode Standard: range of the first byte, range of the second byte, length of the sequence. */
     static const struct {
         unsigned char first, last, low, high, length;
     } rows[] = {{0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
@@ -32,6 +33,7 @@ static size_t broken_length(const unsigned char *s, size_t remaining)
     return 1;
 }
 
+/* Returns true if the text, which may contain NUL, is valid UTF-8. */
 bool organ_utf8_is_valid_text(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;
@@ -45,7 +47,7 @@ bool organ_utf8_is_valid_text(const char *text, size_t bytes)
     return true;
 }
 
-/* Appends the text with each broken sequence replaced by U+FFFD. False without memory. */
+/* Appends the text to `to` with each invalid sequence replaced by U+FFFD. Returns false if memory is exhausted. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -67,8 +69,9 @@ bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 
 /* ---- normal forms ---- */
 
-enum { CHARACTER_CODES = 32 }; /* room for what one character becomes: 18 at most */
+enum { CHARACTER_CODES = 32 }; /* room for the decomposition of one character, which has at most 18 code points */
 
+/* A text as code points. */
 typedef struct code_list {
     utf8proc_int32_t *codes;
     size_t count, capacity;
@@ -77,8 +80,8 @@ typedef struct code_list {
 /* Returns the canonical combining class of a code point; 0 for characters that are not combining marks. */
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
-/* Sorts adjacent combining marks by their class, stably. Counting sort, because a hostile text may consist of marks
- * only. */
+/* Sorts a run of combining marks by their class, stably. Counting sort, because a hostile text may consist of marks
+ * only. Returns false if memory is exhausted. */
 static bool order_marks(utf8proc_int32_t *codes, size_t count)
 {
     if (count < 2)
@@ -99,11 +102,12 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
     return true;
 }
 
-/* Decomposes the text (NFD or NFKD) to code points in canonical order. */
+/* Appends the decomposition of the text (NFD, or NFKD if `compatible`) to the list, in canonical order. Returns
+ * false if memory is exhausted. */
 static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-    size_t length, marks_begin = 0; /* where the marks that stand together begin */
+    size_t length, marks_begin = 0; /* index of the first mark after the last other character */
     for (size_t at = 0; at < bytes->used; at += length) {
         const uint32_t code = organ_utf8_at(bytes->data + at, &length);
         if (!organ_grow(&list->codes, list->count + CHARACTER_CODES, &list->capacity, sizeof *list->codes))
@@ -120,8 +124,8 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
     return order_marks(list->codes + marks_begin, list->count - marks_begin);
 }
 
-/* Returns whether the text is certainly unchanged by normalisation: no character below U+0300 changes under NFC (form
- * 0), and no ASCII character under any form. */
+/* Returns true if the text is certainly unchanged by the normal form: no character below U+0300 changes under NFC
+ * (form 0), and no ASCII character under any form. */
 static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
@@ -131,7 +135,8 @@ static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
     return true;
 }
 
-/* Converts a text to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false without memory. */
+/* Converts a text in place to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false if memory is
+ * exhausted or the result is too long. */
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
     if (is_unchanged_by_form(bytes->data, bytes->used, form))
@@ -152,14 +157,15 @@ static bool to_form(organ_bytes *bytes, unsigned form)
 
 /* ---- small rewritings ---- */
 
-/* Maps each code point to lower case, without context, as the tokenizers library does. */
+/* Appends `from` to `to` in lower case, each code point without context, as the tokenizers library does. Returns
+ * false if memory is exhausted or the result is too long. */
 static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 {
     size_t length;
     for (size_t at = 0; at < from->used; at += length) {
         const uint32_t code = organ_utf8_at(from->data + at, &length);
         char text[4];
-        /* The only character with a longer small form. */
+        /* the only character whose lower case has two code points */
         const bool complete =
             code == 0x130
                 ? organ_bytes_add(to, "i\xCC\x87", 3)
@@ -170,8 +176,8 @@ static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-/* Copies `from` to `to` with every match of the step replaced by its content. *good becomes false if memory runs
- * out. */
+/* Appends `from` to `to` with every match of the step replaced by its content. Sets *complete to false if memory is
+ * exhausted or the result is too long. */
 static organ_status replace_matches(const organ_step *step, organ_search *search, const organ_bytes *from,
                                     organ_bytes *to, bool *complete, organ_error *error)
 {
@@ -192,17 +198,20 @@ static organ_status replace_matches(const organ_step *step, organ_search *search
 /* ---- how long a text may become ---- */
 
 #define GROWTH_BASE ((size_t)64 << 10)
-/* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together. */
+/* A text becomes at most 66 times as long by the steps in use: U+FDFA is 11 times as long in NFKC, blanks as marks
+ * are 3 times as long, bytes as letters twice. */
 #define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
+/* Returns the product, or SIZE_MAX / 2 if it would be more. */
 static size_t multiply_saturating(size_t text, size_t factor)
 {
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
-/* Returns the bound for the bytes that a text may grow to in the normalizer's and pre-tokenizer's steps: GROWTH times
- * its length, less if memory is limited, but never less than GROWTH_ALWAYS times. */
+/* Returns the limit of the bytes that each step of normalizer and pre-tokenizer may write for a text of `text`
+ * bytes: 64 KiB plus GROWTH times the text, or less if t->memory is less, but never less than 64 KiB plus
+ * GROWTH_ALWAYS times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),
@@ -212,6 +221,7 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
     return (organ_growth){.text = text, .limit = wide < max ? wide : max};
 }
 
+/* Limits the bytes of `made`, the output of a step that has already written `so_far` bytes of the text. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
@@ -219,6 +229,7 @@ void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *
     made->max = growth->limit - so_far;
 }
 
+/* Returns the step's name in tokenizer.json, for messages. */
 static const char *name_of_step(const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -229,8 +240,8 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
-/* Counts the bytes that a step made and fails if it made more than the limit, which a malicious tokenizer could
- * exploit. */
+/* Adds the bytes that a step wrote to `made` to its total. If `good` is false, reports that memory was exhausted, or
+ * that the step wrote more than the limit, as a malicious tokenizer could make it do. */
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
@@ -248,7 +259,7 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
         name_of_step(step), growth->limit, growth->text);
 }
 
-/* Applies a lowercase, prepend or replace step. */
+/* Applies a lowercase, prepend or replace step to `bytes`, in place. */
 static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
                                  organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
@@ -278,7 +289,7 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
     return true;
 }
 
-/* Applies the normalizer's steps to the bytes, in order. */
+/* Applies the normalizer's steps to `bytes`, in order and in place. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {

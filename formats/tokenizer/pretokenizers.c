@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * A row for each value of tokenizer.ggml.pre: the patterns that cut a text, applied in their order, as in the
- * tokenizer.json of the model that the value is named after. The values, and which of them mean the same, are facts of
- * llama.cpp (src/llama-vocab.cpp); where llama.cpp rewrites a pattern that its own matcher cannot run, the row has the
- * owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer normalises so: qwen2_5, qwen3_5, Cohere and GPT-NeoX in
- * transformers, Hunyuan in its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers
- * could not be read have none. */
+ * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names and the patterns that cut a text,
+ * applied in order, as in the tokenizer.json of the model that the value is named after (the "owner"). The values,
+ * and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if llama.cpp rewrites a pattern
+ * that its own matcher cannot run, the row has the owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer applies
+ * NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in its own code. StableLM 2's normaliser was
+ * not compared; rows of owners whose normalisers could not be read have none. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
@@ -14,10 +14,11 @@
 #define SPACES      "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define SIGNS       "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
 
-/* cl100k and its variants: they differ in how many digits stay together. */
+/* cl100k and its variants: `number` is the pattern for digits, which decides how many stay together. */
 #define WORDS(number) CONTRACTION "|" BEFORE_WORD "\\p{L}+|" number SIGNS SPACES
 
-/* o200k: words are cut before a capital letter that follows a small one. */
+/* o200k: words are cut before a capital letter that follows a small one. `ending` is a pattern for the ending of a
+ * word, `number` and `signs` for digits and signs. */
 #define UPPER     "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
 #define LOWER     "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
 #define ANY(some) "[" some "]"
@@ -26,7 +27,7 @@
 #define O200K(ending, number) CASED(ANY(UPPER), ANY(LOWER), ending, number, "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*")
 #define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]"
 
-/* DeepSeek V3: a word may begin with one sign of ASCII; Chinese and Japanese are cut before it. */
+/* DeepSeek V3: a word may begin with one sign of ASCII; the pattern for Chinese and Japanese is applied first. */
 #define CJK        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 #define SIGN_WORDS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
 #define DEEPSEEK3  SIGN_WORDS "| ?[\\p{P}\\p{S}]+[\\r\\n]*" SPACES
@@ -68,6 +69,7 @@
     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 
+/* Short names for the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
 /* Clang-format would give each row ten lines. */
@@ -106,7 +108,7 @@ static const organ_pretokenizer pretokenizers[] = {
     {"bloom poro-chat gpt3-finnish", {" ?[^" STOPS "]+"}, 0},
     {"viking", {" ?[^" STOPS "]+", "\\p{N}"}, 0},
     {"superbpe", {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"}, 0},
-    /* llama.cpp cuts so if the converter did not recognise the tokenizer. */
+    /* llama.cpp's converter writes "default" if it does not recognise the tokenizer. */
     {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2_WITHOUT_SPACES, "\\p{N}+", "[0-9][0-9][0-9]"}, 0},
 };
 /* clang-format on */
@@ -123,6 +125,7 @@ static bool has_name(const char *names, const char *name, size_t length)
     return false;
 }
 
+/* Returns the row with this name, which has `length` bytes, or NULL. */
 const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length)
 {
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++)
@@ -131,8 +134,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* Returns true if the tokenizer has exactly the steps of this row: its patterns in their order, then bytes as
- * letters. */
+/* Returns true if the tokenizer has exactly the rules of this row: its normalizer, its patterns in their order, then
+ * bytes as letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
@@ -149,8 +152,8 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
     return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }
 
-/* Returns llama.cpp's name for the tokenizer's pre-tokenizer: the architecture's if it is one, else the first in the
- * table; NULL if none matches. */
+/* Returns llama.cpp's name for the tokenizer's pre-tokenizer and sets *length: the architecture if a matching row
+ * has that name, else the first name of the first matching row; NULL if no row matches. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
@@ -167,8 +170,8 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-/* Adds the steps of a pre-tokenizer of the table. An empty pattern marks where bytes become letters; without one, this
- * is the last step. */
+/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern marks the position at
+ * which bytes become letters; without one, that is the last step. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {

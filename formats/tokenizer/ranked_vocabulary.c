@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Vocabularies whose tokens have ranks instead of merges, as tiktoken, Tekken and SentencePiece have them: two
- * neighbours may be merged whenever their text is a token, and the token of the lowest rank is made first. */
+ * Vocabularies whose tokens have ranks instead of merges: tiktoken, Tekken and SentencePiece. Two neighbours may be
+ * merged whenever their joined text is a token, and the token of the lowest rank is made first. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
 /* ---- merges ---- */
 
-/* Sets *id to the id of a part of a token. A single character that is no token gets a number after the vocabulary, so
- * that it can be merged. */
+/* Sets *id to the id of the text, a part of a token; ORGAN_NO_ID if it is no token. A single character that is no
+ * token gets a number after the vocabulary, so that it can be merged. Returns false if memory is exhausted. */
 static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
@@ -25,14 +25,14 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
     return true;
 }
 
-/* Adds a merge for each way to split a token's text into two tokens: tiktoken files have ranks, but no merges. False
- * without memory. */
+/* Adds a merge with the rank `rank` for each way to split the text of token `id` into two tokens. Returns false if
+ * memory is exhausted. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;
     const size_t bytes = t->tokens[id].bytes;
     size_t length;
-    /* If two tokens have one text, the later one is meant. */
+    /* if two tokens have the same text, only the later one is made by merges */
     if (organ_tokenizer_id(t, text, bytes) != id || bytes == 0)
         return true;
     organ_utf8_at(text, &length);
@@ -56,8 +56,8 @@ static int base64_value(char c)
     return found ? (int)(found - digits) : -1;
 }
 
-/* Decodes four base64 digits to up to three bytes and appends them as letters. `last`: the group may end with '='.
- * *memory becomes false if memory runs out. */
+/* Decodes four base64 digits to up to three bytes and appends their letters to `word`. `last` is true for the last
+ * group, which may end with '='. Returns false for invalid base64; sets *has_memory to false if memory is exhausted. */
 static bool add_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
     const size_t padding = !last || digits[3] != '=' ? 0 : 1 + (size_t)(digits[2] == '=');
@@ -76,6 +76,7 @@ static bool add_group(const char *digits, bool last, organ_bytes *word, bool *ha
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }
 
+/* Adds token `id`, whose bytes the file has as base64; its text is their letters. `word` is scratch memory. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error)
 {
@@ -99,6 +100,8 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
+/* Ends a vocabulary by ranks: token first + k has rank k < count. Adds the merges and requires a token for each
+ * byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, which merges by scores; "gpt2" is
- * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only the name
- * of the rules that split a text before the merges: pretokenizers.c defines these rules. */
+ * Reads the tokenizer in the metadata of a GGUF file. Its model "llama" is SentencePiece, which merges by scores;
+ * "gpt2" is byte-level BPE with merges; "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only
+ * the name of the rules that split a text before the merges: pretokenizers.c defines these rules. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -14,16 +14,19 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-enum { ID_LIMIT = 1 << 24, NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+enum { ID_LIMIT = 1 << 24 };                                                           /* upper bound of tokens */
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* tokenizer.ggml.token_type */
 
+/* State of reading. */
 typedef struct gguf_source {
     const organ_model *model;
-    const char *label;
-    organ_tokenizer *t;
-    bool strips;        /* blanks after its special tokens belong to them */
+    const char *label;  /* path of the model, for messages */
+    organ_tokenizer *t; /* output */
+    bool strips;        /* special tokens include the blanks after them */
     organ_error *error; /* the first error is kept; values read after it are not used */
 } gguf_source;
 
+/* Reports ORGAN_BAD_INPUT for a key of the metadata, with the formatted reason. */
 __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
                                                                      const char *format, ...)
 {
@@ -37,13 +40,15 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
 
 /* ---- arrays of strings ---- */
 
+/* A position in an array of strings. */
 typedef struct strings {
     const organ_gguf_kv *kv;
-    size_t at;
-    uint64_t index;
+    size_t at;      /* offset of the next string in kv->bytes */
+    uint64_t index; /* number of the next string */
 } strings;
 
-/* Begins to read an array of strings; rejects a key of another type, and arrays shorter than `least` or too long. */
+/* Sets *list to the beginning of the array of strings `key`. Rejects a missing key or one of another type, and an
+ * array of less than `least` or too many strings. */
 static organ_status begin_strings(const gguf_source *s, const char *key, uint64_t least, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
@@ -63,8 +68,8 @@ static bool is_valid_utf8(const char *text, size_t bytes)
     return at == bytes;
 }
 
-/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count. ORGAN_BAD_INPUT if
- * it is cut or longer than ORGAN_TOKEN_SIZE. */
+/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count. Returns
+ * ORGAN_BAD_INPUT if it is cut off, longer than ORGAN_TOKEN_SIZE, or not valid UTF-8. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
@@ -89,7 +94,8 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 
 /* ---- vocabulary ---- */
 
-/* Finds an array with one entry per token: NULL if it is missing and not `needed`. */
+/* Sets *kv to the array `key`, which must have `count` values, one for each token; to NULL if it is missing and not
+ * `needed`. */
 static organ_status find_token_array(const gguf_source *s, const char *key, bool needed, uint64_t count,
                                      const organ_gguf_kv **kv)
 {
@@ -104,15 +110,16 @@ static organ_status find_token_array(const gguf_source *s, const char *key, bool
     return ORGAN_OK;
 }
 
-/* Returns whether the tokenizer removes blanks after this special token. The SentencePiece tokenizer of Phi-3 does so
- * except after the special tokens that it has from Llama 2. GGUF has no key for it. */
+/* Returns true if the tokenizer removes blanks after this special token. The SentencePiece tokenizer of Phi-3 does
+ * so, except after the special tokens that it has from Llama 2. GGUF has no key for it. */
 static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
            strcmp(text->data, "<|endoftext|>") != 0;
 }
 
-/* Enters token `id`; those of type control, user-defined or unknown also become added tokens. */
+/* Enters token `id` with its text. Tokens of type control, user-defined or unknown also become added tokens. `types`
+ * is the array token_type, or NULL. */
 static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
@@ -130,6 +137,7 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
     return !is_added || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
+/* Enters all tokens of the array "tokens", with their types. */
 static organ_status read_tokens(const gguf_source *s)
 {
     strings list;
@@ -147,7 +155,8 @@ static organ_status read_tokens(const gguf_source *s)
 
 /* ---- byte-level ---- */
 
-/* Enters a merge "LEFT RIGHT". The blank is searched from the second byte, because a token may begin with one. */
+/* Enters the merge "LEFT RIGHT" with its rank. The blank is searched from the second byte, because a token may begin
+ * with one. */
 static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
@@ -162,12 +171,13 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
         return refuse_key(s, KEY("merges"),
                           ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
                           (int)(first + second > 100 ? 100 : first + second), text->data);
-    /* If a pair occurs several times, its first merge is used. */
+    /* if a pair occurs several times, its first merge is used */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;
     return organ_tokenizer_merge(s->t, left, right, rank, merged) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
+/* Enters all merges of the array "merges"; their order is their rank. */
 static organ_status read_merges(const gguf_source *s)
 {
     strings list;
@@ -181,6 +191,7 @@ static organ_status read_merges(const gguf_source *s)
     return s->error->status;
 }
 
+/* Sets the steps and rules of the tokenizer that tokenizer.ggml.pre names. */
 static organ_status choose_pretokenizer(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -208,11 +219,13 @@ static organ_status read_byte_level(const gguf_source *s)
 
 /* ---- SentencePiece ---- */
 
+/* A token of SentencePiece and its score. */
 typedef struct scored {
     double score;
     uint32_t id;
 } scored;
 
+/* Orders tokens by score, highest first, then by id (for qsort). */
 static int by_score(const void *left, const void *right)
 {
     const scored *a = left, *b = right;
@@ -221,7 +234,8 @@ static int by_score(const void *left, const void *right)
     return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Turns the scores of SentencePiece into merge ranks: the highest score has rank 0, equal scores share a rank. */
+/* Sets ranks[id] from the scores of SentencePiece, one for each token: the highest score has rank 0, equal scores
+ * share a rank. */
 static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
@@ -247,7 +261,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* Checks that every byte has a token, or that there is an unknown token to stand for it. */
+/* Checks that every byte has a token, or that there is an unknown token to replace it. */
 static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
@@ -256,9 +270,11 @@ static organ_status check_bytes(const gguf_source *s)
     return ORGAN_OK;
 }
 
+/* The normalizer's step that replaces each blank by SentencePiece's mark. */
 static const organ_step marks_for_blanks = {
     .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
 
+/* Sets the unknown token from unknown_token_id (default 0), or to none if it is no token. */
 static void read_unknown(const gguf_source *s)
 {
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
@@ -306,18 +322,19 @@ static organ_status read_marked(const gguf_source *s)
     return read_merges(s) == ORGAN_OK ? check_bytes(s) : s->error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole tokenizer ---- */
 
-/* Reads an optional token id; -1 if there is none. */
+/* Returns the token id in an optional key; -1 if there is none. */
 static int64_t token_key(const gguf_source *s, const char *key)
 {
     const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
-    /* Some writers put all ones for none. */
+    /* some writers use 2^32 - 1 for "none" */
     if (id != UINT32_MAX && id >= s->t->facts.vocabulary)
         refuse_key(s, key, " is %lld, but the vocabulary has %u tokens", (long long)id, s->t->facts.vocabulary);
     return id == UINT32_MAX ? -1 : id;
 }
 
+/* Reads the tokenizer of the model's metadata into *t, whose members were initialised by organ_tokenizer_open. */
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};

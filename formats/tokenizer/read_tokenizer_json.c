@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * tokenizer.json: walked, since its vocabulary and its merges may have a million members. */
+ * Reads tokenizer.json. Vocabulary and merges may have a million members, so they are read one by one instead of
+ * being parsed as a whole. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -9,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
+enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 }; /* ids are below ID_LIMIT; ID_SLACK of them may have no token */
 
-/* Members that are small and read as trees come first. */
+/* Members of the document and of its "model". The first TOP_SMALL and MODEL_SMALL of them are parsed as trees. */
 static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
 enum { TOP_SMALL = 4, TOP_MODEL = 4, TOP_COUNT };
 
@@ -27,14 +28,15 @@ static const char *const model_names[] = {"type",
                                           "merges"};
 enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
-/* The first error is kept in `error`; values read after it are not used. */
+/* State of reading. The first error is kept in `error`; values read after it are not used. */
 typedef struct json_reading {
     organ_tokenizer *t;
     organ_json_source text;
-    json_t *top, *model; /* small members */
+    json_t *top, *model; /* objects with the small members of the document and of "model" */
     organ_error *error;
 } json_reading;
 
+/* Reports ORGAN_BAD_INPUT: "FILE: " and the formatted text. */
 __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
 {
     char reason[sizeof r->error->message];
@@ -47,8 +49,9 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
 
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Finds the members with these names: sets their spans, empty for missing ones, and returns an object with the first
- * `small` of them. */
+/* Finds the members of the object in `object` that `names` lists, and sets their spans, empty for missing ones.
+ * Returns an object with the first `small` of them as trees, which the caller releases. `what` names the object in
+ * messages. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {
@@ -74,7 +77,8 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
-/* Reads a decimal id below ID_LIMIT; rejects signs, leading zeros and fractions. */
+/* Sets *id to the decimal number in the span. Returns false unless it is below ID_LIMIT, without sign, leading zeros
+ * or fraction. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
@@ -87,8 +91,9 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Rejects an id above the length of the file before memory is allocated for it: ids may have gaps (check_holes), but
- * naming a token needs at least one byte. */
+/* Rejects an id above the length of the file before memory is allocated for all ids up to it. Ids may have gaps
+ * (check_holes), but each token takes at least one byte of the file. `list` is the member that has the id, for
+ * messages. */
 static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -97,7 +102,7 @@ static organ_status check_id_limit(const json_reading *r, const char *list, cons
                        word, id, r->text.length);
 }
 
-/* Enters one member of "vocab". */
+/* Enters one member of "vocab": the token `name` and its id. Rejects a text or an id that occurs twice. */
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
 {
     organ_tokenizer *const t = r->t;
@@ -120,6 +125,7 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
 }
 
+/* Enters all members of "vocab", the object in `span`. */
 static void read_vocabulary(const json_reading *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -132,7 +138,7 @@ static void read_vocabulary(const json_reading *r, organ_json_span span)
         json_refuse(r, "vocab: it is empty");
 }
 
-/* Rejects ids of which more than half, beyond a slack, have no token. */
+/* Rejects a vocabulary in which more than half of the ids, and more than ID_SLACK, have no token. */
 static void check_holes(const json_reading *r)
 {
     const size_t named = r->t->named + r->t->raw.count;
@@ -142,11 +148,13 @@ static void check_holes(const json_reading *r)
 
 /* ---- merges ---- */
 
+/* A position in the list "merges". */
 typedef struct list {
     const json_reading *r;
     const char *bytes;
-    size_t at, end, index;
-    json_t *tree; /* of the string that was read last, if it had escapes */
+    size_t at, end; /* offsets in `bytes` */
+    size_t index;   /* number of the element being read */
+    json_t *tree;   /* the last string, if it had escapes and was parsed */
 } list;
 
 static organ_status refuse_merge(const list *l, const char *what)
@@ -154,7 +162,7 @@ static organ_status refuse_merge(const list *l, const char *what)
     return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
 }
 
-/* Skips blanks and returns the next character without consuming it; 0 at the end. */
+/* Moves past white space and returns the next character without moving past it; 0 at the end. */
 static char next_char(list *l)
 {
     while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])
@@ -162,8 +170,8 @@ static char next_char(list *l)
     return l->at < l->end ? l->bytes[l->at] : 0;
 }
 
-/* Reads a string, without a copy if it contains no escapes. The text is valid until the next call; NULL with an
- * error. */
+/* Returns the text of the string at the position, which is valid until the next call, and sets *bytes; NULL with an
+ * error. A string without escapes is not copied. */
 static const char *read_string(list *l, size_t *bytes)
 {
     const char *s = l->bytes;
@@ -188,7 +196,8 @@ static const char *read_string(list *l, size_t *bytes)
     return json_string_value(l->tree);
 }
 
-/* Reads the two strings of a merge, concatenated, and the length of the first. */
+/* Reads one merge, ["LEFT", "RIGHT"] or "LEFT RIGHT": sets *both to the two words without a separator, and *first to
+ * the bytes of the first. */
 static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
 {
     const bool pair = next_char(l) == '[';
@@ -216,6 +225,7 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
     return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
 }
 
+/* Returns the id of the text; reports an error if it is no token. */
 static uint32_t require_token_id(const list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
@@ -225,7 +235,7 @@ static uint32_t require_token_id(const list *l, const char *text, size_t bytes)
     return id;
 }
 
-/* Reads one element of "merges" and enters it. */
+/* Reads one element of "merges" and enters it with its number as rank. `both` is scratch memory. */
 static void put_merge(list *l, organ_bytes *both)
 {
     size_t first = 0;
@@ -238,7 +248,8 @@ static void put_merge(list *l, organ_bytes *both)
         fail_memory(l->r);
 }
 
-/* Reads the list "merges" element by element: parsed as a whole it would need many times its size in memory. */
+/* Reads the list "merges" in `span` element by element: parsed as a whole it would need many times its size in
+ * memory. */
 static void read_merges(const json_reading *r, organ_json_span span)
 {
     list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
@@ -263,8 +274,9 @@ static void read_merges(const json_reading *r, organ_json_span span)
     json_decref(l.tree);
 }
 
-/* ---- the rest of the model ---- */
+/* ---- settings of the model ---- */
 
+/* Sets *flag from a member of "model" that is true, false, null or missing (false). */
 static void read_flag(const json_reading *r, const char *name, bool *flag)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -273,7 +285,7 @@ static void read_flag(const json_reading *r, const char *name, bool *flag)
         json_refuse(r, "model: '%s' is neither true nor false", name);
 }
 
-/* Rejects a member unless it is missing, null, 0 or "". */
+/* Rejects a member of "model" unless it is missing, null, 0 or "": its effect is not implemented. */
 static void expect_unset(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -282,6 +294,7 @@ static void expect_unset(const json_reading *r, const char *name)
         json_refuse(r, "model: a '%s' is not supported", name);
 }
 
+/* Rejects models that are not BPE, and settings of BPE that are not supported. `merges`: the model has merges. */
 static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");
@@ -294,6 +307,7 @@ static void check_type(const json_reading *r, bool merges)
     expect_unset(r, "end_of_word_suffix");
 }
 
+/* Sets the unknown token from unk_token, which must be in the vocabulary. */
 static void read_unknown(const json_reading *r)
 {
     const json_t *const value = json_object_get(r->model, "unk_token");
@@ -308,7 +322,7 @@ static void read_unknown(const json_reading *r)
 
 /* ---- added tokens ---- */
 
-/* Reads one entry of added_tokens. Its id must not contradict the vocabulary. */
+/* Enters entry number `index` of added_tokens. Its id and text must not contradict the vocabulary. */
 static organ_status put_added(const json_reading *r, const json_t *entry, size_t index)
 {
     organ_tokenizer *const t = r->t;
@@ -340,6 +354,7 @@ static organ_status put_added(const json_reading *r, const json_t *entry, size_t
     return organ_tokenizer_add(t, &added) ? ORGAN_OK : fail_memory(r);
 }
 
+/* Enters all entries of added_tokens. */
 static void read_added(const json_reading *r)
 {
     const json_t *const added = json_object_get(r->top, "added_tokens");
@@ -349,9 +364,10 @@ static void read_added(const json_reading *r)
         put_added(r, json_array_get(added, k), k);
 }
 
-/* ---- all of it ---- */
+/* ---- the whole tokenizer ---- */
 
-/* Reads the member "model": vocabulary, added tokens, merges. */
+/* Reads the member "model" in `span`, and the added tokens of the document before the merges, because
+ * organ_tokenizer_ready ends the vocabulary. */
 static void read_model(json_reading *r, organ_json_span span)
 {
     organ_json_span spans[MODEL_COUNT];
@@ -376,6 +392,7 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
+/* Reads the text of tokenizer.json, and tokenizer_config.json of the model, into *t. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Patterns of tokenizers are written for Oniguruma. This file rewrites a pattern for PCRE2 so that it matches the same
- * texts, or refuses it. The two libraries differ in these points: white space is that of Unicode (PCRE2 would count
- * U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script (PCRE2 would take
- * Script_Extensions), and a class may contain classes and intersections. */
+ * Compiles patterns of tokenizers, which are written for Oniguruma, with PCRE2. This file rewrites a pattern so that
+ * PCRE2 matches the same texts, or rejects it. The two libraries differ in these points: white space is that of
+ * Unicode (PCRE2 would count U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script
+ * (PCRE2 would take Script_Extensions), and a class may contain classes and intersections. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <ctype.h>
@@ -23,17 +23,21 @@
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-"              \
     "\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
-enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 };
+enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 }; /* bytes */
 
+/* State of rewriting a pattern. */
 typedef struct regex_scan {
-    const char *what, *pattern;
-    size_t bytes, at;
-    bool in_class, class_begins;
-    unsigned inner;  /* classes in the class that are open */
-    bool intersects; /* the class is an intersection: it ends with its second part */
-    organ_bytes made;
+    const char *what; /* name of the pattern in messages */
+    const char *pattern;
+    size_t bytes, at;            /* length of the pattern, position in it */
+    bool in_class, class_begins; /* inside [...]; no member of the class was read yet */
+    unsigned inner;              /* number of open classes inside the class */
+    bool intersects;  /* the class was an intersection, which put_intersection rewrote; it must end with its second part
+                       */
+    organ_bytes made; /* the pattern for PCRE2 so far */
 } regex_scan;
 
+/* Reports the construct at the position as not supported. */
 static organ_status refuse_pattern(const regex_scan *s, const char *construct, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'",
@@ -50,7 +54,7 @@ static organ_status put_pattern_text(regex_scan *s, const char *text, organ_erro
     return put_pattern(s, text, strlen(text), error);
 }
 
-/* Translates \uXXXX to \x{XXXX}. */
+/* Rewrites \uXXXX at the position as \x{XXXX}. */
 static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
@@ -82,7 +86,7 @@ static bool is_script(const char *name, size_t bytes)
     return regex != NULL;
 }
 
-/* Copies \p{L} and \x{20} unchanged, and the name of a script as \p{sc:Han}. */
+/* Copies \p{L} or \x{20} at the position unchanged, but writes the name of a script as \p{sc:Han}. */
 static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
@@ -114,7 +118,7 @@ static const struct rewriting {
     {'v', "\\x{b}", "\\x{b}"},
 };
 
-/* Copies or rewrites an escape sequence of the pattern, so that PCRE2 matches what Oniguruma would. */
+/* Copies or rewrites the escape sequence at the position, so that PCRE2 matches the same as Oniguruma. */
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
@@ -137,6 +141,7 @@ static organ_status put_escape(regex_scan *s, organ_error *error)
     return put_pattern(s, shown, 2, error);
 }
 
+/* Returns true if `text` follows at the position. */
 static bool at_text(const regex_scan *s, const char *text)
 {
     const size_t length = strlen(text);
@@ -145,13 +150,14 @@ static bool at_text(const regex_scan *s, const char *text)
 
 /* ---- classes ---- */
 
+/* The general categories of Unicode; bit k of a set stands for categories[k]. */
 static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
                                      "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
                                      "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
 enum { CATEGORIES = sizeof categories / sizeof *categories };
 
-/* Returns the categories of a class that consists of \p{Lu}, \p{M} and the like up to "&&", and sets *end to that
- * place; 0 if the class contains anything else. */
+/* Returns the set of categories of the class at the position, if it consists of \p{Lu}, \p{M} and the like up to
+ * "&&", and sets *end to the offset of "&&". Returns 0 if it contains anything else. */
 static uint32_t categories_until_and(const regex_scan *s, size_t *end)
 {
     uint32_t all = 0;
@@ -170,8 +176,9 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* Writes [\p{Lu}\p{M}&&[^x]] as the complement of the union of x and all other categories, because PCRE2 has no
- * intersections of classes. Returns false if the class has another form. */
+/* Rewrites [\p{Lu}\p{M}&&[^x]] at the position as the complement of the union of x and all other categories, because
+ * PCRE2 has no intersections of classes: A and not x = not (not A or x). Returns false if the class has another
+ * form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;
@@ -191,12 +198,13 @@ static bool put_intersection(regex_scan *s, organ_error *error)
     return true;
 }
 
-/* Translates '[' and ']' in a class: the members of an inner class are written as members of the outer one. */
+/* Removes '[' or ']' of a class inside a class: its members become members of the outer class. Rejects inner classes
+ * for which that would change the meaning. */
 static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
 {
     const bool opens = s->pattern[s->at] == '[';
     const char before = s->made.data[s->made.used - 1], after = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
-    /* Side by side with an inner class '-' stands for itself; as members of one class it would make a range. */
+    /* Next to an inner class '-' is a literal; as a member of one class it would make a range. */
     if (opens && (after == '^' || after == ':' || after == ']' || after == '[' || before == '-'))
         return refuse_pattern(s, "a nested class that is not a plain union", error);
     if (!opens && after == '-')
@@ -210,6 +218,7 @@ static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns true if a group begins here whose meaning is the same in both libraries. */
 static bool is_supported_group(const regex_scan *s)
 {
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
@@ -219,8 +228,8 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
-/* Copies one character of a tokenizer's pattern to the pattern for PCRE2 and follows classes in brackets. Rejects
- * constructs that PCRE2 would interpret differently from the library that the tokenizer was written for. */
+/* Copies one character of the pattern and updates the state of classes. Rejects constructs that PCRE2 would
+ * interpret differently. */
 static organ_status put_character(regex_scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];
@@ -248,7 +257,7 @@ static organ_status put_character(regex_scan *s, organ_error *error)
     return put_pattern(s, &c, 1, error);
 }
 
-/* Translates the whole pattern from Oniguruma's syntax, which tokenizer.json uses, to PCRE2's. */
+/* Rewrites the whole pattern from Oniguruma's syntax to PCRE2's in s->made. */
 static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
@@ -274,6 +283,7 @@ static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_S
     return regex;
 }
 
+/* Compiles a pattern in Oniguruma's syntax; the caller frees *regex. `what` names the pattern in messages. */
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The normalizer and the pre_tokenizer of a tokenizer.json. */
+ * Reads the normalizer and the pre_tokenizer of a tokenizer.json into steps (organ_step) of the tokenizer. A type of
+ * tokenizer.json becomes one or several steps. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -15,18 +16,20 @@
 
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]"
 
-enum { DEPTH_LIMIT = 8 };
+enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
 
+/* State of reading one of the two parts. */
 typedef struct steps_reading {
     organ_tokenizer *t;
-    const char *label, *part; /* "normalizer", "pre_tokenizer" */
-    organ_step *steps;
-    size_t *count;
-    const json_t *from; /* the step that is read, and its type */
+    const char *label, *part; /* name of the file in messages; "normalizer" or "pre_tokenizer" */
+    organ_step *steps;        /* output: the part's steps in `t` */
+    size_t *count;            /* output: their number */
+    const json_t *from;       /* the object being read, and its type */
     const char *type;
     organ_error *error; /* the first error is kept; values read after it are not used */
 } steps_reading;
 
+/* Reports a fault of the object being read, with the formatted reason. */
 __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_reading *r, const char *format, ...)
 {
     char reason[200];
@@ -37,7 +40,7 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_readin
     organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
 }
 
-/* Appends a step, or frees its regular expression if there was an error. */
+/* Appends a copy of the step, or frees its regular expression if there was an error. */
 static void add_step(const steps_reading *r, const organ_step *step)
 {
     if (*r->count == ORGAN_STEP_LIMIT)
@@ -48,6 +51,7 @@ static void add_step(const steps_reading *r, const organ_step *step)
         r->steps[(*r->count)++] = *step;
 }
 
+/* Returns a copy of the text in the arena; NULL with an error if memory is exhausted. */
 static const char *copy_step_text(const steps_reading *r, const char *text, size_t bytes)
 {
     const char *const kept = organ_arena_copy(&r->t->arena, text, bytes);
@@ -56,6 +60,7 @@ static const char *copy_step_text(const steps_reading *r, const char *text, size
     return kept;
 }
 
+/* Sets *kept and *bytes to a copy of the string in the member `field`; another type is an error. */
 static void get_text(const steps_reading *r, const json_t *from, const char *field, const char **kept, size_t *bytes)
 {
     const json_t *value = json_object_get(from, field);
@@ -67,6 +72,7 @@ static void get_text(const steps_reading *r, const json_t *from, const char *fie
     *kept = copy_step_text(r, json_string_value(value), *bytes);
 }
 
+/* Returns the member `field` of the object being read, or `fallback` if it is missing. */
 static bool get_flag(const steps_reading *r, const char *field, bool fallback)
 {
     const json_t *value = json_object_get(r->from, field);
@@ -75,7 +81,7 @@ static bool get_flag(const steps_reading *r, const char *field, bool fallback)
     return value ? json_is_true(value) : fallback;
 }
 
-/* Compiles the step's `pattern`. */
+/* Sets the step's pattern and compiles it. */
 static void set_regex(const steps_reading *r, organ_step *step, const char *pattern, size_t bytes)
 {
     char what[300];
@@ -85,6 +91,7 @@ static void set_regex(const steps_reading *r, organ_step *step, const char *patt
         organ_regex_compile(what, step->pattern, bytes, &step->regex, r->error);
 }
 
+/* Appends a split step with the regular expression `pattern`. */
 static void add_split(const steps_reading *r, const char *pattern, organ_behaviour behaviour, bool invert)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = behaviour, .invert = invert};
@@ -104,6 +111,7 @@ static void get_pattern(const steps_reading *r, organ_step *step)
         refuse_step(r, "'pattern' has neither a string 'String' nor 'Regex'");
 }
 
+/* Returns the member "behavior", which says what a split step does with its matches. */
 static organ_behaviour get_behaviour(const steps_reading *r)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
@@ -124,7 +132,7 @@ static void read_split(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Adds the up to three steps of ByteLevel: prefix blank, GPT-2's pattern, bytes to letters. */
+/* Appends the up to three steps of ByteLevel: blank before the text, GPT-2's pattern, bytes to letters. */
 static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);
@@ -142,7 +150,7 @@ static void read_digits(const steps_reading *r)
     add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false);
 }
 
-/* Reads Metaspace. add_prefix_space is its older form of prepend_scheme. */
+/* Appends the step of Metaspace. add_prefix_space is the older form of its prepend_scheme. */
 static void read_metaspace(const steps_reading *r)
 {
     static const char *const schemes[] = {
@@ -194,6 +202,7 @@ static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", 
 
 /* ---- normalising ---- */
 
+/* Appends a step that converts to the normal form that the type names. */
 static void read_form(const steps_reading *r)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -220,7 +229,7 @@ static void read_replace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Adds steps that remove white space at the ends of a text. */
+/* Appends the steps of Strip, which remove white space at the ends of a text. */
 static void read_strip_ends(const steps_reading *r)
 {
     static const char *const fields[] = {"strip_left", "strip_right"}, *const patterns[] = {"\\A\\s+", "\\s+\\z"};
@@ -232,8 +241,9 @@ static void read_strip_ends(const steps_reading *r)
         }
 }
 
-/* ---- sequences of either ---- */
+/* ---- all types ---- */
 
+/* A type of tokenizer.json and the function that appends its steps. */
 typedef struct steps_kind {
     const char *type;
     void (*read)(const steps_reading *r);
@@ -259,7 +269,7 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
-/* Reads a step of the pre-tokenizer or the normalizer; a sequence of steps recursively. */
+/* Appends the steps of the object `from`, whose type is a step or a Sequence of objects, which are read recursively. */
 static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;
@@ -286,6 +296,7 @@ static void read_step(steps_reading *r, const json_t *from, unsigned depth)
         read_step(r, json_array_get(list, k), depth + 1);
 }
 
+/* Reads both parts into the tokenizer's steps; each may be NULL or JSON null. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *pretokenizer, organ_error *error)
 {
@@ -308,6 +319,8 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
     return error->status;
 }
 
+/* Appends a split step with the regular expression `pattern` to the pre-tokenizer. Matches are isolated; if `drops`
+ * is true, the text between them is removed. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error)
 {

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * tekken.json of Mistral: special tokens have the first ids, the tokens of "vocab" the next ones by their ranks. The
- * file has the pattern that cuts a text. mistral_common reads special tokens in a text as characters; here the caller
- * decides. The list of tokens is read element by element, since it has 150,000 of them. */
+ * Reads tekken.json of Mistral: special tokens have the first ids, the tokens of "vocab" the next ones by their
+ * ranks. The file has the pattern that cuts a text. mistral_common always encodes names of special tokens in a text
+ * as characters; here the caller of the encoder decides. The list of tokens is read element by element, because it
+ * has 150,000 of them. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16, LAST_WITHOUT_SPECIAL = 7 };
+enum { ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16 }; /* upper bounds of tokens and of special tokens */
+enum { LAST_WITHOUT_SPECIAL = 7 };                    /* last version that does not list special tokens */
 
+/* Members of tekken.json that are read: indices into tekken_names. */
 enum { TEKKEN_CONFIG, TEKKEN_SPECIAL, TEKKEN_VOCAB, TEKKEN_COUNT };
 static const char *const tekken_names[TEKKEN_COUNT] = {"config", "special_tokens", "vocab"};
 
@@ -36,15 +39,16 @@ static const char *const usual_special[] = {"<unk>",
                                             "[TOOL_CONTENT]"};
 enum { USUAL_SPECIAL = sizeof usual_special / sizeof *usual_special };
 
+/* State of reading. */
 typedef struct tekken_reading {
-    organ_tokenizer *t;
-    const organ_json_source *text;
-    organ_json_span spans[TEKKEN_COUNT];
-    uint32_t special, tokens; /* numbers of ids: special ones, then those of the vocabulary */
-    organ_error *error;       /* the first fault is kept */
+    organ_tokenizer *t;                  /* output */
+    const organ_json_source *text;       /* the file */
+    organ_json_span spans[TEKKEN_COUNT]; /* values of the members tekken_names */
+    uint32_t special, tokens;            /* number of special ids, which come first, and of ids of "vocab" */
+    organ_error *error;                  /* the first fault is kept */
 } tekken_reading;
 
-/* Finds the spans of the members of tekken.json; all but the special tokens are required. */
+/* Finds the members of tekken.json and sets their spans; all but the special tokens are required. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;
@@ -64,7 +68,7 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-/* Reads a whole number from 1 to max. */
+/* Returns the whole number from 1 to `max` in the member `name` of the config; anything else is an error. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
@@ -75,7 +79,7 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     return number;
 }
 
-/* Reads the number of tokens and of special tokens, which have the lowest ids. */
+/* Sets r->special and r->tokens from the config. */
 static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
 {
     const int64_t all = number_of(r, config, "default_vocab_size", ID_LIMIT - 1);
@@ -87,14 +91,15 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
                           r->text->label, (long long)special, (long long)all);
     r->special = (uint32_t)special;
     r->tokens = (uint32_t)(all - special);
-    /* Arrays are indexed by id; each listed token needs more than ten bytes of the file, which limits the ids. */
+    /* Memory is allocated for each id. Each listed token needs more than ten bytes of the file, so the file's size
+     * bounds the ids. */
     if (r->tokens > r->text->length / 10)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: a file of %zu bytes cannot list %u tokens",
                           r->text->label, r->text->length, r->tokens);
     return ORGAN_OK;
 }
 
-/* Reads the pattern, the sizes and the version: *version is the number in "v7". */
+/* Reads the config: sets the pre-tokenizer, the sizes, and *version to the number in "v7". */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;
@@ -119,12 +124,14 @@ static organ_status read_config(tekken_reading *r, long *version)
 
 /* ---- special tokens ---- */
 
+/* Adds special token `id` with this name. */
 static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
 {
     const organ_added added = {.text = text, .bytes = bytes, .id = id, .special = true};
     return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
+/* Adds entry number `index` of special_tokens, whose number must be its rank. */
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
 {
     const json_t *const rank = json_object_get(one, "rank");
@@ -140,8 +147,8 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
-/* Reads the special tokens of a tekken.json: those listed, or for versions without a list the usual ones. The remaining
- * ids below the number of special tokens are named <SPECIAL_n>. */
+/* Adds the special tokens: the listed ones or, for versions without a list, the usual ones. The remaining ids below
+ * r->special are named <SPECIAL_n>. */
 static organ_status read_special(const tekken_reading *r, long version)
 {
     json_t *list = NULL;
@@ -190,6 +197,7 @@ static size_t object_end(const organ_json_source *text, size_t at, size_t end)
     return end;
 }
 
+/* Adds entry number `index` of "vocab", the object in `span`. `word` is scratch memory. */
 static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
 {
     json_t *one = NULL;
@@ -216,8 +224,8 @@ static size_t skip_json_space(const organ_json_source *text, size_t at, size_t e
     return at;
 }
 
-/* Reads the list of tokens. Tokens at or above the size of the vocabulary are not read, as in mistral_common: files
- * list more tokens than a model has. */
+/* Adds the first r->tokens entries of the list "vocab". Further ones are ignored, as in mistral_common: files list
+ * more tokens than a model has. */
 static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_source *const text = r->text;
@@ -242,8 +250,9 @@ static organ_status read_vocab(const tekken_reading *r)
     return r->error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole tokenizer ---- */
 
+/* Returns the id of the special token with this name, or -1. */
 static int64_t find_special(const organ_tokenizer *t, const char *name)
 {
     for (size_t k = 0; k < t->raw.count; k++)
@@ -252,6 +261,7 @@ static int64_t find_special(const organ_tokenizer *t, const char *name)
     return -1;
 }
 
+/* Reads the text of tekken.json into *t. */
 organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                          organ_error *error)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * tiktoken.model of Kimi and hy.tiktoken of Hunyuan: a line per token, its bytes as base64 and its rank, which is its
- * id. The ids after them are special tokens. The files have neither these nor the pattern: both are in the Python code
- * of the tokenizer's class, which tokenizer_config.json names, and here in a row for each class. */
+ * Reads tiktoken.model of Kimi and hy.tiktoken of Hunyuan. Each line has a token: its bytes as base64 and its rank,
+ * which is its id. The ids after them are special tokens. Special tokens and the pattern that cuts a text are not in
+ * these files but in the Python code of the tokenizer's class, which tokenizer_config.json names; here each class
+ * has a row. */
 #include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
@@ -9,17 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 64 << 20, ID_LIMIT = 1 << 24, FIRST_SPECIAL = 5 };
+enum { CONFIG_LIMIT = 64 << 20 }; /* bytes of tokenizer_config.json */
+enum { ID_LIMIT = 1 << 24 };      /* upper bound of tokens */
+enum { FIRST_SPECIAL = 5 };       /* special tokens that a class lists by name */
 
 static const char config_name[] = "tokenizer_config.json";
 
-/* tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id, or
- * "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens with numbers of their own. */
+/* A class of tokenizers. tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id,
+ * or "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens "<|extra_N|>", N from 0. */
 typedef struct tiktoken_class {
-    const char *name, *pretokenizer; /* a name in pretokenizers.c */
-    uint32_t special;                /* how many special tokens there are */
-    const char *first[FIRST_SPECIAL], *prefix;
-    bool numbered_by_id, decoder, adds_bos;
+    const char *name, *pretokenizer;  /* a name in pretokenizers.c */
+    uint32_t special;                 /* number of special tokens */
+    const char *first[FIRST_SPECIAL]; /* names of the first special tokens, or NULL */
+    const char *prefix;               /* of the names of all others, which end with a number and "|>" */
+    bool numbered_by_id;              /* the number in a name is its id, else it counts from 0 after `first` */
+    bool decoder;                     /* names in added_tokens_decoder take precedence */
+    bool adds_bos;                    /* default of add_bos_token */
 } tiktoken_class;
 
 static const tiktoken_class classes[] = {
@@ -36,6 +42,7 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
+/* Sets *rank to the decimal number in `count` digits. Returns false unless it is below ID_LIMIT. */
 static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
@@ -47,6 +54,7 @@ static bool read_rank(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
+/* Adds the token of one line; `number` is that of the line, `word` scratch memory. */
 static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {
@@ -56,7 +64,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: line %zu is not a token in base64, a space and its rank below %d", text->label, number,
                           ID_LIMIT);
-    /* A token takes four bytes at least: without gaps no rank is larger than this. */
+    /* Memory is allocated for each id. A line has at least four bytes, and ranks have no gaps. */
     if (rank >= text->length / 4)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: line %zu: rank %u exceeds the number of tokens that a file of %zu bytes can list",
@@ -64,6 +72,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
+/* Adds the tokens of all lines; their ranks must be 0, 1, ... without gaps. */
 static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
     organ_bytes word = {0};
@@ -86,7 +95,8 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
 
 /* ---- special tokens ---- */
 
-/* Checks that added_tokens_decoder of tokenizer_config.json names only ids after the vocabulary's. */
+/* Checks that added_tokens_decoder of tokenizer_config.json names only special ids: those from `count`, the size of
+ * the vocabulary, on. `label` is the config's path, for messages. */
 static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder, uint32_t count,
                                   organ_error *error)
 {
@@ -110,8 +120,8 @@ static organ_status check_decoder(const tiktoken_class *class, const char *label
     return ORGAN_OK;
 }
 
-/* Adds the special tokens after the vocabulary. Their texts come from the config, the class's list, or the class's
- * numbering, in this order. */
+/* Adds the special tokens, with ids from `count` on. The name of each is taken from the config's
+ * added_tokens_decoder, else from the class's list, else it is numbered. */
 static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const char *label,
                                 const json_t *config, uint32_t count, organ_error *error)
 {
@@ -136,9 +146,10 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
     return ORGAN_OK;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole tokenizer ---- */
 
-/* Reads tokenizer_config.json, whose label is `config_label`, next to the tokenizer file `label`. */
+/* Parses tokenizer_config.json, whose path in messages is `config_label`, into *config. Reports an error if it is
+ * missing, because it names the class of the tokenizer file `label`. */
 static organ_status load_config(const organ_model *model, const char *config_label, const char *label, json_t **config,
                                 organ_error *error)
 {
@@ -156,8 +167,8 @@ static organ_status load_config(const organ_model *model, const char *config_lab
     return error->status;
 }
 
-/* Returns the class that tokenizer_config.json, whose label is `config_label`, names; NULL with an error if it is
- * unknown. */
+/* Returns the class that the config names; NULL with an error if it is unknown. The labels are the paths of the
+ * config and of the tokenizer file, for messages. */
 static const tiktoken_class *tiktoken_class_of(const json_t *config, const char *config_label, const char *label,
                                                organ_error *error)
 {
@@ -171,6 +182,7 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
     return NULL;
 }
 
+/* Adds tokens, pre-tokenizer, special tokens and merges of a tokenizer of this class. */
 static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const char *config_label,
                                        const json_t *config, const organ_json_source *text, organ_error *error)
 {
@@ -184,6 +196,7 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
+/* Reads the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t. */
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {

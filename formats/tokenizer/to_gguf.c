@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Vocabulary and merges as llama.cpp's converter writes them (conversion/base.py: get_vocab_base). */
+ * Writes the tokenizer of tokenizer.json as GGUF metadata: vocabulary, merges and scores, as llama.cpp's converter
+ * writes them (conversion/base.py: get_vocab_base). Functions that return bool return false if memory is exhausted. */
 #include "formats/tokenizer/to_gguf.h"
 
 #include "formats/base/text_buffer.h"
@@ -12,11 +13,12 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* token_type */
 
 /* ---- arrays ---- */
 
-/* Appends the low `bytes` bytes of `value`, little endian. */
+/* Appends the low `bytes` bytes of `value`, little endian. Like all put_ functions here, returns false if memory is
+ * exhausted. */
 static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
 {
     char text[8];
@@ -25,6 +27,7 @@ static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
     return organ_bytes_add(to, text, bytes);
 }
 
+/* Appends a string as GGUF stores it: its length in 8 bytes, then the text. */
 static bool put_text(organ_bytes *to, const char *text, size_t length)
 {
     return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
@@ -37,7 +40,8 @@ static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
-/* Adds the array to the writer under `key`, and frees it. `complete` is false if memory ran out on the way. */
+/* Adds the array of `count` elements to the writer under `key`, and frees it. `complete` is false if memory was
+ * exhausted while it was built, which is then reported. */
 static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
                               bool complete, organ_gguf_writer *writer, organ_error *error)
 {
@@ -57,13 +61,14 @@ static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_typ
 
 /* ---- tokens ---- */
 
+/* Returns true if the text begins with `prefix` and ends with `suffix`. */
 static bool is_between(const char *text, size_t bytes, const char *prefix, const char *suffix)
 {
     const size_t head = strlen(prefix), tail = strlen(suffix);
     return bytes >= head + tail && memcmp(text, prefix, head) == 0 && memcmp(text + bytes - tail, suffix, tail) == 0;
 }
 
-/* Returns whether a token that files mark as ordinary controls a model; the list is llama.cpp's. */
+/* Returns true if a token that files mark as ordinary is a control token by its name; the list is llama.cpp's. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
@@ -74,7 +79,8 @@ static bool looks_special(const char *text, size_t bytes)
            is_between(text, bytes, "<unused", ">");
 }
 
-/* Returns the token type that llama.cpp's converter gives: normal, unknown, control, user-defined, unused or byte. */
+/* Returns the type that llama.cpp's converter gives to the token: normal, unknown, control, user-defined, unused or
+ * byte. */
 static int32_t type_of(const gguf_export *e, uint32_t id)
 {
     const organ_tokenizer *const t = e->t;
@@ -91,8 +97,8 @@ static int32_t type_of(const gguf_export *e, uint32_t id)
     return added->special || looks_special(token->text, token->bytes) ? CONTROL : USER_DEFINED;
 }
 
-/* Writes the text of an added token with blanks in place of the marks for blanks, because llama.cpp searches the
- * unmarked text for it. */
+/* Appends the text of an added token with blanks instead of the marks for blanks, because llama.cpp searches for it
+ * in text without marks. */
 static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 {
     organ_bytes plain = {0};
@@ -107,7 +113,7 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
     return complete;
 }
 
-/* Writes a token's text; unused ids become "[PAD<id>]", as llama.cpp's converter writes them. */
+/* Appends the text of a token; an id without a token becomes "[PAD<id>]", as in llama.cpp's converter. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];
@@ -119,6 +125,7 @@ static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
     return put_text(to, token->text, token->bytes);
 }
 
+/* Writes the arrays of texts and types of all tokens. */
 static organ_status write_tokens(const gguf_export *e, organ_error *error)
 {
     organ_bytes names, types;
@@ -135,8 +142,8 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 
 /* ---- merges ---- */
 
-/* Writes one of the two words of a merge. The array separates the words by a blank, so a blank in a word becomes the
- * letter of GPT-2 for byte 32. */
+/* Appends one of the two words of a merge. A blank separates the words, so a blank in a word becomes GPT-2's letter
+ * for byte 32. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
     bool complete = true;
@@ -145,6 +152,7 @@ static bool put_word(organ_bytes *to, const organ_token *token)
     return complete;
 }
 
+/* Writes the array of merges "LEFT RIGHT", in the order of their ranks. */
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_bytes all, one = {0};
@@ -160,8 +168,9 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
     return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
 }
 
-/* Derives the scores of SentencePiece, which merges the pair whose token has the highest score: tokens get -0, -1, ...
- * in the order of their first merges, then those that no merge makes, by id; bytes and special tokens have 0. */
+/* Writes the scores of SentencePiece, which merges the pair whose token has the highest score. Tokens get -0, -1,
+ * ... in the order of their first merges; then follow tokens that no merge makes, by id; bytes and special tokens
+ * have 0. */
 static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     float *const scores = calloc(e->count + 1, sizeof *scores);
@@ -194,6 +203,7 @@ static organ_status set_word(const gguf_export *e, const char *key, const char *
     return organ_gguf_writer_set_string(e->writer, key, word, strlen(word), error);
 }
 
+/* Writes a byte-level vocabulary: pre-tokenizer, tokens and merges. */
 static organ_status write_byte_level(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     size_t length = 0;
@@ -211,6 +221,7 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
     return write_merges(e, merges, count, error);
 }
 
+/* Returns true if a step of the tokenizer puts a blank before a text. */
 static bool prepends_space(const organ_tokenizer *t)
 {
     for (size_t k = 0; k < t->normalizer_count; k++)
@@ -222,7 +233,7 @@ static bool prepends_space(const organ_tokenizer *t)
     return false;
 }
 
-/* Writes a SentencePiece vocabulary: scores instead of merges, except for Gemma 4, which has both. */
+/* Writes a SentencePiece vocabulary: tokens and scores instead of merges; Gemma 4 has both. */
 static organ_status write_sentence_piece(const gguf_export *e, const organ_merge *merges, size_t count,
                                          organ_error *error)
 {
@@ -241,6 +252,7 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
     return marked ? write_merges(e, merges, count, error) : ORGAN_OK;
 }
 
+/* Fills in e->added and writes the vocabulary by its kind. The caller frees e->added. */
 static organ_status write_kind(gguf_export *e, organ_error *error)
 {
     size_t count;
@@ -260,9 +272,10 @@ static organ_status write_kind(gguf_export *e, organ_error *error)
     return error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole tokenizer ---- */
 
-/* Sets *found if the model has a tokenizer.json; rejects other tokenizer files. */
+/* Sets *found to true if the model has a tokenizer.json, to false if it has no tokenizer file. Rejects a model that
+ * has only other tokenizer files. */
 static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
 {
     static const char *const names[] = {"tokenizer.json", "tekken.json",     "tiktoken.model",
@@ -286,6 +299,7 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
     return ORGAN_OK;
 }
 
+/* Writes the tokenizer of the model's directory to the writer; "none" if the model has none. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
                                      organ_gguf_writer *writer, organ_error *error)
 {

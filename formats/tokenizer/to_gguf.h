@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of organ_tokenizer_to_gguf share. */
+ * State and functions that the sources of organ_tokenizer_to_gguf share. */
 #ifndef ORGAN_TOKENIZER_TO_GGUF_H
 #define ORGAN_TOKENIZER_TO_GGUF_H
 
 #include "formats/tokenizer/tokenizer_parts.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
 
+/* A tokenizer while it is written to GGUF metadata. */
 typedef struct gguf_export {
     const organ_model *model;
     const organ_tokenizer *t;
     const organ_tokenizer_gguf_options *options;
     organ_gguf_writer *writer;
-    uint64_t count;            /* tokens of the file */
-    const organ_added **added; /* by id; NULL: not an added token */
+    uint64_t count;            /* tokens of the GGUF file: rows of the embedding */
+    const organ_added **added; /* by id below the tokenizer's vocabulary; NULL if the token is not an added one */
 } gguf_export;
 
-/* Writes the ids of special tokens, the tokens that are added to a text, and the chat template. */
+/* Writes the ids of special tokens, which of them are added to a text, and the chat template. */
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error);
 
 #endif

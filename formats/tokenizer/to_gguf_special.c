@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: MIT
- * Ids of special tokens, tokens around a text and the chat template, as llama.cpp's converter finds them
- * (gguf-py: vocab.py, SpecialVocab). */
+ * Writes to GGUF metadata the ids of special tokens, which of them are added to a text, and the chat template, as
+ * llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
 #include "formats/tokenizer/to_gguf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPECIAL_FILE_LIMIT = 256 << 20 };
+enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* bytes of a file that is read */
 
+/* The special tokens. */
 static const struct {
-    const char *word, *id, *adds; /* in the files; keys */
+    const char *word, *id, *adds; /* name in Hugging Face's files ("bos" of "bos_token"); keys in GGUF, or NULL */
 } kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
              {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
              {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
              {"mask", "mask_token_id", NULL}};
+/* Kinds of special tokens: indices into the table above. */
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
 
+/* The special tokens of a model, by kind. */
 typedef struct special_words {
     const gguf_export *e;
-    const char *text[KINDS]; /* of tokenizer_config.json */
-    int adds[KINDS];         /* -1: not stated */
+    const char *text[KINDS]; /* its name, or NULL */
+    int adds[KINDS];         /* it is added to a text: 1 yes, 0 no, -1 not stated */
 } special_words;
 
+/* Returns the text of a token that is given as text or as {"content": text}; NULL for anything else. */
 static const char *word_of(const json_t *value)
 {
     return organ_json_plain(json_is_object(value) ? json_object_get(value, "content") : value);
@@ -30,6 +34,7 @@ static const char *word_of(const json_t *value)
 
 /* ---- the post-processor ---- */
 
+/* Returns the name of the special token at position `index` of a template, or NULL. */
 static const char *special_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
@@ -37,12 +42,14 @@ static const char *special_at(const json_t *list, size_t index)
 
 static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
+/* Returns the name ("A" or "B") of the text at position `index` of a template, or NULL. */
 static const char *sequence_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
 }
 
-/* Returns 1 if the template puts a separator between two texts, 0 if it does not, -1 if it has no place for one. */
+/* Returns 1 if the template for two texts puts a separator between them, 0 if it does not, -1 if its form is
+ * unknown. `first` and `last` are the special tokens at the ends of the template for one text, or NULL. */
 static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
     size_t from = first && same_word(special_at(pair, 0), first), to = json_array_size(pair);
@@ -55,7 +62,7 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
-/* Learns from a TemplateProcessing which special tokens are put before, after and between texts. */
+/* Sets from a TemplateProcessing which special tokens are put before, after and between texts. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -75,6 +82,7 @@ static void read_template(special_words *w, const json_t *processor)
         w->adds[SEP] = between;
 }
 
+/* Sets from one post-processor which special tokens are added to a text. */
 static void read_processor(special_words *w, const json_t *processor)
 {
     const char *const type = organ_json_plain(json_object_get(processor, "type"));
@@ -87,6 +95,7 @@ static void read_processor(special_words *w, const json_t *processor)
         read_template(w, processor);
 }
 
+/* Reads the post_processor of tokenizer.json: one processor or a list. */
 static void read_post(special_words *w, const json_t *post)
 {
     const json_t *const list = json_object_get(post, "processors");
@@ -98,7 +107,8 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
-/* Finds texts of the special tokens and whether they are added: -1 unknown, 0 no, 1 yes. */
+/* Sets the names of the special tokens from tokenizer_config.json, and whether they are added to a text: from the
+ * post-processor `post`, or else from the config. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {
@@ -117,7 +127,7 @@ static void find_special(special_words *w, const json_t *config, const json_t *p
     }
 }
 
-/* Returns the id of the added token with this text, or -1. */
+/* Returns the id of the added token with this text, or -1 if there is none or `text` is NULL. */
 static int64_t id_of(const gguf_export *e, const char *text)
 {
     for (uint32_t id = 0; text && id < e->t->facts.vocabulary; id++)
@@ -127,7 +137,8 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
-/* Writes the ids of special tokens, then the flags tokenizer.ggml.add_*_token. */
+/* Writes the ids of special tokens, by their names or else from config.json, then the flags
+ * tokenizer.ggml.add_*_token. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
@@ -156,7 +167,8 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- the chat template ---- */
 
-/* Writes the chat template: from tokenizer_config.json, one or several by name, or from chat_template.jinja. */
+/* Writes the chat template of tokenizer_config.json, or several by their names; without any, that of
+ * chat_template.jinja. */
 static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -183,9 +195,10 @@ static organ_status write_template(const gguf_export *e, const json_t *config, o
     return error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the files ---- */
 
-/* Reads one member of a file, or the whole file if `member` is NULL. *value is NULL if there is no file. */
+/* Parses the member `member` of a file of the model, or the whole file if `member` is NULL. *value is NULL if there
+ * is no such file or member; the caller releases it. */
 static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
                               organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Byte-level BPE becomes a model of type BPE after Split and ByteLevel. SentencePiece becomes BPE with byte fallback,
- * whose merges are all pairs of tokens that make a token, in the order of the scores, as transformers converts
- * tokenizer.model (convert_slow_tokenizer.py). */
+ * Writes the tokenizer of a GGUF file as tokenizer.json. Byte-level BPE becomes a model of type BPE after Split and
+ * ByteLevel. SentencePiece becomes BPE with byte fallback, whose merges are all pairs of tokens that make a token,
+ * in the order of the scores, as transformers converts tokenizer.model (convert_slow_tokenizer.py). */
 #include "formats/base/json_dump.h"
 #include "formats/base/text_buffer.h"
 #include "formats/tokenizer/tokenizer_parts.h"
@@ -13,6 +13,7 @@
 
 /* ---- text ---- */
 
+/* Writes the text as a JSON string. */
 static void json_text(FILE *out, const char *text, size_t bytes)
 {
     fputc('"', out);
@@ -35,6 +36,7 @@ static void json_plain(FILE *out, const char *text) { json_text(out, text, strle
 #define BYTE_LEVEL                                                                                                     \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": false, \"use_regex\": false}"
 
+/* Writes a step of the normalizer. Returns false if this file has no form for it. */
 static bool write_normal(FILE *out, const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -49,7 +51,7 @@ static bool write_normal(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes a pre-tokenizer step. Returns false if tokenizer.json has no form that this file can write for it. */
+/* Writes a step of the pre-tokenizer. Returns false if this file has no form for it. */
 static bool write_cut(FILE *out, const organ_step *step)
 {
     if (step->kind == ORGAN_STEP_BYTES) {
@@ -64,6 +66,7 @@ static bool write_cut(FILE *out, const organ_step *step)
     return true;
 }
 
+/* Writes the member "pre_tokenizer" (if `cut`) or "normalizer". Returns false if a step cannot be written. */
 static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
 {
     const organ_step *const steps = cut ? t->pretokenizer : t->normalizer;
@@ -82,7 +85,7 @@ static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
     return known;
 }
 
-/* Writes the post-processor that puts BOS before each text, if the vocabulary asks for that. */
+/* Writes the post-processor, which puts BOS before each text if the tokenizer adds it. */
 static void write_post_processor(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const bos = t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
@@ -108,6 +111,7 @@ static void write_post_processor(FILE *out, const organ_tokenizer *t)
     fputs("]}}},\n", out);
 }
 
+/* Writes the decoder: letters to bytes, or marks to blanks and byte tokens to bytes. */
 static void write_decoder(FILE *out, const organ_tokenizer *t)
 {
     const bool prefix = t->normalizer_count && t->normalizer[0].kind == ORGAN_STEP_PREPEND;
@@ -125,13 +129,14 @@ static void write_decoder(FILE *out, const organ_tokenizer *t)
 
 /* ---- tokens ---- */
 
+/* Orders added tokens by id (for qsort). */
 static int by_id(const void *a, const void *b)
 {
     const uint32_t x = ((const organ_added *)a)->id, y = ((const organ_added *)b)->id;
     return (x > y) - (x < y);
 }
 
-/* Writes the added tokens by ascending id. */
+/* Writes the member "added_tokens" by ascending id. Returns false if memory is exhausted. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
@@ -158,13 +163,14 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
+/* Writes the member "vocab". */
 static void write_vocabulary(FILE *out, const organ_tokenizer *t)
 {
     bool first = true;
     fputs("    \"vocab\": {", out);
     for (uint32_t id = 0; id < t->facts.vocabulary; id++) {
         const organ_token *const token = &t->tokens[id];
-        /* Of several ids with the same text, the last one is found. */
+        /* If several ids have the same text, only the last is written, which encoding finds. */
         if (!token->text || token->unused || organ_tokenizer_id(t, token->text, token->bytes) != id)
             continue;
         fputs(first ? "\n      " : ",\n      ", out);
@@ -175,6 +181,7 @@ static void write_vocabulary(FILE *out, const organ_tokenizer *t)
     fputs("\n    },\n", out);
 }
 
+/* Writes the member "merges" by rank. Returns false if memory is exhausted. */
 static bool write_merges(FILE *out, const organ_tokenizer *t)
 {
     size_t count;
@@ -196,6 +203,7 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
+/* Writes the beginning of the member "model": its settings and vocabulary. write_merges ends it. */
 static void write_model(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const unknown =
@@ -212,6 +220,7 @@ static void write_model(FILE *out, const organ_tokenizer *t)
     write_vocabulary(out, t);
 }
 
+/* Returns the text of tokenizer.json, which the caller frees; NULL with an error. */
 static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     organ_text text;
@@ -236,7 +245,8 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
 
 /* ---- tokenizer_config.json ---- */
 
-/* Copies a special token's text to the config. Returns non-zero if memory runs out; a missing token is no error. */
+/* Copies the text of the special token whose id the GGUF key `key` has to the config's member. Returns non-zero if
+ * memory is exhausted; a missing token is no error. */
 static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
                      const char *member)
 {
@@ -246,6 +256,7 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
+/* Returns the text of tokenizer_config.json, which the caller frees; NULL with an error. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define USUAL_MEMORY ((uint64_t)512 << 20)
+#define USUAL_MEMORY ((uint64_t)512 << 20) /* default of organ_tokenizer_allow */
 
-enum { FILE_LIMIT = 256 << 20 };
+enum { FILE_LIMIT = 256 << 20 }; /* bytes of a tokenizer file */
 
-/* Names of tokenizer files in a model's directory; the first existing one is read. */
+/* Names of tokenizer files in a model's directory, and their readers; the first existing file is read. */
 static const struct source {
     const char *name;
     organ_tokenizer_source *read;
@@ -20,7 +20,7 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
-/* Reads the first of the tokenizer files that is next to the model. */
+/* Reads the tokenizer from the first file of `sources` that exists in the model's directory. */
 static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
@@ -42,6 +42,8 @@ static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, o
         model->path);
 }
 
+/* Reads the tokenizer in the metadata of a GGUF model, or else from the files next to the model. The seed of its
+ * hash tables is random, so that a file cannot choose texts that collide. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
 {
     organ_tokenizer *t = calloc(1, sizeof *t);
@@ -86,6 +88,7 @@ void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory) { tokeni
 
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer) { return &tokenizer->facts; }
 
+/* Returns the bytes that a token decodes to and sets *bytes; "" for an id without a token. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes)
 {
     const bool there = id < tokenizer->facts.vocabulary && tokenizer->tokens[id].piece;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Text to token ids and back: byte-level BPE and SentencePiece-style BPE. Opened from a model with tokenizer files
- * or with the metadata of a GGUF file.
+ * Converts text to token ids and back: byte-level BPE and SentencePiece-style BPE. Opened from a model with tokenizer
+ * files or with the metadata of a GGUF file.
  *
  * Ids equal those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. Letters, numbers
  * and normal forms are those of the Unicode versions of the system's PCRE2 and utf8proc: characters that are newer
  * than these tables, or than those of the package, may be split differently. A GGUF file contains only the name of
- * its split rules (listed in pretokenizers.c): this module splits as the owner's tokenizer does, with NFC if the
- * owner is known to use it. In SentencePiece of a "phi3", blanks after a special token belong to that token,
- * although its file does not state this. */
+ * its split rules (listed in pretokenizers.c): this module splits like the tokenizer of the model that the name
+ * stands for, with NFC if that tokenizer is known to use it. In SentencePiece of a "phi3", blanks after a special
+ * token belong to that token, although its file does not state this. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
@@ -19,42 +19,43 @@ ORGAN_API_BEGIN
 typedef struct organ_tokenizer organ_tokenizer;
 
 /* Reads tokenizer.ggml.* of a GGUF model, or the first file of tokenizer.json, tekken.json, tiktoken.model and
- * hy.tiktoken in the model's directory (all but tekken.json with tokenizer_config.json). ORGAN_BAD_INPUT for
- * malformed files and for unsupported kinds (WordPiece, Unigram, ...), naming the kind. ORGAN_IO. *tokenizer is NULL
- * on error. The caller may close the model afterwards. */
+ * hy.tiktoken in the model's directory (all but tekken.json with tokenizer_config.json). The caller may close the
+ * model afterwards. Returns ORGAN_BAD_INPUT for malformed files and for unsupported kinds (WordPiece, Unigram, ...),
+ * naming the kind; ORGAN_IO if a file cannot be read. *tokenizer is NULL on error. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error);
 void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 
+/* Properties of an open tokenizer. */
 typedef struct organ_tokenizer_facts {
     const char *kind;    /* "byte-level BPE", "SentencePiece BPE" */
-    uint32_t vocabulary; /* all ids are smaller */
-    int64_t bos, eos;    /* -1: none */
+    uint32_t vocabulary; /* number of ids; all ids are smaller */
+    int64_t bos, eos;    /* ids; -1 for none */
     bool adds_bos;       /* the model expects BOS before a text */
     char digest[17]; /* XXH3 of vocabulary, merges and settings in hexadecimal: tokenizers with equal digests produce
                       * equal ids */
 } organ_tokenizer_facts;
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer);
 
-/* Sets the number of bytes that one step of normalising or splitting may write for a text; default 512 MiB. For any
- * setting the limit is at least 64 KiB plus 16 times the text, and at most 64 KiB plus 128 times the text; real
- * tokenizers need less. */
+/* Sets the limit of bytes that one step of normalising or splitting may write for a text; the default is 512 MiB.
+ * For any setting the limit is at least 64 KiB plus 16 times the text, and at most 64 KiB plus 128 times the text;
+ * real tokenizers need less. */
 void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 
 /* Encodes `bytes` bytes of text, which may contain NUL and invalid UTF-8 (replaced by U+FFFD, like Python's
- * errors="replace"). Special tokens in the text ("<|endoftext|>") become their ids if `special`, otherwise they are
- * encoded as characters; other added tokens always become their ids. Does not add BOS. The caller frees *ids.
- * Thread-safe. ORGAN_BAD_INPUT, naming the step, if one exceeds the limit of organ_tokenizer_allow; ORGAN_IO without
- * memory. */
+ * errors="replace"). If `special` is true, names of special tokens in the text ("<|endoftext|>") become their ids,
+ * otherwise they are encoded as characters; other added tokens always become their ids. Does not add BOS. The caller
+ * frees *ids. Thread-safe. Returns ORGAN_BAD_INPUT, naming the step, if one exceeds the limit of
+ * organ_tokenizer_allow; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error);
 
-/* Like organ_tokenizer_encode, but returns only the first `max` ids; *count is the number of all ids. A caller with
- * limited memory can thus find out how much it needs. */
+/* Encodes like organ_tokenizer_encode, but stores only the first `max` ids in *ids; *count is the number of all ids.
+ * A caller with limited memory can thus find out how much it needs. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error);
 
-/* Returns the bytes of one token in their form in a text (a SentencePiece word begins with its blank): for special
- * tokens their names, for an id outside of the vocabulary "". The tokenizer owns the bytes. */
+/* Returns the bytes that one token decodes to, and sets *bytes to their number (a SentencePiece word begins with its
+ * blank); the name of a special token; "" for an id outside of the vocabulary. The tokenizer owns them. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
 
 ORGAN_API_END

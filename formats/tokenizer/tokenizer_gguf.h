@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A tokenizer in tokenizer.json as the key-values tokenizer.* of a GGUF file. */
+ * Writes a tokenizer.json as the key-values tokenizer.* of a GGUF file. */
 #ifndef ORGAN_TOKENIZER_GGUF_H
 #define ORGAN_TOKENIZER_GGUF_H
 
@@ -8,17 +8,19 @@
 
 #include <jansson.h>
 
+/* Properties of the model on which the key-values depend. */
 typedef struct organ_tokenizer_gguf_options {
     uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */
-    const char *pre;     /* tokenizer.ggml.pre; NULL: the first name in pretokenizers.c with the rules of the file */
+    const char
+        *pre; /* value of tokenizer.ggml.pre; NULL for the first name in pretokenizers.c with the rules of the file */
     const char *architecture; /* general.architecture */
     const json_t *config;     /* config.json, for ids of special tokens that tokenizer_config.json does not name */
 } organ_tokenizer_gguf_options;
 
-/* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files. A model
- * without tokenizer files gets tokenizer.ggml.model "none". ORGAN_BAD_INPUT if tokenizer.json is malformed, has rules
- * that no value of tokenizer.ggml.pre stands for, is of another kind than byte-level BPE and SentencePiece BPE, or if
- * the tokenizer is in another file. ORGAN_IO. */
+/* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files to the
+ * writer. A model without tokenizer files gets tokenizer.ggml.model "none". Returns ORGAN_BAD_INPUT if
+ * tokenizer.json is malformed, has rules that no value of tokenizer.ggml.pre means, is of another kind than
+ * byte-level BPE and SentencePiece BPE, or if the tokenizer is in another file; ORGAN_IO if a file cannot be read. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
                                      organ_gguf_writer *writer, organ_error *error);
 

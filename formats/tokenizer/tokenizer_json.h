@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json. */
+ * Writes the tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json. */
 #ifndef ORGAN_TOKENIZER_JSON_H
 #define ORGAN_TOKENIZER_JSON_H
 
 #include "formats/tokenizer/tokenizer.h"
 
-/* Makes the texts of both files, which the caller frees; they are NULL after an error. The package tokenizers gives the
- * ids of organ_tokenizer_encode. ORGAN_BAD_INPUT for a tokenizer that cannot be read, ORGAN_IO. */
+/* Sets *tokenizer and *config to the texts of both files, which the caller frees; they are NULL after an error. With
+ * these files, the package tokenizers gives the ids of organ_tokenizer_encode. Returns ORGAN_BAD_INPUT for a
+ * tokenizer that cannot be read or written in this form; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reads the tokens around a text from tokenizer_config.json and the post_processor. */
+ * Reads which tokens begin and end a text from tokenizer_config.json and the post_processor of tokenizer.json. */
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
 #include "formats/tokenizer/tokenizer_parts.h"
@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
+enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 }; /* bytes of tokenizer_config.json; levels of processors */
 
 static const char file_name[] = "tokenizer_config.json";
 
+/* Returns the path of the file `name` next to the model, in the tokenizer's arena, for messages. */
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
 {
     const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
@@ -20,8 +21,8 @@ const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, 
     return label ? label : name;
 }
 
-/* Returns the id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not
- * a token. */
+/* Returns the id of the token that `value` names, as text or as {"content": text}; -1 for null, a missing value, or
+ * a text that is no token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
@@ -36,7 +37,7 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }
 
-/* Returns the name of the token that a TemplateProcessing puts before a text, or NULL. */
+/* Returns the name of the token that a TemplateProcessing in `post` puts before a text, or NULL. */
 static const json_t *before_text(const json_t *post, unsigned depth)
 {
     const char *type = json_string_value(json_object_get(post, "type"));
@@ -52,6 +53,7 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
+/* Sets facts.bos, facts.eos and facts.adds_bos. add_bos_token of the config takes precedence over the template. */
 static organ_status apply_settings(organ_tokenizer *t, const char *label, const json_t *config, const json_t *post,
                                    organ_error *error)
 {
@@ -69,6 +71,8 @@ static organ_status apply_settings(organ_tokenizer *t, const char *label, const 
     return ORGAN_OK;
 }
 
+/* Reads tokenizer_config.json of the model, which may be missing, and sets BOS and EOS. `post` is the post_processor
+ * of tokenizer.json, or NULL. */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error)
 {

@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: MIT
- * Finding and cutting, as the splits of the tokenizers package do it. */
+ * Finds matches of a step in a text and splits the text at them, as the package tokenizers does. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
-/* More steps than any pattern in use needs for a word; a pattern that needs more would not end. The library restarts
- * its count at each character where a match might begin, so this limit alone would allow hours for a text. */
+/* Limits of the match steps of PCRE2. MATCH_LIMIT is more than any pattern in use needs for a word; a pattern that
+ * needs more would take exponential time. PCRE2 restarts its count at each character at which a match might begin,
+ * so MATCH_LIMIT alone would allow hours for a text; STEPS_FOR_BYTE bounds the sum. */
 enum {
-    MATCH_LIMIT = 20000000,
-    FIRST_LIMIT = 64,
-    STEPS_FOR_BYTE = 1 << 14,
-    STEPS_AT_ONCE = 1 << 16,
-    STACK_LIMIT = 16 << 20
+    MATCH_LIMIT = 20000000,   /* steps for one start of a match */
+    FIRST_LIMIT = 64,         /* steps for one start that are tried first */
+    STEPS_FOR_BYTE = 1 << 14, /* steps for a whole text, per byte */
+    STEPS_AT_ONCE = 1 << 16,  /* steps for one call of PCRE2 */
+    STACK_LIMIT = 16 << 20    /* bytes of the stack of compiled patterns */
 };
 
-/* Allocates the buffers of PCRE2 for texts of `bytes` bytes, and bounds the backtracking steps, so that a malicious
- * pattern ends in an error instead of exponential time. */
+/* Allocates the buffers of PCRE2 and sets the limit of steps for a text of `bytes` bytes, so that a malicious
+ * pattern ends in an error instead of taking exponential time. Returns false if memory is exhausted. */
 bool organ_search_make(organ_search *search, size_t bytes)
 {
     search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
-    search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL if the step has no pattern */
+    search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT,
+                                           NULL); /* NULL if it cannot be allocated: PCRE2 then uses its own */
     if (!search->data || !search->context)
         return false;
     if (search->stack)
@@ -36,8 +38,9 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Searches for a match that begins between `from` and *last. PCRE2's limit counts steps for each start, so *last is
- * moved nearer to keep the total below STEPS_AT_ONCE. */
+/* Searches for a match that begins in [from, *last], with at most `limit` steps for each start; returns the result
+ * of pcre2_match. Sets *last so that the steps of one call stay below STEPS_AT_ONCE, and charges them to
+ * search->steps_left. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -53,8 +56,8 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
     return found;
 }
 
-/* Searches for a match with a small limit of steps first, which is enough for patterns in use, and raises it only if
- * PCRE2 reports that it was reached. */
+/* Searches for a match from `from` on, first with a small limit of steps, which is enough for patterns in use;
+ * raises it only if PCRE2 reports that it was reached. Returns the result of pcre2_match. */
 static int match_with_growing_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                     size_t from)
 {
@@ -75,8 +78,8 @@ static int match_with_growing_limit(const organ_step *step, organ_search *search
     return PCRE2_ERROR_MATCHLIMIT;
 }
 
-/* Finds the next match of the step's pattern from *from on; *begin is SIZE_MAX if there is none. After an empty match,
- * *from moves by one character, so that the search ends. */
+/* Finds the next match [*begin, *end) of the step's regular expression from *from on; *begin is SIZE_MAX if there is
+ * none. After an empty match, *from moves on by one character, so that the search ends. */
 static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                size_t *from, size_t *begin, size_t *end, organ_error *error)
 {
@@ -109,6 +112,8 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
     return ORGAN_OK;
 }
 
+/* Finds the next match [*begin, *end) of the step's regular expression or text from *from on, and sets *from to the
+ * earliest start of the following one. *begin is SIZE_MAX if there is none. */
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error)
 {
@@ -121,21 +126,23 @@ organ_status organ_step_find(const organ_step *step, organ_search *search, const
     return ORGAN_OK;
 }
 
+/* State of splitting a text. A span is a match or the text between two matches. */
 typedef struct split_cut {
     const organ_step *step;
     organ_piece_sink *sink;
     void *context;
-    size_t begin, end; /* the piece that the next span may still join; equal: there is none */
-    bool any, matched; /* a span was there before, and was it a match */
+    size_t begin, end; /* the last piece, which the next span may still join; empty if there is none */
+    bool any, matched; /* there was a previous span; it was a match */
 } split_cut;
 
-/* Passes the pending piece to the sink, unless it is empty. */
+/* Passes the last piece to the sink, unless it is empty. */
 static organ_status emit_piece(split_cut *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Returns true if a span is joined to the previous piece. */
+/* Returns true if the step's behaviour joins the next span of the text to the last piece. `match`: the next span is a
+ * match of the pattern; c->matched: the span before it was one. */
 static bool joins_previous(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {
@@ -152,8 +159,8 @@ static bool joins_previous(const split_cut *c, bool match)
     return false;
 }
 
-/* Adds the next span of the text, matched or not, to the pieces: joined to the last, emitted or removed, as the step's
- * behaviour requires. */
+/* Adds the next span of the text: joins it to the last piece, begins a new piece with it, or removes it, as the
+ * step's behaviour requires. `match`: the span is a match of the step's pattern, not the text between two matches. */
 static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
@@ -173,6 +180,7 @@ static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match,
     return ORGAN_OK;
 }
 
+/* Splits a text at the matches of a step and passes the pieces, which are not empty, to `sink` in order. */
 organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                               organ_piece_sink *sink, void *context, organ_error *error)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tables of a tokenizer: texts to ids, pairs to merges, pairs of characters that are adjacent in merged tokens. */
+ * Tables of a tokenizer: texts to ids, pairs of tokens to merges, pairs of characters that are adjacent in merged
+ * tokens. Functions that return bool return false if memory is exhausted. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
+/* Appends bytes. Returns false if memory is exhausted or bytes->max would be exceeded. */
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
     if (bytes->bounded && count > bytes->max - bytes->used) {
@@ -28,7 +30,7 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
     return true;
 }
 
-/* Decodes the character at s, which must be valid UTF-8. */
+/* Decodes the character at s, which must be valid UTF-8, and sets *length to its bytes. */
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -51,7 +53,7 @@ uint32_t organ_letter_of(unsigned char byte)
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
     if (shown)
         return byte;
-    /* The others in their order, from U+0100 on: 0..32, 127..160, 173. */
+    /* All other bytes, in ascending order, become the characters from U+0100 on: 0..32, 127..160, 173. */
     if (byte <= 32)
         return 256u + byte;
     return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
@@ -72,7 +74,7 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
-/* Returns the slot that holds the text's token, or the empty one where it belongs (open addressing, linear probing). */
+/* Returns the slot of the text, or the empty slot in which to insert it (open addressing, linear probing). */
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
@@ -83,6 +85,7 @@ static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t
     }
 }
 
+/* Doubles the table of texts and enters all texts again. Returns false if memory is exhausted. */
 static bool grow_slots(organ_tokenizer *t)
 {
     uint32_t *const old = t->slots;
@@ -100,7 +103,8 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* Makes room for token `id`; ids between it and the largest before stay unused. */
+/* Makes room for token `id`; ids between it and the largest one so far get no token. Returns false if memory is
+ * exhausted. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
@@ -118,6 +122,8 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
     return true;
 }
 
+/* Sets the text of token `id` and enters the text; if another id has the same text, the table now gives `id`. Returns
+ * false if memory is exhausted. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
@@ -130,12 +136,14 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
     return true;
 }
 
-/* Slots have id + 1, and 0 if the text has no token: 0 - 1 is ORGAN_NO_ID. */
+/* Returns the id of the text, or ORGAN_NO_ID. A slot contains id + 1, or 0 if it is empty: 0 - 1 is ORGAN_NO_ID. */
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
 }
 
+/* Appends a copy of an added token to t->raw. An id without a token gets its text. Returns false if memory is
+ * exhausted. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
 {
     organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
@@ -152,8 +160,8 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
     return true;
 }
 
-/* Caches the ids of all characters below U+0800 and of the byte tokens <0x00> to <0xFF>, which encoding looks up
- * most. */
+/* Ends the vocabulary, and caches the ids of all characters below U+0800 and of the byte tokens <0x00> to <0xFF>,
+ * which encoding looks up most often. */
 void organ_tokenizer_ready(organ_tokenizer *t)
 {
     t->facts.vocabulary = (uint32_t)t->token_count;
@@ -169,17 +177,17 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 
 /* ---- pairs ---- */
 
-/* Pairs of tokens and pairs of characters, none of which is 0. */
+/* Kinds of pairs. They are not 0, so that the key of a pair is not 0, which marks a free slot. */
 enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
 
-/* Packs two ids or code points and the kind of the pair into the key of the merge table. */
+/* Returns the key of a pair in the hash table: its kind and two ids or code points. */
 static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
 {
     return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
-/* Returns true and the two ids if the entry is a merge of tokens. Entries for adjacent characters, in the same table,
- * differ in the two highest bits. */
+/* Returns true if the slot is a merge of tokens, and sets the two ids. Pairs of characters are in the same table;
+ * the kind is in the two highest bits of the key. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
     *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
@@ -196,7 +204,7 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
-/* Enters or replaces a merge; keeps the table at most half full. */
+/* Enters a pair or replaces its entry; keeps the table at most half full. Returns false if memory is exhausted. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -218,7 +226,8 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters all pairs of adjacent characters of a token, so that a pair that no token contains is known not to merge. */
+/* Enters all pairs of adjacent characters of a token. A word can be split between two characters whose pair is not in
+ * the table, because no merge crosses that place. Returns false if memory is exhausted. */
 static bool note_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
@@ -240,9 +249,11 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
     return named && t->byte_ids[value & 255] == id ? (int)(value & 255) : -1;
 }
 
+/* Enters the merge of two tokens to the token `made`, and the pairs of adjacent characters of `made`. Returns false
+ * if memory is exhausted. */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
-    /* What a byte stands for is not in the name of its token. */
+    /* The text of a byte token is "<0xNN>", not its byte, so the pairs of characters do not show where merges cross. */
     if (t->byte_fallback && !t->by_scores &&
         (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
@@ -265,6 +276,7 @@ bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint3
     return find_pair(t, pair_key(OF_CHARACTERS, left, right)) != NULL;
 }
 
+/* Orders merges by rank, then by the ids of their tokens (for qsort). */
 static int by_rank(const void *a, const void *b)
 {
     const organ_merge *const x = a, *const y = b;
@@ -273,6 +285,8 @@ static int by_rank(const void *a, const void *b)
     return (x->pair > y->pair) - (x->pair < y->pair);
 }
 
+/* Returns a copy of all merges of tokens by rank, which the caller frees, and sets *count; NULL if memory is
+ * exhausted. */
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)
 {
     organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);

@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: MIT
- * Weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names of their
- * tensors. */
+ * Finds weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names that
+ * tools give to their tensors. `group` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define MX_GROUP    32 /* values of a scale: OCP Microscaling Formats (MX) Specification, k */
-#define NVFP4_GROUP 16 /* values of a scale: NVIDIA's NVFP4 */
+#define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
+#define NVFP4_GROUP 16 /* values that share a scale in NVIDIA's NVFP4 */
 
+/* Types that scales may have: of INT8, of FP8, and powers of two as bare exponents (MXFP4). */
 static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_DTYPE_COUNT};
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 
+/* Returns true if the scales are E8M0: a byte e for the factor 2^(e - 127). */
 static bool is_exponents(const organ_tensor *scale)
 {
     return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0;
 }
 
-/* Finds the scale of a weight whose codes have the plain weight's name. Two scales are an error, because either could
- * be the right one. */
+/* Sets *scale to the scale tensor of codes that have the name of the plain weight ("X.weight"), or to NULL. Tools
+ * name it X.weight_scale_inv, X.weight_scale, X.scale, X.qscale_weight or X.scale_weight. Two of these are an error,
+ * because either could be the right one. */
 static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
 {
     static const char *const ends[] = {"_scale_inv", "_scale", "scale", "qscale_weight", "scale_weight"};
@@ -37,7 +40,7 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Adds codes of four bits, two in a byte of the last axis, with a scale for `size` of them. */
+/* Adds a weight of 4-bit codes, two in a byte of the last axis, of which `size` codes of a row share a scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -65,7 +68,9 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     return ORGAN_OK;
 }
 
-/* Finds NVFP4's scale of the scales: one number, or one for each matrix of a stack. */
+/* Sets weight->global to the FP32 tensor scale of NVFP4: one number, or one for each matrix of a stack.
+ * compressed-tensors' _global_scale divides the values, ModelOpt's _scale_2 multiplies them. The first `length`
+ * bytes of the codes' name precede these suffixes. */
 static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
@@ -94,7 +99,8 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* Adds codes of four bits. The first `length` bytes of the codes' name precede "_scale". */
+/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. The first `length` bytes of the
+ * codes' name precede "_scale". */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
@@ -112,7 +118,8 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
                                                            : search->error->status;
 }
 
-/* Returns whether the scales are exponents for 32 values of a row (MXFP8); not if the config states other blocks. */
+/* Returns true if the scales are exponents for each 32 values of a row (MXFP8), and the config does not state other
+ * blocks. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;
@@ -128,7 +135,7 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
     return s->shape[rank - 1] == weight->shape[rank - 1] / MX_GROUP;
 }
 
-/* Adds an FP8 weight: MXFP8 with its fixed groups, or scales on a grid of blocks. */
+/* Adds an FP8 weight: MXFP8 with groups of 32, or scales on a grid of blocks. */
 static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = is_mxfp8(weight, group) ? ORGAN_SCHEME_MXFP8 : ORGAN_SCHEME_FP8;
@@ -167,8 +174,9 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
-/* Judges a tensor of a code type (8-bit or packed words) that belongs to no known weight: a fault if the config says
- * that it is quantised, otherwise a plain weight whose codes are its values, which the notes state. */
+/* Decides what a tensor with a type of codes is if no packed weight uses it. A scale next to it, or a config that
+ * says that its module is quantised, is an error. Otherwise the tensor is a plain weight whose codes are its values,
+ * which a note states; 32- and 16-bit integers need no note. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
@@ -202,7 +210,8 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
-/* Adds a weight whose codes have the plain weight's name. */
+/* Adds the weight whose codes are `tensor`, under the plain weight's name, if there is a scale next to it; then sets
+ * *found. */
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);
@@ -223,8 +232,9 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* Adds *_blocks and *_scales of gpt-oss. In its first release the names have a dot and the tensors their stored axes;
- * transformers exchanges the last two axes. */
+/* Adds the weight whose codes are `tensor` if it is a *_blocks tensor of gpt-oss: MXFP4 codes [experts, out, in /
+ * 32, 16 bytes] with scales [experts, out, in / 32]. Names in the first release have a dot (X.blocks) and the weight
+ * has these axes; the weight of X_blocks, as transformers loads it, is transposed: [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
@@ -250,7 +260,7 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
     return ORGAN_OK;
 }
 
-/* Adds weight_packed of bytes: the 4-bit floats of compressed-tensors. */
+/* Adds the weight whose codes are `tensor`, a *.weight_packed of bytes: MXFP4 or NVFP4 of compressed-tensors. */
 static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
@@ -262,6 +272,8 @@ static organ_status find_packed_bytes(organ_weight_search *search, const organ_t
     return add_fp4(search, &weight, length);
 }
 
+/* Adds the weight whose codes are `tensor`, if the tensor is of bytes and has one of the known names or a scale;
+ * then sets *met, also if the weight is faulty. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))

@@ -14,13 +14,14 @@ static organ_status weights_no_memory(const organ_model *model, organ_error *err
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Returns true for types of packed weights. A model without tensors of these types is unquantised, and its config is
- * not read. */
+/* Returns true for types that codes of packed weights have. A model without tensors of these types is unquantised,
+ * and its config is not read. */
 static bool is_packed_type(organ_dtype t)
 {
     return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
 }
 
+/* Returns true if neither the config nor a tensor's type indicates quantisation. */
 static bool is_plain_model(const organ_model *model)
 {
     if (*model->config.quant_method)
@@ -31,10 +32,10 @@ static bool is_plain_model(const organ_model *model)
     return true;
 }
 
-/* ---- GGUF: block types are decoded from one tensor, but NVFP4 may have a second one that multiplies its values ----
- */
+/* ---- GGUF: a block type is one tensor; only NVFP4 may have a second one, whose values multiply the weight ---- */
 
-/* Finds the tensor scale that a GGUF file stores next to an NVFP4 tensor. */
+/* Adds the weight of an NVFP4 tensor of a GGUF file if there is a tensor scale next to it ("X.scale" for
+ * "X.weight"). Does nothing for all other tensors. */
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
@@ -59,8 +60,8 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
-/* Finds packed weights by their codes, format by format: words (GPTQ, AWQ, compressed-tensors), MLX, bytes (FP8, INT8).
- * A GGUF file has only the scales of some blocks. */
+/* Adds all packed weights, each found by its codes: words (GPTQ, AWQ, compressed-tensors), then MLX, then bytes
+ * (FP8, INT8). In a GGUF model only NVFP4 with a tensor scale is added. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -86,7 +87,7 @@ static organ_status find_packed_weights(organ_weight_search *search)
     return organ_weight_resolve_words(search);
 }
 
-/* Indexes weights by name; two tensors may not be the same weight. */
+/* Enters the names of all weights into search->names. Two tensors that are the same weight are an error. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);
@@ -101,7 +102,7 @@ static organ_status enter_names(organ_weight_search *search)
     return ORGAN_OK;
 }
 
-/* Fails if an unknown method may store packed codes in tensors of plain types. */
+/* Returns ORGAN_BAD_INPUT if the tensor may be codes of a quantisation method that this program does not support. */
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
@@ -114,7 +115,8 @@ static organ_status check_method(const organ_weight_search *search, const organ_
                       search->config->file, method, tensor->name);
 }
 
-/* Adds the tensors that belong to no packed weight, as plain weights or as strays. */
+/* Adds each tensor that belongs to no packed weight: as a plain weight, or, if the model is quantised, perhaps to
+ * the list of unmatched tensors. */
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
@@ -136,14 +138,15 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
     return ORGAN_OK;
 }
 
+/* Orders weights by the position of their codes in organ_model.tensors (for qsort). */
 static int by_codes(const void *a, const void *b)
 {
     const organ_tensor *const x = ((const organ_weight *)a)->codes, *const y = ((const organ_weight *)b)->codes;
     return (x > y) - (x < y);
 }
 
-/* Finds all weights of a model: first the packed ones, which claim their codes, scales and other companions, then plain
- * weights among the remaining tensors. Sorts them by the place of their codes in the file. */
+/* Finds all weights of a model: first packed ones, which claim their codes, scales and other companions, then plain
+ * weights among the remaining tensors. Sorts them in the order of the model's tensors and fills in search->found. */
 static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -181,6 +184,7 @@ static size_t longest_name(const organ_model *model)
     return longest;
 }
 
+/* Allocates the search, finds all weights and returns the public part of the search as *weights; NULL on error. */
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error)
 {
     *weights = NULL;
@@ -222,7 +226,8 @@ void organ_weights_free(organ_weights *weights)
     free(search);
 }
 
-/* Finds a weight by name; if weights are the model's tensors one to one, by the tensor's index. */
+/* Returns the weight of that name or NULL. If the model is plain, weight k is tensor k, so the model's table of
+ * names is used. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
 {
     const organ_weight_search *const search = (const organ_weight_search *)weights;

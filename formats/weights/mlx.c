@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Weights of MLX: `weight` with rows of U32 words, `scales` and, in the affine mode, `biases`. The last axes of
- * codes and scales determine how many bits a group of codes has. The config determines the bits of a code, unless only
- * one number is possible. */
+ * Finds weights of MLX: X.weight with rows of U32 words, X.scales and, in the affine mode, X.biases. The last axes
+ * of codes and scales give only the bits of a whole group; the config gives the bits of one code, unless only one
+ * number is possible. `declared` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -10,7 +10,8 @@
 
 #define WORD_BITS 32
 
-/* A mode with groups of one size. Bits of a group: 128, 256 and 64. */
+/* A mode of MLX with floats as codes and a fixed group size: `group` codes of `bits` bits share a scale. The bits of
+ * a group (128, 256, 64) identify the mode. */
 typedef struct float_mode {
     const char *name;
     organ_scheme scheme;
@@ -21,10 +22,10 @@ static const float_mode float_modes[] = {
     {"mxfp4", ORGAN_SCHEME_MXFP4, 4, 32}, {"mxfp8", ORGAN_SCHEME_MXFP8, 8, 32}, {"nvfp4", ORGAN_SCHEME_NVFP4, 4, 16}};
 enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 
-/* Upper bound of the words of a row, far above real ones: products below cannot overflow. */
+/* Upper bound of the words of a row, far above real ones, so that products of the functions below cannot overflow. */
 #define WORDS_MAX ((uint64_t)1 << 40)
 
-/* Checks that codes and scales have the same axes except the last. */
+/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -48,7 +49,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
-/* Adds a weight with groups of `group` codes. */
+/* Adds a weight of which `group` codes of a row share a scale. weight->bits is set. */
 static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
@@ -64,8 +65,8 @@ static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weig
 
 /* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
 
-/* Adds a weight of mode mxfp4, mxfp8 or nvfp4. The ratio of words to scales decides the mode; a declared mode must
- * agree. */
+/* Adds a weight of mode mxfp4, mxfp8 or nvfp4. The number of words for each scale decides the mode; a mode in the
+ * config must agree with it. */
 static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *declared)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
@@ -92,9 +93,9 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Chooses bits and group size without a config: the only pair that MLX writes with this product, which the tensors
- * determine. Returns false if there are several. */
-static bool guess_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
+/* Sets *bits and *group to the only pair that MLX can write whose product is `product`, the bits of a group. Returns
+ * false if there are several pairs or none. */
+static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
     unsigned count = 0;
@@ -108,7 +109,7 @@ static bool guess_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *gro
     return count == 1;
 }
 
-/* Writes "bits 4, group_size 64", or the one number that the config has, for messages. */
+/* Writes the numbers that the config states to `out`, for messages: "bits 4, group_size 64", or only one of them. */
 static const char *numbers_text(const organ_quant_group *declared, char out[64])
 {
     size_t used = 0;
@@ -120,8 +121,8 @@ static const char *numbers_text(const organ_quant_group *declared, char out[64])
     return out;
 }
 
-/* Finds bits and group size of an MLX weight. A row of words holds in/32 x bits words and in/group scales, so the
- * shapes give only the product bits x group; a config states one or both factors. */
+/* Sets weight->bits and *group, the codes that share a scale. A row has in / 32 x bits words and in / group scales,
+ * so the shapes give only the product bits x group; the config states one or both factors. */
 static organ_status find_group(const organ_weight_search *search, organ_weight *weight,
                                const organ_quant_group *declared, uint64_t *group)
 {
@@ -138,7 +139,7 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
         bits = product / *group;
     if (bits > 0 && *group == 0 && product % bits == 0)
         *group = product / bits;
-    if (bits == 0 && *group == 0 && !guess_bits_and_group(product, &bits, group))
+    if (bits == 0 && *group == 0 && !infer_bits_and_group(product, &bits, group))
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64
                                  " scales in a row: no config states the bits of a code, "
@@ -153,7 +154,8 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-/* Adds an affine weight, w = scale x code + bias, with one scale and bias for each group. */
+/* Adds an affine weight, w = scale x code + bias, with one scale and bias for each group. The first `stem_length`
+ * bytes of the codes' name precede "biases", for messages. */
 static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem_length,
                                const organ_quant_group *declared)
 {
@@ -177,7 +179,8 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     return mlx_add_rows(search, weight, group);
 }
 
-/* Checks that the declared mode is known and agrees with the type of the scales. */
+/* Returns ORGAN_BAD_INPUT if the config's mode is unknown or contradicts the type of the scales: U8 for the modes of
+ * floats, floats for affine. */
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
                                const organ_quant_group *declared)
 {
@@ -199,8 +202,9 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Adds a weight of MLX's quantisation: NAME.weight with U32 codes, NAME.scales, and NAME.biases in the affine mode.
- * Sets *met if the tensor is one, even a faulty one. */
+/* Adds the weight whose codes are `tensor`, if the tensor is NAME.weight of U32 words with NAME.scales (and
+ * NAME.biases in the affine mode), or if the config says that it is quantised; then sets *met, also if the weight is
+ * faulty. */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};

@@ -1,36 +1,44 @@
 /* SPDX-License-Identifier: MIT
- * Weights whose codes are packed in words of 32 bits: pack-quantized of compressed-tensors, GPTQ and AWQ. */
+ * Finds weights whose codes are packed in words of 32 bits: pack-quantized of compressed-tensors, GPTQ and AWQ.
+ * `group` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define WORD_BITS 32
-/* Above every real tensor, and small enough that products with numbers of bits do not overflow. */
+/* Upper bound of codes: above every real tensor, and so small that products with numbers of bits do not overflow. */
 #define MAX_CODES ((uint64_t)1 << 48)
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
-enum { DENSE = 1, PADDED = 2 }; /* layouts of codes in words */
+enum {
+    DENSE = 1,
+    PADDED = 2
+}; /* layouts: codes cross word boundaries, or each word has 32 / bits codes and unused bits */
 
+/* Types that scales may have. */
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
 static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
+/* Words that `codes` codes need in the dense layout, and below in the padded one. */
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
-/* Returns the layouts in which `codes` codes need `words` words. */
+/* Returns the layouts (a set of DENSE and PADDED) in which `codes` codes need exactly `words` words. */
 static unsigned matching_layouts(uint64_t codes, unsigned bits, uint64_t words)
 {
     return (dense_words(codes, bits) == words ? DENSE : 0u) | (padded_words(codes, bits) == words ? PADDED : 0u);
 }
 
-/* Returns whether both layouts are the same: codes fit into one word, or fill words without a remainder. */
+/* Returns true if both layouts store `codes` codes in the same way: they fit into one word, or fill words without
+ * unused bits. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
+/* Returns ORGAN_BAD_INPUT unless the tensor has one of the two types, which may be equal. */
 static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
                                 organ_dtype other)
 {
@@ -41,6 +49,8 @@ static organ_status expect_type(const organ_weight_search *search, const organ_t
                              type == other ? "" : organ_dtype_name(other));
 }
 
+/* Sets *out to the tensor whose name is the first `length` bytes of the codes' name followed by `leaf`. Returns
+ * ORGAN_BAD_INPUT if there is none. */
 static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length,
                                       const char *leaf, const organ_tensor **out)
 {
@@ -50,7 +60,8 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 
 /* ---- pack-quantized ---- */
 
-/* Reads the numbers of weight_shape: two for a matrix, three for a stack. */
+/* Reads the values of the tensor weight_shape, the shape of the unpacked weight: two for a matrix, three for a
+ * stack. All axes but the last must be those of the codes. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
@@ -81,7 +92,8 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     return ORGAN_OK;
 }
 
-/* Finds the only number of bits with which `cols` codes need `words` words. */
+/* Sets weight->bits: to the config's bits if `cols` codes of them need `words` words in some layout, or, without a
+ * config, to the only number from 1 to 8 for which that is so. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
                               const organ_quant_group *group)
 {
@@ -110,8 +122,8 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
         cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
-/* Returns the layouts that are possible for codes and zero points; *same is set if the layouts do not differ for
- * either. */
+/* Returns the layouts that match both the codes, packed within rows, and the zero points, packed within columns.
+ * Sets *same if the two layouts do not differ for this weight. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
@@ -124,7 +136,8 @@ static unsigned possible_layouts(const organ_weight *weight, bool *same)
     return both;
 }
 
-/* Checks the zero points, whose words contain several rows. */
+/* Checks type and shape of the zero points. Their words contain the zero points of several rows of one group: [rows
+ * / codes in a word, groups]. */
 static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const zero = weight->zero, *const scale = weight->scale;
@@ -141,7 +154,7 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
     return organ_weight_expect(search, weight, zero, weight->rank, expected);
 }
 
-/* Checks g_idx, which is optional. */
+/* Checks type and length of the group index, if there is one: one I32 for each column. */
 static organ_status check_index(const organ_weight_search *search, const organ_weight *weight)
 {
     if (weight->g_idx && expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32) == ORGAN_OK)
@@ -149,7 +162,9 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
     return search->error->status;
 }
 
-/* Checks the companions of the codes once the shape is determined. */
+/* Checks scales, zero points and group index of a weight whose shape is known, and sets block_rows, block_cols and
+ * dense_words. A weight of which only one layout is possible decides the layout of ambiguous ones
+ * (search->layouts_found). */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
@@ -173,8 +188,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     return ORGAN_OK;
 }
 
-/* Adds a weight of compressed-tensors' pack-quantized format: NAME_packed, _scale, _shape and optional _zero_point,
- * _g_idx. */
+/* Adds the weight with the given codes in compressed-tensors' pack-quantized format: X_packed, X_scale, X_shape and
+ * optional X_zero_point, X_g_idx, X being the weight's name. */
 static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
@@ -200,8 +215,8 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     return organ_weight_add(search, &weight);
 }
 
-/* Decides, for weights whose shapes allow both layouts, whether codes cross words: the model's other weights show which
- * layout it has. */
+/* Sets dense_words of the weights whose shapes allow both layouts: one tool writes one layout, so they have that of
+ * the model's other weights. Returns ORGAN_BAD_INPUT if no other weight shows it. */
 organ_status organ_weight_resolve_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {
@@ -221,8 +236,9 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Determines the layout of a qweight from the shapes of its companions: a word has codes of 32 / bits rows (GPTQ), of
- * eight columns (AWQ gemm), or of eight columns with padded rows of scales (AWQ gemv). */
+/* Returns the scheme of a qweight. The shapes of qweight, qzeros and scales decide: a word has codes of 32 / bits
+ * rows (GPTQ), of eight columns (AWQ gemm), or of eight columns with padded rows of scales (AWQ gemv). If several or
+ * none fit, the config decides. */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -245,7 +261,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns whether `bits` fits both the rows of words and the columns of zero points; *in is the number of inputs. */
+/* Returns true if codes of `bits` bits agree with the rows of words, the columns of zero points and the length of
+ * g_idx. Sets *in to the number of inputs (the weight's columns). */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -255,8 +272,8 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Finds the bits of a GPTQ weight. Bits that contradict the config are accepted only if the length of g_idx confirms
- * the number of inputs. */
+/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs, from the shapes. Bits other than the
+ * config's are accepted only if there is a g_idx, whose length confirms the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
@@ -281,8 +298,9 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         stated ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[stated] : "2, 3, 4 or 8");
 }
 
-/* Adds a GPTQ weight: codes [in x bits / 32, out], scales [groups, out]. Bits follow from the shapes. */
-static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
+/* Checks a GPTQ weight and sets its shape, bits and groups: codes [in x bits / 32, out], scales [groups, out], zero
+ * points [groups, out x bits / 32]. */
+static organ_status set_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
     uint64_t in = 0;
@@ -299,8 +317,9 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Adds an AWQ weight: codes [in, out / 8], scales [groups, out]. */
-static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
+/* Checks a weight of AWQ gemm and sets its shape and groups: codes [in, out / 8], scales [groups, out], zero points
+ * [groups, out / 8]. */
+static organ_status set_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t *const q = weight->codes->shape;
     const uint64_t groups = weight->scale->shape[0], out = q[1] * AWQ_CODES;
@@ -312,9 +331,9 @@ static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Adds a weight of AWQ gemv. Rows of scales and zero points are padded, by an amount that depends on the group size, so
- * only the config determines the number of groups. */
-static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
+/* Checks a weight of AWQ gemv and sets its shape and groups: codes [out, in / 8]. Rows of scales and zero points are
+ * padded by an amount that depends on the group size, so only the config gives the number of groups. */
+static organ_status set_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
     if (organ_weight_shape(search, weight, 0, NULL, out, in))
@@ -322,7 +341,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     if (group->group_size == 0)
         return organ_weight_fail(search, weight->codes, "is AWQ gemv, but there is no config that states group_size");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
-    /* As calculate_zeros_width of llm-awq: a row has a multiple of this many words of zero points. */
+    /* calculate_zeros_width of llm-awq rounds the words of zero points in a row up to this multiple. */
     const uint64_t below_128 = size == 64 ? 2 : 4, multiple = size >= 128 ? 1 : below_128;
     const uint64_t width = organ_divide_up(organ_divide_up(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
@@ -334,7 +353,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
 }
 
-/* Names possible layouts of codes of this type, for a message. */
+/* Returns a remark for a message: the layout that codes of this type may have. */
 static const char *other_layout(organ_dtype type)
 {
     if (type == ORGAN_I8)
@@ -342,7 +361,8 @@ static const char *other_layout(organ_dtype type)
     return type == ORGAN_I16 ? " (this may be the layout gemv_fast)" : "";
 }
 
-/* Rejects words of other types, and layouts that are made for the kernels of one program. */
+/* Returns ORGAN_BAD_INPUT for codes that are not I32 words, and for layouts that are made for the kernels of one
+ * program (marlin, exllama). */
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
@@ -390,14 +410,16 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
         return organ_weight_fail(search, codes, "is AWQ of %d bits (%s), which cannot be read: only 4 can", group->bits,
                                  search->config->file);
     if (weight.scheme == ORGAN_SCHEME_GPTQ)
-        add_gptq(search, &weight, group);
+        set_gptq(search, &weight, group);
     else if (weight.scheme == ORGAN_SCHEME_AWQ_GEMM)
-        add_gemm(search, &weight, group);
+        set_gemm(search, &weight, group);
     else
-        add_gemv(search, &weight, group);
+        set_gemv(search, &weight, group);
     return organ_weight_add(search, &weight);
 }
 
+/* Adds the weight whose codes are `tensor`, if the tensor is a *.qweight or a *.weight_packed of words; then sets
+ * *met, also if the weight is faulty. */
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     if (organ_ends_with(tensor->name, ".qweight")) {

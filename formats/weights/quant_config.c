@@ -7,10 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Reads quantisation settings from the files of a model. An organ_quant_scope ("scope") is an object of the config and
+ * its path. Functions leave the first fault in its `error`, and do nothing useful after it. */
 typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
+/* Appends a rule with the text `text` and the value `value` to `rules`. `key` is the member of *at that has the
+ * text, for messages. */
 static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
                      const void *value)
 {
@@ -20,8 +24,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* Adds a name of a list of modules. compressed-tensors writes exact names, other tools parts of them; a name without
- * a dot may be a class. */
+/* Adds the rules for one name of a list of modules. If `exact` is true (compressed-tensors), it is a module's whole
+ * name or, without a dot, a class; otherwise it is any part of a module's name. "re:" marks a regular expression,
+ * '*' or '?' a glob. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
@@ -35,6 +40,7 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
+/* Adds rules for all strings of the list in the member `key`; `value` is the value of these rules. */
 static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
                        const void *value)
 {
@@ -49,6 +55,7 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
     }
 }
 
+/* Adds the modules without quantisation, which each tool lists under another key, to config->skipped. */
 static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
@@ -60,7 +67,8 @@ static void read_skipped(const scope *at)
 
 /* ---- groups ---- */
 
-/* Checks the strategy and that the numbers it needs are there. With "channel" a row is one group. */
+/* Checks that the strategy of a group is known and that the sizes that it needs are stated. With "channel" a whole
+ * row is one group. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
@@ -80,6 +88,7 @@ static void check_strategy(const scope *at, organ_quant_group *group)
         group->group_size = -1;
 }
 
+/* Reads the object "weights" of a group of compressed-tensors into *group. */
 static void read_weights(const scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
@@ -95,8 +104,8 @@ static void read_weights(const scope *at, organ_quant_group *group)
     check_strategy(at, group);
 }
 
-/* Reads a group of compressed-tensors or ModelOpt: {targets, weights, format}, or targets alone under the name of a
- * preset. */
+/* Reads one group of compressed-tensors or ModelOpt: {targets, weights, format}, or a list of targets alone whose
+ * key is the name of a preset. Adds a rule for each target. */
 static void read_group(const scope *groups, const char *key, const json_t *value)
 {
     organ_quant_config *const config = groups->config;
@@ -117,6 +126,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
         add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
 }
 
+/* Reads all groups of the member "config_groups". */
 static void read_groups(const scope *at)
 {
     const scope groups = organ_quant_enter(at, "config_groups");
@@ -126,8 +136,9 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Reads settings of single modules. In GPTQ's dynamic "+:pattern" has its own numbers and "-:pattern" is not quantised.
- * ModelOpt's quantized_layers has names of layers. */
+/* Reads the settings of single modules in the member `key_of_all`, and adds a rule of kind `kind` for each. In
+ * GPTQ's "dynamic", "+:PATTERN" has its own numbers and modules of "-:PATTERN" are not quantised. ModelOpt's
+ * "quantized_layers" has names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)
 {
@@ -152,7 +163,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
 
 /* ---- the whole config ---- */
 
-/* Names of the numbers for all modules in configs of GPTQ, AWQ and FP8 tools. */
+/* Keys of the numbers: for all modules in configs of GPTQ, AWQ and FP8 tools; in GPTQ's "dynamic"; in ModelOpt's
+ * "quantized_layers". */
 static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {"w_bit", ORGAN_QUANT_BITS},
                                                {"wbits", ORGAN_QUANT_BITS},
@@ -166,7 +178,8 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
-/* Reads which packing a GPTQ or AWQ file has; other methods use these keys for other things. */
+/* Reads the layout of a GPTQ or AWQ model, in lower case. Other methods use these keys for other things, so only
+ * their types are checked. */
 static void read_layout(const scope *at)
 {
     static const char *const words[] = {"scale_fmt", "fmt", "quant_algo"};
@@ -179,7 +192,7 @@ static void read_layout(const scope *at)
         organ_quant_read_word(at, words[k], &ignored);
     organ_quant_read_term(at, "pack_dtype", &config->pack_dtype);
     if (!strstr(config->method, "gptq") && !strstr(config->method, "awq"))
-        return; /* "format" and "version" have other meanings there */
+        return; /* "format" and "version" mean other things in other methods */
     if (json_is_true(marlin))
         config->layout = "marlin";
     else if (organ_quant_member(at, "checkpoint_format"))
@@ -188,7 +201,7 @@ static void read_layout(const scope *at)
         organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
-/* Reads one quantization_config; `method` applies if it names none. */
+/* Reads one quantization_config into at->config. `method` is the method if the object has no quant_method. */
 static void read_section(const scope *at, const char *method)
 {
     organ_quant_config *const config = at->config;
@@ -204,7 +217,8 @@ static void read_section(const scope *at, const char *method)
     read_skipped(at);
 }
 
-/* Loads a file of the model. If there is none, the returned scope has no object. */
+/* Parses a JSON file of the model into config->root and returns its top-level scope, whose object is NULL if there
+ * is no such file. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
@@ -222,7 +236,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
-/* Reads the settings of config.json; returns whether it has any. */
+/* Reads the settings of config.json, first in MLX's form. Returns true if it has any, or after an error. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};
@@ -238,8 +252,7 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
     return section.object;
 }
 
-/* Looks for quantization settings in config.json, then in the files that ModelOpt, GPTQ and AWQ write. The first found
- * is used. */
+/* Reads the settings of the first file that has any: config.json, then the files that ModelOpt, GPTQ and AWQ write. */
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const files[][3] = {{"hf_quant_config.json", "quantization", "modelopt"},
@@ -259,6 +272,8 @@ static organ_status read_files(organ_quant_config *config, const organ_model *mo
     return error->status;
 }
 
+/* Allocates *config and reads the model's quantisation settings; NULL on error. A model without settings gets method
+ * "". */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error)
 {
     organ_quant_config *const made = *config = calloc(1, sizeof *made);
@@ -284,8 +299,8 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-/* Finds the settings of a module. *named is true if the config says that it is quantised: by a group that names it or,
- * if the config has no groups, by the method for the whole model. */
+/* Sets *group to the settings of a module and *named to true if the config says that it is quantised: by a rule for
+ * it or, if the config has no groups, by its method for the whole model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {

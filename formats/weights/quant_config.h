@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation settings in a model's config. Types and shapes of tensors take precedence: the config decides only
- * properties that they do not determine. */
+ * Reads the quantisation settings in a model's config. Types and shapes of tensors take precedence: the config decides
+ * only properties that they do not determine. */
 #ifndef ORGAN_QUANT_CONFIG_H
 #define ORGAN_QUANT_CONFIG_H
 
@@ -10,47 +10,52 @@
 
 #include <jansson.h>
 
-/* Settings of the weights of some modules. */
+/* Settings of the quantised weights of a group of modules. */
 typedef struct organ_quant_group {
-    const char
-        *name; /* path in the document, for messages: "config_groups.group_0.weights", "" for the config itself */
-    const char
-        *format;   /* of compressed-tensors: "pack-quantized"; the mode of MLX: "affine"; "" where nothing is said */
-    int bits;      /* 1 to 8; 0: not stated */
-    int symmetric; /* 1 or 0; -1: not stated */
-    int64_t group_size;              /* above 0; -1: a whole row; 0: not stated */
-    uint64_t block_rows, block_cols; /* 0: not stated */
+    /* Path of the group in the config, for messages: "config_groups.group_0.weights"; "" for the config itself. */
+    const char *name;
+    const char *format; /* format of compressed-tensors ("pack-quantized") or mode of MLX ("affine"); "": not stated */
+    int bits;           /* bits of a code, 1 to 8; 0: not stated */
+    int symmetric;      /* codes have no zero point: 1 or 0; -1: not stated */
+    int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
+    uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
 } organ_quant_group;
 
+/* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
+ * texts are valid until organ_quant_config_free. */
 typedef struct organ_quant_config {
-    const char *file;   /* that was read: "config.json", "" if there is none */
-    const char *method; /* quant_method, "" if there is none */
-    const char *layout; /* in small letters: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "" where
-                           nothing is said */
-    const char *pack_dtype; /* of GPTQ: "int32"; "": not stated */
-    json_t *root;           /* owns all texts that point into it */
-    organ_quant_group all;
-    organ_quant_rules targets, skipped; /* values of targets: organ_quant_group, NULL for "as it is" */
-    bool grouped;                       /* only what a group means is quantised */
+    const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
+    const char *method; /* quant_method ("gptq"); "" if there is none */
+    /* In lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "": not stated. */
+    const char *layout;
+    const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
+    json_t *root;           /* the parsed file; owns the strings above and the strings of the rules */
+    organ_quant_group all;  /* settings of modules that no rule of `targets` selects */
+    /* `targets`: modules with settings of their own (values: organ_quant_group); `skipped`: modules that are not
+     * quantised (values NULL). */
+    organ_quant_rules targets, skipped;
+    bool grouped; /* the config has groups: modules that no group selects are not quantised */
     organ_arena arena;
 } organ_quant_config;
 
-/* Reads quantization_config of config.json (at the top or in text_config), or else hf_quant_config.json,
- * quantize_config.json or quant_config.json in the same directory. For a model with weights in U32 words it first reads
- * MLX's `quantization`, or a quantization_config without quant_method, which has the same format; the method is then
- * "mlx". A model without settings gives a config with method "" and ORGAN_OK. ORGAN_BAD_INPUT, naming file, field and
- * value, for wrong types, impossible sizes and bits, and patterns that do not compile. ORGAN_IO. *config is NULL on
- * error. */
+/* Reads the quantisation settings of a model: quantization_config of config.json (at the top or in text_config), or
+ * else hf_quant_config.json, quantize_config.json or quant_config.json in the same directory. For a model with
+ * weights in U32 words it first reads MLX's `quantization`, or a quantization_config without quant_method, which has
+ * the same format; the method is then "mlx". A model without settings gets a config with method "" and ORGAN_OK.
+ * Returns ORGAN_BAD_INPUT, naming file, field and value, for wrong types, impossible sizes and bits, and patterns
+ * that do not compile; ORGAN_IO if a file cannot be read or memory fails. *config is NULL on error. */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 
-/* Finds the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the group that matches it, else
- * of all modules. *named: a group, or the config as a whole, applies to it. `embedding`: the module is an embedding,
- * which classes of linear layers do not match. ORGAN_BAD_INPUT if patterns take too long. */
+/* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule that
+ * selects it, else config->all. Sets *named to true if the config says that the module is quantised: by a rule, or
+ * by a method without groups. `embedding` is true for an embedding, which rules for classes of linear layers do not
+ * select. Returns ORGAN_BAD_INPUT if matching patterns takes too long. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error);
 
-/* Sets *spared to whether the module is on a list of modules without quantisation. */
+/* Sets *skipped to true if the module is on a list of modules without quantisation. Errors as in
+ * organ_quant_config_of. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * MLX's quantisation settings: {"bits": 4, "group_size": 64, "mode": "affine"}, and in the same object the modules with
- * their own numbers ("model.embed_tokens": {"bits": 8, ...}) or without quantisation (false). */
+ * Reads MLX's quantisation settings: {"bits": 4, "group_size": 64, "mode": "affine"}. The same object lists modules
+ * with their own numbers ("model.embed_tokens": {"bits": 8, ...}) or without quantisation (false). */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
 
+/* Returns true if the model has a weight of U32 words, which only MLX writes under the name *.weight. */
 static bool has_packed_weights(const organ_model *model)
 {
     for (size_t k = 0; k < model->tensor_count; k++)
@@ -13,6 +14,7 @@ static bool has_packed_weights(const organ_model *model)
     return false;
 }
 
+/* Reads bits, group size and mode of all modules or of one. */
 static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {
@@ -21,7 +23,8 @@ static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_qua
     organ_quant_read_term(at, "mode", &group->format);
 }
 
-/* Adds a rule for a module by its exact name: MLX writes names as in the tensors, not patterns. */
+/* Adds a rule for the module of exactly this name: MLX writes whole names, no patterns. `group` is NULL for a module
+ * without quantisation. */
 static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules,
                            const organ_quant_group *group)
 {
@@ -29,6 +32,7 @@ static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_
         organ_quant_rules_add(rules, ORGAN_RULE_EXACT, name, group, at->config->file, at->path, at->error);
 }
 
+/* Reads the settings of the module `name`, a member of the section. It inherits none of the section's numbers. */
 static void read_module(const organ_quant_scope *at, const char *name)
 {
     static const organ_quant_group nothing = {.format = "", .symmetric = -1};
@@ -40,6 +44,8 @@ static void read_module(const organ_quant_scope *at, const char *name)
     add_mlx_module(at, name, &at->config->targets, group);
 }
 
+/* Reads the section of a config that has MLX's settings. Its numbers hold for all modules; a member named after a
+ * module is an object with other numbers for this module, or false if the module is not quantised. */
 static void read_section(const organ_quant_scope *at)
 {
     const char *name;
@@ -55,8 +61,9 @@ static void read_section(const organ_quant_scope *at)
     }
 }
 
-/* Reads MLX's `quantization` section if the model has packed words. The same key also appears with `quant_method`, as
- * the config of another method, which is skipped. */
+/* Reads MLX's section of the config, at the top or in text_config, if the model has U32 words. Returns true if there
+ * is one. A section with `quant_method` is skipped: it is the config of another method, left over from the model
+ * that was converted. */
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner)
 {
     static const char *const keys[] = {"quantization", "quantization_config"};
@@ -65,7 +72,7 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
     for (size_t k = 0; words && k < 4 && !section.object; k++) {
         section = organ_quant_enter(k < 2 ? top : inner, keys[k % 2]);
         if (organ_quant_member(&section, "quant_method"))
-            section.object = NULL; /* the object belongs to another scope */
+            section.object = NULL; /* settings of another method */
     }
     if (section.object)
         read_section(&section);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Single values of quantisation settings, each checked when it is read. */
+ * Reads single values of quantisation settings and checks each. */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/json_dump.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP_MAX ((json_int_t)1 << 31)
+#define GROUP_MAX ((json_int_t)1 << 31) /* upper bound of sizes of groups and blocks */
 
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
@@ -25,6 +25,7 @@ const json_t *organ_quant_member(const organ_quant_scope *at, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
+/* Returns the scope of the member `key`; its object is NULL if the member is absent, or after an error. */
 organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key)
 {
     organ_quant_scope inner = {.config = at->config, .error = at->error, .path = ""};
@@ -54,6 +55,7 @@ void organ_quant_read_word(const organ_quant_scope *at, const char *key, const c
         *out = organ_json_plain(value);
 }
 
+/* Sets *out to a copy of the string in the member `key` in lower case; leaves it unchanged if the member is absent. */
 void organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out)
 {
     const char *word = NULL;
@@ -66,6 +68,7 @@ void organ_quant_read_term(const organ_quant_scope *at, const char *key, const c
     *out = copy ? copy : *out;
 }
 
+/* Returns a copy of *like named `name` in the config's arena; NULL if memory is exhausted. */
 organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char *name, const organ_quant_group *like)
 {
     organ_quant_group *const group = organ_arena_take(&at->config->arena, sizeof *group);
@@ -78,8 +81,8 @@ organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char
     return group;
 }
 
-/* Reads the two sides of a block from [rows, columns] or the older "128x128"; sets zeros if they are not two whole
- * numbers. */
+/* Reads rows and columns of a block from [rows, columns] or the older form "128x128". Sets a zero if the value is
+ * neither. */
 static void read_sides(const json_t *value, long long sides[2])
 {
     char more;
@@ -90,7 +93,8 @@ static void read_sides(const json_t *value, long long sides[2])
         sides[k] = json_integer_value(json_array_get(value, k));
 }
 
-/* Sets a field of the group. Returns NULL, or a description of the expected value. */
+/* Sets the member of the group that `kind` names from the JSON value. Returns NULL, or a description of the expected
+ * value if this one is wrong. */
 static const char *set_field(organ_quant_group *group, organ_quant_kind kind, const json_t *value)
 {
     const json_int_t number = json_integer_value(value); /* 0 if the value is not an integer */
@@ -117,6 +121,7 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
     return NULL;
 }
 
+/* Sets the members of *group for the listed keys that the object has. Reports each wrong value. */
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group)
 {
     for (; fields->key; fields++) {

@@ -9,30 +9,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATTERN_LIMIT 4096u
-/* Limits of regular expression matching. A match is tried with few steps, then with more. The steps of all matches of a
- * config are added up, so that hostile patterns cost seconds at most; nearly all names need less than the first limit.
- */
+#define PATTERN_LIMIT 4096u /* bytes of a regular expression */
+/* Limits of matching regular expressions. A match is tried with few steps of PCRE2, then with more; each try adds
+ * its charge to the total of the config, so that hostile patterns cost seconds at most. Nearly all names need less
+ * than the first limit. */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;
 } allowances[] = {{100, 20}, {1000, 1000}, {10000, 10000}, {100000, 100000}};
 #define CHARGE_MAX ((uint64_t)300 * 1000 * 1000)
 
+/* A rule that is not an exact name. */
 struct organ_rule {
     organ_rule_kind kind;
     const char *text;
-    const void *value;
-    pcre2_code *code;
+    const void *value; /* the caller's, for the modules that the rule selects */
+    pcre2_code *code;  /* compiled text of a regular expression, else NULL */
 };
 
+/* Memory that all matches of regular expressions use. */
 struct organ_rule_machine {
     pcre2_match_data *match;
     pcre2_match_context *context;
 };
 
-/* Compiles the regular expression of a rule that includes or excludes modules. Anchored at the beginning only, like
- * Python's re.match. */
+/* Compiles the regular expression of a rule, anchored at the beginning only, like Python's re.match. Allocates the
+ * memory for matching if the list has none. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {
@@ -60,6 +62,7 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
     return ORGAN_OK;
 }
 
+/* Appends an exact rule; of two with the same text the first is used. */
 static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file,
                               organ_error *error)
 {
@@ -70,6 +73,7 @@ static organ_status add_exact(organ_quant_rules *rules, const char *text, const 
     return ORGAN_OK;
 }
 
+/* Appends a rule that returns `value`; compiles a regular expression. */
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
                                    const char *file, const char *field, organ_error *error)
 {
@@ -82,6 +86,7 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
     return kind == ORGAN_RULE_REGEX ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
 }
 
+/* Matches the module's name with at most `steps` steps; returns the result of pcre2_match. */
 static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
 {
     pcre2_set_match_limit(rules->machine->context, steps);
@@ -90,8 +95,8 @@ static int match_rule(const organ_quant_rules *rules, const struct organ_rule *r
                        rules->machine->context);
 }
 
-/* Matches with growing step limits, each charged to a total for the model, because a hostile pattern could run for
- * hours. */
+/* Sets *matched to true if the regular expression matches the module's name. Tries growing numbers of steps and
+ * charges each to the config's total, because a hostile pattern could run for hours. */
 static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                                         const char *file, bool *matched, organ_error *error)
 {
@@ -141,7 +146,7 @@ static bool is_class_of(const char *class, bool embedding)
                      : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
-/* Sets *matched if a rule that is not an exact name applies to the module. */
+/* Sets *matched to true if a rule that is not an exact name selects the module. */
 static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                              bool embedding, const char *file, bool *matched, organ_error *error)
 {
@@ -157,8 +162,8 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
     return ORGAN_OK;
 }
 
-/* Finds the rule for a module: an exact name first, then the first pattern that matches; rules for a class of modules
- * are last. Counts the work of matching, so that a config with too many patterns is refused. */
+/* Finds the rule that selects a module: an exact name, else the first pattern that matches, else the first matching
+ * class. Each try costs, so that a config with too many patterns is refused. */
 organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
                                     bool *found, const void **value, organ_error *error)
 {

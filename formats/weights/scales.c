@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Determines which values a scale applies to, from the shapes of scales and weights. */
+ * Determines the block of values to which each scale applies, from the shapes of scales and weights. `group` is the
+ * config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Finds the side of blocks that divide `side` into `count` equal parts. Only powers of two are accepted (any side if
- * count is 1): two blocks of 130 rows, for example, are one of 128 and one that is cut off, not two of 65. */
+/* Sets *block_side so that blocks divide `side` rows or columns into `count` equal parts. Returns false unless it is
+ * a power of two (any side if count is 1): for 130 rows and 2 blocks, real blocks have 128 rows and the second one
+ * is cut off, not 65 each. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -15,6 +17,7 @@ static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
     return count == 1 || (*block_side & (*block_side - 1)) == 0;
 }
 
+/* Returns ORGAN_BAD_INPUT unless the scales have one of the types, which ORGAN_DTYPE_COUNT ends. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types)
 {
@@ -30,6 +33,8 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
+/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but there are none. Zero points that the
+ * config denies are used, and noted. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group)
 {
@@ -41,6 +46,7 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
     return ORGAN_OK;
 }
 
+/* Returns ORGAN_BAD_INPUT unless the tensor has exactly this shape. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
@@ -53,6 +59,8 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
                              organ_shape_text(rank, shape, needs));
 }
 
+/* Sets *size to the columns of a group: the config's size if it gives `groups` groups, else the only equal division
+ * of the columns into `groups` powers of two, which is noted if it contradicts the config. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size)
 {
@@ -82,7 +90,8 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
         organ_divide_up(cols, declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared));
 }
 
-/* Returns whether there is one scale for the weight, or one for each matrix of a stack. */
+/* Returns true if there is one scale for the whole weight, or one for each matrix of a stack. `blocks` is true if
+ * the config declares blocks: a 1 x 1 grid is then one block. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -94,6 +103,7 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
     return s->rank == 1 || (!blocks && s->rank == weight->rank);
 }
 
+/* Reports scales whose shape agrees with no division of the weight, and what the config would require. */
 static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
                               const organ_quant_group *group)
 {
@@ -119,7 +129,15 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Checks for rows x cols scales for each matrix and sets the blocks. */
+/* Returns whether the two scales of each matrix are those of the halves of a fused gate and up: transformers stores
+ * them so for stacks of experts (Mistral 4) whose other weights have one scale each. */
+static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
+{
+    return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
+}
+
+/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix: the config's blocks if
+ * they give these numbers, else groups in rows, else an equal division into powers of two. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
                                        const organ_quant_group *group)
 {
@@ -139,6 +157,11 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
     }
+    if (group->block_rows == 0 && group->group_size == 0 && has_halves(weight, rows, cols) && m.rows % 2 == 0) {
+        weight->block_rows = m.rows / 2;
+        weight->block_cols = m.cols;
+        return ORGAN_OK;
+    }
     /* If the config declares groups or rows, blocks of several rows are impossible; no known scheme has a scale for
      * each column. */
     const bool declared = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
@@ -148,8 +171,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     return ORGAN_OK;
 }
 
-/* Finds the block shape from the scale's shape: one scale for the matrix, one per row (a vector of rows), or a grid of
- * blocks. */
+/* Sets block_rows and block_cols from the scale's shape: one scale for the tensor or matrix, one for each row, or a
+ * grid of blocks. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Tensors of quantised models that are not part of a weight: scales of activations and caches, companions without a
- * weight, unknown ones.
- */
+ * Classifies tensors of quantised models that belong to no packed weight: scales of activations and caches,
+ * companions without a weight, unknown tensors. Also writes the notes on inconsistencies. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Returns whether the name ends with `leaf` after a dot or an underscore. */
+/* Returns true if the name ends with `leaf` after a dot or an underscore. */
 static bool has_leaf(const char *name, const char *leaf)
 {
     const char before = organ_ends_with(name, leaf) ? name[strlen(name) - strlen(leaf) - 1] : '\0';
@@ -23,6 +22,8 @@ static bool has_one_of(const char *name, const char *const *leaves, size_t count
     return false;
 }
 
+/* Returns ORGAN_BAD_INPUT, naming the layout, if the tensor's name (and type, unless ORGAN_DTYPE_COUNT) shows that
+ * it belongs to a weight in an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const struct layout {
@@ -48,6 +49,9 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
+/* Returns the reason, one sentence, why a tensor that no packed weight uses is not a weight, or NULL if it is a
+ * plain weight. Sets *dropped to true if an unpacked model does not need the tensor. All packed weights must be in
+ * search->names. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
@@ -86,7 +90,7 @@ const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_
         return "is named like a companion of a packed weight that is missing";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
-    /* An unknown tensor of a module with a packed weight. */
+    /* The tensor is of no known kind: it may belong to the packed weight of its module. */
     memcpy(search->name, name, (size_t)(dot - name));
     strcpy(search->name + (dot - name), ".weight");
     const size_t *const found = organ_name_table_find(&search->names, search->name);
@@ -96,6 +100,7 @@ const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_
 
 /* ---- notes ---- */
 
+/* Writes the value of the property `what` of a note: a number, two sides of a block, true or false, or a scheme. */
 static void write_value(const char *what, const uint64_t value[2], char out[64])
 {
     if (strcmp(what, "symmetric") == 0)
@@ -108,6 +113,7 @@ static void write_value(const char *what, const uint64_t value[2], char out[64])
         snprintf(out, 64, "%" PRId64, (int64_t)value[0]);
 }
 
+/* Writes the sentence for a contradiction between config and tensors. */
 static void write_note(const organ_weight_search *search, const organ_weight_note *note, char *out, size_t size)
 {
     char stated[64], found[64], others[64] = "";
@@ -119,6 +125,7 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
              search->config->file, note->what, stated, note->first, others, found);
 }
 
+/* Appends a copy of the sentence to search->sentences. */
 static organ_status add_note(organ_weight_search *search, const char *text)
 {
     const char *const copy = organ_arena_copy(&search->arena, text, strlen(text));
@@ -128,6 +135,8 @@ static organ_status add_note(organ_weight_search *search, const char *text)
     return ORGAN_OK;
 }
 
+/* Writes the notes into search->sentences: one for each contradiction, and one for all weights of code types without
+ * scales. */
 organ_status organ_weight_write_notes(organ_weight_search *search)
 {
     char text[700];

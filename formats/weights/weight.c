@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Properties of one weight that need no other tensor. */
+ * Properties of one weight that can be computed without a search. */
 #include "formats/weights/weights.h"
 
+/* Returns the weight that consists of this tensor alone. */
 organ_weight organ_weight_plain(const organ_tensor *tensor)
 {
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Finds the tensor STEM + LEAF, such as a weight's scale; leaves its name in search->name for messages. */
+/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, such as a weight's scale,
+ * or NULL. Leaves that name in search->name for messages. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf)
 {
@@ -14,6 +15,7 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
     return organ_model_find(search->model, search->name);
 }
 
+/* Reports ORGAN_BAD_INPUT with the tensor's file and name and the formatted text. */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
 {
     char reason[600];
@@ -25,14 +27,13 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-/* Notes that a weight's shape contradicts the config (stated and found values). Equal notes are counted; when the list
- * is full, its last entry counts all others. */
+/* Notes that the property `what` is said0 (x said1) in the config and found0 (x found1) in the weight's tensors.
+ * Equal notes are counted; when the list is full, its last entry counts all further ones. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
-        /* The last place is for all further tensors. */
         if (k + 1 == ORGAN_NOTES_MAX ||
             (strcmp(note->what, what) == 0 && note->stated[0] == said0 && note->stated[1] == said1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
@@ -43,13 +44,15 @@ void organ_weight_note_contradiction(organ_weight_search *search, const organ_we
     search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
 }
 
+/* Sets *group and *named to the config's settings for the weight `name`, which is NULL if the caller had no memory
+ * for it. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named)
 {
-    if (!name) /* organ_weight_name failed for lack of memory */
+    if (!name) /* organ_weight_name had no memory */
         return organ_fail_memory(search->error, search->model->path);
-    /* search->name cannot be used, because a caller may still use it. The name of the module is the weight's without
-     * ".weight". */
+    /* The module is the weight's name without ".weight". It is not built in search->name, which a caller may still
+     * need. */
     const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)
@@ -68,6 +71,8 @@ const char *organ_weight_name(organ_weight_search *search, const char *stem, siz
     return name;
 }
 
+/* Sets shape (`lead` leading axes, rows, columns), rank, elements and anatomy of the weight. Returns ORGAN_BAD_INPUT
+ * for a size of 0 or a product that overflows. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols)
 {
@@ -91,6 +96,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
                                     organ_shape_text(weight->rank, shape, text));
 }
 
+/* Appends a copy of *weight and marks its tensors as claimed. Does nothing after an error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
 {
     if (search->error->status)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources which find the weights of a model share. */
+ * State and functions that the sources of organ_weights_find share. Functions return the status of search->error. */
 #ifndef ORGAN_WEIGHT_SEARCH_H
 #define ORGAN_WEIGHT_SEARCH_H
 
@@ -12,123 +12,134 @@
 
 #include <string.h>
 
-#define ORGAN_NOTES_MAX 64
+#define ORGAN_NOTES_MAX 64 /* contradictions that are counted separately */
 
-/* A property that only the config determines; reported once for all weights with it. */
+/* A property for which config and tensors state different values; reported once for all weights with the same pair
+ * of values. */
 typedef struct organ_weight_note {
-    const char *what; /* "group_size" */
-    uint64_t stated[2], found[2];
-    const char *first; /* name of the first of them */
-    size_t count;
+    const char *what;             /* "group_size" */
+    uint64_t stated[2], found[2]; /* values of config and tensors; [1] only for two sides of a block, else 0 */
+    const char *first;            /* name of the first weight with it */
+    size_t count;                 /* weights with it */
 } organ_weight_note;
 
-/* State of the search for weights; `found` is the result that the caller gets. */
+/* State of the search for weights. `found` is the result that the caller gets; the search lives as long as it. */
 typedef struct organ_weight_search {
-    organ_weights found; /* the first member: the search is found by it */
+    organ_weights found; /* first member, so that a pointer to it is a pointer to the search */
     const organ_model *model;
-    organ_error *error;    /* of the call; the first fault */
-    organ_weight *weights; /* room for one per tensor */
+    organ_error *error;    /* the caller's; keeps the first fault */
+    organ_weight *weights; /* `count` used; room for one per tensor of the model */
     size_t count;
-    organ_unmatched_tensor *unmatched; /* likewise */
-    bool *claimed;                     /* per tensor: it is codes or companion of a weight */
-    bool as_tensors; /* every tensor is a weight: same order and names, so the model's table of names serves */
-    char *name;      /* room for the longest name of a relative */
+    organ_unmatched_tensor *unmatched; /* room for one per tensor of the model */
+    bool *claimed;                     /* by index of tensor: it is codes or companion of a weight in `weights` */
+    bool as_tensors; /* weight k is tensor k of the model, so the model's table of names is used instead of `names` */
+    char
+        *name; /* buffer for the longest tensor name and a suffix: the last name that organ_weight_relative looked up */
     organ_quant_config *config;
     organ_weight_note notes[ORGAN_NOTES_MAX];
     size_t note_count;
-    const char **sentences;
-    const char *without_scales; /* the first of the weights whose type is one of codes, but which have no scales */
-    size_t alone_count;
-    unsigned layouts_found; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight
-                              certainly has */
-    organ_arena arena;      /* names, shapes, sentences */
-    organ_name_table names;
+    const char **sentences;     /* the notes as text: found.notes */
+    const char *without_scales; /* name of the first plain weight whose type is one of codes; NULL if there is none */
+    size_t alone_count;         /* number of such weights */
+    unsigned layouts_found;     /* for pack-quantized codes of 3, 5, 6 and 7 bits: set of the layouts (DENSE, PADDED of
+                                   packed_words.c) that some weight certainly has */
+    organ_arena arena;          /* names, shapes, sentences */
+    organ_name_table names;     /* name of a weight -> index into `weights` */
 } organ_weight_search;
 
 /* ---- weight_search.c ---- */
 
-/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL. */
+/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL. Leaves that name
+ * in search->name for messages. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf);
 
-/* Fails with ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
+/* Reports ORGAN_BAD_INPUT: "FILE: tensor 'NAME' " and the formatted text. */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
 
-/* Returns whether the first `count` axes are equal. */
+/* Returns true if the first `count` sizes of two shapes are equal. */
 static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigned count)
 {
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
+/* Notes that the property `what` has the value said0 (x said1) in the config, but found0 (x found1) in the weight's
+ * tensors; the second numbers are 0 unless the property is a block. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1);
 
-/* Finds the settings of the config for this weight. */
+/* Sets *group to the config's settings for the weight `name`, and *named to true if the config says that it is
+ * quantised. `name` is NULL if organ_weight_name had no memory. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named);
 
-/* Returns the first `length` bytes of `stem` followed by `leaf`, as a text that exists as long as the weights; NULL if
- * there is no memory. */
+/* Returns the first `length` bytes of `stem` followed by `leaf` as a string that lives as long as the weights; NULL
+ * if memory is exhausted. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
-/* Sets the shape of the weight (`lead` leading axes, then rows and columns) and the members that follow from it.
- * ORGAN_BAD_INPUT if such a shape is impossible. */
+/* Sets the weight's shape to `lead` leading axes, then rows and columns, and sets rank, elements and anatomy.
+ * Returns ORGAN_BAD_INPUT if a size is 0 or the product overflows. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols);
 
-/* Appends the weight to the list and marks its tensors as used, unless there was an error. */
+/* Appends a copy of *weight to the list and marks its tensors as claimed. Does nothing after an error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight);
 
 /* ---- scales.c ---- */
 
-/* Determines the values that a scale applies to: sets block_rows and block_cols from the shapes of weight and scale and
- * the settings of the config. */
+/* Sets block_rows and block_cols of the weight, the block of values that share a scale, from the shapes of weight
+ * and scale and the config's settings. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
-/* Sets *size to the number of columns in a group, computed from the number of groups. `group` may be NULL. */
+/* Sets *size to the columns of a group, for `groups` groups in a row. `group` is the config's settings, or NULL. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
-/* Checks that the scale has one of the listed types; ORGAN_DTYPE_COUNT ends the list. */
+/* Returns ORGAN_BAD_INPUT unless weight->scale has one of the types; ORGAN_DTYPE_COUNT ends the list. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types);
 
-/* Checks that there are zero points if the config declares them. */
+/* Returns ORGAN_BAD_INPUT if the config declares zero points and the weight has none; notes zero points that it
+ * denies. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group);
 
-/* Checks that the tensor has exactly this shape. */
+/* Returns ORGAN_BAD_INPUT unless the tensor has exactly this shape. `weight` is the weight to which it belongs, for
+ * messages. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape);
 
-/* ---- kinds of tensors: each function adds the weight whose codes the tensor is and sets *met, or does nothing ---- */
+/* ---- bytes.c, packed_words.c, mlx.c ---- */
 
+/* If `tensor` is codes of a packed weight of the source's formats, add that weight and set *met to true, also if the
+ * weight is faulty, which is an error. Otherwise do nothing. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
-/* ---- mlx.c: as those above ---- */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
-/* Codes without a scale are a plain weight if the config does not apply to them; else their scale is missing:
- * ORGAN_BAD_INPUT. */
+/* Returns ORGAN_BAD_INPUT if `codes` has a type of codes and the config says that it is quantised, because its scale
+ * is then missing. Otherwise it is a plain weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
-/* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
+/* Gives weights whose words fit both layouts the layout of the model's other weights. Call it after all weights are
+ * found. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* ---- unmatched_tensors.c ---- */
 
-/* Rejects tensors of unsupported layouts by their names. */
+/* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* Returns why a tensor that belongs to no weight is a stray, or NULL if it is a plain weight. Called after the packed
- * weights are found. */
+/* Returns the reason why a tensor that no packed weight claimed is not a weight, or NULL if it is a plain weight.
+ * Sets *dropped to true if an unpacked model does not need it. Call it after the packed weights are found and their
+ * names entered. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
-/* Writes a sentence for each note; ORGAN_IO if there is no memory. */
+/* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_weight_write_notes(organ_weight_search *search);
 
 #endif

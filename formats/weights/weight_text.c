@@ -6,11 +6,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* How messages and reports describe the weights of a scheme. */
 static const struct scheme {
-    const char *name; /* name of the scheme */
-    const char
-        *codes; /* usual name of the codes, followed by their bits if prints_bits; NULL: the name of their type */
-    bool integers, prints_bits;
+    const char *name;  /* name of the scheme */
+    const char *codes; /* usual name of the codes, which "INT" and their bits follow if prints_bits; NULL for the name
+                          of their type */
+    bool integers;     /* integer codes: the text says whether there are zero points */
+    bool prints_bits;
 } schemes[ORGAN_SCHEME_COUNT] = {
     [ORGAN_SCHEME_PLAIN] = {"plain", NULL, false, false},
     [ORGAN_SCHEME_FP8] = {"fp8", NULL, false, false},
@@ -27,6 +29,7 @@ static const struct scheme {
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
 
+/* Returns the name of an FP8 type in messages. */
 static const char *fp8_name(organ_dtype dtype)
 {
     switch (dtype) {
@@ -41,7 +44,7 @@ static const char *fp8_name(organ_dtype dtype)
     }
 }
 
-/* Writes the kind of the codes: "FP8 E4M3", "INT4", "GPTQ INT4". */
+/* Writes the kind of the weight's codes: "FP8 E4M3", "INT4", "GPTQ INT4". */
 static void put_codes(const organ_weight *weight, FILE *out)
 {
     const struct scheme *const scheme = &schemes[weight->scheme];
@@ -50,7 +53,8 @@ static void put_codes(const organ_weight *weight, FILE *out)
         fprintf(out, "INT%u", weight->bits);
 }
 
-/* Writes the block of a scale. In a transposed weight a group is part of a stored row. */
+/* Writes the block of values that share a scale: ", per tensor", ", group 128". The group of a transposed weight may
+ * be block_rows values of a column. */
 static void put_block(const organ_weight *weight, FILE *out)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -65,7 +69,8 @@ static void put_block(const organ_weight *weight, FILE *out)
         fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
 }
 
-/* Names the type of byte scales of MXFP4, MXFP8 and NVFP4, which tensors declare under several names. */
+/* Returns the name of the type of the scales. Byte scales of MXFP4, MXFP8 and NVFP4 are declared as several types,
+ * but have one meaning. */
 static const char *scale_name(const organ_weight *weight)
 {
     const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
@@ -74,6 +79,7 @@ static const char *scale_name(const organ_weight *weight)
     return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
 }
 
+/* Writes the description of the weight: codes, block, zero points, group index, scales. */
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The weights of a model, independent of the tensors in which they are stored: each packed tensor with its companions
- * (scales, zero points, group indices). organ_weights_find recognises them from quantization_config and from names,
- * types and shapes. It reads headers, config and tensors of a few numbers (weight_shape), and returns the weights,
- * the tensors that belong to no weight, and notes on inconsistencies. */
+ * The weights of a model, independent of the tensors in which they are stored: a packed weight consists of codes and
+ * companions (scales, zero points, group indices). organ_weights_find recognises packed weights from
+ * quantization_config and from names, types and shapes of tensors. It reads headers, config and tensors of a few
+ * numbers (weight_shape), and returns the weights, the tensors that belong to no weight, and notes on
+ * inconsistencies. */
 #ifndef ORGAN_WEIGHTS_H
 #define ORGAN_WEIGHTS_H
 
@@ -14,30 +15,32 @@ ORGAN_API_BEGIN
 
 /* ---- one weight ---- */
 
-/* Formulas from codes to values. c is a code, s its scale, z its zero point; each operation is rounded to FP32. */
+/* How a weight is packed, with the formula from codes to values: c is a code, s its scale, z its zero point. Each
+ * operation is rounded to FP32. */
 typedef enum organ_scheme {
     ORGAN_SCHEME_PLAIN,  /* a single tensor of any type of safetensors or GGUF, including block types */
     ORGAN_SCHEME_FP8,    /* F8_E4M3, F8_E5M2 or FNUZ codes: c s; s per tensor, per channel (row) or per block of rows x
                             columns */
     ORGAN_SCHEME_INT8,   /* I8 codes: (c - z) s; compressed-tensors int-quantized and naive-quantized */
-    ORGAN_SCHEME_PACKED, /* compressed-tensors pack-quantized: 1 to 8 bits in I32 words of a row: (c - z) s */
-    ORGAN_SCHEME_MXFP8,  /* F8_E4M3 codes, E8M0 scales for 32: c 2^(s - 127) */
-    ORGAN_SCHEME_MXFP4,  /* pairs of E2M1 codes, low nibble first, E8M0 scales for 32: c 2^(s - 127); also gpt-oss
-                          *_blocks and *_scales */
-    ORGAN_SCHEME_NVFP4,  /* pairs of E2M1 codes, E4M3 scales for 16, one FP32 scale: c (s / global); ModelOpt: c (s
-                            global);  MLX has no such scale: c s */
-    ORGAN_SCHEME_GPTQ,   /* I32 words along in_features, 2, 3, 4 or 8 bits: (c - z) s */
+    ORGAN_SCHEME_PACKED, /* compressed-tensors pack-quantized: codes of 1 to 8 bits in I32 words of a row: (c - z) s */
+    ORGAN_SCHEME_MXFP8,  /* F8_E4M3 codes, an E8M0 scale for each 32: c 2^(s - 127) */
+    ORGAN_SCHEME_MXFP4, /* pairs of E2M1 codes, low nibble first, an E8M0 scale for each 32: c 2^(s - 127); also gpt-oss
+                         *_blocks and *_scales */
+    ORGAN_SCHEME_NVFP4, /* pairs of E2M1 codes, an E4M3 scale for each 16, one FP32 scale for the tensor: c (s /
+                           global); ModelOpt: c (s global); MLX has no tensor scale: c s */
+    ORGAN_SCHEME_GPTQ,  /* I32 words along in_features, 2, 3, 4 or 8 bits: (c - z) s */
     ORGAN_SCHEME_AWQ_GEMM, /* AutoAWQ: I32 words along out_features in the order 0 2 4 6 1 3 5 7: (c - z) s */
     ORGAN_SCHEME_AWQ_GEMV, /* AutoAWQ: I32 words along in_features in plain order: (c - z) s */
-    ORGAN_SCHEME_MLX, /* affine mode of MLX: U32 words of a row, codes cross word boundaries: c s + b. Product and sum
-                         are each rounded to the type of the scales, as mlx.core.dequantize does. Its modes mxfp4, mxfp8
-                         and nvfp4 are the schemes above, with codes in U32 words and scales in U8. */
+    ORGAN_SCHEME_MLX, /* affine mode of MLX: codes in U32 words of a row, crossing word boundaries, with biases b: c s +
+                         b. Product and sum are each rounded to the type of the scales, as mlx.core.dequantize does.
+                         MLX's modes mxfp4, mxfp8 and nvfp4 are the schemes above, with codes in U32 words and scales in
+                         U8. */
     ORGAN_SCHEME_COUNT
 } organ_scheme;
 
 const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "pack-quantized", "mxfp8", ... */
 
-/* One weight. Companions that it does not have are NULL. */
+/* One weight. Companions that it lacks are NULL. The tensors belong to the model. */
 typedef struct organ_weight {
     /* name of the unpacked tensor: "model.layers.0.mlp.up_proj.weight", whatever the name of the codes */
     const char *name;
@@ -45,35 +48,41 @@ typedef struct organ_weight {
     unsigned rank; /* rank and shape of the unpacked tensor, slowest axis first, as in a model without quantisation */
     const uint64_t *shape;
     uint64_t elements;
-    organ_anatomy anatomy;     /* of that name */
-    const organ_tensor *codes; /* the tensor itself, or the packed one */
-    const organ_tensor *scale, *zero, *g_idx, *global, *shape_tensor, *bias;
-    unsigned bits; /* bits of a code; 0 for block types of GGUF */
-    /* A scale applies to block_rows x block_cols values of the unpacked tensor; blocks at the bottom and right edges
-     * may be clipped. Per tensor: all rows and columns; per channel: one row, all columns; groups: one row,
-     * group_size columns. 0, 0 without scales. If there is a g_idx, it contains the group of each column. */
+    organ_anatomy anatomy;            /* of `name` */
+    const organ_tensor *codes;        /* the tensor itself of a plain weight, else the tensor with the codes */
+    const organ_tensor *scale, *zero; /* scales and zero points of the codes */
+    const organ_tensor *g_idx;        /* group of each column [GPTQ's act-order] */
+    const organ_tensor *global;       /* FP32 scale of the whole tensor, or of each matrix [NVFP4] */
+    const organ_tensor *shape_tensor; /* shape of the unpacked tensor [compressed-tensors] */
+    const organ_tensor *bias;         /* b of MLX's formula */
+    unsigned bits;                    /* bits of a code; 0 for block types of GGUF */
+    /* Block of the unpacked tensor whose values share a scale; blocks at the bottom and right edges may be clipped.
+     * All rows and columns: per tensor; one row and all columns: per channel; one row and group_size columns:
+     * groups. 0, 0 without scales. If there is a g_idx, it contains the group of each column. */
     uint64_t block_rows, block_cols;
-    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; else a word contains 32 / bits
-                         codes */
-    bool divides;     /* NVFP4: values are divided by the global scale */
+    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; else each word has 32 / bits
+                         codes and unused bits */
+    bool divides;     /* NVFP4: the scales are divided by `global`, not multiplied */
     bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
-    bool labelled_v2; /* GPTQ: the config says gptq_v2, in which zero points are not offset; readers trust the data more
-                         than the label */
+    bool labelled_v2; /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
+                         trust the data more than this label */
 } organ_weight;
 
 /* A tensor that belongs to no weight. */
 typedef struct organ_unmatched_tensor {
     const organ_tensor *tensor;
-    /* scales of activations and caches (input_scale, k_scale, ...), which an unpacked model does not need */
+    /* the tensor is a scale of activations or caches (input_scale, k_scale, ...), which an unpacked model does not
+     * need */
     bool dropped;
-    const char *why; /* the reason, one sentence */
+    const char *why; /* the reason why it is no weight, one sentence */
 } organ_unmatched_tensor;
 
+/* The weights of a model: each combines the tensors that store one matrix. */
 typedef struct organ_weights {
     size_t count;
-    const organ_weight
-        *weights;  /* in file order of the codes; every tensor of the model is a weight, a companion or a stray */
-    size_t packed; /* number of weights that are not plain */
+    const organ_weight *weights; /* in the order of their codes in organ_model.tensors; each tensor of the model is a
+                                    weight, a companion or unmatched */
+    size_t packed;               /* number of weights that are not plain */
     size_t unmatched_count;
     const organ_unmatched_tensor *unmatched;
     size_t note_count;
@@ -85,29 +94,32 @@ typedef struct organ_weights {
 /* Returns the plain weight that consists of this tensor alone. */
 organ_weight organ_weight_plain(const organ_tensor *tensor);
 
-/* Like organ_tensor_matrices, for the unpacked tensor. */
+/* Returns the unpacked tensor as a stack of matrices, like organ_tensor_matrices. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 
-/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight: codes, scale, zero, g_idx, global, shape_tensor, bias. NULL
- * if the weight does not have it. */
+/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight, in the order codes, scale, zero, g_idx, global,
+ * shape_tensor, bias; NULL if the weight lacks it. */
 #define ORGAN_WEIGHT_TENSORS ((size_t)7)
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
 
-/* Returns the bytes of all tensors of the weight. */
+/* Returns the total bytes of the weight's tensors as stored. */
 uint64_t organ_weight_bytes(const organ_weight *weight);
 
 /* Describes the weight: "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16".
  * Writes at most `size` bytes and returns `out`. */
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
 
-/* ---- all of a model ---- */
+/* ---- all weights of a model ---- */
 
-/* Finds the weights of a model, which must outlive them. *weights is NULL on error.
+/* Finds the weights of a model, which must outlive them. The caller frees *weights with organ_weights_free; it is NULL
+ * on error.
  *
- * ORGAN_BAD_INPUT, naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or
- * the config has an impossible value (group_size 0, bits 0 or 33); also, naming the layout, if codes are in an
- * unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane GPTQ, 2:4 sparse). ORGAN_IO if a file
- * cannot be read. */
+ * Returns ORGAN_BAD_INPUT
+ *   - naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or the config
+ *     has an impossible value (group_size 0, bits 0 or 33);
+ *   - naming the layout, if codes are in an unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane
+ *     GPTQ, 2:4 sparse).
+ * Returns ORGAN_IO if a file cannot be read. */
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error);
 void organ_weights_free(organ_weights *weights); /* NULL is allowed */
 

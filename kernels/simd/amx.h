@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The tile registers of AMX. Needs AMX-TILE and AMX-BF16, and permission from the operating system. */
+ * The instructions on tile registers that tiles.h needs, by AMX. Needs AMX-TILE and AMX-BF16, and permission from
+ * the operating system. */
 #include <immintrin.h>
 
 /* A tile load does not declare to the compiler that it reads memory. Without this barrier the compiler may move

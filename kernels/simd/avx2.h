@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes, defined in scalar.h, with two ymm registers; masks are lanes of all ones. Needs AVX2,
- * FMA, F16C, POPCNT. */
+ * The operations on 16 lanes that scalar.h defines, with two ymm registers; masks are lanes of all ones. Needs AVX2,
+ * FMA, F16C, POPCNT. Reductions add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 #include <string.h>
@@ -143,6 +143,7 @@ INLINE __m256 fold_two(const float *p, const float *q)
                  b = _mm256_add_ps(_mm256_load_ps(q), _mm256_load_ps(q + 8));
     return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
 }
+/* Folds eight rows of 16 floats to one lane each. */
 INLINE __m256 fold_eight(const float *p)
 {
     const __m256 a = fold_two(p, p + 64), b = fold_two(p + 16, p + 80), c = fold_two(p + 32, p + 96),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes, defined in scalar.h, with one zmm register; masks are k registers. Needs AVX-512 F, DQ,
- * BW, VL. */
+ * The operations on 16 lanes that scalar.h defines, with one zmm register; masks are k registers. Needs AVX-512 F,
+ * DQ, BW, VL. Reductions add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 
@@ -88,6 +88,7 @@ INLINE f32x16 fold_four(const float *p)
 {
     return fold_quarters(fold_halves(f32_load(p), f32_load(p + 16)), fold_halves(f32_load(p + 32), f32_load(p + 48)));
 }
+/* Lane l is the fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
 INLINE f32x16 f32_fold_rows(const float *p)
 {
     const f32x16 a = fold_four(p), b = fold_four(p + 64), c = fold_four(p + 128), d = fold_four(p + 192);
@@ -119,7 +120,8 @@ INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a)
 INLINE u32x16 u16_widen(u16x16 a) { return _mm512_cvtepu16_epi32(a); }
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm512_cvtepi32_epi16(a); }
 INLINE u16x16 u32_tops(u32x16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(a, 16)); }
-/* Each group of 128 bits has one half from a and one from b, so the quarters are permuted. */
+/* Returns the upper halves of the 16 lanes of a, then of b. The pack puts one half from a and one from b into each
+ * 128 bits, so 64-bit groups are permuted afterwards. */
 INLINE __m512i both_tops(u32x16 a, u32x16 b)
 {
     const __m512i mixed = _mm512_packus_epi32(_mm512_srli_epi32(a, 16), _mm512_srli_epi32(b, 16));

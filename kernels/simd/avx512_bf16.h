@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The operations on a tile of sums, defined in tiles.h, with VDPBF16PS: a pair of k at a time, broadcast from a,
- * times 16 columns of b as stored. Needs AVX512-BF16. */
+ * The operations on a tile of sums that tiles.h defines, with VDPBF16PS: multiplies a pair of k, broadcast from a,
+ * by 16 columns of b as stored. Needs AVX512-BF16. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Definitions shared by the vocabularies of all ISAs. */
+ * Definitions shared by the operations of all ISAs. */
 #ifndef ORGAN_KERNELS_SIMD_COMMON_H
 #define ORGAN_KERNELS_SIMD_COMMON_H
 #include <stddef.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes, defined in scalar.h, with four q registers; masks are lanes of all ones. */
+ * The operations on 16 lanes that scalar.h defines, with four q registers; masks are lanes of all ones. Reductions
+ * add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
 #include "kernels/simd/common.h"
 #include <arm_neon.h>
 #include <string.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes in plain C: the reference with which every other ISA is compared. Compiled without
- * vectoriser and contraction. Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are
- * masks over 32-bit and 16-bit lanes. Loads and stores need only the alignment of their element unless stated
- * otherwise. `part` accesses only the first n < 16 elements and reads zeros for the others. */
+ * The operations on 16 lanes from which all kernels are built, in plain C: the reference with which every other ISA
+ * is compared. Compiled without vectoriser and contraction. Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16
+ * lanes of that type, m32 and m16 are masks over 32-bit and 16-bit lanes. Loads and stores need only the alignment
+ * of their element unless stated otherwise. `part` accesses only the first n < 16 elements and reads zeros for the
+ * others. */
 #define INLINE static inline __attribute__((unused)) /* forced inlining takes minutes under a sanitizer */
 #define UNROLL
 #include "kernels/simd/common.h"
@@ -147,7 +148,7 @@ INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
 INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
-/* lane l += lane l + 8, then + 4, + 2, + 1 */
+/* Returns the sum of all lanes, in an order that every ISA keeps: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {
     for (int half = 8; half > 0; half /= 2)

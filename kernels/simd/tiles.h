@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * The operations on a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes. The including
- * header defines the instructions TILE_ZERO, TILE_LOAD, TILE_DOT, TILE_STORE and TILE_BARRIER: AMX, or a model of it
- * in plain C.
+ * The operations on a tile of sums from which dots.h builds products, 32 columns wide, over eight tile registers of 16
+ * rows of 64 bytes. The including header defines the instructions TILE_ZERO, TILE_LOAD, TILE_DOT, TILE_STORE and
+ * TILE_BARRIER: AMX, or a model of it in plain C.
  *
  * dots_begin and dots_end enclose all other calls, on one thread.
  *
  * dots_zero sets `rows` rows of sums to +0; rows is DOT_ROWS, DOT_SOME or DOT_MIN.
  *
- * dots_add adds to each sum the products of DOT_DEPTH values of k, in FP32, in an order that the ISA defines. Rows of
- * a are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
+ * dots_add adds to each sum the products of DOT_DEPTH values of k, in FP32, in an order that the ISA defines. Rows of a
+ * are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
  *
  * dots_store stores the sums row by row, DOT_STRIP floats each. */
 #define DOT_ROWS  32

@@ -16,16 +16,19 @@ const char *organ_completion_script(const char *shell)
     return strcmp(shell, "zsh") == 0 ? organ_zsh_script : organ_fish_script;
 }
 
+/* The completion of one word. */
 typedef struct completing {
     FILE *out;
     const organ_verb_table *table;
-    const char *word;   /* to complete: */
-    size_t head;        /* these bytes of it stay, */
-    const char *typed;  /* and a candidate begins with the rest */
+    const char *word;   /* the word to complete */
+    size_t head;        /* bytes of the word that stay in front of each candidate, such as "--type=" */
+    const char *typed;  /* the rest of the word, with which a candidate must begin */
     const char *before; /* the word before it, or "" */
 } completing;
 
-/* Prints a candidate if it begins with the typed text. `about` is truncated before its details. */
+/* Prints the candidate `dashes` followed by `word` if it begins with the typed text, after the first c->head bytes of
+ * the word on the command line, which remain ("--option="). The description `about` is cut at its first semicolon, or
+ * at a blank after at most MAX_ABOUT bytes. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
     enum { MAX_ABOUT = 95 };
@@ -42,20 +45,21 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* Returns the length of the first of two words of a verb's name; 0: the name is one word. */
+/* Returns the length of the first word if the name of the verb has two words ("lora merge"); 0 if it has one. */
 static size_t family_of(const organ_verb *verb)
 {
     const char *const blank = strchr(verb->name, ' ');
     return blank ? (size_t)(blank - verb->name) : 0;
 }
 
-/* Returns whether the verb is one of the two-word verbs whose first word is `family`, e.g. "lora merge" for "lora". */
+/* Returns whether the verb has two words and the first is `family`: "lora merge" for "lora". */
 static bool is_of_family(const organ_verb *verb, const char *family)
 {
     return family_of(verb) && family_of(verb) == strlen(family) && strncmp(verb->name, family, family_of(verb)) == 0;
 }
 
-/* Offers the first words of verbs; a family of verbs once, described by the section that its first verb begins. */
+/* Offers the first words of all verbs. A first word that several verbs share is offered once, described by the title of
+ * their section. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";
@@ -85,7 +89,8 @@ static bool offer_second_words(const completing *c, const char *family)
     return found;
 }
 
-/* Prints the possible values of an option or an operand. */
+/* Offers the possible values of an option or operand: choices, verbs, or files. In a list separated by commas it
+ * completes the last element. */
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];
@@ -106,6 +111,7 @@ static void offer_values(completing *c, const organ_option *option)
         fprintf(c->out, "@%.*s\n", (int)c->head, c->word);
 }
 
+/* Offers all options of the verb, long and short. */
 static void offer_options(const completing *c, const organ_verb *verb)
 {
     const organ_option *option;
@@ -147,10 +153,10 @@ static const organ_option *option_of(const organ_verb *verb, const char *word)
 /* Completes the last of the words after the name of `verb`. */
 static void complete_of_verb(completing *c, const organ_verb *verb, int count, char *const *words)
 {
-    const organ_option *option = NULL; /* that takes a word which is to come, */
-    unsigned requested = 0;            /* and how many */
-    size_t taken = 0;
-    bool ended = false;
+    const organ_option *option = NULL; /* the last option with a value */
+    unsigned requested = 0;            /* words that are still to come as its values */
+    size_t taken = 0;                  /* operands so far */
+    bool ended = false;                /* "--" was given */
     for (int k = 0; k + 1 < count; k++) {
         if (requested) {
             requested--;
@@ -177,6 +183,8 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
     }
 }
 
+/* Prints the completions of the last word, one per line. The first one or two words select the verb; without a known
+ * verb only names of verbs are offered. */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
     for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */

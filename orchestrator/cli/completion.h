@@ -16,9 +16,9 @@ const char *organ_completion_script(const char *shell);
 #define ORGAN_COMPLETE "complete"
 
 /* Prints the candidates for the last of `count` words, one a line:
- *   WORD TAB DESCRIPTION  what the whole word may become; the description may be empty
- *   @HEAD                 the word may become HEAD followed by the path of any file
- *   +                     no blank is to follow a candidate: more may be appended to it */
+ *   WORD TAB DESCRIPTION  WORD is a possible completion of the whole word; the description may be empty
+ *   @HEAD                 HEAD followed by the path of any file is a possible completion
+ *   +                     the shell must append no blank to a candidate, because a list may continue after it */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words);
 
 #endif

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Puts `fault` in the place of a failed check, or into an error without a fault, which may record a whole output. */
+/* Replaces the error of a failed check by `fault`, or adds `fault` to an error without a status: that error may record
+ * an output that is complete (organ_error_output_whole), which the message then mentions. */
 static void put_fault(const organ_error *fault, organ_error *error)
 {
     if (error->status != ORGAN_OK)
@@ -21,8 +22,8 @@ static void put_fault(const organ_error *fault, organ_error *error)
     error->errnum = fault->errnum;
 }
 
-/* Writes the page, before the report is shown. Stores an error in `fault`, so that the report is shown even if the
- * page cannot be written. */
+/* Writes the page of --html. Stores an error in `fault` instead of returning it, because the report is printed even if
+ * the page cannot be written. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
@@ -34,8 +35,8 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
         organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
-/* Writes the HTML page if one was requested, then the report to standard output as JSON or as tables. Both are
- * attempted even if one fails; the failure of the document or tables is the one reported. */
+/* Writes the HTML page if one was requested, then prints the report as JSON or as tables. Tries both even if one fails;
+ * if both fail, reports the failure of the printed report. */
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -60,6 +61,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }
 
+/* Returns the kernels that ORGAN_ISA names, or the best of this CPU if it is not set. */
 const organ_kernels *organ_kernels_selected(organ_error *error)
 {
     const char *const requested = getenv("ORGAN_ISA");
@@ -70,6 +72,8 @@ const organ_kernels *organ_kernels_selected(organ_error *error)
     return kernels;
 }
 
+/* Returns the kernels for the tiles of physarum. Without ORGAN_ISA the faster of two instruction sets is measured,
+ * because it differs among CPUs. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
     const char *const requested = getenv("ORGAN_ISA");
@@ -95,7 +99,8 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
-/* Warns that a document in the heap needs memory beyond --memory. */
+/* Prints a note if the rows of the report were kept in the heap, in addition to --memory, because no temporary file
+ * could be created. */
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;
@@ -107,6 +112,9 @@ static void note_unspooled(const organ_progress *progress)
                             folder, strerror(fault));
 }
 
+/* Rejects options of --evaluate that were given without it, prepares the progress line on stderr, and opens the engine
+ * (threads, memory, ranks) if `with_engine`. Lets large JSON documents and arrays of rows be kept in unnamed temporary
+ * files instead of the heap. */
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error)
 {
@@ -131,6 +139,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     return ORGAN_OK;
 }
 
+/* Ends the engine before the report is shown, so that its memory and threads are free. Only the first rank shows it. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
 {
     note_unspooled(room->progress);

@@ -5,9 +5,10 @@
 
 #include <string.h>
 
+/* Columns: indentation of lists, widest and narrowest running text, and width if the output is not a terminal. */
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
-/* Limits the width of running text. */
+/* Returns the page with a width that is comfortable for running text. */
 static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -15,7 +16,7 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
-/* Prints each line of `text` as a wrapped paragraph, with an empty line between two. */
+/* Prints each line of `text` as a wrapped paragraph, with an empty line between two paragraphs. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {
@@ -43,6 +44,7 @@ static void put_help_entry(FILE *out, const char *term, size_t column, const cha
     organ_text_wrap(out, lead, column, meaning, page);
 }
 
+/* Writes the left column of an option: "-o, --output OUT". */
 static void option_term(const organ_option *option, char *out, size_t size)
 {
     char letter[8] = "    ";
@@ -52,12 +54,13 @@ static void option_term(const organ_option *option, char *out, size_t size)
              option->argument ? option->argument : "");
 }
 
+/* Writes the help of an option followed by its range and default in brackets, "... (1 to 64; default 8)". */
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && strcmp(option->choices, option->argument) == 0)
-        *range = '\0'; /* the term has them */
+        *range = '\0'; /* the term in front of the meaning lists the choices already */
     const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%s", option->help);
     if (*range || option->fallback)
         snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range,
@@ -102,6 +105,7 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     fputc('\n', out);
 }
 
+/* Prints the help of one verb: usage, description, operands, options by group, exit codes, examples. */
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
@@ -128,6 +132,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     }
 }
 
+/* Prints the version, a summary of the program, and its usage. */
 static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
@@ -138,6 +143,7 @@ static void put_program_title(FILE *out, const organ_page *page)
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 
+/* Prints what `organ` prints without arguments: six verbs that beginners need, each with its first example. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 12 };
@@ -172,6 +178,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
+/* Lists the verbs whose first word is `word`, as `organ help WORD` does. Returns false if there is none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };

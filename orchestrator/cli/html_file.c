@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Fails before the work if the page of --html could not be written at its end. */
+/* Checks, before the run, that the directory of the page exists and is writable. */
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
@@ -31,7 +31,8 @@ organ_status organ_html_file_check(const char *path, organ_error *error)
     return organ_check_report_place(path, error) ? error->status : check_page_directory(path, error);
 }
 
-/* Checks directories only: a page next to a model that is a single file is allowed. */
+/* Returns ORGAN_USAGE if the page would be inside `model`, if that is a directory. A page next to a model that is a
+ * single file is allowed. */
 static organ_status check_outside_model(const char *path, const char *model, organ_error *error)
 {
     struct stat info;
@@ -45,7 +46,7 @@ static organ_status check_outside_model(const char *path, const char *model, org
     return error->status;
 }
 
-/* Checks the page's path against each model that an operand or an option names. */
+/* Checks the path of the page against the models in the value of one operand or option. */
 static organ_status check_argument(const char *path, const organ_option *argument, const void *values,
                                    organ_error *error)
 {
@@ -60,6 +61,7 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
+/* Checks the path of --html against each operand and each option of the verb that names a model. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error)
 {

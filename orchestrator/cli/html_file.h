@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Checks of the path that --html names. */
+ * Checks of the path of --html. */
 #ifndef ORGAN_HTML_FILE_H
 #define ORGAN_HTML_FILE_H
 

@@ -22,12 +22,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGE_BUFFER = 256 << 10 };
+enum { LARGE_BUFFER = 256 << 10 }; /* bytes */
 
+/* Set by signals; all verbs check it. */
 static organ_stop stop;
 
-/* Requests a stop at the first signal, so that the run ends at a point from which it can be resumed. The second signal
- * ends the program with the default action. */
+/* Requests a stop at the first signal; the run then ends at a point from which it can be resumed. The second signal
+ * ends the program by its default action. */
 static void handle_stop_signal(int number)
 {
     if (organ_stop_is_requested(&stop)) {
@@ -37,6 +38,7 @@ static void handle_stop_signal(int number)
     organ_stop_request(&stop);
 }
 
+/* Installs handle_stop_signal for SIGINT, SIGTERM and SIGHUP, and ignores SIGPIPE. */
 static void catch_signals(void)
 {
     const struct sigaction ask = {.sa_handler = handle_stop_signal, .sa_flags = SA_RESTART},
@@ -60,7 +62,8 @@ static void occupy_standard_streams(void)
             _exit(ORGAN_IO);
 }
 
-/* Returns true if the command line requests events; for words that organ_options_parse has rejected. */
+/* Returns true if the words request --progress json. Used if organ_options_parse has failed, so that the error is also
+ * written as an event. */
 static bool wants_events(int argc, char *const *argv)
 {
     for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
@@ -70,6 +73,7 @@ static bool wants_events(int argc, char *const *argv)
     return false;
 }
 
+/* Prints the error on stderr, as an event (`events`) or as text. */
 static void print_error(const organ_error *error, bool events)
 {
     if (events) {
@@ -81,7 +85,8 @@ static void print_error(const organ_error *error, bool events)
     fputc('\n', stderr);
 }
 
-/* Prints the command that resumes an interrupted run. */
+/* Prints the command that resumes an interrupted run: the words of the present one with --resume. Prints nothing for
+ * verbs that cannot resume. */
 static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
@@ -96,7 +101,8 @@ static void print_resume_command(const organ_verb *verb, int argc, char *const *
     fputc('\n', stderr);
 }
 
-/* Prevents that processes started for one shared run each run alone and write the same output. */
+/* Checks the number of processes against --ranks (`requested`, 0: not given), so that processes that were started
+ * without a launcher do not each do the whole run and write the same output. */
 static organ_status check_launch(const organ_launch *launch, size_t requested, organ_error *error)
 {
     if (!requested || requested == launch->count)
@@ -110,8 +116,8 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
                       launch->count, launch->count == 1 ? "" : "es");
 }
 
-/* Runs the verb in all processes that a launcher has started. A run may take hours, so first checks that the page of
- * --html can be written. */
+/* Runs the verb in all processes that a launcher has started. First checks the page of --html, because a run may take
+ * hours. Returns the status on which all ranks have agreed. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
     if (check_launch(launch, call->ranks_requested, error))
@@ -129,7 +135,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
-/* Prints the error of the run, if it has one, and the command that resumes it if the message mentions --resume. */
+/* Prints the error of the run, if it has one, and the command that resumes the run. */
 static void print_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
                       const organ_error *error)
 {
@@ -138,13 +144,13 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         fflush(stdout); /* before the others end: see organ_ranks_leave */
     if (error->status != ORGAN_OK)
         print_error(error, events);
-    /* Only if the message states that the run can be resumed. */
+    /* The message of an interrupted run contains this text only if --resume can continue the run. */
     if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         print_resume_command(verb, argc, argv);
 }
 
-/* Parses the command line of a verb and runs it. Under a launcher of MPI only rank 0 prints help and errors of the
- * command line. */
+/* Parses the command line of a verb into `call` and runs the verb. Under a launcher of MPI only rank 0 prints help and
+ * errors of the command line. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
@@ -172,7 +178,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
-/* Parses the arguments of the verb, runs it, and prints its error. */
+/* Creates the call of the verb and runs it. */
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
@@ -186,12 +192,11 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
-/* Runs the verb that the command line names. Handles before it the words that are no verbs: none, the request of a
- * shell for completions, --help and --version. */
+/* Returns whether the word requests help. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-/* Handles the forms without a verb (no arguments, completion, --help, --version), finds the verb of one or two words,
- * and runs it. */
+/* Handles the command lines that name no verb (no arguments, completion, --help, --version), finds the verb of one or
+ * two words, and runs it. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -221,8 +226,8 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     return error->status;
 }
 
-/* Closes standard output and returns the status of the program. Output that is lost because the reader closed the pipe
- * (head) is no error; a full disk is ORGAN_IO. */
+/* Closes standard output and returns the status of the program. If the reader has closed the pipe (head), lost output
+ * is no error; if the disk is full, the status is ORGAN_IO. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};
@@ -255,8 +260,8 @@ int main(int argc, char **argv)
     /* hwloc's plugins (OpenCL, X displays, PCI) add nothing that is used here, and load libraries that crash without
      * memory. */
     setenv("HWLOC_PLUGINS_PATH", "/dev/null", 0);
-    /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
+    /* Without /sys, hwloc would print errors on stderr although it finds the processors. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
-    organ_memory_work_begin(); /* memory watched from here includes printing; ended by the exit of the process */
+    organ_memory_work_begin(); /* never ended, so that it also covers the printing of the report */
     return (int)finish_output(run_program(argc, argv, &error), wants_events(argc, argv));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Breaks lines at a moderate width: tools for manual pages warn about long lines in sources. */
+ * Writes manual pages with short lines, because tools for manual pages warn about long lines in sources. */
 #include "orchestrator/cli/manual_page.h"
 
 #include "orchestrator/cli/help.h"
@@ -25,7 +25,8 @@ static uint32_t next_character(const char **s)
     return character;
 }
 
-/* Escapes a character such that roff does not read it as a command, and keeps dashes and quotes unchanged. */
+/* Writes a character to `out` such that roff prints it unchanged: it does not read it as a command or replace dashes
+ * and quotes. Returns the number of bytes. */
 static size_t escape_for_roff(uint32_t c, char out[16])
 {
     static const struct {
@@ -52,10 +53,11 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
     return sum;
 }
 
+/* Writes `length` bytes of text, escaped. Returns the number of bytes written. If `out` is NULL, only counts them. */
 static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
-/* Writes the words of a paragraph in lines of at most LINE_WIDTH, of which the first already has `column` characters. A
- * dot at the start of a line would be a command of roff and is escaped; options are not hyphenated. */
+/* Writes the words of a paragraph in lines of at most LINE_WIDTH bytes; the first line already has `column` bytes.
+ * Escapes a dot at the start of a line, which would be a command, and prevents the hyphenation of options. */
 static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {
@@ -77,7 +79,7 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
     fputc('\n', out);
 }
 
-/* Writes paragraphs, which '\n' separates in the text. */
+/* Writes paragraphs, which are separated by newlines in the text. */
 static void put_roff_text(FILE *out, const char *text)
 {
     while (*text) {
@@ -88,6 +90,7 @@ static void put_roff_text(FILE *out, const char *text)
     }
 }
 
+/* Writes the title line of a page and the heading NAME. The title is the name of the page in capitals. */
 static void put_header(FILE *out, const char *page)
 {
     char title[ORGAN_MANUAL_NAME_ROOM];
@@ -103,6 +106,7 @@ static void put_header(FILE *out, const char *page)
 
 /* ---- a verb ---- */
 
+/* Writes the name of the page of a verb: "organ-lora-extract" for "lora extract". */
 void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
 {
     snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
@@ -117,6 +121,7 @@ static void put_argument(FILE *out, const char *argument)
     fputs("\\fR", out);
 }
 
+/* Writes a required option with its value for the synopsis: its letter, or its name if it has no letter. */
 static void put_required(FILE *out, const organ_option *option)
 {
     fputs("\\fB", out);
@@ -131,6 +136,7 @@ static void put_required(FILE *out, const organ_option *option)
     fputc('\n', out);
 }
 
+/* Writes the section SYNOPSIS: the forms that the table states, or operands and required options. */
 static void put_synopsis(FILE *out, const organ_verb *verb)
 {
     fputs(".SH SYNOPSIS\n", out);
@@ -153,6 +159,7 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
     fputs("[\\fIoptions\\fR]\n", out);
 }
 
+/* Writes an option with its meaning. */
 static void put_roff_option(FILE *out, const organ_option *option)
 {
     char meaning[ORGAN_MEANING_ROOM];
@@ -171,6 +178,7 @@ static void put_roff_option(FILE *out, const organ_option *option)
     put_roff_text(out, meaning);
 }
 
+/* Writes the sections ARGUMENTS and OPTIONS. */
 static void put_options(FILE *out, const organ_verb *verb)
 {
     for (size_t k = 0; k < verb->operand_count; k++) {
@@ -188,6 +196,7 @@ static void put_options(FILE *out, const organ_verb *verb)
     }
 }
 
+/* Writes an example: its description, then the command. */
 static void put_example(FILE *out, const organ_example *example, bool first)
 {
     fputs(first ? "" : ".PP\n", out);
@@ -197,6 +206,7 @@ static void put_example(FILE *out, const organ_example *example, bool first)
     fputs("\n.EE\n.in\n", out);
 }
 
+/* Writes the name of a verb's page in bold with its section, followed by `end`. */
 static void put_reference(FILE *out, const organ_verb *verb, const char *end)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
@@ -206,7 +216,7 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
-/* Writes the section of related pages: the program's page and those of the other verbs of the same section. */
+/* Writes the section of related pages: the page of the program and those of the other verbs in the same section. */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;
@@ -222,6 +232,8 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
+/* Prints the man page of a verb in roff. The summary is wrapped as if it began `taken` + 3 columns into its line, after
+ * the name and "-". */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
@@ -248,6 +260,7 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
 
 ORGAN_EMBEDDED(organ_manual_template, "orchestrator/cli/organ.1")
 
+/* Writes the list of all verbs for the page of the program. */
 static void put_verbs(FILE *out, const organ_verb_table *table)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -260,6 +273,8 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
+/* Prints organ(1) from a template that has two lines "@@": for the list of verbs, and at the end for references to
+ * their pages. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");

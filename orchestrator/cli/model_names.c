@@ -25,7 +25,8 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
-/* Refuses a URL as an output, as an input that is not a model, and as a model of a verb that reads no URLs. */
+/* Rejects a URL as an output, as an input that is not a model, and as a model of a verb that reads no URLs. The name of
+ * an option gets dashes in the message; the name of an operand is in capitals. */
 static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
                               organ_error *error)
 {
@@ -37,8 +38,8 @@ static organ_status check_url(const char *word, const organ_option *argument, co
         return organ_fail(error, ORGAN_USAGE, "%s: %s%s is a URL, but only files on this machine can be written",
                           verb->name, dashes, argument->name);
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: %s%s is a URL, but this verb reads it from this machine only: download it first",
-                      verb->name, dashes, argument->name);
+                      "%s: %s%s is a URL, but this verb reads it from this machine only: download it first", verb->name,
+                      dashes, argument->name);
 }
 
 /* Replaces a model name such as "hf:owner/name" by a path. Paths and words that are not models stay unchanged. */
@@ -68,6 +69,7 @@ static organ_status resolve_argument(const organ_option *argument, const organ_v
     return error->status;
 }
 
+/* Replaces the model names in all operands and options of the verb by paths; stops at the first error. */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {

@@ -18,8 +18,8 @@ static const char *status_name(organ_status status)
     return status == ORGAN_INTERRUPTED ? "interrupted" : names[status];
 }
 
-/* Writes an event as one line and releases it: in one write, so that lines of two programs on one pipe do not mix.
- * Without memory the line is left out. */
+/* Writes an event as one line and releases it. Uses one write, so that the lines of two programs on one pipe do not
+ * mix. Writes nothing without memory. */
 static void put_event_line(FILE *out, json_t *event)
 {
     char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
@@ -30,7 +30,8 @@ static void put_event_line(FILE *out, json_t *event)
     json_decref(event);
 }
 
-/* Returns the string for JSON, or null. Names from files may not be UTF-8; they are then escaped as on a terminal. */
+/* Returns the text as a JSON string, or null for NULL. A text that is not UTF-8, such as a name from a file, is escaped
+ * as on a terminal. */
 static json_t *visible_or_null(const char *s)
 {
     json_t *const string = s ? json_string(s) : NULL, *const safe = s && !string ? organ_document_string(s) : string;

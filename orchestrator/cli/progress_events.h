@@ -19,10 +19,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Progress of a stage. */
+/* Counts of a stage so far. */
 typedef struct organ_event_stage {
-    uint64_t done, bytes;
-    size_t tensors; /* finished */
+    uint64_t done, bytes; /* bytes processed, and in total */
+    size_t tensors;       /* finished tensors */
 } organ_event_stage;
 
 void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors);

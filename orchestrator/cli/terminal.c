@@ -12,12 +12,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const double redraw_seconds = 0.1;   /* more often only flickers */
-static const double event_seconds = 0.2;    /* interval of events between those for finished tensors */
-static const double speed_seconds = 0.5;    /* over which a speed is taken */
-static const double shortest_window = 5;    /* seconds over which speeds are averaged */
-static const double min_rate_seconds = 0.3; /* seconds before a rate is shown: earlier ones vary too much */
+/* Seconds between two redraws of the line (more frequent ones flicker), between events without a finished tensor, and
+ * between measurements of the speed; seconds over which the speed is averaged at least; and seconds after which a rate
+ * is shown, because earlier rates vary too much. */
+static const double redraw_seconds = 0.1;
+static const double event_seconds = 0.2;
+static const double speed_seconds = 0.5;
+static const double shortest_window = 5;
+static const double min_rate_seconds = 0.3;
 
+/* Returns the width of the terminal at `stream`, else that of COLUMNS if it is 20 to 10000, else 0 (unknown), and
+ * whether the locale is UTF-8. */
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
@@ -31,6 +36,8 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
+/* Selects how progress is printed from --progress (NULL: auto) and --quiet. `auto` draws a bar only on a terminal that
+ * can move its cursor; --progress bar draws it anywhere, but in colour only there. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
     const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
@@ -45,6 +52,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 
 /* ---- the line that is redrawn ---- */
 
+/* Prints a bar of `width` columns, of which the share `share` is full. */
 static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 {
     const size_t full = (size_t)(share * (double)width);
@@ -60,8 +68,8 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* Updates an exponential average of the speed: parts of a stage differ in speed, and a resumed run skips finished
- * parts. The window grows with the stage, so that the time left does not jump. */
+/* Updates the exponential average of the speed: the speed differs within a stage, and a resumed run skips finished
+ * parts. The window is a third of the elapsed time, so that the estimate of the remaining time does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -84,6 +92,7 @@ static const char *remaining_time_text(double seconds, char out[24])
     return out;
 }
 
+/* Prints the speed and the remaining time; nothing in the first `min_rate_seconds` of a stage. */
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];
@@ -128,6 +137,8 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
     return text;
 }
 
+/* Returns the progress line: the current step, shortened to the width, then the finished steps if there is room. The
+ * caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now)
 {
     const size_t width = terminal->page.width ? terminal->page.width : 80;
@@ -153,9 +164,10 @@ static void clear_line(const organ_terminal *terminal)
         fputs("\r\033[K", terminal->out);
 }
 
+/* Redraws the line for the present width of the window. */
 static void draw_progress_line(organ_terminal *terminal, double now)
 {
-    terminal->page.width = organ_terminal_page(terminal->out).width; /* windows change */
+    terminal->page.width = organ_terminal_page(terminal->out).width; /* the window may have been resized */
     char *const line = organ_terminal_line(terminal, now);
     clear_line(terminal);
     fprintf(terminal->out, "%s%s%s", terminal->colour ? "\033[36m" : "", line ? line : "",
@@ -167,6 +179,7 @@ static void draw_progress_line(organ_terminal *terminal, double now)
 
 /* ---- the callbacks ---- */
 
+/* Callback: starts a stage with `bytes` bytes and `tensors` tensors. */
 static void begin_shown_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
@@ -226,6 +239,7 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
     terminal->drawn = now;
 }
 
+/* Callback: adds `bytes` to the stage. `tensor` is the name of a tensor that was just finished, or NULL. */
 static void advance_stage(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
@@ -246,6 +260,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
         draw_progress_line(terminal, now);
 }
 
+/* Callback: ends the stage and removes its line. */
 static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
@@ -258,6 +273,7 @@ static void end_stage(void *context)
     fflush(terminal->out);
 }
 
+/* Callback: prints a note above the line. */
 static void show_note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;

@@ -27,6 +27,7 @@ static organ_status print_ranges(const organ_call *call, organ_error *error)
     return error->status;
 }
 
+/* Checks the combination of arguments, then prints the ranges (--print-ranges) or checks the model. */
 static organ_status run_autopsy(void *context, organ_error *error)
 {
     const CALL *const own = context;

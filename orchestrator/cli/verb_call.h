@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Options that several verbs share. A verb with options of its own has a struct whose first member, `call`, is an
+ * Options that several verbs share. A verb with further options has a struct whose first member, `call`, is an
  * organ_call. */
 #ifndef ORGAN_VERB_CALL_H
 #define ORGAN_VERB_CALL_H
@@ -13,13 +13,13 @@
 typedef struct organ_call {
     organ_words headers;                 /* --header */
     unsigned patience;                   /* --patience */
-    organ_model_access access;           /* from both of the above, set by organ_call_complete */
+    organ_model_access access;           /* made from `headers` and `patience` by organ_call_complete */
     organ_experiment_options evaluation; /* --evaluate of verbs that write a model */
     bool tensors;                        /* --tensors: the report on the terminal lists all tensors */
     unsigned threads;                    /* 0: one per core */
-    uint64_t memory;
-    const char *progress; /* display of progress: see organ_terminal_open */
-    const char *html;     /* file that also receives the report as a page; NULL: none */
+    uint64_t memory;                     /* --memory in bytes */
+    const char *progress;                /* --progress, as for organ_terminal_open; NULL: auto */
+    const char *html;                    /* file that also receives the report as a page; NULL: none */
     bool json, quiet, help;
     const organ_stop *stop;
     unsigned ranks_requested;      /* required number of processes; 0: any */

@@ -12,13 +12,13 @@
 
 typedef struct help_call {
     organ_call call;
-    const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
+    const char *topic, *topic_second; /* operands of help, manual and completion: "VERB WORD", or the shell */
     bool list;                        /* manual --list */
 } help_call;
 #define CALL help_call
 
-/* Prints version, kernels and machine. "tiles" is the table of kernels for the tiles of physarum, which is timed if the
- * CPU has two candidates. */
+/* Prints version, kernels and machine. The line "tiles" names the kernels for the tiles of physarum; if the CPU has two
+ * candidates, it times both. */
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
@@ -48,6 +48,7 @@ static organ_status run_version(void *context, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Prints the help of a verb, of all verbs with the same first word, or the overview. */
 static organ_status run_help(void *context, organ_error *error)
 {
     const CALL *const own = context;

@@ -36,11 +36,11 @@ const organ_verb organ_inspect_verb = {
     .name = "inspect",
     .shares = true,
     .summary = "list the tensors of a model by role, with types, shapes, sizes and faults",
-    .about = "Prints the tensors of a model by role. It reads only headers, index and config, so the time does not "
-             "depend on the size of the weights. With --untrusted it checks all files of a download for content that "
-             "could execute code or do damage when the model is loaded: pickles, programs, configs and chat templates "
-             "with code, "
-             "malformed headers, links, misleading names. It executes none of them.",
+    .about = "Prints the tensors of a model by role, which is the purpose that organ derives from the name, such as "
+             "q_proj. It reads only headers, index and config, so the time does not depend on the size of the weights. "
+             "With --untrusted it checks all files of a download for content that could execute code or do damage when "
+             "the model is loaded: pickles, programs, configs and chat templates with code, malformed headers, links, "
+             "misleading names. It executes none of them.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model,
                      "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),
     GROUPS(GROUP("Options", inspect_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * lora extract, sanitize, merge, resize: the verbs that make or take a LoRA adapter. */
+ * lora extract, sanitize, merge, resize: the verbs that make or read a LoRA adapter. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/lora/lora.h"
 

@@ -23,10 +23,11 @@ typedef struct measure_call {
 static const organ_option measure_options[] = {
     OUTPUT("OUTDIR", measure.output,
            "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html to this directory"),
-    TYPES("type", measure.types, "measure only tensors of these kinds"),
+    TYPES("type", measure.types, "measure only tensors of these kinds; skeleton is attention, organ is feed-forward "
+                                 "and experts"),
     TEXT("layers", "RANGE,...", measure.layers, "measure only tensors of these layers, for example 5-20 or 0-3,8"),
     CHOICE("definition", "z|seed", definition,
-           "z: theta; seed: also compute an older measure, from the spacings of 4,096 sorted values, for comparison "
+           "z: theta; seed: also compute the theta of an older script, from a sample of 4,096 values, for comparison "
            "with its published figures",
            .fallback = "z"),
     FLAG("delete-after", measure.delete_after,
@@ -51,11 +52,12 @@ const organ_verb organ_measure_verb = {
     .name = "measure",
     .shares = true,
     .summary = "measure how far the weights of models are from noise",
-    .about = "Measures how far the distribution of the values of each tensor is from noise. The figure is an angle "
-             "theta, computed from entropy, kurtosis and scale coherence; it is 0 degrees for noise. The report also "
-             "has moments, levels of quantisation, the change of information with scale, and wells: tensors with a "
-             "lower theta than the same tensor in the layers before and after. Several models share one table. A "
-             "packed weight is measured on its dequantised values.\n"
+    .about = "Measures how far the distribution of the values of each tensor is from normal noise. The figure is an "
+             "angle theta, computed from the entropy, the kurtosis and the spacings of the values; it is 0 degrees for "
+             "noise. The report also has moments, the number of distinct values (levels), the change of information if "
+             "neighbouring values are averaged, and wells: tensors with a lower theta than the same tensor in the "
+             "layers before and after. Several models share one table. A quantised weight is measured by its "
+             "dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     OPERANDS(OPERAND("MODEL...", MODEL, models,
                      "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "
@@ -89,9 +91,8 @@ const organ_verb organ_fleet_verb = {
              "A broken model is reported, and the run continues with the others. A second run into the same OUT "
              "processes only changed models. Adapters, importance matrices, vocabularies, projectors and optimizer "
              "states are listed separately and not ranked.\n"
-             "fleet stores only theta (definition z/1); measure --definition seed prints the older measure too. It "
-             "scores no text and takes no --experiment; the report names the method of each pruned model, from its "
-             "log.",
+             "fleet does not compute the older measure of measure --definition seed, and runs no model on a text. The "
+             "report states the method of each pruned model, which it reads from the model's log.",
     OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},

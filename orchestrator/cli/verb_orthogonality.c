@@ -72,6 +72,7 @@ static organ_status check_pair_options(const CALL *own, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Compares two pairs of models if --pair was given, otherwise the noise of a model with an adapter. */
 static organ_status run_orthogonality(void *values, organ_error *error)
 {
     const CALL *const own = values;
@@ -97,11 +98,12 @@ const organ_verb organ_orthogonality_verb = {
              "N and K. Weights are read strip by strip; the factors of one module need memory in addition to "
              "--memory.\n"
              "Verdicts. z is the distance of a cosine from chance in standard deviations. N and K are 'orthogonal' if "
-             "|z| <= 3 for all modules as one matrix, and no more single modules exceed 3 than chance allows (99 % "
-             "confidence). They are 'nearly orthogonal' if the cosines with a larger |z| are at most 0.03 (0.1 % of "
-             "the energy), else 'not orthogonal'. With the same limits two noises are 'unrelated', 'hardly related' or "
-             "'related', and from |cosine| 0.5 on 'alike'. Leakage is 'isotropic' within 10 % of its expectation. The "
-             "noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
+             "|z| <= 3 for all modules joined to one matrix, and no more single modules exceed 3 than chance allows "
+             "(99 % confidence). They are 'nearly orthogonal' if the cosines with a larger |z| are at most 0.03 "
+             "(0.1 % of the energy), else 'not orthogonal'. With the same limits two noises are 'unrelated', 'hardly "
+             "related' or 'related', and from |cosine| 0.5 on 'alike'. Leakage is 'isotropic' within 10 % of its "
+             "expectation. The noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger if "
+             "|N| / |K| >= 2.\n"
              "With two --pair, the report compares the noises N_A and N_B of two models: their cosine, the multiple of "
              "N_A that approximates N_B (factor) with its R^2, and the norm of N_A - N_B relative to N_A and to a "
              "change D. D is the difference of the two clean models; if an adapter is given, its change; if a tuned "

@@ -17,7 +17,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* Tables are laid out by hand. */
+/* clang-format would break the macros and tables into many short lines. */
 /* clang-format off */
 
 /* ---- options ---- */
@@ -88,7 +88,7 @@
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
 /* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the
- * verb. Rounds and a way are for amounts that can be any. */
+ * verb. ALLOCATION_ROUNDS and ALLOCATION_WAY are for verbs whose targets can get any amount. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
            "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
@@ -153,7 +153,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* ---- runs ---- */
 
-/* Begins the definition of the function that does the work of a verb; it may set *report for a failed check, too. */
+/* Begins the definition of the function that does the work of a verb. The function may set *report also if it fails. */
 #define WORK(function) \
     static organ_status function(CALL *own __attribute__((unused)), const organ_call *call __attribute__((unused)), \
                                  const organ_engine *engine __attribute__((unused)), \

@@ -72,9 +72,9 @@ const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
     .shares = true,
     .summary = "measure how well a model predicts a text, and compare two models",
-    .about = "Computes exp of the mean -ln p over the scored tokens of a text. organ runs the model one layer at a "
-             "time, so that the weights of one layer are in memory, and computes in FP32 for every stored type "
-             "unless --compute says otherwise.\n"
+    .about = "Computes the perplexity of a model on a text: exp of the mean -ln p over the scored tokens. organ runs "
+             "the model one layer at a time, so that the weights of only one layer are in memory, and computes in FP32 "
+             "for every stored type unless --compute selects another arithmetic.\n"
              PROTOCOLS "\n"
              "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
              "a window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
@@ -143,16 +143,18 @@ const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
     .shares = true,
     .summary = "compare models made from one donor in one table",
-    .about = "Scores the donor and every PRUNED model on the same tokens. It also counts killed weights from the "
-             "bytes (not zero in the donor, zero in the copy), over the target tensors and over the full model. "
-             "The method of each model comes from its log (organ/prune.json).\n"
-             "Two models belong to one experiment if the donor (by its fingerprint), method, definition, "
-             "parameters and calibration are equal; the sparsity may differ. evaluate rejects models of two "
-             "experiments unless --experiment names each; the table shows the names. Notes in the report state the "
-             "limits of the figures.\n"
+    .about = "Computes the perplexity of the donor (the original model) and of models made from it on the same text, "
+             "and compares them. It also counts killed weights from the bytes (not zero in the donor, zero in the "
+             "other model), as a share of the pruned tensors and of the full model. The method of each model comes "
+             "from its log (organ/prune.json).\n"
+             "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
+             "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
+             "--experiment gives each a name, which the table shows. Notes in the report state the limits of the "
+             "figures.\n"
              PROTOCOLS "\n"
-             "Differences are to the donor, with the error of paired tokens. KL is the mean of KL(donor || model) in "
-             "nats per token. Top-1 is the share of tokens for which model and donor predict the same token.\n"
+             "Differences are those from the donor, with standard errors that are computed from the differences of "
+             "single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share of tokens for "
+             "which model and donor predict the same token.\n"
              "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
              "context. acc is the share of questions whose likeliest choice is right, acc_norm the same per character "
              "of the choice. Differences to the donor are computed on the same questions, with a 95 % interval and "
@@ -184,7 +186,7 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
-/* Prints a piece of generated text at once and records that there was one. */
+/* Prints a piece of generated text immediately, and sets the flag at `context`: something was printed. */
 static void print_generated(void *context, const char *text, size_t bytes)
 {
     bool *const printed_any = context;

@@ -61,8 +61,8 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* Explains names that are no schemes of this program, mostly llama.cpp's names of mixes and of types that this program
- * reads but does not write. Returns NULL for other names. */
+/* Returns advice for a name that is no scheme of this program: mostly names of llama.cpp for mixtures, or for types
+ * that this program reads but does not write. Returns NULL for other names. */
 static const char *explain_scheme(const char *typed)
 {
     static const struct {

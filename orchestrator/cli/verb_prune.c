@@ -50,15 +50,16 @@ static const organ_option calibration_options[] = {
           "evaluated"),
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
-          "not compensate"),
+          "not change the kept weights"),
     WINDOWS_CALIBRATION(calibrated), ALL_EXPERTS(calibrated)};
 static const organ_option method_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
     REAL("effort", "E", calibrated.effort,
-         "physarum-v2: factor on the work of compensation; physarum-v3: factor on the number of iterations",
+         "physarum-v2: factor on the number of refitting steps; physarum-v3: factor on the number of iterations",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
-           "physarum-v2: seed of the noise that tests which inputs are stable", .range = {SEEDS}, .fallback = "0")};
+           "physarum-v2: seed of the random noise with which organ tests how stable each input is",
+           .range = {SEEDS}, .fallback = "0")};
 static const organ_option allocation_options[] = {
     ALLOCATION_OF(calibrated.allocate, "50%; with --then also 2.6bpw, 9GB"),
     ALLOCATION_ROUNDS(calibrated.allocate), ALLOCATION_TOKENS(calibrated.allocate),
@@ -91,29 +92,30 @@ const organ_verb organ_prune_verb = {
     .name = "prune",
     .shares = true,
     .summary = "set weights of a model to zero",
-    .about = "Sets weights of a model's linear layers to zero and writes a complete model. The targets are the "
-             "attention and feed-forward projections (q, k, v, o, gate, up, down, with their fused and expert forms), "
-             "unless --targets names others.\n"
+    .about = "Sets weights of a model's linear layers to zero and writes a complete model. The matrices that are "
+             "pruned, called targets, are the attention and feed-forward projections (q, k, v, o, gate, up, down, with "
+             "their fused and expert forms), unless --targets names others.\n"
              "Methods. If you have a text that resembles the model's use, give --calibration and --sparsity: the "
              "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md). With an "
              "importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and no "
-             "forward pass, but leave kept weights unchanged. With neither, the default is physarum-v1: it reads only "
+             "forward pass, but cannot adapt the kept weights. With neither, the default is physarum-v1: it reads only "
              "the weights, supports every architecture and runs at the speed of the disk, but its loss is several "
              "times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
              "baselines.\n"
-             "physarum-v1 computes a static flow over the weight magnitudes of each tile. physarum-v2 computes the "
-             "flow over importances measured on the calibration text and refits the kept weights to compensate for the "
-             "killed ones. physarum-v3 chooses a mask with the flow once and then optimises mask and weights together "
+             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output; "
+             "tubes with much flow grow, and the weights of thin tubes become zero. physarum-v2 computes the flow with "
+             "importances that it measures on the calibration text, and refits the kept weights by least squares. "
+             "physarum-v3 chooses a first set of zeros by the flow, then optimises zeros and kept weights together "
              "(ADMM).\n"
              "Memory. --memory must be large enough for the hidden states of the calibration windows and one layer. "
              "--scratch DIR stores the hidden states in an unnamed temporary file, which the system removes when the "
              "run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
              "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor alone "
-             "at two levels on half of --samples, measures the divergence from the donor on other tokens of the "
-             "calibration text, and chooses the levels that minimise the predicted divergence. --allocation FILE "
+             "to two sparsities on half of --samples, measures the KL divergence from the donor on other tokens of the "
+             "calibration text, and chooses the sparsities that minimise the predicted divergence. --allocation FILE "
              "stores these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) also quantises: organ prunes each matrix and "
-             "quantises its kept weights as quantize --method gptq does; killed weights stay zero, and later layers "
+             "quantises its kept weights as quantize --method gptq does; removed weights stay zero, and later layers "
              "are calibrated on the result. OUT has the format and report of quantize. A --budget in bits per weight "
              "(2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask; a "
              "budget in bytes also counts all other tensors. OUT stores a code for each zero, too, so it can be larger "
@@ -164,13 +166,14 @@ const organ_verb organ_audit_verb = {
     .name = "audit",
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
-    .about = "Reads the donor and the pruned model, but no log or report. It counts the killed weights of each tensor "
-             "and projection, as a share of the pruned tensors (target) and of the whole model (full), and checks "
-             "that all other weights and tensors have the same bits, names, types and shapes.\n"
-             "If the copy has fewer blocks, experts, channels or heads than the donor, audit identifies those that "
-             "were kept: blocks by their norms, keys and values, experts by router rows, channels and heads by rows "
-             "of matrices. It then checks that every tensor consists of the donor's bytes for the kept parts, and "
-             "that config.json or the GGUF metadata match. Names and reports are not used as evidence.",
+    .about = "Compares a pruned or cut model with its donor, the original model; it reads no log or report. It counts "
+             "the weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of "
+             "the whole model (full), and checks that all other weights and tensors have the same bits, names, types "
+             "and shapes.\n"
+             "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds out by their "
+             "bytes which of the donor's were kept: blocks by their norms, keys and values, experts by router rows, "
+             "channels and heads by rows of matrices. It then checks that every tensor consists of the donor's bytes "
+             "for the kept parts, and that config.json or the GGUF metadata match.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -18,13 +18,14 @@ static const organ_option purify_options[] = {
            "file",
            .required = true),
     CHOICE("method", "fft|haar", purify.method,
-           "fft: spectrum of each row; haar: wavelets at scales s and 2s", .required = true),
+           "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true),
     REAL("threshold", "K", purify.threshold,
          "values below K times the noise floor are noise; default 3 for fft, 1 for haar",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
     REAL("strength", "S", purify.strength, "share of the noise to remove",
          .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
-    TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections"),
+    TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections; skeleton is attention, "
+                                "organ is feed-forward and experts"),
     TEXT("layers", "RANGE,...", purify.layers, "purify only these layers, for example 5-20 or 0-3,8"),
     WRITING(purify, "OUT", "print what would be purified")};
 
@@ -35,9 +36,10 @@ const organ_verb organ_purify_verb = {
     .shares = true,
     .summary = "reduce what a filter classifies as noise in the weights",
     .about = "Filters the rows of a model's projections (q, k, v, o, gate, up, down, with their fused and expert "
-             "forms). Components that the filter classifies as noise are multiplied by 1 - strength: with fft, bins "
-             "of a row's spectrum below a floor; with haar, wavelet details that do not continue at twice their "
-             "scale. Types and shapes do not change; tensors of types that organ cannot write are copied.\n"
+             "forms). Components that the filter classifies as noise are multiplied by 1 - strength: with fft, "
+             "frequencies of a row with low power; with haar, wavelet details that are small or whose parent at the "
+             "next coarser scale is small. Types and shapes do not change; tensors of types that organ cannot write "
+             "are copied.\n"
              "Such a filter classifies most of what a model has learned as noise. The report states the share of "
              "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
              "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "

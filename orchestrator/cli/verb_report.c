@@ -18,8 +18,10 @@ typedef struct report_call {
 } report_call;
 #define CALL report_call
 
+/* Largest report in bytes that is read. */
 #define LARGEST_REPORT ((size_t)64 << 20)
 
+/* Loads a saved report. NULL with an error if it cannot be read or is not JSON. */
 static json_t *load_report(const char *path, organ_error *error)
 {
     json_error_t fault;
@@ -54,8 +56,8 @@ static organ_status write_page(const CALL *own, organ_error *error)
     return error->status;
 }
 
-/* Writes the page of a saved report. It opens an engine room because that puts the rows of a large report into a file
- * (formats/base/json_spool.h). */
+/* Writes the page of a saved report. Opens an engine room, because that keeps the rows of a large report in a temporary
+ * file (formats/base/json_spool.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;

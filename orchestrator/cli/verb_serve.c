@@ -9,6 +9,7 @@ typedef struct serve_call {
 } serve_call;
 #define CALL serve_call
 
+/* Completes the options of the server with those that all verbs share, and runs it. */
 static organ_status run_serve(void *context, organ_error *error)
 {
     CALL *const own = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The one table of verbs. */
+ * The table of all verbs of the program. */
 #include "orchestrator/cli/verb_table.h"
 
 #include "orchestrator/cli/verb_parts.h"
@@ -37,6 +37,8 @@ const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(s
 
 static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }
 
+/* Sets call->access from --header and --patience. Downloads end when call->stop is set; access->context is that
+ * pointer. */
 void organ_call_complete(organ_call *call)
 {
     call->access = (organ_model_access){.headers = call->headers.word,
@@ -46,6 +48,7 @@ void organ_call_complete(organ_call *call)
                                         .stopped = call_is_stopped};
 }
 
+/* Allocates the arguments of a verb, whose first member is an organ_call; all options are unset. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error)
 {
     organ_call *const call = calloc(1, verb->call_size);

@@ -7,8 +7,8 @@
 
 extern const organ_verb_table organ_all_verbs;
 
-/* Allocates the struct of `verb` (call_size bytes) and sets the values that no option sets. The caller frees it; NULL
- * if out of memory. */
+/* Allocates the struct of `verb` (call_size bytes) with the members of organ_call that no option sets. The caller frees
+ * it. Returns NULL with an error if memory runs out. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error);
 
 /* Sets `access` from --header and --patience. `call` must not be moved afterwards. */

@@ -30,8 +30,8 @@ static const organ_option choice_options[] = {
           .required = true),
     WINDOWS_CALIBRATION(width),
     CHOICE("score", "loss|wanda", width.score,
-           "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with "
-           "the smallest weight times input, as a baseline", .fallback = "loss"),
+           "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
+           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
     FLAG("no-resolve", width.no_resolve, "do not refit the kept weights")};
 
 RUN_WRITING(width, organ_width, width)
@@ -45,16 +45,16 @@ const organ_verb organ_width_verb = {
              "and needs no support for sparse or packed weights. Every layer keeps the same number, because "
              "config.json and GGUF store one number for all layers. In a mixture of experts --ffn removes channels "
              "from every routed expert: the same number from each, chosen for each expert.\n"
-             "organ runs the calibration text through the model narrowed so far, one layer at a time. It removes "
-             "channels one by one: each time the one whose removal raises the output error of the down projection "
-             "(for heads: of the output projection) least when the remaining weights are refitted. The kept "
-             "columns of that projection then become the least-squares solution for the original output. All other "
-             "kept weights are copied byte for byte. --score wanda and --no-resolve are baselines.\n"
-             "The down and output projections must be F32, F16 or BF16; the matrices before them may be packed if "
-             "the cut does not split a block. An expert is calibrated on its routed tokens; the channels of an "
-             "expert without tokens are chosen by the norms of its weights, and the report says so. To remove "
-             "whole experts, use organ experts. The choices are stored in a hidden directory next to OUT until OUT "
-             "is complete, so that --resume continues an interrupted run at its layer or tensor.\n"
+             "organ runs the calibration text through the model, one layer at a time; the layers before are already "
+             "narrowed. It removes channels one by one: each time the one whose removal raises the output error of the "
+             "down projection (for heads: of the output projection) least, if the remaining columns of this projection "
+             "are refitted by least squares. The kept columns get the refitted values; all other kept weights are "
+             "copied byte for byte. --score wanda and --no-resolve select simpler methods, for comparison.\n"
+             "The down and output projections must be F32, F16 or BF16; the matrices before them may be quantised if "
+             "the cut does not split a block. An expert is calibrated on its routed tokens; the channels of an expert "
+             "without tokens are chosen by the norms of its weights, and the report says so. To remove whole experts, "
+             "use organ experts. The choices are stored in a hidden directory next to OUT until OUT is complete, so "
+             "that --resume continues an interrupted run at its layer or tensor.\n"
              "--memory must be large enough for the hidden states of the text and one layer; --scratch DIR stores "
              "the hidden states in an unnamed temporary file, which the system removes when the run ends.\n"
              "OUT/organ/WIDTH_REPORT.md (and .html) and width.json list the kept channels and heads and the error "

@@ -30,6 +30,7 @@ static void bound_text(const organ_option *option, double bound, char out[32])
     snprintf(out, 32, "%llu%c", (unsigned long long)amount, units[unit]);
 }
 
+/* Copies the k-th choice of an option; option->choices separates them by '|'. Returns false if there are fewer. */
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE])
 {
     const char *at = option->choices;
@@ -59,6 +60,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
                  option->before_to ? "below" : "at most", to);
 }
 
+/* Writes what values an option accepts, for error messages: "one of a, b" or "a whole number (1 to 64)". */
 void organ_option_allows(const organ_option *option, char *out, size_t size)
 {
     static const char *const kinds[] = {
@@ -73,8 +75,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
         snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
 }
 
-/* Sets *number to the number that `text` is as a whole. Returns false for anything else; infinities and hexadecimal
- * numbers are not accepted, nor signs and fractions in a count. */
+/* Sets *number if the whole text is a number of the kind of the option. Returns false otherwise, also for infinities,
+ * hexadecimal numbers, and signs or fractions in a count. */
 static bool read_option_number(const organ_option *option, const char *text, double *number)
 {
     const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
@@ -118,7 +120,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-/* Fails with the allowed words, and a hint if the option explains the wrong word or a similar word is allowed. */
+/* Fails because the first `length` bytes of `text` are not a choice. The message has the choices, and a hint if the
+ * option explains the wrong word or a choice is similar. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
                                   organ_error *error)
 {
@@ -139,6 +142,7 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
                       option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
 }
 
+/* Checks that the text, or each element of a list, is a choice of the option. */
 static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
@@ -151,7 +155,7 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
-/* Copies a percentage without its '%'. ORGAN_USAGE for a value between 0 and 1 without '%'. */
+/* Copies a percentage without its '%' to `number`. Returns ORGAN_USAGE for a value between 0 and 1 without '%'. */
 static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text,
                                  char number[LONGEST_NUMBER], organ_error *error)
 {
@@ -209,6 +213,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
 
 /* ---- finding options ---- */
 
+/* Returns the title of the section of the table that begins with this verb; NULL if it is not the first of one. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
 {
     for (size_t k = 0; k < table->section_count; k++)
@@ -217,6 +222,7 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
+/* Returns the k-th option of the verb, counted over all its groups; NULL after the last one. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
@@ -225,6 +231,7 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
+/* Describes an operand as an option, for functions that handle the values of both. */
 organ_option organ_operand_as_option(const organ_operand *operand)
 {
     return (organ_option){.name = operand->name,
@@ -235,6 +242,7 @@ organ_option organ_operand_as_option(const organ_operand *operand)
                           .names = operand->names};
 }
 
+/* Returns the option whose name is the first `length` bytes of `name`; NULL if there is none. */
 static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
 {
     const organ_option *option;
@@ -249,6 +257,7 @@ const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
     return find_long(verb, name, strlen(name));
 }
 
+/* Returns the option with this letter; NULL if there is none. */
 static const organ_option *find_short(const organ_verb *verb, char letter)
 {
     const organ_option *option;
@@ -257,6 +266,7 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return option;
 }
 
+/* Fails because the verb has no option of this name, with a hint if it has a similar one. */
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
@@ -271,16 +281,18 @@ static organ_status fail_unknown_option(const organ_verb *verb, const char *name
 
 /* ---- the parser ---- */
 
+/* State of organ_options_parse. */
 typedef struct parser {
     const organ_verb *verb;
     void *values;
     char *const *argv;
-    int argc, at;
-    size_t operands; /* taken so far */
+    int argc, at;    /* number of words, and index of the next one */
+    size_t operands; /* number of operands that have a value */
     uint64_t given;  /* bit k: the k-th option of the verb was given */
-    bool help;
+    bool help;       /* --help or -h was given */
 } parser;
 
+/* Returns the index of an option of the verb, which is its bit in parser.given. */
 static size_t options_number_of(const organ_verb *verb, const organ_option *requested)
 {
     size_t number = 0;
@@ -289,6 +301,7 @@ static size_t options_number_of(const organ_verb *verb, const organ_option *requ
     return number;
 }
 
+/* Fails because the command line ends before the value of the option. */
 static organ_status fail_value_missing(const parser *p, const organ_option *option, organ_error *error)
 {
     char allowed[2 * ORGAN_RANGE_ROOM];
@@ -316,6 +329,7 @@ static organ_status parse_option(parser *p, const organ_option *option, const ch
     return error->status;
 }
 
+/* Parses the option `name`, the word after its dashes, which may contain "=VALUE". */
 static organ_status parse_long_option(parser *p, const char *name, organ_error *error)
 {
     const size_t length = strcspn(name, "=");
@@ -328,8 +342,8 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
-/* Reads an argument of one-letter options. Letters without a value may stand together; what follows a letter with a
- * value is that value. */
+/* Parses a word of one-letter options. Options without a value may be joined ("-nf"); the text after the letter of an
+ * option with a value is its value. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
     for (; *letters; letters++) {
@@ -346,7 +360,7 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
 
 bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
-/* Stores a word that is not an option in the next operand. The last operand may repeat. */
+/* Stores a word that is not an option as the value of the next operand. The last operand may accept several words. */
 static organ_status parse_operand(parser *p, const char *text, organ_error *error)
 {
     const size_t count = p->verb->operand_count;
@@ -389,7 +403,7 @@ static organ_status parse_arguments(parser *p, organ_error *error)
     return status;
 }
 
-/* Fails if a mandatory operand or a required option was not given. */
+/* Fails if an operand or option that is required was not given. */
 static organ_status check_nothing_missing(const parser *p, organ_error *error)
 {
     if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
@@ -407,6 +421,7 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Stores the defaults of all options, then parses the words. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
                                  organ_error *error)
 {

@@ -11,33 +11,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Up to FORWARD_QUERIES consecutive queries of a window. */
 typedef struct attention_tile {
-    size_t first, query, queries; /* first token of the window in the group; first query in the window */
+    size_t first;          /* the window's first token in the group */
+    size_t query, queries; /* position of the first query in the window, with cached tokens; number of queries */
 } attention_tile;
 
+/* The attention of a layer for a group. k and v have a row for each cached token, then for each token of the group. */
 typedef struct attention_job {
     forward_group *group;
     const organ_layer_kind *kind;
     const forward_rotation *rotation;
-    float *q, *k, *v, *out;                      /* k and v begin with those of the tokens before the group */
+    /* of organ_forward_attention; q and out have a row for each token of the group */
+    float *q, *k, *v, *out;
     size_t q_width, k_width, v_width, out_width; /* floats of a token in q, k, v and out */
     size_t kv_heads, key_dim, value_dim;         /* of k and v; the output's heads may have another width */
-    size_t before;
-    float *room;             /* of organ_forward_latent_project */
-    float *factors;          /* of q, for each token of the group; NULL: none */
+    size_t cached_tokens;    /* tokens in the KV cache, which come before the group's only window; 0 without a cache */
+    float *room;             /* scratch: fused projections, or that of organ_forward_latent_project */
+    float *factors;          /* by which the q of each token of the group is multiplied; NULL: none */
     forward_index index;     /* of sparse attention */
-    const float *index_keys; /* of its indexer, in the order of k */
+    const float *index_keys; /* keys of the indexer, a row for each row of k */
     bool shared;             /* k and v are those of an earlier layer */
     const size_t *position;  /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
 } attention_job;
 
-/* A head for a tile: its first query and output, and its keys and values from the first token of the window on. */
+/* A head of a tile: its first query and first output, and its keys and values from the first token of the window on. */
 typedef struct attention_head {
     const float *q, *k, *v;
     const float *sink; /* NULL: the layer has none */
-    size_t number;
+    size_t number;     /* of the head in the layer, for ALiBi */
     float *out;
     size_t q_stride, out_stride;
 } attention_head;
@@ -78,9 +82,9 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 
 /* ---- norms and rotation of heads ---- */
 
-/* Normalises q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector. The weights are
- * shared by the heads, or those of head_norms, one for each head. With qk_norm_bare there are no weights, and only
- * rotated layers are normalised. */
+/* Normalises `count` heads of q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector.
+ * All heads share the weights of `part`; head_norms has weights for each head. With qk_norm_bare there are no weights,
+ * and only rotated layers are normalised. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -107,7 +111,7 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises, limits and rotates the heads of a token, in this order (OLMoE). */
+/* Normalises, limits and rotates the heads of a token, in this order (OLMoE). With qk_norm_last the norm comes last. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -130,11 +134,11 @@ static void norm_values(const attention_job *j, float *heads)
         organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
 }
 
-/* Completes k and v of a token and leaves them in its state for later layers, if these share them. The tokens before
- * the group are in a KV cache, which has those of later layers, too. */
+/* Completes k and v of token t of the group: norms, rotation, v = k if the layer has no v. Copies them to the token's
+ * state if later layers use them; without a KV cache that is where these layers read them. */
 static void complete_keys_and_values(const attention_job *j, size_t t)
 {
-    float *const k = j->k + (j->before + t) * j->k_width, *const v = j->v + (j->before + t) * j->v_width;
+    float *const k = j->k + (j->cached_tokens + t) * j->k_width, *const v = j->v + (j->cached_tokens + t) * j->v_width;
     if (j->kind->value_is_key)
         memcpy(v, k, j->v_width * sizeof *v);
     norm_values(j, v);
@@ -146,7 +150,8 @@ static void complete_keys_and_values(const attention_job *j, size_t t)
     }
 }
 
-/* Copies q, k and v of a token from a fused projection: groups of heads, each with its part of q, k and v. */
+/* Copies q, k and v of a token from a fused projection: `groups` groups of heads, each with its q, then k, then v (v
+ * before k in ORGAN_FUSED_QUARTERS). */
 static void split_fused_qkv(const attention_job *j, const float *from, float *q, float *k, float *v)
 {
     const organ_fused fused = j->group->forward->config.fused;
@@ -163,7 +168,8 @@ static void split_fused_qkv(const attention_job *j, const float *from, float *q,
             memcpy(parts[p].to + g * parts[p].width, from, parts[p].width * sizeof *from);
 }
 
-/* Copies q of a token from a projection in which a head's gate follows its q, and the gates to its beginning. */
+/* Copies q of a token from a projection `both` in which a head's gate follows its q, and moves the gates to the
+ * beginning of `both`. */
 static void split_gates(const attention_job *j, float *both, float *q)
 {
     const size_t dim = j->kind->head_dim;
@@ -185,11 +191,12 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits, normalises and rotates q, k and v of a token. */
+/* Splits, normalises and rotates q, k and v of token t of the group, and multiplies q by its factor. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;
-    split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width, j->v + (j->before + t) * j->v_width);
+    split_token(j, t, j->q + t * j->q_width, j->k + (j->cached_tokens + t) * j->k_width,
+                j->v + (j->cached_tokens + t) * j->v_width);
     norm_and_rotate_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
     for (size_t x = 0; j->factors && x < j->q_width; x++)
         j->q[t * j->q_width + x] *= j->factors[t];
@@ -199,7 +206,8 @@ static void split_and_rotate_task(void *context, size_t t)
 
 /* ---- scores ---- */
 
-/* Returns the first key that a query attends to. */
+/* Returns the first key to which the query at position `at` of a window attends: limited by a sliding window and a
+ * chunk. */
 static size_t first_key(const organ_layer_kind *kind, size_t at)
 {
     const size_t window = kind->window ? kind->window : SIZE_MAX;
@@ -217,7 +225,7 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
                                      (float)c->attention_softcap, j->value_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
-        const size_t at = t->query + i, from = first_key(j->kind, at), token = t->first + at - j->before;
+        const size_t at = t->query + i, from = first_key(j->kind, at), token = t->first + at - j->cached_tokens;
         const uint32_t *const chosen = j->index.chosen ? j->index.chosen + token * j->index.words : NULL;
         size_t lo = from > first ? organ_min(from - first, keys) : 0,
                hi = at >= first ? organ_min(at + 1 - first, keys) : 0;
@@ -230,7 +238,8 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     }
 }
 
-/* Processes keys [first, first + keys) of the window for all queries of the tile. */
+/* Adds keys [first, first + keys) of the window to the online softmax and the outputs of all queries of the tile:
+ * scores, numerators, weighted sum of v. */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                          const attention_head *head)
 {
@@ -257,7 +266,8 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
     kernels->product(&sums, packed);
 }
 
-/* Attends from the queries of a tile to the keys in their windows. */
+/* Computes the outputs of a head for the queries of a tile, block of keys by block of keys, and divides them by the
+ * sums of the softmax at the end. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
     const double factor = j->group->forward->config.value_scale;
@@ -305,7 +315,7 @@ static void attend_task(void *context, size_t index, size_t worker)
     const organ_layer_kind *const kind = j->kind;
     const attention_tile *t = &j->tiles[index / kind->heads];
     const size_t number = index % kind->heads, kv_head = number / (kind->heads / j->kv_heads);
-    const size_t token = t->first + t->query - j->before;
+    const size_t token = t->first + t->query - j->cached_tokens;
     const float *const sinks = organ_forward_values(j->group->layer, PART_SINKS);
     const attention_head head = {.q = j->q + token * j->q_width + number * kind->head_dim,
                                  .k = j->k + t->first * j->k_width + kv_head * j->key_dim,
@@ -321,10 +331,12 @@ static void attend_task(void *context, size_t index, size_t worker)
         attend_head(j, t, &head, organ_forward_mixer_scratch_of(j->group, worker));
 }
 
-/* ---- all of it ---- */
+/* ---- a group ---- */
 
-/* Computes positions, tiles and rotation tables for the windows of the group. */
-static organ_status cut_windows(attention_job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
+/* Computes for each token of the group its row in the rotation tables (*positions, which the caller frees) and its
+ * factor of q, and cuts the group's windows into tiles of queries. */
+static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *rotation, size_t **positions,
+                                           organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_forward_config *const c = &g->forward->config;
@@ -338,20 +350,21 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu tokens", g->tokens);
     for (size_t w = g->window; w < g->until; w++) {
         const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
-        if (organ_forward_rotation_reach(rotation, j->before + tokens, &row, error) != ORGAN_OK)
+        if (organ_forward_rotation_reach(rotation, j->cached_tokens + tokens, &row, error) != ORGAN_OK)
             return error->status;
         for (size_t t = 0; t < tokens; t++)
-            (*positions)[first + t] = row + j->before + t;
+            (*positions)[first + t] = row + j->cached_tokens + t;
         for (size_t t = 0; t < tokens && scaled; t++)
-            j->factors[first + t] = organ_forward_query_factor(c, j->kind, j->before + t);
+            j->factors[first + t] = organ_forward_query_factor(c, j->kind, j->cached_tokens + t);
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] = (attention_tile){first, j->before + t, organ_min(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] =
+                (attention_tile){first, j->cached_tokens + t, organ_min(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;
 }
 
-/* Returns the bias of q, k or v, which may be a part of one vector, or NULL. */
+/* Returns the bias of q, k or v (p = 0, 1, 2), or NULL. If the weight is a part of a fused one, so is its bias. */
 static const float *bias_of(const organ_layer *layer, unsigned p)
 {
     const forward_view q = layer->plan->parts[PART_Q], own = layer->plan->parts[PART_Q + p];
@@ -367,7 +380,8 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
     const bool gated = g->forward->config.gate_in_q;
-    float *const to[3] = {gated ? j->room : j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
+    float *const to[3] = {gated ? j->room : j->q, j->k + j->cached_tokens * j->k_width,
+                          j->v + j->cached_tokens * j->v_width};
     const size_t widths[3] = {gated ? 2 * j->q_width : j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
     const bool fused = g->forward->config.fused != ORGAN_FUSED_NONE;
@@ -392,14 +406,15 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     return organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error);
 }
 
-/* Chooses the keys of all tokens, or takes the choice of an earlier layer from their states. */
+/* Sparse attention: chooses the keys to which each token attends, or takes the choice of an earlier layer from the
+ * tokens' states. Does nothing if all keys are attended to. */
 static organ_status choose_keys_of(attention_job *j, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
     const size_t max = c->latent.keys;
     for (size_t k = 0; j->index.chosen && k < j->tile_count && !error->status; k++) {
         const attention_tile *const t = &j->tiles[k];
-        const size_t first = t->first + t->query - j->before;
+        const size_t first = t->first + t->query - j->cached_tokens;
         if (j->kind->indexed)
             organ_forward_index_choose(j->group, &j->index, j->index_keys + t->first * c->latent.index_dim, first,
                                        t->query, t->queries, error);
@@ -416,7 +431,7 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
 
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
-    const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->before * j->k_width};
+    const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->cached_tokens * j->k_width};
     return organ_forward_latent_project(j->group, &latent, &j->index, normed, j->room, error)
                ? error->status
                : choose_keys_of(j, error);
@@ -451,7 +466,7 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
         return error->status;
     if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend_task, j, error))
         return error->status;
-    /* q is no longer needed. */
+    /* The gates reuse the memory of q, which is no longer needed. */
     float *const gates = j->group->forward->config.gate_in_q ? j->room : j->q;
     if (organ_forward_gate_output(j->group, normed, j->out, gates, error))
         return error->status;
@@ -466,10 +481,10 @@ static void place_index(attention_job *j)
     const organ_latent_config *const c = &g->forward->config.latent;
     size_t total = 0;
     for (size_t w = g->window; w < g->until; w++)
-        total = organ_max(total, j->before + g->windows->begin[w + 1] - g->windows->begin[w]);
+        total = organ_max(total, j->cached_tokens + g->windows->begin[w + 1] - g->windows->begin[w]);
     j->index.q = j->room + g->tokens * organ_max(c->q_rank, c->rank);
     j->index.weights = j->index.q + g->tokens * c->index_heads * c->index_dim;
-    j->index.keys = j->v + j->before * j->v_width;
+    j->index.keys = j->v + j->cached_tokens * j->v_width;
     j->index_keys = j->v;
     if (organ_forward_index_room(c, g->tokens, total) == 0)
         return;
@@ -478,9 +493,9 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-/* Runs attention on a group of tokens: lays out q, output, k and v in `scratch`, and takes k and v from the decode
- * cache (g->before) or from an earlier layer (shared keys) instead. In MLA a row of the latent is the key and its first
- * `rank` values are the value. */
+/* Runs attention on a group of tokens: lays out q, output, k and v in `scratch`. k and v are instead in the KV cache
+ * (g->before), or in the tokens' states if an earlier layer has computed them (shared keys). In MLA a latent row is the
+ * key of all heads, and its first `rank` values are their value. */
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {
@@ -505,14 +520,14 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
     if (g->before) {
         j.k = g->before->keys;
         j.v = g->before->values;
-        j.before = g->before->tokens;
+        j.cached_tokens = g->before->tokens;
     } else if (j.shared) {
         j.k = g->states + kind->shared_at;
         j.v = j.k + j.k_width;
         j.k_width = j.v_width = (size_t)c->state;
     }
     place_index(&j);
-    if (kind->latent) { /* a row is the key, its beginning the value */
+    if (kind->latent) { /* MLA: a row is the key, and its first `rank` floats are the value */
         j.v_width = j.key_dim = j.k_width;
         j.value_dim = c->latent.rank;
         j.kv_heads = 1;
@@ -521,7 +536,7 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
     j.rotation = rotation;
     size_t *positions = NULL;
     organ_forward_rotation_begin(rotation);
-    if (cut_windows(&j, rotation, &positions, error) == ORGAN_OK)
+    if (place_tokens_and_tiles(&j, rotation, &positions, error) == ORGAN_OK)
         run_attention(&j, normed, out, error);
     free(positions);
     free(j.factors);

@@ -28,11 +28,8 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
  * one vector per token. */
 static void copy_hidden(const forward_group *g, bool back)
 {
-    const organ_forward_config *const c = &g->forward->config;
-    const size_t hidden = (size_t)c->hidden;
-    for (size_t t = 0; g->hidden != g->states && t < g->tokens; t++)
-        memcpy(back ? g->states + t * c->state : g->hidden + t * hidden,
-               back ? g->hidden + t * hidden : g->states + t * c->state, hidden * sizeof(float));
+    if (g->hidden != g->states)
+        organ_forward_copy_hidden(g, 0, g->tokens, g->hidden, back);
 }
 
 /* Adds the output of the per-layer embeddings to the hidden states. */
@@ -77,8 +74,8 @@ static organ_status run_streams(forward_group *g, organ_error *error)
                : organ_forward_streams_per_layer(g, error);
 }
 
-/* Runs one block on a group of tokens. The start of g->room is reserved for copies of the hidden states that some
- * architectures need, the remainder is for the parts of the block. */
+/* Runs one layer on a group of tokens. The start of g->room is reserved for copies of the hidden states that some
+ * architectures need; mixer and feed-forward use the remainder. */
 organ_status organ_forward_block(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -92,6 +89,20 @@ organ_status organ_forward_block(forward_group *g, organ_error *error)
         run_streams(g, error);
     else
         run_plain(g, error);
+    g->room = scratch;
+    return error->status;
+}
+
+organ_status organ_forward_block_mix(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    float *const scratch = g->room;
+    const bool wide = copies_of(c) > 0;
+    g->hidden = wide ? scratch : g->states;
+    g->room = scratch + (wide ? g->tokens * (size_t)c->hidden : 0);
+    copy_hidden(g, false);
+    if (organ_forward_mix(g, error) == ORGAN_OK)
+        copy_hidden(g, true);
     g->room = scratch;
     return error->status;
 }

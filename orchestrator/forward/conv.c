@@ -8,16 +8,18 @@
 
 #define CHANNELS ((size_t)64) /* of a block */
 
+/* A convolution of the windows of a group; a task is a block of channels of a window. */
 typedef struct conv_job {
     const forward_group *group;
     const forward_conv *conv;
-    size_t blocks;
+    size_t blocks; /* blocks of CHANNELS channels */
 } conv_job;
 
-/* A block of channels: its kernels (width x CHANNELS), the tail that the cache gets, and ones for the gate of silu. */
+/* A block of n channels of a window. `rows` begins at its first token; `next` is the tail to store in the cache;
+ * `kernels` is width x CHANNELS; `ones` is the `up` of the kernel gate_silu, which then computes silu. */
 typedef struct conv_block {
     float *kernels, *next, *ones, *rows;
-    const float *tail; /* NULL: zeros precede the window */
+    const float *tail; /* inputs before the window; NULL: zeros */
     size_t n;
 } conv_block;
 
@@ -25,7 +27,8 @@ size_t organ_forward_conv_tail(size_t width, size_t channels) { return (width - 
 
 size_t organ_forward_conv_scratch(size_t width) { return 2 * width * CHANNELS * sizeof(float); }
 
-/* Returns the input `back` tokens before token t, or NULL if it is before the text. */
+/* Returns the input `back` tokens before token t, which may be in the cache's tail, or NULL if it is before the text.
+ */
 static const float *conv_input(const forward_conv *conv, const conv_block *b, size_t t, size_t back)
 {
     if (back <= t)
@@ -51,7 +54,7 @@ static void convolve_token(const organ_kernels *kernels, const forward_conv *con
         kernels->gate_silu(row, b->ones, b->n);
 }
 
-/* Copies the last width - 1 inputs of the text to `next`. */
+/* Copies the last width - 1 inputs of the text, which may begin in the old tail, to `next`. */
 static void store_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
 {
     for (size_t j = 0; j + 1 < conv->width; j++) {

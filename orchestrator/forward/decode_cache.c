@@ -8,14 +8,17 @@
 
 #include <stdlib.h>
 
+/* The memory of a text between calls of organ_forward_continue: keys, values and states of all layers, and the weights
+ * of the layers that stay loaded. */
 struct organ_decode_cache {
-    size_t max, count;            /* tokens: capacity, processed so far */
-    size_t rotated, rotated_here; /* kinds of rotation of those tokens, for full attention and for sliding windows */
-    float *values;                /* for each layer keys of `max` tokens, then their values, then the state */
-    organ_layer **layers;         /* for each layer of the model; NULL if it is not kept in memory */
-    unsigned layer_count, held;
-    float *room;       /* memory for layers that are read again, one at a time; streamed ones have their own */
-    organ_layer *head; /* NULL: not kept in memory */
+    size_t max, count; /* tokens: capacity, processed so far */
+    /* rotation kinds with which the `count` tokens ran: of full attention, of sliding windows */
+    size_t rotated, rotated_here;
+    float *values;              /* for each layer keys of `max` tokens, then their values, then the state */
+    organ_layer **layers;       /* for each layer of the model; NULL if it is not kept in memory */
+    unsigned layer_count, held; /* layers of the model; how many of the first ones stay in memory */
+    float *room;                /* memory for layers that are read again, one at a time; streamed ones have their own */
+    organ_layer *head;          /* NULL: not kept in memory */
     bool holds_head;
 };
 
@@ -28,8 +31,9 @@ static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
                : 0;
 }
 
-/* Returns the floats before those of layer `layer` in a cache of `max` tokens: each layer has its keys and values and
- * then its state. The number of layers gives the floats of the whole cache; UINT64_MAX / 4 or more is too much. */
+/* Returns the offset, in floats, of layer `layer` in a cache of `max` tokens: each layer has its keys, its values and
+ * then its state. With the number of layers it is the size of the whole cache; UINT64_MAX / 4 stands for an
+ * overflow. */
 static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer)
 {
     uint64_t floats = 0;
@@ -52,7 +56,7 @@ static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_dec
                           .tokens = cache->count};
 }
 
-/* A text that begins with `together` tokens, and the bytes of a cache for all its tokens. */
+/* The memory that generation needs: a pass over `together` tokens, and `kept` bytes of cache for the whole text. */
 typedef struct growing {
     const organ_forward *forward;
     size_t together;
@@ -66,8 +70,8 @@ static bool fits_text(void *context, uint64_t memory)
     return organ_forward_fits(g->forward, memory, g->together, g->kept);
 }
 
-/* Returns true if the rotation changes while a text grows from `first` to `max` tokens, so that all tokens must be
- * processed again. */
+/* Returns true if the rotation changes while a text grows from `first` to `max` tokens: then all tokens are processed
+ * again, and a pass needs memory for `max` tokens. */
 static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t max)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, max) ||
@@ -75,8 +79,8 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
                organ_forward_rotation_kind(&f->rotation_local, max);
 }
 
-/* Chooses the number of layers, from the first on, that fit in addition to everything else, and then whether the head
- * fits. */
+/* Sets cache->held to the number of layers, from the first on, that fit in memory in addition to `taken` bytes and a
+ * pass over `together` tokens, and holds_head to whether the output head fits too. */
 static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {
@@ -113,7 +117,7 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     *cache = NULL;
     if (organ_forward_check_window(f, max, error))
         return error->status;
-    /* Later tokens are processed one by one. */
+    /* Sparse attention needs its choice among `max` keys for one token: later tokens are processed one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
     if (!fits_text(&g, f->engine->memory))

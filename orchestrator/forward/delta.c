@@ -28,12 +28,14 @@ typedef struct delta_rows {
     size_t width, stride;
 } delta_rows;
 
+/* The gated delta rule of a layer for a group. */
 typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
-    delta_rows parts[3];                 /* q, k, v */
-    float *z, *b, *a, *outs;             /* tokens x values, heads, decays, values */
-    float *low_z, *low_a;                /* by_channel: tokens x value_dim, from which z and a are computed */
+    delta_rows parts[3];     /* q, k, v */
+    float *z, *b, *a, *outs; /* tokens x values, heads, decays, values */
+    /* Kimi Linear (by_channel): tokens x value_dim, the low-rank inputs of z and a */
+    float *low_z, *low_a;
     size_t decays;                       /* numbers of a token in a */
     float *fused, *fused_ba;             /* projections whose rows alternate by key head; NULL: there are none */
     size_t keys, values;                 /* numbers of a token in k and in v */
@@ -118,7 +120,7 @@ typedef struct delta_linear {
     size_t width;
 } delta_linear;
 
-/* Computes those of the linear layers that the model has. */
+/* Computes those of the `count` linear layers whose weights the layer has. */
 static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -159,7 +161,7 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
                                 split_heads, j, error);
 }
 
-/* Convolves q, k and v, which are one run of channels unless their projections are apart. */
+/* Convolves q, k and v: as one block of channels, or separately if the model has a convolution for each. */
 static organ_status delta_convolve(const delta_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -197,7 +199,7 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
-/* Computes g and b of a token. */
+/* Computes the decays g (in a) and write strengths b of a token's heads (the equations at the top of the file). */
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
@@ -223,7 +225,7 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
+/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;

@@ -31,7 +31,8 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Checks the length of each window and that each token is in the vocabulary. */
+/* Checks that each token is in the vocabulary, and that the model has a learned position for each token of a window.
+ * `before` tokens of the text are in the cache: the windows continue them. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
@@ -41,7 +42,8 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
-/* Reads the rows `numbers` of a matrix to the hidden states; `added`: the states become the sums of both. */
+/* Reads rows `numbers` of the matrix `weight`, one for each token, to the hidden states. `added`: adds the rows to the
+ * states, which are positions; else multiplies them by embedding_scale. */
 static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
                                 size_t tokens, float *states, organ_error *error)
 {
@@ -64,6 +66,7 @@ static organ_status read_states(organ_forward *f, const organ_weight *weight, bo
     return error->status;
 }
 
+/* Sinusoidal positions to add to the states of tokens. */
 typedef struct wave_job {
     const organ_forward_config *config;
     const uint32_t *numbers; /* rows of the table, one for each token */
@@ -71,7 +74,9 @@ typedef struct wave_job {
     size_t tokens;
 } wave_job;
 
-/* Adds the rows of a run of tokens. Frequencies and angles are rounded to FP32 like those of the training code. */
+/* Adds the sinusoidal positions of TOKENS_AT_ONCE tokens: sin(p f) to the first half of a state and cos(p f) to the
+ * second, with f = 10000^(-k / (half - 1)). Frequencies and angles are rounded to FP32 like those of the training
+ * code. */
 static void add_waves(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -91,7 +96,7 @@ static void add_waves(void *context, size_t index, size_t worker)
     }
 }
 
-/* Adds the positions of tokens; `before` tokens precede each window. */
+/* Adds learned or sinusoidal positions to the states; `before` tokens precede each window. */
 static organ_status add_positions(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                   organ_error *error)
 {
@@ -112,6 +117,7 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
     return error->status;
 }
 
+/* Rows of `width` numbers, `stride` floats apart, that are normalised in place. */
 typedef struct norm_job {
     forward_norm norm;
     float *states;

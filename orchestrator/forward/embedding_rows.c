@@ -17,6 +17,7 @@ const organ_weight *organ_forward_text_weight(const organ_forward *forward, cons
     return organ_forward_weight_named(forward, full, rows, cols, error);
 }
 
+/* Reads the rows of `count` tokens to `to`; a task is TOKENS_AT_ONCE tokens. */
 typedef struct row_job {
     const forward_rows *rows;
     const uint32_t *tokens;
@@ -37,7 +38,7 @@ size_t organ_forward_rows_scratch(const organ_weight_reader *reader)
     return row_bytes_of(reader) + organ_to_line(organ_weight_reader_scratch(reader, 1));
 }
 
-/* Reads the embeddings of some tokens, scaled, or adds them to the states with r->added. Tokens beyond the table get
+/* Reads the rows of TOKENS_AT_ONCE tokens, scaled, to the results, or adds them with r->added. Ids beyond the table get
  * row 0. */
 static void embed_read(void *context, size_t index, size_t worker)
 {

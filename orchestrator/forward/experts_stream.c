@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Layers whose experts do not fit in memory. A streamed layer has the addresses of all its weights; the matrices of an
  * expert are read to their addresses when tokens reach the expert, and their pages are given back afterwards. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/layer_rows.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@
 
 /* ---- groups of experts ---- */
 
-/* Returns the slot of part `k` of an expert and the number of its matrix there; NULL if the part before has it. */
+/* Returns the slot of gate, up or down (k = 0, 1, 2) of an expert and the number of its matrix there; NULL for up if
+ * the slot of gate has both. */
 static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, size_t k, size_t *matrix)
 {
     const forward_view *const views = plan->experts + 3 * expert;
@@ -21,8 +22,8 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. Such a stack is read as one range, to the beginning of its
- * slot. */
+/* Returns whether the slot is a stack of packed matrices. A range of such a stack is read to the beginning of its slot,
+ * so only one range is in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
 static bool has_packed_stack(const forward_plan *plan)
@@ -34,8 +35,8 @@ static bool has_packed_stack(const forward_plan *plan)
 }
 
 /* Returns the end of the group of experts from `first` on that are loaded together: as many with tokens as fit in their
- * share of the memory. begin[e] .. begin[e + 1] are the tokens of expert e. Experts in a packed stack are decoded with
- * all others of it. */
+ * share of the memory. begin[e] .. begin[e + 1] are the rows of expert e. A packed stack is read as one range, so its
+ * group ends at the first expert without tokens. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
@@ -57,6 +58,7 @@ size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin,
 
 /* ---- reading ---- */
 
+/* Reads the matrices of experts [first, last); `scratch` has plan->reading bytes for each worker. */
 typedef struct stream_reading {
     const organ_layer *layer;
     const size_t *begin;
@@ -65,8 +67,8 @@ typedef struct stream_reading {
     organ_first_fault fault;
 } stream_reading;
 
-/* Reads one matrix of an expert to its place in the layer. Packed experts of a stack are read together, with the first
- * one. */
+/* Reads matrix k (gate, up, down) of an expert to its place in the layer. For a packed stack it reads the whole range
+ * when `expert` is r->first, and nothing later. */
 static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k, unsigned char *scratch,
                                 organ_error *error)
 {
@@ -113,7 +115,8 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
     return error->status;
 }
 
-/* Returns the memory pages of experts [first, last) to the system; pages that other experts share stay. */
+/* Gives the memory pages of experts [first, last) back to the system, except pages that they share with other experts.
+ */
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

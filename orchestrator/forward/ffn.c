@@ -6,16 +6,20 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the buffers of the feed-forward need. If layers of the model may be streamed, all layers get
- * the room of a streamed one, which processes more tokens together. */
+/* Returns the floats that the feed-forward of `tokens` tokens needs. If layers of the model may be streamed, all layers
+ * get the room of a streamed one, which processes more tokens together; if a token has more floats than its hidden
+ * state, a streamed layer also needs contiguous copies of the hidden states. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
     const bool streams = f->may_stream;
     const size_t together = organ_min(tokens, streams ? organ_forward_stream_tokens(f, memory) : FORWARD_GROUP);
     const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_min(together, FORWARD_GROUP)) : 0;
-    const size_t mixed = organ_max(in_memory, streams ? organ_forward_stream_room(c, together) : 0);
-    return (c->dual_ffn ? 4 : 2) * together * (size_t)c->hidden + organ_max(mixed, 2 * together * f->dense_width);
+    const size_t mixed = organ_max(in_memory, streams ? organ_forward_stream_room(c, together) : 0),
+                 dense = c->shortcut ? organ_min(together, FORWARD_GROUP) : together,
+                 copies = streams && c->state > c->hidden;
+    return (copies + (c->dual_ffn ? 4 : 2)) * together * (size_t)c->hidden +
+           organ_max(mixed, 2 * dense * f->dense_width);
 }
 
 /* Computes out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))), the feed-forward of Gemma 4. The router's input
@@ -50,8 +54,10 @@ static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, 
         return error->status;
     for (size_t t = 0; mixture && t < tokens; t++)
         memcpy(routed + t * c->state, out + t * hidden, hidden * sizeof *out);
-    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error))
-        return error->status;
+    for (size_t k = 0; k < tokens; k += FORWARD_GROUP)
+        if (organ_forward_gated(g, PART_GATE, inner, first + k, organ_min(FORWARD_GROUP, tokens - k),
+                                normed + k * hidden, out + k * hidden, scratch, error))
+            return error->status;
     for (size_t t = 0; !mixture && t < tokens; t++)
         for (size_t x = 0; x < hidden; x++)
             out[t * hidden + x] += routed[t * c->state + x];
@@ -77,11 +83,16 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
     const organ_forward_config *c = &g->forward->config;
     const size_t together =
         g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
+    const bool copied = g->layer->reserved && c->state > c->hidden;
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_min(together, g->tokens - first);
-        float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
+        float *hidden = copied ? g->room : g->hidden + first * c->hidden;
+        float *normed = g->room + copied * tokens * c->hidden, *out = normed + tokens * c->hidden;
         float *scratch = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
+        if (copied)
+            organ_forward_copy_hidden(g, first, tokens, hidden, false);
         if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
             organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
             return error->status;
@@ -90,6 +101,8 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
             return error->status;
+        if (copied)
+            organ_forward_copy_hidden(g, first, tokens, hidden, true);
     }
     return ORGAN_OK;
 }

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Opening of the forward pass, runs of a layer and of the whole model, and estimates of memory. */
 #include "orchestrator/forward/forward.h"
 
 #include "orchestrator/forward/config/text_config.h"
@@ -40,7 +41,8 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
-/* Returns the name that the file has for a part outside of the layers. */
+/* Writes to `name` the name that the file has for a part outside of the layers (embedding, positions, norms, output
+ * head). */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
@@ -53,8 +55,8 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Finds the prefix of tensor names. Files that contain only the base model leave out the architecture's prefix, or its
- * first word ("model." of OPT). */
+/* Returns the prefix of tensor names. A file that contains only the base model leaves out the architecture's prefix, or
+ * its first word ("model." of OPT). */
 static const char *find_prefix(organ_forward *f)
 {
     char name[256];
@@ -66,7 +68,7 @@ static const char *find_prefix(organ_forward *f)
     return f->prefix;
 }
 
-/* Reads a vector of `count` numbers; NULL with an error. */
+/* Finds and reads a vector of `count` numbers as FP32; returns NULL and sets `error` on failure. */
 static float *read_vector(const organ_forward *f, const char *name, uint64_t count, const organ_weight **weight,
                           organ_error *error)
 {
@@ -74,6 +76,7 @@ static float *read_vector(const organ_forward *f, const char *name, uint64_t cou
     return *weight ? organ_forward_vector(f, *weight, error) : NULL;
 }
 
+/* Reads the weights and biases of the norm before the output head, if the model has them. */
 static organ_status find_final_norm(organ_forward *f, organ_error *error)
 {
     const organ_weight *bias;
@@ -126,6 +129,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     return error->status;
 }
 
+/* Plans all layers. */
 static organ_status find_layers(organ_forward *f, organ_error *error)
 {
     f->plans = calloc(f->config.layers, sizeof *f->plans);
@@ -136,7 +140,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Computes the maxima of activations over the layers. */
+/* Computes mixer_width and dense_width, the maxima over the layers. */
 static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
@@ -250,15 +254,15 @@ static void choose_windows(forward_group *g, float *states, size_t first, size_t
     g->states = g->hidden = states + g->first * g->forward->config.state;
 }
 
-/* Runs attention and feed-forward of each group; in a streamed layer the feed-forward of all groups after their
- * attention, so that each expert is read once. */
+/* Runs the layer group by group. A streamed layer runs the feed-forward once, on all groups after their mixers, so that
+ * each expert is read once. */
 static organ_status run_groups(forward_group *g, float *states, organ_error *error)
 {
     const size_t count = g->windows->count;
     for (size_t w = 0; w < count && !error->status; w = g->until) {
         choose_windows(g, states, w, group_end(g->windows, w));
         if (g->tokens && g->layer->reserved)
-            organ_forward_mix(g, error);
+            organ_forward_block_mix(g, error);
         else if (g->tokens)
             organ_forward_block(g, error);
     }
@@ -277,7 +281,7 @@ static size_t floats_of_largest_group(const organ_forward *forward, const organ_
     return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
 }
 
-/* Completes g and runs the layer. g.room may be NULL if `error` is set. */
+/* Runs the layer with scratch of the workers and counts of routed tokens. g.room may be NULL if `error` is set. */
 static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
@@ -325,7 +329,8 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch,
                                   uint64_t loading, uint64_t logits)
 {
-    const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX; /* fewer tokens are a batch of one window */
+    /* a smaller group is one window, which is the whole batch */
+    const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX;
     const uint64_t activations = organ_forward_block_room(f, memory, group, batch) * (uint64_t)sizeof(float);
     const uint64_t layer = organ_forward_largest_layer(f, memory) + (activations > loading ? activations : loading);
     const uint64_t taken = scratch + (layer > logits ? layer : logits);
@@ -391,8 +396,7 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
-    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.shortcut &&
-                    !f->config.latent.index_shared;
+    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn;
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 

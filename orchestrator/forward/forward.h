@@ -15,12 +15,13 @@ ORGAN_API_BEGIN
 
 typedef struct organ_forward organ_forward;
 
-/* Reads the configuration and finds every weight that the architecture needs. ORGAN_BAD_INPUT for an unknown
- * architecture (named in the message), or a weight that is missing or has the wrong shape. Both arguments must
- * outlive *forward, which is NULL on error. */
+/* Reads the model's configuration and finds every weight that its architecture needs. Returns ORGAN_BAD_INPUT for an
+ * unknown architecture (the message names it) and for a weight that is missing or has the wrong shape. *forward is NULL
+ * on error. `model` and `engine` must outlive it. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error);
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
+/* Returns the configuration, which `forward` owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
 
 /* Windows of tokens, concatenated: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0,
@@ -32,45 +33,51 @@ typedef struct organ_windows {
 } organ_windows;
 
 /* A callback that receives the inputs of linear layers, for calibration. `inputs` is tokens x in_features, row-major,
- * of tokens [first, first + tokens) of the batch. `tensor` is the plain name of the weight. For an expert it receives
- * only the tokens routed to it, in order, and `first` counts these; an expert of a stacked tensor is named "NAME[E]".
- * A fused weight is reported once. Called on the thread that runs the layer, with ascending `first` for each tensor. */
+ * of tokens [first, first + tokens) of the batch. `tensor` is the plain name of the weight. For an expert the callback
+ * receives only the tokens routed to the expert, in order, and `first` is the number of routed tokens that it received
+ * before; expert E of a stacked tensor is named "NAME[E]". A fused weight is reported once. Called on the thread that
+ * runs the layer, with ascending `first` for each tensor. */
 typedef struct organ_tap {
     void *context;
     organ_status (*inputs)(void *context, const char *tensor, size_t first, size_t tokens, size_t in_features,
                            const float *inputs, organ_error *error);
 } organ_tap;
 
-/* llama.cpp's names of a tensor of a tap: two for gate and up of experts in one tensor. */
+/* The bytes of a tensor name of llama.cpp, with its final 0. */
 #define ORGAN_INPUT_NAME 64
+/* The place in an importance matrix (imatrix) of llama.cpp of the sums over a tensor's inputs. */
 typedef struct organ_input_place {
-    char names[2][ORGAN_INPUT_NAME];
-    unsigned count;
-    unsigned matrix, matrices; /* its number in tensors of llama.cpp with the matrices of all experts; else 0 and 1 */
+    char names[2][ORGAN_INPUT_NAME]; /* llama.cpp's tensors; two if one tensor here has gate and up of experts */
+    unsigned count;                  /* number of names */
+    /* the expert's number and the number of experts if llama.cpp stacks the matrices of all experts; else 0 and 1 */
+    unsigned matrix, matrices;
 } organ_input_place;
-/* Returns whether llama.cpp has the architecture of the model. */
+/* Returns whether llama.cpp has the model's architecture, and so names for its matrices. */
 bool organ_forward_has_input_names(const organ_forward *forward);
-/* Finds the place of `tensor` of a layer, as a tap names it. False if llama.cpp has no such matrix, or one whose
- * columns are in another order. */
+/* Finds where an imatrix stores the inputs of `tensor`, the name that a tap reports, of a layer. Returns false if
+ * llama.cpp has no such matrix, or has its columns in another order. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
-/* Returns an upper bound on the columns and counts of all these matrices. */
+/* Returns an upper bound on the number of sums and counts in an imatrix of this model. */
 uint64_t organ_forward_input_numbers(const organ_forward *forward);
 
 /* ---- the pass in steps; the caller owns the hidden states ---- */
 
-/* Checks that each token is in the vocabulary of the model, without reading weights. ORGAN_BAD_INPUT if one is not. */
+/* Checks that each token is in the model's vocabulary, without reading weights. Returns ORGAN_BAD_INPUT if one is not.
+ */
 organ_status organ_forward_check_tokens(const organ_forward *forward, const uint32_t *tokens, size_t count,
                                         organ_error *error);
 
-/* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary, ORGAN_USAGE
- * for a window of more tokens than the model has learned positions. */
+/* Computes the embeddings of all windows. `hidden` receives config.state floats for each token: hidden_size, or more if
+ * the architecture keeps several vectors per token. Returns ORGAN_BAD_INPUT for a token outside the vocabulary,
+ * ORGAN_USAGE for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
 
 /* The weights of a layer. Float weights keep their stored type if products support it, else they are FP32. Packed
  * weights stay packed, and products decode them by panels. */
 typedef struct organ_layer organ_layer;
+/* Loads the weights of layer `layer`. Returns ORGAN_USAGE if the model has no such layer. */
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer for runs only in place of *loaded (NULL: none), which it frees and whose memory it reuses: the kernel
  * clears new memory, which takes as long as reading the weights. Matrices that are stored as in_features x out_features
@@ -78,35 +85,43 @@ organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer
  * *loaded, also after an error. */
 organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
- * packed is read by one rank and sent to the others. A fault of one rank is returned by all. */
+ * packed is read by one rank and sent to the others. If reading fails on one rank, the function returns that error on
+ * all ranks. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
 /* Finds a weight by its plain name: rows x cols values, row-major, as stored in the layer, which owns them. Returns
- * false if the layer does not have the weight or has it packed. For stacked experts, NAME is all of them, one below
- * the other, and "NAME[E]" one. Rows of Q and K from GGUF files of the llama kind are in the order of Hugging Face. */
+ * false if the layer does not have the weight or has it packed. For stacked experts, NAME is the matrices of all
+ * experts, one below the other, and "NAME[E]" that of expert E. Rows of Q and K from GGUF files of the llama kind are
+ * in the order of Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values);
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
+/* Returns the layer of the forward pass that uses the tensor, which belongs to this model; -1 for tensors outside of
+ * layers. It is the number in the tensor's name, but a layer of a LongCat-Flash file is two layers: each has an
+ * attention and a dense feed-forward, and the first also has the experts. */
+int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the forward pass gives the inputs of this tensor to the tap: it is a matrix, or a stack of matrices,
  * of a linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass
  * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this
  * model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
-/* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing
- * rounds to the stored type. GGUF blocks are decoded, and encoded by the search for scales if their type has one. The
- * functions do nothing for other packed weights. */
+/* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing rounds
+ * to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if kernels->fit has their
+ * type. The functions do nothing for other packed weights. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
-/* Returns the stored values of a weight and their bytes, for exchange with the same layer in another process. NULL if
- * organ_layer_matrix returns false. */
+/* Returns the values of a weight in the type in which the layer has them, and their bytes, for exchange with the same
+ * layer in another process. Returns NULL if organ_layer_matrix returns false. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* Returns a matrix of GGUF blocks with the bytes of the file, for callers that re-encode it. NULL if it is not one. */
+/* Returns the blocks of a matrix that is stored as GGUF blocks, and their bytes, for callers that re-encode them.
+ * Returns NULL for other matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* Runs the layer on all windows, in place. `tap` may be NULL. */
+/* Runs the layer on all windows and replaces their states in `hidden` (config.state floats for each token). `tap` may
+ * be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error);
 
@@ -121,8 +136,8 @@ typedef struct organ_choice {
 /* Returns the number of experts of a layer; 0 for a dense layer, which mixture models may have too. */
 unsigned organ_layer_experts(const organ_layer *layer);
 
-/* The parameters of a layer's router. `correction` has one bias for each expert, and `scales` one number that
- * multiplies its factors after all else; either may be NULL. */
+/* The parameters of a layer's router. `correction` has one bias for each expert, `scales` one factor for each expert,
+ * by which its factor is multiplied last; NULL: the router has none. */
 typedef struct organ_router {
     const organ_kernels *kernels;
     const organ_forward_config *config;
@@ -145,8 +160,8 @@ void organ_forward_route(const organ_router *router, const bool *kept, const flo
                          organ_choice *chosen);
 
 /* Computes, for each expert, the factor that multiplies the token's input if the expert is chosen. Only for models with
- * router.into_inputs (Llama 4), whose outputs have no factors; the factor of an expert depends on its own logit alone.
- */
+ * router.into_inputs (Llama 4), whose outputs have no factors; the factor of an expert depends on its own logit
+ * alone. */
 void organ_forward_input_factors(const organ_router *router, const float *logits, float *factors);
 
 /* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
@@ -172,8 +187,8 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
 /* Makes later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL:
- * all). ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
- * numbers. */
+ * all). Returns ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep
+ * different numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
 /* Runs one expert on any rows. x is count x hidden_size. inner, count x the expert's intermediate size, becomes
@@ -191,7 +206,7 @@ typedef struct organ_final_norm {
     bool biased; /* a bias is added to the weighted values */
 } organ_final_norm;
 organ_final_norm organ_forward_final_norm(const organ_forward *forward);
-/* Applies that norm to tokens x hidden_size hidden states; the result is the input of the output head. */
+/* Applies the norm before the output head to tokens x hidden_size hidden states; `normed` is the input of the head. */
 void organ_forward_final(const organ_forward *forward, const float *hidden, size_t tokens, float *normed);
 
 /* Computes final norm and output head for some tokens of the batch. `rows` are token indices, ascending. Calls
@@ -215,30 +230,30 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
  * tokens. */
 typedef struct organ_decode_cache organ_decode_cache;
 
-/* Creates a cache for one text, which has `first` tokens in the first call and at most `max` in the end. ORGAN_USAGE
- * if it does not fit the engine's memory in addition to a layer. Close it before the forward pass. *past is NULL on
- * error. */
+/* Creates a cache for one text, which has `first` tokens in the first call of organ_forward_continue and at most `max`
+ * in the end. Returns ORGAN_USAGE if it does not fit the engine's memory in addition to a layer. *cache is NULL on
+ * error. Close the cache before the forward pass. */
 organ_status organ_decode_cache_open(organ_forward *forward, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error);
 void organ_decode_cache_close(organ_decode_cache *cache); /* NULL is allowed */
 
 /* Computes the logits of the last of `count` tokens, which must be the tokens of the previous call and at least one
- * more. The logits are those of organ_forward_run on one window of all tokens. If the rotation depends on the length
- * of the text (dynamic, longrope beyond its original context), all tokens are processed again when it changes; so are
- * they after an error. */
+ * more. The logits have the bits of organ_forward_run on one window of all tokens. All tokens are processed again after
+ * an error, and if the rotation depends on the length of the text (dynamic, longrope beyond its original context) and
+ * has changed. */
 organ_status organ_forward_continue(organ_forward *forward, organ_decode_cache *cache, const uint32_t *tokens,
                                     size_t count, void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error);
 
 /* How an operation will change the types of a model's weights, for estimates of memory. */
 typedef enum organ_made_as {
-    ORGAN_MADE_ALIKE,  /* types stay */
+    ORGAN_MADE_ALIKE,  /* all types stay */
     ORGAN_MADE_PACKED, /* floats become smaller packed types, which products decode */
     ORGAN_MADE_16,     /* packed weights become values of 16 bits */
     ORGAN_MADE_32      /* packed weights become values of 32 bits */
 } organ_made_as;
-/* Makes later questions about memory refer to the model that the operation will write (an upper bound). Loading a
- * layer then fails with ORGAN_USAGE. */
+/* Makes later estimates of memory refer to the model that an operation will write (an upper bound). Loading a layer
+ * then fails with ORGAN_USAGE. */
 organ_status organ_forward_estimate(organ_forward *forward, organ_made_as as, organ_error *error);
 
 /* Lets organ_layer_load leave out the experts of a layer that needs more than a quarter of the engine's memory for
@@ -251,15 +266,16 @@ void organ_forward_stream(organ_forward *forward);
  * the engine's memory; 0 if not even one window of `context` tokens fits. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
-/* Returns the bytes of the engine's memory that a layer and its buffers do not need, or 0. A sixteenth of the memory
- * is reserved for threads, so that the result does not depend on their number. */
+/* Returns the bytes of the engine's memory that a layer and its buffers do not need while windows of `context` tokens
+ * pass through it, or 0. A sixteenth of the memory is reserved for threads, so that the result does not depend on their
+ * number. */
 uint64_t organ_forward_spare_memory(const organ_forward *forward, size_t context);
 
 /* Returns the bytes of the largest layer while it is loaded, for callers that have another layer in memory. */
 uint64_t organ_forward_layer_bytes(const organ_forward *forward);
 
-/* Returns the bytes that `memory` would leave: at most organ_forward_spare_memory of it, less if this number of threads
- * needs more than the reserve. Monotonic in `memory`. */
+/* Returns organ_forward_spare_memory for an engine with `memory` bytes, or less if the threads of this engine need more
+ * than the reserved sixteenth. The result never falls when `memory` rises. */
 uint64_t organ_forward_memory_left(const organ_forward *forward, uint64_t memory, size_t context);
 
 ORGAN_API_END

@@ -11,12 +11,13 @@
 
 #define IDENTITY SIZE_MAX /* an expert whose output is its input has no row */
 
+/* A mixture of experts on tokens [first, first + tokens) of the group. A sorted row is a pair of token and expert. */
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
     const float *normed, *requested; /* inputs of the mixture and of the router */
     float *out, *scores, *inputs, *gate, *up, *outputs;
-    const float *read; /* what the experts read, `width` numbers of each token: `normed`, or its projection */
+    const float *read; /* input of the experts, `width` numbers of each token: `normed`, or its projection */
     float *sums;       /* tokens x width: the sums over a token's experts */
     size_t width;
     float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
@@ -59,6 +60,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
     return tokens * organ_max(routed, shared_expert_floats(c));
 }
 
+/* Chooses the experts of token t from its router logits, which are overwritten. */
 static void choose_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -107,8 +109,8 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
-/* Copies the input of one token to the rows of the expert that it is routed to; some models scale inputs and not
- * outputs by the router's weight. */
+/* Copies the input of a sorted row's token to the buffer of rows, times the router's factor in models that scale inputs
+ * instead of outputs. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -121,7 +123,8 @@ static void gather_row(void *context, size_t row, size_t worker)
         to[x] *= factor;
 }
 
-/* Sorts rows by expert; the tokens of an expert stay in order. */
+/* Sorts the choices by expert (counting sort; tokens of an expert stay in order): fills begin, place, token_of and
+ * weight_of. */
 static void sort_by_expert(experts_job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -207,8 +210,8 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* Returns the rows that taps of the down projections receive. With `weigh` it writes them over the outputs of the up
- * projections, which are no longer needed. */
+/* Returns the rows that the tap receives as inputs of the down projections: the activations, or with `weigh` their
+ * products with the router's factors, which overwrite the no longer needed outputs of up. */
 static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -248,7 +251,7 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the rows in the buffers, which belong to experts [from, until). */
+/* Computes the outputs of sorted rows [base, base + rows), which belong to experts [from, until). */
 static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
@@ -290,7 +293,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds the rows in the buffers to their tokens, in ascending order of experts like sum_token. */
+/* Adds COLUMNS_AT_ONCE columns of the rows in the buffers to their tokens' sums, in ascending order of experts like
+ * sum_token. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -339,7 +343,7 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* Computes act(gate) * up of some rows and writes it to `inner`. */
+/* Computes act(gate) * up of one expert for `rows` rows x and writes it to `inner`. `up` and `pairs` are scratch. */
 static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
                               float *pairs, organ_error *error)
 {
@@ -356,7 +360,8 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
+/* Passes the inputs of an expert's matrices for all tokens to the tap. Uses the buffers of the routed tokens, which
+ * have at least as many rows and are no longer needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -370,6 +375,7 @@ static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_e
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
 
+/* Runs capture_expert_inputs for each expert that organ_layer_set_all_tokens flagged. */
 static organ_status capture_all_experts(experts_job *j, organ_error *error)
 {
     const forward_group *const g = j->group;
@@ -381,6 +387,7 @@ static organ_status capture_all_experts(experts_job *j, organ_error *error)
 
 /* ---- the shared expert ---- */
 
+/* `from` is the output of the shared expert, `shares` the gate of each token or NULL. */
 typedef struct shared_job {
     const organ_forward_config *config;
     const float *shares, *from;
@@ -401,7 +408,8 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] /= 2;
 }
 
-/* Computes the logit of the shared expert's gate for each token. */
+/* Adds the product that computes the logit of the shared expert's gate for each token; run_shared runs it with the next
+ * products. */
 static organ_status compute_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed,
                                         float *shares, organ_error *error)
 {

@@ -24,91 +24,96 @@ typedef struct forward_stored_form {
     uint64_t shape[3];
 } forward_stored_form;
 
-/* A stored weight of a layer and its offset in the loaded layer. */
+/* A stored weight of a layer, and how the loaded layer has it. */
 typedef struct forward_slot {
     const organ_weight *weight;
-    uint64_t rows, cols; /* of all its matrices, stacked in rows */
+    uint64_t rows, cols; /* of all its matrices together, stacked below each other */
     uint64_t matrices;   /* number of matrices; above 1: stacked experts */
     /* type of the values in memory: FP32 for vectors and for types that products do not support */
     organ_real type;
-    bool packed;     /* kept as stored and decoded by panels, because that needs less memory than the values */
-    bool decoded;    /* never packed, because not only linear layers use the values */
-    bool of_experts; /* matrices of routed experts, which a streamed layer reads when tokens reach them */
-    size_t at, bytes;
-    unsigned turned_head_dim; /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
-    forward_stored_form *stored_form; /* what `weight` points to, if the slot owns it; else NULL */
+    /* kept in its stored type, because that needs less memory; products decode it a panel (some rows) at a time */
+    bool packed;
+    bool decoded;     /* never packed, because not only linear layers use the values */
+    bool of_experts;  /* matrices of routed experts, which a streamed layer reads when tokens reach them */
+    size_t at, bytes; /* offset in organ_layer.values, and bytes there */
+    /* heads of this many rows are in llama.cpp's order (organ_forward_stored_row); 0: in the order of Hugging Face */
+    unsigned turned_head_dim;
+    forward_stored_form *stored_form; /* the object that `weight` points into, if the slot owns it; else NULL */
     bool reshaped;                    /* the tensor has two dimensions, so calibration takes the stack for one matrix */
     bool transposed; /* matrices are stored as in_features x out_features; loading transposes them, rows are
                         out_features */
     bool vectors;    /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
-/* A range of rows of a slot: all of it, or a part of a fused or stacked weight. */
+/* Rows of a slot from row `row` on: the whole weight, or a part of a fused or stacked one, of known size. */
 typedef struct forward_view {
     size_t slot; /* SIZE_MAX: the layer does not have it */
     uint64_t row;
 } forward_view;
 
-/* Returns the view from its row number `rows` on. */
+/* Returns the view that begins `rows` rows later. */
 static inline forward_view organ_view_from_row(forward_view view, uint64_t rows)
 {
     return (forward_view){view.slot, view.row + rows};
 }
 
+/* The weights of a layer and the memory that it needs. */
 typedef struct forward_plan {
     size_t count;
     forward_slot *slots;
-    forward_view parts[PART_COUNT];
-    forward_view *experts;       /* gate, up, down of each expert; NULL: no experts */
-    forward_view *expert_biases; /* of gate, up and down of each expert; NULL: none */
-    bool pairs;                  /* the view of an expert's gate has the rows of gate and up, which alternate */
+    forward_view parts[PART_COUNT]; /* by forward_part */
+    forward_view *experts;          /* gate, up, down of each expert; NULL: no experts */
+    forward_view *expert_biases;    /* of gate, up and down of each expert; NULL: none */
+    bool pairs;                     /* the view of an expert's gate has the rows of gate and up, which alternate */
     /* ORGAN_QK_NORM_HEADS: weights of the norm of each head, those of q before those of k; NULL: none */
     forward_view *head_norms;
     size_t bytes;    /* bytes of the loaded layer */
-    size_t resident; /* those of them that a streamed layer keeps: all but the matrices of experts */
+    size_t resident; /* the bytes that a streamed layer keeps in memory: all weights but the matrices of experts */
     size_t expert;   /* bytes of the largest expert */
-    size_t reading;  /* additional bytes of a worker during loading */
-    size_t panel;    /* bytes of a worker for a panel of a packed weight */
+    size_t reading;  /* scratch of a worker during loading, in bytes */
+    size_t panel;    /* scratch of a worker for a panel of a packed weight, in bytes */
 } forward_plan;
 
-/* The rows of the tables for the positions of windows of one kind. */
+/* Rows of the rotation tables for one kind of window (organ_forward_rotation_kind): row first + p has the angles of
+ * position p, for p < positions. */
 typedef struct forward_rotation_part {
     size_t kind, first, positions;
 } forward_rotation_part;
 
-#define FORWARD_ROTATION_PARTS 3 /* kinds that are kept for the next layer */
+#define FORWARD_ROTATION_PARTS 3 /* if the tables have more kinds than these, the next group empties them */
 
-/* Tables of cos and sin, rows x dimensions / 2. Long windows that use other frequencies have rows of their own. */
+/* Tables of cos and sin, rows x half (half the dimensions). Long windows with other frequencies have own rows. */
 typedef struct forward_rotation {
     const organ_kernels *kernels;
     size_t rows, half;
-    float *frequencies, *cosines, *sines;
-    float *short_factors, *long_factors; /* from a GGUF file, else NULL */
-    float scale;
+    float *frequencies, *cosines, *sines; /* frequencies: one for each pair of dimensions */
+    float *short_factors, *long_factors;  /* from a GGUF file, else NULL */
+    float scale;                          /* multiplies cos and sin: the attention factor of the scaling rule */
     const organ_rope_config *rope;
     forward_rotation_part *parts;
     size_t part_count;
 } forward_rotation;
 
-/* A weight whose rows are decoded when needed. */
+/* A weight whose rows are decoded when needed, to `type`. turned_head_dim: as in forward_slot. */
 typedef struct forward_source {
     organ_weight_reader *reader;
     organ_real type;
     unsigned turned_head_dim;
 } forward_source;
 
-/* Per-layer embeddings; all zero if the architecture has none. */
+/* Per-layer embeddings of Gemma 3n and Gemma 4 (per_layer.c); all members are zero if the architecture has none. */
 typedef struct forward_per_layer {
     organ_weight_reader *table, *embedding;
     const organ_weight *weight; /* the projection */
     forward_source projection;
-    float *norm;
+    float *norm; /* weights of the norm of the projection */
 } forward_per_layer;
 
-/* AltUp: the matrices that make the streams 1, 2, ... of an embedding, then those that end them. */
+/* AltUp of Gemma 3n (streams.c): the matrices that make streams 1, 2, ... from an embedding, then those that map them
+ * back before the output head. */
 typedef struct forward_streams {
     forward_source *ends; /* NULL: no AltUp */
-    size_t panel;         /* bytes of a worker for a panel of one */
+    size_t panel;         /* scratch of a worker for a panel of such a matrix, in bytes */
 } forward_streams;
 
 struct organ_forward {
@@ -117,7 +122,7 @@ struct organ_forward {
     organ_forward_config config;
     const forward_family *family;
     organ_weights *weights;
-    const char *prefix;  /* of the text model's tensors in safetensors */
+    const char *prefix;  /* of the names of the text model's tensors in safetensors */
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
     const organ_weight *positions;                 /* the table of learned positions; NULL: there is none */
@@ -127,15 +132,16 @@ struct organ_forward {
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
-    size_t max_reading;  /* maximum over the layers */
-    size_t mixer_width;  /* organ_forward_mixer_width of the widest layer */
+    size_t max_reading;  /* largest plan->reading of a layer */
+    size_t mixer_width;  /* largest organ_forward_mixer_width of a layer: floats of a token */
     size_t dense_width;  /* of the widest dense feed-forward; 0: all layers are mixtures */
     size_t worker_bytes; /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
-    uint64_t min_memory; /* the least memory with which one token can be processed */
+    uint64_t min_memory; /* least memory, in bytes, with which one token can be processed */
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
     bool hypothetical;   /* the plans describe a model that does not exist yet */
-    bool may_stream;     /* layers with more bytes than organ_forward_layer_need are streamed */
+    /* layers with more bytes than organ_forward_layer_need leave their experts in the file (organ_forward_stream) */
+    bool may_stream;
 };
 
 /* Working memory of a layer's runs, kept between runs. */
@@ -148,16 +154,17 @@ struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
     const organ_layer_kind *kind; /* NULL for the output head */
-    bool *kept;                   /* a flag for each expert; NULL: all */
+    bool *kept;                   /* flags of the experts that the router may choose; NULL: all */
     bool weigh;             /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *all_tokens; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
     organ_routed *routed;   /* callback for the router, with its context; NULL: none */
     void *routed_context;
-    unsigned char *values;
-    size_t owned;            /* bytes at `values`; 0: streamed, or in memory of the caller */
-    bool as_stored;          /* for runs only: crossed weights are not transposed */
-    size_t reserved;         /* streamed: bytes of address space at `values`, of which the pages of experts are given
-                                back after each use; 0: all weights are in memory */
+    unsigned char *values; /* the loaded weights, each at its slot's offset */
+    size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */
+    bool as_stored;        /* for runs only: crossed weights are not transposed */
+    /* streamed: bytes of address space at `values`, where the pages of experts go back to the system after each use; 0:
+     * all weights are in memory */
+    size_t reserved;
     forward_source *sources; /* one for each slot; without a reader if the values are in memory */
     forward_room *room;      /* for organ_layer_run and organ_layer_expert */
 };
@@ -172,21 +179,22 @@ typedef struct forward_linear {
 
 /* ---- plan ---- */
 
+/* Plans a layer: finds its weights and decides how each is loaded. The caller always releases the plan. */
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
 /* Plans the output head alone. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
-/* Plans again for the model that organ_forward_estimate describes. */
+/* Changes the sizes in the plan to those of the layer in the model that organ_forward_estimate describes. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error);
-/* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
- * stay in memory when the expert is dropped, so they count as the rest. */
+/* Marks the slots of experts, and computes plan->expert and plan->resident. Pages at the edges of an expert's matrix
+ * stay in memory when the expert is dropped, so they count as resident. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
 /* Returns the placement of a layer's norms. */
 static inline organ_norm_placement organ_forward_norms_of(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->norms_before ? ORGAN_NORMS_BEFORE : c->norms;
 }
-/* Returns the number of experts that a router chooses from. */
+/* Returns the number of experts that a router chooses from, with those that only return their input. */
 static inline unsigned organ_forward_choices(const organ_forward_config *c) { return c->experts + c->identity_experts; }
 
 /* Returns the width of the vectors that routed experts read and write. */
@@ -197,27 +205,26 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
 void organ_forward_plan_release(forward_plan *plan);
 /* Writes the name of a part of a layer, with the prefix of the text model. Returns `name`. */
 const char *organ_forward_layer_name(const organ_forward *forward, unsigned layer, const char *part, char name[256]);
-/* Returns the weight with another shape, in the order in which the file stores its values; the caller frees it. NULL
- * with an error. */
+/* Returns the weight with another shape, in the order in which the file stores its values; the caller frees it. Returns
+ * NULL and sets `error` on failure. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error);
-/* Returns the weight of that name: a stack of `matrices` matrices, one matrix (1), a vector (rows 0), or with matrices
- * 0 rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have dimensions of 1 in
- * addition: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as
- * channels x 1 x width. NULL and ORGAN_BAD_INPUT if the weight is missing or has another shape. */
+/* Returns the weight of that name and shape: matrices > 1: a stack; matrices 1: a matrix, or a vector if rows is 0;
+ * matrices 0: rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have additional
+ * dimensions of 1: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as
+ * channels x 1 x width. Returns NULL and sets ORGAN_BAD_INPUT if the weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error);
 /* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
-/* Returns the same as organ_forward_weight_named for a weight of safetensors whose name is the prefix of the text
- * model, then `name`. */
+/* Returns the weight of safetensors named by the text model's prefix and `name`, like organ_forward_weight_named. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error);
 /* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);
-/* Computes the bytes that a worker needs to decode a panel of the weight, and to load it. ORGAN_BAD_INPUT for a type
- * that is not numeric. */
+/* Compute bytes of a worker's scratch: organ_forward_panel_size to decode a panel of the weight,
+ * organ_forward_load_size to load a piece of the slot. Return ORGAN_BAD_INPUT for a type that is not numeric. */
 organ_status organ_forward_panel_size(const organ_forward *forward, const organ_weight *weight, size_t *bytes,
                                       organ_error *error);
 organ_status organ_forward_load_size(const organ_forward *forward, const forward_slot *slot, size_t *bytes,
@@ -226,26 +233,28 @@ organ_status organ_forward_load_size(const organ_forward *forward, const forward
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
 /* Returns the values of a view of vectors from the row of the view on, or NULL if the layer does not have it. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view);
+/* Returns the linear layer of a view with `out` output features, without bias. The layer must have the view's slot. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 
 /* ---- work shared by all workers ---- */
 
-/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; stream/share.h defines `work`.
- * ORGAN_INTERRUPTED if the engine is asked to stop. */
+/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; stream/share.h defines the units of `work`.
+ * Returns ORGAN_INTERRUPTED if the engine is asked to stop. */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error);
-/* The same for tokens 0 .. count - 1, of which a worker does several at a time. */
+/* Calls task(context, token) for tokens 0 .. count - 1 on all workers, in any order; a worker takes several tokens at a
+ * time. `work` and the result are those of organ_forward_share. */
 typedef void organ_token_task(void *context, size_t token);
 organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
                                   void *context, organ_error *error);
 
-/* Allocates floats, aligned to a cache line; NULL and an error if there is no memory. Release with
+/* Allocates floats, aligned to a cache line; returns NULL and sets `error` if there is no memory. Release them with
  * organ_forward_free, which accepts NULL. */
 float *organ_forward_floats(size_t count, organ_error *error);
 void organ_forward_free(float *floats);
 
-/* Reads the values of a weight of rank 1; release with organ_forward_free. NULL with an error. */
+/* Reads a weight of rank 1 as FP32; release it with organ_forward_free. Returns NULL and sets `error` on failure. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
 
 /* ---- linear layers (linear.c) ----
@@ -254,9 +263,9 @@ float *organ_forward_vector(const organ_forward *forward, const organ_weight *we
 
 /* A list of independent products. A list whose members are all zero is empty. */
 typedef struct forward_products {
-    size_t count, room, panel_room;
+    size_t count, room, panel_room; /* products; allocated items and panels */
     organ_product *items;
-    organ_panels *panels; /* of each product */
+    organ_panels *panels; /* of each product; all zero if its weight is in memory */
 } forward_products;
 
 /* Adds y = x w^T + bias for `tokens` rows. The result for a token depends only on its own row. */
@@ -267,13 +276,13 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
                                         organ_error *error);
 void organ_forward_products_release(forward_products *products);
 
-/* Returns panels from a row of the source on. */
+/* Returns the panels of a source that begin at row `row`. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row);
 /* Returns the row in the file of row `row` of the forward pass. In llama.cpp's order, the rows of a head of h rows
  * are stored as 0, h/2, 1, h/2 + 1, ... */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
-/* Fails with ORGAN_USAGE if a window of that many tokens has more than there are learned positions. */
+/* Returns ORGAN_USAGE if the model has learned positions, but fewer than `tokens`. */
 organ_status organ_forward_check_window(const organ_forward *forward, size_t tokens, organ_error *error);
 /* Embeds windows that continue after `before` tokens, as organ_forward_embed embeds whole ones. */
 organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
@@ -281,40 +290,43 @@ organ_status organ_forward_embed_after(organ_forward *forward, const organ_windo
 
 /* ---- rows of tokens (embedding_rows.c) ---- */
 
-/* Columns [from, from + width) of a matrix with `count` rows; tokens from `count` on have row 0. */
+/* Columns [from, from + width) of a matrix with a row for each token id below `count`; larger ids use row 0. */
 typedef struct forward_rows {
     const organ_weight_reader *reader;
     uint64_t count;
-    size_t from, width, stride; /* stride: floats from one result to the next */
+    size_t from, width, stride; /* stride: floats from the result of a token to that of the next */
     float scale;
-    bool added; /* to what the results were before */
+    bool added; /* results are added to the values at `to` */
 } forward_rows;
-/* Returns the bytes of scratch that a worker needs, a multiple of 64. */
+/* Returns the bytes of scratch that a worker needs for organ_forward_rows_read, a multiple of 64. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader);
-/* Computes to[t * stride + k] = scale x column from + k of the row of tokens[t]. */
+/* Computes to[t * stride + k] = scale x column from + k of the row of tokens[t], for each of `count` tokens. `scratch`
+ * has `scratch_floats` floats for each worker. */
 organ_status organ_forward_rows_read(const organ_forward *forward, const forward_rows *rows, const uint32_t *tokens,
                                      size_t count, float *to, float *scratch, size_t scratch_floats,
                                      organ_error *error);
 
 /* ---- per-layer embeddings (per_layer.c) ---- */
 
+/* Finds the tensors of per-layer embeddings and opens their readers. Does nothing if the architecture has none. */
 organ_status organ_forward_per_layer_open(organ_forward *forward, organ_error *error);
 void organ_forward_per_layer_close(forward_per_layer *per_layer);
-/* Computes the bytes of scratch that a worker needs in addition to the packing of products. */
+/* Computes the bytes of a worker's scratch for per-layer embeddings, in addition to ORGAN_PRODUCT_SCRATCH. */
 organ_status organ_forward_per_layer_scratch(const organ_forward *forward, size_t *bytes, organ_error *error);
 /* Returns the floats of memory for a group of that many tokens; 0 without per-layer embeddings. */
 size_t organ_forward_per_layer_room(const organ_forward_config *config, size_t tokens);
 
 /* ---- streams of AltUp (streams.c) ---- */
 
+/* Opens the matrices at both ends of AltUp. Does nothing if the architecture has no streams. */
 organ_status organ_forward_streams_open(organ_forward *forward, organ_error *error);
 void organ_forward_streams_close(organ_forward *forward);
-/* Makes streams 1, 2, ... from stream 0 in the states of tokens. */
+/* Computes streams 1, 2, ... from stream 0 in the states of tokens. */
 organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
 /* Merges the streams of tokens `rows` to one hidden state each. `work`: 2 x count x hidden floats. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
-/* Returns the floats of memory for a group of that many tokens. */
+/* Returns the floats of memory that a layer with streams needs for a group of that many tokens. */
 size_t organ_forward_streams_room(const organ_forward_config *config, size_t tokens);
 
 /* ---- arithmetic ---- */
@@ -331,10 +343,12 @@ typedef struct forward_norm {
 } forward_norm;
 /* Computes the norm of n values as organ_norm defines it; y may be x. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
+/* Returns the mean of the squares of n values. */
 float organ_forward_mean_square(const float *x, size_t n);
 /* Computes x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
 void organ_forward_cut(float *x, size_t n, float cut);
-/* Computes rates = -e^A_log of `count` numbers of the tensor of A_log, `stored`, which may be `rates`. */
+/* Computes rates = -e^A_log of `count` numbers of the tensor A_log, or copies them if the file has -e^A_log
+ * (exp_stored). `stored` may be `rates`. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count);
 /* Replaces each value by 1 / (1 + e^-x). */
@@ -353,26 +367,28 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
 /* Computes gate = act(gate) * up. */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n);
-/* One step of the online softmax, for a block of n keys. scores[lo .. hi) become exp(cap(scale * score) - *top), the
- * other scores 0. *top is the largest score so far, initially -infinity. If it rises, *sum and out[0 .. dim),
- * computed with the old maximum, are multiplied by exp(old - new). The new values are added to *sum. Subtracting the
- * maximum prevents overflow of exp. */
+/* The scale and soft cap (0: none) of attention scores, and the width of a value. */
 typedef struct forward_softmax {
     const organ_kernels *kernels;
     float scale, cap;
     size_t dim;
 } forward_softmax;
+
+/* One step of the online softmax, for a block of n keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the
+ * other scores 0. *top is the largest score so far, initially -infinity. If it rises, *sum and out[0 .. dim), computed
+ * with the old maximum, are multiplied by exp(old - new). The new values are added to *sum. Subtracting the maximum
+ * prevents overflow of exp. */
 void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
                                  float *top, float *sum, float *out);
 
 /* ---- rotation ---- */
 
+/* Computes the frequencies of a rotation. `rope` must outlive it. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error);
-/* Returns the kind of a window of that length. Windows of one kind use the same frequencies. */
+/* Returns the kind of a window of that length. One kind has the same frequencies; 0: those of the original context. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* Begins a group of windows; called before its rows are requested (organ_forward_rotation_reach). Rows of earlier
- * groups may be dropped. */
+/* Begins a group: call it before organ_forward_rotation_reach for its windows. May drop rows of earlier groups. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
 /* Sets *first to the row of position 0 for a window of `tokens` tokens; the other positions follow. May reallocate
  * the tables. */
@@ -382,13 +398,12 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
 void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* Computes logits like organ_forward_logits, with the output head `held`, or if that is NULL with a head read from the
- * file. */
+/* Computes logits like organ_forward_logits, with the output head `held`, or one read from the file if that is NULL. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
-/* Returns the number of tokens whose logits are computed in one pass over the head with that memory;
- * organ_forward_head_bytes returns the bytes for a number of tokens. */
+/* Returns the number of tokens whose logits are computed in one pass over the output head with `memory` bytes.
+ * organ_forward_head_bytes returns the bytes that `rows` tokens need. */
 size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);
 uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
 
@@ -400,7 +415,7 @@ organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float
  * must be a mixture. */
 organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
                                          organ_error *error);
-/* Loads the output head. */
+/* Loads the output head, for generation. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error);
 
 /* Returns the bytes of the scratch of all workers; organ_forward_scratch returns the scratch, or NULL with an error. */
@@ -410,53 +425,56 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 /* ---- a layer on a group of windows ---- */
 
 /* The part of a KV cache for one layer. Keys and values are organ_forward_keys_width and organ_forward_values_width
- * floats for each token. The first `tokens` belong to tokens before the group, which is one window; those of the group
- * are written after them. The state of recurrent mixers, organ_forward_mixer_state floats, is that after these tokens;
- * the group replaces it by the state after its own. With 0 tokens its contents have no meaning. */
+ * floats for each token. The first `tokens` rows belong to tokens before the group, which is one window; the layer
+ * writes the rows of the group after them. `state`, organ_forward_mixer_state floats, is the state of recurrent mixers
+ * after these tokens; the layer replaces it by the state after the group. With 0 tokens its contents have no
+ * meaning. */
 typedef struct forward_keys {
     float *keys, *values, *state;
     size_t tokens;
 } forward_keys;
 
+/* A layer that runs on a group of windows: as many of the batch as have FORWARD_GROUP tokens, or one longer window. */
 typedef struct forward_group {
     organ_forward *forward;
     const organ_layer *layer;
     const organ_windows *windows;
-    size_t window, until; /* windows of the batch */
-    size_t first, tokens; /* tokens of the batch */
-    float *states;        /* states of the tokens of the group, config.state floats each */
-    float *hidden;        /* their hidden states: the same memory if a state is only that, else a copy in `room` */
-    float *laurel;        /* with AltUp: the output of the low-rank path */
-    float *room;          /* memory for activations */
-    float *entered;       /* parallel layers: the hidden states of the group before the layer; else NULL */
-    float *scratch;       /* worker_bytes for each worker: ORGAN_PRODUCT_SCRATCH, then a panel or a tile of attention */
+    size_t window, until; /* [window, until): the group's windows in the batch */
+    size_t first, tokens; /* [first, first + tokens): its tokens in the batch */
+    float *states;        /* their states, config.state floats each */
+    /* tokens x hidden_size: `states` itself if a state is only the hidden state, else a copy in `room` */
+    float *hidden;
+    float *laurel;  /* with AltUp: the output of the low-rank path */
+    float *room;    /* memory for activations */
+    float *entered; /* parallel layers: the hidden states of the group before the layer; else NULL */
+    float *scratch; /* worker_bytes for each worker: ORGAN_PRODUCT_SCRATCH, then a panel or a tile of attention */
     const organ_tap *tap;
     const forward_keys *before; /* NULL: all windows begin in the group */
     forward_products products;
-    size_t *routed; /* tokens routed to each expert so far */
+    size_t *routed; /* for each expert, tokens of the batch that were routed to it in earlier groups */
 } forward_group;
 
-/* Returns memory that stays with the layer for its next run; not for concurrent use. NULL with an error. */
+/* Returns memory that the layer keeps for its next run; not for concurrent use. NULL and an error on failure. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
-/* Runs a layer like organ_layer_run, on one window that continues after `before`; with NULL, on any windows from their
- * beginning. */
+/* Runs a layer like organ_layer_run, on one window that continues after `before`; NULL: on whole windows. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);
 
-/* Returns true if `memory` is enough for `bytes` in addition to a layer with one window of `together` tokens and the
- * logits of one token. */
+/* Returns true if `memory` bytes are enough for `bytes` in addition to a layer with one window of `together` tokens and
+ * the logits of one token. */
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
-/* Returns the bytes of a worker's scratch in addition to the packing of products. */
+/* Returns the bytes of a worker's scratch for attention, in addition to ORGAN_PRODUCT_SCRATCH. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
-/* Return the floats of a token in k and in v of a layer, and those of a token in all buffers of its attention but the
- * hidden states. With latent attention, k has the latent vector and the rotated part, and v the key of the indexer, or
- * nothing. */
+/* Return the floats of a token in k, in v, and in all buffers of a layer's attention but the hidden states. With latent
+ * attention, k has the latent vector and the rotated part, and v the key of the indexer, or nothing. */
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
+/* Return the floats that the feed-forward of `tokens` tokens needs: for any layer with `memory` bytes, and for experts
+ * that are all in memory. */
 size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 /* Returns the floats of memory that the experts of a streamed layer need for that many tokens. */
@@ -473,33 +491,20 @@ size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
 /* Returns true if a layer with that plan is streamed. */
 bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
-/* Returns the tokens that pass through the experts of a streamed layer together: each expert is read once for them. */
+/* Returns how many tokens pass through a streamed layer's experts together, so that each expert is read once for all of
+ * them: as many as fit a fixed share of `memory`. */
 size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory);
-/* Returns the end of a group of experts, from `first` on, that are in memory together. `begin` has the first row of
- * each expert among the rows of a batch. */
+/* Returns the end of the group of experts from `first` on that are in memory together. begin[e] is the first row of
+ * expert e among the rows of a batch, which are sorted by expert. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first);
 /* Reads the matrices of experts [first, last) that have rows to their places in the layer; organ_forward_drop_experts
  * gives the memory back. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error);
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
-/* Reads rows [first, first + rows) of a slot that is not packed to `values`, the first of the slot; `scratch`: the
- * plan's `reading` bytes. */
-organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
-                                     const organ_weight_reader *reader, size_t first, size_t rows,
-                                     unsigned char *values, unsigned char *scratch, organ_error *error);
-/* Returns true if the layer has the slot's matrices as in_features x out_features. */
-static inline bool organ_forward_is_crossed(const organ_layer *layer, const forward_slot *slot)
-{
-    return layer->as_stored && slot->transposed && !slot->decoded;
-}
-/* Returns the bytes of a row of the slot's values. */
-size_t organ_forward_row_bytes(const forward_slot *slot);
-/* Returns the rows of one such read, which `reading` is computed for. */
-size_t organ_forward_piece_rows(const forward_slot *slot);
 
-/* Adds ALiBi's biases to the scores of keys [first, first + keys) for a query at position `at` of head `head`, so that
- * their product with attention_scale has them. */
+/* Adds ALiBi's biases to the scores of keys [first, first + keys) for a query at position `at` of head `head`. The
+ * biases are divided by attention_scale, by which the caller multiplies the scores afterwards. */
 void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t at, size_t first, float *scores,
                          size_t keys);
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
@@ -509,8 +514,14 @@ float organ_forward_query_factor(const organ_forward_config *config, const organ
  * values of that layer. Without a gate it does nothing. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
-/* Runs a layer on the group: g->states, with g->room as organ_forward_block_room says. */
+/* Run a layer on the group and replace g->states. g->room has organ_forward_block_room floats. organ_forward_block_mix
+ * runs only the mixers; for a streamed layer, organ_forward_ffn then runs the feed-forward, whose experts are loaded
+ * one by one. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
+organ_status organ_forward_block_mix(forward_group *group, organ_error *error);
+/* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `hidden`, or with `back`
+ * from there to the states. */
+void organ_forward_copy_hidden(const forward_group *group, size_t first, size_t tokens, float *hidden, bool back);
 /* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
  * processes the feed-forward of several groups together. */
 size_t organ_forward_block_room(const organ_forward *forward, uint64_t memory, size_t tokens, size_t batch);
@@ -538,11 +549,13 @@ organ_status organ_forward_ffn(forward_group *group, organ_error *error);
  * Products already in the group's list are computed with the first ones. `scratch`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *scratch, organ_error *error);
-/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested` is the
- * input of the router, which may be `normed`. */
+/* Computes the mixture of experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested`
+ * is the input of the router, which may be `normed`. `scratch` has organ_forward_experts_room or, for a streamed layer,
+ * organ_forward_stream_room floats. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error);
-/* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
+/* Passes x to the tap and adds the product y = x W^T + bias, for the tokens of the group, to g->products. `bias` may be
+ * NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);
 /* Passes x to the tap and computes y = x w^T, plus a bias if the part has one, for tokens [first, first + tokens) of
@@ -555,8 +568,8 @@ organ_status organ_forward_norm_all(const forward_group *group, forward_part par
 /* Computes the norm of rows of `width` numbers in place, if the layer has that part. */
 organ_status organ_forward_norm_inner(const forward_group *group, forward_part part, float *x, size_t tokens,
                                       size_t width, organ_error *error);
-/* Adds out times its residual factor to hidden, after the norm of the output if the layer has one. With norms on sums
- * it then replaces hidden by norm(hidden). */
+/* Adds `out`, tokens x hidden_size, times the residual factor to `hidden`. If the layer has a norm of outputs (`part`),
+ * `out` is normalised first; with norms on sums, `hidden` becomes norm(sum) instead. */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
 /* Sets hidden = alpha normed if the model has residual_normed, else does nothing. `half` selects the factor: 0 that of
@@ -569,10 +582,11 @@ organ_status organ_forward_combine(const forward_group *group, float *to, const 
 /* Computes gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). */
 organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error);
-/* Splits rows of 2 x width numbers, in which gate and up alternate. */
+/* Splits rows of 2 x width numbers, in which gate and up alternate, into `gate` and `up`, rows x width each. */
 organ_status organ_forward_split_all(const forward_group *group, const float *pairs, float *gate, float *up,
                                      size_t rows, size_t width, organ_error *error);
-/* Calls the tap if there is one. */
+/* Passes inputs of the view's matrix to the tap if there is one: tokens x in, of tokens [first, first + tokens) of the
+ * batch. */
 organ_status organ_forward_tap(const forward_group *group, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The layer that is planned. `room`: slots allocated in the plan. */
 typedef struct builder {
     const organ_forward *forward;
     unsigned layer;
@@ -43,8 +44,6 @@ static const char *name_of(const builder *b, forward_part part)
     return name ? name : first;
 }
 
-/* ---- slots ---- */
-
 /* Decides how the slot is kept in memory and computes the bytes it needs. */
 static organ_status measure_slot(builder *b, forward_slot *slot)
 {
@@ -65,6 +64,7 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     return ORGAN_OK;
 }
 
+/* Computes plan->reading, the largest scratch for loading a slot. */
 static organ_status measure_loading(builder *b)
 {
     for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
@@ -79,7 +79,7 @@ static organ_status measure_loading(builder *b)
 static forward_view add_slot(builder *b, forward_slot slot)
 {
     forward_plan *const plan = b->plan;
-    if (slot.vectors && slot.weight) { /* as the reader of the weight divides it */
+    if (slot.vectors && slot.weight) { /* rows and columns as the reader of the weight counts them */
         slot.cols = organ_weight_matrices(slot.weight).cols;
         slot.rows = slot.weight->elements / slot.cols;
     }
@@ -93,6 +93,7 @@ static forward_view add_slot(builder *b, forward_slot slot)
     return (forward_view){plan->count++, 0};
 }
 
+/* Finds a part of the layer by name and shape, like organ_forward_find_weight; NULL also after an earlier error. */
 static const organ_weight *find_part(const builder *b, const char *part, uint64_t matrices, uint64_t rows,
                                      uint64_t cols)
 {
@@ -113,8 +114,7 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
                                       .vectors = rows == 0});
 }
 
-/* Adds a stack that the file describes as matrices x cols x rows. MXFP4 codes are stored as
- * matrices x rows x cols, and panels decode them in that order. */
+/* Adds a stack of matrices x cols x rows. MXFP4 codes are stored as matrices x rows x cols, as panels read them. */
 static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -195,8 +195,6 @@ static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
     add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
-/* ---- parts ---- */
-
 /* Marks rows of q and k that llama.cpp has reordered. */
 static void mark_reordered_rows(builder *b, forward_part part)
 {
@@ -221,8 +219,7 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
-/* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. A GGUF file of
- * any architecture may have either. */
+/* Adds q, k and v of `rows` rows each (0: not in the layer): as one tensor if the file has that, else three. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -263,8 +260,7 @@ static void add_indexer(builder *b)
     add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, c->hidden);
 }
 
-/* Adds the tensors of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434). Newer GGUF files store kv_b as two
- * tensors, that of the keys transposed. */
+/* Adds the tensors of MLA (DeepSeek-V2). Newer GGUF files split kv_b in two, with K transposed. */
 static void add_latent(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -309,6 +305,7 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
     }
 }
 
+/* Adds norms of q and k with weights for each head, those of q before those of k. */
 static void add_head_norms(builder *b)
 {
     const unsigned heads = b->kind->heads, kv_heads = b->kind->kv_heads;
@@ -323,6 +320,7 @@ static void add_head_norms(builder *b)
     add_norms_of_heads(b, PART_NORM_K, kv_heads, b->plan->head_norms + heads);
 }
 
+/* Adds the tensors of attention with a projection each for q, k and v, or a fused one. */
 static void add_attention(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -348,6 +346,7 @@ static void add_attention(builder *b)
     }
 }
 
+/* Adds the tensors of one of the layer's two mixers; `small` ones are vectors read as FP32. */
 static void add_mixer(builder *b, organ_mixer mixer)
 {
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
@@ -364,6 +363,7 @@ static void add_mixer(builder *b, organ_mixer mixer)
             add_named_part(b, parts[k].part, parts[k].rows, parts[k].cols);
 }
 
+/* Adds the tensors of a dense feed-forward: gate and up in one or two matrices, down, biases. */
 static void add_dense(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -387,8 +387,7 @@ static void add_dense(builder *b)
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }
 
-/* Adds a stack of DBRX, whose tensor has two dimensions: (matrices x rows) x cols, or (matrices x cols) x rows if
- * `transposed`. */
+/* Adds a stack of DBRX with two dimensions: (matrices x rows) x cols, or if `transposed` (matrices x cols) x rows. */
 static forward_view add_flat(builder *b, forward_part part, bool transposed, uint64_t matrices, uint64_t rows,
                              uint64_t cols)
 {
@@ -453,6 +452,7 @@ static void add_expert_biases(builder *b, bool fused)
             b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
 }
 
+/* Adds experts that the file has as one tensor each; without a gate, the view of gate is that of up. */
 static void add_numbered(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -478,6 +478,7 @@ static bool has_row(const builder *b, forward_part part)
     return !is_gguf(b) || (weight && weight->rank == 2);
 }
 
+/* Adds the shared expert with its gate, or fails if the file has one that the config does not mention. */
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -543,6 +544,7 @@ static void add_gemma(builder *b)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
 }
 
+/* Adds the norms before, after or around mixer and feed-forward. */
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;

@@ -18,12 +18,14 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
+/* A task for each of `count` tokens. */
 typedef struct shared_tokens {
     organ_token_task *task;
     void *context;
     size_t count;
 } shared_tokens;
 
+/* Runs the task on TOKENS_AT_ONCE tokens. */
 static void run_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -45,6 +47,7 @@ organ_status organ_forward_tokens(const organ_engine *engine, size_t count, doub
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 
+/* Maps `bytes` zeroed bytes and asks for huge pages; returns NULL on failure. */
 static void *map_block(size_t bytes)
 {
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

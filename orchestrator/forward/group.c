@@ -7,13 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* An operation on `tokens` rows of `width` numbers, from `from` to `to`; each operation uses some members. */
 typedef struct token_job {
     forward_norm norm;
     const float *from;
     float *to, *up;
     size_t tokens, width;
     float scale, limit, alpha;
-    float gate_scale, up_scale; /* 0: none */
+    float gate_scale, up_scale; /* 0: no scaling */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
@@ -74,7 +75,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     const float *const weights = organ_forward_values(g->layer, part);
     const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
     const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, bias) : NULL;
-    if (!weights && !c->norm_unweighted) { /* no norm before, only after */
+    if (!weights && !c->norm_unweighted) { /* the layer has a norm only after this part */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
     }
@@ -156,8 +157,8 @@ static void activate_tokens(void *context, size_t t)
     organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + t * j->width, j->width);
 }
 
-/* Returns a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the layer or from the metadata of
- * a GGUF file. */
+/* Returns the parameters of xIELU, a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the
+ * layer or from the metadata of a GGUF file. */
 static forward_xielu xielu_of(const organ_layer *layer)
 {
     const float *values[4];
@@ -224,6 +225,16 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
         name = of_stack;
     }
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
+}
+
+void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t tokens, float *to, bool back)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden;
+    float *const states = g->states + first * c->state;
+    for (size_t t = 0; t < tokens; t++)
+        memcpy(back ? states + t * c->state : to + t * hidden, back ? to + t * hidden : states + t * c->state,
+               hidden * sizeof(float));
 }
 
 float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)

@@ -41,7 +41,8 @@ static float to_bf16(float value)
     return value;
 }
 
-/* Rounds slope, position and product to BF16, as build_alibi_tensor of transformers' modeling_falcon.py does. */
+/* Returns slope x position with slope, position and product rounded to BF16, as build_alibi_tensor of transformers'
+ * modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
 /* Adds the bias of ALiBi, -slope x distance, to the scores of the token at `at` with keys first .. first + keys - 1.
@@ -58,6 +59,7 @@ void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, 
 
 /* ---- gates ---- */
 
+/* `stride`: floats of a token's row in `gates`; `head`: outputs that share a gate. */
 typedef struct gate_job {
     const forward_group *group;
     float *gates, *out;

@@ -29,6 +29,7 @@ size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
 /* ---- projections ---- */
 
+/* The group whose queries and keys of the indexer are prepared. */
 typedef struct index_turn {
     forward_group *group;
     const forward_index *index;
@@ -70,16 +71,18 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 
 /* ---- scores ---- */
 
+/* Scores of `queries` queries of a window with the keys before them. */
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;
-    const float *keys; /* from the first token of the window on */
-    size_t token;      /* of the group: the first query */
-    size_t query, queries, total;
-    float *scores; /* queries x total */
+    const float *keys;            /* from the first token of the window on */
+    size_t token;                 /* the first query in the group */
+    size_t query, queries, total; /* position of the first query in its window; queries; keys up to the last query */
+    float *scores;                /* queries x total */
 } index_job;
 
-/* Adds the head's part of the scores of keys [first, first + keys). */
+/* Adds w_h heads^-1/2 max(q_h . k dim^-1/2, 0) of head h to the scores of keys [first, first + keys). `products` has
+ * q_h . k. */
 static void add_head(const index_job *j, size_t head, size_t first, size_t keys, const float *products)
 {
     const organ_latent_config *const c = &j->group->forward->config.latent;
@@ -94,8 +97,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Adds up the indexer's scores of a block of keys for the queries: the sum over its heads of weight x relu(q k), in the
- * order of the heads (DeepSeek-V3.2, sparse attention). */
+/* Computes the indexer's scores of a block of FORWARD_KEYS keys for all queries, head by head (the equation at the top
+ * of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;
@@ -137,8 +140,8 @@ static uint32_t index_rank(float score)
     return bits >> 31 ? ~bits : bits | 0x80000000U;
 }
 
-/* Returns the rank of the best-but-(chosen - 1) score, found by its bytes from the highest on, and the number of
- * scores above it. */
+/* Returns the rank (index_rank) of the `chosen`-th largest score, found from its highest byte to its lowest by counting
+ * (radix selection), and sets *above to the number of scores with a higher rank. */
 static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
 {
     uint32_t prefix = 0, mask = 0;
@@ -212,7 +215,8 @@ void organ_forward_index_keep(const forward_index *index, size_t token, float *s
     memset(state + count, 0, (max - count) * sizeof *state);
 }
 
-/* Restores the keys that organ_forward_index_keep stored in a token's state, as one bit per key. */
+/* Reads back the keys that organ_forward_index_keep stored in a token's `state` (`max` numbers) and sets their bits in
+ * the row of the token in index->chosen. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;

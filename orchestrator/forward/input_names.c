@@ -47,8 +47,8 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
-/* Adds the name of the part that the slot has. Several parts in one tensor have a name of their own in both formats,
- * but for gate and up of a shared expert. */
+/* Adds the names of the part that the slot has. A tensor with several parts (q, k and v; gate and up) has one name in
+ * both formats, except gate and up of a shared expert, which llama.cpp has apart. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {

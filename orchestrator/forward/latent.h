@@ -26,8 +26,8 @@ typedef struct forward_latent {
     float *rows;            /* tokens x (rank + rotated): the normed latent vector and the rotated part of the keys */
 } forward_latent;
 
-/* Returns the floats of `room`, and those of a worker's scratch for the queries and the sums of a head (0: the model
- * has no latent attention). */
+/* Returns the floats of `scratch` of organ_forward_latent_project. organ_forward_latent_scratch returns the floats of a
+ * worker's scratch for the queries and sums of a head; 0: the model has no latent attention. */
 size_t organ_forward_latent_room(const organ_latent_config *config, size_t tokens);
 size_t organ_forward_latent_scratch(const organ_latent_config *config);
 /* Computes queries and rows from `normed`, tokens x hidden_size, and in a layer with an indexer its queries, weights
@@ -39,13 +39,14 @@ organ_status organ_forward_latent_project(forward_group *group, const forward_la
  * rows: to is queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
 void organ_forward_latent_query(const forward_group *group, size_t head, const float *q, size_t queries, float *to,
                                 void *packing);
-/* Computes the head's output, rows of heads x value_dim floats, from sums of latent vectors, queries x rank. */
+/* Computes the head's output, rows of heads x value_dim floats from `out` on, from weighted sums of latent vectors,
+ * queries x rank. `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
 void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing);
 
 /* ---- sparse attention (indexer.c) ---- */
 
-/* Returns the words of a token's choice among `total` keys. */
+/* Returns how many words of 32 bits a token's choice among `total` keys has. */
 size_t organ_forward_index_words(size_t total);
 /* Returns the floats of choices and scores of `tokens` tokens with windows of up to `total` keys; 0 if no window is
  * longer than index_topk. */
@@ -58,8 +59,8 @@ organ_status organ_forward_index_project(forward_group *group, const forward_ind
  * `token` of the group. `keys`: those of the indexer from the beginning of the window on. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
                                         size_t token, size_t query, size_t queries, organ_error *error);
-/* Copies the chosen keys of a token to its state, at `state`; organ_forward_index_take copies them back. `max` is
- * index_topk. */
+/* Copies the chosen keys of a token to `state`, a part of its hidden state, for later layers; organ_forward_index_take
+ * copies them back. `max` is index_topk. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
 /* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Loading of one layer's weights, and access to them. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/layer_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
@@ -33,6 +33,7 @@ typedef struct layer_load {
 
 /* ---- loading ---- */
 
+/* The state of loading a layer; `scratch` has plan->reading bytes for each worker. */
 typedef struct loading {
     organ_layer *layer;
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
@@ -90,7 +91,7 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* Exchanges the pieces that the ranks have read. */
+/* Sends each piece from the rank that read it to all other ranks. First returns the error of any rank on all ranks. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
@@ -108,6 +109,7 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
     return error->status;
 }
 
+/* Opens a reader for each weight of the layer. */
 static organ_status open_sources(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
     for (size_t k = 0; k < layer->plan->count && !error->status; k++) {
@@ -292,7 +294,7 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* Grows the memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
+/* Grows the layer's memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
  * layer. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
@@ -343,8 +345,27 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
-/* Returns the first plan of the tensor's layer in the file, and the end of its plans; the first is the end if the
- * forward pass does not run such a layer. */
+/* Returns the number of the half of a layer of LongCat-Flash that has the tensor: the number after "self_attn",
+ * "mlps" or the name of a norm. Router and experts belong to the first. */
+static int32_t half_of(const organ_tensor *tensor)
+{
+    static const char *const words[] = {".self_attn.", ".mlps.", "_layernorm."};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        const char *const at = strstr(tensor->name, words[k]);
+        if (at && at[strlen(words[k])] == '1')
+            return 1;
+    }
+    return 0;
+}
+
+int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor)
+{
+    const int32_t layer = tensor->anatomy.layer;
+    return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
+}
+
+/* Returns the first plan of the layer that has the tensor, and the end of its plans: a layer of LongCat-Flash in the
+ * file has two. An empty range if the forward pass does not run that layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {
@@ -485,7 +506,8 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
-/* Replaces a matrix of a loaded layer, rounded to the type in which it is loaded. */
+/* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
+ * the layer has no such matrix. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;

@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: MIT
- * Reading of rows of a layer's weights. */
-#include "orchestrator/forward/forward_job.h"
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/layer_rows.h"
+
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 
 size_t organ_forward_row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Returns the rows of one read: for reordered heads whole heads, for crossed weights a whole matrix. */
+/* Returns the rows of one read (a piece): whole heads of reordered rows, a whole matrix of a crossed weight. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -19,7 +19,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
-/* Returns the stored rows of one read of a crossed weight. */
+/* Returns how many stored rows of a crossed weight are read at a time. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
@@ -93,8 +93,8 @@ static organ_status read_crossed(const organ_layer *layer, const forward_slot *s
     return error->status;
 }
 
-/* Reads rows of a slot's weight in its type. GGUF stores rows of rotated heads in another order (turned_head_dim),
- * which is reversed here. */
+/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
+ * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
                                      unsigned char *values, unsigned char *scratch, organ_error *error)

@@ -16,6 +16,7 @@
 
 #define NORM_EPS 1e-6 /* transformers constructs the norm with this epsilon */
 
+/* The lightning attention of a layer on a group. */
 typedef struct lightning_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
@@ -34,7 +35,8 @@ size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_
 {
     (void)kind;
     const organ_recurrent_config *const r = &c->recurrent;
-    return 5 * (size_t)r->heads * r->value_dim + r->heads; /* decays need the last for one token only */
+    /* rows 3, z 1, outs 1; decays need heads floats once, not per token */
+    return 5 * (size_t)r->heads * r->value_dim + r->heads;
 }
 
 size_t organ_forward_lightning_state(const organ_forward_config *c)
@@ -68,7 +70,7 @@ static void activate_rows(void *context, size_t t)
     organ_forward_activate(j->group->forward->engine->kernels, ORGAN_SILU, NULL, j->rows + t * width, width);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
+/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
 static void lightning_recur(void *context, size_t index, size_t worker)
 {
     static const float one = 1;

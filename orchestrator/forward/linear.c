@@ -35,8 +35,8 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-/* Decodes rows of a weight into a panel. Rows that llama.cpp stores rotated are read one by one in the order of
- * transformers. */
+/* Decodes rows [first, first + count) of a weight to `values`, for organ_panels. Rows that llama.cpp reordered are read
+ * one by one in the order of transformers. */
 static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
                                       organ_error *error)
 {

@@ -29,6 +29,7 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
         organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
 }
 
+/* The computation of logits, `tokens` tokens at a time. */
 typedef struct head_job {
     organ_forward *forward;
     forward_source source; /* without a reader if the head is in memory */
@@ -90,7 +91,7 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
-/* Prepares the output projection: the loaded one, or panels that are read from the file. */
+/* Sets j->head to the loaded output head `held`, or if that is NULL to panels that are read from the file. */
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;

@@ -15,11 +15,14 @@
 
 #define CHANNELS ((size_t)64) /* of a task */
 
+/* A Mamba layer on a group. inner: channels; states: numbers of the state of a channel; rank: width of the short
+ * vector; blocks: blocks of CHANNELS channels. */
 typedef struct mamba_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     size_t inner, states, rank, blocks;
-    /* tokens x 2 inner: x and z; inner: x after the convolution, then the output; inner: dt; rank + 2 states; rank */
+    /* for each token: rows: 2 inner, x and z; x: inner, x after the convolution, then the output; steps: inner, dt;
+     * mixed: rank + 2 states, the short vector, B and C; shorts: rank, the normed short vector */
     float *rows, *x, *steps, *mixed, *shorts;
     const float *rates, *skip; /* A_log, D */
 } mamba_job;
@@ -72,8 +75,8 @@ static void softplus_steps(void *context, size_t t)
     j->group->forward->engine->kernels->softplus(j->steps + t * j->inner, j->inner);
 }
 
-/* Runs the recurrence of up to CHANNELS channels over one window: `index` counts blocks of channels, then windows. The
- * state is that of the cache if the group continues a text, else it begins as zeros. */
+/* Runs the recurrence of up to CHANNELS channels over one window: task `index` is block index % blocks of window index
+ * / blocks. The state is that of the cache if the group continues a text, else it begins as zeros. */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;

@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-/* A token's row of projections: z, x, B, C, dt. */
+/* Offsets in a token's row of projections z, x, B, C, dt; z begins at 0, `end` is the width. */
 typedef struct mamba2_row {
     size_t x, b, c, dt, end;
 } mamba2_row;
@@ -69,8 +69,8 @@ static void scale_rows(void *context, size_t t)
             j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (the equations at
- * the top). */
+/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (equations at the top
+ * of this file). */
 static void prepare_steps(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -90,7 +90,7 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
-/* Runs the recurrence of one head over one window: `index` counts heads, then windows. */
+/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
@@ -120,7 +120,8 @@ static void recur_head(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Normalises the values of each group separately. */
+/* Divides the values of each group of heads by their root mean square and multiplies them by the norm's weights, if the
+ * model has that norm. */
 static void norm_groups(const mamba2_job *j, float *values)
 {
     const size_t width = j->row.x / j->sizes->groups;
@@ -128,7 +129,7 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Adds D x, multiplies by silu(z) and normalises, for a token. */
+/* Adds D x to a token's output, multiplies it by silu(z) and normalises it, before (norm_first) or after the gate. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;

@@ -12,6 +12,7 @@
 
 #include "orchestrator/forward/forward_job.h"
 
+/* The functions of a kind of mixer. */
 typedef struct forward_mixer {
     /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `scratch`: `width` floats a token. */
     organ_status (*run)(forward_group *group, const float *normed, float *out, float *scratch, organ_error *error);
@@ -22,7 +23,7 @@ typedef struct forward_mixer {
     size_t (*scratch)(const organ_forward_config *config);
 } forward_mixer;
 
-/* Returns a worker's scratch of a mixer. */
+/* Returns a worker's scratch for mixers, after the bytes that its products use. */
 float *organ_forward_mixer_scratch_of(const forward_group *group, size_t worker);
 /* Returns the state of a head with `floats` floats: that of the cache if the group continues a text, else zeros in the
  * worker's scratch. */
@@ -42,7 +43,8 @@ typedef struct forward_conv {
     float *tail;
     bool silu;
 } forward_conv;
-/* Returns the floats of a tail; organ_forward_conv_scratch returns the bytes of a worker's scratch. */
+/* Returns the floats of a tail. organ_forward_conv_scratch returns the bytes of a worker's scratch;
+ * organ_forward_convolve replaces the rows of the group. */
 size_t organ_forward_conv_tail(size_t width, size_t channels);
 size_t organ_forward_conv_scratch(size_t width);
 organ_status organ_forward_convolve(const forward_group *group, const forward_conv *conv, organ_error *error);
@@ -96,7 +98,7 @@ bool organ_forward_attends(const organ_layer_kind *kind);
 size_t organ_forward_mixer_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_mixer_state(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
-/* Returns the floats of memory for a group of that many tokens. */
+/* Returns the floats that the mixers of any layer need for a group of that many tokens. */
 size_t organ_forward_mixer_room(const organ_forward *forward, size_t tokens);
 /* Adds the mixers: hidden += mixers(norm(hidden)). Does nothing if the layer has no mixer. */
 organ_status organ_forward_mix(forward_group *group, organ_error *error);

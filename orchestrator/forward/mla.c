@@ -19,6 +19,7 @@
  * class, whatever rms_norm_eps is. */
 #define LATENT_EPS 1e-6
 
+/* The latent attention of a layer on a group. */
 typedef struct mla_job {
     const forward_latent *latent;
     forward_group *group;

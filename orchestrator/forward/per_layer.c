@@ -71,6 +71,8 @@ size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens
 
 /* ---- the input ---- */
 
+/* The per-layer inputs of `tokens` tokens: `table` has the rows of the per-layer embedding, `inputs` the projections,
+ * which become the sums. */
 typedef struct input_job {
     const organ_forward *forward;
     const float *table;
@@ -95,7 +97,8 @@ static void complete_inputs(void *context, size_t t)
         input[k] = (input[k] + row[k]) * half;
 }
 
-/* Computes the inputs of the layer for tokens from `tokens` on; `embedding` and `table` are memory for their rows. */
+/* Computes the per-layer inputs, count x width, of the `count` tokens at `tokens`. `embedding` and `table` are scratch
+ * for their rows of both matrices. */
 static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t count, float *embedding, float *table,
                                 float *inputs, organ_error *error)
 {

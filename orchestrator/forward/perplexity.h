@@ -31,8 +31,10 @@ typedef enum organ_perplexity_style {
 
 /* Returns "hf", "llama.cpp" or "lm-eval". */
 const char *organ_perplexity_style_name(organ_perplexity_style style);
+/* Returns false if no style has that name. */
 bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *style);
 
+/* How a text is scored: settings that must be equal for a comparison. */
 typedef struct organ_perplexity_protocol {
     organ_perplexity_style style;
     size_t context;   /* at least 4 */
@@ -41,17 +43,19 @@ typedef struct organ_perplexity_protocol {
     bool whole; /* hf, llama.cpp: the last token of a window is an input as well, although no token follows it */
 } organ_perplexity_protocol;
 
+/* The windows of a text and the predictions to score. */
 typedef struct organ_perplexity_plan {
     uint32_t *tokens; /* inputs of all windows, concatenated */
     size_t *begin;    /* windows + 1 */
     size_t windows;
-    size_t *rows;      /* inputs whose predictions are scored, ascending */
+    size_t *rows;      /* numbers of the inputs, in `tokens`, whose predictions are scored; ascending */
     uint32_t *targets; /* the token that each should predict */
     size_t scored;
 } organ_perplexity_plan;
 
-/* Applies the protocol to the tokens of a text, without BOS. ORGAN_BAD_INPUT, naming `text`, if it is too short, or
- * if the protocol needs a BOS that the tokenizer does not have. The caller frees *plan. */
+/* Applies the protocol to the tokens of a text, without BOS. Returns ORGAN_BAD_INPUT, with `text` (its name) in the
+ * message, if the text is too short, or if the protocol needs a BOS that the tokenizer does not have. The caller frees
+ * *plan. */
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error);
 void organ_perplexity_plan_free(organ_perplexity_plan *plan);
@@ -79,16 +83,16 @@ typedef struct organ_token_scores {
 } organ_token_scores;
 
 /* Scores the plan with `count` models; scores[m] has arrays for the values to compute, NULL for the others. Processes
- * windows in batches of at most `batch_tokens` inputs (but at least one window). With several models, keeps the
- * logits of `tile_rows` tokens of the first model at a time. Neither number changes the results. Probabilities are
- * computed in FP64 from FP32 logits, summed over 16 lanes. ORGAN_BAD_INPUT if vocabularies differ in size, a target
- * is outside, or logits are not finite; ORGAN_INTERRUPTED if `stop` asks. */
+ * windows in batches of at most `batch_tokens` inputs (but at least one window). With several models, keeps the logits
+ * of `tile_rows` tokens of the first model at a time. Neither number changes the results. Probabilities are computed in
+ * FP64 from FP32 logits, summed over 16 lanes. Returns ORGAN_BAD_INPUT if the vocabularies of the models differ in
+ * size, a target is outside of them, or logits are not finite; ORGAN_INTERRUPTED if `stop` asks. */
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error);
 
-/* Returns the number of batches. */
+/* Returns the number of batches of organ_perplexity_score. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens);
 
 /* Returns the index of the largest of `count` logits, the lowest among equals. */
@@ -105,6 +109,7 @@ typedef struct organ_mean {
 } organ_mean;
 organ_mean organ_mean_of(const double *values, size_t count);
 
+/* The figures of one model on a text. */
 typedef struct organ_perplexity_figures {
     organ_mean nll;
     double perplexity, perplexity_error; /* exp(nll.mean); its error is that times nll.error */
@@ -122,7 +127,7 @@ typedef struct organ_perplexity_comparison {
     organ_mean divergence;
     double agreement, agreement_error; /* 0 .. 1 */
 } organ_perplexity_comparison;
-/* Compares the scores of `count` tokens under two models. ORGAN_IO without memory. */
+/* Compares the scores of `count` tokens under two models. Returns ORGAN_IO if there is no memory. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error);
 

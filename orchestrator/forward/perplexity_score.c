@@ -22,7 +22,7 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
-/* A range of scored tokens, and one model. */
+/* A range of scored tokens under one model; all arrays begin with the range's first token. */
 typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
@@ -59,6 +59,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
 
 /* ---- batches ---- */
 
+/* The scoring of a text with `count` models, which share the plan. */
 typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
@@ -88,6 +89,7 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
+/* Returns ORGAN_BAD_INPUT if a score of model m for tokens [first, first + count) is not finite. */
 static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
@@ -163,7 +165,7 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports the perplexity over the tokens scored so far. */
+/* Reports the perplexity of the first model over the tokens scored so far. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];

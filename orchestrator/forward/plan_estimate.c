@@ -30,12 +30,12 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
         plan->resident += plan->slots[k].of_experts ? 0 : organ_to_line(plan->slots[k].bytes);
 }
 
-/* Codes, scales and other inputs of a panel have at most twice the bytes of the panel, plus read buffers of this
- * size. */
+/* The type of a packed weight is not known yet. Its codes, scales and other inputs have at most twice the bytes of the
+ * panel, plus read buffers of this size. */
 #define MADE_ROOM ((size_t)1 << 18)
 
-/* Computes the bytes of a layer for weights made as `as` (stored, packed, 16 bits, FP32) and of the buffers for loading
- * it. */
+/* Changes the plan to that of a layer whose weights are made as `as`: its bytes, and the scratch for loading and
+ * panels. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error)
 {

@@ -41,7 +41,7 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
-/* Compares the dimensions that are not 1. */
+/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 on both sides. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;
@@ -82,8 +82,8 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a copy of a weight with another shape of rank 3 over the same bytes; the two sides of its blocks change
- * places. NULL after an error. */
+/* Returns a copy of a weight with another shape of rank 3 over the same bytes; rows and columns of its quantisation
+ * blocks are swapped. Returns NULL after an error. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
     if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {

@@ -136,8 +136,8 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
-/* Returns the frequency of pair k. `length`: for LongRoPE whether the text exceeds the original context; for dynamic
- * NTK scaling the length of the text, which raises theta. */
+/* Returns the frequency of pair k for a kind of window (organ_forward_rotation_kind): for LongRoPE 1 if the text
+ * exceeds the original context, for dynamic NTK scaling the length of the text, which raises theta. */
 static float frequency_of(const forward_rotation *r, size_t length, size_t k)
 {
     const organ_rope_config *const rope = r->rope;
@@ -155,7 +155,8 @@ static float frequency_of(const forward_rotation *r, size_t length, size_t k)
     return 1.0f / power;
 }
 
-/* Fills the tables of cosines and sines, which also hold the attention factor. */
+/* Fills the rows of `part` with cos and sin of position x frequency, times the attention factor: long_attention_factor
+ * for long windows of LongRoPE, if the config has it. */
 static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
     const bool lasting = part->kind && r->rope->long_attention_factor > 0;

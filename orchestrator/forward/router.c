@@ -61,8 +61,8 @@ static float score_of(const organ_router *r, const float *scratch, unsigned expe
 
 /* ---- groups ---- */
 
-/* Returns the rank of a group: its best kept expert, or the sum of its two best. A group with fewer has -infinity and
- * is chosen last. */
+/* Returns the score of a group of experts [first, first + size): the score of its best kept expert, or the sum of its
+ * two best. A group with fewer kept experts has -infinity and is chosen last. */
 static float group_score(const organ_router *r, const bool *kept, const float *scratch, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -95,8 +95,8 @@ static void close_groups(const organ_router *r, const bool *kept, float *scratch
 
 /* ---- the choice ---- */
 
-/* Returns the best expert that is not chosen yet. A NaN is never better than another score; if no score is better,
- * the lowest number is returned. */
+/* Returns the best kept expert that is not among the first `taken` of `chosen`. A NaN is never better than another
+ * score; if no score is better, the lowest number is returned. */
 static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch, const organ_choice *chosen,
                           unsigned taken)
 {
@@ -126,8 +126,8 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
-/* Returns the factor of the expert with value `top`, the highest except that of expert `without`: the softmax over the
- * values that are lower by at most `jitter` times the larger of their magnitude and top. */
+/* Returns SparseMixer's factor of the expert with value `top`, the highest except that of expert `without`: its softmax
+ * over the values that are lower by at most `jitter` times the larger of their magnitude and top. */
 static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
 {
     float near[64], sum = 0;

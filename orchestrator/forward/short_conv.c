@@ -4,6 +4,7 @@
  * channels. */
 #include "orchestrator/forward/mixers.h"
 
+/* A layer of LFM2 with a short convolution on a group. */
 typedef struct short_conv_job {
     const forward_group *group;
     float *rows, *outs; /* tokens x 3 hidden: B, C, x; tokens x hidden */

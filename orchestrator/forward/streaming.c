@@ -29,6 +29,7 @@ bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan,
 
 size_t organ_forward_stream_tokens(const organ_forward *f, uint64_t memory)
 {
-    const uint64_t token = (2 * f->config.hidden + organ_forward_choices(&f->config)) * sizeof(float);
+    const uint64_t copies = f->config.state > f->config.hidden ? 3 : 2;
+    const uint64_t token = (copies * f->config.hidden + organ_forward_choices(&f->config)) * sizeof(float);
     return organ_max(FORWARD_GROUP, (size_t)(memory / SHARE_OF_STATES / token));
 }

@@ -55,7 +55,7 @@ void organ_forward_streams_close(organ_forward *f)
     free(f->streams.ends);
 }
 
-/* Adds the product y = x w^T, with rows of x and y `stride` floats apart. */
+/* Adds the product y = x w^T of end matrix `end` to the list, with rows of x and y `stride` floats apart. */
 static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
@@ -151,6 +151,7 @@ size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
     return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
 }
 
+/* Tokens [first, first + tokens) of a group, whose streams are combined by coefficients that a router computes. */
 typedef struct streams_job {
     forward_group *group;
     size_t first, tokens;
@@ -215,6 +216,7 @@ static void predict_tokens(void *context, size_t t)
     memcpy(j->group->hidden + (j->first + t) * hidden, state, hidden * sizeof *state);
 }
 
+/* Returns the job for up to FORWARD_GROUP tokens of the group, from `first` on, with its scratch in g->room. */
 static streams_job streams_job_of(forward_group *g, size_t first)
 {
     const size_t tokens = organ_min(FORWARD_GROUP, g->tokens - first), hidden = (size_t)g->forward->config.hidden;

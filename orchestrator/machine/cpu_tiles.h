@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The tile registers of AMX, for which a process must ask Linux. */
+ * Requests the tile registers of AMX, which Linux gives a process only on request. */
 #ifndef ORGAN_CPU_TILES_H
 #define ORGAN_CPU_TILES_H
 
@@ -9,9 +9,9 @@
 #include <unistd.h>
 #endif
 
-/* Asks for the tile registers and returns true if they are granted; repeated calls are allowed. Each thread that uses
- * them then needs 8 KiB more. Uses arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA), constants of asm/prctl.h from Linux
- * 5.16 on. */
+/* Requests permission to use the tile registers from Linux; returns true if it is granted. Repeated calls are
+ * allowed. Each thread that uses tiles then needs 8 KiB more for its saved registers. Uses
+ * arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA), constants of asm/prctl.h from Linux 5.16 on. */
 static inline bool organ_ask_for_tiles(void)
 {
 #if defined(__x86_64__)

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX ((uint64_t)1 << 62)
+#define MAX ((uint64_t)1 << 62) /* bytes: result if no amount fits */
 
-/* Returns the least memory above `given` that fits, in bytes, by doubling and bisection. Assumes that more memory also
- * fits. */
+/* Returns the least number of bytes above `given` for which `fits` returns true, by doubling and bisection, which
+ * needs `fits` to be monotonic; MAX if there is none below MAX. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;
@@ -38,6 +38,7 @@ static const char *memory_option_text(uint64_t bytes, char out[24])
     return out;
 }
 
+/* Reports ORGAN_USAGE with the given and the sufficient bytes; `what` is formatted with `args`. */
 static organ_status refuse_with_arguments(organ_error *error, uint64_t given, uint64_t enough, const char *what,
                                           va_list args)
 {
@@ -68,10 +69,12 @@ organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memo
     return error->status;
 }
 
+/* Parts of the messages, by which amounts are found in them again. */
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
                   offer_ends[] = " with --scratch DIR";
 
-/* Parses the amount between the last `before` and the `after` that follows it; 0 if there is none. */
+/* Returns the bytes of the amount between the last `before` in the message and the `after` that follows it; 0 if
+ * there is none. */
 static uint64_t amount_between(const organ_error *error, const char *before, const char *after)
 {
     char option[24];
@@ -88,15 +91,16 @@ static uint64_t amount_between(const organ_error *error, const char *before, con
 
 uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
 
-/* Returns the memory that a failed run would need with --scratch, as its message offers; without such an offer the
- * memory that the message names. */
+/* Returns the bytes that suffice with --scratch according to the message; without such an offer the bytes that
+ * suffice without. */
 static uint64_t bytes_with_scratch(const organ_error *error)
 {
     const uint64_t offered = amount_between(error, offer_begins, offer_ends);
     return offered ? offered : organ_memory_named(error);
 }
 
-/* Adds to a message about too little memory that --scratch would need only `enough` bytes. */
+/* Appends to a message about too little memory that `enough` bytes suffice with --scratch, if that is less. Replaces
+ * an earlier offer. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
@@ -109,7 +113,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Keeps, of two errors about memory, the one that names more bytes; an offer of --scratch must satisfy both. */
+/* Sets *error to the one of two errors about memory that names more bytes; its offer of --scratch must be enough for
+ * both parts of the task. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);

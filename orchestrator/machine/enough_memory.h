@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The error for work that does not fit --memory: one sentence with the amount that is enough. */
+ * Reports work that does not fit --memory: the error states the amount that is enough. */
 #ifndef ORGAN_ENOUGH_MEMORY_H
 #define ORGAN_ENOUGH_MEMORY_H
 
@@ -8,27 +8,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Returns true if `memory` bytes are enough. Must be monotonic: more memory is never insufficient. */
+/* Returns true if `memory` bytes are enough for the work of `context`. Must be monotonic: if some amount is enough,
+ * every larger one is too. */
 typedef bool organ_memory_fits(void *context, uint64_t memory);
 
-/* Returns the least number of bytes above `given` that fits, or 2^62 if no smaller number does. `given` itself must
- * not fit. */
+/* Returns the least number of bytes above `given` for which `fits` returns true, or 2^62 if no smaller number does.
+ * `given` itself must not fit. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context);
 
-/* Fails with ORGAN_USAGE "--memory 16M is too little for WHAT; --memory 493M is enough". The number is `enough`
- * rounded up to K, or to M from 10M on. */
+/* Reports ORGAN_USAGE: "--memory 16M is too little for WHAT; --memory 493M is enough". The second number is `enough`
+ * rounded up to K, or to M from 10M on. `what` is formatted like printf. */
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Returns ORGAN_OK if `given` bytes fit. Otherwise fails like organ_memory_refuse, with the least amount that fits. */
+/* Returns ORGAN_OK if `given` bytes fit. Otherwise reports the least amount that fits, like organ_memory_refuse. */
 organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
                                   const char *what, ...) __attribute__((format(printf, 5, 6)));
 
-/* Appends to such a message ", or 21M with --scratch DIR", the amount that is enough if hidden states are in a file,
- * if that is less. Replaces an earlier offer. */
+/* Appends ", or 21M with --scratch DIR" to a message of organ_memory_refuse: `enough` bytes suffice if hidden states
+ * are in a file. Does nothing if that is not less than the amount in the message. Replaces an earlier offer. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough);
 
-/* Returns the amount in such a message, or 0 for other messages. */
+/* Returns the bytes that a message of organ_memory_refuse calls enough, or 0 for other messages. */
 uint64_t organ_memory_named(const organ_error *error);
 
 /* Combines the errors of two parts of one task. If memory was insufficient for both, `error` becomes the one with the
@@ -36,8 +37,8 @@ uint64_t organ_memory_named(const organ_error *error);
  * status of `error`. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other);
 
-/* Runs the check of another part of the task and combines the errors like organ_memory_refuse_both. Does not run it if
- * `error` is a fault other than a lack of memory. */
+/* Runs `check` for another part of the task and combines its error with `error` like organ_memory_refuse_both. Does
+ * not run it if `error` is a fault other than a lack of memory. */
 organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
                                      organ_error *error);
 

@@ -7,15 +7,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIGNALS = 4, EXPIRED = SIGVTALRM };
+enum { SIGNALS = 4, EXPIRED = SIGVTALRM }; /* EXPIRED: sent when the time limit is over */
 static const int numbers[SIGNALS] = {SIGSEGV, SIGBUS, SIGABRT, EXPIRED};
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* signal handlers are per process, so one call at a time */
-static struct sigaction before[SIGNALS];
-static _Thread_local sigjmp_buf *way_back; /* of the thread that makes the guarded call; NULL on all others */
+static struct sigaction before[SIGNALS];                /* actions of the signals outside of a guarded call */
+static _Thread_local sigjmp_buf
+    *way_back; /* state to return to, of the thread that makes the guarded call; NULL on all other threads */
 
-/* Handles a fault or the expired limit during a guarded call by jumping back to its start. Outside a guarded call the
- * signal gets the action it had before. */
+/* Handles a signal during a guarded call: on the calling thread jumps back to its start. On other threads, the
+ * signal gets the action that it had before. */
 static void return_from_fault(int number)
 {
     if (way_back)
@@ -44,7 +45,7 @@ static bool start_timer(unsigned milliseconds, timer_t *timer)
     return false;
 }
 
-/* Calls call(context). *broken remains true if a signal ends the call. */
+/* Calls call(context) with a state to return to. Sets *broken to true if a signal ended the call. */
 static void call_guarded(void (*call)(void *context), void *context, bool *broken)
 {
     sigjmp_buf here;
@@ -57,7 +58,8 @@ static void call_guarded(void (*call)(void *context), void *context, bool *broke
     way_back = NULL;
 }
 
-/* Runs a guarded call that is abandoned after `milliseconds`; *broken is set if it faulted or did not end in time. */
+/* Calls call(context) and abandons it after `milliseconds` of processor time. Sets *broken to true if it faulted or
+ * was abandoned. */
 static void call_with_time_limit(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     timer_t timer;
@@ -72,8 +74,8 @@ static void call_with_time_limit(void (*call)(void *context), void *context, uns
     pthread_sigmask(SIG_SETMASK, &before_call, NULL);
 }
 
-/* Calls a function of a library that may crash or hang on malformed input: faults and a time limit end the call.
- * Returns false then, and for all later calls (*broken), since the library's state is unknown. */
+/* Calls a function of a library that may crash or hang if memory is exhausted. Returns false if it did so or
+ * exceeded the time limit, and in all later calls with the same *broken, because the library's state is unknown. */
 bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     const struct sigaction guard = {.sa_handler = return_from_fault, .sa_flags = SA_ONSTACK};

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-enum { ORGAN_GUARDED_MILLISECONDS = 60000 }; /* hwloc and FFTW need less than a second */
+enum { ORGAN_GUARDED_MILLISECONDS = 60000 }; /* limit of processor time; hwloc and FFTW need less than a second */
 
 /* Calls call(context) and returns true once that has returned. If SIGSEGV, SIGBUS or SIGABRT arises in it on this
  * thread, or if it takes more than `milliseconds` (at least 1) of processor time of this thread, sets *broken and

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
-__extension__ typedef unsigned __int128 wide; /* a 63-bit number times 2^40, or 18 decimals times 2^40 */
+__extension__ typedef unsigned __int128 wide; /* fits a 63-bit number, or 18 decimals, times 2^40 */
 
-/* Returns the power of two of a unit, or -1 if it is not a unit. */
+/* Returns k for a unit of 2^k bytes ("", "K", "MiB", ...), or -1 if the text is not a unit. */
 static int unit_shift(const char *unit)
 {
     static const char letters[] = "kmgt";
@@ -24,8 +24,8 @@ static int unit_shift(const char *unit)
 /* Tests for an ASCII digit, independently of the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* Reads bytes such as "512", "1.5G" or "2GiB"; units are powers of 1024. Intermediate values have 128 bits; results
- * above INT64_MAX are rejected. */
+/* Sets *bytes to an amount such as "512", "1.5G" or "2GiB"; units are powers of 1024. Returns false if the text is
+ * not an amount, or an amount above INT64_MAX. Intermediate values have 128 bits. */
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
 {
     wide whole = 0, part = 0, scale = 1;
@@ -40,7 +40,7 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
     if (fraction && !is_digit(*++text))
         return false;
     for (; fraction && is_digit(*text); text++)
-        if (scale < 1000000000000000000u) { /* more decimals than that are less than a byte of any unit */
+        if (scale < 1000000000000000000u) { /* further decimals are less than a byte in any unit */
             part = part * 10 + (unsigned)(*text - '0');
             scale *= 10;
         }
@@ -60,7 +60,7 @@ static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
     return value / divisor + (value % divisor >= divisor - divisor / 2);
 }
 
-/* Writes bytes with a decimal unit: one digit after the point below 100, none above. */
+/* Formats bytes with a decimal unit: one digit after the point below 100, none from there on. */
 char *organ_quantity_text(uint64_t bytes, char out[16])
 {
     static const char *const units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
@@ -81,7 +81,7 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
     return out;
 }
 
-/* Writes bytes as an option's value that organ reads back: whole K below 10 M, else whole M, rounded up. */
+/* Formats bytes as an option's value: whole K below 10 M, else whole M, rounded up. */
 char *organ_quantity_option(uint64_t bytes, char out[24])
 {
     const bool small = bytes < (uint64_t)10 << 20;
@@ -90,7 +90,8 @@ char *organ_quantity_option(uint64_t bytes, char out[24])
     return out;
 }
 
-/* Chooses each form by the rounded value, so that no duration reads "10.00 s", "60.0 s" or "59 min 60 s". */
+/* Formats a duration. The rounded value decides the form, so that no text reads "10.00 s", "60.0 s" or "59 min 60
+ * s". */
 char *organ_duration_text(double seconds, char out[24])
 {
     if (!(seconds >= 0 && seconds < 1e12)) {
@@ -127,7 +128,7 @@ char *organ_count_text(uint64_t count, char out[32])
     return out;
 }
 
-/* Returns the decimal unit in which `bytes` is below 1000, and the factor to it. */
+/* Returns the decimal unit in which `bytes` is below 1000, and sets *factor to 1 / that unit. */
 const char *organ_quantity_unit(double bytes, double *factor)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};

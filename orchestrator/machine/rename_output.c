@@ -15,12 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_NAMES 100000
-#define TRIES     8
-#define MAX_SHOWN 300 /* bytes of paths in a command, at most */
+#define MAX_NAMES 100000 /* numbers that are tried for a free name */
+#define TRIES     8      /* of an operation that other processes can disturb */
+#define MAX_SHOWN 300    /* bytes of paths in a command, at most */
 
-/* Replaces renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name, which
- * fails if the name exists; rename of a directory can replace only an empty directory. */
+/* Renames `from` to `to` without RENAME_NOREPLACE. A file gets a hard link under the new name, which fails if the
+ * name exists; rename of a directory can replace only an empty directory. Returns 0 or an errno, EEXIST if `to`
+ * exists. */
 static int rename_without_flags(const char *from, const char *to)
 {
     struct stat info;
@@ -37,10 +38,10 @@ static int rename_without_flags(const char *from, const char *to)
     return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
 }
 
-/* Renames `from` to `to` on the same file system if `to` does not exist. File systems without RENAME_NOREPLACE use
- * rename_without_flags, so that a directory may replace an empty directory at `to`; if that fails too, the first reason
- * is returned, as it says more. Returns 0 or an errno: EEXIST if the name is taken, also if another process takes it
- * during the call. */
+/* Renames `from` to `to` on the same file system unless `to` exists. File systems without RENAME_NOREPLACE use
+ * rename_without_flags, so a directory may replace an empty directory there; if that fails too, the errno of
+ * renameat2 is returned, because it says more. Returns 0 or an errno: EEXIST if the name is taken, also if another
+ * process takes it during the call. */
 static int rename_no_replace(const char *from, const char *to)
 {
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
@@ -64,7 +65,8 @@ static char *numbered_path(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
-/* Returns the first free path with a number in its name, from 2 on; NULL if there is none or no memory. */
+/* Returns the first free path with a number in its name, from 2 on, which the caller frees; NULL if there is none or
+ * memory is exhausted. */
 static char *name_with_number(const char *path)
 {
     struct stat info;
@@ -77,8 +79,8 @@ static char *name_with_number(const char *path)
     return NULL;
 }
 
-/* Exchanges two names, in one step if the file system can; otherwise in three renames by way of a temporary name.
- * Returns 0, or an errno with both names unchanged. */
+/* Exchanges two names, in one step if the file system can, otherwise in three renames with a temporary name. Returns
+ * 0, or an errno with both names unchanged. */
 static int exchange_names(const char *a, const char *b)
 {
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
@@ -97,14 +99,16 @@ static int exchange_names(const char *a, const char *b)
     return fault;
 }
 
-/* Prints a path quoted for the shell, and "./" before one that begins with '-' and would be read as an option. */
+/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be
+ * read as an option. */
 static void print_shell_path(FILE *out, const char *path)
 {
     fputs(*path == '-' ? " ./" : " ", out);
     organ_shell_word(out, path);
 }
 
-/* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if a message has room for that. */
+/* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if all paths are short enough for a message;
+ * NULL if memory is exhausted. The caller frees it. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
     const size_t capacity = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
@@ -129,6 +133,7 @@ static char *move_command(const char *from, const char *to, const char *note)
     return text;
 }
 
+/* Returns the shell command that renames `grown` to a free name next to `final`; NULL if memory is exhausted. */
 char *organ_rename_command(const char *grown, const char *final, const char *note)
 {
     char *const other = name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
@@ -136,7 +141,8 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
     return command;
 }
 
-/* Keeps a former file that another program changed during the run, under a new name, and fails with both names. */
+/* Renames a former file that must not be removed, now at `grown`, to a free name next to `final`, and sets ORGAN_IO
+ * with both names. Repeats that if another process takes the free name. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;
@@ -153,7 +159,7 @@ void organ_keep_changed_file(const char *grown, const char *final, const char *w
     free(aside);
 }
 
-/* Fails because an output could not get its name, with the command that renames it. */
+/* Reports ORGAN_IO because an output could not get its name, with the command that renames it. */
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error)
 {
@@ -188,7 +194,8 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
         *fault = rename_no_replace(grown, final);
         if (*fault != EEXIST)
             return *fault ? ORGAN_RENAME_FAILED : ORGAN_RENAMED;
-        /* If replacing is not allowed, a run that was asked to replace an output has failed at its beginning. */
+        /* With ORGAN_REPLACE_REPORTS the existing file is checked before the exchange too, so that a foreign file
+         * never moves. With ORGAN_REPLACE_OUTPUTS the run has checked it at its beginning. */
         if (way == ORGAN_REPLACE_NOTHING ||
             (way == ORGAN_REPLACE_REPORTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
             return ORGAN_RENAME_EXISTS;

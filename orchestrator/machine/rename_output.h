@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: MIT
- * Renames finished outputs without ever losing a file that is not an output. */
+ * Renames finished outputs to their final names without ever losing a file that is not an output. In
+ * rename_output.c, `grown` is the path of the finished output before it has its final name. */
 #ifndef ORGAN_RENAME_OUTPUT_H
 #define ORGAN_RENAME_OUTPUT_H
 
 #include "formats/base/status.h"
 
-/* Existing files that an output may replace. */
+/* Which existing files an output may replace. */
 typedef enum organ_replace_policy {
     ORGAN_REPLACE_NOTHING,
     ORGAN_REPLACE_REPORTS, /* files that organ_check_report_place accepts */
     ORGAN_REPLACE_OUTPUTS  /* outputs that organ_check_replaceable accepts */
 } organ_replace_policy;
 
+/* The result of organ_rename_output. */
 typedef enum organ_rename_result {
     ORGAN_RENAMED,
-    ORGAN_RENAMED_REPLACING, /* and the replaced file is now at the temporary name, to be removed */
-    ORGAN_RENAME_EXISTS,     /* by a file that must not be replaced */
-    ORGAN_RENAME_FAILED      /* by the system, with errno *fault */
+    ORGAN_RENAMED_REPLACING, /* renamed; the replaced file is now at the temporary name, to be removed by the caller */
+    ORGAN_RENAME_EXISTS,     /* a file that must not be replaced has the name */
+    ORGAN_RENAME_FAILED      /* the system refused, with errno *fault */
 } organ_rename_result;
 
 /* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows;
- * `like` is passed to organ_check_replaceable. Returns ORGAN_RENAMED with ORGAN_IO in *error if the file that had
- * the name was changed since the run began: organ_rename_output keeps that file under another name, which the message
- * contains. */
+ * `like` is passed to organ_check_replaceable. If the file of that name was changed since the run began, returns
+ * ORGAN_RENAMED and sets ORGAN_IO in *error: that file is kept under another name, which the message contains. */
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error);
 
-/* Keeps a file or directory that `final` has replaced and that was changed since the run began (`why`): renames it from
- * `grown` to a free name next to `final`. Sets ORGAN_IO with that name in the message. */
+/* Keeps a file or directory that `final` has replaced and that is no output of organ (`why`): renames it from
+ * `grown`, where the exchange has put it, to a free name next to `final`. Sets ORGAN_IO with that name in the
+ * message. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error);
 
-/* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL
- * without memory. Callers make the command before they rename, so that the error message, which contains it, needs no
- * memory. */
+/* Returns a shell command that renames `grown` to a free name next to `final` and then removes the file `note` (NULL
+ * for none); NULL if memory is exhausted. The caller frees it. Callers make the command before they rename, so that
+ * the error message, which contains it, needs no memory. */
 char *organ_rename_command(const char *grown, const char *final, const char *note);
 
-/* Fails with ORGAN_IO for ORGAN_RENAME_EXISTS or ORGAN_RENAME_FAILED; the message contains the command from
+/* Reports ORGAN_IO for ORGAN_RENAME_EXISTS or ORGAN_RENAME_FAILED; the message contains the command from
  * organ_rename_command. Allocates no memory. */
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error);

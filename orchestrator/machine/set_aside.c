@@ -3,10 +3,12 @@
 
 #include <stdlib.h>
 
-enum { PIECE = 64 << 10 }; /* below the size from which the allocator maps pages for one piece alone */
+enum {
+    PIECE = 64 << 10
+}; /* bytes; smaller than allocations for which malloc maps pages that free returns to the system */
 
-/* Checks that `bytes` can be allocated, by allocating and freeing them in pieces. *last, allocated after them, keeps
- * the heap from returning the pieces to the system. */
+/* Returns true if `bytes` bytes can be allocated: allocates and frees them in pieces, which the allocator keeps.
+ * *last, allocated after them, keeps the heap from returning them to the system. */
 bool organ_set_aside(size_t bytes, void **last)
 {
     const size_t count = bytes / PIECE + 1;

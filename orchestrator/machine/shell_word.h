@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-/* Writes `s` as one word of a POSIX shell; control characters in $'\n' notation. */
+/* Writes `s` as one word of a POSIX shell, quoted if necessary; control characters in bash's $'
+ * ' notation. */
 void organ_shell_word(FILE *out, const char *s);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Measuring of durations. */
+ * Measures durations. */
 #ifndef ORGAN_STOPWATCH_H
 #define ORGAN_STOPWATCH_H
 

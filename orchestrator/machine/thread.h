@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Threads that block signals, and waiting for conditions with a time limit. */
+ * Creates threads that block signals, and waits for conditions with a time limit. */
 #ifndef ORGAN_THREAD_H
 #define ORGAN_THREAD_H
 
@@ -11,7 +11,7 @@
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context),
                         void *context);
 
-/* Initialises a condition for organ_condition_wait, on a monotonic clock. */
+/* Initialises a condition for organ_condition_wait, which needs a monotonic clock. */
 void organ_condition_init(pthread_cond_t *condition);
 
 /* Waits on the condition for at most a fifth of a second, so that the thread notices a request to stop. */

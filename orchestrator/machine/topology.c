@@ -10,11 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Upper bound on an XML record: a host of 4096 CPUs has less than 10 MiB. */
+/* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* Reserves memory for hwloc to use. hwloc 2.9 does not check many of its allocations, so a refused one would end the
- * process. */
+/* Reserves memory for hwloc with organ_set_aside. hwloc 2.9 does not check many of its allocations, so a refused one
+ * would end the process. Returns false if it cannot be reserved. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -23,13 +23,14 @@ static bool set_aside(void **aside)
 
 /* ---- calls of hwloc that allocate, guarded ---- */
 
+/* A call of hwloc with its arguments and results. */
 typedef struct machine_call {
     enum { INIT, SYNTHETIC, XML, LOAD, RESTRICT, GET_BINDING, SET_BINDING, DESTROY } kind;
-    hwloc_topology_t machine; /* input, or the result of INIT */
-    hwloc_bitmap_t set;
-    const char *text;
-    size_t length;
-    int result, fault; /* return value of hwloc, and errno after the call */
+    hwloc_topology_t machine; /* argument, or the result of INIT */
+    hwloc_bitmap_t set;       /* argument of RESTRICT and SET_BINDING, result of GET_BINDING */
+    const char *text;         /* argument of SYNTHETIC and XML */
+    size_t length;            /* bytes of an XML text without NUL */
+    int result, fault;        /* return value of hwloc, and errno after the call */
 } machine_call;
 
 /* Calls the function of hwloc that c->kind selects, within organ_guarded_call: hwloc may crash if an allocation
@@ -69,7 +70,7 @@ static void call_hwloc(void *context)
 
 static bool hwloc_broken; /* see organ_guarded_call */
 
-/* Returns what hwloc returns and sets errno; -1 with ENOMEM if hwloc crashed. */
+/* Calls hwloc within organ_guarded_call. Returns hwloc's result and sets errno; -1 with ENOMEM if hwloc crashed. */
 static int call_hwloc_guarded(machine_call *c)
 {
     const bool returned = organ_guarded_call(call_hwloc, c, ORGAN_GUARDED_MILLISECONDS, &hwloc_broken);
@@ -82,7 +83,7 @@ static int topology_load(const organ_topology *topology)
     return call_hwloc_guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
 }
 
-/* Creates a topology without loading it. NULL if there is no memory. */
+/* Creates a topology whose machine is not loaded yet. NULL if memory is exhausted. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
@@ -92,14 +93,15 @@ static organ_topology *create_empty(void)
         topology->machine = init.machine;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
         made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
-    /* Load forbidden CPUs and nodes too; otherwise they could not be reported. */
+    /* loads forbidden CPUs and nodes too; otherwise they could not be reported */
     if (made && hwloc_topology_set_flags(topology->machine, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED) == 0)
         return topology;
     organ_topology_destroy(topology);
     return NULL;
 }
 
-/* Restricts the machine to the CPUs of `requested`; *none: no CPU would remain. */
+/* Restricts the machine to the CPUs of `requested` and adds all others to absent[why]. If no CPU would remain, sets
+ * *none and changes nothing. */
 static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t requested, organ_absence why, bool *none,
                                 organ_error *error)
 {
@@ -116,8 +118,8 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t r
     return error->status;
 }
 
-/* Excludes CPUs that are offline, and those that the cpuset of the process forbids, according to the machine or its
- * record. */
+/* Records CPUs that are offline and nodes without memory, and excludes CPUs that the cpuset of the process forbids,
+ * according to the machine or its record. */
 static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
     hwloc_topology_t const machine = topology->machine;
@@ -144,7 +146,8 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     return error->status;
 }
 
-/* Restricts the topology to a list of CPUs such as "0-7,16"; fails if the machine has none of them. */
+/* Restricts the topology to a list of CPUs such as "0-7,16". Returns ORGAN_USAGE if the list is malformed or the
+ * machine has none of them. */
 static organ_status keep_listed_cpus(organ_topology *topology, const char *allowed, organ_error *error)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -159,7 +162,8 @@ static organ_status keep_listed_cpus(organ_topology *topology, const char *allow
     return error->status;
 }
 
-/* Ends a creation: surveys the loaded machine, or releases it. */
+/* Ends the creation of a topology: excludes CPUs and surveys the loaded machine into *topology, or releases it if
+ * there is an error. */
 static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
@@ -174,6 +178,7 @@ static organ_status finish_topology(organ_topology *made, organ_topology **topol
     return error->status;
 }
 
+/* Loads the topology of this machine, limited to the CPUs and memory nodes that the process may use. */
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error)
 {
     organ_topology *const made = create_empty();
@@ -203,7 +208,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     return finish_topology(made, topology, error);
 }
 
-/* Returns true if any CPU of the record may be used. */
+/* Returns true if the record has a CPU that may be used. */
 static bool has_cpus(const organ_topology *topology)
 {
     return hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU) > 0 &&
@@ -211,8 +216,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a machine with the record loaded; NULL without memory or with *malformed. hwloc returns the same error for
- * a refused allocation and for a malformed record, so a second attempt decides. */
+/* Returns a topology with the record loaded; NULL if memory is exhausted or the record is malformed, which sets
+ * *malformed. hwloc returns the same error in both cases, so a second attempt decides. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -232,7 +237,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
     return NULL;
 }
 
-/* Reads a machine that lstopo recorded as XML. */
+/* Loads the topology of a machine that lstopo recorded as XML. */
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
     char *xml = NULL;
@@ -304,7 +309,8 @@ void organ_topology_place(const organ_topology *topology, size_t threads, organ_
         places[k] = topology->worker_cpus[k % topology->worker_cpu_count].place;
 }
 
-/* Formats the set if `complete`, else returns NULL. Frees the set. */
+/* Returns the set as a list like "8-15,40", which the caller frees; NULL if `complete` is false or memory is
+ * exhausted. Frees the set. */
 static char *format_and_free_set(hwloc_bitmap_t set, bool complete)
 {
     char *list = NULL;
@@ -314,6 +320,7 @@ static char *format_and_free_set(hwloc_bitmap_t set, bool complete)
     return list;
 }
 
+/* Returns the numbers as a list like "8-15,40", which the caller frees; NULL if memory is exhausted. */
 char *organ_topology_list(const unsigned *numbers, size_t count)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -323,7 +330,8 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return format_and_free_set(set, done);
 }
 
-/* Lists the worker CPUs without a worker that match `slower` and `sibling`. */
+/* Returns the list of CPUs from number `threads` on in the order of workers that are further CPUs of a core
+ * (`sibling`), or first CPUs of a core of a slower (`slower`) or of the fastest kind. NULL if memory is exhausted. */
 static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -344,12 +352,12 @@ bool organ_topology_idle(const organ_topology *topology, size_t threads, char **
     return *cores && *slower && *siblings;
 }
 
-/* Binds the calling thread to a CPU; false if that is not possible. */
+/* Binds the calling thread to the place's CPU. Returns false if that is not possible. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))
         return false;
-    /* hwloc does not check the allocation of such a set. Allocating and freeing one of that size first shows that
+    /* hwloc does not check the allocation of a CPU set. Allocating and freeing one of that size first shows that
      * there is memory. */
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
@@ -358,8 +366,8 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
                      &(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
 }
 
-/* Returns the CPUs of cores `from` to `to`, or of PUs on machines that do not report cores; NULL if there is no
- * memory. */
+/* Returns the CPUs of objects [from, to) of the type, cores or CPUs, which the caller frees; NULL if memory is
+ * exhausted. */
 static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_type_t type, size_t from, size_t to)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -371,8 +379,8 @@ static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_typ
     return set;
 }
 
-/* Binds the process to its share of the cores: the share-th of `of` equal ranges. With more shares than cores, several
- * processes use the same core. */
+/* Binds the calling thread to its share of the cores: range `share` of `of` equal ranges. With more shares than
+ * cores, several processes use the same core. Machines that do not report cores are divided by CPUs. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error)
 {
     organ_topology *topology = NULL;
@@ -395,6 +403,8 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     return error->status;
 }
 
+/* Maps `bytes` bytes of zeroed memory, preferably on the node, in huge pages if possible. NULL with errno if memory
+ * is exhausted. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -404,7 +414,7 @@ void *organ_topology_allocate(const organ_topology *topology, unsigned node, siz
     if (organ_topology_is_this_machine(topology) && node < topology->node_count)
         hwloc_set_area_membind(topology->machine, memory, bytes, topology->nodes[node]->nodeset, HWLOC_MEMBIND_BIND,
                                HWLOC_MEMBIND_BYNODESET);
-    /* Tiles access rows that are kilobytes apart: with small pages each access would need another TLB entry. */
+    /* Kernels access rows that are kilobytes apart: with small pages each access would need another TLB entry. */
     madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The machine: cores on which workers run, and the memory node of each. Callers create a topology once and pass it to
- * functions. */
+ * The topology of the machine: cores on which workers run, and the memory node of each. Callers create a topology
+ * once and pass it to functions. */
 #ifndef ORGAN_TOPOLOGY_H
 #define ORGAN_TOPOLOGY_H
 
@@ -19,13 +19,14 @@ typedef struct organ_topology organ_topology;
  * nodes on which it may allocate. */
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error);
 
-/* Reads a machine recorded by hwloc ("lstopo machine.xml"). Threads and memory cannot be bound on it. ORGAN_BAD_INPUT
- * if the file is not such a record, is larger than 64 MiB, or has no usable CPU; ORGAN_IO if it cannot be read. */
+/* Reads a machine recorded by hwloc ("lstopo machine.xml"). Threads and memory cannot be bound on it. Returns
+ * ORGAN_BAD_INPUT if the file is not such a record, is larger than 64 MiB, or has no usable CPU; ORGAN_IO if it
+ * cannot be read. */
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error);
 
-/* Creates a machine for tests from hwloc's synthetic language ("numa:2 core:24 pu:2"). `allowed` is a list of PU
- * numbers in hwloc's notation ("0-11,48"), or NULL for all. Threads and memory cannot be bound on it:
- * organ_topology_is_this_machine returns false. ORGAN_USAGE if either text is malformed or no PU remains. */
+/* Creates a machine for tests from hwloc's synthetic language ("numa:2 core:24 pu:2"). `allowed` is a list of OS
+ * numbers of CPUs in hwloc's notation ("0-11,48"), or NULL for all. Threads and memory cannot be bound on it:
+ * organ_topology_is_this_machine returns false. Returns ORGAN_USAGE if either text is malformed or no CPU remains. */
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
                                       organ_error *error);
 
@@ -41,15 +42,15 @@ typedef struct organ_place {
     unsigned pu;   /* OS number of the CPU to which the worker is bound */
 } organ_place;
 
-/* Fills places[0 .. threads): one worker per core first, the fastest kind of core first. Cores of one kind alternate
- * between nodes, so that any number of workers is spread evenly over the nodes. If there are more workers than cores,
- * SMT siblings are used, and after them PUs are shared. */
+/* Fills in places[0 .. threads): one worker per core first, the fastest kind of core first. Cores of one kind
+ * alternate between nodes, so that any number of workers is spread evenly over the nodes. If there are more workers
+ * than cores, further hardware threads of cores are used, and after them CPUs are shared. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places);
 
-/* A memory node; its index is organ_place.node. */
+/* A memory (NUMA) node; its index is organ_place.node. */
 typedef struct organ_node {
     unsigned os;    /* OS number of the node */
-    uint64_t bytes; /* bytes of memory; 0 if the record does not say */
+    uint64_t bytes; /* bytes of memory; 0 if an imported record does not say */
     size_t cores;   /* usable cores that have this node nearest */
 } organ_node;
 organ_node organ_topology_node(const organ_topology *topology, unsigned node);
@@ -58,9 +59,10 @@ organ_node organ_topology_node(const organ_topology *topology, unsigned node);
 typedef struct organ_pu {
     unsigned core;    /* OS number of its core; cores of different packages can have the same number */
     unsigned package; /* OS number of its package; 0 if there is none */
-    unsigned kind;    /* 0: the fastest kind of core of the machine; 1 the next, ... */
-    unsigned sibling; /* 0: the first usable CPU of its core */
-    bool near; /* its node is local; false: the local node has no usable memory, so the nearest other node is used */
+    unsigned kind;    /* kind of its core: 0 is the fastest of the machine, 1 the next, ... */
+    unsigned sibling; /* number of the CPU among the usable ones of its core, from 0 */
+    bool near;        /* the memory node of its worker is the local one; false if that has no usable memory, so that the
+                         nearest other node is used */
 } organ_pu;
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu);
 size_t organ_topology_kinds(const organ_topology *topology); /* number of kinds of usable cores, at least 1 */
@@ -77,29 +79,31 @@ typedef enum organ_absence {
     ORGAN_ABSENCES
 } organ_absence;
 
-/* Returns a list such as "8-15,40", "" if there are none; the caller frees it. NULL if there is no memory. */
+/* Returns a list of the OS numbers that are not used for this reason, such as "8-15,40", or "" if there are none;
+ * the caller frees it. NULL if memory is exhausted. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why);
 
-/* Lists, in the same form, the usable CPUs without a worker if there are `threads` workers: first CPUs of cores of
- * the fastest kind, those of slower kinds, and further CPUs of cores. Returns false if there is no memory; the caller
- * frees the lists in both cases. */
+/* Lists, in the form of organ_topology_absent, the usable CPUs that have no worker if there are `threads` workers:
+ * *cores are first CPUs of cores of the fastest kind, *slower those of slower kinds, *siblings all further CPUs of
+ * cores. Returns false if memory is exhausted; the caller frees the lists in both cases. */
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings);
 
-/* Formats numbers of CPUs or nodes, in any order, as such a list. */
+/* Returns `count` numbers of CPUs or nodes, in any order, as a list like "8-15,40", which the caller frees; NULL if
+ * memory is exhausted. */
 char *organ_topology_list(const unsigned *numbers, size_t count);
 
-/* Binds the calling thread to the place. Returns false if the system refuses; callers report this as a downgrade, not
- * as an error. */
+/* Binds the calling thread to the CPU of the place. Returns false if the system refuses; callers report this as a
+ * downgrade, not as an error. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place);
 
-/* Restricts the calling thread, and threads that it creates, to part `share` of `of` equal parts of the cores on
- * which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a core. A
- * topology discovered afterwards contains only this part. ORGAN_IO if the system refuses; ORGAN_USAGE unless share <
- * of. */
+/* Restricts the calling thread, and threads that it creates, to part `share` (from 0) of `of` equal parts of the
+ * cores on which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a
+ * core. A topology discovered afterwards contains only this part. Returns ORGAN_IO if the system refuses;
+ * ORGAN_USAGE unless share < of. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error);
 
-/* Allocates `bytes` of zeroed memory, page-aligned, on that node if the system allows it. Returns NULL with errno if
- * there is no memory. */
+/* Allocates `bytes` bytes of zeroed memory, page-aligned, on that node if the system allows it. Returns NULL with
+ * errno if memory is exhausted. Release it with organ_topology_free. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes);
 void organ_topology_free(const organ_topology *topology, void *memory, size_t bytes); /* NULL is allowed */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Declarations shared by the files of the topology. */
+ * The structure behind organ_topology, shared by topology.c and topology_survey.c. */
 #ifndef ORGAN_TOPOLOGY_PARTS_H
 #define ORGAN_TOPOLOGY_PARTS_H
 
@@ -11,22 +11,23 @@
 typedef struct organ_worker_cpu {
     organ_place place;
     organ_pu pu;
-    unsigned turn; /* index of its core within its node */
+    unsigned turn; /* index of its core among the cores of its node */
 } organ_worker_cpu;
 
+/* The CPUs and memory nodes that this process uses. */
 struct organ_topology {
-    hwloc_topology_t machine;
-    organ_worker_cpu *worker_cpus; /* in the order in which workers get them */
-    size_t worker_cpu_count, cores, kinds;
-    hwloc_obj_t *nodes; /* the nodes that are nearest to a worker CPU */
-    size_t *node_cores; /* number of cores to which each is nearest */
+    hwloc_topology_t machine;              /* NULL before it is initialised */
+    organ_worker_cpu *worker_cpus;         /* in the order in which workers get them */
+    size_t worker_cpu_count, cores, kinds; /* usable CPUs, cores, kinds of cores */
+    hwloc_obj_t *nodes;                    /* the nodes that are nearest to a worker CPU */
+    size_t *node_cores;                    /* for each of `nodes`: number of cores to which it is nearest */
     size_t node_count;
-    hwloc_bitmap_t absent[ORGAN_ABSENCES];
-    void *aside; /* memory reserved for hwloc while the machine is loaded */
+    hwloc_bitmap_t absent[ORGAN_ABSENCES]; /* OS numbers of CPUs or nodes that are not used, by reason */
+    void *aside;                           /* memory reserved for hwloc while the machine is loaded */
 };
 
-/* Creates a worker CPU for every CPU left in the machine, assigns each its node, and records the nodes that serve no
- * CPU. ORGAN_IO if there is no memory. */
+/* Fills in worker_cpus with every CPU left in the machine and the memory node of each, and records the nodes that
+ * serve no CPU. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
 #endif

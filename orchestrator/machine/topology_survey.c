@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Compares two CPUs for qsort: lower sibling numbers first, then faster cores, then alternating nodes. */
+/* Orders CPUs as workers get them (for qsort): first CPUs of cores before their siblings, then faster cores, then
+ * one core of each node in turn. */
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;
@@ -17,13 +18,14 @@ static int worker_cpu_order(const void *left, const void *right)
     return a->place.node < b->place.node ? -1 : a->place.node > b->place.node;
 }
 
+/* Returns the memory node after `node`, the first for NULL; NULL after the last. */
 static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
 {
     return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
 }
 
-/* Records the nodes on which nothing can be allocated. If no node of a record has memory, the record does not contain
- * sizes, and all nodes are usable. */
+/* Records the nodes without memory and those that the process may not use. If no node of a record has memory, the
+ * record does not contain sizes, and all nodes count as having memory. */
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
@@ -37,14 +39,15 @@ static void note_unusable_nodes(organ_topology *topology)
             hwloc_bitmap_set(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
-/* Returns whether the NUMA node has memory that this process may use. */
+/* Returns true if the node has memory that this process may use. */
 static bool is_usable(const organ_topology *topology, hwloc_obj_t node)
 {
     return !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_EMPTY], node->os_index) &&
            !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
-/* Returns the usable node with the least latency from `home`, by the system's matrix; NULL if there is none. */
+/* Returns the usable node with the least latency from the node `home`, by the system's matrix of latencies; NULL if
+ * there is none. */
 static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
 {
     unsigned count = 1;
@@ -67,8 +70,9 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     return nearest;
 }
 
-/* Returns the memory nearest to a CPU. If a core has several kinds of memory, the first is ordinary memory. If the
- * core's own node has no memory, returns the node nearest to it, or any. */
+/* Returns the usable memory node nearest to the CPU with OS number `pu`. If a core has several kinds of memory, the
+ * first is ordinary memory. If the local node has no usable memory, sets *near to false and returns the node nearest
+ * to it, or any. */
 static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
 {
     hwloc_obj_t own = NULL, any = NULL;
@@ -89,7 +93,7 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
-/* Returns the index of `node` among the nodes in use, and adds it if it is new. */
+/* Returns the index of `node` in topology->nodes, and appends it if it is new. */
 static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 {
     size_t k = 0;
@@ -100,8 +104,8 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
     return (unsigned)k;
 }
 
-/* Returns the kind of the core, 0 for the fastest; hwloc counts kinds from slow to fast. A core of unknown kind counts
- * as fast. */
+/* Returns the kind of a CPU's core, 0 for the fastest; hwloc numbers kinds from slow to fast. A core of unknown kind
+ * counts as fast. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -115,8 +119,8 @@ static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
     return package ? package->os_index : 0;
 }
 
-/* Adds the CPU to the list of worker CPUs. hwloc numbers CPUs core by core, so siblings are adjacent. A CPU without a
- * core object is its own core. */
+/* Appends the CPU to worker_cpus. `same_core`: it belongs to the same core as the CPU before it; hwloc lists CPUs
+ * core by core. A CPU without a core object is a core of its own. */
 static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_worker_cpu *const now = &topology->worker_cpus[topology->worker_cpu_count++];
@@ -137,7 +141,7 @@ static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_c
     topology->cores++;
 }
 
-/* Renumbers kinds without gaps, since a kind may have no usable core. */
+/* Renumbers the kinds of cores without gaps, because a kind may have no usable core. */
 static void number_kinds(organ_topology *topology)
 {
     unsigned next = 0;
@@ -154,7 +158,7 @@ static void number_kinds(organ_topology *topology)
     topology->kinds = next;
 }
 
-/* Records usable NUMA nodes that belong to no CPU of this run. */
+/* Records usable nodes that are nearest to no usable CPU. */
 static void note_remote_nodes(organ_topology *topology)
 {
     for (hwloc_obj_t node = NULL; (node = next_node(topology, node));) {
@@ -166,8 +170,8 @@ static void note_remote_nodes(organ_topology *topology)
     }
 }
 
-/* Lists the CPUs in the order in which workers use them: one per core first, then the cores' other hardware threads, by
- * memory node and kind of core. */
+/* Fills in worker_cpus, nodes, cores and kinds of the loaded machine: its CPUs in the order in which workers get
+ * them, one per core first, then further CPUs of cores. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);

@@ -6,30 +6,33 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { STACK_BYTES = 8 << 20 };
+enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 
+/* A thread of the pool. */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
     organ_place place;
-    bool pinned;
+    bool pinned; /* it is bound to its CPU */
 } member;
 
+/* A pool of threads. */
 struct organ_workers {
     const organ_topology *topology;
     member *members;
-    size_t count; /* number of running threads */
-    size_t pinned;
-    pthread_mutex_t lock; /* protects the members below */
-    pthread_cond_t begun, finished;
-    void (*work)(void *context, size_t worker);
+    size_t count;                               /* number of running threads */
+    size_t pinned;                              /* number of threads bound to a CPU */
+    pthread_mutex_t lock;                       /* protects the members below */
+    pthread_cond_t begun, finished;             /* a round begins or the pool closes; the last member has finished */
+    void (*work)(void *context, size_t worker); /* of the current round, with its argument */
     void *context;
     unsigned long round; /* number of calls of organ_workers_start so far */
     size_t busy;         /* members that have not finished this round */
-    bool closing;
+    bool closing;        /* organ_workers_destroy was called */
 };
 
-/* Runs a member's thread: each round once, including the last one started before the pool closes. */
+/* Runs a member's thread: calls the work of each round once, including the last round started before the pool
+ * closes. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -55,7 +58,7 @@ static void *serve_rounds(void *argument)
     return NULL;
 }
 
-/* Binds a member to its CPU, in the first round. */
+/* Binds the calling member to its CPU; it is the work of the first round. */
 static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;
@@ -63,7 +66,7 @@ static void pin_member(void *context, size_t worker)
     self->pinned = organ_topology_bind(pool->topology, self->place);
 }
 
-/* Starts the members in order; pool->count is the number that run. Returns 0 or an errno. */
+/* Starts the members' threads in order; pool->count becomes the number of threads that run. Returns 0 or an errno. */
 static int start_threads(organ_workers *pool, size_t threads)
 {
     pthread_attr_t attributes;
@@ -81,7 +84,7 @@ static int start_threads(organ_workers *pool, size_t threads)
     return fault;
 }
 
-/* Allocates a pool without threads; NULL if there is no memory. */
+/* Allocates a pool with places but without threads; NULL if memory is exhausted. */
 static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A pool of pinned threads that run one function together. */
+ * A pool of threads, each bound to a CPU, that run one function together. */
 #ifndef ORGAN_WORKERS_H
 #define ORGAN_WORKERS_H
 
@@ -12,8 +12,8 @@ typedef struct organ_workers organ_workers;
 
 /* Starts `threads` threads (0: one per core of the topology), each bound to its place if the system allows it.
  * `topology` must outlive the pool. On a synthetic topology no thread is bound. The threads have stacks of 8 MiB and
- * block signals, which are delivered to the caller's threads. ORGAN_IO if a thread or memory is refused; all threads
- * that were started have then ended. */
+ * block signals, which are delivered to the caller's threads. Returns ORGAN_IO if a thread or memory is refused; all
+ * threads that were started have then ended. */
 organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
                                   organ_error *error);
 void organ_workers_destroy(organ_workers *workers); /* NULL is allowed; waits for the threads */

@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A part of the work while parts are sorted by size. */
 typedef struct sized {
     uint64_t bytes;
     size_t index;
 } sized;
 
-/* Orders items for qsort from large to small, and by index if they have the same size. */
+/* Orders parts from large to small, and by index if they have the same size (for qsort). */
 static int by_size(const void *a, const void *b)
 {
     const sized *const x = a, *const y = b;
@@ -19,19 +20,19 @@ static int by_size(const void *a, const void *b)
                                 : (x->index > y->index) - (x->index < y->index);
 }
 
-/* A binary heap of ranks: the least loaded is on top, the lowest rank among equals. */
+/* An element of a binary heap of ranks: the rank with the fewest bytes is on top, the lowest rank among equals. */
 typedef struct load {
     uint64_t bytes;
     uint32_t rank;
 } load;
 
-/* Orders ranks by their bytes so far; equal ones by number. */
+/* Returns true if `a` has fewer bytes than `b`, or the same and the lower rank. */
 static bool is_less(const load *a, const load *b)
 {
     return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
 }
 
-/* Restores the heap after the load of its top has grown: the least loaded rank moves to the top. */
+/* Restores the heap after the bytes of its top have grown: the rank with the fewest bytes moves to the top. */
 static void sink_top(load *heap, size_t count)
 {
     for (size_t at = 0, next; (next = 2 * at + 1) < count; at = next) {
@@ -45,8 +46,8 @@ static void sink_top(load *heap, size_t count)
     }
 }
 
-/* Assigns parts to ranks: the largest first, each to the rank with the fewest bytes so far (a heap). All ranks compute
- * the same assignment. */
+/* Sets owner[k] to the rank of part k: parts are assigned from the largest on, each to the rank with the fewest
+ * bytes so far. All ranks compute the same assignment. */
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error)
 {
@@ -73,7 +74,7 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
 
 /* ---- parts ---- */
 
-/* Assigns `count` parts by their bytes; without ranks every part is local. */
+/* Assigns `count` parts, whose bytes the function `bytes` returns, to ranks; without ranks every part is local. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error)
@@ -90,7 +91,7 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
     return error->status;
 }
 
-/* Assigns parts to ranks as equal ranges of their numbers. */
+/* Assigns equal contiguous ranges of part numbers to the ranks. */
 organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
 {
     *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
@@ -124,14 +125,14 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 
 /* ---- exchange of results ---- */
 
-/* An array in which each rank has computed some elements. */
+/* An array of which each rank has computed some elements: element k is at first + k * stride and has `size` bytes. */
 typedef struct pieces {
     char *first;
     size_t size, stride;
 } pieces;
 
-/* Copies the elements of a rank, in order, from the array to `packed`, or back with `put`. Returns their bytes; with
- * packed = NULL it only counts. */
+/* Copies the elements that `rank` owns, in order, from the array to `packed`, or, if `put` is true, back. Returns
+ * their bytes; if `packed` is NULL it only counts. */
 static size_t pack_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
 {
     size_t at = 0;
@@ -146,7 +147,7 @@ static size_t pack_elements(char *packed, const pieces *p, const organ_assignmen
     return at;
 }
 
-/* Exchanges results: each rank sends the elements of its parts and receives the others'. Element k is at first + k x
+/* Exchanges results: each rank sends the elements of its parts and receives all others. Element k is at first + k *
  * stride and has `size` bytes. */
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error)
@@ -178,13 +179,14 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
                                      error);
 }
 
-/* The result of a part, of variable size; NULL and 0: there is none. */
+/* The result of a part, of variable size; NULL and 0 if there is none. */
 typedef struct found_result {
     void *is;
     uint64_t bytes;
 } found_result;
 
-/* Concatenates the results of all parts of this rank. */
+/* Returns the concatenated results of all parts of this rank, which the caller frees, and sets *bytes; NULL if
+ * memory is exhausted. */
 static char *concatenate_results(const organ_assignment *assignment, const found_result *of, uint64_t *bytes)
 {
     *bytes = 0;
@@ -200,7 +202,8 @@ static char *concatenate_results(const organ_assignment *assignment, const found
     return joined;
 }
 
-/* Copies the results of the other ranks; their lengths have been exchanged before. */
+/* Copies the other ranks' results from the concatenations `all` to new allocations in `of`; of[k].bytes has the
+ * length of each. */
 static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
                                  found_result *of, organ_error *error)
 {
@@ -221,7 +224,8 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
     return error->status;
 }
 
-/* Exchanges results of different lengths: first the lengths, then the bytes. `of` is NULL without memory. */
+/* Exchanges results of different lengths: first the lengths, then the bytes. `of` is NULL if this rank has no
+ * memory: it then takes part in the exchange, which reports that. */
 static organ_status exchange_found(const organ_assignment *assignment, const char *where, found_result *of,
                                    organ_error *error)
 {
@@ -239,6 +243,8 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
     return error->status;
 }
 
+/* Exchanges results of variable size, whose pointers are at first + k * stride. Sizes are those of `bytes`, or of
+ * strings if it is NULL. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error)
@@ -261,7 +267,7 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     return error->status;
 }
 
-/* Replaces each count by its sum over all ranks. */
+/* Replaces each of `count` numbers by its sum over all ranks. `counts` is NULL if the caller has an error. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
 {
     organ_gathered all = {0};
@@ -278,7 +284,8 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
     return error->status;
 }
 
-/* Returns the rows of a rank: whole steps, divided evenly; the last step may be shorter. */
+/* Returns the range of rows of a rank: the rows are divided evenly into ranges of whole steps; only the last step
+ * may be shorter. */
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
 {
     const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;
@@ -291,7 +298,8 @@ organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size
     return organ_ranks_rows(ranks, organ_ranks_rank(ranks), rows, step);
 }
 
-/* Exchanges the rows that each rank has computed; rows are divided by organ_ranks_rows. */
+/* Exchanges rows of `bytes` bytes: each rank has computed its range of organ_ranks_rows in `values`, and receives
+ * all others. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error)
 {

@@ -6,35 +6,39 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MIN_PAUSE       20000u /* nanoseconds; doubled at each turn, */
-#define PAUSE_DOUBLINGS 6u     /* up to this many times */
+#define MIN_PAUSE       20000u /* nanoseconds of the first pause between two polls */
+#define PAUSE_DOUBLINGS 6u     /* the pause doubles this many times */
 
-/* Notes from NOTE_BYTES on are sent to rank 0, which displays them. */
+/* Kinds of notes: a request to stop, a fault of the sender (both to all ranks), and, to rank 0, which displays them:
+ * progress in bytes, a finished tensor, a text. */
 typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
 
+/* A message between two ranks outside of the meeting points. */
 typedef struct note {
-    uint32_t kind;
-    uint32_t stage; /* stage of the sender when it sent the note */
-    uint64_t bytes; /* of NOTE_FAULT: the number of faults that the sender had overcome */
-    char text[800]; /* the tensor, or the text to display */
-    char remark[160];
+    uint32_t kind;    /* note_kind */
+    uint32_t stage;   /* stage of the sender when it sent the note */
+    uint64_t bytes;   /* bytes of progress; of NOTE_FAULT the number of faults that the sender had overcome */
+    char text[800];   /* name of the tensor, or the text to display */
+    char remark[160]; /* displayed after the tensor; "" for none */
 } note;
 _Static_assert(sizeof(note) <= ORGAN_TRANSPORT_NOTE_BYTES, "a note fits the wire");
 
-/* Notes of a stage that rank 0 has not begun yet; at most as many as the stage has tensors. */
+/* A note of a stage of the progress that rank 0 has not begun yet; there are at most as many as the stage has
+ * tensors. */
 struct organ_early_note {
     struct organ_early_note *next;
     note note;
 };
 
-/* Sleeps before another poll; the pause doubles with each attempt up to a limit. */
+/* Sleeps before poll number `attempt`; the pause doubles with each attempt up to a limit. */
 void organ_ranks_pause_before_retry(unsigned attempt)
 {
     nanosleep(&(struct timespec){.tv_nsec = (long)MIN_PAUSE << (attempt < PAUSE_DOUBLINGS ? attempt : PAUSE_DOUBLINGS)},
               NULL);
 }
 
-/* Sends a progress note to rank `to`. After one failed send the other ranks count as lost and nothing more is sent. */
+/* Sends a note to rank `to`, unless ranks are lost. If that fails, the other ranks count as lost. Counts the notes
+ * that rank 0 displays. */
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -72,8 +76,8 @@ static void advance_by(organ_ranks *ranks, const note *n)
                            n->remark[0] ? n->remark : NULL);
 }
 
-/* Keeps a note of a stage that has not begun here. The caller holds the lock. Without memory the note is dropped, and
- * the progress lacks a line. */
+/* Keeps a copy of a note of a stage that has not begun here. The caller holds the lock. If memory is exhausted the
+ * note is dropped, and the progress lacks a line. */
 static void store_early_note(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
@@ -84,7 +88,7 @@ static void store_early_note(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Displays kept notes of this stage and drops those of earlier stages. The caller holds the lock. */
+/* Displays the kept notes of the current stage, and drops those of earlier stages. The caller holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -113,6 +117,7 @@ static void begin_shown(void *context, const char *what, uint64_t bytes, size_t 
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Displays progress of rank 0 itself. */
 static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -121,6 +126,7 @@ static void advance_shown(void *context, uint64_t bytes, const char *tensor, con
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Sets the number of begun stages, the largest of all ranks, and displays or drops kept notes accordingly. */
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -145,6 +151,7 @@ static void end_shown(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Displays a text of rank 0 itself. */
 static void note_shown(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -153,7 +160,7 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Displays a note from another rank. */
+/* Displays a note from rank `from`, or keeps it if its stage has not begun here. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -169,7 +176,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
 
 /* ---- progress on other ranks ---- */
 
-/* Begins a stage on another rank than 0: nothing is shown there. */
+/* Begins a stage on a rank other than 0, which displays nothing. */
 static void send_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -181,7 +188,7 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Returns a note with the bytes that were not sent yet, plus `more`. */
+/* Returns a note with the bytes of progress that were not sent to rank 0 yet, plus `more`, and counts them as sent. */
 static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -191,7 +198,7 @@ static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
     return taken;
 }
 
-/* Collects bytes without a tensor for the next heartbeat; sends a finished tensor to rank 0 at once. */
+/* Collects bytes of progress without a tensor for the next heartbeat; sends a finished tensor to rank 0 at once. */
 static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -207,6 +214,7 @@ static void send_advance(void *context, uint64_t bytes, const char *tensor, cons
     send_note(ranks, 0, &n);
 }
 
+/* Ends a stage on a rank other than 0. */
 static void send_end(void *context)
 {
     organ_ranks *const ranks = context;
@@ -215,7 +223,8 @@ static void send_end(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sends the text only within a stage: between stages all ranks print the same notes. */
+/* Sends a text to rank 0, but only within a stage: between stages all ranks have the same texts, and rank 0 displays
+ * its own. */
 static void send_note_text(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -229,7 +238,7 @@ static void send_note_text(void *context, const char *text)
     send_note(ranks, 0, &n);
 }
 
-/* Returns the progress of a run on several ranks: rank 0 displays it on `shown`, the others send theirs to rank 0. */
+/* Returns the progress to which this rank reports: rank 0 displays it on `shown`, all others send it to rank 0. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
 {
     if (!ranks)
@@ -245,7 +254,7 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
 
 /* ---- the thread ---- */
 
-/* Ignores a fault that this rank has overcome already. */
+/* Handles the note of a fault: requests this rank's work to halt, unless this rank has overcome that fault already. */
 static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -254,7 +263,7 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Receives all notes that have arrived: requests to stop, faults, progress. Returns when none is left. */
+/* Receives and handles all notes that have arrived: requests to stop, faults, progress. Returns when none is left. */
 void organ_heartbeat_receive(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -277,8 +286,8 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     }
 }
 
-/* Receives notes until `spoken` of that rank have arrived or a rank is lost, because a note can arrive after a later
- * collective call of its sender. */
+/* Receives notes until `spoken` notes for display of that rank have arrived or a rank is lost. A note can arrive
+ * after a later collective call of its sender, but belongs before it. */
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_heartbeat_receive(ranks);
@@ -290,8 +299,8 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
     }
 }
 
-/* Receives the notes of other ranks, passes on a request to stop, and sends rank 0 the bytes collected since the last
- * time. */
+/* Receives the notes of other ranks, passes on a request to stop, and sends rank 0 the bytes of progress collected
+ * since the last heartbeat. */
 static void send_heartbeat(organ_ranks *ranks)
 {
     organ_heartbeat_receive(ranks);
@@ -302,7 +311,7 @@ static void send_heartbeat(organ_ranks *ranks)
         send_note(ranks, 0, &n);
 }
 
-/* Runs the thread that sends heartbeats until the run ends. */
+/* Runs the thread that sends a heartbeat several times a second until the run ends. */
 static void *run_heartbeat(void *context)
 {
     organ_ranks *const ranks = context;

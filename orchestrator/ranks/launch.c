@@ -12,7 +12,7 @@ static const struct launcher {
                  {"mpirun", "PMI_SIZE", "PMI_RANK"},
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 
-/* Reads the number in a variable; returns false if it is not set or not a number. */
+/* Sets *number to the number in an environment variable. Returns false if it is not set or not a number. */
 static bool launch_number_of(const char *variable, size_t *number)
 {
     const char *const text = getenv(variable);
@@ -29,7 +29,8 @@ const char *organ_launch_silence(void)
     return text ? text : "";
 }
 
-/* Returns rank and number of processes from the variables of the launcher (mpirun, srun), one process without any. */
+/* Returns rank and number of processes from the variables of the launcher (mpirun, srun); one process if no
+ * launcher's variables are set. */
 organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {

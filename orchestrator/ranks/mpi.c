@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The module liborgan_mpi.so, which implements organ_transport with MPI. Only this file is compiled with mpicc. A
- * waiting call releases the lock and sleeps between two tests of its request. So other threads can send meanwhile, and
- * a rank that has finished leaves its cores to the others. */
+ * The module liborgan_mpi.so, which implements organ_transport with MPI; transport.h describes the functions. Only
+ * this file is compiled with mpicc. MPI is initialised for one calling thread at a time, so each call holds the
+ * lock. A waiting call releases the lock and sleeps between two tests of its request: other threads can send
+ * meanwhile, and a rank that has finished leaves its cores to the others. Functions return 0, or 1 with a reason in
+ * `why`. */
 #include "orchestrator/ranks/transport.h"
 
 #include <mpi.h>
@@ -9,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NOTE_TAG 1
+#define NOTE_TAG 1 /* MPI's tags of notes and of signs of life */
 #define BEAT_TAG 2
 #define NOTES    256                /* notes in flight at a time */
 #define STEP     ((size_t)64 << 20) /* bytes in one MPI call, whose count is an int */
@@ -28,11 +30,11 @@ EXPORTED int organ_mpi_close(char *why);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Set by organ_mpi_cut. An abandoned call has left buffers to MPI that may be freed by now, so no MPI function may be
- * called after it. */
+/* Set by organ_mpi_cut. A waiting call that was abandoned has left buffers to MPI that may be freed by now, so no
+ * MPI function may be called after it. */
 static int cut; /* protected by the lock */
 
-/* Returns 0, or 1 with MPI's error text in `why`. */
+/* Returns 0 for MPI_SUCCESS, else 1 with MPI's error text in `why`. */
 static int mpi_check(int code, char *why)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -44,6 +46,7 @@ static int mpi_check(int code, char *why)
     return 1;
 }
 
+/* Initialises MPI and sets rank and number of ranks. */
 int organ_mpi_open(int *rank, int *count, char *why)
 {
     int level = MPI_THREAD_SINGLE;
@@ -57,7 +60,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
            mpi_check(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || mpi_check(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
-/* Takes the lock; fails if the wire is cut. */
+/* Takes the lock. Returns 1 without it if organ_mpi_cut was called. */
 static int mpi_enter(char *why)
 {
     pthread_mutex_lock(&lock);
@@ -68,7 +71,7 @@ static int mpi_enter(char *why)
     return cut;
 }
 
-/* Releases the lock and returns the result of judge. */
+/* Releases the lock and returns the result of mpi_check. */
 static int mpi_leave(int code, char *why)
 {
     const int failed = mpi_check(code, why);
@@ -76,8 +79,8 @@ static int mpi_leave(int code, char *why)
     return failed;
 }
 
-/* Releases the lock while waiting, so that other threads can call MPI. The lock is held afterwards unless this fails.
- */
+/* Releases the lock, calls `wait`, and takes the lock again, so that other threads can call MPI meanwhile. The lock
+ * is held afterwards unless this returns 1. */
 static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char *why)
 {
     pthread_mutex_unlock(&lock);
@@ -85,7 +88,7 @@ static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char 
     return mpi_enter(why);
 }
 
-/* Waits for a request and releases the lock. `code` is the result of the MPI call that started the request. */
+/* Waits for a request, then releases the lock. `code` is the result of the MPI call that started the request. */
 static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
 {
     int done = 0;
@@ -108,7 +111,7 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
                         &request, wait, why);
 }
 
-/* Broadcasts bytes in pieces of STEP, because MPI counts with int. `wait` is called between polls. */
+/* Broadcasts bytes in pieces of STEP, because MPI counts with int. `wait` is called between two tests. */
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
 {
     int failed = 0;
@@ -123,14 +126,15 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     return failed;
 }
 
-/* Notes in flight: a sender does not wait for the receiver. */
+/* Notes in flight. A sender does not wait for the receiver, so MPI reads a note from here. */
 static struct {
-    MPI_Request request; /* MPI_REQUEST_NULL: the place is free */
+    MPI_Request request; /* MPI_REQUEST_NULL if the place is free */
     char bytes[ORGAN_TRANSPORT_NOTE_BYTES];
 } sent[NOTES];
 static int begun; /* number of places in `sent` that were ever used */
 
-/* Returns a free place for a note, or -1 if all are in flight. The caller holds the lock. */
+/* Returns the index of a free place in `sent`, or -1 if all notes are in flight. Sets *code after an error of MPI.
+ * The caller holds the lock. */
 static int free_place(int *code)
 {
     for (int k = 0; k < begun && *code == MPI_SUCCESS; k++) {
@@ -143,7 +147,7 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
-/* Sends a note without waiting for its receipt: it is copied to a free place, for which this function waits. */
+/* Sends a note without waiting for its receipt: copies it to a free place, and waits only until there is one. */
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
@@ -159,7 +163,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     return mpi_leave(code, why);
 }
 
-/* Sends a sign of life; drops it if no place is free, since another one follows. */
+/* Sends a sign of life with a word; drops it if no place is free, because another one follows. */
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;
@@ -173,7 +177,8 @@ int organ_mpi_beat(int to, int word, char *why)
     return mpi_leave(code, why);
 }
 
-/* Receives a message with that tag if one has arrived; `status` is valid if *there. The caller holds the lock. */
+/* Receives a message with that tag if one has arrived, and sets *there to 1; `status` is valid only then. Returns
+ * MPI's code. The caller holds the lock. */
 static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
@@ -182,8 +187,8 @@ static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *the
                : code;
 }
 
-/* Receives a note if one has arrived; *bytes is 0 otherwise. Returns nonzero with the reason in `why` after an
- * error. */
+/* Receives a note of at most `capacity` bytes if one has arrived, and sets *bytes to its length and *from to its
+ * sender; otherwise *bytes is 0. */
 int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, char *why)
 {
     MPI_Status status;
@@ -214,6 +219,7 @@ int organ_mpi_take_beat(int *from, int *word, char *why)
     return mpi_leave(code, why);
 }
 
+/* Makes all waiting and later calls fail. */
 void organ_mpi_cut(void)
 {
     pthread_mutex_lock(&lock);
@@ -221,7 +227,7 @@ void organ_mpi_cut(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Notes that were not received are discarded. */
+/* Finalises MPI. Notes that were not received are discarded. */
 int organ_mpi_close(char *why)
 {
     for (int k = 0; k < begun; k++)

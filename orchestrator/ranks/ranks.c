@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MODULE      "liborgan_mpi.so"
-#define BRIEF_TURNS 2000u
+#define BRIEF_TURNS 2000u /* tests of wait_briefly before it sleeps */
 
 size_t organ_ranks_rank(const organ_ranks *ranks) { return ranks ? ranks->rank : 0; }
 
@@ -32,19 +32,19 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 
 /* ---- meeting points ---- */
 
-/* The data that each rank exchanges at a meeting point. */
+/* The data that each rank sends to all others at a meeting point. */
 typedef struct arrival {
-    uint64_t bytes;  /* bytes that it has for the other ranks */
-    uint64_t spoken; /* notes that it has sent to rank 0 for display */
-    uint32_t stages; /* number of progress stages that it has begun */
-    int32_t status, errnum;
-    bool agreed; /* all ranks already have this fault */
-    char where[64];
+    uint64_t bytes;         /* bytes that it has for the other ranks */
+    uint64_t spoken;        /* notes that it has sent to rank 0 for display */
+    uint32_t stages;        /* number of progress stages that it has begun */
+    int32_t status, errnum; /* of its error */
+    bool agreed;            /* all ranks already have this fault */
+    char where[64];         /* its step */
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
-/* Replaces the interruption of this rank by a fault that names the silent rank, if that rank is the cause of the
- * interruption. */
+/* Reports that the rank `silent` has sent nothing for too long. That replaces an interruption of this rank, which
+ * abandon_run has requested because of the silence. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;
@@ -58,7 +58,7 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
                       before.message);
 }
 
-/* Marks the other ranks as lost and fails; the message names a silent rank if one was found. */
+/* Marks the other ranks as lost and reports ORGAN_IO; the message names a silent rank if one was found, else `why`. */
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
     const int silent = __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE);
@@ -68,8 +68,8 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
-/* Selects the fault that all ranks adopt: that of the lowest rank whose fault is no interruption, since interruptions
- * mostly follow another rank's fault. */
+/* Returns the arrival whose fault all ranks adopt: that of the lowest rank whose fault is no interruption, because
+ * interruptions mostly follow another rank's fault. NULL if no rank has a fault. */
 static const arrival *find_fault(const organ_ranks *ranks, const arrival *arrivals)
 {
     const arrival *found = NULL;
@@ -80,7 +80,7 @@ static const arrival *find_fault(const organ_ranks *ranks, const arrival *arriva
     return found;
 }
 
-/* Returns whether all ranks have this status and message. */
+/* Returns true if all ranks have the status and message of `expected`. */
 static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const arrival *expected)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -89,7 +89,8 @@ static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const 
     return true;
 }
 
-/* Sets the same error on all ranks. The message names the rank at fault unless all ranks have the same fault. */
+/* Sets this rank's error to `fault`, as all ranks do. The message names the rank at fault unless all ranks have the
+ * same fault. */
 static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals, const arrival *fault,
                                      organ_error *error)
 {
@@ -110,8 +111,8 @@ static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals
     return error->status;
 }
 
-/* Fails if a rank has called the exchange from another step than rank 0: the ranks would wait for each other
- * forever. */
+/* Returns ORGAN_IO if ranks meet at different steps: their next exchanges would not match, and they would wait for
+ * each other forever. */
 static organ_status check_same_step(const organ_ranks *ranks, const arrival *arrivals, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
@@ -121,7 +122,8 @@ static organ_status check_same_step(const organ_ranks *ranks, const arrival *arr
     return ORGAN_OK;
 }
 
-/* Exchanges the arrivals of all ranks. */
+/* Sends this rank's arrival and receives those of all ranks. A rank with an error first asks the others to halt, so
+ * that they come to the meeting point early. */
 static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *arrivals,
                                       organ_error *error)
 {
@@ -130,7 +132,7 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
         memcpy(mine.message, error->message, sizeof mine.message);
-    /* A caller may have appended text to the agreed message. */
+    /* compares beginnings, because a caller may have appended text to the agreed message */
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         (organ_stop_is_pending(ranks->stop) ? organ_heartbeat_stop_all : organ_heartbeat_halt_all)(ranks);
@@ -143,7 +145,7 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
                : ORGAN_OK;
 }
 
-/* Allocates memory for the bytes of each rank. */
+/* Allocates memory for the bytes of each rank. Returns false if memory is exhausted. */
 static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
 {
     for (size_t r = 0; r < all->count; r++) {
@@ -155,7 +157,8 @@ static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
     return true;
 }
 
-/* Broadcasts the bytes of each rank, after all ranks have reported that their memory is allocated. */
+/* Broadcasts the bytes of each rank to all->of, after all ranks have reported that they have memory: a rank without
+ * it could not take part in the broadcasts, and the others would wait for it. */
 static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
                                        organ_gathered *all, organ_error *error)
 {
@@ -182,6 +185,7 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
     return error->status;
 }
 
+/* Returns true if any rank has bytes to send. */
 static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -190,8 +194,8 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
     return false;
 }
 
-/* Exchanges steps, errors and `bytes` of data with all ranks. If any rank has failed, all ranks fail with the same
- * error. */
+/* Exchanges arrivals and each rank's bytes (`mine`, `bytes` of them) with all ranks. If any rank has an error, all
+ * ranks get the same error. */
 static organ_status exchange_with_all(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                       organ_gathered *all, arrival *arrivals, organ_error *error)
 {
@@ -206,7 +210,7 @@ static organ_status exchange_with_all(organ_ranks *ranks, const char *where, con
     return error->status ? error->status : check_same_step(ranks, arrivals, error);
 }
 
-/* Prepares empty entries for `count` ranks. */
+/* Allocates empty entries for `count` ranks. Returns false if memory is exhausted. */
 static bool make_places(organ_gathered *all, size_t count)
 {
     *all = (organ_gathered){.of = calloc(count, sizeof *all->of), .bytes = calloc(count, sizeof *all->bytes)};
@@ -214,7 +218,8 @@ static bool make_places(organ_gathered *all, size_t count)
     return all->count > 0;
 }
 
-/* Sets *together if all ranks are at the same point. */
+/* Meets all ranks, gathers their bytes, and receives the progress notes that belong before this point. Sets
+ * *together to true if all ranks are at the same step. */
 static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                  organ_gathered *all, bool *together, organ_error *error)
 {
@@ -234,7 +239,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
         }
         if (!ranks->lost)
             organ_heartbeat_align(ranks, stages);
-        /* Notes sent before the meeting belong to the stage that ends here. */
+        /* notes that were sent before the meeting belong to the stage that ends here */
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
             organ_heartbeat_receive_until(ranks, r, arrivals[r].spoken);
     }
@@ -252,7 +257,7 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     return error->status;
 }
 
-/* Gathers bytes of all ranks; without ranks a copy of the own ones. */
+/* Meets all ranks and gathers the bytes of each; without ranks copies this process's bytes. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error)
 {
@@ -276,8 +281,8 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* Waits before attempt number `attempt`. All ranks have arrived, so the wait is short: it yields at first, because
- * sleeping would delay the transfer. */
+/* Waits before test number `attempt` of a broadcast. All ranks have arrived, so the wait is short: it yields at
+ * first, because sleeping would delay the transfer. */
 static void wait_briefly(unsigned attempt)
 {
     if (attempt < BRIEF_TURNS)
@@ -286,6 +291,7 @@ static void wait_briefly(unsigned attempt)
         organ_ranks_pause_before_retry(attempt - BRIEF_TURNS);
 }
 
+/* Copies `bytes` bytes at `data` from rank `from` to all others. */
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -307,11 +313,12 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 
 /* ---- joining and leaving ---- */
 
-/* Folders of the module relative to the program: the same folder in a build, the library directory in an
+/* Folders of the module relative to the program's folder: the same folder in a build, the library directory in an
  * installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
-/* Returns the path of the module, which the caller frees, or NULL if it is not in the folder. */
+/* Returns the path of the module in a folder relative to the program's, which the caller frees; NULL if it is not
+ * there. */
 static char *find_module(const char *folder)
 {
     char program[4096];
@@ -349,8 +356,8 @@ typedef struct introduction {
     char silence[16]; /* ORGAN_SILENCE in its environment */
 } introduction;
 
-/* Divides the CPUs of a host among those of its ranks that have the same CPUs, which the launcher has not bound: all of
- * them would start at the first core. */
+/* Takes this rank's share of the CPUs of its host, if other ranks there may use the same CPUs. The launcher has then
+ * bound none of them, and all would start their workers at the first core. */
 static organ_status divide_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -363,8 +370,8 @@ static organ_status divide_cores(const organ_ranks *ranks, const introduction *o
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
 
-/* Reads the seconds of silence after which a rank is lost from `text`, the value of the first rank: launchers do not
- * pass the variable to every host. */
+/* Sets the seconds of silence after which a rank is lost from `text`, rank 0's value of ORGAN_SILENCE: launchers do
+ * not pass the variable to every host. */
 static organ_status read_silence(organ_ranks *ranks, const char *text, organ_error *error)
 {
     char *end = NULL;
@@ -378,8 +385,8 @@ static organ_status read_silence(organ_ranks *ranks, const char *text, organ_err
     return ORGAN_OK;
 }
 
-/* Exchanges version, host, CPUs and settings of all ranks when the run begins. Fails if the versions differ, because
- * the ranks would not agree on messages. */
+/* Exchanges version, host, CPUs and settings of all ranks when the run begins. Returns ORGAN_USAGE if the versions
+ * differ, because their messages to each other may differ. */
 static organ_status exchange_introductions(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
@@ -427,7 +434,8 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     return exchange_introductions(ranks, error);
 }
 
-/* Connects to the other ranks by a transport and starts the threads for heartbeats and for watching silent ranks. */
+/* Connects to the other ranks by a transport and starts the threads of heartbeats and of the watch for silent ranks.
+ * *result is NULL after an error. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **result, organ_error *error)
 {
@@ -449,7 +457,7 @@ organ_status organ_ranks_join_by(const organ_transport *transport, const organ_l
     return error->status;
 }
 
-/* Joins the ranks that the launcher has started; *ranks stays NULL for a single process. */
+/* Loads the MPI module and joins the ranks that the launcher has started; *ranks stays NULL for a single process. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error)
 {
     organ_transport transport;
@@ -465,8 +473,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
-/* Waits until all ranks have called this function. Ranks that are still at other exchanges receive the fault of a
- * waiting rank at each of them, until they arrive here. */
+/* Waits until all ranks have called this function. Ranks that are still at other meeting points get the fault of the
+ * waiting ranks at each of them, until they arrive here. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
@@ -477,6 +485,7 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
     return error->status;
 }
 
+/* Clears the request to halt; later notes about the same fault are ignored (receive_fault). */
 void organ_ranks_overcome(organ_ranks *ranks)
 {
     if (!ranks)
@@ -488,19 +497,21 @@ void organ_ranks_overcome(organ_ranks *ranks)
     __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
 }
 
-/* Returns the message of an error, on the failing rank itself without the rank's name in front. */
+/* Returns the error's message without the prefix that set_common_fault put before it. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error)
 {
     return error->message + (ranks && strcmp(ranks->agreed, error->message) == 0 ? ranks->named : 0);
 }
 
+/* Meets all ranks for the last time, ends the threads and MPI, and releases `ranks`. NULL is allowed. */
 void organ_ranks_leave(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", here = 0;
     if (!ranks)
         return;
     /* If the other ranks cannot be reached, the launcher ends them when this process ends. Otherwise all ranks meet
-     * here, stop sending, and meet a second time before the first of them leaves. */
+     * here, stop sending, and meet a second time before the first of them leaves: nothing may be sent to a rank that
+     * has left. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
     const bool here_all = all && ranks->transport.gather(&here, 1, all, organ_ranks_pause_before_retry, why) == 0;
     organ_watch_wait_for_rank_0(ranks);

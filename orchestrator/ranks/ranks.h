@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room ranks: the processes of one run. A launcher (mpirun, srun) starts the same command N times. Each process, a
- * rank, executes the whole verb; expensive parts are divided among the ranks, which then exchange results. Only rank
- * 0 prints, and writes files that are not part of a share. A fault of one rank becomes the fault of all. Every
+ * The ranks (processes) of one run. A launcher (mpirun, srun) starts the same command N times. Each process, a rank,
+ * executes the whole verb; expensive parts are divided among the ranks, which then exchange results. Only rank 0
+ * prints, and writes files that are not part of a share. A fault of one rank becomes the fault of all. Every
  * function accepts NULL for the ranks: a run of one process. */
 #ifndef ORGAN_RANKS_H
 #define ORGAN_RANKS_H
@@ -18,109 +18,113 @@ typedef struct organ_ranks organ_ranks;
 
 #define ORGAN_MAX_RANKS 65536
 
-/* The launcher and the numbers that it put into the environment. */
+/* The launcher of this process and the numbers that it put into the environment. */
 typedef struct organ_launch {
     const char *launcher; /* "mpirun"; NULL if there is no launcher */
     size_t rank, count;   /* rank of this process; number of processes, 1 without a launcher */
 } organ_launch;
 
-/* Environment variable: seconds after which a silent rank is considered lost. The default is ORGAN_SILENCE_SECONDS. */
+/* Environment variable: seconds without a sign of life after which a rank is considered lost, up to
+ * ORGAN_SILENCE_MAX; 0 for no limit. The default is ORGAN_SILENCE_SECONDS. */
 #define ORGAN_SILENCE_VARIABLE "ORGAN_SILENCE"
 #define ORGAN_SILENCE_SECONDS  120
 #define ORGAN_SILENCE_MAX      86400
 
-organ_launch organ_launch_find(void);
-const char *organ_launch_silence(void); /* value of that variable, or "" */
+organ_launch organ_launch_find(void);   /* reads the launcher's environment variables */
+const char *organ_launch_silence(void); /* value of ORGAN_SILENCE, or "" */
 
 /* Loads the MPI module and joins the other processes of the launch. *ranks is NULL if there is only one process.
  *
- * If any rank is asked to stop, all ranks stop. Ranks on one host to which the launcher gave the same CPUs divide
- * these. If a rank's process is stopped, or its host hangs or is unreachable, the other ranks end their run after the
+ * If any rank is asked to stop, all ranks stop. Ranks on one host to which the launcher gave the same CPUs divide these
+ * CPUs. If a rank's process is stopped, or its host hangs or is unreachable, the other ranks end their run after the
  * silence that rank 0's environment allows; their message names that rank.
  *
  * Returns ORGAN_IO if the module cannot be loaded; ORGAN_USAGE if MPI connects fewer or more processes than were
- * started, if versions differ, or if the variable is not a number of seconds. */
+ * started, if versions differ, or if ORGAN_SILENCE is not a number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
-/* Waits until all ranks have called it: at the end of a run, or of a part from whose faults a run recovers. A fault of
- * one rank becomes that of all, even if the ranks were at different steps when they received it. */
+/* Waits until all ranks have called this function: at the end of a run, or of a part from whose faults a run
+ * recovers. A fault of one rank becomes that of all, even if the ranks were at different steps when they received
+ * it. Returns the common status. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error);
 
-/* Continues after organ_ranks_sync_status without the failed part: clears the request to stop work because of that
- * fault. */
+/* Lets the ranks continue after organ_ranks_sync_status without the part that failed: clears the request to halt
+ * work because of that fault. All ranks call it. */
 void organ_ranks_overcome(organ_ranks *ranks);
 
-/* Returns the message without the prefix that names the rank and its host. */
+/* Returns the error's message without the prefix that names the rank at fault and its host. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error);
 
-/* Releases `ranks`; the last call. Waits until all ranks have called it, since launchers kill the remaining processes
- * when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank that no longer
- * answers, this rank waits at most 10 s for the launcher to end it. */
+/* Releases `ranks`; the last call. Waits until all ranks have called it, because launchers kill the remaining
+ * processes when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank
+ * that no longer answers, this rank waits at most 10 s for the launcher to end it. */
 void organ_ranks_leave(organ_ranks *ranks);
 
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0 is the first rank */
 size_t organ_ranks_count(const organ_ranks *ranks); /* 1 if `ranks` is NULL */
-bool organ_ranks_first(const organ_ranks *ranks);
+bool organ_ranks_first(const organ_ranks *ranks);   /* this is rank 0 */
 /* Returns true if rank 0 is considered lost, so that it cannot print. */
 bool organ_ranks_without_first(const organ_ranks *ranks);
 const char *organ_ranks_host(const organ_ranks *ranks,
                              size_t rank); /* name of the host of a rank, if there are several */
 
-/* Waits until all ranks have called it, also those with an error. If a rank has an error, all ranks return it: that of
- * the lowest rank; an interruption only if there is no other fault. If this rank's error records a complete output
- * (organ_error_output_whole), the message of another rank's ORGAN_IO or interruption begins with that output. After an
- * error, ranks that continue can meet again. `where` names the step; ranks at different steps are an error. */
+/* A meeting point: waits until all ranks have called it, also ranks with an error. If a rank has an error, all ranks
+ * return it: that of the lowest rank; an interruption only if there is no other fault. If this rank's error records
+ * a complete output (organ_error_output_whole), the message of another rank's ORGAN_IO or interruption begins with
+ * that output. After an error, ranks that continue can meet again. `where` names the step; ranks at different steps
+ * are an error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
-/* The bytes of all ranks: `of[r]` has `bytes[r]` bytes. Release with organ_gathered_free after success and after an
- * error. */
+/* Bytes of all `count` ranks: of[r] has bytes[r] bytes and a NUL. Release it with organ_gathered_free after success
+ * and after an error. */
 typedef struct organ_gathered {
     size_t count;
     char **of;
     uint64_t *bytes;
 } organ_gathered;
 
-/* Agrees like organ_ranks_agree, and gives all ranks the bytes of every rank, even if one has an error. Without ranks
- * it copies the bytes. */
+/* Meets like organ_ranks_agree, and gives all ranks the bytes of every rank, even if one has an error. `mine` are
+ * this rank's bytes. Without ranks it copies them. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error);
 void organ_gathered_free(organ_gathered *all);
 
-/* Agrees like organ_ranks_agree, and completes an array of `count` elements of `size` bytes: each rank has computed the
- * elements that it owns, and all receive the others. */
+/* Meets like organ_ranks_agree, and completes an array of `count` elements of `size` bytes: rank owner[k] has
+ * computed element k, and all other ranks receive it. */
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
                                   const uint32_t *owner, organ_error *error);
 
 /* Sends `bytes` bytes at `data` from rank `from` to all others. All ranks must call it at the same point, after
- * organ_ranks_agree, because it does not exchange errors. ORGAN_IO if ranks cannot be reached. Does nothing without
- * ranks. */
+ * organ_ranks_agree, because it does not exchange errors. Returns ORGAN_IO if ranks cannot be reached. Does nothing
+ * without ranks. */
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error);
 
-/* Agrees like organ_ranks_agree, and replaces each count by the sum over all ranks. */
+/* Meets like organ_ranks_agree, and replaces each of `count` numbers by its sum over all ranks. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if there are several ranks, because `what` ("prune --method wanda") cannot be divided. */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error);
 
-/* Assigns parts to ranks by size: the largest first, each to the rank with the fewest bytes, the lowest among equals.
- * owner[k] is the rank of part k. The result is the same on all ranks. */
+/* Sets owner[k] to the rank of part k, which has bytes[k] bytes: parts are assigned from the largest on, each to the
+ * rank with the fewest bytes, the lowest among equals. The result is the same on all ranks. */
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error);
 
-/* The assignment of the parts of some work to ranks; without ranks this process does all parts. */
+/* The assignment of the `count` parts of some work to ranks; without ranks (NULL) this process does all parts. */
 typedef struct organ_assignment {
     organ_ranks *ranks;
     size_t count;
     uint32_t *owner; /* rank of each part */
 } organ_assignment;
 
-/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the assignment after
- * success and after an error. */
+/* Assigns `count` parts by the bytes that the function `bytes` returns for each, like organ_ranks_assign. Release
+ * the assignment after success and after an error. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error);
 /* Assigns equal contiguous ranges of parts to the ranks. */
 organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error);
+/* Returns true if the part is assigned to this rank. */
 bool organ_assignment_is_local(const organ_assignment *assignment, size_t part);
 void organ_assignment_release(organ_assignment *assignment);
 
@@ -129,32 +133,33 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
                                   organ_error *error);
 
-/* Agrees like organ_ranks_agree, also if organ_assignment_create failed, and exchanges the results of all parts. A
+/* Meets like organ_ranks_agree, also if organ_assignment_create failed, and exchanges the results of all parts. A
  * result is `size` bytes without pointers; that of part k is at `first` + k * `stride`. */
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
-/* Agrees and exchanges like organ_assignment_complete, for results of variable size. The pointer to the result of part
- * k is at `first` + k * `stride`: an allocation that the caller frees, or NULL. `bytes` returns the size of a result of
- * this rank that is not NULL; if `bytes` is NULL, the results are texts that end with a NUL. */
+/* Meets and exchanges like organ_assignment_complete, for results of variable size. The pointer to the result of
+ * part k is at `first` + k * `stride`: an allocation that the caller frees, or NULL. `bytes` returns the size of a
+ * result of this rank that is not NULL; if `bytes` is NULL, the results are strings. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error);
 
-/* The rows of rank `rank`, if all ranks get equal contiguous ranges that begin at multiples of `step`. */
+/* Rows [first, end). organ_ranks_rows returns those of rank `rank` if `rows` rows are divided into equal contiguous
+ * ranges that begin at multiples of `step`. */
 typedef struct organ_row_range {
     size_t first, end;
 } organ_row_range;
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step);
 organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step); /* those of this rank */
 
-/* Agrees like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its range, and all receive
- * the others. */
+/* Meets like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its range of
+ * organ_ranks_rows in `values`, and receives all other rows. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error);
 
-/* Returns the progress that this rank reports to: rank 0 displays the progress of all ranks with `shown`, the others
- * send it theirs. Call it once; `shown` must outlive the ranks. Without ranks it returns `shown`. */
+/* Returns the progress to which this rank reports: rank 0 displays the progress of all ranks with `shown`, all other
+ * ranks send it theirs. Call it once; `shown` must outlive the ranks. Without ranks it returns `shown`. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown);
 
 #endif

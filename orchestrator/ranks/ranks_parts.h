@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Declarations shared by the files of the room: ranks.c implements meeting points, heartbeat.c sends notes between
- * them, ranks_watch.c detects lost ranks. */
+ * The structure behind organ_ranks and functions that the sources of ranks share: ranks.c implements meeting points,
+ * heartbeat.c sends notes between them, ranks_watch.c detects lost ranks. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 
@@ -9,80 +9,82 @@
 
 #include <pthread.h>
 
-#define ORGAN_HOST_ROOM 64
+#define ORGAN_HOST_ROOM 64 /* bytes of a host's name with its NUL */
 
 /* A thread that sends a sign of life each second and receives those of other ranks. It never waits for work, disks or
  * terminals. So a silent rank is not merely busy: its process is stopped, or its host hangs or is unreachable. */
 typedef struct organ_watch {
-    uint32_t seconds; /* seconds of silence that are allowed; 0: the watch does not run */
-    int silent;       /* the rank that exceeded them, or -1 */
+    uint32_t seconds; /* seconds of silence that are allowed; 0 if the watch does not run */
+    int silent;       /* rank that was silent for longer, or -1; atomic */
     unsigned *naps;   /* for each rank: wake-ups of this thread since its last sign of life */
     pthread_t thread;
     bool runs;
     pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t woken;
-    bool ending, hushed; /* hushed: no longer sends */
+    bool ending, hushed; /* the thread must end; it no longer sends signs of life */
 } organ_watch;
 
+/* This process as one of the ranks (MPI processes) of a run. */
 struct organ_ranks {
     organ_transport transport;
-    size_t rank, count;
-    char (*hosts)[ORGAN_HOST_ROOM];
+    size_t rank, count;                                /* of this process; of all */
+    char (*hosts)[ORGAN_HOST_ROOM];                    /* host of each rank */
     bool joined;                                       /* the ranks have exchanged hosts and versions */
-    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all ranks have, */
-    size_t named;                                      /* and the length of its prefix that names the rank */
+    char agreed[sizeof((organ_error *)NULL)->message]; /* message of the last fault that all ranks adopted */
+    size_t named;                                      /* length of the prefix of `agreed` that names the rank */
     organ_stop *stop;
     pthread_t heartbeat;
-    bool beats;           /* the pulse thread runs */
-    pthread_mutex_t lock; /* protects the members below */
-    pthread_cond_t woken; /* signalled when the pulse must end */
-    bool ending, sent;    /* flags: the pulse must end; this rank has sent its request to stop */
-    bool halted;          /* this rank has reported its fault */
-    unsigned overcome;    /* number of faults so far that were overcome */
-    bool lost;            /* the other ranks cannot be reached */
-    const organ_progress *shown;
-    organ_progress progress;
-    bool stage; /* a progress stage is open */
-    uint32_t
-        stages; /* stages begun; at a meeting, the largest number of all ranks, since only rank 0 has some stages */
-    struct organ_early_note *early,
-        **early_end;    /* kept notes of stages that rank 0 has not begun, in order of arrival */
-    uint64_t unsent;    /* bytes of progress that were not sent to rank 0 yet */
-    uint64_t spoken;    /* notes sent to rank 0 for display */
-    uint64_t *received; /* on rank 0: such notes received from each rank; atomic, not protected by the lock */
+    bool beats;                  /* the heartbeat thread runs */
+    pthread_mutex_t lock;        /* protects the members below */
+    pthread_cond_t woken;        /* signalled when the heartbeat thread must end */
+    bool ending, sent;           /* the heartbeat thread must end; this rank has sent its request to stop */
+    bool halted;                 /* this rank has reported its fault */
+    unsigned overcome;           /* number of faults so far that were overcome */
+    bool lost;                   /* the other ranks cannot be reached */
+    const organ_progress *shown; /* display of rank 0 */
+    organ_progress progress;     /* to which this rank's work reports */
+    bool stage;                  /* a progress stage is open */
+    uint32_t stages; /* progress stages begun; a meeting sets it to the largest of all ranks, because some stages begin
+                        only on rank 0 */
+    struct organ_early_note *early, **early_end; /* on rank 0: list of kept notes of stages that it has not begun, in
+                                                    order of arrival, and the pointer at its end */
+    uint64_t unsent;                             /* bytes of progress that were not sent to rank 0 yet */
+    uint64_t spoken;                             /* notes sent to rank 0 for display */
+    uint64_t *received; /* on rank 0: notes for display received from each rank; atomic, not protected by the lock */
     organ_watch watch;
 };
 
-/* Does what organ_ranks_join does, with functions of MPI that are loaded already. */
+/* Joins the ranks like organ_ranks_join, with functions of MPI that are loaded already. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **ranks, organ_error *error);
 
-/* Sleeps between two tests for messages; longer with higher `attempt`. */
+/* Sleeps between two tests for messages: 20 microseconds for attempt 0, doubled up to six times. */
 void organ_ranks_pause_before_retry(unsigned attempt);
 
-/* Starts the thread that sends this rank's progress to rank 0 and receives notes. ORGAN_IO if it cannot be created. */
+/* Starts the thread that sends this rank's progress to rank 0 and receives notes. Returns ORGAN_IO if it cannot be
+ * created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error);
 void organ_heartbeat_end(organ_ranks *ranks);
 void organ_heartbeat_discard_notes(organ_ranks *ranks); /* drops notes that were not displayed */
 
-/* Starts the watch. If a rank is lost it sets organ_ranks.lost, and all calls of the wire fail. Between
- * organ_watch_hush and organ_watch_end this rank sends no sign of life that could reach a rank that has left.
- * ORGAN_IO if the thread cannot be created. */
+/* Starts the watch. If a rank is lost it sets organ_ranks.lost and makes all calls of the transport fail. Between
+ * organ_watch_hush and organ_watch_end this rank sends no sign of life, which could reach a rank that has left.
+ * Returns ORGAN_IO if the thread cannot be created. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
 void organ_watch_poll(organ_ranks *ranks, unsigned poll); /* one wake-up of the thread */
 void organ_watch_hush(organ_ranks *ranks);
-/* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends
- * with an error. If the first rank has sent this rank the number of a rank that no longer answers, waits for the
- * launcher's signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
+/* Gives rank 0 time to print its error before this rank ends, because a launcher ends all ranks when one ends with
+ * an error. If rank 0 has sent this rank the number of a rank that no longer answers, waits for the launcher's
+ * signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 
 /* Receives and processes the notes that have arrived. Thread-safe. */
 void organ_heartbeat_receive(organ_ranks *ranks);
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank,
-                                   uint64_t spoken); /* until this number of the rank's notes have arrived */
+                                   uint64_t spoken); /* returns when `spoken` notes of the rank have arrived */
 
-/* Sets the number of begun stages to the largest of all ranks. */
+/* Sets the number of begun stages to `stages`, the largest of all ranks. */
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages);
 
 /* Sends a request to stop to all other ranks, once. */

@@ -13,7 +13,7 @@ static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->l
 
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
-/* Sends signs of life, which also name a rank that is considered lost, or -1. */
+/* Sends a sign of life to each watched rank; its word is the rank that is considered lost, or -1. */
 static void send_beats(organ_ranks *ranks, int lost_rank)
 {
     organ_watch *const w = &ranks->watch;
@@ -25,8 +25,8 @@ static void send_beats(organ_ranks *ranks, int lost_rank)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Ends this rank's run. Rank 0 first names the lost rank to all others; otherwise they would report rank 0 as silent.
- */
+/* Ends this rank's run because rank `silent` is lost. Rank 0 first names that rank to all others; otherwise they
+ * would report rank 0 as silent. */
 static void abandon_run(organ_ranks *ranks, int silent)
 {
     send_beats(ranks, silent);
@@ -36,8 +36,8 @@ static void abandon_run(organ_ranks *ranks, int silent)
     organ_stop_request(ranks->stop);
 }
 
-/* Receives all waiting heartbeats. A heartbeat resets the count of missed polls of its rank; an error word ends the
- * run. */
+/* Receives all signs of life that have arrived. Each resets the count of its rank; one that names a lost rank ends
+ * the run. */
 static void receive_heartbeats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -51,9 +51,9 @@ static void receive_heartbeats(organ_ranks *ranks)
     }
 }
 
-/* Counts wake-ups instead of seconds: if this process was stopped for a while, no time has passed for it, and signs
- * of life that arrived meanwhile are processed first. One second is added for the interval between two signs of life.
- */
+/* Ends the run if a watched rank was silent for too long. Counts wake-ups instead of seconds: if this process was
+ * stopped for a while, no time has passed for it, and signs of life that arrived meanwhile are processed first. One
+ * second is added for the interval between two signs of life. */
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
@@ -62,6 +62,8 @@ static void count_silence(organ_ranks *ranks)
             abandon_run(ranks, (int)r);
 }
 
+/* Makes wake-up number `poll` of the watch: sends signs of life once a second, receives those of others, counts
+ * silence. */
 void organ_watch_poll(organ_ranks *ranks, unsigned poll)
 {
     if (poll % POLLS_A_SECOND == 0)
@@ -70,7 +72,7 @@ void organ_watch_poll(organ_ranks *ranks, unsigned poll)
     count_silence(ranks);
 }
 
-/* Runs the thread that polls the other ranks until the run ends or a rank is lost. */
+/* Runs the thread of the watch until the run ends or a rank is lost. */
 static void *run_watch(void *context)
 {
     organ_ranks *const ranks = context;
@@ -87,7 +89,7 @@ static void *run_watch(void *context)
     return NULL;
 }
 
-/* Starts the thread that watches the other ranks, unless watching is off. */
+/* Starts the thread of the watch, unless the limit of silence is 0. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
 {
     organ_watch *const w = &ranks->watch;
@@ -111,7 +113,7 @@ void organ_watch_hush(organ_ranks *ranks)
 }
 
 /* Waits up to 10 seconds for the launcher's signal if rank 0 has named a silent rank: a launcher ends all ranks when
- * one fails, and rank 0 must print its error first. */
+ * one ends with an error, and rank 0 must print its error first. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks)
 {
     const unsigned max = 10, seconds = 2 * ranks->watch.seconds < max ? 2 * ranks->watch.seconds : max;
@@ -125,7 +127,7 @@ void organ_watch_wait_for_rank_0(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
-/* Ends the watching thread. */
+/* Ends the thread of the watch. */
 void organ_watch_end(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;

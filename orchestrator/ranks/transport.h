@@ -9,25 +9,28 @@
 
 #define ORGAN_TRANSPORT_MESSAGE_BYTES 512
 
+/* The functions of the module. Functions that wait for other ranks call `wait` with the number of the attempt between
+ * two tests, without holding a lock. */
 typedef struct organ_transport {
-    /* Joins the other ranks of the run. */
+    /* Joins the other ranks of the run; sets this process's rank and the number of ranks. */
     int (*open)(int *rank, int *count, char *why);
-    /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`, in
-     * order of ranks. While nothing has arrived, it calls `wait` without holding a lock. */
+    /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`,
+     * in order of ranks. */
     int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why);
     /* Collective: copies `bytes` bytes from rank `from` to all others, at `data`. */
     int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why);
     /* Sends a note of at most ORGAN_TRANSPORT_NOTE_BYTES bytes to one rank. Does not wait for delivery unless too many
      * notes are in flight. */
     int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why);
-    /* Receives a note that has arrived: *bytes of it at `note`, 0 if there is none. */
+    /* Receives a note that has arrived, of *bytes bytes, from rank *from; *bytes is 0 if there is none. */
     int (*receive)(void *note, size_t capacity, size_t *bytes, int *from, char *why);
     /* Sends a sign of life with a word to one rank. Never waits: if too many are in flight, it is dropped. */
     int (*beat)(int to, int word, char *why);
-    /* Receives a sign of life; *from is -1 if there is none. */
+    /* Receives a sign of life from rank *from with *word; *from is -1 if there is none. */
     int (*received)(int *from, int *word, char *why);
     /* Makes waiting calls and all later calls fail. */
     void (*cut)(void);
+    /* Leaves the other ranks; the last call. */
     int (*close)(char *why);
 } organ_transport;
 

@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Set by SIGHUP. */
-static volatile sig_atomic_t renewal_requested;
+static volatile sig_atomic_t renewal_requested; /* set by the handler of SIGHUP, cleared by organ_serve */
 
 static void request_renewal(int number)
 {
@@ -24,6 +23,8 @@ enum { SECONDS_TO_FINISH = 10 };
 const organ_area *const organ_areas[] = {&organ_area_server, &organ_area_models, &organ_area_files,
                                          &organ_area_jobs,   &organ_area_page,   NULL};
 
+/* Opens the server and runs its main loop: ten times a second it checks deadlines (organ_server_tick) and, after
+ * SIGHUP, reads tokens and certificate again (organ_server_renew). */
 organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};

@@ -11,16 +11,18 @@ ORGAN_API_BEGIN
 /* One tensor to process, and optionally its counterpart with the same number of bytes in another model. */
 typedef struct organ_pass_item {
     const organ_tensor *tensor, *other;
-    bool elsewhere; /* another process handles it: this pass skips it */
+    bool elsewhere; /* another rank processes the tensor, so this pass skips it */
 } organ_pass_item;
 
+/* A rectangle of units of one item: the piece of work of one call of organ_pass.work. */
 typedef struct organ_tile {
-    size_t item;        /* index into organ_pass.items */
-    void *data, *other; /* first element; `work` may change `data` in place before the band is retired; `other` is NULL
-                           without counterpart */
-    size_t rows, cols;  /* in units; a flat pass has one row of `bytes` */
-    size_t stride;      /* units from one row to the next */
-    size_t bytes;       /* bytes of all its units */
+    size_t item; /* index into organ_pass.items */
+    /* the first unit of the tensor and of its counterpart (NULL without one). `work` may change `data` in place before
+     * the band is retired */
+    void *data, *other;
+    size_t rows, cols; /* in units; in a flat pass one row of `bytes` bytes */
+    size_t stride;     /* units from one row to the next */
+    size_t bytes;      /* bytes of all units of the tile */
 } organ_tile;
 
 /* A whole number of tiles of one item, contiguous in its file. Bands are retired in order of items and offsets. */
@@ -33,10 +35,12 @@ typedef struct organ_band {
     bool last;           /* the last band of its item */
 } organ_band;
 
+/* The tensors and the callbacks of a pass (stream/pass.h). */
 typedef struct organ_pass {
     const organ_model *model, *other; /* `other`: NULL if no item has a counterpart */
     const organ_pass_item
-        *items; /* in file order of `model`, so that reads are sequential; tensors without bytes are skipped */
+        /* in file order of `model`, so that reads are sequential; tensors without bytes are skipped */
+        *items;
     size_t item_count;
     /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor. A unit is an element,
      * or a block of elements for block types. tile_cols = 0: whole rows. tile_rows = 0: a flat pass, whose tiles are
@@ -44,7 +48,8 @@ typedef struct organ_pass {
     size_t tile_rows, tile_cols;
     size_t scratch_bytes; /* for each worker, 4096-byte aligned, on the worker's node */
     size_t result_bytes;  /* for each tile, zeroed before `work` */
-    uint64_t least;       /* memory that the steps after the pass need; with less the pass is rejected too */
+    /* bytes of memory that the caller needs after the pass: with less, the pass is rejected at its start */
+    uint64_t least;
     void *context;
     /* Processes a tile. Called on any worker, in any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);

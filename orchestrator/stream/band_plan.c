@@ -57,7 +57,7 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 
 size_t organ_band_max_slots(size_t workers) { return organ_min(MAX_SLOTS, 2 * workers + 6); }
 
-/* The inputs of a plan. */
+/* The inputs of a plan, and the plan that is made of them. */
 typedef struct band_plan_planning {
     const organ_pass *pass;
     size_t workers, least; /* least: bytes that a band must have */

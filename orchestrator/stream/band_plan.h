@@ -5,7 +5,7 @@
 
 #include "orchestrator/stream/band.h"
 
-/* Sizes for the whole pass. */
+/* Sizes that hold for all bands of a pass. */
 typedef struct organ_band_plan {
     size_t band_bytes;    /* upper bound on the bytes of a band */
     size_t band_tiles;    /* upper bound on the tiles of a band */
@@ -13,21 +13,22 @@ typedef struct organ_band_plan {
     uint64_t total_bytes; /* bytes of all items, without counterparts */
 } organ_band_plan;
 
-/* Chooses the sizes for `memory` bytes and `workers` threads. ORGAN_USAGE with the amount that is needed if two bands
- * and the scratch do not fit. */
+/* Chooses the sizes for `memory` bytes and `workers` threads. Returns ORGAN_USAGE, with the needed amount in the
+ * message, if two bands and the scratch do not fit. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
                                   organ_error *error);
 
 /* Returns the least memory for which organ_band_plan_make succeeds. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
 
-/* Returns the largest number of slots for that many workers: two bands for each, and some being read or written. */
+/* Returns the largest number of bands in memory for that many workers: two for each worker, and six that are being read
+ * or written. */
 size_t organ_band_max_slots(size_t workers);
 
-/* Position of the next band. Start with all members zero. */
+/* The position of the next band. All members are zero at the start of a pass. */
 typedef struct organ_band_cursor {
     size_t item;
-    uint64_t done; /* bytes of that item in earlier bands */
+    uint64_t done; /* bytes of the item in earlier bands */
 } organ_band_cursor;
 
 /* One band as offsets and sizes, without data. */
@@ -38,8 +39,8 @@ typedef struct organ_band_shape {
     size_t unit;       /* bytes of an element or block, 1 for flat passes */
     size_t rows, cols; /* in units; flat: one row of `bytes` columns */
     size_t tile_rows, tile_cols;
-    size_t tiles_across, tiles;
-    bool last;
+    size_t tiles_across, tiles; /* tiles in a row of tiles; tiles of the band */
+    bool last;                  /* the last band of its item */
 } organ_band_shape;
 
 /* Computes the next band; returns false after the last one. */

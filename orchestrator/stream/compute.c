@@ -10,7 +10,7 @@ static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
 
 const char *organ_compute_name(organ_compute compute) { return names[compute]; }
 
-/* Sets the precision of products by --compute. AMX also needs the kernel's permission for its registers. */
+/* Sets engine->compute and engine->dots. AMX also needs permission of the operating system to use its registers. */
 organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error)
 {
     organ_cpu cpu = organ_cpu_detect();

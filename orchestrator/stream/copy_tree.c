@@ -23,6 +23,7 @@
 
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
+/* The listing of the files below a directory. */
 typedef struct copy_tree_walk {
     char path[PATH_MAX]; /* path of the current entry */
     const char *const *skip;
@@ -56,7 +57,8 @@ static void list_file(copy_tree_walk *w, const struct stat *info)
 
 static void list_folder(copy_tree_walk *w, size_t length, int depth);
 
-/* Lists a file or the content of a folder. A link to a file counts as a file; a link to a folder is ignored. */
+/* Lists the file at w->path (`length` bytes), or the content of the folder there. A link to a file counts as a file; a
+ * link to a folder is ignored. */
 static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 {
     struct stat info;

@@ -8,21 +8,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The files below a directory. */
 typedef struct organ_file_list {
     size_t count;
     char **names;   /* relative paths, in byte order */
     uint64_t bytes; /* bytes of all files */
 } organ_file_list;
 
-/* Lists all regular files below `directory`, except the names in `skip`, unfinished outputs (".*.organ-partial"),
- * notes of finished outputs (".*.organ-finished") and the mark of an unfinished output (ORGAN_GROWING_MARK). Links to
- * files are followed; links to directories, sockets and devices are omitted. ORGAN_IO if a directory cannot be read
- * or a link is broken. */
+/* Lists all regular files below `directory`, except the names in `skip`, unfinished outputs (".*.organ-partial"), notes
+ * of finished outputs (".*.organ-finished") and the mark of an unfinished output (ORGAN_GROWING_MARK). Links to files
+ * are followed; links to directories, sockets and devices are omitted. Returns ORGAN_IO if a directory cannot be read
+ * or a link is broken. The caller frees *list. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error);
 void organ_list_free(organ_file_list *list);
 
-/* Creates every missing folder of `path` after its first `root` bytes, which exist. */
+/* Creates every missing folder on `path`, except its last component; the first `root` bytes name a folder that exists.
+ * Changes `path` only during the call. */
 organ_status organ_make_folders(char *path, size_t root, organ_error *error);
 
 /* Copies directory/name to to_directory/to_name with its permissions, creates missing folders, and synchronises the

@@ -12,10 +12,11 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define COPY_STEP   ((size_t)64 << 20) /* bytes between two checks of the stop flag */
+#define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
-/* Opens a file for writing through the page cache and, if the file system allows it, past it (`direct`). */
+/* Opens the file twice: for writing through the page cache (`fd`) and, if the file system supports it, past it
+ * (`direct`). */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
@@ -89,8 +90,8 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
     return done;
 }
 
-/* Writes bytes past the page cache (O_DIRECT) where memory and offset are aligned alike: the head up to an aligned
- * offset and the tail are written through the cache. */
+/* Writes bytes past the page cache if address and offset are congruent modulo a page. The bytes before the first page
+ * boundary and after the last one go through the page cache. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
@@ -187,7 +188,8 @@ static bool is_served(int fd)
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
-/* Copies bytes to the same offset of another file: past the page cache if that pays, else inside the kernel. */
+/* Copies bytes to the same offset of another file: past the page cache, or with copy_file_range if direct I/O is not
+ * supported, the range is short, or the file is on a network file system. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error)
 {

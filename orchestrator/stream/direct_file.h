@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A file that is written with direct I/O if the file system supports it: bytes are on the disk when the call returns,
- * do not evict the input's pages from the page cache, and are not copied by the processor. Also other ways to copy
+ * they do not displace input files from the page cache, and the processor does not copy them. Also functions that copy
  * bytes between files. */
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
@@ -12,6 +12,7 @@
 
 #define ORGAN_DIRECT_ALIGNMENT 4096
 
+/* An open file, with a second descriptor for direct I/O if the file system supports that. */
 typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */
@@ -38,11 +39,12 @@ organ_status organ_direct_write(organ_direct_file *file, const void *data, size_
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error);
 void organ_direct_close(organ_direct_file *file);
 
-/* Makes `to` share all blocks of `from` (reflink). Returns false if the file system does not support it. */
+/* Makes file `to` share all blocks of file `from` (reflink); both are descriptors. Returns false if the file system
+ * does not support it. */
 bool organ_reflink(int from, int to);
 
-/* Copies a range with copy_file_range, or with reads and writes if that is not supported. ORGAN_BAD_INPUT if `from`
- * is too short. */
+/* Copies `bytes` bytes with copy_file_range, or with reads and writes if that is not supported. The paths are for
+ * messages. Returns ORGAN_BAD_INPUT if `from` is too short. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
 

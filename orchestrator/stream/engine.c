@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CLEARLY_QUICKER 0.97 /* share of the time of the engine's own kernels below which another table is used */
+/* the twin is used if its time is below this share of the time of the engine's own kernels */
+#define CLEARLY_QUICKER 0.97
 #define USUAL_MEMORY    ((uint64_t)512 << 20)
 
 /* An engine with the topology that it created and must destroy. */
@@ -47,7 +48,7 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
 
 enum { TRIAL_ROWS = 64, TRIAL_COLS = 256, TRIALS = 8 };
 
-/* Returns the processor time of this thread for one tile, in seconds. */
+/* Returns the processor time, in seconds, that this thread needs for one physarum tile. */
 static double time_tile(const organ_kernels *kernels, float *tile, void *scratch)
 {
     const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = 6};
@@ -61,7 +62,7 @@ static double time_tile(const organ_kernels *kernels, float *tile, void *scratch
     return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 }
 
-/* Times one tile of the flow with both tables of kernels, alternating, and returns the second only if it is clearly
+/* Times a physarum tile with both tables of kernels, alternating, and returns the second only if it is clearly
  * faster. */
 const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine)
 {

@@ -9,9 +9,9 @@
 
 ORGAN_API_BEGIN
 
-/* Combines the topology, pinned threads and kernels. `kernels` NULL: the best for this CPU. `threads` 0: one per
- * core. `memory` 0: 512 MiB. engine->stop is NULL until the caller sets it. ORGAN_IO if a thread or memory is
- * refused; *engine is then NULL. */
+/* Creates an engine of topology, pinned threads and kernels. `kernels` NULL: the best for this CPU. `threads` 0: one
+ * per core. `memory` 0: 512 MiB. engine->stop is NULL until the caller sets it. Returns ORGAN_IO if the system refuses
+ * a thread or memory; *engine is then NULL. */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error);
 

@@ -31,8 +31,8 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* Parses the complete lines of `text` and returns their bytes. Sets *no_memory if an allocation failed, so that the
- * line is not taken for a malformed one. */
+/* Appends the complete lines of `text`, parsed, to `lines` and returns how many bytes they have. Stops at a line that
+ * is not a JSON object. Sets *no_memory if an allocation failed, so that the line is not taken for a malformed one. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;

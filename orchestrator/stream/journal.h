@@ -9,15 +9,17 @@
 
 #define ORGAN_JOURNAL_FOLDER "organ" /* folder in an unfinished output */
 #define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
-/* Journal of another rank, if several ranks write one output. */
+/* The journals of ranks 1, 2, ... if several ranks write one output; %zu is the rank. */
 #define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 
+/* An open journal: a file to which a run appends a JSON line for each finished part, so that it can continue after an
+ * interruption. */
 typedef struct organ_journal {
     const char *path; /* as passed to open; must outlive the journal */
     int fd;           /* -1: closed */
 } organ_journal;
 
-/* Opens or creates the journal. *lines is an array of its complete lines, which the caller releases. An incomplete
+/* Opens or creates the journal. *lines becomes an array of its complete lines, which the caller releases. An incomplete
  * last line, and everything after a line that is not a JSON object, is cut off. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
 

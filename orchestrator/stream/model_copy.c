@@ -15,20 +15,24 @@
 
 #define STEP ((uint64_t)64 << 20) /* bytes between two checks of the stop flag */
 
+/* States of a file of the copy. SHARED: a reflink of the original, so that only replaced tensors are written; RESUMED:
+ * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
+/* A copy of a model whose bytes outside of `replaced` a thread copies, while the caller writes the replaced tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
     const bool *replaced;
     const organ_stop *stop;
-    char **paths; /* paths of the files of the copy */
-    char *made; /* state of each file: SHARED if it was reflinked, so that only replaced tensors are written; RESUMED if
-                   an earlier run began it */
-    size_t writer, writers; /* number of this process, and of all */
-    uint64_t passed, all;   /* bytes outside the replaced tensors: before the present position, and in all files */
+    char **paths;           /* paths of the files of the copy */
+    char *made;             /* state of each file: SHARED, RESUMED or PLAIN */
+    size_t writer, writers; /* number of this rank, and of the ranks that copy */
+    /* bytes outside the replaced tensors: before the present position, in all files that are not SHARED */
+    uint64_t passed, all;
     organ_direct_file
-        writing;    /* the open shard; only one, because an organ directory has more files than can be open */
+        /* the open shard; only one, because an organ directory has more files than a process can have open */
+        writing;
     size_t written; /* index of the open shard */
     organ_file_list others;
     pthread_t thread;
@@ -38,7 +42,7 @@ struct organ_model_copy {
     organ_error fault; /* error of the thread; guarded by the lock */
 };
 
-/* Adds the index to the files to copy if the donor was opened by its index, which the copied shards need. */
+/* Lists the index of the safetensors shards, which a copy of the shards needs, as the only other file. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     char *const path = organ_format("%s/%s", donor->directory, donor->index);
@@ -56,7 +60,8 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     return error->status;
 }
 
-/* Lists the files of a model's directory that are no weights: all of them, or those that the index names. */
+/* Lists the files of a model's directory without weights: all if the donor is the whole directory, else only its
+ * index. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -90,7 +95,7 @@ typedef struct model_copy_pair {
     size_t file;
     int from;
     organ_direct_file to;
-    bool written;
+    bool written; /* this rank has written into the copy */
 } model_copy_pair;
 
 /* Returns whether this process copies the next `bytes` bytes. Each process copies one contiguous share of the bytes of
@@ -102,8 +107,8 @@ static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* Copies [from, to). Blocks that an interrupted run may have reflinked are copied by the kernel, which reflinks them
- * again. */
+/* Copies this rank's share of bytes [from, to) of a file. Blocks that an interrupted run may have reflinked are copied
+ * with organ_copy_range, which reflinks them again. */
 static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
                               organ_error *error)
 {
@@ -145,7 +150,7 @@ static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, orga
     return error->status ? error->status : copy_span(copy, p, done, file->size, error);
 }
 
-/* Opens the file and its copy and calls `with`. */
+/* Opens file f of the donor and its copy, and calls `with` for the pair. */
 static organ_status with_pair(organ_model_copy *copy, size_t f,
                               organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
                               organ_error *error)
@@ -180,7 +185,7 @@ static organ_status copy_other_file(organ_model_copy *copy, const char *name, or
     return error->status;
 }
 
-/* Runs in a thread of its own: copies the other files and the parts of shards between the changed tensors. */
+/* The copying thread: copies the other files and the ranges of shards outside of the replaced tensors. */
 static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;
@@ -208,7 +213,7 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 
-/* Returns whether another process created the output. */
+/* Returns whether another rank created the output: only that rank has its lock. */
 static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
 /* Creates the output's file for each file of the model; `single` names it if there is only one. */
@@ -225,7 +230,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
     return error->status;
 }
 
-/* Returns the bytes for which the disk has no space allocated yet. */
+/* Returns the bytes of the copy for which the disk has not allocated space yet. */
 static uint64_t space_needed(const organ_model_copy *copy)
 {
     uint64_t need = copy->others.bytes;
@@ -247,8 +252,7 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
     return copy->made;
 }
 
-/* Starts the thread that copies everything but the replaced tensors. made[f] says who makes file f; with several ranks
- * this is writer `writer` of `writers`. */
+/* Starts the copying thread for the share of rank `writer` of `writers`. made[f] is the state of file f. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
@@ -347,7 +351,7 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
                                error); /* the unaligned ends of bands were written through the page cache */
 }
 
-/* Waits for copying to end and frees the copy. NULL is allowed. */
+/* Cancels copying that has not ended, waits for its thread and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)

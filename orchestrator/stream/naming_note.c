@@ -25,7 +25,7 @@
 
 #define LARGEST_NOTE ((size_t)1 << 30)
 
-/* Reads a line of the note: the files that an interrupted run had finished, and its options. */
+/* Reads the last line of the note: the inodes of the finished output and the options of the run. */
 static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;

@@ -17,15 +17,16 @@
 
 #define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
 
-/* A run may keep the choices that it has made so far in a second unfinished output, whose name ends with this. */
+/* A run may store the choices that it has made so far in a second unfinished output, whose name ends with this. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
 
+/* The content of a note of a finished output that waits for its name. */
 typedef struct organ_naming_note {
     bool there;   /* the note exists and its last line is complete */
     bool journal; /* the note begins with the journal of the run */
     bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
     bool choice;  /* remove the output of choices (ORGAN_CHOICE_ENDING) when this output has its name */
-    size_t count;
+    size_t count; /* number of nodes */
     uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
 
@@ -43,7 +44,8 @@ typedef struct organ_naming_place {
     const char *like; /* for organ_check_replaceable */
 } organ_naming_place;
 
-/* Removes the output of choices of the output `final`, if there is one. Returns 0 or an errno. */
+/* Removes the unfinished output of choices (ORGAN_CHOICE_ENDING) of the output `final`, if there is one. Returns 0 or
+ * an errno. */
 int organ_naming_remove_choice(const char *final);
 
 /* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A ring of band slots. The reader thread fills slot after slot, the workers take tiles from any filled slot (of their
- * own node first), the calling thread retires the slots in order. One mutex guards the ring; bytes and tiles move
- * outside it. */
+ * own node first), the calling thread retires the slots in order. One mutex guards the ring; reading and processing
+ * happen without it. */
 #include "orchestrator/stream/pass.h"
 
 #include "orchestrator/machine/thread.h"
@@ -15,15 +15,17 @@
 
 #define PAGE 4096
 
+/* The memory of one band, and how far its tiles are processed. */
 typedef struct pass_slot {
     organ_band_shape shape;
-    char *memory[2]; /* buffers of the tensor and of its counterpart */
-    char *data[2];   /* start of the band in each buffer: congruent to the file offset modulo a page */
-    char *results;
-    unsigned node;
+    char *memory[2];    /* buffers of the tensor and of its counterpart */
+    char *data[2];      /* start of the band in each buffer: congruent to the file offset modulo a page */
+    char *results;      /* result_bytes for each tile */
+    unsigned node;      /* NUMA node of the buffers */
     size_t taken, done; /* tiles given to workers; tiles finished */
 } pass_slot;
 
+/* A running pass over bands: one thread reads, workers process tiles, the calling thread retires bands. */
 typedef struct pass_run {
     const organ_pass *pass;
     const organ_engine *engine;
@@ -32,10 +34,10 @@ typedef struct pass_run {
     pass_slot *slots;
     void **scratch; /* per worker */
     pthread_mutex_t lock;
-    pthread_cond_t filled, finished, freed;
+    pthread_cond_t filled, finished, freed; /* a slot was filled; all tiles of a band are done; a slot was retired */
     uint64_t read, retired; /* numbers of bands read and retired since the start: slots [retired, read) are filled */
-    bool all_read, halted;
-    organ_error error; /* first fault */
+    bool all_read, halted;  /* the last band was read; all threads must end */
+    organ_error error;      /* first fault */
 } pass_run;
 
 static bool stop_requested(const pass_run *r) { return organ_stop_is_requested(r->engine->stop); }
@@ -70,7 +72,7 @@ static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Waits for a free slot. Returns false if the run has ended. */
+/* Waits until a slot of the ring is free. Returns false if the pass was halted. */
 static bool await_slot(pass_run *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -131,8 +133,8 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes some tiles: a fraction of the remaining tiles of a band, so that a lock is taken once for many small tiles and
- * the last tiles are spread over the workers. Returns the slot, or NULL at the end of the run. */
+/* Takes tiles [*from, *to) of a band: a fraction of its remaining tiles, so that many small tiles need the lock once
+ * and the last tiles are spread over the workers. Returns the band's slot, or NULL at the end of the pass. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -169,7 +171,8 @@ static void work_on_tiles(void *context, size_t worker)
     }
 }
 
-/* Waits for the oldest band to be complete. Returns NULL after the last band. */
+/* Waits until all tiles of the oldest band are done. Returns its slot, or NULL after the last band or if the pass was
+ * halted. Notices requests to stop. */
 static pass_slot *await_band(pass_run *r)
 {
     pass_slot *s = NULL;
@@ -192,7 +195,7 @@ static pass_slot *await_band(pass_run *r)
     return s;
 }
 
-/* Passes the results of completed bands to the caller, in the order of the file. */
+/* Runs on the calling thread: passes completed bands to `retire` in order and frees their slots. */
 static void retire_all(pass_run *r)
 {
     for (pass_slot *s; (s = await_band(r));) {

@@ -23,15 +23,15 @@ typedef struct organ_engine {
     const organ_kernels *kernels; /* kernel table chosen for this CPU */
     const organ_stop *stop;       /* request to stop; NULL: never */
     organ_compute compute;        /* arithmetic of products of the forward pass; exact by default (stream/compute.h) */
-    const organ_dots *dots;       /* instructions for it, if not exact */
-    struct organ_ranks *ranks;    /* the processes of this run (room ranks); NULL: a single process */
+    const organ_dots *dots;       /* kernels for `compute`; NULL if it is exact */
+    struct organ_ranks *ranks;    /* the ranks (processes) of this run (orchestrator/ranks); NULL: a single process */
     /* organ_seconds_now() at the start of the run, for "seconds" in reports; 0: use the start of the output */
     double began;
 } organ_engine;
 
-/* Runs the pass. ORGAN_OK if every band was retired; ORGAN_USAGE if two bands and the workers' scratch do not fit the
- * memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped; otherwise
- * the error from `retire`. All threads have finished the pass when it returns. */
+/* Runs the pass. Returns ORGAN_OK if every band was retired; ORGAN_USAGE if two bands and the workers' scratch do not
+ * fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped;
+ * otherwise the error from `retire`. All threads have finished the pass when it returns. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error);
 
 ORGAN_API_END

@@ -6,9 +6,11 @@
 
 #include <string.h>
 
-/* Sizes of the parts of a product. A part has as many rows of a as the kernel packs at once, and enough rows of b that
- * packing a takes a small share of its time; fewer if all products together have too few parts for the workers. A panel
- * of b is decoded once for all rows of a, or, if there are fewer panels than workers, once for some of them. */
+/* Sizes of the parts of a product that workers compute: PART_ROWS rows of a, as many as the kernel packs at once, and
+ * MIN_COLUMNS to MAX_COLUMNS rows of b. Many rows of b make packing a cheap; few make at least PARTS_A_WORKER parts for
+ * each worker, counted over all products of a call, so that no worker waits long for the last part. A panel of b has
+ * about PANEL_BYTES, in multiples of MIN_PANEL rows; it is decoded once for all rows of a, or, if there are fewer
+ * panels than workers, once for each part. */
 enum {
     PART_ROWS = 256,
     MIN_COLUMNS = 64,
@@ -18,16 +20,18 @@ enum {
     PANEL_BYTES = 1 << 19
 };
 
+/* Products that the workers compute together. */
 typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
-    const organ_panels *panels; /* NULL if all factors are floats in memory */
+    const organ_panels *panels; /* NULL if b of all products is in memory */
     unsigned char *scratch;
-    size_t room;    /* bytes of `room` for each worker */
-    size_t columns; /* of a part, so that the parts of all products are enough for the workers */
+    size_t room;    /* bytes of `scratch` for each worker */
+    size_t columns; /* rows of b in a part, so that the parts of all products are enough for the workers */
     organ_first_fault fault;
 } product_split;
 
+/* How the result c of a product is divided into parts. */
 typedef struct product_cut {
     size_t rows, columns, across, parts; /* rows and columns of c in a part, parts side by side, parts of the product */
 } product_cut;
@@ -43,7 +47,7 @@ size_t organ_panel_bytes(size_t k, organ_real type)
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
 }
 
-/* Returns whether the product's factor is decoded into panels while it runs. */
+/* Returns whether b of the product is decoded into panels while it runs. */
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
 /* Divides the result of a product into parts for the workers: rows and columns of a part, and their number. */
@@ -70,7 +74,8 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Prepares rows [first, first + n) of b. */
+/* Decodes the panel of rows [first, first + part->n) of b into `scratch` and makes it part->b. Returns false if
+ * decoding failed here or in another part. */
 static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];

@@ -8,6 +8,7 @@
 /* Returns the bytes of scratch for organ_products_run: ORGAN_PRODUCT_SCRATCH for each worker. */
 size_t organ_products_scratch(const organ_engine *engine);
 
+/* Returns the bytes of one value. */
 size_t organ_real_bytes(organ_real type);
 
 /* Returns the operand from row `row` on, for a part of a product. */
@@ -34,7 +35,8 @@ typedef struct organ_panels {
     const float *biases;
 } organ_panels;
 
-/* Returns the most rows of a panel with rows of k values; organ_panel_bytes returns the bytes of such a panel. */
+/* Returns the number of rows of a full panel with rows of k values. organ_panel_bytes returns the bytes of such a
+ * panel. */
 size_t organ_panel_rows(size_t k, organ_real type);
 size_t organ_panel_bytes(size_t k, organ_real type);
 

@@ -31,6 +31,7 @@ void organ_progress_warn(const organ_progress *progress, const organ_model *mode
         organ_progress_note(progress, "warning: %s", model->warnings[k]);
 }
 
+/* Formats a note, at most 999 characters, and passes it to the callback; does nothing if there is no callback. */
 static void progress_note(const organ_progress *progress, const char *format, va_list args)
 {
     char text[1000];

@@ -12,7 +12,7 @@
 
 ORGAN_API_BEGIN
 
-/* Any member may be NULL. Calls are serialised but may come from different threads. */
+/* Callbacks; any may be NULL. Calls never overlap, but may come from different threads. */
 typedef struct organ_progress {
     void *context;
     /* Begins a stage with this name ("pruning"), total bytes and number of tensors. */
@@ -24,9 +24,10 @@ typedef struct organ_progress {
     void (*end)(void *context);
     /* A message for the user, one sentence: a downgrade, a resumed run. */
     void (*note)(void *context, const char *text);
-    bool follows; /* of a rank that is not the first: what all ranks would report once is left to the first */
+    bool follows; /* this rank is not the first: organ_progress_note_once reports nothing, since the first rank does */
 } organ_progress;
 
+/* Call a callback of `progress`, which may be NULL. */
 void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors);
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);

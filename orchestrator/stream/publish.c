@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Returns whether `path` is a directory without entries; false if it cannot be read. */
 static bool is_empty_directory(const char *path)
 {
     DIR *directory = organ_open_folder(path);
@@ -32,7 +33,7 @@ static bool is_empty_directory(const char *path)
     return entries == 0;
 }
 
-/* Derives final, parent and partial from the user's path. */
+/* Derives final, parent, partial and note from the user's path. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->final = strdup(path);
@@ -53,7 +54,7 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
     return error->status || publish->note ? error->status : organ_fail_memory(error, path);
 }
 
-/* Opens and locks the partial directory. ORGAN_USAGE if another process has locked it. */
+/* Opens and locks the partial directory. Returns ORGAN_USAGE if another process has locked it. */
 static organ_status lock_partial(organ_publish *publish, organ_error *error)
 {
     publish->lock = organ_open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -174,7 +175,7 @@ static bool is_single(const organ_publish *publish)
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
-/* Returns whether there is a journal to continue from. */
+/* Returns whether the partial directory has the mark of an unfinished output, or a journal to continue from. */
 static bool is_unfinished(const organ_publish *publish)
 {
     return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
@@ -235,7 +236,8 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Continues or removes the partial directory of an earlier run. */
+/* Decides what happens to the partial directory of an earlier run. Continues it if it contains a finished output with a
+ * journal, or with way.resume; removes it if it is worthless or way.force is set; else fails. */
 static organ_status take_over_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     organ_naming_note note;
@@ -290,8 +292,8 @@ static organ_status finish_killed(const organ_publish *publish, organ_error *err
     return organ_naming_finish(&place, error);
 }
 
-/* Refuses an output that exists, unless it is an empty directory, or --force is given and it may be replaced.
- * publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
+/* Fails if the output exists, unless it is an empty directory, or `force` is set and it may be replaced. publish->final
+ * has no slash at its end: with a slash lstat would follow a symbolic link. */
 static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
@@ -344,7 +346,7 @@ char *organ_publish_path(const organ_publish *publish, const char *name)
     return organ_format("%s/%s", publish->partial, name);
 }
 
-/* Returns 0 or an errno. */
+/* Synchronises a directory with the disk. Returns 0 or an errno. */
 static int sync_folder(const char *path)
 {
     const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
@@ -478,8 +480,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
 
-/* Renames the files of a single-file output. Former files are removed at once, because the partial directory must be
- * empty in the end. */
+/* Renames one file of a single-file output. The file that had the name is removed at once, because the partial
+ * directory must be empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     if (publish_rename(publish, plan, error) == ORGAN_RENAMED_REPLACING && organ_remove_tree(plan->grown))

@@ -17,37 +17,40 @@ typedef enum organ_publish_stage {
     ORGAN_OUTPUT_NAMED    /* complete, under its final name */
 } organ_publish_stage;
 
+/* An output that a run writes. */
 typedef struct organ_publish {
-    char *final;      /* final path of the output, without trailing slashes */
-    char *partial;    /* path under which it is written */
-    char *note;       /* path of the note (naming_note.h) */
-    char *parent;     /* directory of all these paths */
-    int lock;         /* lock on the partial directory: one writer at a time */
+    char *final;   /* final path of the output, without trailing slashes */
+    char *partial; /* path under which it is written */
+    char *note;    /* path of the note (naming_note.h) */
+    char *parent;  /* directory of all these paths */
+    /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
+    int lock;
     bool resumed;     /* the partial directory existed and is continued */
-    bool whole;       /* it contains the complete output, which only needs its name */
+    bool whole;       /* the partial directory contains the complete output, which only needs its name */
     bool force;       /* replace an existing output if organ_check_replaceable accepts it */
     const char *like; /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;       /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage;
-    bool choice;    /* naming_note.h */
+    bool choice;    /* remove the output of choices at the end (naming_note.h) */
     size_t writers; /* ranks that write the output together; 0: one */
 } organ_publish;
 
+/* How organ_publish_begin treats outputs of earlier runs. */
+typedef struct organ_publish_mode {
+    bool resume, force; /* continue an unfinished run; replace an output, discard an unfinished run */
+    bool journal;       /* the caller can continue an output that has a journal */
+} organ_publish_mode;
 /* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final`
  * is allowed. If an earlier run was killed after it wrote all of the output, organ_publish_begin continues that output
  * even without `resume`, so that it gets its name; without a journal the output is begun again.
  *
  * Returns ORGAN_USAGE if
  *   - `final` exists and is not empty, unless `force` is set and organ_check_replaceable accepts it with the same
- * `like`;
+ *     `like`;
  *   - it finds an unfinished run, unless `resume` continues that run or `force` discards it;
  *   - it finds a finished output that could not get this name;
  *   - another process holds the lock.
  * Returns ORGAN_IO if the directory cannot be created. */
-typedef struct organ_publish_mode {
-    bool resume, force;
-    bool journal; /* the caller can continue an output that has a journal */
-} organ_publish_mode;
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
@@ -57,12 +60,12 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 
 /* Allows another rank to write into this output: stores `token`, any text, in the partial directory. */
 organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
-/* Opens, in another rank, the output with that token. ORGAN_IO if it is not visible, because the ranks do not share a
- * file system. */
+/* Opens, in another rank, the output with that token. Returns ORGAN_IO if it is not visible, because the ranks do not
+ * share a file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
 /* Checks that the file system supports several writers of one file. Each of `count` ranks writes its mark
- * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
- * cannot be written, or a mark is missing, whose rank the message names. */
+ * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). Returns ORGAN_IO if
+ * the file cannot be written, or a mark is missing, whose rank the message names. */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
@@ -71,7 +74,7 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can write it
- * again. Keeps incomplete outputs. ORGAN_USAGE if another process writes the output; ORGAN_IO if it cannot be
+ * again. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output; ORGAN_IO if it cannot be
  * removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
@@ -81,9 +84,9 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
 /* Renames the partial directory to `final` and synchronises the rename. Without `force` it never replaces an existing
  * file. With `force` it checks the existing output again and removes it, or keeps it under another name if it was
  * changed meanwhile. Files in the partial directory must have been synchronised before. When the rename can no longer
- * fail, it removes `journal` (or NULL), a file of the partial directory, the journals of other ranks, and
- * ORGAN_JOURNAL_FOLDER if it is then empty. After ORGAN_IO, publish->stage is the state of the output, and the
- * message says what the user can do. */
+ * fail, it removes `journal` (a file of the partial directory, or NULL), the journals of other ranks, and
+ * ORGAN_JOURNAL_FOLDER if it is then empty. After ORGAN_IO, publish->stage is the state of the output, and the message
+ * says what the user can do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Publishes an output that consists of single files, as organ_publish_commit publishes a directory. `names` are up to

@@ -43,18 +43,18 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     return ORGAN_OK;
 }
 
-/* The marks follow the token, which has less than SIGNS bytes. They are adjacent, so that several ranks write to the
- * same page, as they do with ranges of an output. */
+/* The marks follow the token, which has less than MARKS_OFFSET bytes. They are adjacent, so that several ranks write to
+ * the same page, as they do with ranges of an output. */
 #define MARKS_OFFSET ((off_t)64)
 #define MARK_BYTES   24
 
-/* Writes the mark of a rank, MARK_BYTES characters with its number. */
+/* Writes to `mark` the text of a rank's mark: MARK_BYTES characters that contain its number. */
 static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
 {
     snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank);
 }
 
-/* Writes this rank's mark at its place in the file of marks (organ_publish_verify reads them). */
+/* Writes this rank's mark at its place in ORGAN_GROWING_MARK (organ_publish_verify reads all marks). */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char mark[MARK_BYTES + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

@@ -8,6 +8,7 @@
 
 /* ---- sets of rows ---- */
 
+/* A running pass over rows, of which one set is in memory. */
 typedef struct rows_run {
     const organ_row_walk *walk;
     const organ_engine *engine;
@@ -20,7 +21,8 @@ typedef struct rows_run {
 
 static size_t next_unit(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
-/* Keeps the error of the first failing unit. Workers take units in ascending order, so that unit is always read. */
+/* Keeps the error of the unit with the lowest number. Workers take units in ascending order and finish those that they
+ * took, so the lowest failing unit of the set is always read, for any number of workers. */
 static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
 {
     pthread_mutex_lock(&r->lock);

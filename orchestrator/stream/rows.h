@@ -21,17 +21,20 @@
 
 /* ---- the walk ---- */
 
+/* Rows that one worker reads in one call. */
 typedef struct organ_row_unit {
     size_t index;   /* index within the set */
     uint64_t first; /* row of the matrix */
     size_t rows;
 } organ_row_unit;
 
+/* Rows that are read, processed and retired together. */
 typedef struct organ_row_set {
     uint64_t first; /* row of the matrix */
     size_t rows, units;
 } organ_row_set;
 
+/* The division of a matrix and the callbacks of a walk. */
 typedef struct organ_row_walk {
     uint64_t rows;              /* of the matrix */
     size_t set_rows, unit_rows; /* at least 1; the last set, and the last unit of each set, may be shorter */
@@ -54,6 +57,7 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
+/* Upper bound on the weights of organ_row_sources. */
 #define ORGAN_ROW_SOURCES 5
 
 /* Weights with the same number of rows and columns; the caller sets all members but `reader`. */
@@ -67,7 +71,7 @@ typedef struct organ_row_sources {
 } organ_row_sources;
 
 /* Sets *rows to the number of rows to read at once for about `values` values: the largest step of all sources, at most
- * all rows. Reads headers only; errors as of organ_weight_reader_step_of. */
+ * all rows. Reads headers only; returns the errors of organ_weight_reader_step_of. */
 organ_status organ_row_sources_step(const organ_row_sources *sources, size_t values, size_t *rows, organ_error *error);
 
 /* Sets *bytes to the scratch that reading `rows` rows of any one source needs. Reads headers only. */
@@ -79,7 +83,7 @@ organ_status organ_row_sources_scratch(const organ_row_sources *sources, size_t 
 organ_status organ_row_sources_open(organ_row_sources *sources, const organ_progress *progress, organ_error *error);
 void organ_row_sources_close(organ_row_sources *sources);
 
-/* Returns the bytes of files that reading `rows` rows of every source needs. */
+/* Returns the bytes of files that reading `rows` rows of all sources reads, for the progress. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *sources, size_t rows);
 
 /* ---- rows of one weight, on one thread ---- */
@@ -95,13 +99,13 @@ typedef struct organ_row_buffer {
 } organ_row_buffer;
 
 /* Opens a weight and allocates a buffer for `capacity` of its rows, or with `whole_steps` for the next multiple of the
- * rows that are best read at once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes
- * the buffer, also after an error. */
+ * rows that are best read at once (organ_weight_reader_step). Returns the errors of organ_weight_reader_open. The
+ * caller closes the buffer, also after an error. */
 organ_status organ_row_buffer_open(organ_row_buffer *buffer, const organ_model *model, const organ_weight *weight,
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error);
 void organ_row_buffer_close(organ_row_buffer *buffer);
 
-/* Reads rows [first, first + rows), at most `capacity`. */
+/* Reads rows [first, first + rows), at most `capacity`, to buffer->values. */
 organ_status organ_row_buffer_read(organ_row_buffer *buffer, uint64_t first, size_t rows, organ_error *error);
 /* Reads the rows from `first` on, up to `end` and at most `capacity`. Returns their number: 0 at the end, or after an
  * error.

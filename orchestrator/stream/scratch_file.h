@@ -9,11 +9,12 @@
 #include <stddef.h>
 
 /* Creates a scratch file in `directory` that only this user can read. `directory` must outlive the file and is its path
- * in messages. Write the file with organ_direct_write and close it with organ_direct_close. ORGAN_IO if it cannot be
- * created. */
+ * in messages. Write the file with organ_direct_write and close it with organ_direct_close. Returns ORGAN_IO if it
+ * cannot be created. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error);
 
-/* Reads exactly `bytes` bytes, which were written before. ORGAN_IO. */
+/* Reads back exactly `bytes` bytes from `offset` on, which must have been written before. Returns ORGAN_IO if they
+ * cannot be read. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 

@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-#define GRAIN 0x1p18 /* in multiplications; share.h has the reason */
+#define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
 
+/* Tasks that workers share; `next` is the first that no worker has taken. */
 typedef struct sharing {
     const organ_stop *stop;
     size_t count, next;
@@ -21,8 +22,7 @@ static void run_share(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
-/* Runs task 0 .. count - 1 on all workers, or on this thread if `work` (an estimate in multiplications) is too little
- * to wake them. */
+/* Runs tasks 0 .. count - 1 on all workers, or on this thread if `work` is too little to wake them. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {

@@ -5,18 +5,19 @@
 
 #include "orchestrator/stream/pass.h"
 
-/* The first fault of tasks that all workers take. */
+/* The first error of the tasks of a call of organ_share. */
 typedef struct organ_first_fault {
-    organ_error *error; /* for who waits for the tasks: to be read when all have returned */
+    organ_error *error; /* the caller's; read it when all tasks have returned */
     bool found;
 } organ_first_fault;
 
-/* Returns whether a fault was recorded; the remaining work is then useless. */
+/* Returns whether a task has failed; tasks that have not begun may then return at once. */
 static inline bool organ_fault_found(const organ_first_fault *first)
 {
     return __atomic_load_n(&first->found, __ATOMIC_RELAXED);
 }
 
+/* Copies the error of a task to first->error, unless another task has failed before. */
 static inline void organ_fault_keep(organ_first_fault *first, const organ_error *error)
 {
     if (!__atomic_exchange_n(&first->found, true, __ATOMIC_RELAXED))
@@ -29,8 +30,8 @@ static inline void organ_fault_keep(organ_first_fault *first, const organ_error 
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context);
 
-/* Units for the work of a call, about one multiplication of a matrix product, of which a thread does ten or more per
- * nanosecond. Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER, exp or sorting costs ORGAN_SHARE_HARD per
+/* The unit of `work`: about one multiplication of a matrix product, of which a thread does ten or more per nanosecond.
+ * Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER units, exp or sorting ORGAN_SHARE_HARD units per
  * number. */
 enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 

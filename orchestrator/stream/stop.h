@@ -9,10 +9,10 @@
 
 ORGAN_API_BEGIN
 
-/* Starts as zeros. */
+/* A request to stop; all members are zero at first. */
 typedef struct organ_stop {
-    int requested; /* somebody wishes it, */
-    int halted;    /* or another process of the run has a fault */
+    int requested; /* the user or the caller requested a stop */
+    int halted;    /* another rank of the run has failed */
 } organ_stop;
 
 /* Requests a stop. Safe in a signal handler. */
@@ -21,7 +21,7 @@ static inline void organ_stop_request(organ_stop *stop) { __atomic_store_n(&stop
 /* Clears an earlier request to stop. */
 static inline void organ_stop_clear(organ_stop *stop) { __atomic_store_n(&stop->requested, 0, __ATOMIC_RELAXED); }
 
-/* Returns whether a stop was requested here or another process of the run has failed; false if `stop` is NULL. */
+/* Returns whether a stop was requested here or another rank of the run has failed; false if `stop` is NULL. */
 static inline bool organ_stop_is_requested(const organ_stop *stop)
 {
     return stop &&
@@ -33,6 +33,7 @@ static inline bool organ_stop_is_pending(const organ_stop *stop)
 {
     return stop && __atomic_load_n(&stop->requested, __ATOMIC_RELAXED);
 }
+/* Records whether another rank of the run has failed. */
 static inline void organ_stop_set_halted(organ_stop *stop, bool halted)
 {
     __atomic_store_n(&stop->halted, halted, __ATOMIC_RELAXED);

@@ -11,14 +11,16 @@
 
 typedef struct organ_transfer organ_transfer;
 
-/* One tensor. Files of the same path are written by several threads, ranges must not overlap. */
+/* One tensor to copy into a file. Several threads may write one file; the ranges of its tensors must not overlap. */
 struct organ_transfer {
-    const organ_model *model; /* where the bytes are */
+    const organ_model *model; /* model that has the tensor */
     const organ_tensor *tensor;
-    const char *path; /* where they go: made by organ_transfer_file */
-    uint64_t offset;  /* in that file */
-    organ_dtype as;   /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
-    const organ_kernels *kernels; /* for that; may be NULL where `as` is the type of the tensor */
+    const char *path; /* file to write, created by organ_transfer_file */
+    uint64_t offset;  /* offset in that file */
+    /* type to write: that of the tensor, or another if the tensor's can be widened and `as` narrowed (stream/widen.h)
+     */
+    organ_dtype as;
+    const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
     uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
     /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
      * be NULL. */
@@ -27,16 +29,17 @@ struct organ_transfer {
 };
 
 /* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.
- * ORGAN_IO. */
+ * Returns ORGAN_IO if the file exists or cannot be created. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);
 
-/* Writes bytes from memory into a file that exists. ORGAN_IO if that fails. */
+/* Writes bytes from memory at `offset` of a file that exists. Returns ORGAN_IO if that fails. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
 /* Runs all transfers with at most 36 MiB of buffers. Threads begin them in order. The files are not synchronised with
- * the disk (organ_transfer_sync does so). ORGAN_IO, ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED;
- * after an error some of the bytes may have been written. */
+ * the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a
+ * model's file was changed, ORGAN_INTERRUPTED if `stop` asks; after an error some of the bytes may have been
+ * written. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error);
 
@@ -44,8 +47,8 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
  * for any number of small files. */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* Checks that the file system of `directory` has at least `bytes` free, else ORGAN_IO. The message states how much is
- * missing for `final`, after `what`, words such as "the output needs". */
+/* Returns ORGAN_IO if the file system of `directory` has less than `bytes` free. The message states how much is missing
+ * for `final`, after `what`, words such as "the output needs". */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error);
 

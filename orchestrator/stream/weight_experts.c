@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Experts of gpt-oss: pairs of E2M1 codes with one scale for 32 inputs, of a weight whose plain form has inputs as
- * rows. A strip is a range of inputs, that is, of columns of the stored matrix: it is decoded in stored order, one tile
- * at a time, and transposed. */
+ * Experts of gpt-oss: pairs of E2M1 codes with one scale for 32 inputs, in a matrix of outputs x inputs, while the
+ * plain form of the weight has inputs as rows. Rows of the plain form are columns of the stored matrix: a range of them
+ * is decoded in stored order, one tile at a time, and transposed. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 
 enum { TILE = 64, GROUP = 32, STEP = 256 };
 
-/* Places of the parts of a batch in the scratch memory. */
+/* Addresses of the arrays of a tile in the scratch memory. */
 typedef struct tile_parts {
     unsigned char *codes, *exponents, *room;
     float *scales, *values;
 } tile_parts;
 
-/* Assigns places from *at on and advances *at past them. */
+/* Lays out the arrays for `rows` rows from address *at on, and advances *at past them. */
 static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
     const size_t groups = rows / GROUP + 2;
@@ -34,8 +34,7 @@ static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Checks the sizes of codes and scales of packed experts that are stored transposed, and sets how many rows a read
- * decodes. */
+/* Checks the sizes of codes and scales, and sets r->step and r->batch. */
 static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -51,7 +50,7 @@ static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Decodes stored rows [row, row + count) and `groups` groups of inputs from group `from` on to floats. */
+/* Decodes stored rows [row, row + count), `groups` groups of inputs from group `from` on, to p->values. */
 static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
                                 const tile_parts *p, organ_error *error)
 {
@@ -70,7 +69,7 @@ static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size
     return ORGAN_OK;
 }
 
-/* Reads rows of the inputs from a weight whose outputs are contiguous: decodes tiles of outputs and transposes them. */
+/* Reads rows of the plain form (inputs): decodes tiles of TILE stored rows (outputs) and transposes them. */
 static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                 unsigned char *scratch, organ_error *error)
 {

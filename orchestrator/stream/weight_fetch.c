@@ -7,8 +7,8 @@
 
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* Returns the stored bytes of matrices [first, first + count) in tensor k of the weight: a part of it if it stores
- * something for each matrix, else all of it. */
+/* Returns the range of tensor k (codes, scales, zero points, biases) that matrices [first, first + count) need: their
+ * share if the tensor can be divided among the matrices, else all of it. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
@@ -18,7 +18,7 @@ static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_
     return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
 }
 
-/* Returns the bytes that organ_weight_reader_hold needs for the first `count` rows. */
+/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
@@ -29,7 +29,7 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
     return bytes;
 }
 
-/* Reads the parts of a weight that rows [first, first + count) need into `memory`, each at a cache line; later reads
+/* Reads the tensors' ranges for matrices [first, first + count) into `memory`, each from a cache line on; later reads
  * take them from there. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error)
@@ -62,7 +62,7 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
     return NULL;
 }
 
-/* Copies bytes of a tensor from memory, if they are held there, or from the file. */
+/* Copies bytes of a tensor from memory, if organ_weight_reader_hold has read them, or from the file. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error)
 {

@@ -29,6 +29,7 @@ typedef struct open_item {
     weight_pass_cut cut;
 } open_item;
 
+/* A strip from its begin to its retirement. */
 typedef struct weight_pass_slot {
     organ_weight_strip strip;
     void *result;
@@ -43,6 +44,7 @@ typedef struct buffer_plan {
     size_t window; /* largest number of strips from the first that is not retired to the last that is begun */
 } buffer_plan;
 
+/* The state of a pass. Only the calling thread opens and closes items. */
 typedef struct weight_pass_run {
     const organ_weight_pass *pass;
     const organ_engine *engine;
@@ -53,12 +55,13 @@ typedef struct weight_pass_run {
     weight_pass_slot *slots; /* a ring of `window` */
     unsigned char *results;
     pthread_mutex_t lock;
-    pthread_cond_t more, finished;
-    size_t opened, closed;   /* numbers of items opened and closed */
-    size_t item;             /* item of the next strip */
-    uint64_t row;            /* first row of the next strip */
-    uint64_t ahead;          /* strips of open items that no worker has taken */
-    uint64_t taken, retired; /* numbers of strips */
+    pthread_cond_t more, finished; /* a strip may be taken or the pass has ended; a strip is done */
+    size_t opened, closed;         /* items opened and closed since the start */
+    size_t item;                   /* item of the next strip */
+    uint64_t row;                  /* first row of the next strip */
+    uint64_t ahead;                /* strips of open items that no worker has taken */
+    uint64_t taken, retired;       /* strips taken and retired since the start */
+    /* no item is left to open; the pass has ended; a strip has failed, so no later one is begun */
     bool all_open, halted, failing;
     organ_error error; /* error of the calling thread: reported after the strips that were open */
 } weight_pass_run;
@@ -126,8 +129,8 @@ static size_t worker_bytes(const buffer_plan *plan)
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Computes the buffers of one worker for all items, with those of the results that it may be ahead by; *widest is the
- * item that needs most. */
+/* Computes the buffers of one worker for all items, and *each, their bytes with the results of the 4 strips by which it
+ * may be ahead of the retirement. *widest is the item that needs most. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {
@@ -153,7 +156,7 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
-/* Chooses how many workers are active within the memory, and the number of strips in flight. */
+/* Sets r->plan: how many workers are active within the memory, and the number of strips in flight. */
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
@@ -317,7 +320,7 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
 /* The next action of the calling thread. */
 typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 
-/* Waits until the thread of the pass can retire a strip, open the next weight, stop or end. */
+/* Waits until the calling thread can retire a strip, open the next item, stop or end. Call with the lock held. */
 static step await_step(weight_pass_run *r)
 {
     for (;;) {
@@ -387,6 +390,7 @@ static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Closes the items that are still open, and frees the buffers of the workers and the queue. */
 static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)
@@ -402,7 +406,8 @@ static void release_queue(weight_pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Runs a pass over weights: this thread reads strips and retires them in order, workers decode and process them. */
+/* Runs a pass over weights: workers read, decode and process strips; this thread opens items and retires strips in
+ * order. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     weight_pass_run r = {.pass = pass, .engine = engine};

@@ -18,15 +18,17 @@ typedef struct organ_weight_item {
     const organ_weight *weight, *other;
 } organ_weight_item;
 
+/* Consecutive rows of an item, as numbers. */
 typedef struct organ_weight_strip {
     size_t item;    /* index into organ_weight_pass.items */
-    uint64_t first; /* row of the stacked matrices */
+    uint64_t first; /* first row, counted over the matrices of the weight */
     size_t rows, cols;
     void *values;      /* rows x cols of type `as`, 4096-byte aligned; may be changed */
     const void *other; /* the same rows of the counterpart, or NULL */
-    bool last;         /* of its item */
+    bool last;         /* the last strip of its item */
 } organ_weight_strip;
 
+/* The weights and the callbacks of a pass. */
 typedef struct organ_weight_pass {
     const organ_model *model, *other_model; /* `other_model`: NULL if no item has a counterpart */
     const organ_weight_item *items;
@@ -34,14 +36,14 @@ typedef struct organ_weight_pass {
     organ_dtype as;      /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
     size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
                             two matrices; 0: 1 */
-    size_t scratch_bytes; /* per worker, 64-byte aligned */
-    size_t result_bytes;  /* per strip, zeroed before; at most 64 KiB */
+    size_t scratch_bytes; /* for each worker, 64-byte aligned */
+    size_t result_bytes;  /* for each strip, zeroed before `work`; at most 64 KiB */
     void *context;
-    /* Called on the pass's own thread before any strip of the item, in the order of items. May be NULL. `note` is that
-     * of the reader. Strips of earlier items may not be retired yet, so the caller must store its data separately for
-     * each item. */
+    /* Called on the thread that called the pass, before any strip of the item, in the order of items. May be NULL.
+     * `note` is that of the reader (organ_weight_reader_open). Strips of earlier items may not be retired yet, so the
+     * callback must store its data separately for each item. */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
-    /* On any worker, any order. */
+    /* Processes a strip. Called on any worker, in any order. */
     organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                          organ_error *error);
     /* Called for each strip in order of items and rows, one at a time; `strip->values` is then no longer valid. May be
@@ -49,17 +51,17 @@ typedef struct organ_weight_pass {
     organ_status (*retire)(void *context, const organ_weight_strip *strip, const void *result, organ_error *error);
 } organ_weight_pass;
 
-/* About so many values make a strip. */
+/* About how many values a strip has. */
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
 
 /* Runs the pass with as many workers as the memory has room for their buffers. Returns ORGAN_USAGE if there is no room
- * for the buffers of one worker; ORGAN_IO; ORGAN_BAD_INPUT, also if a counterpart has another number of rows or
- * columns; ORGAN_INTERRUPTED if stopped; else the error of a callback, of several that of the earliest strip. No worker
- * uses the pass after it has returned. */
+ * for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a counterpart with
+ * another number of rows or columns; ORGAN_INTERRUPTED if stopped; else the error of a callback, of several that of the
+ * earliest strip. No worker uses the pass after it has returned. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
-/* Returns the least memory with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error, which is one
- * of those of organ_weight_pass_run. */
+/* Returns the least memory, in bytes, with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error of
+ * the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

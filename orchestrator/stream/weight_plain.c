@@ -101,14 +101,15 @@ static organ_status load_plain(organ_weight_reader *r, char note[256], organ_err
     return ORGAN_OK;
 }
 
-/* Position of the bits of elements from element `at` on. Elements of 4 or 6 bits may begin within a byte. */
+/* The place of some elements: `bytes` bytes from `byte` on, beginning at bit `shift` of the first. Elements of 4 or 6
+ * bits may begin within a byte. */
 typedef struct bit_range {
     uint64_t byte;
     unsigned shift;
     size_t bytes;
 } bit_range;
 
-/* Returns the bytes that hold n codes of `bits` bits from code `at`, and the bit in the first byte where they begin. */
+/* Returns where n codes of `bits` bits are, from code `at` on. */
 static bit_range bytes_of_codes(unsigned bits, uint64_t at, size_t n)
 {
     const uint64_t from = at * bits;
@@ -147,8 +148,8 @@ static void cast_integers(organ_dtype dtype, const unsigned char *from, size_t n
     }
 }
 
-/* Reads rows of a tensor of plain numbers and converts them to `as`. Floats of 8 bits and less are looked up in a
- * table; values of the requested type are read in place. */
+/* Reads rows of a tensor of plain numbers, converts them to `as` and multiplies them by the scale of their matrix, if
+ * there is one. Floats of 8 bits and less are looked up in a table; values of the requested type are read in place. */
 static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {

@@ -11,11 +11,12 @@ ORGAN_API_BEGIN
 
 typedef struct organ_weight_reader organ_weight_reader;
 
-/* Checks the properties that only the bytes have, and loads the values that every row needs (a g_idx, the scale of a
- * tensor). ORGAN_BAD_INPUT for companions with impossible values: a g_idx that is negative or beyond the groups (in
- * compressed-tensors a -1 is allowed: the g_idx is not used, and columns are in the order of their groups). ORGAN_IO.
- * If `note` is not NULL, it is set to a sentence for the user about the weight, without its name (GPTQ: the data
- * contradict the version of the label), else to "". All arguments must outlive the reader. *reader is NULL on error. */
+/* Opens a weight: checks the properties that only its bytes show, and loads the values that every row needs (a g_idx,
+ * the scale of a tensor). Returns ORGAN_BAD_INPUT for companions with impossible values: a g_idx that is negative or
+ * beyond the groups (in compressed-tensors a -1 is allowed: the g_idx is not used, and columns are in the order of
+ * their groups). Returns ORGAN_IO if a read failed. If `note` is not NULL, it is set to a sentence for the user about
+ * the weight, without its name (GPTQ: the data contradict the version of the label), else to "". All arguments but
+ * `note` must outlive the reader. *reader is NULL on error. */
 organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
                                       organ_error *error);
@@ -33,27 +34,28 @@ size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t row
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
 
 /* Decodes rows [first, first + rows) to `values`, contiguously, as FP32 or rounded from it to BF16 or F16 (`as`);
- * 64-byte aligned. Plain values of that type keep their bits. Any thread; `scratch` is the caller's, 64-byte aligned.
- * ORGAN_IO, ORGAN_BAD_INPUT if the file was cut. */
+ * `values` is 64-byte aligned. Plain values of that type keep their bits. Several threads may call it at once, each
+ * with its own `scratch`, 64-byte aligned. Returns ORGAN_IO if a read failed, ORGAN_BAD_INPUT if the file was cut. */
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error);
 
-/* Computes step and scratch of a reader from the headers alone, without I/O. Returns those errors of
+/* Compute step and scratch of a reader from the headers alone, without I/O. Return those errors of
  * organ_weight_reader_open that the headers show. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error);
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error);
 
-/* Reads all stored bytes of some matrices of the weight, from `first` on, into `memory`, 64-byte aligned, of
- * organ_weight_held_bytes bytes. Their rows are then decoded from memory. For files that are slow to read in small
- * pieces, and for rows that are decoded more than once. Replaces an earlier held part; no other thread may read
- * meanwhile. `memory` must outlive the reader or the next call. */
-uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count);
+/* Reads all stored bytes of `count` matrices of the weight, from matrix `first` on, into `memory`, 64-byte aligned.
+ * Their rows are then decoded from memory. For files that are slow to read in small pieces, and for rows that are
+ * decoded more than once. Replaces the matrices of an earlier call; no other thread may read meanwhile. `memory` must
+ * outlive the reader or the next call. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error);
+/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices. */
+uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count);
 
-/* Returns the bytes of files that reading these rows reads, for the progress. */
+/* Returns about how many bytes of files reading `rows` rows reads, for the progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows);
 
 ORGAN_API_END

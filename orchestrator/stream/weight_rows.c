@@ -7,13 +7,14 @@
 #include <inttypes.h>
 #include <math.h>
 
-/* Places of the parts of a batch in the scratch memory. */
+/* Addresses of the arrays of a batch in the scratch memory. */
 typedef struct batch_parts {
     unsigned char *codes,
-        *loose;            /* codes as stored; one row of them as bytes, if the kernels do not decode the stored form */
-    float *scales, *zeros; /* rows of the grid; packed zero points have one row for each row of the weight */
-    unsigned char *raw;    /* companions before they are widened to FP32 */
-    uint16_t *narrow;      /* MLX: one row in the type of its scales */
+        /* codes: as stored; loose: one row of codes as bytes, if the kernels do not decode the stored form */
+        *loose;
+    float *scales, *zeros;     /* rows of the grid; packed zero points have one row for each row of the weight */
+    unsigned char *raw;        /* companions before they are widened to FP32 */
+    uint16_t *narrow;          /* MLX: one row in the type of its scales */
     float *scale_of, *zero_of; /* for each column, if columns have a group each */
 } batch_parts;
 
@@ -40,7 +41,7 @@ static bool has_zero(const organ_weight_reader *r)
     return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
 }
 
-/* Returns whether codes must be unpacked to bytes before decoding. */
+/* Returns whether the kernels do not decode the stored width, so that codes are unpacked to bytes first. */
 static bool is_loose(const organ_weight_reader *r)
 {
     return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
@@ -64,7 +65,7 @@ static size_t grid_floats(const weight_grid *grid, size_t rows)
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
 
-/* Assigns places from *at on and advances *at past them. */
+/* Lays out the arrays for `rows` rows from address *at on, and advances *at past them. */
 static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
@@ -97,7 +98,7 @@ static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 
 /* ---- checks of the headers ---- */
 
-/* Returns the kernel's name for the type of the codes. */
+/* Returns the kind of the codes, for the decoding kernels. */
 static organ_code weight_rows_code_of(const organ_weight *w)
 {
     switch (w->scheme) {
@@ -221,7 +222,7 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the number of floats of the grid for these rows. */
+/* Returns the number of floats of the grid's rows that apply to these rows. */
 static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
 {
     const uint64_t from = rows->first / grid->block_rows, last = (rows->first + rows->count - 1) / grid->block_rows;

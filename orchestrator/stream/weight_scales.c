@@ -54,7 +54,7 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
         floats[k] *= times;
 }
 
-/* Describes where the scales of a weight are: one grid per matrix, or one for all matrices of a stack (grid->matrix
+/* Sets *grid to the layout of a companion: a grid for each matrix, or one for all matrices of a stack (grid->matrix
  * 0). */
 organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error)
@@ -87,7 +87,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     return ORGAN_OK;
 }
 
-/* Returns how many rows of scales `rows` rows of weights can touch: one more than they fill, since they may begin
+/* Returns how many rows of the grid `rows` rows of a matrix can need: one more than they fill, since they may begin
  * within a block. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
 {
@@ -100,7 +100,7 @@ size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
-/* Reads the rows of scales that the rows of a batch touch, as FP32. */
+/* Reads the rows of the grid that apply to the rows of a batch, as FP32. */
 organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error)
 {
@@ -113,7 +113,7 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
-/* Loads the second-level scale of each matrix (NVFP4): one for each, or one for all. */
+/* Loads r->global, the second scale of each matrix; the file has one for each, or one for all. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;
@@ -133,7 +133,8 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     return ORGAN_OK;
 }
 
-/* Loads the group of each column (GPTQ with act order). Freed if columns are in the order of their groups. */
+/* Loads the group of each column (GPTQ with act order). Sets r->g_idx to NULL if columns are in the order of their
+ * groups, which is faster to decode. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->g_idx;
@@ -170,8 +171,8 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
-/* Reads n of `width` bytes of each row. If few bytes are left out, whole rows are read into `scratch` in one call and
- * copied from there. */
+/* Reads bytes [first, first + n) of rows of `width` bytes. If few bytes are left out, whole rows are read into
+ * `scratch` in one call and copied from there. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)

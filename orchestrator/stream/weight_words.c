@@ -14,7 +14,7 @@ static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
-/* Places of the parts of a batch in the scratch memory. */
+/* Addresses of the arrays of a strip of outputs in the scratch memory. */
 typedef struct strip_parts {
     unsigned char *words, *turned, *loose; /* `turned` is used for reading before the words are transposed into it */
     unsigned char *line;                   /* a run of scales or words of zero points, and its unpacked codes */
@@ -33,7 +33,7 @@ static size_t stored_rows(const organ_weight_reader *r)
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Assigns places from *at on and advances *at past them. */
+/* Lays out the arrays for `rows` outputs from address *at on, and advances *at past them. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
@@ -56,7 +56,7 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Checks the number of a tensor's elements; `what` names them in the message. */
+/* Fails if a tensor does not have `need` elements; `what` names the elements in the message. */
 static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
                                    const char *what, organ_error *error)
 {
@@ -109,7 +109,7 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* Reads `n` elements, from column `first` on, of each of `rows` rows, contiguously. */
+/* Reads `n` elements, from column `first` on, of each of `rows` rows of `width` elements, to `to`, without gaps. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
                                 uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *scratch,
                                 organ_error *error)
@@ -118,7 +118,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
     return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, scratch, error);
 }
 
-/* Reads the scales of the outputs: rows x groups. */
+/* Reads the scales of a strip of outputs to p->scales, outputs x groups; the file has groups x outputs. */
 static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                       organ_error *error)
 {
@@ -157,7 +157,8 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Reads the zero points of a strip of outputs; symmetric weights have none and use the middle of the range. */
+/* Reads the zero points of a strip of outputs to p->zeros, outputs x groups; symmetric weights have none and use the
+ * middle of the range. */
 static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                      organ_error *error)
 {
@@ -184,7 +185,7 @@ static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, 
                             columns);
 }
 
-/* Unpacks the low or high halves of n bytes; writes up to 7 more bytes. */
+/* Unpacks the low (shift 0) or high (shift 4) halves of n bytes to one code a byte; writes up to 7 more bytes. */
 static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Elements of any storage type as FP32 values and back. A unit is an element, or a block where the type has blocks. */
+ * Conversion of elements of any storage type to FP32 and back. A unit is an element, or a block if the type has
+ * blocks. */
 #ifndef ORGAN_WIDEN_H
 #define ORGAN_WIDEN_H
 #include "formats/tensor/tensor.h"
@@ -10,11 +11,11 @@
 bool organ_can_widen(organ_dtype dtype);
 bool organ_can_narrow(organ_dtype dtype);
 
-/* Widens units_count x organ_dtype_describe(dtype)->elements values of a type that can be widened. Units need no
- * alignment. Rounding as in organ_kernels.dequantize. */
+/* Converts `units_count` units of a type that can be widened to FP32: units_count x
+ * organ_dtype_describe(dtype)->elements values. Units need no alignment. Rounding as in organ_kernels.dequantize. */
 void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count);
 
-/* Narrows to a type that can be narrowed; rounding as in organ_kernels.quantize. */
+/* Converts FP32 values to `units_count` units of a type that can be narrowed. Rounding as in organ_kernels.quantize. */
 void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units,
                   size_t units_count);
 

@@ -221,6 +221,28 @@ glm4_moe-groups 8.9431760
 mimo_v2_flash-groups 9.4636667
 END
 
+# ---- a layer of LongCat-Flash is two layers of the forward pass, one with the experts. Each matrix is pruned alone by the inputs of the first 64 tokens;
+# Wanda in torch, with the inputs of the matrix in transformers 5.24, has the same mask and likelihood. The int8 codes have the likelihood that transformers computes for their values ----
+[[ -e longcat_flash ]] || make longcat_flash
+while read -r target nll; do
+    ends 0 prune longcat_flash -o masked --method wanda --sparsity 50 --calibration "$text" --samples 1 --context 64 --quiet --targets "*.layers.$target.weight"
+    scores masked "$nll"
+done <<'END'
+1.self_attn.1.o_proj 9.3980991
+0.mlps.1.gate_proj 9.4253169
+1.mlps.0.down_proj 9.3755946
+1.mlp.experts.3.gate_proj 9.3855186
+END
+ends 0 quantize longcat_flash -o codes --scheme int8-channel --method gptq "${short[@]}"
+scores codes 9.3903520
+ends 0 prune longcat_flash -o shares --sparsity 50 --allocate global --allocate-tokens 64 --method physarum-v1 "${short[@]}"
+ends 0 audit longcat_flash shares --quiet
+chmod -R u+w shares && rm -r shares
+for verb in "experts --keep 50%" "width --ffn 50% --multiple-of 8" "layers --drop 1"; do
+    # shellcheck disable=SC2086
+    refused 2 "the forward pass runs each of its layers as two, which" ${verb%% *} longcat_flash -o no ${verb#* } "${short[@]}"
+done
+
 # ---- layers of multi-token prediction keep their bytes, and reports say that they are not run ----
 # digest MODEL: prints a digest of its prediction layer's tensors in the order of names.
 digest() {
@@ -245,5 +267,13 @@ for type in qwen3_next-mtp qwen3_5_text-mtp; do
     done
     chmod -R u+w magnitude wanda gptq thin shorter && rm -r magnitude wanda gptq thin shorter
 done
+# The 4 experts of the model become 2, those of the prediction layer stay; transformers 5.23, which does not load the latter, reads the output with
+# the mean negative log-likelihood below.
+ends 0 experts qwen3_next-mtp -o half --keep 50% --calibration "$text" --samples 4 --context 64
+prints "The block for multi-token prediction keeps all of its experts"
+judge "the prediction layer has other bytes" test "$(digest half)" = "$(digest qwen3_next-mtp)"
+judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_before, .experts_after]' half/organ/experts.json)" = '[12,4,2]'
+ends 0 audit qwen3_next-mtp half --quiet
+scores half 15.7973307
 
 finish

@@ -54,7 +54,8 @@ turn_of() {
 # rejected TYPE NAME: adds the message of the verb, unless the test model has too few experts to remove one.
 rejected() {
     grep -q 'nothing would be removed' "$scratch/err" && return
-    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g")" >>"$scratch/reasons"
+    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g" \
+        -e 's/, but programs would read (.*) from a GGUF file of its architecture: .*$/; GGUF: \1/')" >>"$scratch/reasons"
 }
 
 # try TYPE NAME VERB...: runs the verb. A message with status 2 or 3 is a rejection; any other status but 0 fails the suite.
@@ -187,22 +188,24 @@ done
     cat <<'END'
 # Models
 
-The forward pass supports the architectures of this table. `perplexity`, `generate`, the calibrated methods of `prune`
-and `quantize`, `layers`, `width` and, for mixtures of experts, `experts` run on each of them, except for the
-[rejections](#rejections). All other architectures can be inspected, measured, pruned and quantised without a text, and
-converted to other types; `organ inspect MODEL` lists the roles of their tensors.
+organ can run the architectures of this table (its forward pass supports them). `perplexity`, `generate`, the methods of
+`prune` and `quantize` with a text, `layers`, `width` and, for mixtures of experts, `experts` work on each of them, except
+for the [rejections](#rejections). Models of all other architectures can be inspected, measured, pruned and quantised
+without a text, and converted to other types.
 
-The column "targets" is the percentage of the weights in linear layers that `organ prune` prunes by default, "GGUF"
-whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys, "convert" what
-[`organ convert`](verbs/convert.md) makes of the test model, with the settings of `fixtures/convert.tsv`: GGUF, or GGUF
-and safetensors again, or both [by name](verbs/convert.md#other-architectures), or "absent" where llama.cpp has no such
-architecture (OLMo hybrid for example) and the tensors do not have usual names. "Cache" is what `organ models` says of
-the test model in a Hugging Face cache: "all" if it opens, scores, calibrates and cuts.
+Each row was made with small test models with random weights (`fixtures/architectures`):
 
-`tests/cli/check_models.sh --write` makes this page from small models with random weights (`fixtures/architectures`),
-one or more for each model type: variants, such as `mixtral-stacked`, have other tensor names or settings. The suite
-`forward` compares the negative log-likelihoods of 72 tokens of each with transformers 5.23 or 5.24 in FP32: the mean
-agrees within 1e-5 nats, each token within 1e-3.
+- **targets**: percentage of the weights in linear layers that `organ prune` prunes by default.
+- **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
+- **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors; "by name":
+  only tensor names [are converted](verbs/convert.md#other-architectures); "-" and "absent": an error, because a tensor
+  does not have a usual name, or because llama.cpp has no such architecture.
+- **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
+  scored, calibrated and cut.
+
+`tests/cli/check_models.sh --write` makes this page. Test models with a suffix, such as `mixtral-stacked`, have other
+tensor names or settings. The suite `forward` compares the negative log-likelihoods of 72 tokens of each with
+transformers 5.23 or 5.24 in FP32: the mean agrees within 1e-5 nats, each token within 1e-3.
 
 The forward pass rejects Zamba 2. Its attention blocks belong to several layers at once, with a low-rank adapter for
 each, whereas calibration, `layers` and GGUF have each matrix in one layer.
@@ -215,8 +218,9 @@ END
 
 ## Rejections
 
-Each line names a verb or a method, the models that it rejects, and its message. `experts` was not tried on mixtures
-whose test model has too few experts to remove one.
+Each line names a verb or a method (wanda, gptq), the test models that it rejects, and its message, in which MODEL is the
+path of the model. A line of convert that ends with "GGUF: 1" is shortened: GGUF cannot store this setting of the test
+model, and programs would use 1. `experts` was not tried on mixtures whose test model has too few experts to remove one.
 
 END
     rejections

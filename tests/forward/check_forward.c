@@ -470,6 +470,7 @@ int main(void)
                              architectures_suite(),
                              refused_configurations_suite(),
                              hostile_configurations_suite(),
+                             hostile_keys_suite(),
                              NULL};
     return run_suites(suites);
 }

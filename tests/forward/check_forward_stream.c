@@ -31,7 +31,7 @@ static void set_up(stream_case *c, const char *path, unsigned threads)
     memcpy(c->begin, (size_t[]){0, 1, 40, TOKENS}, sizeof c->begin);
     /* Models with learned positions have too few of them for the last window. */
     c->windows = (organ_windows){c->token, organ_forward_describe(c->s.forward)->positions ? 2 : 3, c->begin};
-    c->width = (size_t)organ_forward_describe(c->s.forward)->hidden;
+    c->width = (size_t)organ_forward_describe(c->s.forward)->state;
     c->hidden = calloc(TOKENS * c->width, sizeof *c->hidden);
     ck_assert_int_eq(organ_forward_embed(c->s.forward, &c->windows, c->hidden, &error), ORGAN_OK);
 }
@@ -75,13 +75,18 @@ static void run_layers(stream_case *c, bool streamed)
     }
 }
 
-/* Returns a memory of which a quarter holds `experts` experts of the last layer; the whole also holds the rest of that
- * layer. */
+/* Returns a memory of which a quarter holds `experts` experts of a layer; the whole also holds the rest of a layer. */
 static uint64_t memory_for(const organ_forward *f, size_t experts)
 {
-    const forward_plan *const plan = &f->plans[f->config.layers - 1];
-    const uint64_t memory = 4 * experts * (uint64_t)plan->expert;
-    return memory > plan->resident ? memory : plan->resident + 1;
+    uint64_t memory = 0;
+    for (unsigned l = 0; l < f->config.layers; l++) {
+        const forward_plan *const plan = &f->plans[l];
+        if (f->config.kinds[l].mixture && plan->resident + 1 > memory)
+            memory = plan->resident + 1;
+        if (f->config.kinds[l].mixture && 4 * experts * (uint64_t)plan->expert > memory)
+            memory = 4 * experts * (uint64_t)plan->expert;
+    }
+    return memory;
 }
 
 static void compare_states(const stream_case *whole, stream_case *other, const char *how, const char *path)
@@ -166,10 +171,12 @@ START_TEST(streamed_layers_give_the_same_bits)
 END_TEST
 
 /* gpt-oss: stacks of transposed matrices whose rows of gate and up alternate, and biases. Llama 4: factors multiply the
- * inputs of experts. Nemotron 3: experts without a gate, between two projections. */
-START_TEST(transposed_experts_give_the_same_bits)
+ * inputs of experts. Nemotron 3: experts without a gate, between two projections. The states of tokens have more than
+ * the hidden state in LongCat-Flash, the output of the experts for the next layer, and in GLM-5, the chosen keys. */
+START_TEST(experts_of_other_layouts_give_the_same_bits)
 {
-    static const char *const types[] = {"gpt_oss", "llama4_text", "nemotron_h-latent"};
+    static const char *const types[] = {"gpt_oss", "llama4_text", "nemotron_h-latent", "longcat_flash",
+                                        "glm_moe_dsa-shared"};
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         const char *const path = scratch_path("%s", types[k]);
         arch_reference r = arch_make(types[k], path);
@@ -251,9 +258,10 @@ Suite *forward_stream_suite(void)
 {
     const suite_case cases[] = {
         {"streamed",
-         {streamed_layers_give_the_same_bits, transposed_experts_give_the_same_bits, packed_experts_give_the_same_bits,
-          replaced_layers_give_the_same_bits, a_layer_that_does_not_exist_replaces_none,
-          a_streamed_layer_needs_less_memory, a_streamed_run_can_be_interrupted}},
+         {streamed_layers_give_the_same_bits, experts_of_other_layouts_give_the_same_bits,
+          packed_experts_give_the_same_bits, replaced_layers_give_the_same_bits,
+          a_layer_that_does_not_exist_replaces_none, a_streamed_layer_needs_less_memory,
+          a_streamed_run_can_be_interrupted}},
     };
     return suite_of("forward stream", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }

@@ -52,5 +52,6 @@ Suite *forward_experts_suite(void);
 Suite *architectures_suite(void);
 Suite *refused_configurations_suite(void);
 Suite *hostile_configurations_suite(void);
+Suite *hostile_keys_suite(void);
 
 #endif

@@ -46,6 +46,7 @@ static const golden goldens[] = {
     {"ct-packed-actorder", ORGAN_SCHEME_PACKED, 4, NULL},
     {"fp8-block128", ORGAN_SCHEME_FP8, 4, NULL},
     {"fp8-stacked", ORGAN_SCHEME_FP8, 1, NULL},
+    {"fp8-stacked-halves", ORGAN_SCHEME_FP8, 2, NULL},
     {"fp8-ue8m0", ORGAN_SCHEME_FP8, 2, NULL},
     {"fp8-tensor-channel", ORGAN_SCHEME_FP8, 16, NULL},
     {"gpt-oss-mxfp4", ORGAN_SCHEME_MXFP4, 2, NULL},

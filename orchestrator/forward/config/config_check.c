@@ -118,7 +118,7 @@ organ_status organ_forward_config_share(const char *label, unsigned shared, orga
 
 /* ---- checks ---- */
 
-/* Returns the least width of a head that the rotation turns; that of the model if no layer uses it. */
+/* Returns the least width of a head in the layers that use the rotation; that of the model if no layer uses it. */
 static unsigned rotated_width(const organ_forward_config *c, const organ_rope_config *rope)
 {
     unsigned least = 0;
@@ -161,9 +161,11 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
                           rope->high_freq_factor, rope->low_freq_factor);
     if (rope->kind == ORGAN_ROPE_YARN &&
-        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0",
-                          label, rope->beta_fast, rope->beta_slow, rope->attention_factor);
+        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->beta_slow) && isfinite(rope->beta_fast) &&
+          isfinite(rope->attention_factor) && rope->attention_factor > 0))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0, or not finite", label,
+                          rope->beta_fast, rope->beta_slow, rope->attention_factor);
     return ORGAN_OK;
 }
 
@@ -178,6 +180,7 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
+/* Checks that the scale of v is finite, and that beta and length of the query scale are valid. */
 static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -283,6 +286,7 @@ void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
     c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
 }
 
+/* Checks the sizes of latent attention. */
 static organ_status check_latent(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (check_size(label, "kv_lora_rank", l->rank, 1 << 14, error) ||

@@ -5,27 +5,28 @@
 
 #include "orchestrator/forward/config/families.h"
 
-/* Allocates config->kinds, one for each layer, with the heads of the configuration: rotated, dense, without a window.
- * Both readers call it first after they have read the number of layers and the sizes of heads. */
+/* Allocates config->kinds, one for each layer: attention with the heads of the configuration, rotated, dense, without a
+ * window. Both readers call it first after they have read the number of layers and the sizes of heads. */
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *config, organ_error *error);
 
-/* Makes the layers from number `first` on mixtures; the layers before it stay dense. */
+/* Makes the layers from number `first` on mixtures; layers before it stay dense. `label` names the file in messages,
+ * here and below. */
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *config,
                                           organ_error *error);
 
 /* Checks the sizes of the indexer of sparse attention. */
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *latent, organ_error *error);
 
-/* Makes each of the last `shared` layers use the keys and values of an earlier layer: of the last layer before all of
- * these that has a window, or has none, like the layer itself. Windows and heads of all layers must be set, and
- * config->state must be the width of the hidden state. */
+/* Makes each of the last `shared` layers use the keys and values of an earlier layer: the last layer before these that,
+ * like the layer itself, has a window or has none. Adds room for these keys and values to config->state. Windows and
+ * heads of all layers must be set, and config->state must be the width of the hidden state. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *config,
                                         organ_error *error);
 
-/* Checks that sizes are consistent; both readers call it last. `label` is the name of the file in messages. */
+/* Checks that all sizes and numbers are valid and consistent; both readers call it last. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 
-/* Sets the width of `shared` experts, each as wide as a routed one, that process every token. */
+/* Sets the width of the shared expert to that of `shared` routed experts. */
 void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
 
 /* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 0. */

@@ -14,8 +14,8 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
     c->layers = organ_key_needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks predict further tokens (MTP)", s->label, later,
-                   c->layers);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.nextn_predict_layers' is %u, not below block_count %u",
+                   s->label, s->architecture, later, c->layers);
     else
         c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
     organ_key_require(s, "attention.head_count");
@@ -30,8 +30,10 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     }
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: different head sizes are not supported",
-                   s->label, c->head_dim, value);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: key '%s.attention.key_length' is %u and attention.value_length %u: different head sizes are "
+                   "not supported",
+                   s->label, s->architecture, c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
         organ_key_require(s, "feed_forward_length");
     c->intermediate = organ_key_of_layer(s, "feed_forward_length", 0, 0);
@@ -42,7 +44,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
         c->vocabulary = embedding->shape[0];
 }
 
-/* Returns the factor of a key, or `otherwise` if it is missing or 0. */
+/* Returns the number of a key that is a factor, or `otherwise` if the key is missing or 0. */
 static double read_multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
@@ -92,8 +94,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
  * DeepSeek's architecture. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
-/* Refuses keys that would change the computation: those with another value than the neutral one in a file whose
- * architecture does not use them. */
+/* Fails if a key has a value that would change the computation, but that the forward pass ignores for this
+ * architecture. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
     const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;
@@ -185,8 +187,9 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
         c->clip_qkv = organ_key_real(s, "attention.clamp_kqv", 0);
         if (!(c->alibi_max > 0) || organ_key_tensor(s, "position_embd.weight"))
             organ_fail(s->error, ORGAN_BAD_INPUT,
-                       "%s: learned positions in place of ALiBi (max_alibi_bias %g) are not supported", s->label,
-                       c->alibi_max);
+                       "%s: key '%s.attention.max_alibi_bias' is %g: learned positions in place of ALiBi are not "
+                       "supported",
+                       s->label, s->architecture, c->alibi_max);
     }
     organ_forward_config_place(c);
 }
@@ -237,5 +240,7 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     if (!family)
         return organ_forward_family_refuse(model->path, name, true, error);
     const config_gguf_source s = {model->path, name, model, family, error};
-    return read_gguf_config(&s, config);
+    read_gguf_config(&s, config);
+    organ_key_name_fault(&s);
+    return error->status;
 }

@@ -171,7 +171,7 @@ static const exchange_key some_keys[] = {
 #define SSM "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
 #define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* " SSM
 #define DELTA SSM " attention.recurrent_layers full_attention_interval rope.dimension_count"
-/* Published files of these architectures seldom have the width of the feed. */
+/* For architectures whose config.json seldom states the width of the feed-forward, 4 x hidden size. */
 #define FOUR_TIMES "feed_forward_length**"
 #define SILU  "\"hidden_act\": \"silu\""
 
@@ -419,8 +419,8 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the row of the table for a GGUF architecture. Several rows may have its name: `when` is a key that must be
- * there and not 0, or with "!" must not. */
+/* Returns the row of the table for a GGUF architecture; NULL if none is for it. Several rows may have its name: `when`
+ * is a key that must exist and not be 0, or with "!" must be missing or 0. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -445,8 +445,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Fails with the list of architectures that can be converted; rows of one GGUF architecture follow each other and are
- * listed once. */
+/* Fails with the list of architectures that can be converted. Rows of one GGUF architecture are adjacent and listed
+ * once. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -486,7 +486,7 @@ static bool family_has_part(const forward_family *f, forward_part part)
     return true;
 }
 
-/* Compares a name with a pattern, in which '#' stands for a number. */
+/* Returns whether the name matches the pattern, in which '#' stands for *number (-1 without '#'). */
 static bool matches_pattern(const char *name, const char *pattern, int64_t *number)
 {
     *number = -1;
@@ -507,7 +507,8 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-/* Tests whether the end of a tensor's name matches the pattern of a part, and enters the part in `found`. */
+/* Returns whether the tail of a tensor's name matches the pattern of a part (with `bias`, of its bias), and enters the
+ * part in `found`. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];

@@ -29,7 +29,7 @@ static const forward_name phimoe_names[] = {
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
-/* Modules of transformers 5 have the first name of a part, published files the others. */
+/* If a part has two names, transformers 5 writes the first, and published files have the second. */
 static const forward_name minimax_names[] = {
     {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
     {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"},
@@ -278,7 +278,7 @@ static const char *const falcon_aliases[][2] = {
 /* ---- architectures ---- */
 
 #define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
-/* Published files spell the class in another way. */
+/* For two spellings of the class: that of transformers and that of published files. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
 #define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers, \
@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture with the same text model. Sections of the rotation and deepstack layers matter only to
- * tokens of images. */
+/* Returns the GGUF architecture with the same text model: rotation sections and deepstack layers matter only to
+ * images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
@@ -556,7 +556,7 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->rope_neighbours = f->neighbours;
 }
 
-/* Returns the length of a name without the ending that nearly all have. */
+/* Returns the length of an architecture's name without the ending "ForCausalLM", which nearly all have. */
 static int short_length(const char *name)
 {
     static const char ending[] = "ForCausalLM";
@@ -564,7 +564,8 @@ static int short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
-/* Writes the names of supported architectures to `known` as far as whole names fit, and the number of the others. */
+/* Writes the names of supported architectures to `known` as far as whole names fit, then the number of those that do
+ * not fit. */
 static void list_families(bool gguf, char *known, size_t size)
 {
     enum { REST = 40 }; /* bytes for ", and N more (docs/models.md)" */

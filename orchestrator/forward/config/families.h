@@ -7,7 +7,7 @@
 #include "orchestrator/forward/config/config.h"
 #include "orchestrator/forward/config/layer_parts.h"
 
-/* Tensors of GGUF files that contain the divisors of frequencies. */
+/* Tensors of GGUF files with the numbers by which LongRoPE divides frequencies, for short and for long texts. */
 #define ORGAN_ROPE_SHORT "rope_factors_short.weight"
 #define ORGAN_ROPE_LONG  "rope_factors_long.weight"
 
@@ -26,14 +26,14 @@ typedef struct forward_number {
     double otherwise;
 } forward_number;
 
-/* The members for organ_query_scale: llama_4_scaling_beta and original_max_position_embeddings of the rotation, or
- * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
+/* The members that give organ_query_scale: none; llama_4_scaling_beta and original_max_position_embeddings of the
+ * rotation; or those of Llama 4 (attn_scale, floor_scale, attn_temperature_tuning). */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
-/* Heads that differ between layers, or between k and v (hf_own.c). */
+/* Architectures whose heads differ between layers, or between k and v (hf_own.c). */
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
 
-/* Architectures with members of their own (hf_own.c). */
+/* Architectures with members in config.json that no other has (hf_own.c). */
 typedef enum forward_early {
     EARLY_NONE,
     EARLY_BIGCODE,
@@ -44,15 +44,15 @@ typedef enum forward_early {
     EARLY_XGLM
 } forward_early;
 
-/* The layers that have sinks. */
+/* The layers that have attention sinks: none, all, or those with a window. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
 /* The indexer of sparse attention: none; one in every layer, whose rotation pairs the halves of a vector; or one whose
  * rotation pairs neighbours, where layers may use the choice of another layer. */
 typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
 
-/* The layers that have a sliding window. `layer_types`, if config.json has it, precedes the numbers of layers from
- * WINDOWS_FLAG on. */
+/* The layers that have a sliding window. From WINDOWS_FLAG on, `layer_types` of config.json, if present, overrides the
+ * rule. */
 typedef enum forward_windows {
     WINDOWS_NONE,
     WINDOWS_ALL,      /* all, if sliding_window is above 0 */
@@ -79,11 +79,11 @@ typedef enum forward_unrotated {
 /* The rotation of layers with a window. */
 typedef enum forward_local {
     LOCAL_SAME,
-    LOCAL_OWN,  /* its own base: rope_local_base_freq, by default 10000 */
+    LOCAL_OWN,  /* with the base rope_local_base_freq, by default 10000 */
     LOCAL_PLAIN /* the base of the other layers without their scaling */
 } forward_local;
 
-/* Factors: members of config.json, which transformers takes for 1 if they are missing. NULL: no such member. */
+/* Factors: members of config.json, whose default in transformers is 1. NULL: no such member. */
 typedef struct forward_multipliers {
     const char *embedding, *attention, *residual;
     bool attention_usual;      /* without the member for attention, scores are scaled by 1 / sqrt(head_dim) */
@@ -97,64 +97,70 @@ typedef struct forward_fixed {
     const char *key, *value;
 } forward_fixed;
 
-/* The dense layers of a mixture, by members of config.json. */
+/* Which layers of a mixture model are dense, by members of config.json. */
 typedef enum forward_dense {
-    DENSE_FIRST,   /* the leading ones */
-    DENSE_QWEN,    /* mlp_only_layers, and all but every decoder_sparse_step-th layer */
-    DENSE_STEP,    /* moe_layers lists the others, else every interleave_moe_layer_step-th is one; dense layers are
-                      intermediate_size_mlp wide */
-    DENSE_FREQ,    /* where moe_layer_freq has 0 */
+    DENSE_FIRST, /* the leading layers, as many as forward_mixture.dense_first says */
+    DENSE_QWEN,  /* mlp_only_layers, and all but every decoder_sparse_step-th layer */
+    /* layers not in the list moe_layers or, without the list, all but every interleave_moe_layer_step-th; they are
+     * intermediate_size_mlp wide */
+    DENSE_STEP,
+    DENSE_FREQ,    /* layers for which the list moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
     DENSE_SECOND,  /* every second layer; the others have a dense feed-forward as well */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
+/* forward_mixture.dense_otherwise: without the member, no layer is dense. */
 #define DENSE_NONE UINT32_MAX
 
 /* Members of config.json for a mixture of experts; NULL: the architecture does not have the member. */
 typedef struct forward_mixture {
-    const char *experts, *experts_too; /* the number of routed experts; an older name */
-    const char *identity;              /* identity_experts */
-    const char *used;                  /* experts that work on a token */
-    const char *width;                 /* of a routed expert */
-    const char *latent;                /* with expert_latent; null or missing: none */
-    const char *shared_count;          /* shared experts, each as wide as a routed one */
+    const char *experts, *experts_too; /* member with the number of routed experts, and an older name of it */
+    const char *identity;              /* member with identity_experts of organ_forward_config */
+    const char *used;                  /* experts used for a token */
+    const char *width;                 /* width of a routed expert */
+    const char *latent;                /* member with expert_latent of organ_forward_config; null or missing: 0 */
+    const char *shared_count;          /* number of shared experts, each as wide as a routed one */
     const char *shared_width;          /* width of one shared expert */
-    bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
-    bool optional;                     /* without experts, each layer is dense and as wide as the shared expert */
-    const char *combination;           /* "average": of the shared expert's output and the others'; "sum" */
-    const char *selection;             /* "softmax" of the chosen values, or "sigmoid" */
-    bool shared_gated;                 /* its output is multiplied by a logistic gate */
+    bool shared_optional;              /* shared_width may be missing or 0: no shared expert */
+    /* the number of experts may be 0: each layer is dense and as wide as the shared expert */
+    bool optional;
+    const char *combination; /* "average" of the outputs of shared and routed experts, or their "sum" */
+    const char *selection;   /* factors: "softmax" of the chosen logits, or their "sigmoid" */
+    bool shared_gated;       /* the shared expert's output is multiplied by a logistic gate */
     organ_router_rule router;
     const char *least_sum;   /* member with router.least_sum */
     const char *cap;         /* member with router.cap */
-    const char *jitter;      /* member with half of router.jitter, */
-    double jitter_otherwise; /* and that number if config.json does not have it */
+    const char *jitter;      /* member with half of router.jitter */
+    double jitter_otherwise; /* its value if config.json does not have the member */
     forward_flag normalise;  /* the factors of a token's experts are divided by their sum */
-    bool gguf_normalise;     /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
-    bool biases;             /* of the router and of each expert's gate, up and down */
-    bool flat;               /* stacks of safetensors are (experts x rows) x columns, one tensor for gate, up and
-                                down; that of down has its columns as rows */
-    bool transposed;         /* stacks of safetensors are experts x in_features x out_features */
-    bool or_straight;        /* unless their shape is experts x out_features x in_features */
-    bool pairs;              /* and their columns of gate and up alternate */
-    const char *corrected;   /* member that is false if there is no correction */
-    const char *scale, *groups, *groups_used;
-    const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
-    forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
-    const char *dense_width;     /* of dense layers, if config.json has it; else they are intermediate_size wide */
-    const char *dense_first;     /* their number, */
-    bool absent_in_gguf;         /* GGUF files do not have their number: dense layers have no router */
-    unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it;
-                                    DENSE_NONE: 0 */
+    bool gguf_normalise;     /* `normalise` of a GGUF file that does not say it, if `normalise` has a key */
+    bool biases;             /* the router and each expert's gate, up and down have biases */
+    /* stacks of safetensors have two dimensions, (experts x rows) x columns; gate, up and down are a tensor each, and
+     * down is stored transposed */
+    bool flat;
+    bool transposed;       /* stacks of safetensors are experts x in_features x out_features, transposed */
+    bool or_straight;      /* with `transposed`: or experts x out_features x in_features, if that is their shape */
+    bool pairs;            /* columns of gate and up alternate in these stacks */
+    const char *corrected; /* member that is false if the router has no correction; NULL: as in `router` */
+    const char *scale, *groups, *groups_used; /* members with router_scale, router_groups and router_groups_used */
+    /* member that is "greedy" (experts are chosen without groups) or "group_limited_greedy" (with groups) */
+    const char *method;
+    forward_dense dense;     /* the dense layers, if config.json has no mlp_layer_types */
+    const char *dense_width; /* member with the width of dense layers; without it they are intermediate_size wide */
+    const char *dense_first; /* member with the number of leading dense layers */
+    bool absent_in_gguf;     /* GGUF files do not state which layers are dense: those without a router */
+    /* number of leading dense layers if config.json does not have dense_first; 0: it must have it; DENSE_NONE: no layer
+     */
+    unsigned dense_otherwise;
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
 
-/* The feed-forward of a layer with a word: the usual one, none, or routed experts. */
+/* The feed-forward of a layer that a word stands for: that of other layers, none, or routed experts. */
 typedef enum forward_word_feed { FEED_USUAL, FEED_NONE, FEED_EXPERTS } forward_word_feed;
 
-/* A word for a layer in a list or a pattern of config.json. */
+/* A word for a layer in a list or a pattern of config.json, and the structure that it stands for. */
 typedef struct forward_layer_word {
     const char *word;
     organ_mixer mixer, second; /* as in organ_layer_kind */
@@ -164,100 +170,117 @@ typedef struct forward_layer_word {
 /* Members of config.json for recurrent layers. A number with 0 as its default must be present; NULL: no such member,
  * and the size is 0 or that of another member. */
 typedef struct forward_recurrent {
-    const forward_layer_word *words; /* of the layers; ends with a word that is NULL */
-    const char *pattern;             /* member with a letter for each layer, which is its word; else `types` is read */
-    const char *types;               /* member with a word for each layer; NULL: layer_types */
-    /* Without `types`: a list of the layers with the first word, the others have the second. */
+    const forward_layer_word *words; /* words for layers; the list ends with a word that is NULL */
+    /* member that is a string with a letter (a word) for each layer; without it, `types` is read */
+    const char *pattern;
+    const char *types; /* member with a word for each layer; NULL: layer_types */
+    /* Member with the numbers of the layers that have the first word if the list of words is missing; the other layers
+     * have the second word. */
     const char *indices;
-    bool indices_needed; /* if `types` is missing; else no layer has the first word */
-    bool alike;          /* all layers have the first word, and config.json has no list */
+    /* the list of words or `indices` must be there; false: without both, no layer has the first word */
+    bool indices_needed;
+    bool alike; /* all layers have the first word, and config.json has no list */
     /* without layer_types, every interval-th layer has the first word and the others have the second */
     forward_number interval;
-    forward_number offset;                                    /* without a key: interval - 1 */
+    /* the first layer with the first word; without a key: interval - 1 */
+    forward_number offset;
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
     forward_flag conv_bias, bias, out_bias;
     const char *rank; /* Mamba: columns of dt_proj; "auto" stands for hidden_size / 16, rounded up */
     bool step_norms, step_norms_bare;
-    const char *norm_eps_key; /* of the norms in the mixer; NULL: that of the others */
-    /* Mamba-2 */
-    forward_number expand; /* heads x value_dim is that times hidden_size */
-    const char *inner;     /* or this member, if it is not null */
+    const char *norm_eps_key; /* member with the epsilon of norms in the mixer; NULL: norm_eps */
+    /* the members up to `scaled` are for Mamba-2 */
+    forward_number expand; /* heads x value_dim is this number times hidden_size */
+    const char *inner;     /* member with heads x value_dim, if it is not null; it overrides `expand` */
     forward_flag normed, norm_first;
-    const char *least_step; /* the least time step; NULL: time_step_limit has both limits */
-    bool scaled;            /* the multipliers of Falcon-H1; in GGUF files they are factors of the weights */
-    forward_flag twice;     /* of organ_recurrent_config */
-    double norm_eps;        /* 0: that of the other norms */
-    bool lightning;         /* heads are those of the attention, and layers have factors of their residuals */
-    bool by_channel;        /* of organ_recurrent_config */
-    /* An object with num_heads, head_dim and short_conv_kernel_size, which precede the members above, and, used without
-     * `types`, the numbers from 1 on of the layers with the first and the second word: full_attn_layers, kda_layers. */
+    const char *least_step; /* member with the least time step; NULL: time_step_limit has both limits */
+    /* config.json has the multipliers of Falcon-H1; GGUF files have them multiplied into the weights */
+    bool scaled;
+    forward_flag twice; /* of organ_recurrent_config */
+    double norm_eps;    /* epsilon of norms in the mixer; 0: that of the other norms */
+    /* lightning attention: its heads are those of the attention, and layers have residual_normed factors */
+    bool lightning;
+    bool by_channel; /* of organ_recurrent_config */
+    /* Member that is an object with num_heads, head_dim and short_conv_kernel_size, which override the members above.
+     * Without `types`, its lists full_attn_layers and kda_layers have the numbers, from 1 on, of the layers with the
+     * first and the second word. */
     const char *object;
     bool norms_before; /* norms of recurrent layers precede mixer and feed-forward */
-    /* GGUF. Files of all architectures have -e^A_log in the place of A_log, convolutions without dimensions of 1, and
-     * the norm of Mamba-2 as groups x (heads x value_dim / groups). */
-    bool gguf_tiled; /* the heads of values with the same place among those of a key head follow each other: first of
-                        each key head, second of each, ... (rows of v, z, b, a, A_log, dt_bias and the convolution, and
-                        columns of the output projection) */
-    bool gguf_split; /* projections by key head are stored as q, k and v in one tensor and z in another; those of b and
-                        a stay in one */
+    /* GGUF files of all architectures have -e^A_log in place of A_log, convolutions without dimensions of 1, and the
+     * norm of Mamba-2 as groups x (heads x value_dim / groups). */
+    /* rows of v, z, b, a, A_log, dt_bias and the convolution, and columns of the output projection, are ordered by the
+     * value head's place among those of its key head: the first head of each key head, then the second of each, ... */
+    bool gguf_tiled;
+    /* ORGAN_PROJECTIONS_BY_HEAD is stored as one tensor with q, k and v and one with z; b and a stay in one tensor */
+    bool gguf_split;
 } forward_recurrent;
 
+/* An architecture. Members of type const char * that end in `key`, and those of forward_flag and forward_number, name
+ * members of config.json. Members that are not commented are as in organ_forward_config. */
 typedef struct forward_family {
     const char *architecture; /* in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
-    const char *gguf_experts; /* that of files with experts; NULL: the same */
+    const char *gguf_experts; /* general.architecture of files with experts; NULL: the same */
     organ_norm_placement norms;
-    const char *norms_key; /* member that is false if there are only norms before; NULL: no such member */
+    /* member that is false if the model has only norms before mixer and feed-forward; NULL: no such member */
+    const char *norms_key;
     organ_norm norm;
     bool norm_biased, norm_unweighted, qk_norm_biased;
-    const char *eps_key;   /* NULL: rms_norm_eps; "": no member */
-    double eps;            /* if config.json does not have the member; 0: it must have it */
+    const char *eps_key;   /* member with the epsilon of norms; NULL: rms_norm_eps; "": no member */
+    double eps;            /* the epsilon if config.json does not have the member; 0: it must have it */
     forward_flag parallel; /* attention and feed-forward read the same hidden state */
-    bool one_norm;         /* then the feed-forward reads the norm before the attention */
+    bool one_norm;         /* with parallel: the feed-forward reads the norm before the attention */
     bool either_norm;      /* norms are RMSNorm if config.json has rms_norm_eps */
     organ_qk_norm qk_norm;
     const char *qk_norm_key; /* member that switches qk_norm on; NULL: always on */
-    bool norm_adds_one;      /* 1 + w, in safetensors; GGUF files have the sum */
-    bool scaled_embeddings;  /* by sqrt(hidden_size), */
-    const char *scaled_key;  /* if this member is true; NULL: always */
-    bool tied;               /* tie_word_embeddings if config.json does not have it */
+    bool norm_adds_one;      /* norms of safetensors multiply by 1 + weight; GGUF files have the sum as the weight */
+    bool scaled_embeddings;  /* embeddings are multiplied by sqrt(hidden_size) */
+    const char *scaled_key;  /* with scaled_embeddings: only if this member is true; NULL: always */
+    bool tied;               /* value of tie_word_embeddings if config.json does not have it */
     bool interleaved;        /* rotation pairs neighbours, in safetensors too */
-    bool neighbours;         /* the same; the forward pass rotates neighbours, rows keep their order */
+    bool neighbours;         /* rotation pairs neighbours, and rows keep their order (rope_neighbours) */
     bool gguf_exact_range;   /* YaRN does not round the bounds of its ramp (GGUF has no key for it) */
-    bool gguf_pairs;         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
+    bool gguf_pairs;         /* GGUF files have rows of q and k reordered, so that rotation pairs neighbours */
     bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
-    double attention_softcap, final_softcap; /* if config.json does not have them; null means no cap */
-    bool query_scalar;                       /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
+    /* caps if config.json does not have the members; a null there means no cap */
+    double attention_softcap, final_softcap;
+    bool query_scalar;           /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
-    organ_activation activation; /* if config.json does not name it */
+    organ_activation activation; /* activation if config.json does not name it */
     const char *activation_key;  /* NULL: hidden_activation or hidden_act */
-    bool ungated;                /* as in organ_forward_config, like the next one */
+    bool ungated;                /* a feed-forward is down(act(up(x))), without a gate */
     organ_fused fused;
     forward_flag head_bias;
     const char *rotated_key, *theta_key; /* older names of partial_rotary_factor and rope_theta; NULL: these */
-    bool falcon;                         /* flags of Falcon choose heads of k and v, and the norms */
-    bool four_times;                     /* a feed-forward without a width in config.json is 4 x hidden_size wide */
-    unsigned context;                    /* if config.json has no max_position_embeddings; 0: it must have it */
+    bool falcon;                         /* Falcon: flags in config.json choose the heads of k and v, and the norms */
+    /* without intermediate_size in config.json, feed-forwards are 4 x hidden_size wide */
+    bool four_times;
+    /* longest context if config.json has no max_position_embeddings; 0: it must have it */
+    unsigned context;
     forward_early early;
-    bool transposed;                 /* matrices of layers are in_features x out_features in safetensors (Conv1D) */
-    bool learned;                    /* learned absolute positions: max_position_embeddings of them, */
-    bool sinusoidal;                 /* or sines and cosines of positions (XGLM), */
-    unsigned position_offset;        /* from this row of the table on */
-    bool embedding_normed;           /* as in organ_forward_config */
-    double alibi;                    /* alibi_max */
-    const char *const (*aliases)[2]; /* members with names of their own, after the usual names; {NULL} ends */
-    bool old_aliases;                /* published files have the usual names */
-    const char *clip;                /* member that limits q, k and v */
-    const char *prefix; /* of the tensors of the text model, or nothing; NULL: "model." and those of text parts */
-    const char *ladder; /* the word before the number of a layer; NULL: "layers" */
-    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
+    bool transposed;          /* matrices of layers are in_features x out_features in safetensors (Conv1D) */
+    bool learned;             /* learned absolute positions, max_position_embeddings rows */
+    bool sinusoidal;          /* sines and cosines of positions are added to embeddings (XGLM) */
+    unsigned position_offset; /* row of the table for position 0 */
+    bool embedding_normed;    /* as in organ_forward_config */
+    double alibi;             /* alibi_max of organ_forward_config */
+    /* pairs of the usual name of a member and this architecture's name for it; {NULL} ends */
+    const char *const (*aliases)[2];
+    bool old_aliases; /* the aliases are older names: published files have the usual ones */
+    const char *clip; /* member with clip_qkv */
+    /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts (text_config.h) */
+    const char *prefix;
+    const char *ladder;                    /* the word before the number of a layer; NULL: "layers" */
+    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; for GGUF files the defaults */
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
-    unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
-    bool first_full;         /* the first of each window_pattern layers has no window, not the last */
-    const char *dense_pattern; /* the member with window_pattern for leading dense layers; 1: they rotate q and k */
+    /* every window_pattern-th layer has no window, if the file does not state a pattern; 0: all layers have one */
+    unsigned window_pattern;
+    bool first_full; /* the first of each window_pattern layers has no window, not the last */
+    /* member with the window_pattern of leading dense layers; if it is 1, they rotate q and k */
+    const char *dense_pattern;
     forward_unrotated unrotated;
     forward_local local;
     bool qk_norm_last, qk_norm_bare; /* as in organ_forward_config */
@@ -265,42 +288,53 @@ typedef struct forward_family {
     organ_attention_gate gate;
     bool gate_in_q, gate_heads;
     forward_heads heads;
-    const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
-    forward_number value_scale; /* of v; null means 1 */
+    /* member with the size of chunks in layers that rotate q and k, or that layer_types names */
+    const char *chunk;
+    forward_number value_scale; /* factor of v; null means 1 */
     bool rope_reversed;         /* q and k are rotated by minus the angle */
-    bool rope_mscale;           /* longrope has factors of cos and sin of its own: short_mscale and long_mscale */
+    bool rope_mscale;           /* longrope has the members short_mscale and long_mscale, factors of cos and sin */
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
-    unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
-    double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
-    bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
+    /* width of a head if config.json has no head_dim; 0: hidden_size / num_attention_heads */
+    unsigned head_dim;
+    /* base of the rotation if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
+    double theta;
+    bool rotary_dim; /* config.json may have rotary_dim, the rotated dimensions of a head */
     /* The share of a head that is rotated if config.json has no partial_rotary_factor. 0: the whole head is rotated,
      * and rope_type "default" ignores partial_rotary_factor, as the class in transformers does. */
     double rotated_part;
-    bool scaled_whole;          /* rotated_part is for rope_type "default" alone: other kinds rotate all of a head */
-    bool minicpm;               /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
-    bool embedding_norm;        /* a norm without weights of the embeddings */
-    bool sub_norms;             /* norms before the output projections of attention and feed-forward */
-    bool latent_halves;         /* latent attention pairs halves if config.json has no rope_interleave */
-    bool latent;                /* all layers have multi-head latent attention */
-    bool latent_scaled;         /* queries and latent vectors are multiplied by sqrt(hidden_size / their rank) */
-    bool shortcut;              /* of organ_forward_config; in names of tensors, '%' stands for 0 or 1 */
-    forward_indexer indexer;    /* of sparse attention */
-    const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
-    double attention_scale;     /* of scores, if it does not depend on sizes; 0: it does */
-    bool value_norm;            /* a norm without weights for each head of v */
-    bool last_full;             /* the last layer has no window, whatever layer_types says */
-    bool global_heads;          /* layers without a window have heads of their own: global_head_dim, attention_k_eq_v */
-    bool shared_keys;           /* num_kv_shared_layers, use_double_wide_mlp */
-    bool layer_scaled;          /* a layer ends with a product by its layer_scalar */
-    bool dual_ffn;              /* enable_moe_block adds a mixture to the dense feed-forward */
-    bool per_layer;             /* per-layer embeddings: hidden_size_per_layer_input, vocab_size_per_layer_input */
-    bool streams;               /* AltUp, Laurel and cut gates: altup_*, laurel_rank, activation_sparsity_pattern */
+    /* rotated_part applies to rope_type "default" only: other kinds rotate the whole head */
+    bool scaled_whole;
+    bool minicpm;        /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
+    bool embedding_norm; /* a norm without weights of the embeddings */
+    bool sub_norms;      /* norms before the output projections of attention and feed-forward */
+    bool latent_halves;  /* latent attention pairs halves if config.json has no rope_interleave */
+    bool latent;         /* all layers have multi-head latent attention */
+    bool latent_scaled;  /* queries and latent vectors are multiplied by sqrt(hidden_size / their rank) */
+    /* LongCat-Flash; in names of tensors, '%' stands for 0 or 1, the number of the half layer */
+    bool shortcut;
+    forward_indexer indexer; /* of sparse attention */
+    /* members with one supported value; the list ends with a key that is NULL, and may be NULL */
+    const forward_fixed *fixed;
+    double attention_scale; /* factor of attention scores; 0: it depends on the sizes */
+    bool value_norm;        /* a norm without weights for each head of v */
+    bool last_full;         /* the last layer has no window, whatever layer_types says */
+    /* layers without a window have other heads: members global_head_dim, attention_k_eq_v */
+    bool global_heads;
+    /* last layers use keys and values of earlier ones: members num_kv_shared_layers, use_double_wide_mlp */
+    bool shared_keys;
+    bool layer_scaled; /* a layer ends with a product by its layer_scalar */
+    bool dual_ffn;     /* enable_moe_block adds a mixture to the dense feed-forward */
+    /* per-layer embeddings: members hidden_size_per_layer_input, vocab_size_per_layer_input */
+    bool per_layer;
+    /* AltUp, Laurel and cut gates: members altup_*, laurel_rank, activation_sparsity_pattern */
+    bool streams;
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;
-    const forward_recurrent *recurrent;     /* NULL: all layers attend */
-    bool attention_free;                    /* config.json has no sizes of attention and no length of the context */
-    bool adjusted_feed;                     /* intermediate_size may be adjusted: block_auto_adjust_ff_dim */
-    const forward_name *names, *gguf_names; /* of tensors with names of their own */
+    const forward_recurrent *recurrent; /* NULL: all layers attend */
+    bool attention_free;                /* config.json has no sizes of attention and no length of the context */
+    /* LFM2: members such as block_auto_adjust_ff_dim change the width of feed-forwards */
+    bool adjusted_feed;
+    const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */
 } forward_family;
 
 /* The rows of architectures with latent attention in all layers (families_latent.c), with recurrent layers
@@ -308,23 +342,26 @@ typedef struct forward_family {
 extern const forward_family organ_forward_families_latent[], organ_forward_families_recurrent[],
     organ_forward_families_early[];
 
-/* Returns the number below which a value of the standard normal distribution is with probability `part`, which is above
- * 0 and below 1: gate_cut of organ_layer_kind. 2 part - 1, the inverse of erf and the product with the root of 2 are
+/* Returns the quantile of the standard normal distribution at `part`, above 0 and below 1: gate_cut of organ_layer_kind
+ * for a share `part` of gates that become 0. 2 part - 1, the inverse of erf and the product with the root of 2 are
  * rounded to FP32, as transformers does. */
 float organ_forward_gate_cut(float part);
-/* Returns the number with the fewest decimals, 9 at most, that has this cut. */
+/* Inverts organ_forward_gate_cut: returns the share with the fewest decimal digits, 9 at most, that has this cut. */
 double organ_forward_gate_part(float cut);
 
-/* Returns the family of an architecture, or NULL if it is unknown. */
+/* Returns the row of an architecture: a name in config.json, or with `gguf` a general.architecture. NULL: unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
-/* Copies the pieces of the row that no file changes. Both readers call it before they read the others. */
+/* Copies the members of the row that no file changes to the configuration. Both readers call it before they read
+ * further members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
 
-/* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the
- * file. */
+/* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports in this format.
+ * `label` names the file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
+/* Read the configuration from config.json, and from the key-values of a GGUF file; organ_forward_config_read
+ * chooses. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error);
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error);
 

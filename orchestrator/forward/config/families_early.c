@@ -45,7 +45,7 @@ static const forward_name codegen_names[] = {
     {PART_QKV, "attn.qkv_proj.weight"}, {PART_BIAS_Q, "attn.qkv_proj.bias"}, {PART_O, "attn.out_proj.weight"},
     {PART_UP, "mlp.fc_in.weight"}, {PART_BIAS_UP, "mlp.fc_in.bias"}, {PART_DOWN, "mlp.fc_out.weight"},
     {PART_BIAS_DOWN, "mlp.fc_out.bias"}, {0}};
-/* The norms of a layer have the same names before attention and feed-forward and after them. */
+/* The norms of a layer have the same names whether they come before or after attention and feed-forward. */
 #define OPT_LAYER \
     {PART_POSITIONS, "embed_positions.weight"}, {PART_NORM_ATTENTION, "self_attn_layer_norm.weight"}, \
     {PART_NORM_POST_ATTENTION, "self_attn_layer_norm.weight"}, {PART_NORM_FFN, "final_layer_norm.weight"}, \
@@ -87,7 +87,8 @@ static const char *const xglm_aliases[][2] = {
 static const char *const opt_aliases[][2] = {{"intermediate_size", "ffn_dim"}, {NULL, NULL}};
 
 static const forward_fixed bloom_fixed[] = {{"apply_residual_connection_post_layernorm", "false"}, {0}};
-/* transformers computes without the logit_scale of MPT, and with four times hidden_size. */
+/* transformers ignores logit_scale and expansion_ratio of MPT: it computes without a scale, and with 4 x
+ * hidden_size. */
 static const forward_fixed mpt_fixed[] = {
     {"no_bias", "true"}, {"expansion_ratio", "4"}, {"logit_scale", "null"}, {0}};
 static const forward_fixed xglm_fixed[] = {{"add_cross_attention", "false"}, {0}};

@@ -5,7 +5,7 @@
 /* clang-format off */
 
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
-/* llama.cpp's converter does not divide the stacks of Mistral 4. */
+/* Also in GGUF, gate and up of all experts are one stack: llama.cpp's converter does not divide it. */
 static const forward_name mistral4_names[] = {
     SHARED_EXPERTS, {PART_EXPERTS_GATE_UP, "mlp.experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "mlp.experts.down_proj"},
     {0}};

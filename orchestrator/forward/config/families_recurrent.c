@@ -112,7 +112,7 @@ static const forward_name kimi_names[] = {
     {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_GATE, "mlp.gate_proj.weight"}, {PART_UP, KIMI_EXPERTS("up_proj")},
     {PART_UP, "mlp.up_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {0}};
 #undef KIMI_EXPERTS
-/* Attention has some of these names, too. */
+/* Names of the recurrent layers; layers with attention have some of these names for their own parts. */
 static const forward_name kimi_gguf_names[] = {
     {PART_MIX_Q, "attn_q.weight"}, {PART_MIX_K, "attn_k.weight"}, {PART_MIX_V, "attn_v.weight"},
     {PART_MIX_Z, "ssm_g_b.weight"}, {PART_MIX_A, "ssm_f_b.weight"}, {PART_MIX_OUT, "attn_output.weight"}, {0}};
@@ -191,10 +191,10 @@ static const forward_recurrent kimi_recurrent = {
     .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
     .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
     .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
-/* Older published files have these names. */
+/* Members of config.json, and their names in older published files. */
 static const char *const lfm2_aliases[][2] = {
     {"intermediate_size", "block_ff_dim"}, {"tie_word_embeddings", "tie_embedding"}, {NULL, NULL}};
-/* The names in published files. */
+/* Members of config.json, and their names in published files. */
 static const char *const kimi_aliases[][2] = {
     {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
     {"n_group", "num_expert_group"}, {"num_local_experts", "num_experts"},
@@ -281,7 +281,8 @@ static const forward_multipliers falcon_multipliers = {
 static const forward_multipliers granite_multipliers = {
     .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
     .logit_divisor = "logits_scaling"};
-/* Multipliers are folded into scales, which biases would have to be divided by. */
+/* The multipliers become scales of the products. A bias would have to be divided by its scale, so models with biases
+ * are refused. */
 static const forward_fixed falcon_fixed[] = {
     {"attention_bias", "false"}, {"mamba_proj_bias", "false"}, {"projectors_bias", "false"}, {"mlp_bias", "false"},
     {0}};

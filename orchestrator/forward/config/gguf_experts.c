@@ -60,7 +60,8 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     else
         c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture,
+                   organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
 /* Makes all layers dense except every interleave_moe_layer_step-th one. */
@@ -106,6 +107,9 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->experts = organ_key_size(s, "expert_count", 0);
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
         c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
+    else if (s->family->dual_ffn && c->experts == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_count' is 0, but the file has a router", s->label,
+                   s->architecture);
     if (c->experts == 0) {
         read_dense_width(s, m, c);
         return;

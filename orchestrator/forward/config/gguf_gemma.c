@@ -17,8 +17,10 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
                    value = organ_key_size(s, "attention.value_length_swa", local);
     if (value != local)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: different head sizes are not supported",
-                   s->label, local, value);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: key '%s.attention.key_length_swa' is %u and attention.value_length_swa %u: different head "
+                   "sizes are not supported",
+                   s->label, s->architecture, local, value);
     for (unsigned l = 0; l < c->layers; l++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.attn_v.weight", l);
@@ -33,7 +35,7 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
 {
     const organ_tensor *const table = organ_model_find(s->model, ORGAN_PER_LAYER_TABLE);
     c->per_layer_width = organ_key_size(s, "embedding_length_per_layer_input", 0);
-    if (c->per_layer_width == 0 && !s->family->streams)
+    if (c->per_layer_width == 0 && !s->family->streams && !table)
         return;
     if (c->per_layer_width == 0 || c->per_layer_width > MOST_WIDTH)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.embedding_length_per_layer_input' is %u, not up to %u",

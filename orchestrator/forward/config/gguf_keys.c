@@ -44,15 +44,24 @@ unsigned organ_key_needed(const config_gguf_source *s, const char *key)
     return organ_key_size(s, key, 0);
 }
 
+/* Fails if a key is an array without a value for each block of the file; llama.cpp refuses such arrays too. */
+static bool has_every_layer(const config_gguf_source *s, const char *full, const organ_gguf_kv *kv)
+{
+    const unsigned blocks = organ_key_size(s, "block_count", 0);
+    if (kv->type != ORGAN_GGUF_ARRAY || kv->count == blocks)
+        return true;
+    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has %llu values, but block_count is %u", s->label, full,
+               (unsigned long long)kv->count, blocks);
+    return false;
+}
+
 /* Returns the value of a key for a layer: a key may have one number for all layers or an array of them. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
-    if (kv && kv->type == ORGAN_GGUF_ARRAY && layer >= kv->count) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has no value for layer %u", s->label, full, layer);
+    if (kv && !has_every_layer(s, full, kv))
         return 0;
-    }
     return size_at(s, key, layer, fallback);
 }
 
@@ -70,9 +79,10 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
 {
     const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
     double value = 0;
-    if (!kv || kv->type != ORGAN_GGUF_ARRAY || layer >= kv->count || !organ_gguf_real_at(kv, layer, &value))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not an array or has no value for layer %u", s->label,
-                   key, layer);
+    if (!kv || kv->type != ORGAN_GGUF_ARRAY)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing or not an array", s->label, key);
+    else if (has_every_layer(s, key, kv) && !organ_gguf_real_at(kv, layer, &value))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has no number for layer %u", s->label, key, layer);
     return value;
 }
 

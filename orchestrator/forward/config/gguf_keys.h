@@ -6,13 +6,15 @@
 
 #include "orchestrator/forward/config/families.h"
 
+/* The GGUF file that a configuration is read from. */
 typedef struct config_gguf_source {
-    const char *label, *architecture; /* path of the file; general.architecture, which begins the keys */
+    const char *label, *architecture; /* path of the file; general.architecture, with which keys begin */
     const organ_model *model;
     const forward_family *family;
     organ_error *error;
 } config_gguf_source;
 
+/* Bytes of a key with its architecture, and of a tensor name. */
 #define CONFIG_KEY_LIMIT 128
 
 /* Returns the key-value, or NULL if it is missing. `full` gets the whole name of the key. */
@@ -20,10 +22,11 @@ const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key
 
 void organ_key_require(const config_gguf_source *s, const char *key); /* fails if the key is missing */
 
-/* Read whole numbers from 0. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
+/* Return a key that is a whole number of at least 0. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes
+ * rejects. */
 unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback);
 unsigned organ_key_needed(const config_gguf_source *s, const char *key); /* requires the key */
-/* Returns the number for a layer: element number `layer` of an array, or a single number for all layers. */
+/* Returns the number of a layer: element `layer` of an array, or a single number that is for all layers. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback);
 
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback);
@@ -31,7 +34,7 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 /* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
 bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
 
-/* Returns the number for a layer: element number `layer` of the array `key`, which has no architecture in its name. */
+/* Returns the number of a layer: element `layer` of the array `key`, a key without the architecture before it. */
 double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer);
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name); /* whether the file has the tensor */

@@ -43,8 +43,9 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
     c->head_dim = organ_key_size(s, "attention.key_length_mla", c->head_dim);
     if (l->rotated == 0 || l->rotated >= c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: key '%s.rope.dimension_count' is %u, not from 1 to below the key length %u", s->label,
-                   s->architecture, l->rotated, c->head_dim);
+                   "%s: key '%s.rope.dimension_count' is %u, not from 1 to below attention.key_length or "
+                   "attention.key_length_mla, %u",
+                   s->label, s->architecture, l->rotated, c->head_dim);
     else
         l->plain = c->head_dim - l->rotated;
     c->rope_neighbours = true;

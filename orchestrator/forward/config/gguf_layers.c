@@ -6,8 +6,8 @@
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
-/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. The gate
- * of Laguna has a row for each head or for each number of the output. */
+/* Reads heads and dense widths, which may be arrays with a number for each layer. Heads of v have a width of their own
+ * in MiMo-V2. The gate of Laguna has a row for each head or for each number of the output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -44,8 +44,9 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
 }
 
-/* Gives chunks to the layers of Llama 4 that rotate q and k, as llama.cpp does. It reads a sliding_window of 0 as full
- * attention with positions in all layers but the last, which no class of transformers computes. */
+/* Gives chunks to the layers of Llama 4 that rotate q and k, as llama.cpp does. Fails for a sliding_window of 0:
+ * llama.cpp takes it for full attention with positions in all layers but the last, which no class of transformers
+ * computes. */
 static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The mixers of GGUF key-values. No key names the kind of a layer in the same way for all architectures, but its
- * tensors do: a layer attends if it has an output projection of the attention, is recurrent if it has that of the
- * recurrent mixer, or its norm if both have the same name, and has a feed-forward if it has a down projection. */
+ * The mixers of GGUF files. No key names the kind of a layer in the same way for all architectures, but its tensors do.
+ * A layer attends if it has an output projection of the attention, and has a feed-forward if it has a down projection.
+ * It is recurrent if it has the output projection of the recurrent mixer or, if that has the name of the attention's,
+ * the norm before it. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
@@ -33,8 +34,9 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
     return word->mixer;
 }
 
-/* Determines the mixers of a layer from the tensors that it has. A layer with both has attention as its second mixer,
- * in parallel. */
+/* Determines the mixers of a layer from the tensors that it has. If the output projections of recurrence and attention
+ * have the same name, a layer with the norm of the recurrence is recurrent. A layer with recurrence and attention has
+ * attention as its second mixer, in parallel. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     static const char usual[] = "attn_output.weight";
@@ -90,8 +92,9 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
     to->heads = rank;
     to->groups = organ_key_needed(s, "ssm.group_count");
     if (rank == 0 || inner % rank)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.ssm.inner_size' is %u, not a multiple of time_step_rank %u",
-                   s->label, s->architecture, inner, rank);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: key '%s.ssm.inner_size' is %u, not a multiple of ssm.time_step_rank %u", s->label,
+                   s->architecture, inner, rank);
     else
         to->value_dim = inner / rank;
 }
@@ -105,7 +108,7 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     to->by_channel = true;
 }
 
-/* Lightning attention has the heads of the attention. All layers have one factor of their normed input. */
+/* Reads lightning attention, which has the heads of the attention. All layers have one alpha, and beta 1. */
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 {
     const float alpha = (float)organ_key_real(s, "residual_scale", 0);

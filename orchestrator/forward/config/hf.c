@@ -49,7 +49,8 @@ static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c
         c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
 }
 
-/* Reads the forms of Falcon: old models have one norm and parallel attention, the new architecture one or two norms. */
+/* Reads how Falcon places its norms: old models have one norm and parallel attention, the new architecture one or two
+ * norms. */
 static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
 {
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);

@@ -238,7 +238,7 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     read_method(s, m, c);
 }
 
-/* Returns a number, which may be a list with the same number for each layer (HunYuan). */
+/* Returns the number of experts used for a token, which may be a list with the same number for each layer (HunYuan). */
 static unsigned read_used(const config_hf_source *s, const char *key, unsigned layers)
 {
     const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);

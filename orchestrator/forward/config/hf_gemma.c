@@ -12,7 +12,8 @@
 #define MAX_STREAMS 16
 #define MAX_WIDTH   (1u << 16)
 
-/* Reads a size that the file must contain: if it is missing, transformers uses a default other than 0. null means 0. */
+/* Reads a size that the file must have, as number or null (0): if it is missing, transformers uses a default other than
+ * 0. */
 static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))

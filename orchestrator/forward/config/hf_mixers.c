@@ -69,7 +69,7 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Gives the layers of a list, which are numbered from 1 on, a word. Returns the length of the list. */
+/* Sets the layers in the list `key` of the object, numbered from 1 on, to a word. Returns the length of the list. */
 static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
                             organ_forward_config *c)
 {
@@ -150,7 +150,8 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
         read_words(s, c);
 }
 
-/* Returns a size; 0 without a member. */
+/* Returns the size that a member of config.json has; 0 if number.key is NULL. Fails if it is missing and has no
+ * default. */
 static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
 {
     if (!number.key)
@@ -159,7 +160,7 @@ static unsigned read_size_or_default(const config_hf_source *s, forward_number n
                                 : organ_config_needed(s, number.key);
 }
 
-/* Returns the numbers of x in a token, heads x value_dim; 0 if no member has it. */
+/* Returns heads x value_dim, the floats of x in a token; 0 if no member has it. */
 static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -245,8 +246,8 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Reads the factors by which Falcon-H1 multiplies its parts. The projections of the attention have no biases, so the
- * factors of its input, keys and output become factors of scores and values. */
+/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases, so the factors of its input,
+ * keys and output become factors of scores and values. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;

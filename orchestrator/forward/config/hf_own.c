@@ -34,7 +34,7 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].heads = number_at(s, list, key, l);
 }
 
-/* Refuses a member whose value is not `value`, because transformers computes with that value in any case. */
+/* Fails if a member has another value than `value`, because transformers always computes with that value. */
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
@@ -188,6 +188,7 @@ static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- XGLM ---- */
 
+/* Reads the padding position of XGLM, whose sinusoidal row is zeros. */
 static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 {
     const bool missing = !json_object_get(s->root, "pad_token_id");
@@ -196,7 +197,7 @@ static void read_xglm(const config_hf_source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sinusoidal positions need a hidden_size of at least 4", s->label);
 }
 
-/* ---- all ---- */
+/* ---- the table of readers ---- */
 
 /* Reads the settings of families whose config.json has names of its own, before the common ones. */
 void organ_config_early(const config_hf_source *s, organ_forward_config *c)

@@ -58,7 +58,8 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     read_truncate(s, object, rope);
 }
 
-/* Returns an array of one positive number for each two dimensions, which the caller frees. */
+/* Returns the array `key` of the object: a positive number for each pair of rotated dimensions. The caller frees it;
+ * NULL after an error. */
 static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = organ_config_member(object, key);
@@ -174,8 +175,8 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     c->query_scale.unrotated = llama4;
 }
 
-/* Returns the rotation of heads of head_dim. `object` has its fields, or is NULL; `theta` is the default of
- * rope_theta. */
+/* Reads the rotation of heads of width head_dim from `object`, a member of rope_parameters or rope_scaling, or NULL.
+ * `theta` is the default of rope_theta. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {

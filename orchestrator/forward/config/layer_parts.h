@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * The tensors of a layer and their names. */
+ * The tensors (parts) of a layer and of the model, and their names in safetensors and GGUF files. */
 #ifndef ORGAN_LAYER_PARTS_H
 #define ORGAN_LAYER_PARTS_H
 
 #include "orchestrator/forward/config/config.h"
 
+/* A tensor's place in the model. Functions that add a constant to a part rely on the order. */
 typedef enum forward_part {
     PART_NORM_ATTENTION,      /* before the attention */
-    PART_NORM_POST_ATTENTION, /* of the attention's output: sandwich norms */
+    PART_NORM_POST_ATTENTION, /* of the attention's output */
     PART_NORM_FFN,            /* before the feed-forward */
     PART_NORM_POST_FFN,
     PART_NORM_Q,
     PART_NORM_K,
-    PART_NORM_Q_A, /* of latent vectors; this and the next parts are those of latent attention */
+    PART_NORM_Q_A, /* norm of the latent vector of q; from here to BIAS_KV_A: latent attention */
     PART_NORM_KV_A,
     PART_Q_A,
     PART_Q_B,
     PART_KV_A,
     PART_KV_B,
-    PART_K_B, /* GGUF: the two matrices of kv_b_proj for each head, in stacks; that of keys is transposed */
+    PART_K_B, /* GGUF: stacks of a matrix for each head, the rows of kv_b_proj for keys (transposed) and for values */
     PART_V_B,
     PART_BIAS_Q_A,
     PART_BIAS_KV_A,
@@ -42,22 +43,23 @@ typedef enum forward_part {
     PART_SINKS,       /* a score for each head */
     PART_HEAD_GATE,   /* of the attention's output */
     PART_SHARED,      /* the gate of the shared expert: one row */
-    PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
+    PART_SHARED_GATE, /* the shared expert, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
-    PART_BIAS_SHARED_GATE, /* and the two after it */
+    PART_BIAS_SHARED_GATE, /* biases of these three */
     PART_BIAS_SHARED_UP,
     PART_BIAS_SHARED_DOWN,
-    PART_LATENT_IN, /* from hidden states to the inputs of routed experts, and back */
+    /* projections of hidden states to the inputs of routed experts, and of their outputs back (expert_latent) */
+    PART_LATENT_IN,
     PART_LATENT_OUT,
     PART_BIAS_LATENT_IN,
     PART_BIAS_LATENT_OUT,
-    PART_BIAS_NORM_ATTENTION, /* and the five after it, in the order of the norms from PART_NORM_ATTENTION on */
+    PART_BIAS_NORM_ATTENTION, /* biases of the six norms from PART_NORM_ATTENTION to PART_NORM_K, in their order */
     PART_BIAS_NORM_K = PART_BIAS_NORM_ATTENTION + (PART_NORM_K - PART_NORM_ATTENTION),
-    PART_LAYER_SCALE,           /* one number */
-    PART_NORM_POST_FFN_DENSE,   /* of a mixture in parallel with a dense feed-forward: of the dense output, */
-    PART_NORM_EXPERTS,          /* before the experts, */
-    PART_NORM_POST_FFN_EXPERTS, /* and of their output */
+    PART_LAYER_SCALE,           /* one number, which multiplies the layer's output */
+    PART_NORM_POST_FFN_DENSE,   /* dual_ffn: norm of the dense feed-forward's output */
+    PART_NORM_EXPERTS,          /* dual_ffn: norm before the experts */
+    PART_NORM_POST_FFN_EXPERTS, /* dual_ffn: norm of the experts' output */
     PART_ROUTER_SCALE,          /* multiplies the router's input */
     PART_EXPERT_SCALE,          /* multiplies the factor of each expert */
     PART_PER_LAYER_GATE,
@@ -75,60 +77,62 @@ typedef enum forward_part {
     PART_XIELU_N,
     PART_XIELU_BETA,
     PART_XIELU_EPS,
-    PART_NORM_GIVEN, /* before the output projection of the attention, and of a dense feed-forward */
+    /* norm before the output projection of the attention; PART_NORM_INNER: before that of a dense feed-forward */
+    PART_NORM_GIVEN,
     PART_NORM_INNER,
-    PART_INDEX_Q, /* the indexer of sparse attention: queries, keys, the norm of keys, weights of heads */
+    PART_INDEX_Q, /* the indexer of sparse attention: projections of queries and keys, norm of keys, weights of heads */
     PART_INDEX_K,
     PART_NORM_INDEX,
     PART_BIAS_NORM_INDEX,
     PART_INDEX_WEIGHTS,
-    PART_MIX_IN, /* recurrent mixers: all of the following projections in one, or q, k and v in one */
+    PART_MIX_IN, /* recurrent mixers: the projection of q, k and v, or all projections in one tensor */
     PART_MIX_Q,
     PART_MIX_K,
     PART_MIX_V,
     PART_MIX_Z,  /* gate of the output */
-    PART_MIX_BA, /* write strength and decay in one, */
-    PART_MIX_B,  /* or each on its own */
+    PART_MIX_BA, /* write strength and decay in one tensor */
+    PART_MIX_B,  /* write strength and decay in a tensor each */
     PART_MIX_A,
-    PART_MIX_Z_LOW, /* where Z and A are products of two matrices, those that read the hidden state */
+    PART_MIX_Z_LOW, /* if Z and A are products of two matrices: the matrices that read the hidden state */
     PART_MIX_A_LOW,
     PART_MIX_OUT,
-    PART_CONV,   /* kernels of the causal convolution, channels x width; of q, k and v in one, */
-    PART_CONV_Q, /* or each on its own */
+    PART_CONV,   /* kernels of the causal convolution, channels x width, of all channels */
+    PART_CONV_Q, /* kernels of q, k and v in a tensor each */
     PART_CONV_K,
     PART_CONV_V,
     PART_BIAS_CONV,
     PART_BIAS_MIX_IN,
     PART_BIAS_MIX_OUT,
-    PART_SKIP,  /* D */
-    PART_MIX_X, /* Mamba: the projections of x and of the time steps, */
+    PART_SKIP, /* D of Mamba, the factor of x in the output */
+    /* Mamba: the projection of x to the short vector, B and C; PART_MIX_STEP: of the short vector to time steps */
+    PART_MIX_X,
     PART_MIX_STEP,
-    PART_NORM_STEP, /* and the norms of the time steps' input, of B and of C */
+    PART_NORM_STEP, /* Mamba: norms of the short vector, of B and of C */
     PART_NORM_STATE_B,
     PART_NORM_STATE_C,
     PART_A_LOG,
     PART_DT_BIAS,
-    PART_NORM_MIXED, /* before the output projection */
+    PART_NORM_MIXED, /* norm before the output projection of a recurrent mixer */
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; in safetensors, only families that name it have it */
     PART_GATE_UP,          /* gate and up, one below the other; only families that name it have it */
-    PART_SHARED_GATE_UP,   /* the same of the shared expert */
-    PART_EXPERTS_GATE_UP,  /* stacks, experts x rows x columns */
+    PART_SHARED_GATE_UP,   /* gate and up of the shared expert */
+    PART_EXPERTS_GATE_UP,  /* stacks of all experts, experts x rows x columns */
     PART_EXPERTS_GATE,
     PART_EXPERTS_UP,
     PART_EXPERTS_DOWN,
-    PART_EXPERTS_BIAS_GATE_UP, /* experts x rows, in the order of the stacks */
+    PART_EXPERTS_BIAS_GATE_UP, /* biases of all experts, experts x rows */
     PART_EXPERTS_BIAS_GATE,
     PART_EXPERTS_BIAS_UP,
     PART_EXPERTS_BIAS_DOWN,
     PART_EXPERT_GATE, /* one expert; '#' in the name stands for its number */
     PART_EXPERT_UP,
     PART_EXPERT_DOWN,
-    /* Outside of the layers. In safetensors all but the last one follow the prefix of the text model. */
+    /* Parts outside of the layers. In safetensors the prefix of the text model precedes all names but the last. */
     PART_EMBEDDING,
     PART_POSITIONS,       /* learned absolute positions */
-    PART_NORM_EMBEDDING,  /* and its bias */
+    PART_NORM_EMBEDDING,  /* norm of the embeddings; also for its bias */
     PART_PER_LAYER_TABLE, /* per-layer embeddings of all layers: the table, the projection of embeddings, its norm */
     PART_PER_LAYER_MODEL,
     PART_NORM_PER_LAYER_MODEL,
@@ -139,7 +143,7 @@ typedef enum forward_part {
     PART_NAMES
 } forward_part;
 
-/* A name of a part, without the prefix of the layer. */
+/* A name of a part, without the prefix and number of the layer. */
 typedef struct forward_name {
     forward_part part;
     const char *name;
@@ -160,19 +164,21 @@ typedef struct forward_shape {
     forward_part part;
     uint64_t rows, cols;
 } forward_shape;
-/* The same for a part of a mixer. `small`: few numbers, which are read as FP32 and may have dimensions of 1 in
- * addition; else a linear layer. */
+/* A part of a mixer and its shape; rows 0: a vector. `small`: few numbers, which are read as FP32 and may have
+ * additional dimensions of 1; else the matrix of a linear layer. */
 typedef struct forward_mixer_part {
     forward_part part;
     bool small;
     uint64_t rows, cols;
 } forward_mixer_part;
+/* Upper bound on the parts of a recurrent mixer. */
 #define FORWARD_MIXER_PARTS 20
-/* Returns the number of parts of a recurrent mixer; 0 for the other mixers. */
+/* Lists the parts of a recurrent mixer; returns their number, 0 for attention and no mixer. */
 size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer mixer,
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
+/* Upper bound on the parts of organ_forward_gemma_parts. */
 #define FORWARD_GEMMA_PARTS 19
-/* Returns the number of parts that the layer has in addition to those of all architectures. */
+/* Lists the parts that the layer has in addition to those of all architectures; returns their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS]);
 

@@ -6,6 +6,7 @@
 
 #define MAX FORWARD_MIXER_PARTS
 
+/* A part that the mixer has if `requested`. */
 typedef struct optional_part {
     bool requested;
     forward_mixer_part part;
@@ -49,7 +50,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     return count;
 }
 
-/* Copies those parts that the model has. */
+/* Copies the requested parts to `parts` and returns their number. */
 static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * A view of a document is a constant list of blocks in reading order. Three writers print the same list: for a
- * terminal, as a Markdown file and as an HTML page. All words are templates (report/text/words.h) over the block's
- * row; the row of a top-level block is the report itself. */
+ * A view of a document (a report as JSON) is a constant list of blocks in reading order. Three writers print the same
+ * list: for a terminal, as a Markdown file and as an HTML page. Each block is printed for a row, a JSON object; the row
+ * of a top-level block is the report itself. All texts are templates (report/text/words.h), called words below, over
+ * the block's row. A path names a member of the row (organ_scope_at). */
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 
@@ -13,153 +14,171 @@ enum {
     ON_TERMINAL = 1,
     ON_MARKDOWN = 2,
     ON_PAGE = 4,
-    ON_TENSORS = 8, /* a terminal, if the caller asked for every tensor */
+    ON_TENSORS = 8, /* a terminal, if the caller requests every tensor */
     ON_FILES = ON_MARKDOWN | ON_PAGE,
     ON_TEXT = ON_TERMINAL | ON_MARKDOWN,
     ON_ALL = ON_TERMINAL | ON_MARKDOWN | ON_PAGE
 };
 
+/* The kinds of blocks, by their output. */
 typedef enum organ_block_kind {
-    ORGAN_BLOCK_HEADING, /* the heading of a Markdown file */
-    ORGAN_BLOCK_LINES,   /* lines printed unchanged; on a terminal without a final newline, on a page one paragraph each
-                          */
-    ORGAN_BLOCK_SECTION, /* the title of a section */
-    ORGAN_BLOCK_SAY,     /* one or more sentences; a terminal prints `lead` first */
-    ORGAN_BLOCK_WARN,    /* a warning */
-    ORGAN_BLOCK_COMMAND, /* a command line */
-    ORGAN_BLOCK_ITEM,    /* a line of a list */
-    ORGAN_BLOCK_TABLE,   /* a table with a line for each of `rows` */
-    ORGAN_BLOCK_ITEMS,   /* a table of names and values */
+    ORGAN_BLOCK_HEADING, /* the title of a Markdown file */
+    /* lines printed unchanged; on a terminal without a final newline, on a page as a paragraph each */
+    ORGAN_BLOCK_LINES,
+    ORGAN_BLOCK_SECTION,    /* the heading of a section */
+    ORGAN_BLOCK_SAY,        /* one or more sentences; a terminal prints `lead` first */
+    ORGAN_BLOCK_WARN,       /* a warning */
+    ORGAN_BLOCK_COMMAND,    /* a command line */
+    ORGAN_BLOCK_ITEM,       /* a line of a list */
+    ORGAN_BLOCK_TABLE,      /* a table with a line for each of `rows` */
+    ORGAN_BLOCK_ITEMS,      /* a table of names and values */
     ORGAN_BLOCK_HIGHLIGHTS, /* the main results, at the top of a page */
-    ORGAN_BLOCK_CHECKS,     /* `rows` of {"check", "ok", "detail"} */
-    ORGAN_BLOCK_CAUTIONS,   /* `rows`, an array of warnings, in one box with a title; Markdown files and pages */
-    ORGAN_BLOCK_TERMS, /* `rows`, an object of terms and definitions; on a page a table whose columns are titled `lead`
-                          and `words` */
-    ORGAN_BLOCK_BARS,  /* charts, on a page */
+    ORGAN_BLOCK_CHECKS,     /* a table of checks; `rows` are {"check", "ok", "detail"} */
+    ORGAN_BLOCK_CAUTIONS,   /* `rows`, an array of warnings, in one box titled `words`; Markdown files and pages */
+    /* `rows`, an object of terms and definitions; on a page a table with the column titles `lead` and `words` */
+    ORGAN_BLOCK_TERMS,
+    /* charts on a page, from here to FIGURE; each kind but FIGURE has its own member of organ_block */
+    ORGAN_BLOCK_BARS,
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_GRID,
     ORGAN_BLOCK_PANELS,
     ORGAN_BLOCK_CURVES,
     ORGAN_BLOCK_POINTS,
     ORGAN_BLOCK_FIGURE,
-    ORGAN_BLOCK_ENDING,  /* on a page: definitions and run, printed here instead of at the end because other blocks
-                            follow */
-    ORGAN_BLOCK_PART,    /* `blocks` with the object at `rows` as their row; skipped if it is missing */
-    ORGAN_BLOCK_MADE,    /* `blocks` with the object that `make` returns as their row */
-    ORGAN_BLOCK_EACH,    /* `blocks` once for each of `rows`, an array */
-    ORGAN_BLOCK_TOGETHER /* `blocks` with the row {"rows": the selected `rows`}; skipped if none is selected */
+    /* prints definitions and run of a page here instead of at its end, because other blocks follow */
+    ORGAN_BLOCK_ENDING,
+    ORGAN_BLOCK_PART,    /* prints `blocks` with the object at the path `rows` as their row; nothing if it is missing */
+    ORGAN_BLOCK_MADE,    /* prints `blocks` with the object that `make` returns as their row */
+    ORGAN_BLOCK_EACH,    /* prints `blocks` once for each element of `rows`, which is its row */
+    ORGAN_BLOCK_TOGETHER /* prints `blocks` with the row {"rows": the selected `rows`}; nothing if none is selected */
 } organ_block_kind;
 
 typedef struct organ_block organ_block;
 
-/* A table. Fields whose condition `when` is false for the report are omitted. */
+/* Columns and totals of a TABLE block. Its lines are the block's `rows`, a JSON object each; a field of `fields`
+ * describes a column (report/text/field_table.h). Columns whose condition organ_field.when is false for the report are
+ * omitted. */
 typedef struct organ_table_of {
     const organ_field *fields;
     size_t count;
-    const char *total, *total_row; /* last row: words for its first field, path of its values; NULL: none */
-    const char *sums,
-        *sums_name;      /* rows between the line and the total: their path, and the member that is their first field */
-    const char *caption; /* printed on a page; NULL: none */
-    size_t max; /* limit of rows on a page and in a Markdown file; a sentence below a shortened table names `what`
-                    ("tensors"). 0: no limit */
+    /* last line, the total: words for its first cell, and path of the object with its values; NULL: none */
+    const char *total, *total_row;
+    /* subtotals before the total: path of an array of objects, and the member that is the first cell of each */
+    const char *sums, *sums_name;
+    const char *caption; /* words printed on a page; NULL: none */
+    /* limit of lines on a page and in a Markdown file; 0: no limit. A sentence below a shortened table names `what`
+     * ("tensors") */
+    size_t max;
     const char *what;
 } organ_table_of;
 
-/* A table of names and values. */
+/* A line of a table of names and values: a condition (NULL: always), and words for name and value. */
 typedef struct organ_item {
     const char *when, *name, *value;
 } organ_item;
+/* A table of names and values (ITEMS), or the results at the top of a page (HIGHLIGHTS). */
 typedef struct organ_items_of {
-    const char *name;  /* the title of the column of names; NULL: no names */
-    const char *value; /* words: the title of a column of values */
+    const char *name;  /* title of the column of names; NULL: no names */
+    const char *value; /* words for the title of a column of values */
     organ_align align; /* of the values */
-    const char *of;   /* a path of rows: a column of values for each of the first four; NULL: one for the block's row */
-    const char *list; /* ITEMS only: a member of each row, an array of sentences that follow the items, one a line;
-                         NULL: none */
+    /* path of an array: a column of values for each of its first four elements; NULL: one column, for the block's row
+     */
+    const char *of;
+    /* ITEMS only: a member of each of these rows, an array of sentences that follow the items, one a line; NULL: none
+     */
+    const char *list;
     const char *caption;
-    const organ_item *items; /* with HIGHLIGHTS the name explains the value */
+    const organ_item *items; /* the lines; with HIGHLIGHTS the name explains the value */
     size_t count;
 } organ_items_of;
 
-/* In the words of charts, `subtitle` and the second `series` of bars are templates. Numbers of all rows are multiplied
- * by `factor` unless it is 0. */
+/* Charts take title, labels and scale from `style`, a struct of report/svg, of which `subtitle` and the second `series`
+ * of bars are templates. Values of all rows are multiplied by `factor` unless it is 0. */
 
-/* One or two bars for each row. */
+/* Horizontal bars, one or two for each row. */
 typedef struct organ_bars_of {
-    organ_ranking style;    /* all members except bars and count */
-    const char *name;       /* member of the row, a text */
-    const char *named;      /* words about the row that replace `name`; NULL: the member */
-    const char *values[2];  /* members of the row; the second NULL: one bar */
-    bool sums;              /* rows of the same name are added up in one bar */
-    bool bytes;             /* the values are bytes; they are shown in one unit, which the label and the values name */
-    const char *low, *high; /* members at both ends of the whisker; NULL: none */
-    const char *error;      /* or the member that is half the length of a whisker around the first value; NULL: none */
+    organ_ranking style;   /* all members of it except bars and count */
+    const char *name;      /* member of the row, a text */
+    const char *named;     /* words over the row that are the bar's name instead of `name`; NULL: `name` is used */
+    const char *values[2]; /* members of the row with the values; the second NULL: one bar */
+    bool sums;             /* rows with the same name share a bar of their sums */
+    /* the values are bytes, all shown in the unit (kB, MB, ...) that fits the largest, which label and values name */
+    bool bytes;
+    const char *low, *high; /* members with the two ends of a whisker; NULL: none */
+    const char *error;      /* member with half the length of a whisker around the first value; NULL: none */
     bool ascending;         /* sort bars by their first values */
-    const char *depth;      /* the member with the depth of the bar; NULL: 0 */
-    const char *remark;     /* words about the row after the value; NULL: none */
-    const char *spread;     /* a path of rows: the whisker spans values of rows with the bar's name; NULL: none */
+    const char *depth;      /* member with the bar's level of indentation; NULL: 0 */
+    const char *remark;     /* words over the row, printed after the value; NULL: none */
+    /* path of an array: the whisker spans the first value of all its rows with the bar's name; NULL: none */
+    const char *spread;
     double factor;
     const char *caption;
 } organ_bars_of;
 
-/* Lines or bars by layer, one panel for each role. All series have their rows in the same order; roles and layers are
- * read from the rows of the first series. */
+/* A series of a chart of panels. All series have their rows in the same order; roles and layers are read from the rows
+ * of the first series. */
 typedef struct organ_series_of {
-    const char *name;         /* words */
-    const char *rows, *value; /* a series without rows is omitted */
+    const char *name;         /* words for the legend */
+    const char *rows, *value; /* path of its rows, and their member with the value; a series without rows is omitted */
     unsigned style;
     bool reference; /* as in organ_chart_series */
 } organ_series_of;
 enum { ORGAN_SERIES_MAX = 4 };
+/* Lines or bars over the layers, one panel for each role. */
 typedef struct organ_panels_of {
-    organ_chart style; /* all members except series, panels and the x axis */
+    organ_chart style; /* all members of it except series, panels and the x axis */
     const char *role;  /* member of the row: "role" */
     organ_series_of series[ORGAN_SERIES_MAX];
-    const char *band; /* member of the first series' rows: half the width of a band around 0; NULL: none */
+    /* member of the first series' rows: half the width of a band around 0, before it is multiplied by band_factor;
+     * NULL: none */
+    const char *band;
     double band_factor;
-    const char *edges[2]; /* or members with the band's lower edge (NULL: no lower end) and upper edge */
+    /* members with the band's lower edge (NULL: no lower end) and upper edge, if `band` is NULL; NULL: no band */
+    const char *edges[2];
     const char *caption;
 } organ_panels_of;
 
-/* A heat map of roles by layers. Each row has a "layer". */
+/* A heat map of roles by layers. Each row has a "layer"; rows without one are in a column of their own. */
 typedef struct organ_map_of {
-    organ_heat_map style; /* the words and the scale; the title is a template */
+    organ_heat_map style; /* labels and scale; its title is a template */
     const char *role;     /* member of the row: "role" */
     const char *value;    /* member of the row */
-    const char *weight;   /* member with the weight in a mean; NULL: the greatest of several values in a cell counts */
-    bool least, mean;     /* without a weight: the least of several values counts, or their unweighted mean */
-    const char *marks;    /* path of rows whose cells are outlined; NULL: none */
-    double beyond;        /* cells whose absolute value is greater are outlined, too; 0: none */
+    /* member with the row's weight in the mean of a cell; NULL: the largest value of a cell's rows counts */
+    const char *weight;
+    bool least, mean;  /* without a weight: the smallest value of a cell's rows counts, or their unweighted mean */
+    const char *marks; /* path of an array of rows whose cells are outlined; NULL: none */
+    double beyond;     /* cells with a larger absolute value are outlined, too; 0: none */
     double factor;
-    double step;  /* the scale ends at a multiple of it, the end of `style` (0: 100) at most; 0: as `style` says */
-    double floor; /* lower bound of that end */
-    bool zero;    /* the scale is [0, greatest value] */
+    double step;  /* the scale ends at a multiple of it, at most at style.high (0: 100); 0: at style.high */
+    double floor; /* with `step`: the scale ends at or above it */
+    bool zero;    /* the scale begins at 0 and ends at the largest value */
     bool bytes;   /* as organ_bars_of.bytes; requires `zero` */
-    bool varies;  /* omitted if all values are equal */
-    bool layers;  /* rows outside layers are ignored */
-    bool inside;  /* rows outside layers are ignored, a map of one cell is omitted, and roles keep the order of the rows
-                   */
+    bool varies;  /* the map is omitted if all values are equal */
+    bool layers;  /* rows without a layer are ignored */
+    /* rows without a layer are ignored, a map of one cell is omitted, and roles keep the order of the rows */
+    bool inside;
     const char *caption;
 } organ_map_of;
 
-/* A heat map with a line for each row. Columns are the listed members (without those that no row has) or the elements
- * of one array. */
+/* A heat map with a line for each row. Its columns are `members` (without those that no row has) or, if that is NULL,
+ * the elements of the array `values`. */
 typedef struct organ_grid_of {
     organ_heat_map style;
     const char *name;           /* member of the row */
     const char *const *members; /* ends with NULL */
-    const char *values;         /* member of the row, an array */
+    const char *values;         /* member of the row that is an array */
     double factor;
-    double step;  /* the scale ends at a multiple of it, the end of `style` (0: 100) at most; 0: as `style` says */
-    double floor; /* lower bound of that end */
+    double step;  /* the scale ends at a multiple of it, at most at style.high (0: 100); 0: at style.high */
+    double floor; /* with `step`: the scale ends at or above it */
     const char *caption;
 } organ_grid_of;
 
-/* A chart with lines over the layers, in one of two forms. With `values`, each row is one layer, and each of these
- * members is a line. With `name`, the rows of each name become a line, in each layer the mean of their `value`; a name
- * is left out unless at least one of its rows satisfies the condition `only`. */
+/* A chart with lines over the layers, in one of two forms. With `values`, each row is a layer, and each of these
+ * members is a line. With `name`, the rows with the same member `name` form a line: in each layer the mean of their
+ * member `value`. A line is omitted unless one of its rows satisfies the condition `only` (NULL: all lines are
+ * drawn). */
 typedef struct organ_curves_of {
-    organ_chart style; /* all members except series and panels; x is "layer" */
+    organ_chart style; /* all members of it except series and panels; x is "layer" */
     const char *values[ORGAN_CHART_COLOURS];
     const char *name, *value, *only;
     double factor;
@@ -168,27 +187,33 @@ typedef struct organ_curves_of {
 
 /* A scatter chart with a point for each row. */
 typedef struct organ_points_of {
-    organ_scatter style; /* all members except points and kind_count; kinds end with NULL, and the legend ends with the
-                           last kind that occurs */
+    /* all members of it except points and kind_count; kinds ends with NULL, and the legend with the last kind that
+     * occurs */
+    organ_scatter style;
     const char *name, *x, *y; /* members of the row */
-    const char *kind; /* member of the row: one of the names of kinds (any other text counts as the last kind); NULL:
-                         all points are of the first kind */
+    /* member of the row with one of the names in style.kinds (any other text is the last kind); NULL: all points are of
+     * the first kind */
+    const char *kind;
     double x_factor;
-    size_t named; /* the number of outermost points that are labelled with their names */
+    size_t named; /* how many of the points farthest to the upper right have their names next to them */
     const char *caption;
 } organ_points_of;
 
+/* A block. Members that its kind does not need are 0. */
 struct organ_block {
     organ_block_kind kind;
-    unsigned on;
-    const char *when; /* NULL: always */
-    const char *lead; /* on a terminal: text before the words; NULL: its default */
+    unsigned on;      /* outputs that print it: flags ON_... */
+    const char *when; /* a condition (report/text/words.h) on the row; NULL: always */
+    const char *lead; /* terminal: text before the words; NULL: the default of the kind */
     const char *words;
-    const char *rows;  /* a path; a table may name several, separated by blanks, each of one object */
-    const char *where; /* a condition that selects rows; NULL: all */
-    const char *same;  /* words: of all rows that give the same words only the first is shown, with their number as
-                          "count"; NULL: all rows */
-    const char *new;   /* a member: skip rows whose text repeats that of the row before; NULL: show all */
+    /* path of an array or object; a table may have several paths, separated by blanks, each of one object */
+    const char *rows;
+    const char *where; /* condition that selects elements of `rows`; NULL: all */
+    /* words over a row: of the rows that give the same text only the first is shown, with their number as member
+     * "count"; NULL: all rows */
+    const char *same;
+    /* a member: rows in which it has the same text as in the row before are skipped; NULL: none is skipped */
+    const char *new;
     const organ_table_of *table;
     const organ_items_of *items;
     const organ_bars_of *bars;
@@ -198,19 +223,23 @@ struct organ_block {
     const organ_curves_of *curves;
     const organ_points_of *points;
     const organ_block *blocks;
-    size_t count;     /* length of `blocks` */
-    size_t max;       /* EACH: limit of rows; 0: none */
-    const char *rest; /* EACH: words printed if rows exceed `max`, a template over {"more", "all", "most"} */
-    json_t *(*make)(const json_t *row); /* NULL without memory */
-    char *(*draw)(const json_t *row);   /* returns an SVG; NULL fails the page */
+    size_t count; /* length of `blocks` */
+    size_t max;   /* EACH: limit of printed rows; 0: none */
+    /* EACH: words printed if there are more rows than `max`, over {"more": rows omitted, "all": rows, "most": `max`} */
+    const char *rest;
+    /* MADE: returns the row of `blocks`, which the caller releases; NULL if out of memory */
+    json_t *(*make)(const json_t *row);
+    /* FIGURE: returns an SVG document, which the caller frees; NULL makes the page fail */
+    char *(*draw)(const json_t *row);
 };
 
 /* A document and its view. */
 typedef struct organ_view {
-    const char *schema;                    /* "organ.purify/1" */
-    const char *kind, *title, *lead;       /* templates for the page: the sort of report, its subject, and its result */
-    json_t *(*make)(const json_t *report); /* returns the report extended by values that only the view needs, as row of
-                                              the blocks; NULL: the report itself is the row */
+    const char *schema;              /* the documents that it is for: "organ.purify/1" */
+    const char *kind, *title, *lead; /* words for the page: the sort of report, its subject, and its result */
+    /* returns the report extended by values that only the view needs, as the row of the blocks; NULL: the report itself
+     * is the row */
+    json_t *(*make)(const json_t *report);
     const organ_block *blocks;
     size_t count;
 } organ_view;
@@ -222,6 +251,8 @@ typedef struct organ_view {
     .blocks = (const organ_block[]){__VA_ARGS__},                                                                      \
     .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
 
+/* Initializers of blocks of one kind: `places` are flags ON_..., `if_` is the condition, `text` the words, `path` the
+ * rows. */
 #define BLOCK(name, where_, if_, ...)                                                                                  \
     {                                                                                                                  \
         .kind = ORGAN_BLOCK_##name, .on = (where_), .when = (if_), __VA_ARGS__                                         \
@@ -261,7 +292,7 @@ typedef struct organ_view {
 #define PART(places, path, ...)          PART_IF(places, NULL, path, __VA_ARGS__)
 #define PART_IF(places, if_, path, ...)  BLOCK(PART, places, if_, .rows = (path), __VA_ARGS__)
 #define MADE(places, if_, function, ...) BLOCK(MADE, places, if_, .make = (function), __VA_ARGS__)
-/* EACH(ON_ALL, "rows", BLOCKS(...), .where = "b", .most = 20, .rest = "And {more} more.") */
+/* EACH(ON_ALL, "rows", BLOCKS(...), .where = "b", .max = 20, .rest = "And {more} more.") */
 #define EACH(places, path, ...)         EACH_IF(places, NULL, path, __VA_ARGS__)
 #define EACH_IF(places, if_, path, ...) BLOCK(EACH, places, if_, .rows = (path), __VA_ARGS__)
 #define PAGE_ENDING                     BLOCK(ENDING, ON_PAGE, NULL, .words = NULL)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Charts of rows, whose words and members a view names. */
+ * Charts of a block's rows: bars and maps. The block names their words and members. */
 #include "orchestrator/machine/quantity.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
@@ -51,7 +51,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns text about a row, which the caller frees, or NULL. */
+/* Returns words over a row as text, which the caller frees; NULL if the text is empty or memory ran out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -61,7 +61,7 @@ static char *charts_words_of(organ_view_walk *walk, const json_t *row, const cha
     return text;
 }
 
-/* Frees remarks and, if the style makes them, names of the bars. */
+/* Frees the remarks of the bars, and their names if `style->named` made them. */
 static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
@@ -111,7 +111,7 @@ static int by_first_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Draws the bars and puts the chart into the page; frees the bars. */
+/* Draws the bars, puts the chart on the page and frees the bars with their texts. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -138,7 +138,7 @@ static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* Makes the bars of the rows. NULL without memory. */
+/* Makes the bars of the rows; the caller frees them with put_bars. Returns NULL if out of memory. */
 static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {
@@ -176,7 +176,7 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
-/* Makes the map of layers and roles of a block: folds the rows of a cell to their weighted mean, minimum or maximum,
+/* Makes the map of layers and roles of a block: combines the rows of a cell to their weighted mean, minimum or maximum,
  * and marks the cells of `marks` and those beyond the limit. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
@@ -205,8 +205,7 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
     return map;
 }
 
-/* Returns whether the map is drawn: it has more cells than the least, and more than one value if its values must vary.
- */
+/* Returns whether the map is drawn: with `inside` it needs more than one cell, with `varies` different values. */
 static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
@@ -218,8 +217,8 @@ static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
     return cells > (style->inside ? 1 : 0) && (!style->varies || least < max);
 }
 
-/* Sets a scale from 0 to the greatest value. For numbers of bytes it chooses the unit of the greatest and writes it
- * into `label`. */
+/* Sets a scale from 0 to the largest value. For numbers of bytes it converts all values to the unit that fits the
+ * largest, and names the unit in `label`. */
 static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
 {
     double factor = 1;

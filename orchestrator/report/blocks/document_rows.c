@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds 1 to the count of the row's kind. The first row of a kind is copied to `kept`; `known` maps the kind to this
- * copy. */
+/* Adds 1 to the member "count" of the kept row of this kind. The first row of a kind is copied to `kept`; `known` maps
+ * the kind to this copy. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Selections of a document's rows. Both functions return NULL without memory; `where` NULL selects all rows. */
+ * Selections of a document's rows. Both functions return NULL if out of memory; `where` NULL selects all rows. */
 #ifndef ORGAN_DOCUMENT_ROWS_H
 #define ORGAN_DOCUMENT_ROWS_H
 
 #include <jansson.h>
 
-/* Returns the rows that satisfy the condition `where`, merged by the words `same`: of rows that give the same words a
- * copy of the first, with their number as "count". */
+/* Returns the rows that satisfy the condition `where`, merged by the words `same`: for all rows that give the same text
+ * a copy of the first, with their number as "count". */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A note on a cell. */
+/* A value or a mark that was added to a cell. */
 struct organ_layer_map_note {
     long long layer; /* LLONG_MAX: no layer; sorted last */
-    size_t role;     /* number of the role in order of appearance; later in sorted order */
+    /* number of the role in order of appearance; organ_layer_map_finish changes it to the sorted order */
+    size_t role;
     double value, weight;
     bool mark;
 };
@@ -37,7 +38,8 @@ void organ_layer_map_destroy(organ_layer_map *map)
     free(map);
 }
 
-/* Returns the row of the role; adds one if there is room, else returns the last row or, in the order of rows, none. */
+/* Returns the number of the role; adds the role if there is room, else returns the last one or, with in_order_of_rows,
+ * ORGAN_LAYER_MAP_ROLES. */
 static size_t role_of(organ_layer_map *map, const char *role)
 {
     for (size_t k = 0; k < map->roles; k++)
@@ -49,7 +51,7 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
-/* Adds a value for a layer and role. */
+/* Appends a value or mark for a role; ignores roles for which the map has no room in the order of rows. */
 static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
@@ -78,7 +80,7 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
     append_layer_note(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
 }
 
-/* ---- settling ---- */
+/* ---- the finished map ---- */
 
 /* Returns the position of a role in the order of the anatomy; unknown roles are last. */
 static int layer_map_place_of(const char *role)
@@ -90,7 +92,7 @@ static int layer_map_place_of(const char *role)
     return row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
-/* Puts the rows into the order of a layer's computation. */
+/* Sorts the roles by the order of a layer's computation, and renumbers those of the notes. */
 static void order_roles(organ_layer_map *map)
 {
     size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
@@ -129,7 +131,8 @@ static bool allocate_layer_map(organ_layer_map *map)
     return map->layer && map->value && map->marked;
 }
 
-/* Folds the notes of one cell, which follow each other from `first`, into the cell's value. Returns their number. */
+/* Combines the notes of one cell, which are adjacent from note `first` on, to the cell's value. Returns their
+ * number. */
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;
@@ -152,7 +155,7 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 }
 
 /* Arranges the collected values as a matrix of roles and layers; values outside the layers are in the last column.
- * False if there are none, or without memory. */
+ * Returns false if there are none, or if out of memory. */
 bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)

@@ -15,27 +15,27 @@ typedef struct organ_layer_map_note organ_layer_map_note;
 /* The rule that combines several values of one cell. */
 typedef enum organ_layer_map_fold { ORGAN_FOLD_MEAN, ORGAN_FOLD_MIN, ORGAN_FOLD_MAX } organ_layer_map_fold;
 
-/* The caller sets the first two members before it adds values; organ_layer_map_finish computes the others. */
+/* A value for every role in every layer. The caller sets the first two members before it adds values;
+ * organ_layer_map_finish computes the others. */
 typedef struct organ_layer_map {
     organ_layer_map_fold fold;
-    bool in_order_of_rows; /* keep roles in the order of their first values, and ignore all after the first
-                            * ORGAN_LAYER_MAP_ROLES
-                            */
-    size_t layers, roles;  /* 0: empty */
-    bool outside;          /* the last of `layers` collects tensors outside layers */
-    double *layer;         /* the layers' numbers, ascending; the entry of `outside` is one more than the last */
-    const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of the anatomy, unless in_order_of_rows */
+    /* keep roles in the order of their first values, and ignore all after the first ORGAN_LAYER_MAP_ROLES */
+    bool in_order_of_rows;
+    size_t layers, roles; /* 0: empty */
+    bool outside;         /* the last of `layers` stands for tensors outside layers */
+    double *layer;        /* the layers' numbers, ascending; the entry for `outside` is one more than the last */
+    const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of a layer's computation, unless in_order_of_rows */
     double *value;                           /* roles x layers; NAN: no such tensor */
-    bool *marked;                            /* the same shape */
-    organ_layer_map_note *notes;
+    bool *marked;                            /* roles x layers: the cell is outlined */
+    organ_layer_map_note *notes;             /* the values and marks that were added, until organ_layer_map_finish */
     size_t count, capacity;
-    bool failed;
+    bool failed; /* memory ran out */
 } organ_layer_map;
 
 /* Returns the member "layer" of a row; -1: the row belongs to no layer. */
 long long organ_row_layer(const json_t *row);
 
-/* Returns NULL without memory. All functions below accept NULL and then draw no chart. */
+/* Creates an empty map; NULL if out of memory. All functions below accept NULL and then do nothing or draw no chart. */
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);
 
@@ -44,15 +44,15 @@ void organ_layer_map_destroy(organ_layer_map *map);
  * the map. */
 void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight);
 
-/* Outlines the cell. */
+/* Outlines the cell of a layer and role, which is created if it has no value. */
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role);
 
-/* Computes the layers, roles and values; no value may be added afterwards. Returns false without memory or if the map
+/* Computes the layers, roles and values; no value may be added afterwards. Returns false if out of memory or if the map
  * is empty. */
 bool organ_layer_map_finish(organ_layer_map *map);
 
 /* Draws roles as rows and layers as columns. `style` supplies the words and the scale (row_label NULL: "role"); layers,
- * roles, values and marks are the map's. Returns NULL without memory or cells. */
+ * roles, values and marks are the map's. Returns NULL if memory ran out or the map has no cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Lines or bars over the layers, one panel a role. */
+ * Lines or bars over the layers, with a panel for each role. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/blocks/view_walk.h"
@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Data of a chart of panels: a map for each series, then the edges of the band. */
+/* Data of a chart of panels: a map for each series, then two for the edges of the band if it has one. */
 typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
     size_t count, series_count;
@@ -19,8 +19,8 @@ typedef struct panel_maps {
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX];
 } panel_maps;
 
-/* Maps a member of each of `rows` to the layer and role of the row of `places` with the same index. NULL without
- * memory. */
+/* Makes a map of a member of `rows`, whose layer and role are those of the row of `places` with the same index. Returns
+ * NULL if out of memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -56,7 +56,8 @@ static void open_below(organ_layer_map *map)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
-/* Makes a map of values for each series and, if there are any, for the lower and the upper edge of the band. */
+/* Makes a map of values for each series and, if there is a band, for its lower and upper edge. Returns false if out of
+ * memory. */
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, style->series[0].rows);

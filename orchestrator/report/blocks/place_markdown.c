@@ -13,6 +13,7 @@ static void begin_block(organ_view_walk *walk, bool item)
     walk->in_list = item;
 }
 
+/* Prints the words of a block as Markdown, after the sign of its kind. */
 static void markdown_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     static const char *const leads[] = {

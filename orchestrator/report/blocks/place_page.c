@@ -48,6 +48,7 @@ static void page_table(organ_view_walk *walk, organ_table *table, const char *ca
     organ_html_table(walk->html, table, caption);
 }
 
+/* Prints a list of checks, of warnings in a box, or of terms as part of a page. */
 static void page_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)

@@ -38,6 +38,7 @@ static void terminal_table(organ_view_walk *walk, organ_table *table, const char
     fputc('\n', walk->out);
 }
 
+/* Prints checks as a table and warnings as a list; does nothing for terms, which a terminal does not show. */
 static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)

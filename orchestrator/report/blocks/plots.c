@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Grids, curves and points of rows, whose words and members a view names. */
+ * Charts of a block's rows: grids, curves and points. The block names their words and members. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/view_writer.h"
@@ -39,6 +39,8 @@ static size_t columns_of(const organ_grid_of *style, const json_t *rows, const c
     return max;
 }
 
+/* Returns the value of a cell of a GRID block, times the factor: the member used[column] of the row, or element
+ * `column` of its array style->values. NaN if it is missing. */
 static double grid_value(const organ_grid_of *style, const json_t *row, const char *const *used, size_t column)
 {
     if (style->members)
@@ -49,7 +51,7 @@ static double grid_value(const organ_grid_of *style, const json_t *row, const ch
     return (style->factor != 0 ? style->factor : 1) * json_number_value(value);
 }
 
-/* Draws rows and some of their members as a heat map. */
+/* Draws the rows of a GRID block as a heat map. */
 void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 {
     enum { MEMBERS_MAX = 16 };
@@ -104,7 +106,7 @@ static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *row
     return map;
 }
 
-/* Returns whether rows of this name are drawn. */
+/* Returns whether the line of this name is drawn: one of its rows satisfies style->only. */
 static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, const json_t *rows, const char *name)
 {
     for (size_t k = 0; style->only && k < json_array_size(rows); k++) {
@@ -116,7 +118,7 @@ static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, 
     return !style->only;
 }
 
-/* Draws a line over the layers for each role. */
+/* Draws the lines of a CURVES block over the layers. */
 void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_curves_of *const style = block->curves;
@@ -151,7 +153,7 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- points ---- */
 
-/* Labels the points that are farthest from the others. */
+/* Sets `named` of the `max` points with the largest x + y: those farthest to the upper right. */
 static void name_farthest(organ_point *points, size_t count, size_t max)
 {
     for (size_t named = 0; named < max && named < count; named++) {
@@ -175,7 +177,7 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
     return kind;
 }
 
-/* Draws a point for each row and names the farthest ones. */
+/* Draws a POINTS block: a point for each row, and the names of the farthest ones. */
 void organ_points_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_points_of *const style = block->points;

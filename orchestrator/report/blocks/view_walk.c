@@ -13,7 +13,7 @@
 
 enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 };
 
-/* Returns the words as text in the form of the walk's place, for the caller to free. Without memory it records that in
+/* Returns the words as text in the form of the walk's output, which the caller frees. Without memory it records that in
  * the walk and returns NULL. */
 static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
@@ -61,8 +61,8 @@ static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const 
     fputc('\n', walk->out);
 }
 
-/* Writes the table of a block: a row for each JSON object, then the total. Pages and Markdown show at most style->max
- * rows. */
+/* Prints a TABLE block: a line for each JSON object, subtotals and the total. Pages and Markdown show at most
+ * style->max lines. */
 static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
@@ -91,8 +91,8 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     free(total);
 }
 
-/* Stores the rows whose values become columns: the rows at the path style->of (at most ITEM_COLUMNS), or the walk's
- * row. Returns how many. */
+/* Stores the JSON objects whose values become columns of an ITEMS block: the elements at the path style->of (at most
+ * ITEM_COLUMNS), or the walk's row. Returns how many. */
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -146,7 +146,7 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
         free(titles[k]);
 }
 
-/* Puts the figures at the top of a page. */
+/* Prints a HIGHLIGHTS block: the results at the top of a page, at most MAX_HIGHLIGHTS. */
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
@@ -185,7 +185,7 @@ static void end_list(organ_view_walk *walk)
 
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count);
 
-/* Writes the blocks of a block for another row. The recursion is as deep as the constant tables of the view. */
+/* Prints the inner blocks of a block with another row. The recursion is as deep as the constant tables of the view. */
 static void walk_row(organ_view_walk *walk, const organ_block *block, const json_t *row)
 {
     const json_t *const before = walk->scope.row;
@@ -194,7 +194,7 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
     walk->scope.row = before;
 }
 
-/* Puts a note about the rows that are not shown. */
+/* Prints block->rest, a sentence about the rows that are not shown, for block->max of `all` rows. */
 static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
@@ -207,7 +207,7 @@ static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_
     json_decref(row);
 }
 
-/* Walks the block's content once for each row, up to its limit. */
+/* Prints an EACH block: its inner blocks once for each row, up to its limit. */
 static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
@@ -219,7 +219,7 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-/* Walks the block's content once for all rows, unless there are none. */
+/* Prints a TOGETHER block: its inner blocks once for all selected rows, unless there are none. */
 static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
@@ -238,7 +238,7 @@ static void put_list(organ_view_walk *walk, const organ_block *block)
         walk->place->list(walk, block, rows);
 }
 
-/* Walks the block's content with an object of the report as the row, if it exists. */
+/* Prints a PART block: its inner blocks with an object of the report as the row, if it exists. */
 static void put_part(organ_view_walk *walk, const organ_block *block)
 {
     if (json_is_object(walk_rows_of(walk, block)))
@@ -253,7 +253,7 @@ static void put_ending(organ_view_walk *walk, const organ_block *block)
     walk->ended = true;
 }
 
-/* Walks the block's content with a row that a function computes. */
+/* Prints a MADE block: its inner blocks with a row that block->make computes. */
 static void walk_made_row(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
@@ -279,7 +279,8 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
-/* Puts each block whose medium and condition apply; consecutive items form one list. */
+/* Prints each block whose output and condition apply. Consecutive ITEM blocks, also of an EACH block, form one list of
+ * a page. */
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -291,8 +292,9 @@ static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t
     }
 }
 
-/* ---- the three ways ---- */
+/* ---- the three outputs ---- */
 
+/* Prints all blocks of a view. Their row is the report or, if the view has `make`, the object that it returns. */
 static void walk_view(organ_view_walk *walk, const organ_view *view)
 {
     const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,

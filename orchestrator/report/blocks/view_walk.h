@@ -6,16 +6,16 @@
 #include "orchestrator/report/blocks/block.h"
 
 /* Prints a view for a terminal (`tensors`: with blocks marked ON_TENSORS) or as Markdown. The caller frees *text, which
- * is NULL on error. ORGAN_IO without memory. */
+ * is NULL on error. Returns ORGAN_IO if out of memory. */
 organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors,
                                  char **text, organ_error *error);
 organ_status organ_view_markdown(const organ_view *view, const json_t *report, char **text, organ_error *error);
-/* Prints a view as a page. It ends with the report's definitions and run, unless an ENDING block printed them before.
- */
+/* Prints a view as a page, which ends with the report's definitions and run, unless an ENDING block printed them
+ * before. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error);
 
 /* Draws one chart of panels as an SVG document, which the caller frees; *svg is NULL on error. A chart without rows in
- * layers contains a sentence that says so. ORGAN_IO without memory. */
+ * layers contains a sentence that says so. Returns ORGAN_IO if out of memory. */
 organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error);
 
 #endif

@@ -90,7 +90,8 @@ char *organ_block_text(organ_view_walk *walk, const char *words)
     return NULL;
 }
 
-/* Returns the end of a scale: the smallest multiple of `step` that is at least every value, at most `high`. */
+/* Returns the upper end of a scale: `high`, or with a `step` its smallest multiple that is at least every value,
+ * `least` and 1, at most `high` (0: 100). */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count)
 {
     double max = fmax(1, least);

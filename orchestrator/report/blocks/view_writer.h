@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The writer's side of a view: functions that put blocks into a terminal's text, a Markdown file or a page, and the
- * state of one pass over the blocks. */
+ * The writers of a view: functions that print blocks to a terminal's text, a Markdown file or a page, and the state of
+ * one pass over the blocks. */
 #ifndef ORGAN_VIEW_WRITER_H
 #define ORGAN_VIEW_WRITER_H
 
@@ -12,8 +12,8 @@ typedef struct organ_block_place organ_block_place;
 /* State of one pass over the blocks of a view. */
 typedef struct organ_view_walk {
     const organ_block_place *place;
-    unsigned on;
-    organ_scope scope;
+    unsigned on;            /* flags ON_... of the output */
+    organ_scope scope;      /* the report, and the row of the blocks that are printed */
     FILE *out;              /* terminal and Markdown */
     const organ_page *page; /* terminal */
     bool began, in_list;    /* Markdown: text was written already; the last block was a list item */
@@ -23,13 +23,14 @@ typedef struct organ_view_walk {
     organ_error *error;
 } organ_view_walk;
 
+/* A writer: one for each output. */
 struct organ_block_place {
     organ_words_for form;
-    /* A block of words: from HEADING to ITEM. */
+    /* Prints a block of words, from HEADING to ITEM; `text` is its expanded words. */
     void (*words)(organ_view_walk *walk, const organ_block *block, const char *text);
     /* Prints and destroys the table. `caption`: NULL for none. */
     void (*table)(organ_view_walk *walk, organ_table *table, const char *caption);
-    /* CHECKS, CAUTIONS and TERMS. */
+    /* Prints a block of CHECKS, CAUTIONS or TERMS. */
     void (*list)(organ_view_walk *walk, const organ_block *block, const json_t *rows);
 };
 
@@ -40,11 +41,11 @@ extern const organ_block_place organ_place_terminal, organ_place_markdown, organ
 /* Records that memory ran out: the report or the page fails. */
 void organ_block_lacks_memory(organ_view_walk *walk);
 
-/* Returns the selected rows of a block (`where`, `same`, `new`); the caller releases them with organ_json_release_rows.
- * NULL: none. */
+/* Returns the rows of a block, selected by its `where`, `same` and `new`; the caller releases them with
+ * organ_json_release_rows. NULL: there are none. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 
-/* Returns a table of an array of {"check", "ok", "detail"}. */
+/* Returns a table of checks, an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
 /* Draw the block of one kind on a page: bars, a map by layer, panels, a grid, curves or points. */
@@ -55,9 +56,10 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block);
 void organ_curves_put(organ_view_walk *walk, const organ_block *block);
 void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
-/* Helpers of these functions. organ_block_chart puts a chart with its caption on the page and frees it;
- * organ_block_text returns expanded words (the caller frees them; NULL: none); organ_block_number returns a number of a
- * row; organ_block_scale returns the upper end of a scale. */
+/* Helpers of these functions. organ_block_chart puts an SVG document with its caption on the page and frees the
+ * document. organ_block_text returns expanded words, which the caller frees (NULL: none, or empty). organ_block_number
+ * returns the number at a path of a row times `factor` (0: times 1). organ_block_scale returns the upper end of a
+ * scale: `high`, or with a `step` the first multiple of it that is at least every value and `least`, at most `high`. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 char *organ_block_text(organ_view_walk *walk, const char *words);
 double organ_block_number(const json_t *row, const char *path, double factor);

@@ -64,7 +64,7 @@ static void name_cell(organ_table *table, const char *before, const char *key)
     organ_table_take(table, name);
 }
 
-/* Returns whether a member is omitted: an empty list, or many numbers, such as the seconds of every module. */
+/* Returns whether a member is not printed: an empty list, or many numbers, such as the seconds of every module. */
 static bool is_omitted(const json_t *value)
 {
     const size_t count = json_array_size(value);
@@ -73,7 +73,8 @@ static bool is_omitted(const json_t *value)
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
-/* Adds a row for each member of `object` that is a number, text or short list, and for those of the objects in it. */
+/* Adds a row for each member of `object` that is a number, a text or a short list, and for those of the objects in it;
+ * `before` is the key of such an inner object, "" for `object` itself. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The table of contents precedes the body but is complete only after it, so a page is three texts that are joined at
- * the end. */
+/* A page that is being written. The table of contents precedes the body but is complete only after it, so a page is
+ * three texts that are joined at the end. */
 struct organ_html {
     organ_text front, contents, body;
     size_t sections, charts, tables;
-    char *section; /* the title of the last one */
-    bool failed;   /* something could not be made: the page would be incomplete */
+    char *section; /* title of the last section */
+    bool failed;   /* memory ran out: the page would be incomplete */
 };
 
 static void put_between(FILE *out, const char *before, const char *text, const char *behind)
@@ -179,7 +179,7 @@ static void put_column_classes(FILE *out, const organ_table_view *view)
     fputs(first ? "" : "\"", out);
 }
 
-/* Puts the cells from .. to as rows of a table's body or foot; an incomplete last row is filled up. */
+/* Writes cells [from, to) as rows of a table's body or foot (`group`); an incomplete last row is filled up. */
 static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
 {
     if (from >= to && strcmp(group, "tfoot") == 0)
@@ -272,7 +272,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
 
 /* ---- charts ---- */
 
-/* Writes `svg` up to `mark` and returns the rest; writes all of it if the mark is missing. */
+/* Writes `svg` up to `mark` and returns what follows the mark; writes all of it if the mark is missing. */
 static const char *put_until(FILE *out, const char *svg, const char *mark)
 {
     const char *const found = strstr(svg, mark);
@@ -280,8 +280,8 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* Writes a figure without its style, which the page has once, and with its number in all ids, which must be unique in
- * the page. Returns the table of numbers of the figure, or NULL. */
+/* Writes a chart without its style, which the page has once, and with the chart's number in all ids, which must be
+ * unique in the page. Returns the start of the chart's table of numbers, or NULL if it has none. */
 static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
@@ -341,8 +341,9 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption)
     free(svg);
 }
 
-/* ---- the whole ---- */
+/* ---- the end of the page ---- */
 
+/* Writes the end of the page: closes the last section, and adds the footer and the script. */
 static void put_end(organ_html *html)
 {
     FILE *const out = html->body.out;
@@ -354,7 +355,8 @@ static void put_end(organ_html *html)
             organ_html_script);
 }
 
-/* Takes all three texts, whatever happens to one of them. */
+/* Finishes all three texts, also after one has failed, because the caller frees them. Returns false if out of
+ * memory. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};

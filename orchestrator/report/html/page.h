@@ -9,15 +9,15 @@
 
 #include <jansson.h>
 
-/* SHA-256 of the script that every page contains, in the form of a Content-Security-Policy: browsers run no other
+/* SHA-256 of the script that every page contains, as a source of its Content-Security-Policy: browsers run no other
  * script in a page. */
 extern const char organ_html_script_hash[];
 
 typedef struct organ_html organ_html;
 
 /* Begins a page. `kind` is the sort of report ("Pruning"), `title` its subject ("tiny-qwen2"), `lead` its result in one
- * or two sentences (NULL: none). Returns NULL with ORGAN_IO without memory. If memory runs out later, organ_html_finish
- * reports it. */
+ * or two sentences (NULL: none). Returns NULL and sets ORGAN_IO if out of memory. If memory runs out later,
+ * organ_html_finish reports it. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error);
 
 /* Prints the main results in one row at the top: each a value ("21.89 %") and its meaning ("of the target weights").
@@ -49,13 +49,14 @@ void organ_html_command(organ_html *html, const char *command);
  * displayed, and the table's accessible name is that of its section. */
 void organ_html_table(organ_html *html, organ_table *table, const char *caption);
 
-/* Prints and frees an SVG chart (svg/svg.h); the caption explains it. `svg` NULL (the chart failed) fails the page. */
+/* Prints and frees an SVG chart (svg/svg.h); the caption explains it. If `svg` is NULL (the chart failed),
+ * organ_html_finish fails. */
 void organ_html_chart(organ_html *html, char *svg, const char *caption);
 
 /* Prints an array of {"check", "ok", "detail"}; the marks are distinguishable without colour. */
 void organ_html_checks(organ_html *html, const json_t *checks);
 
-/* Prints an object of terms and sentences as a table with these two titles. */
+/* Prints an object of terms and sentences as a table with the column titles `term` and `meaning`. */
 void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning);
 
 /* Prints `definitions` (an object of terms and sentences), then `run` as the last section. Either may be NULL. */
@@ -65,7 +66,7 @@ void organ_html_ending(organ_html *html, const json_t *definitions, const json_t
 void organ_html_fail(organ_html *html);
 
 /* Returns the page in *text, which the caller frees, and destroys `html`. The text is valid UTF-8 for any input.
- * ORGAN_IO without memory. */
+ * Returns ORGAN_IO if out of memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef ORGAN_HTML_STYLE_H
 #define ORGAN_HTML_STYLE_H
 
-extern const char organ_html_style[];  /* without <style> */
-extern const char organ_html_script[]; /* without <script>: tables sort and filter, boxes that scroll take the focus,
-                                          commands are copied */
+extern const char organ_html_style[]; /* without <style> */
+/* without <script>: it sorts and filters tables, copies commands, and makes boxes that scroll focusable */
+extern const char organ_html_script[];
 #endif

@@ -11,11 +11,13 @@
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
 
+/* A chart that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct chart_drawing {
     const organ_chart *chart;
     FILE *out;
     organ_axis x, y;
     size_t columns, rows;
+    /* top of the panels; sizes of a plot area; distance of panel rows; height of the chart */
     double top, panel_width, panel_height, row_height, height;
     double left_now, top_now; /* of the plot area that is being drawn */
 } chart_drawing;
@@ -71,7 +73,7 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
         if (is_drawn(d, panel, series, k))
             ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
         open = is_drawn(d, panel, series, k);
-        /* An expectation that is known at one place alone is a short stroke. */
+        /* A reference value without neighbours is a short stroke. */
         if (open && reference && (k == 0 || !is_drawn(d, panel, series, k - 1)) &&
             (k + 1 == panel->count || !is_drawn(d, panel, series, k + 1)))
             ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
@@ -105,7 +107,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* Returns the smallest distance between neighbouring values of x in pixels, at least 0.02. */
+/* Returns the smallest distance of neighbouring x values of a panel, in pixels, at least 0.02: the width of a group of
+ * bars. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -204,6 +207,7 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
                   d->x.ticks[k].text, 32);
 }
 
+/* Returns whether the panel has a value that is drawn. */
 static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
 {
     for (size_t s = 0; s < d->chart->series_count; s++)
@@ -296,7 +300,7 @@ static double put_legend(const chart_drawing *d, double y, bool drawn)
     return y + LEGEND_ROW;
 }
 
-/* Chooses both axes from all drawn values. */
+/* Chooses both axes so that all drawn values and edges of bands fit. */
 static void choose_scales(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -311,7 +315,7 @@ static void choose_scales(chart_drawing *d)
             for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
                 const double edge = b ? panel->band_high[k] : panel->band_low[k];
                 if (!c->log_y || edge > 0)
-                    organ_extent_widen(&y, edge); /* but for an end that is not there */
+                    organ_extent_widen(&y, edge); /* ignores an end of -INFINITY */
             }
         }
     if (c->bars && !c->log_y)
@@ -355,6 +359,7 @@ static void chart_arrange(chart_drawing *d)
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }
 
+/* Begins the document: title, subtitle, legend and the labels of both axes. */
 static void put_frame(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -367,7 +372,8 @@ static void put_frame(const chart_drawing *d)
 
 /* ---- the numbers ---- */
 
-enum { MAX_ROWS = 2500 }; /* of all panels: more is for the JSON report */
+/* rows of all panels: a chart with more has no table, since the JSON report has the numbers */
+enum { MAX_ROWS = 2500 };
 
 static bool has_band(const organ_chart *c)
 {
@@ -433,7 +439,7 @@ static void chart_put_numbers(const chart_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws lines in one or more panels with common axes. */
+/* Draws lines or bars in one or more panels with the same axes. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
     chart_drawing d = {.chart = chart};

@@ -13,29 +13,32 @@
 
 #define ORGAN_CHART_COLOURS 6
 
+/* A line, or the bars of one colour. */
 typedef struct organ_chart_series {
     const char *name;
-    unsigned style; /* index of colour, marker and dash (from ORGAN_CHART_COLOURS on colours repeat); a thing has the
-                      same look in all charts */
-    bool reference; /* an expected value, not a measured one: drawn as a grey dashed line without markers, also among
-                       bars */
+    /* index of colour, marker and dash (colours repeat from ORGAN_CHART_COLOURS on); a series that occurs in several
+     * charts has the same style in all */
+    unsigned style;
+    /* an expected value, not a measured one: drawn as a grey dashed line without markers, also among bars */
+    bool reference;
 } organ_chart_series;
 
-/* One plot. */
+/* A plot area with the values of all series. */
 typedef struct organ_chart_panel {
     const char *title; /* NULL: none */
     size_t count;
     const double *x;                    /* count places, ascending */
-    const double *const *y;             /* `count` values of each series; NULL: none here */
+    const double *const *y;             /* for each series `count` values, or NULL: none in this panel */
     const double *band_low, *band_high; /* usual range, a shaded band (-INFINITY: no lower end); or NULL */
 } organ_chart_panel;
 
-/* Values that are not finite, and on a logarithmic axis those that are not above 0, are gaps. */
+/* A chart of one or more panels. Values that are not finite, and on a logarithmic axis those that are not above 0, are
+ * gaps. */
 typedef struct organ_chart {
     const char *title, *subtitle;  /* subtitle: NULL or one short line */
     const char *description;       /* one or two sentences for screen readers */
     const char *x_label, *y_label; /* with the unit */
-    bool bars;                     /* else lines */
+    bool bars;                     /* bars instead of lines */
     bool log_y;
     double min_span; /* least span of a linear y axis, so that smaller differences look small; 0: none */
     bool whole_x;    /* places are whole numbers, such as layers */
@@ -46,9 +49,9 @@ typedef struct organ_chart {
     size_t panel_count;
 } organ_chart;
 
-/* Writes the SVG document, which the caller frees; *svg is NULL on error. Names may contain any bytes: invalid and
- * control characters are made visible. A panel without values contains a sentence that says so. ORGAN_IO without
- * memory. */
+/* Draws the chart as an SVG document, which the caller frees; *svg is NULL on error. Names may contain any bytes:
+ * invalid and control characters are made visible. A panel without values contains a sentence that says so. Returns
+ * ORGAN_IO if out of memory. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Widths and heights in pixels; STEPS colours of a scale; limits on the cells drawn and on the characters of a name. */
 enum {
     WIDTH = 960,
     LEFT = 20,
@@ -24,6 +25,7 @@ enum {
 
 #define DULL 0.02 /* least span of a scale, relative to its largest value */
 
+/* A heat map that is being drawn. A picture cell stands for row_step x column_step cells of the map. */
 typedef struct heat_map_drawing {
     const organ_heat_map *map;
     FILE *out;
@@ -32,8 +34,8 @@ typedef struct heat_map_drawing {
     double *values;
     bool *marked;
     double low, high;
-    int decimals; /* of numbers in cells; negative: as short as can be */
-    bool gaps, marks;
+    int decimals;     /* of numbers in cells; negative: as short as can be */
+    bool gaps, marks; /* some cells have no value; some are marked */
     double left, top, cell_width, cell_height, height, names_height;
     bool slanted;     /* column names */
     double text_size; /* of numbers in cells; 0: none */
@@ -41,7 +43,8 @@ typedef struct heat_map_drawing {
 
 /* ---- the picture's cells ---- */
 
-/* Chooses the least steps with few enough cells, none of them too thin to be visible. */
+/* Chooses row_step and column_step, the smallest with which the picture has at most MAX_CELLS cells and MAX_SIDE rows
+ * and columns. */
 static void choose_steps(heat_map_drawing *d)
 {
     d->row_step = (d->map->rows + MAX_SIDE - 1) / MAX_SIDE;
@@ -60,7 +63,7 @@ static void choose_steps(heat_map_drawing *d)
     }
 }
 
-/* Computes a drawn cell: the mean of the finite values that it stands for. */
+/* Computes a picture cell: the mean of the finite values of its block of cells; marked if one of these is. */
 static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
@@ -81,8 +84,8 @@ static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
     d->marks = d->marks || marked;
 }
 
-/* Chooses the range of the colours and the decimals of the numbers. A map may state its range; else the range is that
- * of the values, widened if all are equal or nearly so. */
+/* Chooses the range of the colours (low, high) and the decimals of the numbers. The range is that of the map or, if it
+ * has none, that of the values, widened if all are equal or nearly so. */
 static void choose_scale(heat_map_drawing *d)
 {
     organ_extent own = ORGAN_EXTENT_NONE;
@@ -359,7 +362,7 @@ static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
                                        : heat_map_name_of(d->map->column_names, k * d->column_step, number));
 }
 
-/* Writes the table with the longer side as rows. */
+/* Writes the values of the picture as a table, with the longer side as rows. */
 static void heat_map_put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+/* Widths and heights in pixels; limits on the bars drawn and on the characters of names and remarks. */
 enum {
     WIDTH = 960,
     LEFT = 20,
@@ -19,16 +20,20 @@ enum {
     INSET = 16
 };
 
+/* A chart of bars that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct ranking_drawing {
     const organ_ranking *ranking;
     FILE *out;
-    size_t count; /* of bars that are drawn */
-    bool two;
-    int decimals; /* that all values have; negative: each its own */
+    size_t count; /* number of bars that are drawn */
+    bool two;     /* each row has two bars */
+    int decimals; /* decimals of all values; negative: each value has its own */
     organ_axis axis;
+    /* left edge and width of the bars; top of the rows; height of a row and of the chart */
     double left, width, top, row_height, height;
 } ranking_drawing;
 
+/* Writes a value with the unit to `out`: with d->decimals decimals, or with ranking->digits digits if that is negative.
+ * Returns `out`. */
 static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
@@ -40,7 +45,7 @@ static const char *value_text(const ranking_drawing *d, double value, char out[6
 
 /* ---- layout ---- */
 
-/* Chooses the decimals that all values get. If the smallest would then be written as 0, each value gets its own instead
+/* Chooses the decimals of all values. If the smallest would then be written as 0, each value has its own instead
  * (-1). */
 static void choose_decimals(ranking_drawing *d)
 {
@@ -116,6 +121,7 @@ static void put_head(const ranking_drawing *d)
     }
 }
 
+/* Draws the grid lines with their numbers, the axis at 0 and its label. */
 static void put_axis(const ranking_drawing *d)
 {
     const double bottom = d->top + d->row_height * (double)d->count + 4;

@@ -15,13 +15,14 @@ typedef struct box {
     double left, top, right, bottom;
 } box;
 
+/* A scatter chart that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct scatter_drawing {
     const organ_scatter *scatter;
     FILE *out;
-    size_t left_out;
+    size_t left_out; /* points that cannot be drawn */
     organ_axis x, y;
     double top, height;
-    box *taken; /* by names and by the points that have them */
+    box *taken; /* boxes of written names and of the points that have names */
     size_t taken_count;
 } scatter_drawing;
 
@@ -97,6 +98,7 @@ static double head_height(const scatter_drawing *d)
     return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
 }
 
+/* Begins the document: title, subtitle, a note on points that are not drawn, legend and the labels of both axes. */
 static void put_frame(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -149,6 +151,7 @@ static void put_joins(const scatter_drawing *d)
     }
 }
 
+/* Draws the marker of a point, with its name and values as a tooltip. */
 static void put_point(const scatter_drawing *d, const organ_point *p)
 {
     char x[32], y[32];

@@ -12,8 +12,8 @@ extern const char organ_svg_style[];
  * cell. */
 extern const char organ_svg_heat_style[];
 
-/* Writes the numbers of a figure as the parts <thead> and <tbody> of an HTML table. `svg` points after "<metadata>";
- * the numbers end at "</metadata>". */
+/* Writes the numbers of a chart as <thead> and <tbody> of an HTML table. [from, to) is the text of the chart between
+ * "<metadata>" and "</metadata>". */
 void organ_svg_numbers_html(FILE *out, const char *from, const char *to);
 
 #endif

@@ -6,21 +6,23 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* Number of colours, of markers and of dashes. */
 #define ORGAN_SVG_LOOKS 6
 
-/* Prints the beginning of a document: the element with title and description, the style with `more_style` (or ""), the
- * paper. The caller prints the end tag. */
+/* Writes the beginning of a document: the svg element with title and description, the style sheet and `more_style` (or
+ * ""), the background. The caller writes the end tag. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
                      const char *more_style);
 
-/* Prints `format`, which has a %f for every number: "<line x1=\"%f\" ...". */
+/* Writes `format`, in which each %f is replaced by the next of `numbers`: "<line x1=\"%f\" ...". */
 void organ_svg_put(FILE *out, const char *format, const double *numbers);
 #define ORGAN_SVG(out, format, ...) organ_svg_put(out, format, (const double[]){__VA_ARGS__})
 
 /* Writes any text as XML, cut to `longest` columns. NULL is an empty text. */
 void organ_svg_text(FILE *out, const char *s, size_t longest);
 
-/* Return the approximate width of text of 12 pixels in pixels, whole or cut to `longest` columns. */
+/* Return the approximate width, in pixels, of a text in the font size of 12 pixels: whole, or cut to `longest`
+ * columns. */
 double organ_svg_pixels(const char *s);
 double organ_svg_pixels_cut(const char *s, size_t longest);
 
@@ -39,8 +41,8 @@ void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 /* Ends the element of a line with its class and its dashes. */
 void organ_svg_line_end(FILE *out, unsigned style);
 
-/* Returns the index of the marker and dash of a look. Colours repeat after six looks, but with other markers and
- * dashes, so that 18 looks are distinguishable. */
+/* Returns the index of the marker and dash of style number `style`. Colours repeat after six styles, but with other
+ * markers and dashes, so that 18 styles are distinguishable. */
 unsigned organ_svg_shape(unsigned style);
 
 /* Draws the marker of a style. The element stays open, so that the caller can add a <title>. */

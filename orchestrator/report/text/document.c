@@ -66,7 +66,7 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* Prints an array; with indent < 0 on one line. */
+/* Prints an array, indented by `indent` blanks; on one line if it has only numbers or indent < 0. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -96,7 +96,7 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
     return complete;
 }
 
-/* Prints an object whose members are made one at a time, since all together would need much memory. */
+/* Prints an object whose members are created one at a time, because all together would need much memory. */
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
     bool complete = true;
@@ -113,7 +113,7 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the members of an object; `rows` may be NULL. */
+/* Prints an object; the member rows->key, if `rows` is not NULL, is printed from `rows`. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -178,6 +178,7 @@ json_t *organ_document_string(const char *s)
 
 #define MAX_DRAFTS 100
 
+/* A file that is written under a temporary name next to `path`. */
 typedef struct draft {
     const char *path;
     char *temporary;
@@ -223,7 +224,8 @@ static void remove_abandoned_drafts(const char *path)
     free(directory);
 }
 
-/* Returns whether the locked draft still exists under its name. */
+/* Locks the draft. Returns false if another process removes it as abandoned: that process holds the lock, or has
+ * removed the name. */
 static bool is_locked_draft(int fd)
 {
     struct stat info;
@@ -254,7 +256,7 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
     return organ_fail_errno(error, reason, "%s: cannot be written", path);
 }
 
-/* Publishes the draft, or removes it if `status` or anything here says that it is not whole. */
+/* Renames the draft to its final name, or removes it if `status` is an error or closing fails. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
@@ -277,7 +279,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-/* A file that is written in pieces, and the errno of the first that failed. */
+/* A file that is written in pieces, and the errno of the first piece that failed. */
 typedef struct draft_stream {
     int fd, fault;
 } draft_stream;
@@ -358,7 +360,7 @@ organ_status organ_text_write(const char *path, const char *text, organ_error *e
     return organ_printed_write(path, print_text, text, error);
 }
 
-/* ---- reading what surgery made ---- */
+/* ---- reading documents ---- */
 
 double organ_json_amount(const json_t *value)
 {
@@ -374,8 +376,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the value at `path` of the first element that has a non-empty one. The recursion is as deep as a constant
- * path. */
+/* Returns the value at `path` of the first element in which that value is not empty. The recursion is as deep as a
+ * constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {

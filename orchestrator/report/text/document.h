@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Documents: readable, exact JSON, and files that are replaced atomically. */
+ * Documents: JSON that people can read and that keeps every bit of a number, and files that are replaced atomically. */
 #ifndef ORGAN_DOCUMENT_H
 #define ORGAN_DOCUMENT_H
 
@@ -12,9 +12,9 @@
 
 ORGAN_API_BEGIN
 
-/* Writes `document` with keys in insertion order and indent 2 (arrays of numbers stand on one line), newline at the
- * end. A real number has the fewest digits, 15 to 17, that read back as the same number. Errors of `out` stay in its
- * error flag; ORGAN_IO if memory ran out. */
+/* Writes `document` with keys in insertion order, indent 2 (arrays of numbers are on one line) and a newline at the
+ * end. A real number has the fewest digits, 15 to 17, that read back as the same number. Write errors stay in the error
+ * flag of `out`; returns ORGAN_IO if memory ran out. */
 organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error);
 
 /* Prints the document like organ_document_print, but on one line without optional spaces and with a newline at the end:
@@ -33,8 +33,8 @@ json_t *organ_document_string(const char *s);
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
-/* The member `key` of a document: an object of `count` members that are created one by one during printing. `row`
- * returns a new reference, or NULL without memory. */
+/* A member of a document, `key`, that is an object of `count` members, created one by one during printing: `name`
+ * returns the key of member k, `row` a new reference to its value, or NULL if out of memory. */
 typedef struct organ_long_member {
     const char *key;
     size_t count;
@@ -43,12 +43,13 @@ typedef struct organ_long_member {
     const void *context;
 } organ_long_member;
 
-/* Writes a document like organ_document_write, but with these rows in place of the value of rows->key. */
+/* Writes a document like organ_document_write, with `rows` in place of the value that the document has for
+ * rows->key. */
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error);
 
-/* Like organ_text_write, for the text that `print` writes to `out` from `context`; the whole text is never in memory.
- * The caller checks the error flag of `out`. */
+/* Writes a file like organ_text_write, with the text that `print` writes to `out` from `context`; the whole text is
+ * never in memory. organ_printed_write checks the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
@@ -63,7 +64,7 @@ json_t *organ_json_row_at(const json_t *rows, size_t k);
  * element of that index, "*" the first element in which the rest of the path names a value, "@NAME" the first element
  * with a member NAME. NULL if there is no such value. */
 const json_t *organ_json_at(const json_t *json, const char *path);
-/* Return the value at a path in one type: "" or 0 if the value is missing or has another type. An integer is also a
+/* Return the value at a path as one type: "" or 0 if the value is missing or has another type. An integer is also a
  * real number. */
 const char *organ_json_text(const json_t *json, const char *path);
 unsigned long long organ_json_count(const json_t *json, const char *path);

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Adds the cell of a field: by its function, its words, or the form of its number. */
+/* Adds the cell of a field for a row: by the field's function, its words, or the form of its number. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
     char text[ORGAN_NUMBER_ROOM];

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Tables of documents: each column names a member of the rows and the form in which it is printed. */
+ * Tables of documents: a table has a line for each row (a JSON object); each field describes a column, which names a
+ * member of the rows and the form in which it is printed. */
 #ifndef ORGAN_FIELD_TABLE_H
 #define ORGAN_FIELD_TABLE_H
 
 #include "orchestrator/report/text/text_table.h"
 #include "orchestrator/report/text/words.h"
 
-/* A number that is null, or missing in a MAYBE field, is printed as "-"; a missing text of a MAYBE field as "". Any
- * other missing member is printed as ORGAN_FIELD_MISSING. */
+/* Flags of a field. A number that is null, or missing in a MAYBE field, is printed as "-"; a missing text of a MAYBE
+ * field as "". Any other missing member is printed as ORGAN_FIELD_MISSING. */
 enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
@@ -16,18 +17,20 @@ enum {
     ORGAN_FIELD_LEFT = 8      /* align a WORDS or BY field to the left */
 };
 
+/* A column. Its cells come from `put`, else from `words`, else from the member at `path`. */
 typedef struct organ_field {
     const char *title;
-    const char *path;  /* of the member in a row: "target.killed" */
-    const char *form;  /* of a number, as words.h has them; NULL: it is text. ORGAN_FIELD_NUMBER: the number of the row,
-                          from 1 */
-    const char *words; /* a template (words.h) over the row in the place of a member; NULL: none */
-    void (*put)(organ_table *table, const json_t *row); /* one cell made of the row; NULL: none */
-    const char *when; /* a condition on the report; NULL: always. Only views ask (blocks/block.h) */
+    const char *path; /* path of the member in a row: "target.killed" */
+    /* form of a number (words.h); NULL: the member is text. ORGAN_FIELD_NUMBER: the number of the row, from 1 */
+    const char *form;
+    const char *words;                                  /* words (a template of words.h) over the row; NULL: none */
+    void (*put)(organ_table *table, const json_t *row); /* adds one cell for the row to the table; NULL: none */
+    /* condition on the report, with which the column exists; NULL: always. Only views test it (blocks/block.h) */
+    const char *when;
     unsigned flags;
 } organ_field;
 
-/* As a form: prints the number of the row. Only the first field may use it. */
+/* The form that prints the number of the row. Only the first field may have it. */
 #define ORGAN_FIELD_NUMBER "#"
 
 /* clang-format off */
@@ -60,7 +63,7 @@ typedef struct organ_field {
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
 /* Returns a table with a row for each of the first `max` elements of `rows`, an array. The titles of `fields` must
- * outlive the table, which has at most ORGAN_FIELDS_MAX columns. NULL without memory. */
+ * outlive the table, which has at most ORGAN_FIELDS_MAX columns. Returns NULL if out of memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max);
 
 /* Adds a row; `name`, if it is not NULL, replaces the first field. */

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Adds all members, also after one that could not be added, because it owns their references. */
+/* Tries all members, also after one that could not be added, because it owns their references. */
 bool organ_members_add(json_t *object, const organ_member *members)
 {
     bool complete = object != NULL;

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A member to add to an object. */
 typedef struct organ_member {
     const char *key; /* "": no member; NULL ends the list */
     json_t *value;   /* the object takes over this reference */
@@ -31,7 +32,7 @@ typedef struct organ_member {
 #define SET_REAL(key, x)     ORGAN_MEMBER_OF(key, json_real(x))
 #define SET_FLAG(key, yes)   ORGAN_MEMBER_OF(key, json_boolean(yes))
 #define SET_NULL(key)        ORGAN_MEMBER_OF(key, json_null())
-/* null unless `there`; a number that is not finite is null, too. */
+/* null unless `there`; SET_REAL_OF also gives null for a number that is not finite. */
 #define SET_REAL_OF(key, there, x)  ORGAN_MEMBER_OF(key, organ_json_real_of(there, x))
 #define SET_COUNT_OF(key, there, n) ORGAN_MEMBER_OF(key, (there) ? json_integer((json_int_t)(n)) : json_null())
 #define SET_BYTES_OF(key, text)     ORGAN_MEMBER_OF(key, (text) ? organ_document_string(text) : json_null())
@@ -60,6 +61,7 @@ bool organ_members_add_before_run(json_t *document, const organ_member *members)
  */
 json_t *organ_json_joined(json_t *first, json_t *second);
 
+/* Values of the macros above. */
 json_t *organ_json_real_of(bool there, double x);
 json_t *organ_json_index(int64_t n);
 json_t *organ_json_held(const json_t *value);
@@ -67,7 +69,7 @@ json_t *organ_json_held(const json_t *value);
 /* Returns an array of row(context, 0 .. count - 1); rows that are NULL are omitted. */
 typedef json_t *organ_json_row(const void *context, size_t k);
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
-/* Returns the words, up to NULL, as one string that a shell reads as these words. NULL without memory. */
+/* Returns the words, up to NULL, as one string that a shell reads as these words. Returns NULL if out of memory. */
 json_t *organ_json_command(const char *const *words);
 /* Return arrays of texts (any bytes) and of numbers. */
 json_t *organ_json_texts(size_t count, const char *const *texts);
@@ -87,35 +89,37 @@ typedef enum organ_field_type {
     ORGAN_FIELD_EXACT   /* double: a string in hexadecimal, which keeps all bits */
 } organ_field_type;
 
+/* A member of a struct that is written to, and read from, a member `name` of a JSON object. */
 typedef struct organ_struct_field {
     const char *name;
     organ_field_type type;
     size_t at, size; /* offset in the struct, and bytes there */
 } organ_struct_field;
 
-/* An element of such a table, of the member `member` of the struct type `row`. `type`: U32, EXACT ... */
+/* An organ_struct_field for the member `member` of the struct type `row`. `type`: U32, EXACT ... */
 #define ORGAN_STRUCT_FIELD_NAMED(name, row, member, type)                                                              \
     {                                                                                                                  \
         name, ORGAN_FIELD_##type, offsetof(row, member), sizeof(((row *)0)->member)                                    \
     }
-/* The same if object and struct have the same name for the member. */
+/* An organ_struct_field whose name in the object is that of the struct's member. */
 #define ORGAN_STRUCT_FIELD(row, member, type) ORGAN_STRUCT_FIELD_NAMED(#member, row, member, type)
-/* organ_struct_add and organ_struct_read with a table that is an array. */
+/* Call organ_struct_add and organ_struct_read with a table that is an array. */
 #define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
 #define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)
 
-/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL without memory. */
+/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL if out of memory. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row);
 /* Sets the members of `row` from `object`: those that it lacks, or has with another type or below the range, to 0 or
  * "". Returns whether it has all, each of its type; a text that is too long is cut. */
 bool organ_struct_read(const json_t *object, const organ_struct_field *fields, size_t count, void *row);
 
-/* Returns the JSON value of one field, which is stored at `at`. */
+/* Returns the JSON value of one field, whose value is at `at`; organ_field_read stores it back and returns false if it
+ * has another type. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at);
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
 
-/* Stores a double without losing a bit, infinity and NaN included. NULL without memory. Reading returns false if `text`
- * is not such a string. */
+/* Returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL if out of memory.
+ * organ_exact_value reads it back and returns false if `text` is not such a string. */
 json_t *organ_exact_json(double value);
 bool organ_exact_value(const json_t *text, double *value);
 

@@ -159,7 +159,8 @@ static bool is_command(const char *line, size_t length)
     return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
-/* Folds one line of `length` bytes; a word is moved together with the spaces before it. */
+/* Writes one line of `length` bytes as lines of at most page->width columns (0: no limit). The continuation lines are
+ * indented by 2 more columns; a break replaces the spaces before a word. */
 static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
 {
     const size_t indent = strspn(line, " ");

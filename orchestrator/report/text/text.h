@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Text for people: a growing buffer, its width on a screen, and names from files made harmless. */
+ * Text for people: its width on a screen, line breaks, and characters from files that could harm a terminal. */
 #ifndef ORGAN_TEXT_H
 #define ORGAN_TEXT_H
 
@@ -13,7 +13,7 @@
 /* Properties of the output that text is written to. */
 typedef struct organ_page {
     size_t width; /* columns of the screen; 0: no limit (a file, a pipe) */
-    bool utf8;    /* lines and dots beyond ASCII may be used */
+    bool utf8;    /* characters beyond ASCII, such as lines and dots, may be printed */
 } organ_page;
 
 /* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN.
@@ -23,7 +23,7 @@ void organ_text_visible(FILE *out, const char *s);
 /* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
-/* Like organ_text_visible for text that must also be escaped: passes each unchanged character of UTF-8 to `put`. */
+/* Writes text like organ_text_visible, but passes each unchanged UTF-8 character to `put`, which may escape it. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
 
@@ -31,7 +31,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
  * marks. */
 size_t organ_text_width(const char *s);
 
-/* Shortens `s` to at most `width` columns (>= 5) by removing its middle. The caller frees the result; NULL without
+/* Shortens `s` to at most `width` columns (>= 5) by removing its middle. The caller frees the result; NULL if out of
  * memory, which counts as a refusal (formats/base/memory_watch.h). */
 char *organ_text_shorten(const char *s, size_t width, bool utf8);
 

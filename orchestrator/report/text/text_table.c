@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A table in memory: titles, and cells row by row. */
 struct organ_table {
     organ_column *columns;
     size_t column_count, cell_count, capacity;
@@ -16,7 +17,8 @@ struct organ_table {
     bool failed; /* memory ran out: the table would be incomplete */
 };
 
-enum { GAP = 2, INDENT = 2, SHORTEST = 12 }; /* columns between columns, before the first, and what shortening leaves */
+/* blanks between columns and before the first; the width to which a column may be shortened */
+enum { GAP = 2, INDENT = 2, SHORTEST = 12 };
 enum { WIDEST_PADDING = 72 }; /* longer cells of Markdown are not padded, so that they do not widen all others */
 
 organ_table *organ_table_create(const organ_column *columns, size_t count)
@@ -118,8 +120,8 @@ static void text_table_measure(const organ_table *table, size_t *widths)
     }
 }
 
-/* Columns that are printed together. If a table is too wide, it is printed in parts; each begins with the columns that
- * name the row. */
+/* Columns that are printed together: the first `names` columns and columns [from, to). If a table is too wide, it is
+ * printed in several such parts. */
 typedef struct text_table_part {
     const size_t *widths; /* of all columns */
     size_t names, from, to;
@@ -149,7 +151,8 @@ static size_t names_of(const organ_table *table)
     return names < table->column_count ? names : 1;
 }
 
-/* Returns the part of the table that begins at column `from`: at least one column and as many as fit `limit`. */
+/* Returns the part of the table that begins at column `from`: at least one column, and as many as fit in `limit` (0:
+ * all). */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
@@ -188,8 +191,8 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
     }
 }
 
-/* Shortens the texts of the names and of one more column, the wider first, if both are still too wide together; never
- * numbers. */
+/* Shortens the last column of the names or one more column, the wider first, if both together are still too wide; never
+ * a column of numbers. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -216,7 +219,7 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-/* Prints the row's columns of this part; the row has `count` cells. Returns false without memory. */
+/* Prints the columns of this part of a row with `count` cells. Returns false if out of memory. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {
@@ -236,6 +239,7 @@ static bool print_row(const organ_table *table, char *const *cells, size_t count
     return true;
 }
 
+/* Prints the titles of the columns of this part of the table as one line. */
 static void print_titles(const organ_table *table, const text_table_part *p, FILE *out)
 {
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
@@ -295,7 +299,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 
 /* ---- Markdown ---- */
 
-/* Prints a cell as code. A fence of n + 1 backticks holds any text with runs of n. */
+/* Prints a cell as code. */
 static void markdown_code(FILE *out, const char *s)
 {
     /* A fence of n + 1 backticks holds any text with runs of n. */
@@ -352,6 +356,7 @@ static char *markdown_entry(const organ_table *table, size_t k)
     return entry;
 }
 
+/* Prints the line of dashes below the titles of a Markdown table; a colon marks columns aligned to the right. */
 static void markdown_rule(const organ_table *table, const size_t *widths, FILE *out)
 {
     for (size_t c = 0; c < table->column_count; c++) {
@@ -363,7 +368,7 @@ static void markdown_rule(const organ_table *table, const size_t *widths, FILE *
     fputs("|\n", out);
 }
 
-/* Pads the cells, so that the source is readable too. */
+/* Prints `count` entries as rows of Markdown, padded so that the source is readable too. */
 static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;

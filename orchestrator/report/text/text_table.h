@@ -7,6 +7,7 @@
 
 typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
 
+/* A column of a table. */
 typedef struct organ_column {
     const char *title;
     organ_align align;
@@ -16,25 +17,27 @@ typedef struct organ_column {
 
 typedef struct organ_table organ_table;
 
-/* Creates a table. The titles of the columns must outlive it. Returns NULL without memory; all functions below accept
+/* Creates a table. The titles of the columns must outlive it. Returns NULL if out of memory; all functions below accept
  * NULL, and printing then reports the error. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void organ_table_take(organ_table *table,
-                      char *text); /* frees `text`; NULL: its memory was refused, which printing reports */
+void organ_table_take(
+    organ_table *table,
+    /* adds `text` as the next cell and frees it; NULL: its memory was refused, which printing reports */
+    char *text);
 
-/* Makes a part of a wide table begin with this column, if the table is split. */
+/* If the table is too wide and is printed in parts, makes a part begin with this column. */
 void organ_table_part_at(organ_table *table, size_t column);
 
-/* Makes the rows from the next cell on totals: separated by a line, bold in Markdown. */
+/* Makes the rows from the next cell on totals: after a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Print the table in whole lines, for a terminal or as Markdown. A table that is wider than the page although columns
- * were shortened is printed in parts below each other, each with the columns that name the rows. Missing cells of the
- * last row are empty. ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
+/* Print the table for a terminal or as Markdown. A table that is wider than the page although columns were shortened is
+ * printed in parts below each other, each with the columns that name the rows. Missing cells of the last row are empty.
+ * Return ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
@@ -46,6 +49,7 @@ typedef struct organ_table_view {
     size_t cell_count;
     size_t totals; /* the first cell of the totals; cell_count: none */
 } organ_table_view;
+/* Sets *view to the contents of the table. Returns ORGAN_IO if memory ran out while cells were added. */
 organ_status organ_table_view_of(const organ_table *table, organ_table_view *view, organ_error *error);
 
 /* Writes `s` escaped, so that Markdown renders it literally in running text or in a cell; `code` formats it as code. */

@@ -32,14 +32,15 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
-/* Returns the number that the text is, or the number at the path that the text is. */
+/* Returns the number that the text `named` is, or else the amount at the path `named`. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
-/* Tests a term of a condition: "path", "!path", "path=value" or "path>value". The value may be another path. */
+/* Returns whether a term of a condition is true: "path", "!path", "path=value" or "path>value". The value may be
+ * another path. */
 static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
@@ -64,7 +65,7 @@ static bool term_is_true(const organ_scope *scope, const char *term, size_t leng
     return holds != negated;
 }
 
-/* Tests a condition: terms joined by '&' and '|', of which '&' binds stronger. */
+/* Returns whether a condition is true: terms joined by '&' and '|', of which '&' binds more tightly. */
 static bool condition_is_true(const organ_scope *scope, const char *condition, size_t length)
 {
     bool all = true;
@@ -90,7 +91,7 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition)
 
 /* ---- members ---- */
 
-/* Writes text of the document, escaped for the output format. */
+/* Writes text of the document, escaped for the output; `code` formats it as code in Markdown. */
 static void put_text(FILE *out, const char *s, bool code, organ_words_for form)
 {
     if (form == ORGAN_WORDS_MARKDOWN)
@@ -309,7 +310,8 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
-/* Returns the number of characters before `stop` or the end, not counting a `stop` within inner braces. */
+/* Returns how many of `length` characters come before the first `stop` that is not within inner braces; `length` if
+ * there is none. */
 static size_t length_before(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;
@@ -331,7 +333,7 @@ static bool is_measured(const char *form)
     return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
 }
 
-/* Puts the text of a place in a sentence: "path:form", or "condition?words|other words". */
+/* Writes the text of a placeholder without its braces: "path:form", or "condition?words|other words". */
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
@@ -357,7 +359,8 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
         fputs(ORGAN_FIELD_MISSING, out);
 }
 
-/* Loops over the text and recurses only into braces, whose depth is that of a constant sentence. */
+/* Writes the words with their placeholders expanded. Recurses only into braces, whose depth is that of a constant
+ * sentence. */
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form)
 {
     for (size_t at = 0; at < length; at++) {

@@ -40,27 +40,28 @@
 /* The text that replaces a missing member; tests search reports for it. */
 #define ORGAN_FIELD_MISSING "(no member)"
 
-/* The document and the row that the words describe. */
+/* The document, and the row in it (a JSON object) that the words describe. */
 typedef struct organ_scope {
     const json_t *report, *row;
 } organ_scope;
 
-/* The output of the words. For Markdown the values of members are escaped; for a page nothing is, because it escapes
- * all text; for a terminal control characters are made visible. */
+/* The output for which words are expanded. For Markdown the values of members are escaped; for a page nothing is,
+ * because the page escapes all text; for a terminal control characters are made visible. */
 typedef enum organ_words_for { ORGAN_WORDS_TERMINAL, ORGAN_WORDS_MARKDOWN, ORGAN_WORDS_PAGE } organ_words_for;
 
 /* Returns the member at a path; NULL if there is none. */
 const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 
-/* Evaluates a condition; NULL is true. */
+/* Returns whether a condition is true; NULL is true. */
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
 
-/* A number in one of these forms, from count to .4g, or ~2: with so many decimals, and no minus before a rounded 0; ~0:
- * about three digits, or an exponent. Written to `out`; ORGAN_FIELD_MISSING for another form. */
+/* Writes a number to `out` in one of the forms from count to .4g, or ~N: with N decimals and no minus before a rounded
+ * 0; ~0: about three digits, or an exponent. Returns the text, or ORGAN_FIELD_MISSING for another form. */
 #define ORGAN_NUMBER_ROOM 400
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
-/* Returns the expanded words, which the caller frees; "" for NULL. NULL without memory, which counts as a refusal. */
+/* Returns the words with their placeholders expanded, which the caller frees; "" for NULL. Returns NULL if out of
+ * memory, which counts as a refusal (formats/base/memory_watch.h). */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
 
 #endif

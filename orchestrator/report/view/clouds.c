@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_KINDS = 24 };
+enum { MAX_KINDS = 24 }; /* entries of the legend */
 
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
-/* Returns the kind of a model: the name of its experiment, else its method. */
+/* Returns the name of the kind (line and legend entry) of a model: the name of its experiment; if it has none, its
+ * method; "no log" if neither is known. */
 static const char *kind_name(const json_t *model)
 {
     const char *const method = organ_json_text(model, "method"), *const name =
@@ -23,15 +24,16 @@ static const char *kind_name(const json_t *model)
     return *method ? method : "no log";
 }
 
-/* Points of all models but the first, and of the first once a method and once as itself. */
+/* The points of a chart. Each model but the first, the donor, has one. If lines begin at the donor, the donor has one
+ * on the line of each kind, and a labelled one. */
 typedef struct cloud {
     const json_t *report;
-    const char *kinds[MAX_KINDS];
+    const char *kinds[MAX_KINDS]; /* names of the kinds, by organ_point.kind */
     size_t kind_count, count;
-    organ_point *points;
+    organ_point *points; /* `count` of them; x: killed target weights in percent */
 } cloud;
 
-/* Orders points for qsort by method, then by sparsity. */
+/* Compares points for qsort: by kind, then by sparsity (x). */
 static int by_sparsity(const void *a, const void *b)
 {
     const organ_point *const p = a, *const q = b;
@@ -40,7 +42,8 @@ static int by_sparsity(const void *a, const void *b)
     return p->x < q->x ? -1 : p->x > q->x;
 }
 
-/* Lists the methods of the models; methods beyond MAX_KINDS share the last kind. */
+/* Lists the different kinds of the models in c->kinds, at most MAX_KINDS - 1: the last place is for the donor. Models
+ * of further kinds get the last kind listed (kind_of). */
 static void name_kinds(cloud *c)
 {
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
@@ -53,7 +56,7 @@ static void name_kinds(cloud *c)
     }
 }
 
-/* Returns the kind of the model's method. Methods without a kind of their own share the last one. */
+/* Returns the index of the model's kind in c->kinds; the last index if its kind is not listed. */
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
     unsigned k = 0;
@@ -62,8 +65,9 @@ static unsigned kind_of(const cloud *c, const json_t *model)
     return k;
 }
 
-/* Collects the points of the models. With `origin`, the line of each method begins at the donor, which is the last
- * kind, so that a method has the same style in both charts. */
+/* Collects the points of the models: the number at the path `key` over the sparsity of the target weights. With
+ * `origin`, the line of each kind begins at the donor. The donor becomes the last kind, so that each method has the
+ * same index, and therefore the same style, in both charts. Returns false if out of memory. */
 static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
@@ -88,14 +92,16 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
         c->points[k].joined = c->points[k].kind == c->points[k - 1].kind && c->points[k].x > c->points[k - 1].x;
     if (!origin)
         return true;
-    c->kinds[c->kind_count] = "the donor"; /* its point is drawn last, above the ends of the lines */
+    /* last, so that the donor's point is drawn above the ends of the lines */
+    c->kinds[c->kind_count] = "the donor";
     c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key),
                                           .kind = (unsigned)c->kind_count++,
                                           .name = organ_json_text(donor, "model.name")};
     return true;
 }
 
-/* Returns whether the values differ by more than a factor of 8, which a logarithmic scale shows better. */
+/* Returns whether the largest value is more than 8 times the smallest positive one: then a logarithmic scale shows them
+ * better. */
 static bool is_wide(const cloud *c)
 {
     double least = INFINITY, max = 0;
@@ -107,7 +113,8 @@ static bool is_wide(const cloud *c)
     return max > 8 * least;
 }
 
-/* Draws the models of an evaluation by sparsity and the value `key`; NULL if out of memory. */
+/* Draws the models of an evaluation: the number at the path `key` over sparsity, with the texts of `chart`; `origin`:
+ * lines begin at the donor. Returns an SVG; NULL if out of memory. */
 static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
 {
     cloud c = {.report = report};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Writes the page of any report; its "schema" selects the view. */
+ * Writes any report as a page (HTML); its member "schema" selects the view. */
 #ifndef ORGAN_HTML_REPORT_H
 #define ORGAN_HTML_REPORT_H
 
@@ -10,11 +10,12 @@
 
 ORGAN_API_BEGIN
 
-/* Returns the page in *html, which the caller frees. ORGAN_BAD_INPUT for a document without a schema, or with one that
- * has no page. */
+/* Returns the page in *html, which the caller frees. Returns ORGAN_BAD_INPUT if the report has no "schema", or one that
+ * no view is for. */
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error);
 
-/* Writes the schemas that have a page, separated by ", ". */
+/* Writes the names of all schemas that have a view, separated by ", ", to out[0 .. size), shortened if they do not
+ * fit. */
 void organ_html_report_schemas(char *out, size_t size);
 
 /* Writes the page of the report to `path` as organ_text_write does. */

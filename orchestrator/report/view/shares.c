@@ -13,7 +13,8 @@ enum { MAX_ROLES = 32 };
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
-/* Stores the different roles of the modules in the order of the modules, at most MAX_ROLES. Returns how many. */
+/* Stores the different roles of the modules, in the order in which they first occur, at most MAX_ROLES. Returns their
+ * number. */
 static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 {
     size_t count = 0;
@@ -30,6 +31,7 @@ static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 
 /* ---- by role ---- */
 
+/* The lowest and highest rank of several modules. */
 typedef struct shares_span {
     json_int_t from, to;
 } shares_span;
@@ -40,14 +42,16 @@ static void widen_span(shares_span *s, bool first, json_int_t value)
     s->to = first || value > s->to ? value : s->to;
 }
 
-/* Modules put together. */
+/* Sums over the modules of a role, or over all modules. */
 typedef struct share_fold {
     json_int_t modules, elements;
-    shares_span rank, before;
+    shares_span rank, before; /* ranks of the modules now, and before a resize */
+    /* energy: sum of the squared norms of the changes; kept: the part of it that the shares cover; least, max: lowest
+     * and highest share of a module */
     double energy, kept, least, max;
 } share_fold;
 
-/* Adds a module to the sums of its role. */
+/* Adds the module `row` to the sums. A module without a finite share or norm counts only for ranks and elements. */
 static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
 {
     const double share = organ_json_number(row, of->share), norm = organ_json_number(row, of->norm);
@@ -63,7 +67,8 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->max = fmax(f->max, share);
 }
 
-/* Returns the totals over the modules of a role, or over all modules if `role` is NULL. */
+/* Returns the row of organ_share_roles for the modules of a role, or for all modules if `role` is NULL. "share" is null
+ * if no module changes anything (0 / 0). */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
     share_fold f = {.least = INFINITY, .max = -INFINITY};
@@ -89,24 +94,25 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 
 /* ---- over the rank ---- */
 
-/* Arrays of `ranks` numbers: the ranks, then three for each role. */
+/* The curves of organ_rank_curves over the ranks 1 to `ranks`. */
 typedef struct curves {
     const char *roles[MAX_ROLES];
     size_t role_count, ranks;
-    double *values;
+    double *values; /* arrays of `ranks` numbers: the ranks, then POOLED, MIN and MAX of each role */
     organ_chart_panel panels[MAX_ROLES];
-    const double *y[MAX_ROLES][1];
+    const double *y[MAX_ROLES][1]; /* the lines of each panel: POOLED */
 } curves;
 
+/* the arrays of a role: over all its modules together, lowest and highest module; their number */
 enum { POOLED, MIN, MAX, OF_ROLE };
 
-/* Returns a role's values of one of its curves, one for each rank. */
+/* Returns the array `which` (POOLED, MIN or MAX) of a role, `ranks` numbers. */
 static double *curve_values(const curves *c, size_t role, size_t which)
 {
     return c->values + (1 + role * OF_ROLE + which) * c->ranks;
 }
 
-/* Returns the number of singular values of the module that has most. */
+/* Returns the largest number of singular values that a module has; 0 if of->spectrum is NULL. */
 static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
 {
     size_t ranks = 0;
@@ -117,7 +123,8 @@ static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
     return ranks;
 }
 
-/* Adds a module to its role: what its first k singular values explain. */
+/* Adds the module `row` to the curves of its role: for each k, the squared norm that its first k singular values
+ * explain to POOLED, and their share in percent to MIN and MAX. */
 static void add_module(const curves *c, const organ_share_of *of, const json_t *row, size_t role)
 {
     const json_t *const spectrum = json_object_get(row, of->spectrum);
@@ -136,7 +143,8 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
     }
 }
 
-/* Computes the curves of a role: pooled over its modules, and the lowest and highest of them. */
+/* Computes the curves of a role in percent: POOLED is the explained share of the squared norms of all its modules
+ * together, MIN and MAX are the lowest and highest share of a module. Makes the panel of the role. */
 static void fill_role(curves *c, const json_t *modules, const organ_share_of *of, size_t role)
 {
     double energy = 0;
@@ -161,7 +169,6 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
                                           .band_high = curve_values(c, role, MAX)};
 }
 
-/* Draws, for each role, the share of the change that its first singular values explain, over the rank. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of)
 {
     static const organ_chart_series series = {.name = "all modules of the role together"};

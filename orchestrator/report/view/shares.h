@@ -1,33 +1,39 @@
 /* SPDX-License-Identifier: MIT
- * Shares of changes by module: how much of each change is explained by its factors, is kept of them, or arrived in its
- * weight. */
+ * Shares of changes by module, a linear layer with factors of an adapter: which share of the squared norm of the change
+ * is explained by extracted factors, is kept by shorter factors, or arrived in the weight that it was merged into. */
 #ifndef ORGAN_SHARES_H
 #define ORGAN_SHARES_H
 
 #include "orchestrator/report/view/view_parts.h"
 
-enum { EVERY_MODULE = 2000 }; /* rows of a table of modules on a page */
+enum { EVERY_MODULE = 2000 }; /* limit of lines of a table of modules on a page and in a Markdown file */
 
-/* Names the members of report.modules that the functions below use; each module also has "role", "layer" and "rank". */
+/* Names members of the rows of report.modules, which the functions below read; each row also has "role", "layer" and
+ * "rank". */
 typedef struct organ_share_of {
-    const char *share;    /* of the squared norm: "explained" */
-    const char *norm;     /* of the change that it is a share of: "change_norm" */
-    const char *spectrum; /* singular values of the change: "spectrum"; NULL: none */
+    const char *share; /* member with the share, 0 to 1, of the squared norm: "explained" */
+    const char *norm;  /* member with the norm of the change: "change_norm" */
+    /* member with the singular values of the change, the largest first: "spectrum"; NULL: none */
+    const char *spectrum;
 } organ_share_of;
 
 /* Returns {"rows": [{"role", "modules", "elements", "rank_from", "rank_to", "before_from", "before_to", "share",
- * "least", "most"}], "total": the same members for all modules}. Shares are of all modules of a role together, and null
- * if these change nothing; "rank_before" and "elements" are of modules that have them. NULL if out of memory. */
+ * "least", "most"}], "total": the same members for all modules}, with a row for each role. "modules" counts its
+ * modules, _from and _to are the lowest and highest rank now and before. "share" is of the squared norms of all modules
+ * of the role together, null if they change nothing; "least" and "most" are the lowest and highest share of a module.
+ * Returns NULL if out of memory. */
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 
-/* Draws which share of the change each lower rank would explain, computed from the spectra, one panel for each role.
- * Returns an SVG; NULL without memory. */
+/* Draws, for each role in a panel of its own, which share of the change the first k singular values explain, over k.
+ * Returns an SVG, which the caller frees; NULL if out of memory. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 
-/* A cell of such a row: "4" or "4-16". */
+/* Words for the rank of a row of organ_share_roles: "4" or "4-16". */
 #define RANK_WORDS "{rank_from}{rank_to>rank_from?-{rank_to}}"
 
-/* Charts over the rows of organ_share_roles: all modules of a role together, and each module by layer. */
+/* Charts of shares: a bar for each role over the rows of organ_share_roles, and a cell for each module over
+ * report.modules. `heading` is the title, `word` says what the share is ("explained"), `share` is the member of a
+ * module, `text` the caption. RANK_MAP shows the ranks of the modules, if `if_` holds and ranks differ. */
 #define SHARE_BARS(heading, word, text)                                                                                \
     BARS("rows", "rows",                                                                                               \
          .style = {.title = (heading),                                                                                 \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.lora_sanitize/1 and organ.lora_resize/1 */
+ * The views of organ.lora_sanitize/1 and organ.lora_resize/1, the reports of `organ lora sanitize` and `organ lora
+ * resize`. */
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
@@ -10,7 +11,7 @@ enum { MAX_FINDINGS = 500 };
     "DoRA}, "                                                                                                          \
     "{adapter.pairs:count} module{adapter.pairs:s})"
 
-/* ---- what both have ---- */
+/* ---- fields and blocks of both views ---- */
 
 static const organ_share_of kept = {"explained", "norm", "sigma"};
 

@@ -9,7 +9,7 @@
 enum { ORGAN_ALLOCATION_BLOCKS = 8 };
 extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 
-/* Blocks for the member "allocation" (or for another member of the same form); nothing if the report lacks it. */
+/* Prints the member "allocation", or another member of the same form, of a report that has it. */
 #define ALLOCATION_ON(where)         ALLOCATION_OF(where, "allocation")
 #define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Adds what an organ contains to its name: "skeleton" becomes "skeleton (attention)". */
+/* Returns the name of a group for readers, with its content: "skeleton (attention)" for "skeleton". */
 static const char *full_name(const char *name)
 {
     static const char *const names[][2] = {
@@ -16,7 +16,6 @@ static const char *full_name(const char *name)
     return name;
 }
 
-/* Returns rows with name, bytes and percentage of all bytes, without empty ones. */
 json_t *organ_size_rows(const json_t *rows, const char *key)
 {
     json_t *const sizes = json_array();
@@ -35,13 +34,12 @@ json_t *organ_size_rows(const json_t *rows, const char *key)
     return sizes;
 }
 
-/* Returns one element of a matrix of report.by_layer, 0 if it is missing. */
+/* Returns the element of layer and role of report.by_layer's matrix with this name; 0 if it is missing. */
 static double number_in(const json_t *by_layer, const char *matrix, size_t layer, size_t role)
 {
     return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));
 }
 
-/* Returns a row per layer and role from the report's matrices of elements and bytes. */
 json_t *organ_layer_cells(const json_t *report)
 {
     const json_t *const by_layer = json_object_get(report, "by_layer"),

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * The composition of a model: sizes of its parts, and of the roles in each layer. */
+ * The composition of a model: sizes of its parts (skeleton, organs, embedding, norms), and of each role in each
+ * layer. */
 #ifndef ORGAN_VIEW_ANATOMY_H
 #define ORGAN_VIEW_ANATOMY_H
 
 #include "orchestrator/report/view/view_parts.h"
 
-/* Returns the report's rows that have "bytes", as {"name", "bytes", "percent" of all}; the row's member `key` is its
- * name. */
+/* Returns {"name", "bytes", "percent" of the bytes of all rows} for each of `rows` with more than 0 bytes; "name" is
+ * the row's member `key`. */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
-/* Returns the cells of report.by_layer that have elements: {"layer", "role", "bytes", "bits" of an element, "percent"
- * of its elements grafted}. */
+/* Returns a row for each cell of the matrices of report.by_layer (layer by role) that has elements: {"layer", "role",
+ * "bytes", "bits" of an element, "percent" of its elements that were grafted}. */
 json_t *organ_layer_cells(const json_t *report);
 
-/* A bar for each of such rows, under `path`. */
+/* Bars for rows of organ_size_rows, which the view has stored at `path`; `heading` is the title, `text` the caption. */
 #define SIZE_BARS(if_, path, heading, text)                                                                            \
     BARS(if_, path,                                                                                                    \
          .style = {.title = (heading),                                                                                 \
@@ -27,7 +28,7 @@ json_t *organ_layer_cells(const json_t *report);
     SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
               "Parts of the model: skeleton is attention, organs are feed-forward networks.")
 
-/* Of such cells, under "cells". */
+/* A heat map of the bytes of the cells of organ_layer_cells, which the view has stored as "cells". */
 #define BYTES_MAP                                                                                                      \
     MAP("cells", "cells",                                                                                              \
         .style = {.title = "Size by layer and role",                                                                   \

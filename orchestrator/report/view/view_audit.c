@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.audit/1 */
+ * The view of organ.audit/1, the report of `organ audit` of a pruned model. */
 #include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.audit_cut/1 */
+ * The view of organ.audit_cut/1, the report of `organ audit` of a model from which experts, channels, heads or layers
+ * were cut. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 

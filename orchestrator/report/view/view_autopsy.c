@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.autopsy/1 */
+ * The view of organ.autopsy/1, the report of `organ autopsy`. */
 #include "formats/tensor/tensor.h"
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/members.h"
@@ -12,16 +12,17 @@
 #include <string.h>
 
 enum {
-    MAX_SHOWN = 20, /* findings, and remarks, that a terminal shows one by one */
-    MAX_TENSORS = 1200,
-    MAX_ROWS = 200,
-    MAX_COMMANDS = 3,
-    MAX_CAUSES = 40
+    MAX_SHOWN = 20,     /* lines of findings, and of remarks, on a terminal */
+    MAX_TENSORS = 1200, /* lines of the table of all weights in a Markdown file or on a page */
+    MAX_ROWS = 200,     /* lines of a table of findings, remarks or strays on a page */
+    MAX_COMMANDS = 3,   /* commands below the findings of a page */
+    MAX_CAUSES = 40     /* lines of a table of causes on a page */
 };
 
-/* ---- what charts show of a weight ---- */
+/* ---- the rows of charts: figures and limits of each weight ---- */
 
-/* Returns the healthy range of a tensor's role or, with `expected`, the range of its kind. */
+/* Returns the healthy range (report.ranges) of the role of the tensor `row`; with `expected`, the expected range of
+ * that role. */
 static const json_t *limits_of(const json_t *report, const json_t *row, bool expected)
 {
     const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));
@@ -35,13 +36,14 @@ static double std_limit(const json_t *limits, size_t end)
     return json_is_number(limit) ? json_number_value(limit) : NAN;
 }
 
-/* Returns the largest absolute value of a row's tensor. */
+/* Returns the largest absolute value of a tensor, or of a range, from its "min" and "max". */
 static double largest_absolute_value(const json_t *row)
 {
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
 
-/* Returns the usual relative error of copies in the scheme of the weight. */
+/* Returns the usual relative error, in percent, of a copy in the scheme that the weight `row` is stored in: the low
+ * (end 0) or high end (1) of its range in report.schemes; NaN if the scheme has no range. */
 static double usual_error(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
@@ -54,7 +56,8 @@ static double usual_error(const json_t *report, const json_t *row, size_t end)
     return NAN;
 }
 
-/* Returns the error against the other model in percent, at most 100; NaN if the tensor was not compared. */
+/* Returns the relative error of the weight against the other model in percent, 100 if it is larger; NaN if the weight
+ * was not compared. */
 static double percent_of(const json_t *row)
 {
     const double percent = 100 * organ_json_number(row, "against_other.relative_error");
@@ -63,7 +66,9 @@ static double percent_of(const json_t *row)
 
 static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
+/* Returns the largest of |mean|, std, -min and max of the weight, each relative to its limit, or, if that is larger,
+ * the lower limit of std relative to std. 1: at a limit; 2: at twice the limit; at most MAX. NaN if the weight has none
+ * of the figures. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
@@ -79,6 +84,8 @@ static double excess_of(const json_t *row, const json_t *limits)
 
 #define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
 
+/* Returns the row of a weight for the charts over layers: its std, largest value and error, each with the limits that
+ * the chart shows (std_, size_: expected; sick_: healthy; usual_: of the scheme), and "strain", its excess_of. */
 static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
     const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
@@ -92,8 +99,8 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
         SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
 }
 
-/* Lists the weights that belong to a layer; with `matrices` only matrices, with `names` only the weights named
- * there. */
+/* Returns the rows (autopsy_place_of) of the weights that belong to a layer. `matrices`: only matrices; `names`: only
+ * weights whose names are members of this object; NULL: all. */
 static json_t *places_of(const json_t *report, bool matrices, const json_t *names)
 {
     const json_t *const tensors = json_object_get(report, "tensors");
@@ -108,7 +115,9 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* Returns whether any matrix has the value; if there is a limit, whether any value is within a factor of 5 of it. */
+/* With `limit` NULL, returns whether any row has a number `value`. Otherwise returns whether the number `value` of any
+ * row is beyond its limit, the number `limit`, or within a factor of 5 of it; `upper`: an upper limit. A limit that no
+ * weight is near is not drawn. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
@@ -124,12 +133,13 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 
 /* ---- findings and remarks ---- */
 
-/* Remarks with the same text are shown once; notes of the reader are compared by their words too. Remarks on expected
- * ranges are omitted. */
+/* Rows with the same SENSE are shown once, with their number; notes of the reader, and weights that could not be read,
+ * also need the same value. UNUSUAL omits remarks on expected ranges: one sentence counts them (UNEXPECTED). */
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
-/* Writes "4 q_proj, 1 embed": the roles with weights outside of the expected ranges. */
+/* Returns a string such as "4 q_proj, 1 embed": how many weights of each role are outside the expected ranges. Stops
+ * before the string has 400 characters. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -152,7 +162,7 @@ static unsigned long long autopsy_sum_of(const json_t *roles)
     return sum;
 }
 
-/* Returns whether the model has weights of the role, outside of or in experts. */
+/* Returns whether the model has weights of the role, in experts or not. */
 static bool autopsy_has_role(const json_t *report, const char *name)
 {
     const json_t *const rows = json_object_get(report, "roles");
@@ -165,7 +175,8 @@ static bool autopsy_has_role(const json_t *report, const char *name)
     return false;
 }
 
-/* Returns rows with the ranges of the roles that the model has. The document has the ranges of all roles. */
+/* Returns two rows, expected and healthy, with the ranges of each role that the model has; report.ranges has all
+ * roles. */
 static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
@@ -318,7 +329,7 @@ static const organ_block findings[] = {
          .max = MAX_COMMANDS),
 };
 
-/* A limit is drawn if a weight is near it. */
+/* The two limits are series without rows, so omitted, unless a weight is near them (has_near). */
 static const organ_panels_of spread = {
     .style = {.title = "Standard deviation of the weights by layer",
               .subtitle = "look for jumps between layers and for layers that differ from their neighbours",

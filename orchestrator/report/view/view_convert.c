@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.convert/1 */
+ * The view of organ.convert/1, the report of `organ convert`. */
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"

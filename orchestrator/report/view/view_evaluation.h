@@ -9,7 +9,8 @@
 enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
-/* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
+/* Results for HIGHLIGHTS: the perplexity before and after, and the KL divergence from the donor, if the report has an
+ * evaluation. Views list them first. */
 #define EVALUATION_HIGHLIGHTS                                                                                          \
     {"evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                     \
      "{evaluation.after.figures.perplexity:figure}"},                                                                  \
@@ -18,12 +19,12 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
             "{evaluation.comparison.kl_divergence:figure}"                                                             \
     }
 
-/* Blocks for the member "evaluation", if the report has it: a section on a page and in a file, an empty line before it
- * on a terminal. */
+/* Prints the member "evaluation" of a report that has it: on a page and in a Markdown file as a section, on a terminal
+ * after an empty line. */
 #define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 
-/* Sentences about the member "experiment": text, tokenizer, protocol and compute. Reports older than --compute were
- * exact. */
+/* Sentences about the member "experiment": text, tokenizer, protocol and compute. A report without "experiment.compute"
+ * is older than the option --compute, so its compute was exact. */
 #define EXPERIMENT_WORDS                                                                                               \
     "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
     "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
@@ -35,7 +36,7 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
 
-/* The member "experiment" as a table for a page, and a caution if the text is not all UTF-8. */
+/* A table of the experiment for a page; its row is the member "experiment". */
 enum { ORGAN_EXPERIMENT_BLOCKS = 1 };
 extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
 

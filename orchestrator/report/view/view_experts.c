@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.experts/1 */
+ * The view of organ.experts/1, the report of `organ experts`. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
@@ -45,6 +45,11 @@ static const organ_block blocks[] = {
     SAY(ON_ALL, "left_out",
         "{left_out:count} {left_out=1?block|blocks} after the last layer, for multi-token prediction, {dry_run?would "
         "be|{left_out=1?is|are}} removed: the forward pass does not run them, so their experts have no scores."),
+    SAY(ON_ALL, "draft_tensors",
+        "The block for multi-token prediction {dry_run?would keep|keeps} all of its experts ({draft_tensors:count} "
+        "tensors), byte for byte, because the forward pass does not run it. config.json has one number of experts for "
+        "both, so only programs that do not load this block load the model: transformers, vLLM without speculative "
+        "decoding by MTP, llama.cpp after organ convert or a conversion with --no-mtp."),
     SAY(ON_ALL, "heal&!dry_run",
         "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} refitted: their error "
         "on the {heal.held_windows:count} held-out window{heal.held_windows:s} fell."),
@@ -91,7 +96,8 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns a list with 1 for each kept expert of a layer and 0 for each removed one, for the picture. */
+/* Returns an array for the chart of kept experts: for each expert of the layer 1 if it is kept, 0 if not. A layer
+ * without "kept_experts" keeps all. "kept_experts" ascends. */
 static json_t *flags_of(const json_t *layer)
 {
     const json_t *const kept = json_object_get(layer, "kept_experts");
@@ -105,7 +111,8 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
-/* Returns a copy of the report with a row of flags for the experts of each kept layer. */
+/* Returns a copy of the report in which "layers" has only the layers that the output has, with "kept": {"name": the
+ * donor's number of the layer, "flags": flags_of} for each of them that has experts. Returns NULL if out of memory. */
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();

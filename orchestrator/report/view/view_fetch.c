@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.fetch/1 */
+ * The view of organ.fetch/1, the report of `organ fetch`. */
 #include "orchestrator/report/view/views.h"
 
 static const organ_item highlights[] = {{NULL, "files", "{totals.files:count}"},

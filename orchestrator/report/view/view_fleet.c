@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * organ.fleet/1. If the document has a member "measure", an organ.measure/1 of the same models, the page contains that
- * report too. Markdown contains only the part after it. */
+ * The view of organ.fleet/1, the report about all models of a directory. If it has a member "measure", an
+ * organ.measure/1 of the same models, the page shows that report, too. Its Markdown is only what follows the Markdown
+ * of that measure. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_measure.h"
@@ -12,7 +13,7 @@
     "of its "                                                                                                          \
     "own."
 
-/* ---- what only the view needs ---- */
+/* ---- members that the view adds to the report ---- */
 
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 enum { PARTS = sizeof parts / sizeof *parts - 1 };
@@ -22,7 +23,8 @@ static double fleet_bytes_of(const json_t *model, size_t part)
     return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), parts[part]), "bytes");
 }
 
-/* Returns for each model with bytes the percentage of each part that any model has. */
+/* Returns a row for each model with parts: {"name", and for each part its percent of the bytes of all parts}. Parts
+ * that no model has are omitted. */
 static json_t *anatomies_of(const json_t *models)
 {
     json_t *const rows = json_array();
@@ -44,7 +46,8 @@ static json_t *anatomies_of(const json_t *models)
     return rows;
 }
 
-/* Returns the experiments as rows with their number. */
+/* Returns a row for each group of report.prunings, models that were pruned in the same way: {"number" from 1, "words",
+ * "models"}. */
 static json_t *experiments_of(const json_t *groups)
 {
     json_t *const rows = json_array();
@@ -57,7 +60,8 @@ static json_t *experiments_of(const json_t *groups)
     return rows;
 }
 
-/* Returns the models with the seconds that this run needed for each. */
+/* Returns copies of report.models, each with "seconds" of report.run.models, the time that this run needed for it;
+ * models that were skipped have none. */
 static json_t *timed_models(const json_t *report)
 {
     json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();
@@ -73,6 +77,8 @@ static json_t *timed_models(const json_t *report)
     return models;
 }
 
+/* Returns a copy of the report with the members that the view adds: "found" (number of models and other files),
+ * "models" with times, "anatomies" and "experiments". */
 static json_t *fleet_of(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)(uintptr_t)report);
@@ -88,7 +94,7 @@ static json_t *fleet_of(const json_t *report)
 
 /* ---- tables ---- */
 
-/* Rows are models, of which the failed have no figures, and the totals, which have no status. */
+/* Each row is a model or, without "status", the totals. A model whose status is not "ok" has no figures. */
 static const organ_field models[] = {
     FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_WORDS("architecture", "{status=ok?{model.architecture}|{status?failed| }}", ORGAN_FIELD_LEFT),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * organ.generate/1 */
+ * The view of organ.generate/1, the report of `organ generate`. */
 #include "orchestrator/report/view/views.h"
 
 static const organ_item highlights[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
                                         {NULL, "tokens generated", "{generated.ids:size}"}};
 
 static const organ_block blocks[] = {
-    GAP(NULL), /* a terminal has the text already */
+    GAP(NULL), /* after the text, which a terminal has already */
     HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Prompt"),
     LINES_ON(ON_PAGE, "prompt.text", "{prompt.text}"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.graft/1, also the report of chimeras. */
+ * The view of organ.graft/1, the report of a graft and of a chimera: a copy of the target model with tensors of the
+ * source model. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_anatomy.h"
@@ -9,7 +10,8 @@
 
 #define FITS "!mismatches"
 
-/* Returns for a group the bytes that are the target's and the bytes of the source. */
+/* Returns the row of group k of the array `context` for the chart of parts: the bytes of the output that "stayed" the
+ * target's, and those "grafted" from the source; null instead of 0, for which no bar is drawn. */
 static json_t *part_row(const void *context, size_t k)
 {
     const json_t *const row = organ_json_row_at(context, k);

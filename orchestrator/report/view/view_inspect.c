@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.inspect/1 */
+ * The view of organ.inspect/1, the report of `organ inspect`. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_anatomy.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WEIGHTS = 1000 };
+enum { MAX_WEIGHTS = 1000 }; /* lines of the table of packed weights on a page */
 
 #define FOUND_NOTHING "No problems found in headers, index and config."
 #define WHOLE         "{/match?the matching tensors|the model}"
@@ -19,7 +19,7 @@ enum { MAX_WEIGHTS = 1000 };
 #define SHAPE "[{shape:join}]"
 static const organ_field roles[] = {
     FIELD_WORDS("role", "{role}{projection? *}", ORGAN_FIELD_LEFT), FIELD_TEXT("group", "group", ORGAN_FIELD_MAYBE),
-    /* weights that are one tensor each need no count of their own */
+    /* no column of weights if each weight is one tensor: it would repeat the next column */
     FIELD_IF("!totals.weights=totals.tensors", "weights", "weights", "count", 0), FIELD_COUNT("tensors", "tensors"),
     FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes"),
     FIELD_WORDS("dtype", "{dtypes?{dtypes:words}}", ORGAN_FIELD_LEFT),
@@ -37,7 +37,7 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field files[] = {FILE_FIELDS};
 
-/* Adds a cell with the last parts of the names under which a weight is stored: "qweight scales qzeros g_idx". */
+/* Adds a cell with the last part of the name of each tensor that stores the weight: "qweight scales qzeros g_idx". */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
@@ -58,7 +58,7 @@ static const organ_field weights[] = {
 
 /* ---- the page ---- */
 
-/* Lists the facts of config.json that readers look for first. */
+/* Returns an array of short sentences with facts of config.json: "24 layers", "hidden 896". */
 static json_t *facts_of(const json_t *report)
 {
     static const organ_item facts[] = {
@@ -89,7 +89,8 @@ static json_t *check_of(bool ok, const json_t *detail)
     return ORGAN_OBJECT(SET_TEXT("check", "headers, index and config"), SET_FLAG("ok", ok), SET_HELD("detail", detail));
 }
 
-/* Returns the faults, or a sentence that there are none. */
+/* Returns the rows of the block CHECKS: a failed check for each problem, or a passed one if there is none, and a passed
+ * one for each warning. */
 static json_t *checks_of(const json_t *report)
 {
     const json_t *const problems = json_object_get(report, "problems"), *const warnings =
@@ -105,16 +106,17 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Returns the report with its folded members, such as sizes and cells (view_anatomy.h). */
+/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, rows of
+ * organ_size_rows and organ_layer_cells. "typed": the model type is not the same as the architecture. */
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
     const char *const type = organ_json_text(report, "model.model_type"), *const architecture = organ_json_text(
                                                                               report, "model.architecture");
     json_t *const extended = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(extended, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), /* GGUF has one name for both */
-              SET("facts", facts_of(report)), SET("checks", checks_of(report)),
-              SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
+    /* always false for GGUF, which has one name for both */
+    ORGAN_ADD(extended, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), SET("facts", facts_of(report)),
+              SET("checks", checks_of(report)), SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
               SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
               SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")),
               SET("cells", organ_layer_cells(report)));
@@ -126,7 +128,7 @@ static const organ_item highlights[] = {{NULL, "of tensors", "{totals.bytes:byte
                                         {NULL, "elements", "{totals.elements:count}"},
                                         {"bits", "bits per element", "{bits:.4g}"}};
 
-/* ---- all of it ---- */
+/* ---- blocks ---- */
 
 static const organ_block targets[] = {
     SAY_AFTER(
@@ -141,7 +143,8 @@ static const organ_block targets[] = {
         "{percent_of_elements:percent} of " WHOLE
         "; {prunable_tensors} of them are stored as F32, F16 or BF16, the types that can be pruned.")};
 
-/* An organ directory has a file for every tensor: that is no news. */
+/* Condition of the table of files. In an organ directory each tensor is a file, so the table would only repeat the
+ * tensors. */
 #define FILES "files>1&!model.format=organ directory"
 #define NOTES(places)                                                                                                  \
     EACH(places, "quantization.notes",                                                                                 \

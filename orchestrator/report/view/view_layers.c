@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * organ.layers/1 */
+ * The view of organ.layers/1, the report of `organ layers`. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #define NATS(member) "{" member ":.4g}"
-/* The result of the search. */
+/* A sentence with the result of the search for the blocks to drop. */
 #define FOUND                                                                                                          \
     "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were compared " \
     "in {search.rounds} round{search.rounds:s}. Without the blocks of least influence the model is "                   \
@@ -12,7 +12,7 @@
     "{search.divergence:.4g}. {search.whole?These are all possible sets.|{search.settled?No exchange of one block "    \
     "lowers it.|More --rounds would continue the search.}}"
 #define SEARCHED "search.done"
-/* The result of the heal. */
+/* The end of a sentence with the result of the heal, which refits weights next to dropped blocks. */
 #define HEALED                                                                                                         \
     "{heal.lower?the divergence from the whole model fell from {heal.kl_before:.4g} to {heal.kl:.4g} nats per token|"  \
     "no solution lowered the divergence from the whole model, {heal.kl_before:.4g} nats per token, so the weights "    \

@@ -11,16 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Figures that identify a tensor: two tensors with equal figures have equal values with near certainty. Moments are
- * rounded, because their last bits differ if a tensor is stored in another type or order of rows. */
+/* Figures that identify a tensor: tensors of equal figures have equal values with near certainty. Mean, std and
+ * kurtosis are rounded: their last bits depend on the type and the order of rows that a tensor is stored in. */
 typedef struct fingerprint {
-    double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
+    double of[6]; /* mean / std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
-    size_t model;
-    uint64_t owners; /* a bit for each model that has it */
+    size_t model;    /* index of the model that it was read from */
+    uint64_t owners; /* bit m is set: model m has a tensor with these figures */
 } fingerprint;
 
-/* Orders fingerprints by their values, then by the number of elements. */
+/* Compares fingerprints for qsort by their figures, then by the number of elements; 0: the same tensor. */
 static int by_values(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
@@ -44,8 +44,8 @@ static double lineage_rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Computes the fingerprint of a tensor. Returns false for constant tensors, such as a new norm: they match any model,
- * so they prove no kinship. */
+/* Computes the fingerprint of a tensor, a row of "per_tensor". Returns false if figures are missing, and for constant
+ * tensors, such as a new norm: they are equal in unrelated models, so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
@@ -64,6 +64,7 @@ static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
     return true;
 }
 
+/* Reads the fingerprints of the tensors of models [0, max). Returns their number. */
 static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *prints)
 {
     size_t count = 0;
@@ -75,7 +76,7 @@ static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *p
     return count;
 }
 
-/* Sets for each fingerprint the models that have the same values. */
+/* Sets `owners` of each fingerprint to the models that have an equal one. Leaves the fingerprints sorted by model. */
 static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
@@ -89,8 +90,8 @@ static void find_owners(fingerprint *prints, size_t count)
     qsort(prints, count, sizeof *prints, by_model);
 }
 
-/* Finds the model of the set `among` that has the most fingerprints that no model of the set `but` has. Returns the
- * number of these fingerprints, 0 if there is none. */
+/* Finds the model of the set `among` (a bit for each model) that has the most of these fingerprints, without those that
+ * a model of the set `but` has. Returns their number and stores the model in *model; 0 and NONE if no model has any. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
@@ -106,8 +107,9 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
     return best;
 }
 
-/* Sets the body and the donor if two models of the set `among` together have all fingerprints of this model, and
- * neither has all of them. */
+/* Tests whether a model, given by its fingerprints, is a chimera of two models of the set `among`: the model that has
+ * most of the fingerprints does not have all, and another one has all others. If so, sets body, donor and their counts,
+ * and returns true. */
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
@@ -122,8 +124,9 @@ static bool find_parents(const fingerprint *prints, size_t count, uint64_t among
     return true;
 }
 
-/* Searches the parents of a chimera among all models; prefers parents that are not chimeras themselves, if there are
- * such. */
+/* Fills lineage[] for the models of the fingerprints, which are sorted by model. The second pass leaves out chimeras as
+ * parents, so that two chimeras of the same parents are not described by each other; if it finds none, the parents of
+ * the first pass stay. */
 static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;
@@ -143,7 +146,8 @@ static void lineage_finish(const fingerprint *prints, size_t known, organ_lineag
     }
 }
 
-/* Appends the model and then the models whose body it is, recursively; each once, whatever `body` contains. */
+/* Appends the model `root` to order[0 .. *used), and after each appended model the models that it is the body of.
+ * `done` marks appended models: each is appended once, even if bodies form a circle. */
 static void put_in_order(const organ_lineage *lineage, size_t count, size_t root, size_t *order, size_t *used,
                          bool *done)
 {
@@ -161,7 +165,7 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
     }
 }
 
-/* Orders the models so that each follows the one that it was made from. */
+/* Stores the indices of the models in `order`, chimeras after their bodies, and computes `depth` of each. */
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);
@@ -171,7 +175,7 @@ static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t
     for (size_t k = 0; k < count; k++)
         if (lineage[k].body == ORGAN_LINEAGE_NONE)
             put_in_order(lineage, count, k, order, &used, done);
-    for (size_t k = 0; k < count; k++) /* models that are made from each other in a circle */
+    for (size_t k = 0; k < count; k++) /* models that are in a circle of bodies */
         if (!done[k])
             put_in_order(lineage, count, k, order, &used, done);
     for (size_t k = 0; k < count; k++) {
@@ -185,8 +189,6 @@ static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t
     return ORGAN_OK;
 }
 
-/* Finds which models share tensors with which others, by digests, and orders each model after the one it derives from.
- * Only the first ORGAN_LINEAGE_MAX models are compared. */
 organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error)
 {
     const size_t count = json_array_size(models), max = count < ORGAN_LINEAGE_MAX ? count : ORGAN_LINEAGE_MAX;

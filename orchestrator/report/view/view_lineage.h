@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Which of several measured models are made of the others: tensors with the same moments have the same values. */
+ * Finds which measured models share tensors: tensors with the same number of elements and the same moments are taken to
+ * have the same values. A chimera is a model whose tensors are all found in two others together (its body and its
+ * donor), but not all in one of them. */
 #ifndef ORGAN_VIEW_LINEAGE_H
 #define ORGAN_VIEW_LINEAGE_H
 
@@ -9,21 +11,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_LINEAGE_MAX  60 /* compares only the first models of the ranking */
+/* only the first 60 models are compared; fingerprint.owners has a bit for each */
+#define ORGAN_LINEAGE_MAX  60
 #define ORGAN_LINEAGE_NONE SIZE_MAX
 
+/* How a model is related to others, which are given by their indices, or ORGAN_LINEAGE_NONE. Counts are of tensors
+ * whose values are not all the same. */
 typedef struct organ_lineage {
-    size_t body;  /* the model that most of its tensors are found in, if all are found in it and `donor` and neither has
-                     them all; else NONE */
-    size_t donor; /* the model that has the rest of them */
-    size_t like;  /* the model that shares most tensors with it; NONE: none shares any */
+    size_t body;  /* of a chimera: the model that has most of its tensors; NONE: this model is no chimera */
+    size_t donor; /* of a chimera: the model that has all tensors that the body does not have */
+    size_t like;  /* the model that shares most tensors with this one; NONE: no model shares any */
     size_t tensors, from_body, from_donor,
-        shared;   /* counted are tensors whose values are not all the same; shared: with `like` */
-    size_t depth; /* chimeras between it and a model that is none */
+        shared;   /* tensors of this model: all, found in `body`, found only in `donor`, and found in `like` */
+    size_t depth; /* 0, or for a model listed after its body the body's depth + 1: a level of indentation */
 } organ_lineage;
 
-/* Fills kin[0 .. count) for report.models; models from ORGAN_LINEAGE_MAX on get NONE everywhere. *order becomes all
- * indices in their order, except that a chimera follows its body. ORGAN_IO without memory. */
+/* Fills lineage[0 .. count) for the `count` elements of `models` (report.models of an organ.measure/1). Models from
+ * ORGAN_LINEAGE_MAX on are not compared: body, donor and like are NONE. Stores the indices of all models in order[0 ..
+ * count): ascending, except that a chimera follows its body. Returns ORGAN_IO if out of memory. */
 organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * organ.lora_extract/1 */
+ * The view of organ.lora_extract/1, the report of `organ lora extract`. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MAX_SHOWN = 8, MAX_OTHERS = 500 };
+enum { MAX_SHOWN = 8, MAX_OTHERS = 500 }; /* lines of a list of other tensors, on a terminal and in a file */
 
 static const organ_share_of explained = {"explained", "change_norm", "spectrum"};
 
@@ -18,7 +18,7 @@ static const organ_item highlights[] = {
     {NULL, "{dry_run?rank, at most|rank}", "{totals.rank_from}{totals.rank_to>totals.rank_from? to {totals.rank_to}}"},
     {NULL, "modules", "{totals.modules:count}"}};
 
-/* A role whose modules are all unchanged has no change to explain. */
+/* Columns of the table of roles. "-" for a role whose modules are all unchanged: it has no factors. */
 static const organ_field projections[] = {
     FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_COUNT("modules", "modules"),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.measure/1 */
+ * The view of organ.measure/1, the report of `organ measure`. */
 #include "orchestrator/report/view/view_measure.h"
 
 #include "formats/tensor/tensor.h"
@@ -12,17 +12,18 @@
 #include <math.h>
 
 enum {
-    MAX_POINTS = 1200,     /* tensors with a point of their own */
-    MAX_SAID = 20,         /* tensors without theta that are named, */
-    MAX_SAID_OF_PAGE = 50, /* and on a page */
-    MAX_DIPS = 200,
-    MAX_DIPS_OF_MANY = 8,
-    MAX_LAYERS = 600
+    MAX_POINTS = 1200,     /* tensors that charts show as points; of more, they show means */
+    MAX_SAID = 20,         /* tensors without theta that are named on a terminal and in a Markdown file */
+    MAX_SAID_OF_PAGE = 50, /* tensors without theta that are named on a page */
+    MAX_DIPS = 200,        /* wells in the table of the page of one model */
+    MAX_DIPS_OF_MANY = 8,  /* wells in the section of one of several models */
+    MAX_LAYERS = 600       /* lines of the table of layers on a page */
 };
 
 /* ---- tables ---- */
 
-/* 1,234 or 123-4,567, with ">" if not all levels were counted. */
+/* Words for the levels (distinct values) of a tensor, "1,234", and of several tensors from the fewest to the most,
+ * "123-4,567". ">" before a number: counting stopped there. */
 #define LEVELS      "{levels?{more_levels?>}{levels}|-}"
 #define LEVEL_RANGE "{levels_max?{levels_min=levels_max?|{levels_min}-}{more_levels?>}{levels_max}|-}"
 
@@ -58,7 +59,8 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_WORDS("levels", LEVELS, 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
 
-/* Fields of a fold of tensors by the older measure; `object` is its path in a row. */
+/* Columns for statistics over tensors by the older measure, seed/1. They are members of the row, or of its member
+ * "seed" if `object` is "seed.". */
 #define FOLD_FIELDS(object)                                                                                            \
     FIELD_COUNT("tensors", object "tensors"), FIELD_FIXED("seed theta", object "theta_mean", 2),                       \
         FIELD_FIXED("min", object "theta_min", 2), FIELD_FIXED("max", object "theta_max", 2),                          \
@@ -124,7 +126,8 @@ static const organ_item highlights[] = {
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
     {NULL, "gravitational wells", "{wells:size}"}};
 
-/* Returns the mean of each role in each layer as a row for a point, every `step`-th of them. */
+/* Returns a row for every `step`-th cell (role in a layer) that has a mean: {"name": the role, "group", "E", "K", "C"},
+ * the means of maps[0], [1] and [2]. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
 {
     json_t *const rows = json_array();
@@ -150,7 +153,8 @@ static size_t finite_cells(const organ_layer_map *map)
     return count;
 }
 
-/* Returns the means that replace the tensors if these are too many for a chart: {"rows", "step"}. */
+/* Returns {"rows", "step"} for the charts of a model with too many tensors for a point each: means over the tensors of
+ * each role in each layer. The step limits the rows to about 3 * MAX_POINTS. */
 static json_t *means_of(const json_t *model)
 {
     static const char *const keys[] = {"E", "K", "C"};
@@ -171,7 +175,7 @@ static json_t *means_of(const json_t *model)
         made = ORGAN_OBJECT(SET("rows", cells_of(maps, step)), SET_COUNT("step", step));
     }
     for (size_t m = 0; m < 3; m++)
-        organ_layer_map_destroy(maps[m]); /* the names are those of the report */
+        organ_layer_map_destroy(maps[m]); /* names of roles are not freed: they are the report's */
     return made;
 }
 
@@ -275,8 +279,9 @@ static const organ_block page_blocks[] = {
 /* ---- a section for each of several models ---- */
 
 enum {
-    MAX_SECTIONS = 20, /* models with a section of their own */
-    MAX_CELLS = 1600   /* of all heat maps of single models together: a page stays below a megabyte */
+    MAX_SECTIONS = 20, /* models with a section on the page; others are only in tables and charts */
+    /* cells of the heat maps of all sections: with more, the page would be larger than a megabyte */
+    MAX_CELLS = 1600
 };
 
 static const organ_block section_blocks[] = {
@@ -308,7 +313,8 @@ static const organ_block large_model[] = {
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
-/* Returns the models, and whether they have so many cells that maps replace tables. */
+/* Returns {"models", "many_cells"}. "many_cells": the heat maps of the models would have more than MAX_CELLS cells, so
+ * line charts replace them. */
 static json_t *cells_counted(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
@@ -322,7 +328,7 @@ static json_t *cells_counted(const json_t *report)
 const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MADE(
     ON_PAGE, NULL, cells_counted, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
 
-/* ---- all ---- */
+/* ---- the whole report ---- */
 
 static const organ_block blocks[] = {
     HEADING("Z-measure"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Several measured models side by side, on a page. */
+ * Compares several measured models on a page: ranking, groups, layers, and which models share tensors
+ * (view_lineage.h). */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_measure.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NAMED = 30 }; /* points with a label */
+enum { MAX_NAMED = 30 }; /* limit of labelled points in a chart */
 
 /* ---- tables ---- */
 
@@ -24,7 +25,7 @@ static void params_cell(organ_table *table, const json_t *model)
         unit++;
     if (elements < 1000)
         organ_table_cell(table, "%llu", elements);
-    else /* three digits */
+    else /* two, one or no decimals */
         organ_table_cell(table, "%.*f%c", (amount < 9.995) + (amount < 99.95), amount, units[unit]);
 }
 
@@ -49,7 +50,7 @@ static const organ_field lineage_fields[] = {FIELD_TEXT("model", "model", ORGAN_
                                              FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS),
                                              FIELD_COUNT("shared tensors", "shared"), FIELD_COUNT("of", "tensors")};
 
-/* ---- what the models are to each other ---- */
+/* ---- which models share tensors ---- */
 
 static const char *measure_fleet_name_of(const json_t *models, size_t k)
 {
@@ -64,7 +65,8 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
                         SET_COUNT("tensors", tensors));
 }
 
-/* Adds rows that say from which models a model was made. */
+/* Adds the rows of a model to the table of kin: two for the body and the donor of a chimera, else one for the model
+ * that shares most tensors with it, if any does. */
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
@@ -80,7 +82,8 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
     }
 }
 
-/* Returns theta of each layer as a list, null for a missing layer. Layers from MAX on are left out. */
+/* Returns an array with the mean theta of each layer, at the index of its number; null for a missing layer. Layers from
+ * MAX on are left out, because a false number would make the array huge. */
 static json_t *depths_of(const json_t *model)
 {
     enum { MAX = 1024 };
@@ -98,7 +101,8 @@ static json_t *depths_of(const json_t *model)
     return thetas;
 }
 
-/* Returns the figures of a model for the charts. */
+/* Returns the row of models[model] for the charts: theta of the model, its groups and layers, and of a chimera the
+ * donor. */
 static json_t *model_row(const json_t *models, const organ_lineage *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
@@ -120,7 +124,8 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
     return row;
 }
 
-/* Stores the smallest positive and the largest of the models' numbers `key`. */
+/* Stores the smallest positive of the models' numbers `key` in ends[0], INFINITY if there is none, and the largest in
+ * ends[1]. */
 static void ends_of(const json_t *models, const char *key, double ends[2])
 {
     ends[0] = INFINITY;
@@ -132,8 +137,9 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     }
 }
 
-/* Returns what the page of a fleet needs: models with their lineage, in the order of lineage for tables and in the
- * given order for points. */
+/* Returns the row of fleet_blocks: "models" as measured; "ordered", a row for each model with chimeras below their
+ * bodies, and "shown", the first ORGAN_LINEAGE_MAX of these; "points", the rows in the order of the report; "kin", the
+ * table of shared tensors; "sizes_differ", whether the largest model has over 10 % more elements than the smallest. */
 static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, const size_t *order)
 {
     json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(),
@@ -151,7 +157,7 @@ static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, cons
                         SET("kin", rows), SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
 }
 
-/* Returns the measured models with their kinship, for the charts. */
+/* Finds which of report.models share tensors, and returns the row of fleet_blocks (fleet_of); NULL if out of memory. */
 static json_t *with_lineage(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
@@ -166,6 +172,8 @@ static json_t *with_lineage(const json_t *report)
     return made;
 }
 
+/* Returns {"models", "least", "most"} for the main results: the lowest positive and the highest mean theta of
+ * report.models; "least" is 0 if no theta is positive. */
 static json_t *with_ends(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * organ.lora_merge/1 */
+ * The view of organ.lora_merge/1, the report of `organ lora merge`. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
+/* limits: keys without a weight on a page; modules listed as "erased" by rounding */
 enum { MAX_UNPLACED = 500, MAX_ERASED = 5 };
 
 static const organ_share_of arrived = {"arrived", "delta_norm", NULL};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.models/1 */
+ * The view of organ.models/1, the report of `organ models`. */
 #include "orchestrator/report/view/views.h"
 
 static const organ_item highlights[] = {{NULL, "models", "{totals.models:count}"},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.orthogonality/1 */
+ * The view of organ.orthogonality/1, the report that compares the noise of one or two quantised models with the change
+ * by an adapter. */
 #include "orchestrator/report/view/view_noise.h"
 
 #include "orchestrator/report/text/members.h"
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- shared ---- */
+/* ---- also used by view_noise_pairs.c ---- */
 
 void organ_noise_within_cell(organ_table *table, const json_t *row)
 {
@@ -68,12 +69,12 @@ static const organ_panels_of leakages = {
 const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
     {"magnitude.svg", &magnitudes}, {"cosine.svg", &cosines}, {"leakage.svg", &leakages}};
 
-/* ---- the noises, each with its modules ---- */
+/* ---- rows: a noise with its modules ---- */
 
 static double absolute_member(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
-/* Returns {"what", "module", "value", "z"} of the module whose number `key` has the largest absolute value, null if no
- * module has the number. */
+/* Returns {"what", "module", "value", "z"} for the module whose number this.`key` (modules_of_noise) has the largest
+ * absolute value; null if no module has the number. Only a cosine has a z. `what` names the figure for readers. */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
 {
     const json_t *best = NULL;
@@ -90,7 +91,7 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
                 : json_null();
 }
 
-/* Returns copies of the modules, each with its figures for noise n as the member "this". */
+/* Returns copies of report.modules, each with the member "this": its figures for noise n. */
 static json_t *modules_of_noise(const json_t *report, size_t n)
 {
     const json_t *const modules = organ_json_at(report, "modules");
@@ -104,20 +105,20 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     return rows;
 }
 
-/* Returns {"noises": [...]}: the noises of the report with the members "modules", "extremes" and "second", which is
- * true for all but the first. */
+/* Returns {"noises": [...]}: copies of report.noises with the members "modules" (modules_of_noise), "extremes"
+ * (extreme_of three figures) and "second", which is true for all but the first noise. */
 static json_t *noises_of(const json_t *report)
 {
     const json_t *const found = organ_json_at(report, "noises");
     json_t *const noises = json_array();
     for (size_t n = 0; n < json_array_size(found); n++) {
         json_t *const noise = json_copy(organ_json_row_at(found, n)), *const modules = modules_of_noise(report, n);
-        ORGAN_ADD(noise,
-                  SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
-                                            extreme_of(modules, "ratio", "Largest noise / change"),
-                                            extreme_of(modules, "leakage_over_expected",
-                                                       "Largest leakage / expected"))),
-                  SET("modules", modules), SET_FLAG("second", n > 0));
+        ORGAN_ADD(
+            noise,
+            SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
+                                      extreme_of(modules, "ratio", "Largest noise / change"),
+                                      extreme_of(modules, "leakage_over_expected", "Largest leakage / expected"))),
+            SET("modules", modules), SET_FLAG("second", n > 0));
         json_array_append_new(noises, noise);
     }
     return ORGAN_OBJECT(SET("noises", noises));
@@ -138,7 +139,8 @@ static json_t *noises_of(const json_t *report)
 static const organ_item stored[] = {{NULL, NULL, "Stored as {stored_as}."}};
 static const organ_item highlights[] = {NOISE_HIGHLIGHTS("0"), NOISE_HIGHLIGHTS("1")};
 
-/* A comparison of noises, with the members of a comparison with an adapter. */
+/* Columns for a comparison of a noise with the adapter, or of two noises, whose rows have the same members; `ratio` is
+ * the title of the column with the ratio of norms. */
 #define COMPARISON(ratio)                                                                                              \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED(ratio, "ratio", 0), FIELD_ROUNDED("cosine", "cosine", 4),         \
         FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_WITHIN
@@ -155,7 +157,7 @@ static const organ_field modules[] = {
     FIELD_MAYBE_ROUNDED("draws mean", "chance.mean", 5), FIELD_MAYBE_ROUNDED("draws std", "chance.std", 5),
     FIELD_MAYBE_ROUNDED("z draws", "this.z", 2),         FIELD_COUNT("k", "k"),
     FIELD_MAYBE_ROUNDED("leakage", "this.leakage", 4),   FIELD_MAYBE_ROUNDED("expected", "this.leakage_expected", 4)};
-/* Fewer columns than a file has: what the draws gave is in JSON. */
+/* Columns on a page, fewer than in the Markdown file, which also has the figures of random draws and norms. */
 static const organ_field page_modules[] = {
     FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),  FIELD_MAYBE_GENERAL("|N|/|K|", "this.ratio", 3),
     FIELD_MAYBE_ROUNDED("cosine", "this.cosine", 5),   FIELD_MAYBE_ROUNDED("chance", "chance.std_exact", 5),

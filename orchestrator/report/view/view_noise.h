@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * Fields and blocks shared by the views of orthogonality and of noise pairs. */
+ * Fields and blocks shared by the views of organ.orthogonality/1 (noise against an adapter) and organ.noise_pairs/1
+ * (noises of two pairs of models). */
 #ifndef ORGAN_VIEW_NOISE_H
 #define ORGAN_VIEW_NOISE_H
 
 #include "orchestrator/report/blocks/blocks.h"
 
-enum { EVERY_NOISE_MODULE = 1500 }; /* rows of a table of modules on a page */
+enum { EVERY_NOISE_MODULE = 1500 }; /* limit of lines of a table of modules on a page and in a Markdown file */
 
 #define FIELD_PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
 #define FIELD_LAYER      FIELD_WORDS("layer", "{layer>-1?{layer}|none}", 0)
 
-/* The number of a row's modules whose z is within three standard deviations of chance. */
+/* A column with the number of modules whose |z| is at most 3: their cosine is within three standard deviations of what
+ * random matrices have. */
 #define FIELD_WITHIN FIELD_BY("|z|<=3", organ_noise_within_cell, 0)
 void organ_noise_within_cell(organ_table *table, const json_t *row);
 
 #define ABOUT_WEIGHTS "These figures describe weights. They do not predict the answers of a model."
 
-/* z by projection and layer; `heading` is a template of the row that has the places. */
+/* A heat map of z by projection and layer. Its row has "places", an array of cells. `heading` is a template over that
+ * row, `of` says between what the cosine is, `text` is the caption. */
 #define Z_MAP(heading, of, text)                                                                                       \
     MAP("places.*.z", "places",                                                                                        \
         .style = {.title = (heading),                                                                                  \
@@ -30,7 +33,7 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
                   .diverging = true},                                                                                  \
         .role = "projection", .value = "z", .beyond = 3, .inside = true, .caption = (text))
 
-/* The tables where the verdicts begin. */
+/* A section with a table of "thresholds": the condition of each verdict. */
 #define THRESHOLDS                                                                                                     \
     SECTION(ON_FILES, NULL, "Limits of the verdicts"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "condition")
 

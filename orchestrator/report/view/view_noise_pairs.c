@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.noise_pairs/1 */
+ * The view of organ.noise_pairs/1, the report that compares the quantisation noises of two pairs of models, A and B. */
 #include "orchestrator/report/view/view_noise.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"

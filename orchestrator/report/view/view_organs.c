@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.extract/1 and organ.assemble/1 */
+ * The views of organ.extract/1 and organ.assemble/1, the reports of `organ extract` and `organ assemble`. */
 #include "formats/tensor/tensor.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { MAX_CHANGED = 1000 };
+enum { MAX_CHANGED = 1000 }; /* lines of the table of changed tensors on a page */
 
 #define BESIDE(where, what, behind)                                                                                    \
     SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" behind ".")
@@ -76,7 +76,8 @@ static json_t *changed_row(const void *context, size_t k)
                         SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
 }
 
-/* Returns the report with "sizes", "cells" (view_anatomy.h), and the roles of changed tensors. */
+/* Returns a copy of the report with "sizes" and "cells" (view_anatomy.h), and "changed_rows": name and role of each
+ * changed tensor. */
 static json_t *with_assemble_rows(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");

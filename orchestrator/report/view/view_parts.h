@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Words that the views of several documents share. */
+ * Words, fields and blocks that the views of several reports share. */
 #ifndef ORGAN_VIEW_PARTS_H
 #define ORGAN_VIEW_PARTS_H
 
 #include "orchestrator/report/view/view_evaluation.h"
 
-/* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT"; of a dry run "Dry run, nothing was written:
- * MODEL\nwould go into OUTPUT". */
+/* The beginning of a terminal report, "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written:
+ * MODEL\nwould go into OUTPUT". `done` is the verb, `model` the path of the model in the report. */
 #define MADE_WORDS(done, model)                                                                                        \
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
-/* The end of a terminal report: the duration, and the place of the report (for an output that is a single file, next to
- * that file). */
-/* The plan of a dry run: bytes of the output, memory and time. */
+/* The needs of a run, in the report of a dry run: bytes of the output; PLAN_NEEDS only memory and time. */
 #define PLAN                                                                                                           \
     SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
@@ -24,27 +22,29 @@
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
             "disks not counted.")
+/* The end of a terminal report: TIME_LINE has duration and speed, and `what` says what the bytes are (" of output");
+ * REPORT_LINE the place of the report `name`, next to an output that is a single file, else in its directory organ/. */
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
-/* Warnings about the counts of killed weights. */
+/* A box of warnings about counts of killed weights, an array at `path`. */
 #define ERRATA(where, path) CAUTIONS(where, NULL, path, "Notes on these numbers")
 
-/* The files of a model. */
+/* Columns of a table of a model's files. */
 #define FILE_FIELDS                                                                                                    \
     FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("size", "bytes")
-/* A member of config.json or a key-value that a cut changed. */
+/* Columns of a table of settings (members of config.json or key-values of GGUF) that a cut changed. */
 #define SETTING_FIELDS                                                                                                 \
     FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),                                   \
         FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)
 
-/* Add the share of the model's matrices that a verb works on, a warning if it is small, and the kinds of the other
- * matrices. `if_` ends with
- * '&' or is empty. `are` begins the sentence ("the targets are"), `what` and `other` name the matrices worked on and
- * the others ("targets", "no targets"), `why` is a sentence about the others. Documents of older versions have no
- * "matrices". */
+/* Say which share of the weights in matrices of linear layers a verb works on (MATRICES_SHARE), warn if it is small
+ * (MATRICES_FEW), and list the kinds of all other matrices (MATRICES_LEFT); MATRICES does all three for targets. `if_`
+ * is a condition that ends with '&', or empty. `are` begins the sentence ("targets are"), `what` and `other` name the
+ * matrices worked on and all others ("targets", "no targets"), `why` is a sentence about the others. Reports of older
+ * versions have no "matrices": nothing is printed. */
 #define MATRICES_SHARE(if_, are)                                                                                       \
     SAY(ON_ALL, if_ "matrices.elements",                                                                               \
         "Matrices: " are                                                                                               \
@@ -64,10 +64,10 @@
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 
-/* The limit of lines of a list on a terminal, and the line that follows a shortened list. */
+/* Limit of lines of a list on a terminal, and the line after a shortened list. */
 #define SHOWN    20
 #define AND_MORE "and {more} more, all of them with --json"
 
-#define EVERY_TENSOR 1500 /* rows of a table of tensors on a page */
+#define EVERY_TENSOR 1500 /* limit of lines of a table of tensors on a page and in a Markdown file */
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * organ.perplexity/1 and organ.evaluate/1 */
+ * The views of organ.perplexity/1 and organ.evaluate/1, the reports of `organ perplexity` and `organ evaluate`. */
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/clouds.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
-/* ---- what both have ---- */
+/* ---- blocks of both views ---- */
 
 static const organ_block experiment[] = {
     SECTION(ON_PAGE, NULL, "The experiment"),
@@ -48,7 +48,7 @@ static const organ_block model_figures[] = {
     ITEMS(ON_TEXT, "figures", .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
 };
 
-/* Figures of one model, or of two in two columns. */
+/* Lines of the table of figures on a page, with a column for each model. */
 static const organ_item figures[] = {
     {NULL, "perplexity", "{figures.perplexity:~measured}"},
     {NULL, "mean -ln p", "{figures.nll:~measured}"},
@@ -137,7 +137,7 @@ static const organ_field page_fields[] = {
             "{models." k ".comparison.kl_divergence:figure}"                                                           \
     }
 
-/* More outputs than three are in the charts and the table only. */
+/* The main results have the loss of the first three outputs; charts and table have all. */
 static const organ_item evaluation_highlights[] = {
     COST_OF("1"),
     COST_OF("2"),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.dequantize/1 and organ.quantize/1 */
+ * The views of organ.dequantize/1 and organ.quantize/1, the reports of `organ dequantize` and `organ quantize`. */
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_allocation.h"
 #include "orchestrator/report/view/view_parts.h"
@@ -10,9 +10,9 @@
     "the report lists "                                                                                                \
     "where."
 
-enum { MAX_ROWS = 500 };
+enum { MAX_ROWS = 500 }; /* lines of a table of tensors that were not converted, on a page */
 
-/* ---- what both have ---- */
+/* ---- fields and blocks of both views ---- */
 
 #define SIZE_HIGHLIGHTS                                                                                                \
     {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
@@ -144,7 +144,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
 
-/* Columns of the widths that tensors got from a budget of bits. */
+/* Columns of the table of widths (bits of a code) that tensors got from one budget of bits. */
 static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                      FIELD_COUNT("layer", "layer"),
                                      FIELD_COUNT("weights", "elements"),
@@ -181,7 +181,7 @@ static const organ_block width_blocks[] = {
     TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths),
           .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};
 
-/* Of GGUF. */
+/* Columns of the tables of an output in GGUF, whose tensors have different block types. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
                                           FIELD_COUNT("tensors", "tensors"),
                                           FIELD_COUNT("weights", "elements"),

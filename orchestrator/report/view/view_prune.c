@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.prune/1. In organ/REPORT.md, and on its page, all but the last section depends on the donor and the parameters
- * alone. */
+ * The view of organ.prune/1, the report of `organ prune`. In organ/REPORT.md and on the page only the last section
+ * depends on the run; all others depend on the donor and the parameters alone. */
 #include "orchestrator/report/view/view_allocation.h"
 #include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"
@@ -125,7 +125,7 @@ static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_COD
                                      FIELD_COUNT("killed", "killed"),
                                      FIELD_COUNT("killed so far", "killed_so_far")};
 
-/* ---- all of it ---- */
+/* ---- the view ---- */
 
 static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                    FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("weights", "elements")};

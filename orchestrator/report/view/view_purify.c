@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.purify/1 */
+ * The view of organ.purify/1, the report of `organ purify`. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 

@@ -26,7 +26,9 @@ const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}"
                                                   FIELD_COUNT("killed", "killed"), FIELD_COUNT("of", "elements"),
                                                   FIELD_PERCENT("percent", "percent")};
 
-/* Returns an SVG with a line over the rows within a band, and a second line at `level` unless that is NaN. */
+/* Draws one panel in the style `style`: a line over `rows`, a band around or below it, and a second line at `level`
+ * unless that is NaN. `members` are the rows' members with x, y, and the low and high edge of the band. Returns an SVG;
+ * NULL if out of memory. */
 static char *draw_line(organ_chart style, const json_t *rows, const char *const members[4], double level)
 {
     const size_t count = json_array_size(rows);
@@ -48,7 +50,7 @@ static char *draw_line(organ_chart style, const json_t *rows, const char *const 
     return svg;
 }
 
-/* Draws the share of killed weights over the layers. */
+/* Draws the percent of killed weights of each layer, with a band from its lowest to its highest tensor. */
 static char *draw_layers(const json_t *report)
 {
     static const organ_chart_series series[] = {{"all targets of the layer", 0, false},
@@ -70,7 +72,7 @@ static char *draw_layers(const json_t *report)
                      organ_json_real(report, "totals.target.percent"));
 }
 
-/* Draws how many weights of each magnitude there are and how many of them were killed. */
+/* Draws the percent of weights in each range of magnitudes, and the killed part of it as an area. */
 static char *draw_magnitudes(const json_t *report)
 {
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};
@@ -89,8 +91,9 @@ static char *draw_magnitudes(const json_t *report)
 
 /* ---- one tensor ---- */
 
-/* Returns the number of weights in the tile of row `r` and column `c` of the map; tiles at the edges of a matrix have
- * fewer. */
+/* Returns the number of weights in the tile of row r and column c of a tensor's map of tiles, whose sides are
+ * map."tile" weights. Tiles at the edges of a matrix have fewer. The matrices of a stack of experts are one below the
+ * other in the map. */
 static double tile_weights(const json_t *map, size_t r, size_t c)
 {
     const unsigned long long side = organ_json_count(map, "tile"), rows = organ_json_count(map, "matrix_rows"),
@@ -101,7 +104,8 @@ static double tile_weights(const json_t *map, size_t r, size_t c)
     return height * width;
 }
 
-/* Draws the share of killed weights in each tile of a tensor as a heat map. Returns NULL without memory. */
+/* Draws the percent of killed weights in each tile of a tensor as a heat map. Cells have no numbers if there are more
+ * than MAX_NUMBERED. Returns an SVG; NULL if out of memory. */
 static char *draw_tiles(const json_t *map)
 {
     enum { MAX_NUMBERED = 600 };

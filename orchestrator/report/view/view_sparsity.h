@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Blocks shared by the views of a pruning and of its audit: both count killed weights. */
+ * Blocks shared by the views of a pruning and of its audit: both count killed weights, which pruning set to zero. */
 #ifndef ORGAN_VIEW_SPARSITY_H
 #define ORGAN_VIEW_SPARSITY_H
 
@@ -7,24 +7,26 @@
 
 /* Returns a copy of the report with the member "fold", which is computed from the other members:
  *
- *   all       "tensors", "mean", "min", "max" over the percents of all target tensors, with the members of
- *             totals.target
- *   totals    both denominators as rows: "name", "killed", "elements", "percent"
- *   bars      the projections and all targets: "name", "percent", "min", "max", "killed", "elements", "of_full"
+ *   all       a row for all targets: the members of totals.target, and "tensors", "mean", "min", "max" of the
+ *             tensors' percents
+ *   totals    a row for each denominator, targets and full model: "name", "killed", "elements", "percent"
+ *   bars      a row for each projection and one for all targets: "name", "percent", "min", "max", "killed",
+ *             "elements", "of_full" (killed weights in percent of the full model)
  *   layers    the report's layers, with "label" ("none"), "name" ("layer 3"), and the "low" and "high" of the percents
  *             of their tensors
- *   densest   the same layers, the most densely pruned first; "sparsest" is the last of them
- *   tensors   if there are very many tensors: those whose percent is farthest from the mean
- *   bins      of "magnitudes", from the first with a weight in it: "place", "all" and "killed" in percent of the
- *             weights counted
- *   tiles     "tile_map", if it is complete
- *   alike     all target tensors are pruned equally densely, as methods that reach a given sparsity in every tensor do
- *   target_percent, memory_mib
+ *   densest   the same layers, those with the highest percent first; "sparsest" is the last of them
+ *   tensors   the report's tensors; of more than 2,000 those whose percent is farthest from the mean
+ *   bins      a row for each range of "magnitudes" from the first to the last with a weight: "place" (log2 of its
+ *             middle), "all" and "killed" in percent of the weights counted
+ *   tiles     the report's "tile_map", if it is complete
+ *   alike     true if all target tensors have the same percent, as with a sparsity that is set for each tensor
+ *   target_percent    the targets, in percent of the model's weights
+ *   memory_mib        the run's --memory
  *
- * NULL without memory. */
+ * Returns NULL if out of memory. */
 json_t *organ_sparsity_fold(const json_t *report);
 
-/* Fields and blocks for such a copy. */
+/* Columns and tables over a copy that organ_sparsity_fold returned: by projection, over both denominators, by layer. */
 extern const organ_field organ_projection_fields[8], organ_total_fields[4], organ_sparse_layer_fields[5];
 #define PROJECTIONS(where, if_)                                                                                        \
     TABLE(where, if_, "projections", FIELDS(organ_projection_fields), .total = "all targets", .total_row = "fold.all", \
@@ -34,7 +36,7 @@ extern const organ_field organ_projection_fields[8], organ_total_fields[4], orga
 #define TOTALS(where, if_)                                                                                             \
     TABLE(where, if_, "fold.totals", FIELDS(organ_total_fields), .caption = "Killed weights over both denominators")
 
-/* On a page: killed weights by projection and by layer; the magnitudes of the killed weights; single tensors. */
+/* Blocks of a page, over the same copy: killed weights by projection and by layer; by magnitude; of single tensors. */
 enum { ORGAN_SPARSITY_BLOCKS = 11, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
 extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS],
     organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS];
@@ -42,12 +44,13 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", BLOCKS_OF(organ_magnitude_blocks))
 #define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparse_tensor_blocks))
 
-/* "organ audit DONOR OUTPUT --targets ...", as a shell takes it: `output` is the member of "run", `compensated` a
- * condition. */
+/* The command `organ audit DONOR OUTPUT --targets ...`, quoted for a shell. `output` is the member of "run" with the
+ * path of the output, `compensated` the condition for --compensated. */
 #define AUDIT_COMMAND(output, compensated)                                                                             \
     "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"   \
     "{" compensated "? --compensated}"
 
+/* Main results of a pruning or its audit, for HIGHLIGHTS. */
 #define SPARSITY_HIGHLIGHTS                                                                                            \
     {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},          \
         {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},    \

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MAX_TENSORS = 2000 };
+enum { MAX_TENSORS = 2000 }; /* lines of the table of tensors on a page */
 
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
@@ -19,8 +19,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 /* ---- all targets, projections ---- */
 
-/* Returns the mean, least and greatest sparsity over the tensors: those of the report, or computed from its
- * projections. */
+/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor, or computed from
+ * report.projections if the report lacks that. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =
@@ -46,6 +46,7 @@ static json_t *all_targets(const json_t *report)
     return organ_json_joined(spread_of_all(report), copy_of(organ_json_at(report, "totals.target")));
 }
 
+/* Returns the row of denominator k of the report: 0 target weights, 1 all weights. */
 static json_t *total_row(const void *context, size_t k)
 {
     static const char *const totals[][2] = {{"totals.target", "target: every weight of the pruned tensors"},
@@ -55,7 +56,7 @@ static json_t *total_row(const void *context, size_t k)
     return row;
 }
 
-/* Returns the bar of projection k; after the last projection that of all targets. */
+/* Returns the row of the bar of projection k; after the last projection, the row of all targets. */
 static json_t *bar_row(const void *context, size_t k)
 {
     const json_t *const report = context, *const projections = json_object_get(report, "projections");
@@ -76,8 +77,8 @@ static double layer_number(const json_t *row)
     return json_is_integer(layer) && json_integer_value(layer) >= 0 ? (double)json_integer_value(layer) : INFINITY;
 }
 
-/* Stores the least and the greatest sparsity of the tensors of each layer, found by binary search since layers ascend;
- * NaN for a row without a layer. */
+/* Stores the lowest and highest percent of the tensors of each of the report's `count` layers in low[] and high[]; NaN
+ * for a row without a layer or tensors. Layers ascend, so each tensor's layer is found by binary search. */
 static void spread_layers(const json_t *report, size_t count, double *low, double *high)
 {
     const json_t *const layers = json_object_get(report, "layers"), *const tensors = tensors_of(report);
@@ -101,7 +102,8 @@ static void spread_layers(const json_t *report, size_t count, double *low, doubl
     }
 }
 
-/* Returns the row of a layer with its label and the lowest and highest share of its tensors. */
+/* Returns a copy of a layer's row with "label" and "name" for readers, and the lowest and highest percent of its
+ * tensors, null if not finite. */
 static json_t *layer_row(const json_t *layer, double low, double high)
 {
     json_t *const row = copy_of(layer);
@@ -116,7 +118,7 @@ static json_t *layer_row(const json_t *layer, double low, double high)
     return row;
 }
 
-/* Returns the layers with the lowest and highest killed share among their tensors. */
+/* Returns the rows (layer_row) of all layers; NULL if out of memory. */
 static json_t *layers_of(const json_t *report)
 {
     const json_t *const layers = json_object_get(report, "layers");
@@ -133,13 +135,13 @@ static json_t *layers_of(const json_t *report)
 
 /* ---- rows in another order ---- */
 
-/* A row with its sort key; the greatest is first. */
+/* The index of a row, and the number that it is ranked by. */
 typedef struct ranked {
     size_t row;
     double by;
 } ranked;
 
-/* Compares for qsort: larger `by` first, equal ones in the order of rows. */
+/* Compares for qsort: larger `by` first, the same `by` in the order of rows. */
 static int by_rank(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
@@ -152,8 +154,8 @@ static int by_row(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Returns the `max` rows with the greatest percent; with `as_listed` those whose percent is farthest from the mean, in
- * the order of the rows. */
+/* Returns at most `max` rows: those with the highest percent, the highest first. With `as_listed`, those whose percent
+ * is farthest from `mean`, in the order of `rows`. NULL if out of memory. */
 static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < max ? count : max;
@@ -175,7 +177,7 @@ static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_lis
 
 /* ---- one tensor, magnitudes ---- */
 
-/* Returns the map of tiles; null if it is incomplete or too large. */
+/* Returns report.tile_map; null if it lacks tiles or has more than MAX_TILES. */
 static json_t *tiles_of(const json_t *report)
 {
     enum { MAX_TILES = 1 << 20 };
@@ -186,7 +188,9 @@ static json_t *tiles_of(const json_t *report)
     return organ_json_held(complete ? map : NULL);
 }
 
-/* Returns the share of weights and of killed weights in bin k of the magnitudes; NULL outside the bins with weights. */
+/* Returns the row of range k of the magnitudes, `context`: "place", and "all" and "killed" in percent of the weights
+ * counted; "nothing" is 0, the lower edge of the area. Returns NULL for ranges before the first and after the last with
+ * a weight. */
 static json_t *bin_row(const void *context, size_t k)
 {
     const json_t *const m = context, *const all = json_object_get(m, "count"),
@@ -206,9 +210,8 @@ static json_t *bin_row(const void *context, size_t k)
         SET_COUNT("nothing", 0));
 }
 
-/* ---- all of it ---- */
+/* ---- the fold ---- */
 
-/* Returns the report with a member "fold": sums and selections that its page needs, but the report does not have. */
 json_t *organ_sparsity_fold(const json_t *report)
 {
     const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.tasks/1 */
+ * The view of organ.tasks/1, the report of `organ evaluate` on a file of tasks: questions with several choices. */
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.tokenize/1; a terminal that was asked for ids has nothing but them. */
+ * The view of organ.tokenize/1, the report of `organ tokenize`. If it has ids, a terminal prints nothing but these. */
 #include "orchestrator/report/view/views.h"
 
 #define SUMMARY              "!ids>-1"

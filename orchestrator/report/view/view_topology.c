@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * organ.topology/1 */
+ * The view of organ.topology/1, the report of `organ topology`: on which CPUs and memory nodes a run would work. */
 #include "orchestrator/report/view/views.h"
 
+/* Condition: another worker runs on the worker's CPU, or on the other hardware thread of its core. */
 #define SHARES "workers_on_cpu>1|sibling"
 
 static const organ_item highlights[] = {{NULL, "workers", "{threads:count}"},

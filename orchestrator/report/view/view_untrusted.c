@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.untrusted/1 */
+ * The view of organ.untrusted/1, the report of an examination of a downloaded model before it is loaded. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 
@@ -17,7 +17,7 @@
     "organ ran, unpickled, rendered and unpacked nothing of it. A clean verdict covers only these checks, not "        \
     "the behaviour of the weights."
 
-/* Returns the findings of one kind. */
+/* Returns an array of the findings whose "kind" is `kind`. */
 static json_t *findings_of(const json_t *findings, const char *kind)
 {
     json_t *const list = json_array();
@@ -31,7 +31,7 @@ static json_t *findings_of(const json_t *findings, const char *kind)
     return list;
 }
 
-/* Returns a copy of the report with its findings grouped by kind. */
+/* Returns a copy of the report with "groups": report.kinds, each with its findings as "rows". */
 static json_t *with_grouped_findings(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");

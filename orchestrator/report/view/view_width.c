@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * organ.width/1 */
+ * The view of organ.width/1, the report of `organ width`. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 
+/* The channels and heads that are kept, before and after the cut. */
 #define STAYS                                                                                                          \
     "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward "  \
     "are kept}"                                                                                                        \
@@ -32,6 +33,7 @@ static const organ_item highlights[] = {
     {"!dry_run&shared", "of a shared expert's output is lost on average", "{shared.lost_percent:percent}"},
     {"!dry_run&attention", "of an attention's output is lost on average", "{attention.lost_percent:percent}"}};
 
+/* The part of a layer that a projection belongs to, and its expert. */
 #define OF "{what}{expert>-1? of expert {expert}|}"
 static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                           FIELD_WORDS("of", OF, ORGAN_FIELD_LEFT), FIELD_COUNT("before", "before"),
@@ -97,8 +99,9 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns a row for each layer with experts, with the list of their losses. The losses are copies: to release
- * references to the report's own values would touch all pages of a large report at once. */
+/* Returns {"name": the layer, "lost": an array by expert} for each layer with experts, from report.projections, which
+ * are sorted by layer; null for an expert without a projection. The losses are copies: to release references to the
+ * report's own values would touch all pages of a large report at once. */
 static json_t *rows_of_experts(const json_t *report)
 {
     const json_t *const all = json_object_get(report, "projections");
@@ -124,7 +127,8 @@ static json_t *rows_of_experts(const json_t *report)
     return rows;
 }
 
-/* Returns a copy of the report with a row for each mixture layer about its experts. */
+/* Returns a copy of the report with "lost_by_expert" (rows_of_experts), if any layer has experts. Returns NULL if out
+ * of memory. */
 static json_t *with_experts(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);

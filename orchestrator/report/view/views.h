@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The view of each document: what its "schema" says. */
+ * The list of all views. A report's member "schema" selects its view. */
 #ifndef ORGAN_VIEWS_H
 #define ORGAN_VIEWS_H
 
 #include "orchestrator/report/blocks/blocks.h"
 
-/* The one list of them, sorted by the names of their schemas, as messages list them: organ_NAME_view is of
- * organ.NAME/1. */
-/* clang-format off: a view a line */
+/* All views, sorted by the names of their schemas, because messages list them in this order: organ_NAME_view is the
+ * view of organ.NAME/1. */
+/* clang-format off: one view a line */
 #define ORGAN_VIEW_LIST(VIEW)                                                                                          \
     VIEW(assemble)                                                                                                     \
     VIEW(audit)                                                                                                        \
@@ -49,18 +49,18 @@ ORGAN_VIEW_LIST(ORGAN_VIEW_DECLARE)
 enum { ORGAN_VIEWS = ORGAN_VIEW_LIST(ORGAN_VIEW_COUNT) };
 extern const organ_view *const organ_views[ORGAN_VIEWS];
 
-/* Returns the view that lays out the report, by its schema; NULL if there is none. */
+/* Returns the view of the report's schema; NULL if no view is for it. */
 const organ_view *organ_view_of(const json_t *report);
 
-/* Write the report for a terminal, for a terminal with a line for every tensor, and as a Markdown file. The caller
- * frees *text, which is NULL on error. ORGAN_IO if out of memory. */
+/* Write the report for a terminal, for a terminal with a line for every tensor, and as a Markdown file, by its view,
+ * which must exist. The caller frees *text, which is NULL on error. Return ORGAN_IO if out of memory. */
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
 
-/* Plots of an organ.orthogonality/1 that are also written as files next to the report. */
+/* Charts of an organ.orthogonality/1 that are also written as files next to the report. */
 typedef struct organ_noise_plot {
-    const char *name; /* "magnitude.svg" */
+    const char *name; /* file name: "magnitude.svg" */
     const organ_panels_of *panels;
 } organ_noise_plot;
 enum { ORGAN_NOISE_PLOTS = 3 };

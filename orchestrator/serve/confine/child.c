@@ -10,8 +10,8 @@
 
 extern char **environ;
 
-/* Returns the environment of a job: only variables that organ needs, so that secrets of the server do not reach it.
- * `confined` adds a mark. NULL without memory. */
+/* Copies only the variables that organ needs, so that secrets in the environment of the server do not reach a job.
+ * `confined` adds ORGAN_CONFINED_VARIABLE. */
 char **organ_child_environment(bool confined)
 {
     static const char *const kept[] = {
@@ -32,6 +32,7 @@ char **organ_child_environment(bool confined)
     return chosen;
 }
 
+/* Resets what the child inherits from the server: ignored signals and the signal mask survive exec. */
 void organ_child_plain_signals(void)
 {
     const struct sigaction plain = {.sa_handler = SIG_DFL};

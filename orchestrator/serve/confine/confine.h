@@ -32,9 +32,11 @@ typedef struct organ_confinement {
     bool seccomp; /* filters of system calls, on a processor whose call numbers are listed here */
 } organ_confinement;
 
+/* Returns the mechanisms that the running kernel supports. */
 organ_confinement organ_confinement_of_kernel(void);
 
-/* Writes a sentence about missing mechanisms and the actions that are therefore possible; "" if none is missing. */
+/* Writes a sentence that names the missing mechanisms and what jobs could therefore do; "" if none is missing. `size`
+ * is the capacity of `text` in bytes. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size);
 
 /* ---- Landlock ---- */
@@ -52,13 +54,14 @@ typedef struct organ_readable {
  * `version` is not 0. Makes system calls only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);
 
-/* Confines a process that only reads, to reading below these directories. Returns false with errno on error. */
+/* Confines the calling thread, which then may only read, and only below `folders`. Returns false with errno on
+ * error. */
 bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */
 
-/* Unlisted calls return EPERM; calls that are newer than this list return ENOSYS, so that the C library falls back
- * to older ones. */
+/* The filters of system calls. Calls that a filter does not allow return EPERM; calls newer than the list in seccomp.c
+ * return ENOSYS, so that the C library falls back to older ones. */
 typedef enum organ_calls {
     ORGAN_CALLS_OF_JOBS,   /* files, memory, threads; no sockets, no new processes; one exec, of
                             * ORGAN_PROGRAM_DESCRIPTOR */
@@ -67,12 +70,15 @@ typedef enum organ_calls {
                             * ptrace kill the process */
 } organ_calls;
 
-/* Returns false with errno if the filter could not be set. Sets no_new_privs. May be called between fork and exec. */
+/* Installs a filter for the calling thread and the programs it executes; a filter cannot be removed. Sets no_new_privs.
+ * Makes system calls only, so it may be called between fork and exec. Returns false with errno on error. */
 bool organ_confine_calls(organ_calls calls);
 
-/* Marks the environment of a job that must disable exec itself: organ_confine_started does so if the variable is
- * set. Returns false with errno on failure. */
+/* The variable that the server puts into the environment of a job, so that the job disables exec: the filter of jobs
+ * allows one exec, which starts the job itself. */
 #define ORGAN_CONFINED_VARIABLE "ORGAN_CONFINED=seccomp"
+/* Disables exec (ORGAN_CALLS_NO_EXEC) if ORGAN_CONFINED_VARIABLE is in the environment; a program calls it first.
+ * Returns false with errno if the filter could not be set. */
 bool organ_confine_started(void);
 
 /* ---- a child up to exec ---- */
@@ -82,7 +88,8 @@ bool organ_confine_started(void);
  * the environment; NULL without memory. */
 char **organ_child_environment(bool confined);
 
-/* For a child between fork and exec: system calls only. */
+/* The descriptor of the program that a child executes. The functions below run in a child between fork and exec, where
+ * only system calls are safe. */
 enum { ORGAN_PROGRAM_DESCRIPTOR = 3 };
 void organ_child_plain_signals(void);        /* resets all signals: none caught, ignored or blocked */
 int organ_child_move_descriptor(int fd);     /* duplicates fd to a number above those assigned to the child; -1 with

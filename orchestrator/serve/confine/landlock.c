@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* As the kernel defines them (linux/landlock.h); the headers of a system may be older than its kernel, and older ones
- * than 5.13 have no such file at all. */
+/* Numbers and structures of Landlock as the kernel defines them (linux/landlock.h), because the system's headers may be
+ * older than its kernel; before Linux 5.13 they have no such file. */
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
 #define SYS_landlock_add_rule       445
@@ -26,20 +26,22 @@ enum {
     CHARACTER_DEVICES = 1 << 6,
     SOCKETS = 1 << 9,
     BLOCK_DEVICES = 1 << 11,
-    ALL_OF_FIRST = (1 << 13) - 1,
-    REFER = 1 << 13,     /* rename from one directory to another; from version 2 on */
-    TRUNCATE = 1 << 14,  /* 3 */
-    IOCTL_DEV = 1 << 15, /* 5 */
-    ALL_TCP = 3,         /* bind, connect; 4 */
-    ALL_SCOPES = 3,      /* abstract sockets, signals; 6 */
-    ASK_VERSION = 1,
+    ALL_OF_FIRST = (1 << 13) - 1, /* all rights of version 1 */
+    REFER = 1 << 13,              /* rename from one directory to another; from version 2 on */
+    TRUNCATE = 1 << 14,           /* from version 3 on */
+    IOCTL_DEV = 1 << 15,          /* from version 5 on */
+    ALL_TCP = 3,                  /* bind and connect; from version 4 on */
+    ALL_SCOPES = 3,               /* abstract sockets and signals; from version 6 on */
+    ASK_VERSION = 1,              /* flag of landlock_create_ruleset: return the version */
     RULE_PATH_BENEATH = 1
 };
 
+/* struct landlock_ruleset_attr of the kernel: sets of rights that are denied unless a rule allows them. */
 struct ruleset {
     uint64_t files, net, scoped;
 };
 
+/* struct landlock_path_beneath_attr of the kernel: the rights below the directory `parent` (a descriptor). */
 struct beneath {
     uint64_t allowed;
     int32_t parent;
@@ -69,7 +71,8 @@ static const struct gap {
             {5, true, "send requests to devices"},
             {6, true, "signal other processes and use abstract sockets"}};
 
-/* Writes what jobs could do because this kernel lacks Landlock or seccomp; an empty text if nothing. */
+/* Writes the operations that jobs could do because this kernel lacks Landlock, a newer version of it, or seccomp.
+ * Writes "" if the kernel lacks nothing. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
     enum { NEWEST = 6 };
@@ -93,14 +96,16 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
-/* Allows `accesses`, a set of flags, to all that is below the directory. */
+/* Adds a rule: `accesses`, a set of the flags above, are allowed below the directory or for the file `fd`. Returns
+ * false with errno on error. */
 static bool allow_beneath(int rules, int fd, uint64_t accesses)
 {
     const struct beneath rule = {.allowed = accesses, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* Adds permission `what` for a path. A path that does not exist needs no permission. */
+/* Adds a rule: the rights `what` are allowed for `path` and below it. A path that does not exist or that this user
+ * cannot reach needs no rule. Returns false with errno on error. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -113,8 +118,9 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* Allows reading what the program itself needs: the loader and libraries, the time zone, /proc/self (the process keeps
- * its number after exec), and the files in which hwloc and the C library look up processors, memory and limits. */
+/* Allows reading the files that the program itself needs: the loader and libraries, the time zone, /proc/self (the
+ * process keeps its number after exec), and the files in which hwloc and the C library look up processors, memory and
+ * limits. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",
@@ -136,13 +142,14 @@ static bool allow_system(int rules)
     return allow_path(rules, "/dev/null", READ_FILE | WRITE_FILE) && allow_path(rules, "/dev/urandom", READ_FILE);
 }
 
-/* Returns the rights over files that this version of Landlock has. */
+/* Returns the set of all rights over files that this version of Landlock can deny. */
 static uint64_t files_of(int version)
 {
     return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
 }
 
-/* Returns the descriptor of a set of rules that allows nothing yet, or -1 with errno. */
+/* Creates a set of rules that allows nothing yet and returns its descriptor, or -1 with errno. A kernel rejects the
+ * members that its version does not have, so they are cut off by the size. */
 static int make_ruleset(int version)
 {
     const struct ruleset requested = {
@@ -152,7 +159,8 @@ static int make_ruleset(int version)
     return (int)syscall(SYS_landlock_create_ruleset, &requested, size, 0);
 }
 
-/* Closes the rules; `allowed` says whether all of them could be made. */
+/* Confines the calling thread by the rules if `allowed`, which is false if a rule could not be added. Closes `rules`.
+ * Returns false with errno if the thread is not confined. */
 static bool landlock_apply(int rules, bool allowed)
 {
     const bool confined =
@@ -163,6 +171,7 @@ static bool landlock_apply(int rules, bool allowed)
     return confined;
 }
 
+/* Adds rules that allow reading below each of the folders. */
 static bool allow_reading(int rules, organ_readable folders)
 {
     bool allowed = true;
@@ -171,8 +180,7 @@ static bool allow_reading(int rules, organ_readable folders)
     return allowed;
 }
 
-/* Restricts the process to files below `root` (no programs, no devices), reading of `others`, and running of
- * `program`. */
+/* Allows files below `root` (but not executing them or creating devices), reading `others`, and executing `program`. */
 bool organ_confine_files(int version, int root, organ_readable others, int program)
 {
     const int rules = make_ruleset(version);

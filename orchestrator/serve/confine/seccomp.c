@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Filters of system calls, written as programs for the kernel's filter machine. A rule is a number, and where not all
- * uses of a call are allowed, bits of one argument that must have a value; a call may have several rules. */
+ * Filters of system calls, written as programs for the kernel's filter machine (BPF). A rule allows a system call by
+ * its number; if only some uses of the call are allowed, the rule also compares bits of one argument. A call may have
+ * several rules. */
 #include "orchestrator/serve/confine/seccomp.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@
 #elif defined(__aarch64__)
 #define THIS_MACHINE AUDIT_ARCH_AARCH64
 #else
-#define THIS_MACHINE 0 /* its calls are not known here: no filter */
+#define THIS_MACHINE 0 /* no filter: the call numbers of this processor are not listed here */
 #endif
 
 #ifndef SYS_clone3
@@ -37,23 +38,25 @@
 #endif
 
 enum {
-    NEWEST_CALL = 450,         /* later calls are newer than these tables and are refused */
-    FOREIGN_CALL = 0x40000000, /* x86-64: calls with pointers of 32 bits, whose numbers are others */
+    NEWEST_CALL = 450,         /* calls with a higher number did not exist when these tables were written: ENOSYS */
+    FOREIGN_CALL = 0x40000000, /* bit of x86-64 in the numbers of calls with 32-bit pointers: EPERM */
     MAX_STEPS = 2048
 };
 
-/* An argument that is not compared. */
+/* The members argument, mask and value of a rule that compares no argument. */
 #define ANY 0, 0, 0
 
+/* Matches the system call `number`. If `mask` is not 0, argument `argument` (counted from 0), masked by `mask`, must be
+ * `value`. */
 typedef struct call_rule {
     long number;
     unsigned argument;
     uint64_t mask, value;
 } call_rule;
 
-/* ---- what each may do ---- */
+/* ---- the rules ---- */
 
-/* Files that are open, memory, time: of jobs and readers. */
+/* Calls of both jobs and readers: on open files, memory and time. */
 static const call_rule common_rules[] = {
     {SYS_read, ANY},
     {SYS_readv, ANY},
@@ -112,9 +115,9 @@ static const call_rule common_rules[] = {
     {SYS_exit, ANY},
     {SYS_exit_group, ANY},
     {SYS_prctl, 0, UINT32_MAX, PR_SET_NAME},
-    {SYS_prctl, 0, UINT32_MAX, 0x53564d41 /* names of memory */},
+    {SYS_prctl, 0, UINT32_MAX, 0x53564d41 /* PR_SET_VMA: malloc names its memory */},
     {SYS_prctl, 0, UINT32_MAX, PR_GET_DUMPABLE},
-    {SYS_prlimit64, 2, UINT64_MAX, 0 /* only to ask */},
+    {SYS_prlimit64, 2, UINT64_MAX, 0 /* reads limits, but sets none */},
 #ifdef SYS_stat
     {SYS_stat, ANY},
     {SYS_lstat, ANY},
@@ -150,7 +153,7 @@ static const call_rule common_rules[] = {
 #endif
 };
 
-/* Calls that create files and threads, and that place memory and threads. */
+/* Calls of jobs only: creating files and threads, and placing memory and threads on processors. */
 static const call_rule job_rules[] = {
     {SYS_openat, ANY},
     {SYS_openat2, ANY},
@@ -243,9 +246,10 @@ static const call_rule job_rules[] = {
 #endif
 };
 
+/* The flags of open that write or create. */
 enum { CHANGES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND };
 
-/* Files are opened for reading only, and memory is none that can be executed. */
+/* Calls of readers only: opening files for reading, and memory that is not executable. */
 static const call_rule reader_rules[] = {
     {SYS_openat, 2, CHANGES, O_RDONLY},
     {SYS_mmap, 2, PROT_EXEC, 0},
@@ -255,7 +259,8 @@ static const call_rule reader_rules[] = {
 #endif
 };
 
-/* No header of a model asks for one of these. */
+/* Calls that kill a reader. Reading a model needs none of them, so a reader that makes one executes code of an
+ * attacker. */
 static const call_rule killed_calls[] = {
     {SYS_execve, ANY},         {SYS_execveat, ANY},    {SYS_socket, ANY},          {SYS_connect, ANY},
     {SYS_bind, ANY},           {SYS_listen, ANY},      {SYS_sendto, ANY},          {SYS_bpf, ANY},
@@ -270,8 +275,9 @@ static const call_rule killed_calls[] = {
 #endif
 };
 
-/* ---- the program for the kernel ---- */
+/* ---- the filter program ---- */
 
+/* A filter program. add_step leaves out instructions after the first MAX_STEPS; organ_confine_calls then fails. */
 typedef struct call_filter {
     struct sock_filter steps[MAX_STEPS];
     unsigned short count;
@@ -284,15 +290,16 @@ static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true,
         f->steps[f->count++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
 }
 
-/* Loads the number of the system call. */
+/* Appends the instruction that loads the number of the system call into the accumulator. */
 static void load_number(call_filter *f)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 }
+/* Appends an instruction with the operand k. A jump skips `if_true` or `if_false` instructions. */
 static void add_return(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
 
-/* Adds three instructions that continue if half of an argument has the value, and otherwise skip `left_out` more
- * instructions. Assumes a little-endian machine. */
+/* Appends three instructions that continue if 32 bits of an argument, masked by `mask`, are `value`, and otherwise skip
+ * `left_out` more instructions. `at` is the offset of the bits in seccomp_data. Assumes a little-endian machine. */
 static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t value, uint8_t left_out)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, at, 0, 0);
@@ -300,7 +307,8 @@ static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t valu
     add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)value, 0, left_out);
 }
 
-/* Appends a test: a call with this number, and with the argument's masked value if there is a mask, gets `answer`. */
+/* Appends a test that returns `answer` for calls that the rule matches. A comparison of an argument replaces the call
+ * number in the accumulator, so the number is loaded again for the next rule. */
 static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
 {
     enum { HALF = 3 };
@@ -384,6 +392,8 @@ bool organ_confine_calls(organ_calls calls)
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
+/* Forbids exec if the environment has ORGAN_CONFINED_VARIABLE ("NAME=VALUE"): the server cannot forbid it to a process
+ * that must still execute this program. Returns false with errno if the filter cannot be set. */
 bool organ_confine_started(void)
 {
     static const char mark[] = ORGAN_CONFINED_VARIABLE;

@@ -5,6 +5,7 @@
 
 #include "orchestrator/serve/confine/confine.h"
 
+/* Returns true if the kernel has seccomp filters and seccomp.c lists the call numbers of this processor. */
 bool organ_seccomp_is_there(void);
 
 #endif

@@ -14,9 +14,9 @@
 
 struct organ_audit_log {
     char *file;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t lock; /* guards the members below */
     int fd;
-    bool torn, reported; /* the last line is incomplete; the loss of lines was reported */
+    bool torn, reported; /* the last line is incomplete; lines are being lost, which was reported */
     unsigned long long lost;
 };
 
@@ -26,6 +26,7 @@ static int open_log(const char *file)
     return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
+/* Opens the file of the audit log for appending. */
 organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
 {
     organ_audit_log *const audit = *made = calloc(1, sizeof *audit);
@@ -87,7 +88,8 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
     return text;
 }
 
-/* Writes a line with one system call, so that the lines of several processes do not mix. Returns 0 or an errno. */
+/* Writes a line with one system call, so that the lines of several processes do not mix. The caller holds the lock.
+ * Returns 0 or an errno. */
 static int append_line(organ_audit_log *audit, const char *text)
 {
     char *whole;
@@ -105,8 +107,7 @@ static int append_line(organ_audit_log *audit, const char *text)
     return fault;
 }
 
-/* Appends a line. The first failure and the recovery are reported on the standard error output, lost lines are
- * counted. */
+/* Appends a line. Reports the first lost line of a series, and the recovery, on stderr. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
     char *const text = audit_log_line_of(entry);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The audit log: a line of JSON for each request that was answered. Any thread. */
+ * The audit log: one line of JSON for each answered request. All functions may be called from any thread. */
 #ifndef ORGAN_HTTP_AUDIT_LOG_H
 #define ORGAN_HTTP_AUDIT_LOG_H
 
@@ -10,7 +10,7 @@
 typedef struct organ_audit_log organ_audit_log;
 
 typedef struct organ_audit_entry {
-    const char *address, *token, *method, *path, *job; /* token and job may be "": null */
+    const char *address, *token, *method, *path, *job; /* an empty token or job is written as null */
     unsigned status;
 } organ_audit_entry;
 
@@ -25,6 +25,7 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error);
 /* Writes one line. A line that cannot be written is counted as lost; the first of a series is reported on stderr.
  * The server keeps running. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry);
+/* Returns the number of lines since organ_audit_log_open that could not be written. */
 unsigned long long organ_audit_log_lost(organ_audit_log *audit);
 
 #endif

@@ -24,7 +24,7 @@ static void write_peer_address(struct MHD_Connection *connection, char *text, si
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-/* Returns the seconds that a connection has for a request: few until it has sent a valid token. */
+/* Returns the seconds that a connection has for a request: only a few until it has sent a valid token (`admitted`). */
 static unsigned request_timeout(const organ_server *server, bool admitted)
 {
     enum { DEFAULT_BEFORE_TOKEN = 5 };
@@ -119,6 +119,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 
 /* ---- requests ---- */
 
+/* Frees the request with its reply, parameters and body. */
 static void free_request(organ_server_request *request)
 {
     organ_http_reply_clear(&request->reply);
@@ -134,6 +135,8 @@ static void free_request(organ_server_request *request)
     free(request);
 }
 
+/* Callback of libmicrohttpd that decodes %xx; returns the length of the unchanged text, because the server decodes
+ * it. */
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
 {
     (void)context;
@@ -185,8 +188,8 @@ static bool body_passes(organ_server_request *request)
     return false;
 }
 
-/* Sends the answer, delayed if the token is wrong and the address has sent many wrong ones. No thread waits: the
- * connection is suspended. */
+/* Sends the reply. If the reply rejects a wrong token and the network has sent many wrong ones, the reply is delayed:
+ * the connection is suspended meanwhile, so that no thread waits. */
 static enum MHD_Result send_or_delay(organ_server_request *request)
 {
     organ_server *const server = request->server;
@@ -201,12 +204,13 @@ static enum MHD_Result send_or_delay(organ_server_request *request)
     return organ_http_send(request);
 }
 
+/* The values of all X-Forwarded-For headers of a request. */
 typedef struct forwarded {
-    char *text; /* all values, joined; NULL: none */
-    bool whole; /* there was memory for them */
+    char *text; /* joined by commas; NULL: none */
+    bool whole; /* memory for all values could be allocated */
 } forwarded;
 
-/* Joins the values of all X-Forwarded-For headers by commas. */
+/* Appends the value of an X-Forwarded-For header to the forwarded at `context`; ignores other headers. */
 static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     forwarded *const all = context;
@@ -220,7 +224,8 @@ static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, 
     return all->whole ? MHD_YES : MHD_NO;
 }
 
-/* Sets the client's address: of the connection, or behind trusted proxies that of X-Forwarded-For. */
+/* Sets the client's address: that of the connection or, if trusted proxies sent the request, the one that they report
+ * in X-Forwarded-For. */
 static void find_address(organ_server_request *request)
 {
     forwarded all = {.whole = true};
@@ -255,7 +260,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     return good ? MHD_YES : send_or_delay(request);
 }
 
-/* Appends received bytes to the body, up to the limit; memory of all bodies is counted. */
+/* Appends received bytes to the body, up to the limit. server->body_bytes counts the memory of all bodies. */
 static void append_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
@@ -278,7 +283,8 @@ static void append_body(organ_server_request *request, const char *data, size_t 
     request->body[request->body_bytes] = '\0';
 }
 
-/* Answers a complete request: at once, or in the queue if its route waits for the disk. */
+/* Answers a complete request: calls the route's handler, or queues the request if the handler may block
+ * (route->waits). */
 static enum MHD_Result answer_request(organ_server_request *request)
 {
     set_request_deadline(request, 0);
@@ -378,7 +384,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     organ_watched_hold(request->watched, NULL);
     if (complete)
         close_half_closed(connection);
-    admit_connection(request); /* the request is a login */
+    admit_connection(request); /* a login admits its connection only now */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
     set_request_deadline(request, (admitted ? 2 : 1) * request_timeout(server, admitted));

@@ -12,29 +12,32 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS
- * connections for a close. */
+/* An eighth of the places is reserved for new clients when connections without a token take the others. A tick checks
+ * about CHECKS_PER_TICK connections for clients that have left. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
+/* One connection. */
 struct organ_watched {
     int fd;
-    bool limited;
-    bool admitted, cut; /* atomic */
-    size_t number;
+    bool limited;       /* has a deadline */
+    bool admitted, cut; /* presented a valid token; was shut down by the watch; both atomic */
+    size_t number;      /* running number, which selects the tick that checks it */
     struct timespec deadline;
     TAILQ_ENTRY(organ_watched) entry;
-    void *held;
-    pthread_t thread; /* of the connection; atomic, since others look whether it is theirs */
+    void *held;       /* pointer of organ_watched_hold */
+    pthread_t thread; /* thread of the connection; atomic, because organ_watch_own compares it in other threads */
     char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
 };
 
 struct organ_connection_watch {
     pthread_mutex_t lock;
     TAILQ_HEAD(, organ_watched) all; /* oldest first */
+    /* open now; largest number in all and from one network; since the start: connections, ticks */
     size_t count, max, share, added, ticks;
-    uint64_t displaced;
+    uint64_t displaced; /* connections closed to make room */
 };
 
+/* Creates the list of connections: at most `max`, and at most `share` from one network. NULL without memory. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
@@ -63,15 +66,16 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 
 static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
-/* Closes the connection in both directions, whatever the client does. */
+/* Shuts the connection down in both directions and marks it as cut. */
 static void cut_off(organ_watched *watched)
 {
     __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and
- * does not count. */
+/* Shuts down one connection without a token if the new one makes too many: the oldest of its network if that network
+ * exceeds its share, otherwise the oldest. A connection that was shut down frees its place at once and is not
+ * counted. */
 static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -131,6 +135,8 @@ void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admi
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
+/* Sets the time, `seconds` from now, at which the connection is closed if no complete request has arrived; 0: no
+ * limit. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
@@ -138,6 +144,7 @@ void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, un
     pthread_mutex_unlock(&watch->lock);
 }
 
+/* Attaches `held` to the connection, and the thread that serves it. Returns the pointer attached before. */
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
@@ -146,6 +153,7 @@ void *organ_watched_hold(organ_watched *watched, void *held)
     return before;
 }
 
+/* Calls `watch_one` with the attached pointer of each connection that the calling thread serves. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
 {
     organ_watched *w;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 typedef struct organ_connection_watch organ_connection_watch;
+/* One connection in the watch. */
 typedef struct organ_watched organ_watched;
 
 /* Creates the list of connections. `max` limits their number, `share` the number from one network (organ_peer_network).
@@ -37,6 +38,7 @@ void *organ_watched_hold(organ_watched *watched, void *held);
 /* Calls `watch_one` with the attached pointer of each connection of the calling thread. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context);
 const char *organ_watched_peer(const organ_watched *watched);
+/* Returns the number of open connections. */
 size_t organ_watch_count(organ_connection_watch *watch);
 size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of the network with the most */
 uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */

@@ -7,7 +7,7 @@
 
 organ_mhd_functions organ_mhd;
 
-/* In the order of organ_mhd_functions. */
+/* The symbols of organ_mhd, in the order of organ_mhd_functions. */
 static const char *const names[] = {"MHD_start_daemon",
                                     "MHD_quiesce_daemon",
                                     "MHD_stop_daemon",
@@ -28,7 +28,7 @@ static const char *const names[] = {"MHD_start_daemon",
 _Static_assert(sizeof organ_mhd == sizeof names, "one name for each function");
 
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
-static organ_error fault;
+static organ_error fault; /* of load_daemon_library; status ORGAN_OK once the library is loaded */
 
 static void load_daemon_library(void)
 {

@@ -8,7 +8,8 @@
 
 #include <microhttpd.h>
 
-/* Its functions under their names without "MHD_". Valid once organ_daemon_library_open has succeeded. */
+/* The functions of the library that the server calls, named without "MHD_". Valid once organ_daemon_library_open has
+ * succeeded. */
 typedef struct organ_mhd_functions {
     __typeof__(MHD_start_daemon) *start_daemon;
     __typeof__(MHD_quiesce_daemon) *quiesce_daemon;
@@ -30,7 +31,7 @@ typedef struct organ_mhd_functions {
 } organ_mhd_functions;
 extern organ_mhd_functions organ_mhd;
 
-/* Loads the library, once per process. ORGAN_IO if that fails; later calls then fail as well. */
+/* Loads the library, once per process. Returns ORGAN_IO if loading fails; later calls then fail as well. */
 organ_status organ_daemon_library_open(organ_error *error);
 
 #endif

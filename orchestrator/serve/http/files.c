@@ -38,6 +38,7 @@ static bool is_own_report(const char *type, int fd)
            memcmp(start, ORGAN_PAGE_START, sizeof start) == 0;
 }
 
+/* The media type of files whose name ends in `end`. */
 typedef struct file_type {
     const char *end, *type;
 } file_type;
@@ -52,6 +53,7 @@ static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".svg", "image/svg+xml"},
                                   {".png", "image/png"}};
 
+/* Returns the media type of a file by the extension of its name. */
 static const char *type_of_file(const char *name)
 {
     const size_t length = strlen(name);
@@ -86,6 +88,7 @@ static void add_disposition(organ_http_reply *reply, const char *name)
 
 /* ---- conditions ---- */
 
+/* The headers ETag and Last-Modified of a file, and its modification time in seconds since 1970. */
 typedef struct validators {
     char etag[80], modified[40];
     time_t seconds;
@@ -102,6 +105,8 @@ static void validators_of(const struct stat *about, validators *v)
     strftime(v->modified, sizeof v->modified, "%a, %d %b %Y %H:%M:%S GMT", &parts);
 }
 
+/* Parses a date of HTTP, such as "Sun, 06 Nov 1994 08:49:37 GMT", to seconds since 1970. Returns false if it has
+ * another form. */
 static bool read_date(const char *text, time_t *seconds)
 {
     struct tm parts = {0};
@@ -153,6 +158,7 @@ static bool range_is_allowed(const organ_server_request *request, const validato
 
 /* ---- ranges ---- */
 
+/* Result of read_range: no range to apply; a range within the file; a range that begins after its end. */
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
 /* Reads a number of a Range header and advances *text. */
@@ -166,8 +172,8 @@ static bool read_range_offset(const char **text, uint64_t *number)
     return true;
 }
 
-/* Reads a Range header: "bytes=5-9", "bytes=5-" or "bytes=-5". All other forms, several ranges included, are ignored,
- * and the whole file is sent. */
+/* Reads a Range header for a file of `size` bytes: "bytes=5-9", "bytes=5-" or "bytes=-5". *from becomes the first byte,
+ * *run the number of bytes. All other forms, several ranges included, are ignored, and the whole file is sent. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
     uint64_t last = UINT64_MAX;
@@ -202,6 +208,7 @@ static void add_validators(organ_http_reply *reply, const validators *v)
     organ_http_reply_header(reply, "Cache-Control", "private, no-cache");
 }
 
+/* Sets the media type by the name. Reports of this program are displayed, all other files are offered for saving. */
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
     reply->type = type_of_file(name);
@@ -211,7 +218,8 @@ static void add_presentation(organ_http_reply *reply, const char *name)
         add_disposition(reply, name);
 }
 
-/* Answers with a file or, for a valid range, with `run` bytes from offset `from`. */
+/* Fills the reply with the file, or for RANGE_GOOD with `run` bytes from offset `from`. `size` is the size of the
+ * file. */
 static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)
 {
     char text[80];

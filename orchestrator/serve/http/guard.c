@@ -53,9 +53,9 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
     return strncasecmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
 }
 
-/* ---- all of it ---- */
+/* ---- checks of a request ---- */
 
-/* Counts the headers Host and Origin. */
+/* Counts the headers Host and Origin in the two numbers at `context`. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
@@ -66,7 +66,8 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
-/* Checks that the request has one Host header, which names this server, and at most one Origin header; else replies. */
+/* Checks that the request has one Host header, which names this server, and at most one Origin header. Otherwise
+ * replies 400 or 421 and returns false. */
 static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};
@@ -83,7 +84,7 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
     return false;
 }
 
-/* Rejects requests other than GET that come from a browser's page of another site. */
+/* Rejects requests other than GET that a browser sends for a page of another site: replies 403 and returns false. */
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site =
@@ -99,12 +100,14 @@ static bool origin_passes(const organ_guard *guard, const organ_server_request *
     return false;
 }
 
+/* The search for a session cookie; read_cookie sets `found` and *bearer. */
 typedef struct session_search {
     const organ_guard *guard;
     organ_bearer *bearer;
     bool found;
 } session_search;
 
+/* Checks a cookie of the request: if it is a valid session, sets search->found and the bearer. */
 static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     session_search *const search = context;
@@ -115,7 +118,8 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Returns true if the request has a valid token or session cookie and stores its bearer. */
+/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes its
+ * owner. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {
@@ -129,7 +133,8 @@ static bool check_credentials(const organ_guard *guard, const organ_server_reque
     return search.found;
 }
 
-/* Returns whether the bearer's role permits the request; open routes are permitted to all. */
+/* Returns true if the role of the bearer permits the request; every role permits GET and open routes. Otherwise replies
+ * 403. */
 static bool may_do(const organ_server_request *request, const organ_bearer *bearer, organ_http_reply *reply)
 {
     if (bearer->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
@@ -140,7 +145,7 @@ static bool may_do(const organ_server_request *request, const organ_bearer *bear
     return false;
 }
 
-/* Checks host, origin, token and rights of a request; else replies with the refusal. */
+/* Checks host, origin, token and role of a request in this order. The first failed check fills the reply. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     organ_bearer bearer;

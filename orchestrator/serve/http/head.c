@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Refuses heads of requests that other programs may read differently (request smuggling). The library parses the head
+ * Refuses heads of requests that other programs may read differently (request smuggling). libmicrohttpd parses the head
  * in place and is lenient: a zero byte ends a string early, a continued line extends the header before it, and of two
- * lengths the first counts. A proxy may read such a head as one request where this server reads two; so they are
- * refused, and the connection ends.
+ * lengths the first counts. A proxy may read such a head as one request where this server reads two. So the server
+ * refuses it and ends the connection.
  *
- * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way
- * and, asked to be strict, refuses all of it itself. */
+ * These checks of the layout are for libmicrohttpd before 1.0. Version 1.0 lays texts out in another way, and in strict
+ * mode it refuses such heads itself. */
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <string.h>
 
+/* Returns whether the text is a token of RFC 9110: a method or the name of a header. */
 static bool is_token(const char *text)
 {
     static const char marks[] = "!#$%&'*+-.^_`|~";
@@ -19,6 +20,7 @@ static bool is_token(const char *text)
     return *text != '\0';
 }
 
+/* Returns whether the value of a header has no control characters other than tabs. */
 static bool is_value(const char *text)
 {
     for (const char *c = text; *c; c++)
@@ -27,7 +29,7 @@ static bool is_value(const char *text)
     return true;
 }
 
-/* Returns whether all bytes in [from, to) are `a` or `b`. */
+/* Returns whether each byte in [from, to) is `a` or `b`. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
@@ -35,7 +37,8 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Returns whether a line ended at `from`: the library replaced one or two bytes by zeros. */
+/* Returns whether the bytes in [from, to) are exactly the end of a line, which the library has replaced by one or two
+ * zeros. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
@@ -43,10 +46,11 @@ static bool line_ends(const char *from, const char *to)
 
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
+/* State of the check of a head. */
 typedef struct head_reading {
-    const char *at; /* first byte not yet checked; NULL: the library has checked the layout */
-    const char *wrong;
-    unsigned lengths, codings;
+    const char *at;            /* first byte not yet checked; NULL: the library has checked the layout */
+    const char *wrong;         /* the fault, as the end of the sentence "the request ..."; NULL: none yet */
+    unsigned lengths, codings; /* number of Content-Length and of Transfer-Encoding headers */
 } head_reading;
 
 /* Checks one header; r->at follows the raw text of the head, which shows bytes that libmicrohttpd has dropped. */
@@ -69,9 +73,9 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     return r->wrong ? MHD_NO : MHD_YES;
 }
 
-/* Checks the first line of a request, which the library has split in place: it has put a zero byte after the method and
- * after the target. If they, or the blanks between the parts, contain other zero bytes, the text is shorter than the
- * part. Returns the fault, or NULL. */
+/* Checks the first line of a request, which the library has split in place by a zero byte after the method and one
+ * after the target. Finds other zero bytes in these parts, or between them, because the text of the part is then
+ * shorter than the part. Returns the fault, or NULL. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
@@ -84,6 +88,8 @@ static const char *read_first_line(const organ_server_request *request, const ch
     return request->target[strcspn(request->target, " \t")] ? "has a target with a space" : NULL;
 }
 
+/* Returns the fault if the length of the body is ambiguous: several length headers, or a coding other than "chunked".
+ * NULL if it is not. */
 static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
@@ -94,8 +100,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* Rejects requests with bytes between or after the parts of the head that libmicrohttpd found, because some of its
- * versions skip them. */
+/* Follows the raw text of the head from the first line through all headers, and rejects bytes that no part of it
+ * contains: some versions of libmicrohttpd skip them. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {
@@ -105,13 +111,13 @@ static void check_head_layout(const organ_server_request *request, head_reading 
         r->at = version + strlen(version);
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, r);
     }
-    /* The last line ends, and an empty one. */
+    /* At most 4 bytes may follow: the end of the last line and an empty line. */
     if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
-/* Checks the head of a request against what proxies and servers could read differently (request smuggling); else
- * replies 400 and closes the connection. */
+/* Rejects heads that proxies and servers could read differently (request smuggling): replies 400 and closes the
+ * connection. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
     head_reading r = {0};

@@ -19,10 +19,11 @@ struct organ_jail;          /* jail.h: the only way to files below the root */
 struct organ_request_tally; /* http_tally.h */
 struct organ_guard;         /* guard.h */
 struct organ_request_queue; /* request_queue.h */
-struct organ_jobs;          /* of the area of jobs */
-struct organ_model_cache;   /* of the area of models */
+struct organ_jobs;          /* keeper.h, in the area of jobs */
+struct organ_model_cache;   /* model_cache.h, in the area of models */
 
-/* Shared by all areas. One for a server, shared by all threads; it does not change after the areas have started. */
+/* Data that all areas share: one organ_app for a server, used by all threads. It does not change after the areas have
+ * started. */
 typedef struct organ_app {
     const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
     const struct organ_serve_options *options;

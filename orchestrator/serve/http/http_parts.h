@@ -16,74 +16,76 @@ typedef struct organ_http_field {
     const char *name, *value;
 } organ_http_field;
 
+/* The source of the body of a reply. */
 typedef enum organ_reply_kind {
-    REPLY_NONE,
-    REPLY_BYTES,
-    REPLY_CONSTANT,
-    REPLY_FILE,
-    REPLY_STREAM,
-    REPLY_LATER
+    REPLY_NONE,     /* no handler has filled the reply yet */
+    REPLY_BYTES,    /* `bytes`, on the heap */
+    REPLY_CONSTANT, /* `data`, static */
+    REPLY_FILE,     /* a range of `fd` */
+    REPLY_STREAM,   /* `waker`: a stream of unknown length */
+    REPLY_LATER     /* none yet: the handler is called again */
 } organ_reply_kind;
 
 struct organ_http_reply {
     organ_reply_kind kind;
     unsigned status;
-    const char *type;   /* static */
+    const char *type;   /* media type, static; NULL: no Content-Type */
     char *bytes;        /* REPLY_BYTES: to be freed */
     const void *data;   /* REPLY_CONSTANT */
-    size_t size;        /* of both */
+    size_t size;        /* bytes of `bytes` or `data` */
     int fd;             /* REPLY_FILE */
     uint64_t from, run; /* of the file: first byte and number of bytes to send */
     double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
-    organ_http_waker *waker;
-    const char *policy;
-    organ_http_field headers[MAX_REPLY_HEADERS]; /* both freed */
+    organ_http_waker *waker;                     /* REPLY_STREAM */
+    const char *policy;                          /* Content-Security-Policy, static; NULL: the default of send.c */
+    organ_http_field headers[MAX_REPLY_HEADERS]; /* names and values are freed with the reply */
     size_t header_count;
     bool wrong_token; /* the rejection of a wrong token, which may be delayed */
-    char why[400];    /* for the log: why a request was refused */
+    char why[400];    /* the detail of a refusal, for the log of requests */
 };
 
+/* How far the server is with a request. */
 typedef enum organ_request_state {
-    REQUEST_NEW,
-    REQUEST_BODY,
-    REQUEST_IN_POOL,
-    REQUEST_READY,
-    REQUEST_QUEUED
+    REQUEST_NEW,     /* the head is being received */
+    REQUEST_BODY,    /* the head was accepted; the body is being received */
+    REQUEST_IN_POOL, /* in the request queue, the connection suspended */
+    REQUEST_READY,   /* the queue has finished it: the reply can be sent */
+    REQUEST_QUEUED   /* the reply was given to the library */
 } organ_request_state;
 
 typedef struct organ_server organ_server;
 
 struct organ_server_request {
     organ_server *server;
-    organ_app *app; /* of the server */
-    bool requested; /* for the reply, once already */
+    organ_app *app; /* server->app */
+    bool requested; /* the library has called once after the last byte of the body (organ_http_on_request) */
     bool delayed;   /* its reply is complete, but sent later */
-    bool counted;   /* among those being answered */
+    bool counted;   /* in server->answering */
     bool admitted;  /* the request has a valid token, or the server needs none */
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began;
-    char *target;     /* as received */
-    const char *line; /* the same in the library's memory */
-    char *path;       /* decoded */
-    char verb[16];
+    char *target;     /* path and query as received, a copy */
+    const char *line; /* the target in the memory of the library, between the other parts of the first line */
+    char *path;       /* the decoded path without a trailing slash */
+    char verb[16];    /* the method as received */
     char address[64]; /* address of the client: the peer's, or the one reported by a trusted proxy */
-    char bearer[64];  /* the name of the token; "": none */
-    char job[40];     /* "": none */
+    char bearer[64];  /* name of the valid token; "": none */
+    char job[40];     /* the job that the audit log lists; "": none */
     organ_http_method method;
-    bool head;
-    const organ_http_route *route;
-    organ_http_field parameters[MAX_PARAMETERS]; /* values freed */
+    bool head;                                   /* the method is HEAD: `method` is then GET */
+    const organ_http_route *route;               /* NULL until organ_http_routed has found it */
+    organ_http_field parameters[MAX_PARAMETERS]; /* names and values are freed with the request */
     size_t parameter_count;
-    char *query_text; /* holds names and values of the query */
+    char *query_text; /* memory of the names and values in `query` */
     organ_http_field query[MAX_FIELDS];
     size_t query_count;
     char *body;
     size_t body_bytes, body_capacity;
-    bool body_too_long;
-    organ_watched *watched;
+    bool body_too_long;     /* longer than ORGAN_HTTP_BODY_LIMIT, or there was no memory for it */
+    organ_watched *watched; /* its connection in the watch */
     organ_http_reply reply;
-    struct organ_server_request *next; /* in the queue */
+    struct organ_server_request *next; /* in one of the lists of the request queue */
 };
 
 /* ---- head.c: refuses ambiguous heads ---- */
@@ -91,28 +93,29 @@ struct organ_server_request {
 /* Checks the head of a request. `verb` and `version` are the library's, in its memory. Returns false after a 400, which
  * ends the connection. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version);
-bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
+/* Returns true if this version of libmicrohttpd can reject ambiguous heads itself (1.0 and later). */
+bool organ_http_library_is_strict(void);
 
 /* ---- request_target.c: path, query, headers and body ---- */
 
-/* Splits and decodes the target: fills path and query. False after a 400. */
+/* Splits the target into path and query and decodes both. Returns false after a 400. */
 bool organ_http_target_read(organ_server_request *request);
-/* Decodes one segment or value in place, each %XX once. Returns NULL on success, otherwise a description of the
- * error. */
+/* Decodes one segment or value in place, each %XX once; with `form` also "+" to a blank. Returns NULL on success,
+ * otherwise a description of the error. */
 const char *organ_http_decode(char *text, bool form);
 
 /* ---- routing.c ---- */
 
 extern const char *const organ_http_method_names[ORGAN_HTTP_METHODS]; /* "GET" */
 
-/* Finds the route and fills the parameters; false after a 404, 405 or 400. */
+/* Finds the route by method and path, and fills the parameters. Returns false after a 404, 405 or 500. */
 bool organ_http_routed(organ_server_request *request);
 
 /* ---- reply.c ---- */
 
 /* Discards the current content of the reply. */
 void organ_http_reply_clear(organ_http_reply *reply);
-/* Closes its stream and frees it. */
+/* Closes the stream of the waker and frees the waker. */
 void organ_http_waker_discard(organ_http_waker *waker);
 
 /* ---- quotas.c ---- */
@@ -123,7 +126,7 @@ void organ_http_quotas_print(const organ_server_request *request, FILE *out);
 
 /* ---- send.c ---- */
 
-/* Gives the reply to the connection. */
+/* Gives the reply to the library, which sends it. */
 enum MHD_Result organ_http_send(organ_server_request *request);
 /* Writes a reply of bytes directly to the socket, bypassing the library, and ends the connection. The library's own
  * answer to a request that it rejects is lost then. */
@@ -137,6 +140,7 @@ void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- http_stream.c ---- */
 
+/* Creates the response of a REPLY_STREAM. NULL without memory. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request);
 /* Wakes streams that have been idle longer than their heartbeat; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);

@@ -11,7 +11,8 @@ static time_t seconds_now(void)
     return at.tv_sec;
 }
 
-/* Makes the reply a stream, which the waker continues. Closes `stream` and returns NULL without memory. */
+/* Fills the reply with the stream and returns its waker, which continues the stream. Without memory, closes `stream`,
+ * replies 500 and returns NULL. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
 {
     organ_http_waker *const waker = calloc(1, sizeof *waker);
@@ -28,6 +29,8 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     return waker;
 }
 
+/* Resumes the connection if its reader is suspended. `woken` keeps a reader that is about to suspend the connection
+ * from doing so. */
 void organ_http_wake(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
@@ -39,7 +42,8 @@ void organ_http_wake(organ_http_waker *waker)
     pthread_mutex_unlock(&waker->lock);
 }
 
-/* Stops asking for data until the stream's producer wakes the connection; does nothing if it did so meanwhile. */
+/* Suspends the connection until organ_http_wake. Does nothing if the stream was woken since its last read, or if the
+ * server stops. */
 static ssize_t suspend_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
@@ -51,7 +55,7 @@ static ssize_t suspend_stream(organ_http_waker *waker)
     return 0;
 }
 
-/* Gives libmicrohttpd the next bytes of a stream. */
+/* Callback of libmicrohttpd: reads the next bytes of the stream, or suspends the connection if there are none yet. */
 static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;
@@ -73,6 +77,7 @@ static ssize_t read_reply_stream(void *context, uint64_t position, char *to, siz
     return (ssize_t)bytes;
 }
 
+/* Callback of libmicrohttpd: removes an ended stream from the list of the server and frees it. */
 static void end_reply_stream(void *context)
 {
     organ_http_waker *const waker = context;
@@ -84,8 +89,8 @@ static void end_reply_stream(void *context)
     organ_http_waker_discard(waker);
 }
 
-/* Makes the response of a stream of unknown length and adds it to the server's list, so that it can be woken and
- * ended. */
+/* Creates the response of a stream and adds the stream to the server's list, so that organ_http_streams_tick can wake
+ * it. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 };

@@ -9,8 +9,11 @@
 
 enum { MAX_ROUTES = 96, MAX_STATUSES = 24, BUCKETS = 8 };
 
+/* Upper bounds of the buckets of durations, in seconds. */
 static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
 
+/* The finished requests of one route: their number, the number of at most bounds[b] seconds, the sum of their durations
+ * in seconds, and the number by status. */
 typedef struct route_tally {
     const organ_http_route *route;
     uint64_t count, bucket[BUCKETS];
@@ -24,11 +27,13 @@ typedef struct route_tally {
 
 struct organ_request_tally {
     pthread_mutex_t lock;
-    route_tally routes[MAX_ROUTES]; /* the first is of requests without a route */
+    route_tally routes[MAX_ROUTES]; /* row 0 counts requests that match no route */
     size_t route_count;
-    uint64_t bytes, connections, slow; /* atomic, without the lock */
+    /* bytes of bodies sent, connections opened, connections closed as slow; atomic, without the lock */
+    uint64_t bytes, connections, slow;
 };
 
+/* Creates counters of requests. Route 0 counts the requests that no route accepts. */
 organ_request_tally *organ_tally_create(void)
 {
     organ_request_tally *const tally = calloc(1, sizeof *tally);
@@ -132,6 +137,7 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
 }
 
+/* Prints two gauges, the amount in use and its limit; limit 0 means none. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit)
 {
     organ_http_metric(out, name, "gauge", help, used);

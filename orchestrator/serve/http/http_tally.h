@@ -12,8 +12,8 @@ void organ_tally_destroy(organ_request_tally *tally);
 
 /* Counts one finished request; `route` is NULL if none matched. */
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds);
-void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes); /* of bodies that were sent */
-void organ_tally_connection(organ_request_tally *tally, bool opened);
+void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes);   /* of bodies that were sent */
+void organ_tally_connection(organ_request_tally *tally, bool opened); /* opened: a new connection; else does nothing */
 void organ_tally_slow(
     organ_request_tally *tally); /* a connection was closed because its request took too long to arrive */
 

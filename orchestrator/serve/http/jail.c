@@ -39,8 +39,8 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     return -1;
 }
 
-/* Opens a path one segment after the other, for kernels without openat2. Paths have no "..", so no segment leads out of
- * the root. */
+/* Opens a path below `root` one segment after the other, for kernels without openat2. Paths have no ".."
+ * (check_jail_path), so no segment leads out of the root. */
 static int open_by_steps(int root, const char *path, uint64_t flags)
 {
     char name[NAME_MAX + 1];
@@ -66,8 +66,8 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
     return -1;
 }
 
-/* Opens a place so that the kernel keeps it below its root (openat2), or step by step on old kernels. Returns a
- * descriptor, or -1 with errno. */
+/* Opens a place by openat2, with which the kernel keeps the path below place->root, or by steps on kernels without
+ * openat2. Returns a descriptor, or -1 with errno. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC,
@@ -84,7 +84,7 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
     return fd;
 }
 
-/* Finds out whether the kernel can open paths below --root (openat2), and that --root can be opened. */
+/* Tests whether the kernel has openat2 and sets jail->by_steps if not. Fails if --root cannot be opened. */
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};
@@ -170,6 +170,8 @@ size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
     return 1 + jail->store_count;
 }
 
+/* Tests whether `path`, in which all links are already resolved, is inside the root or inside a model store. Stores are
+ * resolved here, because their directory may be replaced while the server runs. */
 bool organ_jail_contains(const organ_jail *jail, const char *path)
 {
     bool inside = organ_path_is_inside(path, jail->path);
@@ -183,7 +185,7 @@ bool organ_jail_contains(const organ_jail *jail, const char *path)
 
 const char *organ_jail_root(const organ_jail *jail) { return jail->path; }
 
-/* Replaces each `path` in the message, and with `slash` the slash after it, by `by`. */
+/* Replaces each `path` in the message by `by`, in place. `slash`: also removes the slash after the path. */
 static void replace_path(char *message, const char *path, bool slash, const char *by)
 {
     const size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path), size = strlen(by);
@@ -194,6 +196,8 @@ static void replace_path(char *message, const char *path, bool slash, const char
     }
 }
 
+/* Removes the locations of the root and the stores from a message that clients get. Stores first, because a store may
+ * be below the root. */
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -203,7 +207,7 @@ void organ_jail_unroot(const organ_jail *jail, char *message)
 
 /* ---- paths ---- */
 
-/* Returns the reason why a path is refused, or NULL. */
+/* Returns the reason why no client may use the path, as a sentence about "it"; NULL if there is none. */
 static const char *path_fault(const char *path)
 {
     if (*path == '/')
@@ -271,7 +275,8 @@ unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
     }
 }
 
-/* Returns the path below a store of an absolute path, and that store's descriptor; NULL if it is below none. */
+/* Finds the store that contains an absolute path. Returns the path below the store and sets *root to its descriptor;
+ * NULL if no store contains the path. */
 static const char *below_store(const organ_jail *jail, const char *absolute, int *root)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -283,7 +288,8 @@ static const char *below_store(const organ_jail *jail, const char *absolute, int
     return NULL;
 }
 
-/* Looks for a model of that name in the stores. Does not change the place if there is none. */
+/* Searches the stores for a model named `path` and sets the place to it. The place stays unchanged if there is none.
+ * Returns 0 or an HTTP status. */
 static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     const char *absolute = NULL;
@@ -313,6 +319,7 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
     return fd < 0 && errno == ENOENT ? find_named(jail, path, place, error) : 0;
 }
 
+/* Finds the place of an output, which, unlike an input, is never in a store. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path};
@@ -373,6 +380,7 @@ unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *p
     return 409;
 }
 
+/* Opens the file at a client's path for reading. Returns 0 or an HTTP status; `about` may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     struct stat unused;
@@ -398,19 +406,21 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
     free(entries);
 }
 
+/* Returns the path of the folder that contains the place, "" for the root, allocated in place->names. */
 const char *organ_jail_parent(organ_jail_place *place)
 {
     const char *const slash = strrchr(place->path, '/');
     return organ_arena_copy(&place->names, place->path, slash ? (size_t)(slash - place->path) : 0);
 }
 
+/* The entries of a directory found so far, at most `max`. */
 typedef struct listing {
     organ_jail_entry *entries;
     size_t count, capacity, max;
     bool truncated;
 } listing;
 
-/* Appends an entry of a directory; more than `max` are not listed. */
+/* Appends an entry of a directory, or sets `truncated` if there are `max` already. Returns false without memory. */
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
     l->truncated = l->count == l->max;
@@ -424,8 +434,9 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-/* Reads the attributes of an entry of directory `fd`; for a link, of the file that it leads to. Returns false for links
- * to directories, so that no search enters a directory twice. */
+/* Reads the attributes of an entry of directory `fd`, which is open at `place`; for a link, those of the file that it
+ * leads to. Returns false for entries that are not listed, among them links to directories, so that no search enters a
+ * directory twice. */
 static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
                        struct stat *about)
 {
@@ -443,8 +454,7 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return file;
 }
 
-/* Lists a directory below --root, without hidden files and names that no client may request. Returns an HTTP status, 0
- * without a fault. */
+/* Lists a directory, without hidden names and names that no client may request. Returns 0 or an HTTP status. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {
@@ -465,7 +475,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
     return memory ? 0 : organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Fills *entries from the listing, or frees them after an error. */
+/* Sorts the entries and gives them to the caller, or frees them if `status` is an error. Returns `status`. */
 static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *truncated)
 {
     if (status) {
@@ -480,6 +490,7 @@ static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entr
     return status;
 }
 
+/* Lists up to `max` entries of the folder at a client's path. Returns 0 or an HTTP status. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error)
 {

@@ -13,12 +13,14 @@
 
 typedef struct organ_jail organ_jail;
 
-/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS), on systems without it (Linux before 5.6) step
- * by step; those follow no links at all. ORGAN_IO if the root is no directory or cannot be read. */
+/* Opens the root. openat2 resolves names below it (RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS); on systems without openat2
+ * (Linux before 5.6) this file opens one segment after the other and follows no links at all. Returns ORGAN_IO if the
+ * root is not a directory or cannot be read. */
 organ_status organ_jail_open(const char *root, organ_jail **jail, organ_error *error);
 
-/* Makes the models of all stores (formats/names/names.h) readable by their names. A path below the root is preferred to
- * a name. ORGAN_IO without openat2. The folders that exist now count. */
+/* Makes the models of all stores (formats/names/names.h) readable by their names. If a path below the root exists, it
+ * is preferred to a model with that name. Stores whose folders do not exist now are left out. Returns ORGAN_IO without
+ * openat2. */
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error);
 
 /* Sets the descriptors of the root and, after it, of the folders of the stores, valid until the jail is closed. Returns
@@ -29,8 +31,8 @@ size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS]);
 /* Returns true if the absolute path without links is the root, a store, or below one of them. */
 bool organ_jail_contains(const organ_jail *jail, const char *path);
 
-void organ_jail_close(organ_jail *jail);             /* NULL is allowed */
-void organ_jail_walk(organ_jail *jail);              /* step by step from now on, for tests */
+void organ_jail_close(organ_jail *jail); /* NULL is allowed */
+void organ_jail_walk(organ_jail *jail);  /* opens names segment by segment from now on, as without openat2; for tests */
 const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute, without a slash at the end (but "/") */
 
 /* All paths are relative to the root, '/' between segments; "" or "." is the root. Hidden are all names that begin
@@ -39,8 +41,8 @@ const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute,
  *   400  malformed path: absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too
  *   long
  *   403  the path contains a link that leaves the root or store, or a hidden name, or may not be read
- *   404  no such file or directory; a name whose model a store has not, or only in part
- *   409  exists but has the wrong kind
+ *   404  no such file or directory, and no store has a complete model of that name
+ *   409  the path is a directory where a file is needed, or the reverse
  *   500  the system call failed */
 
 /* Opens a regular file for reading. *about may be NULL. */
@@ -64,9 +66,9 @@ typedef struct organ_jail_entry {
     int64_t modified; /* seconds since 1970 */
 } organ_jail_entry;
 
-/* Files and directories, ordered by name, and links to files; hidden names and all other entries are omitted. At most
- * `max` entries are kept; *truncated is set if there are more. The caller releases the list with
- * organ_jail_list_free. */
+/* Lists the directory `path`: files, directories and links to files, ordered by name. Hidden names and all other
+ * entries are omitted. At most `max` entries are kept; *truncated is set if there are more. The caller releases the
+ * list with organ_jail_list_free. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error);
 /* Lists a directory like organ_jail_list; if `path` is a file, lists the directory that holds it. *about has the
@@ -75,8 +77,8 @@ unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t
                                 size_t *count, bool *truncated, struct stat *about, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
-/* Removes each "ROOT/" from a message, in place, and replaces the folders of stores by "...": clients must not learn
- * where these are on this machine. */
+/* Removes each "ROOT/" from a message, in place, and replaces the folders of stores by "...", so that clients do not
+ * learn where they are on this machine. */
 void organ_jail_unroot(const organ_jail *jail, char *message);
 
 #endif

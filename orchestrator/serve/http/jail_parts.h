@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to the jail: places below its directories. */
+ * Private to the jail: the structures of the jail and of places below its root and stores. */
 #ifndef ORGAN_JAIL_PARTS_H
 #define ORGAN_JAIL_PARTS_H
 
@@ -8,6 +8,7 @@
 
 #include <limits.h>
 
+/* An open store. */
 typedef struct organ_jail_store {
     int fd;
     char *path; /* as organ_name_roots gives it */
@@ -15,17 +16,17 @@ typedef struct organ_jail_store {
 
 struct organ_jail {
     int root;
-    bool by_steps; /* the kernel has no openat2 */
-    char path[PATH_MAX];
+    bool by_steps;       /* the kernel has no openat2: open_by_steps opens names */
+    char path[PATH_MAX]; /* the real path of the root */
     organ_jail_store stores[ORGAN_JAIL_STORES];
     size_t store_count;
 };
 
-/* A path below the root or a store. */
+/* A path below the root or a store, and the directory it starts from. */
 typedef struct organ_jail_place {
     int root;
-    const char *path;     /* "" is the root itself */
-    const char *absolute; /* NULL: below the root */
+    const char *path;     /* below `root`; "" is that directory itself */
+    const char *absolute; /* absolute path of a model in a store; NULL: the place is below the root */
     bool links;           /* links that stay below `root` are followed */
     organ_arena names;    /* memory of the paths, to be released by the caller */
 } organ_jail_place;
@@ -40,14 +41,16 @@ unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_
 /* Returns the path of the directory that contains the place, allocated in its arena. NULL without memory. */
 const char *organ_jail_parent(organ_jail_place *place);
 
-/* Opens the place. Returns a descriptor, or -1 with errno: ELOOP or EXDEV for links that are not followed. */
+/* Opens the place with the flags of open. Returns a descriptor, or -1 with errno: ELOOP or EXDEV for links that are not
+ * followed. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags);
 
-/* Opens a regular file or a directory for reading. `path` is for messages. */
+/* Opens a directory (`directory`) or a regular file for reading; *about receives its attributes. `path` is for
+ * messages. Returns 0 or an HTTP status. */
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error);
 
-/* Returns the HTTP status of a failed system call, with a message. */
+/* Writes the error of a failed system call with errno `number` and returns its HTTP status. */
 unsigned organ_jail_refuse(const char *path, int number, organ_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks of the paths that programs read and write. A program opens them without the jail, so its inputs are
- * searched for links that leave the root. */
+ * Checks of the paths that jobs read and write. The program of a job opens them without the jail, so the server
+ * searches inputs for links that leave the root before it starts the job. */
 #include "formats/base/path.h"
 #include "orchestrator/serve/http/jail_parts.h"
 
@@ -11,20 +11,23 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Limits of a search: levels of directories, and entries in all. */
 enum { DEEPEST = 16, MAX_CHECKED = 200000 };
 
+/* The search of one input for links that leave the root. */
 typedef struct jail_search {
     const organ_jail *jail;
-    const organ_jail_place *place;
-    const char *path;  /* for messages */
-    char at[PATH_MAX]; /* the directory below place->root */
-    const char *stem;  /* only files that belong to this one matter; NULL: all */
+    const organ_jail_place *place; /* the searched directory */
+    const char *path;              /* for messages */
+    char at[PATH_MAX];             /* path below place->root of the entry that is being checked */
+    /* the input is a file whose name begins so: only files that are read with it are checked; NULL: all */
+    const char *stem;
     size_t stem_length;
-    size_t looked_at;
+    size_t looked_at; /* entries checked so far */
 } jail_search;
 
-/* Returns true for files that are read together with a model's file: the other parts of a split one, and its
- * configuration and tokenizer. */
+/* Returns true for files that the program reads together with a model's file: all shards of it, its configuration and
+ * its tokenizer. */
 static bool is_read_with_model(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
@@ -38,7 +41,8 @@ static bool is_read_with_model(const jail_search *s, const char *name)
 
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
 
-/* Checks one name of a directory; s->at is its path. A link without a target is left to the program. */
+/* Checks one entry of the open directory `fd`; s->at is its path. Ignores links to missing files, which the program
+ * reports itself. Returns 0 or an HTTP status. */
 static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
 {
     struct stat about;
@@ -65,7 +69,8 @@ static unsigned check_entry(jail_search *s, int fd, const char *name, int depth,
     return below < 0 ? organ_jail_refuse(s->path, errno, error) : find_links(s, below, depth + 1, error);
 }
 
-/* Searches a folder, whose path is s->at, for links; closes fd. */
+/* Searches the open directory `fd`, whose path is s->at, for links that leave the root. Closes fd. Returns 0 or an HTTP
+ * status. */
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
@@ -100,7 +105,8 @@ static size_t stem_of(const char *name)
     return length > 0 ? length : strlen(name);
 }
 
-/* Sets *absolute to the path that other programs use for the place. */
+/* Sets *absolute, for the caller to free, to the path of the place for programs without the jail. Returns 0 or an HTTP
+ * status. */
 static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
                             organ_error *error)
 {
@@ -114,7 +120,8 @@ static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *plac
     return organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Opens the directory to be searched: the place itself, or the directory that holds its file. */
+/* Opens the directory to be searched: the place itself, or for a file its directory, to which it changes the place.
+ * Sets s->at, and for a file s->stem. */
 static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, organ_error *error)
 {
     struct stat about;
@@ -132,8 +139,8 @@ static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, 
     return status;
 }
 
-/* Checks that a job may read `path` and everything that is read with it; *absolute, which the caller frees, is its path
- * for the program. Returns 0 or an HTTP status. */
+/* Checks that a job may read `path` and all files that the program reads with it. *absolute, which the caller frees, is
+ * the path for the program. Returns 0 or an HTTP status. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error)
 {
     int fd;

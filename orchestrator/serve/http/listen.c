@@ -13,13 +13,15 @@
 
 #define BACKLOG 512 /* connections that wait to be accepted; the kernel takes no more than net.core.somaxconn */
 
+/* A socket address of either family. */
 typedef union address {
     struct sockaddr any;
     struct sockaddr_in four;
     struct sockaddr_in6 six;
 } address;
 
-/* Splits an address with a port: "[::1]:80" becomes "::1" and "80". */
+/* Splits "HOST:PORT" of --listen: "[::1]:80" becomes host "::1" and *port "80", which points into `text`. `capacity` is
+ * the size of `host`. Returns ORGAN_USAGE if the text has another form. */
 static organ_status split_address(const char *text, char *host, size_t capacity, const char **port, organ_error *error)
 {
     const char *const colon = strrchr(text, ':');
@@ -39,7 +41,7 @@ static organ_status split_address(const char *text, char *host, size_t capacity,
     return ORGAN_OK;
 }
 
-/* Resolves --listen HOST:PORT to a socket address. */
+/* Resolves --listen HOST:PORT to a socket address; an empty host means all IPv4 addresses. */
 static organ_status find_address(const char *text, address *to, socklen_t *size, organ_error *error)
 {
     char host[256];
@@ -59,7 +61,7 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
     return ORGAN_OK;
 }
 
-/* Writes the address that the socket is bound to, and whether other machines can reach it. */
+/* Sets address, port, loopback and any of `listening` from the socket address. */
 static void describe_address(const address *a, organ_listening *listening)
 {
     char text[INET6_ADDRSTRLEN] = "";
@@ -77,8 +79,8 @@ static void describe_address(const address *a, organ_listening *listening)
     }
 }
 
-/* Opens a socket that listens at the address and writes the address as bound, with the port that the system chose, to
- * `listening`. */
+/* Opens a socket that listens at the address, and describes the address as bound, with the port that the system chose,
+ * in `listening`. `text` is for messages. */
 static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
                             organ_error *error)
 {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes before the IPv4 address in ::ffff:a.b.c.d, and bytes of the prefixes /24 and /64. */
 enum { MAPPED = 12, BYTES_OF_FOUR = 3, BYTES_OF_SIX = 8 };
 
 /* Writes the network of an address: /24 of IPv4, also mapped into IPv6, or /64 of IPv6. */

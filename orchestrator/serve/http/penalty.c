@@ -11,21 +11,26 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+/* Counters in the table; wrong tokens without a delay; doublings of first_seconds up to ORGAN_PENALTY_MAX_SECONDS. */
 enum { PLACES = 1024, FREE = 3, MAX_DOUBLINGS = 5 };
 
+/* The first delay, and the time without wrong tokens after which a count starts again. */
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
+/* Counter of wrong tokens of a network. */
 typedef struct penalty_place {
     unsigned wrong;
-    double last; /* when */
+    double last; /* time of the last wrong token, in seconds of the monotonic clock */
 } penalty_place;
 
 struct organ_penalty {
     pthread_mutex_t lock;
-    uint64_t seed; /* clients cannot choose addresses that share a place */
+    uint64_t seed; /* of the hash; random, so that clients cannot choose addresses that share a place */
     penalty_place places[PLACES];
 };
 
+/* `seed` makes the slot of an address in the table unpredictable for clients; before the random generator of the system
+ * is ready, the address of the allocation replaces it. */
 organ_penalty *organ_penalty_create(void)
 {
     organ_penalty *const penalty = calloc(1, sizeof *penalty);
@@ -52,14 +57,15 @@ static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
     return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
 }
 
-/* Returns the seconds to wait after `wrong` wrong tokens; the delay doubles with each. */
+/* Returns the seconds to wait after `wrong` wrong tokens: 0 for the first FREE, then first_seconds, doubled by each
+ * further one. */
 static double delay_of(unsigned wrong)
 {
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
 }
 
-/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count is forgotten
- * after a time without wrong tokens. */
+/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stays at the
+ * number with the longest delay, and starts again after forgiven_seconds without wrong tokens. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes before the IPv4 address in ::ffff:a.b.c.d. */
 enum { MAPPED = 12 };
 
 /* Reads an IPv4 or IPv6 address. An IPv4 address becomes ::ffff:a.b.c.d and sets *four. */
@@ -27,7 +28,7 @@ static bool has_prefix(const unsigned char *address, const organ_network *networ
            (rest_bits == 0 || ((address[whole_bytes] ^ network->address[whole_bytes]) & mask) == 0);
 }
 
-/* Reads an address of --trusted-proxy, with or without the number of bits of its prefix. */
+/* Reads one word of --trusted-proxy: an address, or ADDRESS/BITS. Without BITS the network is this one address. */
 static organ_status read_network(const char *word, organ_network *network, organ_error *error)
 {
     char text[64];
@@ -96,8 +97,8 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
            inet_ntop(four ? AF_INET : AF_INET6, four ? address + MAPPED : address, text, (socklen_t)size);
 }
 
-/* Sets the client's address: while the sender is a trusted proxy, the address before it in X-Forwarded-For, from the
- * right. */
+/* Starts with the peer. While the current address is a trusted proxy, the address before it in X-Forwarded-For, read
+ * from the right, becomes the current one: that proxy wrote it. */
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size)
 {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Replaces wrong answers of libmicrohttpd. Versions before 1.0 answer twice to an invalid Content-Length, and with a
- * server error to extensions of chunks that are longer than their buffer. Version 1.0 closes the connection before the
- * client has sent all chunks, so that the client loses the answer. The library logs a rejection in the thread of the
- * connection and before the answer, but does not name the connection. It is the one of this thread whose head has such
- * a length, or the one with a body of chunks that has received most bytes since its last complete chunk. */
+ * server error to chunk extensions that are longer than their buffer. Version 1.0 closes the connection before the
+ * client has sent all chunks, so that the client loses the answer.
+ *
+ * The library logs a rejection in the thread of the connection and before its answer, but the message does not name the
+ * connection. This file therefore searches the connections of the thread: for a head with an invalid length, or for the
+ * chunked body that has received most bytes since its last complete chunk. */
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <linux/tcp.h>
@@ -13,16 +15,20 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/* Candidates that are kept; digits of 2^64 - 1; bytes outside of bodies above which version 1.0 of the library may have
+ * rejected the extensions of a chunk. */
 enum { MAX_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
 
+/* The requests of this thread that the library may have rejected. */
 typedef struct refused_search {
-    organ_server_request *lengths[MAX_AT_ONCE]; /* their lengths are none */
+    organ_server_request *lengths[MAX_AT_ONCE]; /* requests with an invalid Content-Length */
     size_t count;
-    organ_server_request *chunks; /* it has taken in most */
-    uint64_t taken;
+    organ_server_request *chunks; /* the request with the most bytes since its last complete chunk; NULL: none */
+    uint64_t taken;               /* the number of these bytes */
 } refused_search;
 
-/* Returns 0 if the library can read the header's value, else the HTTP status of the refusal. */
+/* Returns 0 if the library accepts the value of Content-Length, otherwise the HTTP status of the refusal: 400 if it is
+ * not a number, 413 if it exceeds 2^64 - 1. */
 static unsigned refused_length(const char *text)
 {
     const size_t digits = strspn(text, "0123456789");
@@ -50,8 +56,8 @@ static uint64_t head_bytes_received(const organ_server_request *request)
     return came > used ? came - used : 0;
 }
 
-/* Looks for requests that libmicrohttpd has refused without calling the server, by the length or the chunks of their
- * body. */
+/* Adds the request `held` to the refused_search at `context` if the library may have rejected it for its length or its
+ * chunks. */
 static void watch_request(void *context, void *held)
 {
     refused_search *const s = context;
@@ -70,15 +76,16 @@ static void watch_request(void *context, void *held)
     }
 }
 
-/* Returns true if libmicrohttpd replied with `status` because a chunk exceeded its buffer. */
+/* Returns true if libmicrohttpd replied `status` because the extensions of a chunk exceed its buffer: 500 before
+ * version 1.0, 413 from then on. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();
     return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > MUCH);
 }
 
-/* Replies with a reason to a request that libmicrohttpd rejects. The library's log message has only the status, so the
- * rejected request is searched among those of this thread. */
+/* Replies with a reason to a request that libmicrohttpd rejects with `status`. The log message of the library contains
+ * only the status, so the request is searched among those of this thread. */
 void organ_http_refused(organ_server *server, unsigned status)
 {
     refused_search s = {.count = 0};

@@ -14,6 +14,7 @@ void organ_http_waker_discard(organ_http_waker *waker)
     free(waker);
 }
 
+/* Frees the content of the reply: bytes, descriptor or stream, and its headers. */
 void organ_http_reply_clear(organ_http_reply *reply)
 {
     if (reply->kind == REPLY_BYTES)
@@ -48,6 +49,7 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
 
 void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
 
+/* Delays the reply: the handler is called again when there is news, or `seconds` after the request began. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds)
 {
     organ_http_reply_clear(reply);
@@ -59,6 +61,7 @@ void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
     organ_http_reply_constant(reply, status, NULL, "", 0);
 }
 
+/* Replies with `text`, which the reply frees. A NULL text means that memory ran out and gives a 500. */
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
 {
     organ_http_reply_clear(reply);
@@ -80,7 +83,8 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-/* Fills a reply with a problem document (RFC 9457); `name` and `value` are an additional member, or NULL. */
+/* Fills a reply with a problem document (RFC 9457). `name` and `value` are an additional member, or NULL. organ_fail
+ * replaces the control characters of the detail. */
 static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
                          va_list list)
 {
@@ -114,6 +118,7 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
     va_end(list);
 }
 
+/* Replies with the message of an error: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, otherwise 500. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
 {
     unsigned status = error->status == ORGAN_USAGE ? 400 : 500;
@@ -122,6 +127,7 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
     organ_http_problem(reply, status, "%s", error->message);
 }
 
+/* Adds a header to the reply. If memory or room for headers runs out, the reply becomes a 500. */
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value)
 {
     char *const own_name = strdup(name), *const own_value = strdup(value);

@@ -8,19 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* `lock` guards all members and the lists of requests. */
 struct organ_request_queue {
     pthread_mutex_t lock;
-    pthread_cond_t called;
+    pthread_cond_t called; /* a request was queued, or the queue ends */
+    /* queue of requests that wait for a thread, linked by `next`; *last is its NULL end */
     organ_server_request *first, **last;
-    organ_server_request *parked; /* wait for news or for their time, not for a thread */
-    size_t present, waiting, max,
-        thread_count; /* all that are not resumed yet; those that wait for a thread or for news */
-    unsigned long long recalls;
-    bool ending, dismissed;
+    organ_server_request *parked; /* list of requests that wait for news or for their time, not for a thread */
+    /* Requests whose connections are suspended; those of them that wait for a thread or for news; the limit of
+     * `waiting`. */
+    size_t present, waiting, max, thread_count;
+    unsigned long long recalls; /* number of calls of organ_http_call_waiting */
+    bool ending, dismissed;     /* the threads end; all waiting requests get 503 */
     pthread_t threads[];
 };
 
-/* Waits for a request and takes it from the queue; NULL if the queue ends. */
+/* Waits for a request and removes it from the queue. *recalls becomes queue->recalls of this moment, so that
+ * finish_request notices news during the call of the handler. Returns NULL if the queue ends. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
     pthread_mutex_lock(&queue->lock);
@@ -38,6 +42,7 @@ static organ_server_request *next_request(organ_request_queue *queue, unsigned l
     return request;
 }
 
+/* Appends the request to the queue and wakes a thread. The caller holds the lock. */
 static void queue_request(organ_request_queue *queue, organ_server_request *request)
 {
     request->next = NULL;
@@ -46,11 +51,12 @@ static void queue_request(organ_request_queue *queue, organ_server_request *requ
     pthread_cond_signal(&queue->called);
 }
 
-/* Returns the request to its connection, with a reply. */
+/* Resumes the connection of a request whose reply is filled. The caller holds the lock. */
 static void return_request(organ_request_queue *queue, organ_server_request *request)
 {
     queue->present--;
-    __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED); /* its connection's thread may look at it now */
+    /* Atomic, because watch_request may read the state in the thread of the connection. */
+    __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED);
     organ_mhd.resume_connection(request->connection);
 }
 
@@ -77,14 +83,19 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* Calls the handlers of all parked requests again, because a part of the server has news. */
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)
         recall_requests(app->queue, true);
 }
 
+/* Moves parked requests back: to the queue, or delayed ones to their connections. A request is due if its waiting time
+ * has passed, the queue is dismissed, or it is delayed and its connection was cut. With `all`, every request that is
+ * not delayed moves. */
 void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, false); }
 
+/* Rejects further requests, and returns the parked ones to the queue or their connections, so that they end now. */
 void organ_request_queue_stop(organ_request_queue *queue)
 {
     if (!queue)
@@ -95,13 +106,15 @@ void organ_request_queue_stop(organ_request_queue *queue)
     recall_requests(queue, true);
 }
 
-/* Puts aside a request that must wait for another, until the queue is recalled. */
+/* Adds the request to the list of those that wait for news or for their time. The caller holds the lock. */
 static void park_request(organ_request_queue *queue, organ_server_request *request)
 {
     request->next = queue->parked;
     queue->parked = request;
 }
 
+/* Suspends the connection and parks the request for `seconds`, after which its reply is sent. No thread is occupied
+ * meanwhile. Returns false if the queue no longer accepts requests. */
 bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request *request, double seconds)
 {
     pthread_mutex_lock(&queue->lock);
@@ -118,8 +131,9 @@ bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request 
     return good;
 }
 
-/* Parks a request whose handler asked to be called again. If a recall came while the handler ran, queues the request at
- * once, because the recall may be the one that it waits for. */
+/* Resumes the connection of a request after its handler has returned. If the handler asked to be called again
+ * (REPLY_LATER), parks the request instead, or queues it at once if news came while the handler ran (queue->recalls
+ * differs from `recalls`): these may be the news that it waits for. The caller holds the lock. */
 static void finish_request(organ_request_queue *queue, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;
@@ -136,7 +150,7 @@ static void finish_request(organ_request_queue *queue, organ_server_request *req
         park_request(queue, request);
 }
 
-/* Handles queued requests on a thread of the queue until it ends. */
+/* Main function of a thread: calls the handlers of queued requests until the queue ends. */
 static void *serve_queue(void *context)
 {
     organ_request_queue *const queue = context;
@@ -174,6 +188,7 @@ organ_status organ_request_queue_create(size_t threads, size_t max, organ_reques
     return ORGAN_OK;
 }
 
+/* Ends and joins all threads of the queue and frees it. */
 void organ_request_queue_destroy(organ_request_queue *queue)
 {
     if (!queue)
@@ -189,13 +204,14 @@ void organ_request_queue_destroy(organ_request_queue *queue)
     free(queue);
 }
 
+/* Suspends the connection and appends the request for the threads of the pool. Returns false if the queue is full. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
     pthread_mutex_lock(&queue->lock);
     const bool room = queue->waiting < queue->max;
     if (room) {
         request->state = REQUEST_IN_POOL;
-        /* Suspends before a thread can process it: a request must be suspended when it is resumed. */
+        /* Suspends the connection before a thread can take the request, because that thread resumes the connection. */
         organ_mhd.suspend_connection(request->connection);
         queue_request(queue, request);
         queue->present++;

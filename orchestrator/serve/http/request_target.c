@@ -19,7 +19,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Decodes %XX (and in forms "+") in place. Returns NULL, or why the text is invalid. */
+/* Decodes %XX, and with `form` also "+", in place. Returns NULL, or the fault: "a control character". */
 const char *organ_http_decode(char *text, bool form)
 {
     char *to = text;
@@ -39,8 +39,9 @@ const char *organ_http_decode(char *text, bool form)
     return organ_utf8_valid(text) ? NULL : "bytes that are not UTF-8";
 }
 
-/* Decodes the path, '/' included. Segments of a route are decoded again from the target, in which an encoded slash is
- * distinct from a separator. */
+/* Decodes the path, encoded slashes included, and rejects segments that are empty, '.' or '..'. `query` points to the
+ * '?' or the end of the target. match_path decodes the parameters again from the target, in which an encoded slash is
+ * distinct from a separator. Returns false after a 400 or 500. */
 static bool read_path(organ_server_request *request, const char *query)
 {
     organ_http_reply *const reply = &request->reply;
@@ -73,8 +74,8 @@ static bool read_path(organ_server_request *request, const char *query)
     return true;
 }
 
-/* Splits the query of a request into decoded fields. Returns false, with a problem as the reply, if it is malformed or
- * has too many. */
+/* Splits the query into decoded fields. `query` points to its '?' or to the end of the target. Returns false after a
+ * 400 or 500. */
 static bool read_query(organ_server_request *request, const char *query)
 {
     if (*query != '?' || !query[1])
@@ -111,6 +112,8 @@ bool organ_http_target_read(organ_server_request *request)
 
 /* ---- functions for handlers ---- */
 
+/* Records the owner of the token of a request (for the audit log), and that its connection is admitted: it is not
+ * closed to make room for others. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name)
 {
     organ_server_request *const admitted = (organ_server_request *)request;
@@ -155,6 +158,8 @@ const char *organ_http_header(const organ_server_request *request, const char *n
     return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+/* Reads a whole number in [from, to] from the query into *value, or sets it to `fallback`. Returns false after a
+ * 400. */
 bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
                             uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value)
 {
@@ -172,7 +177,7 @@ bool organ_http_query_count(const organ_server_request *request, organ_http_repl
     return false;
 }
 
-/* Returns the body as a JSON object; else replies with the refusal and returns NULL. */
+/* Parses the body as a JSON object, for the caller to release. Otherwise replies 400, 415 or 500 and returns NULL. */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
 {
     static const char expected[] = "application/json";

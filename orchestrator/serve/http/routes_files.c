@@ -7,6 +7,7 @@
 
 enum { MAX_ENTRIES = 100000 };
 
+/* Returns {"name", "type", "bytes", "modified"} of an entry; "bytes" of a directory is null. */
 static json_t *entry_json(const organ_jail_entry *entry)
 {
     return json_pack("{s:s, s:s, s:o*, s:I}", "name", entry->name, "type", entry->directory ? "directory" : "file",
@@ -14,7 +15,8 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
-/* Returns at most `limit` entries after the one named `cursor`, and the cursor of the next page. */
+/* Returns a page of at most `limit` entries, those after the name `cursor` (NULL: from the first), and the cursor of
+ * the next page. NULL without memory. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {
@@ -35,6 +37,7 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
     return NULL;
 }
 
+/* Replies with a page of the entries of the directory `path`. */
 static void reply_directory(const organ_server_request *request, organ_http_reply *reply, const char *path)
 {
     organ_jail_entry *entries;
@@ -61,6 +64,7 @@ static void get_root(const organ_server_request *request, organ_http_reply *repl
     reply_directory(request, reply, "");
 }
 
+/* Replies with the file "path" of the request, or with a page of the entries if it is a directory. */
 static void get_file(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);

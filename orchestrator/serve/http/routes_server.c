@@ -15,6 +15,7 @@ static void get_health(const organ_server_request *request, organ_http_reply *re
     organ_http_reply_json(reply, 200, json_pack("{s:s, s:s}", "status", "ok", "version", ORGAN_VERSION));
 }
 
+/* Replies with the metrics of the server and of all areas in the text format of Prometheus. */
 static void get_metrics(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -32,7 +33,7 @@ static void get_metrics(const organ_server_request *request, organ_http_reply *r
     organ_http_reply_text(reply, 200, "text/plain; version=0.0.4; charset=utf-8", all, all ? strlen(all) : 0);
 }
 
-/* Answers without a body and sets the session cookie, to which `more` adds attributes. */
+/* Replies 204 and sets the session cookie to `value`; `more` is appended to its attributes. */
 static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const char *value, const char *more)
 {
     char text[256];

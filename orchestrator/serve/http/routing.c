@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * From a path to the row of the table that answers it. */
+ * Finds the route of a request: the row of the areas' tables that matches its path and method. */
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <string.h>
@@ -14,8 +14,8 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
-/* Stores the text of the path that matched the name in braces at `pattern`, which ends at `name_end`, as a parameter.
- * False without memory. */
+/* Stores the text [from, to) of the path, decoded, as the parameter whose name in braces is at [pattern, name_end).
+ * Returns false without memory. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {
@@ -29,10 +29,11 @@ static bool add_parameter(organ_server_request *request, const char *pattern, co
     return true;
 }
 
+/* Result of match_path. */
 typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
-/* Matches the path up to `end` with the pattern, segment by segment; "{name...}" matches all segments except those that
- * the rest of the pattern needs. Sets the parameters of the request, unless that is NULL. */
+/* Matches [path, end) with the pattern, segment by segment; "{name...}" matches all segments except those that the rest
+ * of the pattern needs. Sets the parameters of the request; with NULL it only tests. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
@@ -55,7 +56,7 @@ static match match_path(organ_server_request *request, const char *pattern, cons
     return !*pattern && path == end ? MATCH_WHOLE : MATCH_NONE;
 }
 
-/* Answers 405 with "GET, HEAD, POST", the methods of the path. */
+/* Replies 405. `known` has true for each method that the path has; they become the header Allow ("GET, HEAD, POST"). */
 static void refuse_method(organ_server_request *request, const bool *known)
 {
     char allowed[64] = "";
@@ -68,7 +69,7 @@ static void refuse_method(organ_server_request *request, const bool *known)
     organ_http_reply_header(&request->reply, "Allow", allowed);
 }
 
-/* Reads the method; ORGAN_HTTP_METHODS stands for one that no route has. */
+/* Sets `head` and `method` of the request; ORGAN_HTTP_METHODS stands for a method that no route has. */
 static void read_method(organ_server_request *request)
 {
     int m = 0;

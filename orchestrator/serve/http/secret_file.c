@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Reads one byte more than the limit, to detect longer files. */
+/* Reads the whole file into secret->text, which has room for `max` + 1 bytes: one byte more than the limit, to detect
+ * longer files. */
 static organ_status read_all(int fd, const char *file, size_t max, organ_secret_file *secret, organ_error *error)
 {
     for (ssize_t got = 1; got != 0 && secret->length <= max;) {
@@ -22,8 +23,8 @@ static organ_status read_all(int fd, const char *file, size_t max, organ_secret_
                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
 }
 
-/* Reads a file with a secret, of at most `max` bytes. `what` names a secret that other users must not read; NULL allows
- * it (certificates). */
+/* Reads a file of at most `max` bytes. `what` names a secret, whose file other users must not be able to read or write;
+ * NULL if the content is public (certificates). */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error)
 {

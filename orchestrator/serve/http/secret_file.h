@@ -9,16 +9,17 @@
 #include <sys/stat.h>
 
 typedef struct organ_secret_file {
-    char *text; /* all bytes, and a NUL; NULL: was not read */
+    char *text; /* all bytes of the file, and a NUL; NULL: the file was not read */
     size_t length;
-    struct stat about;
+    struct stat about; /* attributes of the open file */
 } organ_secret_file;
 
-/* Reads the file, which may be a pipe. `what` is the name of the secret for messages ("the key"); NULL: the content
- * is not secret. ORGAN_BAD_INPUT if a secret may be read or changed by all users, or if the file has more than
- * `max` bytes; ORGAN_IO. The caller must wipe *secret for every return value. */
+/* Reads the file, which may be a pipe. `what` names the secret in messages ("the key"); NULL: the content is not
+ * secret. Returns ORGAN_BAD_INPUT if all users may read or change a secret, or if the file has more than `max` bytes;
+ * ORGAN_IO if it cannot be read. The caller must wipe *secret, also after an error. */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error);
+/* Overwrites the content with zeros and frees it. */
 void organ_secret_file_wipe(organ_secret_file *secret);
 
 #endif

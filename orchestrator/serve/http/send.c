@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sends replies. */
+ * Sends replies: through libmicrohttpd, or directly to the socket. */
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/server_parts.h"
 
@@ -9,8 +9,8 @@
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/* Makes the library's response from a reply. A response that is created owns the reply's bytes or descriptor; NULL
- * leaves them to the reply. */
+/* Creates the library's response with the body of the reply. The response then owns the reply's bytes or descriptor.
+ * Returns NULL if that fails; the reply then keeps them. */
 static struct MHD_Response *make_response(organ_server_request *request)
 {
     organ_http_reply *const reply = &request->reply;
@@ -48,7 +48,8 @@ static bool has_header(const organ_http_reply *reply, const char *name)
 
 enum { USUAL_HEADERS = 7 };
 
-/* Fills in the headers that every reply has. Without CORS headers, pages of other sites cannot read replies. */
+/* Fills in the headers that every reply has; a NULL value means that the reply does not need the header. There are no
+ * CORS headers, so pages of other sites cannot read replies. */
 static void usual_headers(const organ_http_reply *reply, organ_http_field fields[USUAL_HEADERS])
 {
     const organ_http_field usual[USUAL_HEADERS] = {
@@ -62,7 +63,7 @@ static void usual_headers(const organ_http_reply *reply, organ_http_field fields
     memcpy(fields, usual, sizeof usual);
 }
 
-/* Adds the headers of a reply; false without memory. */
+/* Adds the usual headers and those of the reply to the response. Returns false without memory. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -77,7 +78,7 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
-/* Gives the reply to libmicrohttpd. */
+/* Gives the reply to libmicrohttpd, which sends it. Returns MHD_NO, which closes the connection, without memory. */
 enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)
@@ -93,7 +94,8 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     return queued;
 }
 
-/* Returns the bytes of the reply with its head; NULL without memory. */
+/* Returns the head and the body of a reply of bytes in the form of HTTP/1.1, for the caller to free; *bytes is their
+ * number. NULL without memory. */
 static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
 {
     organ_http_field fields[USUAL_HEADERS];

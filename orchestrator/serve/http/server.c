@@ -12,11 +12,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* Threads and places of the request queue; bytes of memory that the library has per connection; descriptors for other
+ * purposes than connections. */
 enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
 
 /* ---- starting ---- */
 
-/* Raises the limit of open descriptors: a connection and the file that it is sent need one each. */
+/* Raises the limit of open descriptors as far as allowed: each connection needs one, and the file that it is sent
+ * another one. */
 static void raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
@@ -27,14 +30,15 @@ static void raise_descriptor_limit(unsigned connections)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Rejects files of secrets and logs below the root, where clients can read and jobs can write. */
+/* Rejects the `file` of an option (a secret or a log; NULL: not given) if it is below the root or a store, where
+ * clients and jobs could read it. */
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
     const char *const slash = file ? strrchr(file, '/') : NULL;
     char *const folder = slash ? strndup(file, (size_t)(slash - file + 1)) : strdup(".");
     char *path = file ? realpath(file, NULL) : NULL;
     if (file && !path && folder)
-        path = realpath(folder, NULL); /* it is to be made there */
+        path = realpath(folder, NULL); /* the file will be created in this folder */
     if (path && organ_jail_contains(server->app.jail, path))
         organ_fail(error, ORGAN_USAGE, "%s %s: is below the root%s, where clients and jobs can read it", option, file,
                    server->options.caches ? " or a cache" : "");
@@ -43,7 +47,8 @@ static organ_status check_outside(const organ_server *server, const char *option
     return error->status;
 }
 
-/* Opens tokens, TLS keys and the audit log. Their files must be outside --root, where clients could read them. */
+/* Opens the file of tokens, certificate and key, and the audit log, and reads the trusted proxies. Their files must be
+ * outside --root. */
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
     bool open_to_group = false;
@@ -101,6 +106,7 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
     return error->status;
 }
 
+/* Starts the areas in order. server->started counts also an area whose start failed, because its stop must run. */
 static organ_status start_areas(organ_server *server, organ_error *error)
 {
     for (const organ_area *const *area = server->app.areas; *area && !error->status; area++) {
@@ -111,8 +117,8 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-/* Lowers the priority of this thread and starts the library's threads from it, which inherit the priority. Returns
- * errno as a pointer. */
+/* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which inherit
+ * the priority. Returns errno as a pointer. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;
@@ -139,7 +145,7 @@ static void *start_below_jobs(void *context)
     return (void *)(intptr_t)errno;
 }
 
-/* Starts libmicrohttpd from a thread of its own, whose scheduling its threads inherit (start_below_jobs). */
+/* Starts libmicrohttpd in a separate thread (start_below_jobs), so that the calling thread keeps its priority. */
 static organ_status start_daemon(organ_server *server, organ_error *error)
 {
     pthread_t thread;
@@ -153,7 +159,7 @@ static organ_status start_daemon(organ_server *server, organ_error *error)
                             "the threads of the server cannot be started");
 }
 
-/* Opens the server: parts, port, areas, and last the daemon that accepts connections. */
+/* Opens the server in this order: root and guard, port, areas, and last the threads that accept connections. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made,
                                organ_error *error)
 {
@@ -164,7 +170,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         return organ_fail_errno(error, ENOMEM, "the server");
     organ_daemon_library_open(error);
     pthread_mutex_init(&server->stream_lock, NULL);
-    json_object_seed(0); /* or the first objects of several threads would each choose it */
+    json_object_seed(0); /* now: later, the first objects of several threads could choose the seed at the same time */
     server->listener = -1;
     if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",
@@ -193,7 +199,7 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 
 /* ---- running and ending ---- */
 
-/* Reads changed tokens again and prints whether this succeeded. */
+/* Reads the tokens again if their file changed, or if `anyway`, and reports the result on stderr. */
 static void renew_tokens(organ_server *server, bool anyway)
 {
     organ_error error = {0};
@@ -229,7 +235,7 @@ void organ_server_tick(organ_server *server)
     organ_http_streams_tick(server);
 }
 
-/* Returns whether replies are being made or sent. */
+/* Returns whether a stream is open or a reply is being made or sent. */
 static bool server_is_busy(organ_server *server)
 {
     pthread_mutex_lock(&server->stream_lock);
@@ -239,8 +245,8 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies in progress. Queued requests and streams must have ended before the daemon is stopped; the longest
- * that they wait for is a read from the disk. */
+/* Waits for replies in progress, at most `seconds`; for requests of the queue it waits longer, because they must have
+ * ended before the daemon is stopped. The longest of them is a read from the disk. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -264,8 +270,8 @@ static void close_all_connections(organ_server *server)
     }
 }
 
-/* Closes the server in the opposite order: no new connections, no new requests, up to `seconds` for replies, then
- * everything else. */
+/* Closes the server in the opposite order: no new connections, no new requests, up to `seconds` for replies in
+ * progress, then areas and data. */
 void organ_server_close(organ_server *server, unsigned seconds)
 {
     if (!server)

@@ -28,9 +28,10 @@
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the tokens, starts the areas (a list that ends with NULL) and listens. The options are
- * copied; the data they point to is not and must outlive the server. ORGAN_USAGE if options contradict each other or
- * the address is malformed, ORGAN_IO if a system call fails (port in use). *server is NULL on error. */
+/* Opens the root, reads the tokens, starts the areas (a list that ends with NULL) and listens. Copies the options, but
+ * not the data they point to, which must outlive the server. Returns ORGAN_USAGE if options contradict each other or
+ * the address is malformed, ORGAN_IO if a system call fails, for example because the port is in use. *server is NULL on
+ * error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas,
                                organ_server **server, organ_error *error);
 /* Returns the server's address, such as "http://127.0.0.1:8935/", with the chosen port if port 0 was requested. */

@@ -20,13 +20,14 @@ typedef struct organ_serve_options {
     organ_words proxies;                   /* trusted proxies, whose X-Forwarded-For is used: addresses and networks */
     organ_words hosts;                     /* further host names of the server */
     unsigned jobs;                         /* largest number of running jobs */
+    /* largest number of connections, and of those from one network; per_address 0: half of all */
     unsigned connections, per_address;
     uint64_t job_output, keep_bytes; /* largest size of the output kept per job, and of all jobs in total; 0: no
                                       * limit */
     uint64_t job_memory;             /* largest --memory of a job */
     uint64_t cache;                  /* bytes of memory for catalogs of models */
     uint64_t model_memory;           /* bytes of memory for reading one model */
-    unsigned model_seconds;
+    unsigned model_seconds;          /* longest time that reading one model may take */
     bool models_here;       /* reads models in this process instead of a confined one: for fuzzing, which observes one
                              * process */
     unsigned timeout;       /* seconds within which a request must have arrived, and after which an idle connection is

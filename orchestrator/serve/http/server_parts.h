@@ -18,20 +18,21 @@
 #include <sys/queue.h>
 #include <time.h>
 
-/* Resumes a connection that is suspended in the middle of its reply. */
+/* Continues a stream: resumes its connection, which is suspended in the middle of the reply until there is more to
+ * send. `lock` guards resting, woken and last. */
 struct organ_http_waker {
     pthread_mutex_t lock;
     organ_http_stream stream;
     struct organ_server *server; /* NULL until the reply is sent */
     struct MHD_Connection *connection;
     struct organ_request_tally *tally;
-    size_t *sent; /* of the request, which outlives every read */
-    bool resting, woken;
-    time_t last;                        /* read, in seconds of the monotonic clock */
-    LIST_ENTRY(organ_http_waker) entry; /* among all of the server */
+    size_t *sent;        /* bytes sent so far: reply.size of the request, which outlives every read */
+    bool resting, woken; /* the connection is suspended; organ_http_wake was called since the last read began */
+    time_t last;         /* time of the last read, in seconds of the monotonic clock */
+    LIST_ENTRY(organ_http_waker) entry; /* in server->streams */
 };
 
-/* One server; server.c makes it. */
+/* One server; organ_server_open makes it. */
 struct organ_server {
     organ_app app;
     organ_serve_options options;
@@ -41,8 +42,8 @@ struct organ_server {
     organ_tls *tls;         /* NULL: not encrypted */
     char url[96];
     unsigned port;
-    int listener;
-    size_t started; /* areas */
+    int listener;   /* the listening socket; -1: none */
+    size_t started; /* number of areas that were started */
     organ_request_tally *tally;
     organ_penalty *penalty;
     organ_connection_watch *watch;
@@ -50,9 +51,9 @@ struct organ_server {
     struct MHD_Daemon *daemon;
     int stopping;        /* atomic */
     uint64_t body_bytes; /* atomic: bytes of all bodies in memory */
-    unsigned answering;  /* atomic: requests between their last byte and that of their reply */
+    unsigned answering;  /* atomic: requests that arrived completely and whose reply was not sent completely */
     pthread_mutex_t stream_lock;
-    LIST_HEAD(, organ_http_waker) streams; /* all that are open */
+    LIST_HEAD(, organ_http_waker) streams; /* all open streams; stream_lock guards the list and the count */
     size_t stream_count;
 };
 

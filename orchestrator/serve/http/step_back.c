@@ -4,7 +4,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { BELOW_JOBS = 15 }; /* nice levels: the server then gets about a thirtieth of a processor that a job uses */
+/* Nice levels below the jobs: the server then gets about a thirtieth of a processor that a job uses. */
+enum { BELOW_JOBS = 15 };
 
 void organ_http_step_back(void)
 {

@@ -12,7 +12,7 @@
 
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
 
-/* Loaded with libmicrohttpd, which is linked with it. */
+/* Functions of GnuTLS, which organ_tls_open loads; libmicrohttpd uses the same library. */
 static struct {
     __typeof__(gnutls_certificate_allocate_credentials) *allocate_credentials;
     __typeof__(gnutls_certificate_free_credentials) *free_credentials;
@@ -26,6 +26,7 @@ static struct {
     __typeof__(gnutls_bye) *part;
     __typeof__(gnutls_strerror) *explain;
 } gnutls;
+/* The symbols of `gnutls`, in the order of its members. */
 static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_certificate_free_credentials",
                                     "gnutls_certificate_set_x509_key_mem",
@@ -39,8 +40,7 @@ static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_strerror"};
 _Static_assert(sizeof gnutls == sizeof names, "one name for each function");
 
-/* Certificate and key of handshakes. Old ones are kept until the server ends, because a handshake may still use them.
- */
+/* A certificate chain and its key. Old ones are kept until the server ends, because a handshake may still use them. */
 typedef struct identity {
     gnutls_pcert_st chain[LONGEST_CHAIN];
     unsigned count;
@@ -49,14 +49,14 @@ typedef struct identity {
 } identity;
 
 struct organ_tls {
-    char *certificate, *key;
+    char *certificate, *key; /* names of the files */
     identity *newest;
 };
 
-/* The library calls without a context. Atomic. */
+/* The identity for new connections; atomic. Global, because the library calls select_identity without a context. */
 static identity *current;
 
-/* Gives gnutls the current certificate and key, for each new connection. */
+/* Callback of GnuTLS: returns the current certificate and key for the handshake of a new connection. */
 static int select_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
                            const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
                            unsigned *count, gnutls_privkey_t *key)
@@ -75,6 +75,8 @@ static int select_identity(gnutls_session_t session, const gnutls_datum_t *autho
     return 0;
 }
 
+/* Sets the options of the daemon: a certificate is selected for each handshake, so that a renewed one is used without a
+ * restart, and only TLS 1.2 and 1.3 are allowed. */
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
 {
     static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
@@ -95,7 +97,7 @@ static organ_status fail_pem(const char *file, const char *what, int code, organ
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
 }
 
-/* Checks that the key fits the first certificate, by the library's own function. */
+/* Checks that the key belongs to the first certificate: GnuTLS rejects credentials in which it does not. */
 static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
                                organ_error *error)
 {
@@ -111,6 +113,7 @@ static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certi
                       gnutls.explain(code));
 }
 
+/* Frees the certificates, the key and the identity itself. */
 static void free_identity(identity *one)
 {
     for (unsigned k = 0; k < one->count; k++)
@@ -137,7 +140,8 @@ static organ_status import_identity(const organ_tls *tls, identity *one, const g
     return check_pair(tls, certificate, key, error);
 }
 
-/* Reads certificate and key again. Connections may still use older ones, so these are kept until the end. */
+/* Reads certificate and key again and uses them for new connections. Older ones are kept until organ_tls_close, because
+ * connections may still use them. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
 {
     organ_secret_file certificate = {0}, key = {0};
@@ -181,6 +185,7 @@ organ_status organ_tls_open(const char *certificate, const char *key, organ_tls 
     return error->status;
 }
 
+/* Frees all certificates and keys that were loaded, the replaced ones too. */
 void organ_tls_close(organ_tls *tls)
 {
     if (!tls)

@@ -14,6 +14,7 @@
 
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
+/* A token with its owner and the session that browsers get for it. */
 typedef struct stored_token {
     organ_bearer bearer;
     char *text;
@@ -25,7 +26,7 @@ typedef struct token_list {
     size_t count;
 } token_list;
 
-/* By which a file is known again. */
+/* Properties of a file that change when the file is replaced or written. */
 typedef struct file_identity {
     dev_t device;
     ino_t number;
@@ -35,16 +36,18 @@ typedef struct file_identity {
 
 struct organ_tokens {
     char *file;
-    pthread_rwlock_t lock; /* guards what follows */
+    pthread_rwlock_t lock; /* guards the list */
     token_list list;
-    file_identity read; /* which file was read last, good or not */
+    /* the file that was read last, also if it was malformed; only the thread of organ_tokens_renew uses it */
+    file_identity read;
 };
 
+/* Compares in a time that does not show how many leading characters of `given` are right. */
 bool organ_secret_is(const char *secret, const char *given)
 {
     const size_t right = strlen(secret), length = strlen(given);
-    /* As many steps as the given text is long, whatever the secret is; volatile keeps the compiler from leaving early.
-     */
+    /* The number of steps depends on `given` only, not on the secret; volatile keeps the compiler from ending the loop
+     * early. */
     volatile unsigned char differs = right != length;
     for (size_t k = 0; k < length; k++)
         differs |= (unsigned char)(secret[k % (right + 1)] ^ given[k]);
@@ -90,7 +93,7 @@ static organ_status check_token(const char *file, const char *text, size_t lengt
     return ORGAN_OK;
 }
 
-/* Takes the next word of a line; its length, 0 if there is none. */
+/* Advances *at to the end of the next word before `end`; *word is its start. Returns its length, 0 if there is none. */
 static size_t next_word(const char **at, const char *end, const char **word)
 {
     while (*at < end && isspace((unsigned char)**at))
@@ -110,7 +113,8 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
-/* Adds a token, which must not share its name or its text with another. */
+/* Adds a token. Returns ORGAN_BAD_INPUT if it shares its name or its text with another token. The list has room for
+ * it. */
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
@@ -133,7 +137,8 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     return ORGAN_OK;
 }
 
-/* Reads a line NAME ROLE TOKEN; empty lines and comments are skipped. */
+/* Reads the line [at, end), NAME ROLE TOKEN, and adds its token. Skips empty lines and comments. `number` is for
+ * messages. */
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
@@ -160,7 +165,7 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
                      error);
 }
 
-/* Reads a file of tokens: a single word is a token that may run jobs, else each line has one. */
+/* Reads the text of a file of tokens: a single word is a token with the role run; otherwise each line contains one. */
 static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
 {
     const char *const end = text + length, *at = text, *word, *second;
@@ -197,7 +202,8 @@ static bool same_identity(const file_identity *a, const file_identity *b)
            same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
 }
 
-/* Reads the file of tokens; the text is wiped afterwards. */
+/* Reads the file of tokens to `list`, which is empty after an error, and wipes the text. *about receives the attributes
+ * of the file. */
 static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
 {
     organ_secret_file secret;
@@ -212,7 +218,8 @@ static organ_status read_tokens(const char *file, token_list *list, struct stat 
 
 /* ---- the list ---- */
 
-/* Reads the file of tokens. *open_to_group: its group may read it, which the caller warns of. */
+/* Reads the file of tokens for the first time. *open_to_group: the group of the file may read it, of which the caller
+ * warns. */
 organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open_to_group, organ_error *error)
 {
     struct stat about = {0};
@@ -251,7 +258,7 @@ size_t organ_tokens_count(organ_tokens *tokens)
     return count;
 }
 
-/* Keeps the sessions of tokens that a changed file still has. */
+/* Copies the session of each token that both lists contain, so that users stay logged in when the file changes. */
 static void copy_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
@@ -277,7 +284,7 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     if (same_identity(&now, &tokens->read) && !(anyway && there))
         return false;
     read_tokens(tokens->file, &list, &about, error);
-    tokens->read = now; /* the time before reading: changes during the reading cause another one */
+    tokens->read = now; /* from before the read: a change during the read causes another read */
     if (error->status)
         return false;
     pthread_rwlock_wrlock(&tokens->lock);
@@ -289,7 +296,8 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     return true;
 }
 
-/* Compares all secrets, so that the time does not reveal which one matched. */
+/* Returns the token whose text or, with `session`, whose session is `given`; NULL if there is none. Compares all of
+ * them, so that the time does not reveal which one matched. */
 static const stored_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
     const stored_token *found = NULL;
@@ -301,7 +309,8 @@ static const stored_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
-/* Finds the token or, with by_session, the session that the client has sent. */
+/* Searches for `given` among the tokens or, with by_session, the sessions. Sets *bearer and, unless NULL, copies the
+ * session to `session`. Returns false if there is none. */
 static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
@@ -324,6 +333,7 @@ bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_b
     return check_secret(tokens, given, true, bearer, NULL);
 }
 
+/* Checks a token (false: not a session) and copies the session that belongs to it. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {

@@ -35,15 +35,15 @@ size_t organ_tokens_count(organ_tokens *tokens);
  * valid. */
 bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error);
 
-/* Checks whether `given` is one of the tokens, or the session of one, and sets *who to its owner. The time does not
- * depend on the position of the first difference. */
+/* Checks whether `given` is one of the tokens (organ_tokens_check) or the session of one (organ_tokens_check_session),
+ * and sets *bearer to its owner. The time does not depend on the position of the first difference. */
 bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer);
 bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer);
-/* Checks a token like organ_tokens_check and returns the session that belongs to it. */
+/* Checks a token like organ_tokens_check, and copies the session that belongs to it to `session`. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1]);
 
-/* Compares in a time that does not depend on where the two differ. */
+/* Returns true if both texts are equal. The time does not depend on the secret. */
 bool organ_secret_is(const char *secret, const char *given);
 
 #endif

@@ -33,6 +33,7 @@ static void close_job_events(void *context)
     free(stream);
 }
 
+/* Writes one server-sent event. */
 static void put_sent_event(FILE *out, const char *name, const json_t *data)
 {
     char *const text = json_dumps(data, JSON_COMPACT);
@@ -40,7 +41,8 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
     free(text);
 }
 
-/* Reads the complete lines of the file, at most one chunk; returns true if there was one. */
+/* Reads at most CHUNK bytes of events.jsonl after stream->offset, writes each complete line as an event, and advances
+ * the offset. Returns true if it read any line. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
@@ -59,13 +61,14 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
         json_decref(event);
     }
     if (got == CHUNK && at == 0)
-        at = CHUNK; /* a line as long as that is no event */
+        at = CHUNK; /* no event is as long as CHUNK: skip this part of the line */
     stream->offset += (int64_t)at;
     free(chunk);
     return at > 0;
 }
 
-/* Writes all events that are due; false if there are none. */
+/* Writes all events that are due: new lines of the file, and the state of the job if it changed. Returns false if there
+ * are none. */
 static bool make_events(organ_job_stream *stream, FILE *out)
 {
     organ_jobs *const jobs = stream->jobs;
@@ -91,8 +94,8 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
-/* Fills the stream's buffer with new events, or with a comment that keeps the connection open. Returns false if there
- * is nothing to send. */
+/* Replaces the stream's buffer by new events, or by a comment that keeps the connection open. Returns false if there is
+ * nothing to send. */
 static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
@@ -124,8 +127,8 @@ static organ_stream_state read_job_events(void *context, char *to, size_t capaci
     return ORGAN_STREAM_DATA;
 }
 
-/* Returns the offset of Last-Event-ID: the end of a line of this file, else 0. *end: the client has received the last
- * event. */
+/* Returns the offset in events.jsonl that Last-Event-ID (`last`, may be NULL) contains, if it is the end of a line;
+ * else 0. *end becomes true if the client has received the last event. */
 static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
@@ -137,7 +140,8 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
-/* Opens the events of a job, after event `last` if the client has received it. */
+/* Creates a stream that starts after the event `last`, and counts it as a user of the job. *end as of place_of_event.
+ * The caller holds the mutex. NULL without memory. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);
@@ -153,8 +157,8 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     return stream;
 }
 
-/* Replies with the events of a job as server-sent events, after the event `last`. An ended job without further events
- * gives 204. */
+/* Replies with the events of a job after the event `last`, as server-sent events. Replies 204 if the job has ended and
+ * the client has received its last event. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply)
 {
     bool end = false;

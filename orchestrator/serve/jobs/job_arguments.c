@@ -15,15 +15,16 @@
 
 enum { LONGEST_TEXT = 4000, MAX_KEYS = 96, MAX_OPERANDS = 8, MAX_FAULTS = 32 };
 
+/* The conversion of one request. */
 typedef struct words_reader {
     organ_job_words *words;
     const organ_jail *jail;
     const json_t *arguments;
-    json_t *options, *operands; /* of argv */
-    json_t *named;              /* words with the name of a model of a store, and the same word with its path */
-    char *absolute;             /* path of the last input, if it is in a store; else NULL */
+    json_t *options, *operands; /* words of argv: "--name=value", and operands */
+    json_t *named;  /* object: from a word with the name of a model in a store to the same word with its path */
+    char *absolute; /* path of the last input, if it is in a store; else NULL */
     json_t *faults;
-    unsigned status; /* of the worst fault; 422 precedes those of the jail */
+    unsigned status; /* HTTP status of the reply: 422 precedes those of the jail; 0: no fault */
 } words_reader;
 
 /* ---- faults ---- */
@@ -31,7 +32,8 @@ typedef struct words_reader {
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Uses organ_fail for the detail, because it escapes control characters. */
+/* Appends {"field", "detail"} to the faults, at most MAX_FAULTS. Uses organ_fail for the detail, because it escapes
+ * control characters. */
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -83,9 +85,8 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which
- * nothing exists yet.
- */
+/* Rejects an output in the folder of a model, because it would change that model. Appends the path to words->made if
+ * nothing exists at it. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -99,7 +100,8 @@ static void words_check_output(words_reader *r, const char *field, const char *p
         json_array_append_new(r->words->made, json_string(path));
 }
 
-/* Adds a path to those that are read or written. */
+/* Checks a path with the jail and appends it to the paths that the job reads or, for ORGAN_NAMES_OUTPUT, writes. Sets
+ * r->absolute if an input is in a store. */
 static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
@@ -127,8 +129,8 @@ static void check_path(words_reader *r, const char *field, const char *path, org
     json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
-/* Returns the text as a word of the command line. A file name that begins with "-" gets "./" before it, since it would
- * mean standard input or an option. */
+/* Returns the text as a word of the command line, NULL after a fault. A path that begins with "-" gets "./" before it,
+ * because "-" would mean standard input or an option. */
 static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
 {
     const char *const text = plain_text(r, field, value);
@@ -137,7 +139,8 @@ static json_t *text_word(words_reader *r, const char *field, const json_t *value
     return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
-/* Reads "10M" to "9999M" and "1G" to "999G": amounts that the schema can express; others are rejected. */
+/* Reads an amount of memory from "10M" to "9999M" or from "1G" to "999G", the amounts that the JSON Schema of the verb
+ * can express. Returns false for others. */
 static bool read_amount(const json_t *value, uint64_t *bytes)
 {
     const char *const text = json_is_string(value) ? json_string_value(value) : "";
@@ -176,8 +179,8 @@ static json_t *named_word(const char *name, const char *value)
     return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
 }
 
-/* Appends a word, which it takes over, to the command line: as the value of option `name`, or as an operand if `name`
- * is NULL. */
+/* Appends `word`, whose reference it takes, to the list `to`: as the value of option `name`, or as an operand if `name`
+ * is NULL. If the word is a model in a store, also records its path (r->named). */
 static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
 {
     json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;
@@ -190,7 +193,8 @@ static void add_word(words_reader *r, json_t *to, const char *name, json_t *word
     r->absolute = NULL;
 }
 
-/* Appends the words of an option that takes several values, given as an array. */
+/* Appends the words of an argument with several values, given as an array: option->takes values belong to each use of
+ * the option. */
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
@@ -236,7 +240,8 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         add_word(r, to, name, text_word(r, field, value, option->names));
 }
 
-/* Refuses an operand after a missing one: operands have no names, so the program would take it for the missing one. */
+/* Adds a fault for an operand after a missing one: operands have no names on a command line, so the program would use
+ * it as the missing one. */
 static void refuse_gaps(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -278,7 +283,7 @@ static void refuse_unknown(words_reader *r)
     }
 }
 
-/* ---- the whole ---- */
+/* ---- the request ---- */
 
 /* Returns the verb of the request; NULL with a fault if no such verb can run as a job. */
 static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
@@ -331,7 +336,7 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
         read_argument(r, r->options, option);
 }
 
-/* Adjusts the lists of paths: a dry run writes no output. */
+/* Removes all outputs if the job is a dry run, which writes none. */
 static void adjust_paths(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
@@ -348,7 +353,8 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
-/* Returns the command that a user could type for the job. "--" precedes operands that begin with '-'. */
+/* Returns the command that a user could type for the job, for the caller to free. Operands that begin with '-' follow
+ * "--". NULL without memory. */
 static char *make_command(const words_reader *r)
 {
     organ_text text;
@@ -372,8 +378,8 @@ static char *make_command(const words_reader *r)
     return command;
 }
 
-/* Appends the words, with the paths of models of stores in place of their names: the environment of a job does not
- * name the stores. */
+/* Appends the words to argv. Names of models in stores are replaced by their paths, because the environment of a job
+ * does not name the stores. */
 static void append_words(const words_reader *r, json_t *argv, const json_t *words)
 {
     for (size_t k = 0; k < json_array_size(words); k++) {
@@ -382,7 +388,8 @@ static void append_words(const words_reader *r, json_t *argv, const json_t *word
     }
 }
 
-/* Assembles the job's command line and its record; false if out of memory. */
+/* Fills arguments, argv and command of the words; argv contains the options, --json, and the operands after "--".
+ * Returns false without memory. */
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
@@ -444,7 +451,7 @@ void organ_job_words_release(organ_job_words *words)
     *words = (organ_job_words){0};
 }
 
-/* Returns the words of a command with --resume added to its options. */
+/* Returns a copy of the words of a command with --resume after its options. */
 json_t *organ_job_words_resumed(const json_t *argv)
 {
     json_t *const resumed = json_copy((json_t *)argv);
@@ -468,7 +475,7 @@ static bool paths_overlap(const char *a, const char *b)
     return strncmp(a, b, least) == 0 && (m == n || (m < n ? b : a)[least] == '/');
 }
 
-/* Returns whether a path of `a` contains one of `b` or the reverse. */
+/* Returns whether a path of `a` is, contains or is inside a path of `b`; *path is then the one of `a`. */
 static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 {
     for (size_t k = 0; k < json_array_size(a); k++)
@@ -480,6 +487,8 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
     return false;
 }
 
+/* Returns true if one of two jobs writes a path that the other writes or reads, or a path inside or above it; sets
+ * *path to it. Two readers do not clash. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path)
 {

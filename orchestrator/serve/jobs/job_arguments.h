@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Converts a request (JSON) to the words of a command line. No value from a client can become an option, and no path
- * can leave the root. */
+ * Converts the JSON of a request to the words of a command line. No value from a client can become an option, and no
+ * path can lead out of the root. */
 #ifndef ORGAN_JOB_ARGUMENTS_H
 #define ORGAN_JOB_ARGUMENTS_H
 
@@ -22,14 +22,16 @@ typedef struct organ_job_words {
 
 /* Reads {"verb": "prune", "arguments": {"DONOR": "models/a", "output": "out/b", "sparsity": 30, "dry-run": true}}:
  * operands by their names, repeated ones and words as arrays, flags as true or false, amounts of memory as numbers or
- * as "512M". Paths are relative to the root, or names of models in stores. 0 if it is a job. Otherwise the HTTP status:
- * 422 for what could never be a job, else what the jail says of the first path (404: there is none); *faults is then an
- * array of {"field":
- * "/arguments/sparsity", "detail": "..."} with all that is wrong, to be released; 500 and NULL without memory. */
+ * as "512M". Paths are relative to the root, or names of models in stores.
+ *
+ * Returns 0 if the request is a valid job. Otherwise returns 422 if it could never be one, or the HTTP status of the
+ * first path that the jail refuses (404: there is none). *faults is then an array with all faults, {"field":
+ * "/arguments/sparsity", "detail": "..."}, for the caller to release. Without memory returns 500 and sets it to NULL.
+ */
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults);
 
-/* Copies argv and adds --resume. NULL without memory. */
+/* Returns a copy of argv with --resume. NULL without memory. */
 json_t *organ_job_words_resumed(const json_t *argv);
 
 /* Returns true if two jobs with these paths conflict; *path is then the path that both use. */

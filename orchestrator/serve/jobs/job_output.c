@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Size of the blocks that are released in a log. */
 enum { BLOCK = 4096 };
 
 static uint64_t file_size(int fd)
@@ -21,8 +22,8 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* Cuts a result to `limit` bytes. The program continues to write at its own offset, so the cut part becomes a hole,
- * which needs no space. */
+/* Cuts the result to `limit` bytes (0: no limit); *cut becomes its size if it was larger. The program continues to
+ * write at its own offset, so the cut part becomes a hole, which needs no space. Returns the size that remains. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
@@ -44,7 +45,8 @@ static bool has_page(const char *schema)
     return false;
 }
 
-/* Walks the members of the object and parses none but "schema". */
+/* Walks the members of the object and parses only "schema": *page becomes true if reports of this schema have a page
+ * and this one is not too large. Returns false if the text is not a JSON object. */
 static bool read_members(const organ_json_source *text, bool *page)
 {
     organ_error error = {0};
@@ -61,7 +63,7 @@ static bool read_members(const organ_json_source *text, bool *page)
     return !error.status;
 }
 
-/* Reads the job's result; false if it is not a complete JSON document. *page: a report can be shown. */
+/* Reads the result of `size` bytes. Returns false if it is not a complete JSON object. *page as of read_members. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
@@ -77,11 +79,11 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 
 /* ---- the log ---- */
 
-/* Its first and its last quarter of the limit stay. */
+/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
-/* Frees the blocks in the middle of a log beyond `limit` bytes, up to what the server has read. Returns the bytes that
- * the log occupies. */
+/* Releases the blocks in the middle of a log of more than `limit` bytes, but only bytes before offset `read`, which the
+ * server has read. Returns the bytes on the disk that the log occupies. */
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
     struct stat about = {0};
@@ -97,7 +99,8 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     return hollowed ? taken - (end - stays) : taken;
 }
 
-/* Copies bytes of a log, cut at the end of a line. */
+/* Copies `bytes` bytes at offset `at` of a log to `to`, cut at the end of a line: at the last one for the beginning of
+ * the log (at = 0), after the first one otherwise. Returns false if that fails. */
 static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
     char *const part = malloc((size_t)bytes + 1);
@@ -113,7 +116,8 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     return good;
 }
 
-/* Replaces a log that is too long by its beginning, a note, and its end. Open descriptors still read the old file. */
+/* Replaces a log of more than `limit` bytes by its beginning, a note, and its end. Streams that have the old file open
+ * continue to read it. */
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
     char *from = NULL, *to = NULL;
@@ -137,14 +141,14 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
     organ_job_close(log);
 }
 
-/* ---- both ---- */
+/* ---- result and log ---- */
 
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
 {
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
 }
 
-/* Returns the bytes of a job's files. */
+/* Returns the total size of the files of a job in bytes. */
 uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
 {
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};

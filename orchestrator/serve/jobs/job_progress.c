@@ -12,11 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Bytes per read, and reads per call of organ_job_progress_read. */
 enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
 static const double min_rate_seconds = 0.3; /* seconds before a rate is shown: earlier ones vary too much */
 
-/* Copies bytes as text without control characters. */
+/* Copies at most 900 bytes as text without control characters; `size` is the capacity of `out`. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -39,7 +40,7 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
-/* Begins a stage of the job's progress. */
+/* Starts a stage of the progress: resets all counts and takes the totals of the event. */
 static void begin_stage(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
@@ -52,8 +53,8 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* Takes over an event of progress. Work before the first event was done by an earlier run and does not count for the
- * speed. */
+/* Updates the counts by an "advance" event. `first`: the bytes so far were done before this server began to read the
+ * events, so they do not count for the speed. */
 static void advance_progress(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");
@@ -68,7 +69,8 @@ static void advance_progress(organ_job_progress *progress, const json_t *event, 
     }
 }
 
-/* Updates the progress by a line of the job's events. */
+/* Updates the progress by one line of the events. `behind`: the line is in the first part that this server reads of the
+ * file. */
 static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool behind)
 {
     json_t *const event = organ_job_event(line, length);
@@ -101,7 +103,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
              at = (size_t)(end - chunk) + 1)
             read_event_line(progress, chunk + at, (size_t)(end - chunk) - at, first);
         if (got == CHUNK && at == 0)
-            at = CHUNK; /* a line as long as that is no event */
+            at = CHUNK; /* no event is as long as CHUNK: skip this part of the line */
         progress->offset += (int64_t)at;
         any = any || at > 0;
         if (got < CHUNK)

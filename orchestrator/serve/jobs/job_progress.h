@@ -15,9 +15,9 @@ typedef struct organ_job_progress {
     uint64_t bytes, of;     /* bytes done and in total */
     uint64_t tensors, many; /* tensors done and in total */
     char tensor[256];       /* the last finished tensor */
-    double since;           /* time of the first event of this stage */
-    uint64_t before;        /* value of `bytes` at that time */
-    bool failed;            /* there was an error event */
+    double since;           /* time of the first event of this stage, in seconds of organ_seconds_now */
+    uint64_t before;        /* value of `bytes` at the time `since` */
+    bool failed;            /* there was an error event: `code` and `message` are from it */
     int code;               /* its exit code */
     char message[1000];     /* of the error, or the last line that was not an event */
 } organ_job_progress;

@@ -29,18 +29,18 @@ struct organ_jobs {
     organ_jobs_setup setup;
     organ_job_store store;
     organ_process_plan plan;
-    pthread_mutex_t mutex; /* guards all following members */
-    pthread_cond_t changed;
+    pthread_mutex_t mutex;  /* guards all following members */
+    pthread_cond_t changed; /* wakes the thread that watches the jobs */
     pthread_t thread;
-    bool threaded, stopping;
-    organ_job **list; /* ordered by id */
+    bool threaded, stopping; /* `thread` was started; it must end */
+    organ_job **list;        /* ordered by id */
     size_t count, capacity;
     organ_job_stream *streams;
     uint64_t bytes;                                      /* size of the files of all jobs */
     unsigned long long started, ended[ORGAN_JOB_STATES]; /* since the server started */
 };
 
-/* All of these require the mutex. */
+/* The caller of each function below holds jobs->mutex. */
 
 /* ---- list.c ---- */
 
@@ -56,8 +56,8 @@ void organ_jobs_leave(organ_job *job);                              /* removes o
 
 /* ---- run.c ---- */
 
-/* Checks that the job asks for no more memory than jobs may have. *limit becomes the memory limit of its process, 0:
- * none. */
+/* Checks that the job does not ask for more memory than jobs may have. *limit becomes the memory limit of its process
+ * in bytes, 0: none. */
 bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit,
                        organ_error *error);
 /* Starts the next attempt of a queued job. A job that cannot be started becomes ORGAN_JOB_FAILED. */

@@ -13,9 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static const long tick_nanoseconds = 100 * 1000 * 1000; /* how often running jobs are looked at */
+/* Time between two checks of the running jobs. */
+static const long tick_nanoseconds = 100 * 1000 * 1000;
 
-/* Removes the oldest finished jobs until the limits of their number and bytes are met. */
+/* Removes the oldest finished jobs until both the number and the bytes of jobs are within their limits. Updates
+ * jobs->bytes. */
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished =
@@ -38,7 +40,8 @@ static void forget_oldest(organ_jobs *jobs)
 
 /* ---- the thread ---- */
 
-/* Watches running jobs, starts queued ones, forgets old ones; true while a job runs. */
+/* Does one step of the thread: watches running jobs, starts queued ones, removes old ones. Returns true while a job
+ * runs. */
 static bool watch_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
@@ -59,7 +62,8 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
-/* Runs the thread that starts, watches and ends jobs. */
+/* Main function of the thread that starts, watches and ends jobs: one step every tick_nanoseconds while a job runs,
+ * otherwise one after each change. */
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
@@ -82,7 +86,8 @@ static void *run_keeper(void *context)
 
 /* ---- open and close ---- */
 
-/* Loads the jobs of an earlier server; running ones continue. */
+/* Loads the jobs of an earlier server; those that still run continue. Directories without a record are removed,
+ * malformed records reported to `notes`. */
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
@@ -103,7 +108,7 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
     return error->status;
 }
 
-/* Prepares what all job processes share: the program, confinement, environment and folders. */
+/* Prepares the data that all job processes share: program, confinement, environment and folders. */
 static organ_status make_plan(organ_jobs *jobs, organ_error *error)
 {
     organ_process_plan *const plan = &jobs->plan;
@@ -116,7 +121,7 @@ static organ_status make_plan(organ_jobs *jobs, organ_error *error)
     return plan->environ ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the environment of jobs");
 }
 
-/* Opens the store of jobs, reads the stored ones and starts the thread that runs them. */
+/* Opens the store, loads the jobs in it and starts the thread that runs them. */
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **opened, organ_error *error)
 {
     organ_jobs *const jobs = calloc(1, sizeof *jobs);
@@ -141,7 +146,7 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     return error->status;
 }
 
-/* Stops the thread and frees the list; running jobs continue and are found by the next server. */
+/* Stops the thread and frees the list. Running jobs continue, and the next server finds them. */
 void organ_jobs_close(organ_jobs *jobs)
 {
     if (!jobs)
@@ -175,8 +180,8 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->
 
 /* ---- requests of clients ---- */
 
-/* Returns whether the job would read or write paths that a queued or running job writes, or write paths that one reads.
- */
+/* Returns whether a path of the job is in conflict with another queued or running job: one of the two writes it and the
+ * other reads or writes it. `self` is the job itself, or NULL before it is in the list. */
 static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
                           organ_error *error)
 {
@@ -203,6 +208,7 @@ static bool has_text(const json_t *array, const char *text)
     return false;
 }
 
+/* Returns whether a finished job has made the output at `path`. */
 static bool is_output_of_job(const organ_jobs *jobs, const char *path)
 {
     for (size_t k = 0; k < jobs->count; k++)
@@ -211,8 +217,8 @@ static bool is_output_of_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Returns whether the job would replace an output that no job of this server has made: a token for running jobs must
- * not allow a client to delete models. An output that the job replaces counts as made by the job. */
+/* Returns whether the job has "force" and would replace an output that no job of this server has made: a client that
+ * may run jobs must not be able to delete models. An output that the job replaces counts as made by the job. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));
@@ -230,15 +236,15 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
     return false;
 }
 
-/* Makes the paths of an error message relative to the root, since clients must not learn where the root is. Returns the
- * status 500. */
+/* Makes the paths in an error message relative to the root, because clients must not learn where the root is. Returns
+ * the status 500. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);
     return 500;
 }
 
-/* Adds a job to the queue. Returns an HTTP status: 422, 409, 429 or 500 after an error, 201 with the job's view. */
+/* Adds a job to the queue. Returns 201 with the view of the job, or 422, 409, 429 or 500 with an error. */
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
@@ -278,6 +284,7 @@ static unsigned refuse_id(const char *id, organ_error *error)
     return 404;
 }
 
+/* Applies `action` to the job with this id, under the mutex. Returns its HTTP status, or that of an unknown id. */
 unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
@@ -288,6 +295,7 @@ unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *actio
     return status;
 }
 
+/* An organ_job_action that only returns the view of the job for clients. */
 unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     (void)jobs;
@@ -296,7 +304,7 @@ unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_e
     return 200;
 }
 
-/* Removes an ended job (204), or cancels a waiting or running one (202). */
+/* Removes an ended job (204), or cancels a queued or running one (202). */
 unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
@@ -365,9 +373,10 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
     return json_pack("{s:o, s:I, s:I}", "jobs", shown, "total", (json_int_t)total, "offset", (json_int_t)offset);
 }
 
-/* ---- what jobs have printed ---- */
+/* ---- output of jobs ---- */
 
-/* Reads the current state of the job. Reads files without the lock, because they may be long. */
+/* Copies the job to *now, so that the caller can read its files without the lock: they may be long. The references in
+ * the copy are not counted. Returns 200 or 404. */
 static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -378,7 +387,7 @@ static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now,
     return job ? 200 : refuse_id(id, error);
 }
 
-/* Opens a file of a job. Returns 200, or an HTTP status with the error. */
+/* Opens a file of a job for reading. Returns 200, or an HTTP status with the error. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
 {
     organ_job now;
@@ -398,8 +407,8 @@ static unsigned refuse_result(const organ_job *job, organ_error *error)
     return 409;
 }
 
-/* Opens the result of an ended job; *cut is the bytes that it was shortened by. Returns 200, or an HTTP status with the
- * error. */
+/* Opens the result of an ended job. *cut is the size of the result before it was truncated, 0 if it is complete.
+ * Returns 200, or an HTTP status with the error. */
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
 {
     organ_job now;
@@ -431,7 +440,7 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     return *result ? 200 : refuse_result(&now, error);
 }
 
-/* Prints how much of each limit is used. */
+/* Prints the usage and the limit of each quota of jobs. */
 static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 {
     const organ_jobs_setup *const setup = &jobs->setup;

@@ -35,8 +35,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
 /* Stops watching. Running jobs continue: the next server finds them. No stream may be open. NULL is allowed. */
 void organ_jobs_close(organ_jobs *jobs);
 
-/* All of these are thread-safe. They return an HTTP status with either a view (organ_job_view), for the caller to
- * release, or an error message. 500: out of memory, or an error of the disk. */
+/* The functions below are thread-safe. They return an HTTP status with either a view (organ_job_view), for the caller
+ * to release, or an error message. 500: out of memory, or an error of the disk. */
 
 /* Adds a job: 201; 409 if the job needs a path of a queued or running job, or if its "force" would replace an output
  * that none of the finished jobs has made; 429 if too many jobs wait. Takes ownership of the contents of `words`, also
@@ -69,7 +69,7 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
  * result is missing or too large. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error);
 
-/* Lines of Prometheus' text format. */
+/* Writes the number, states and limits of jobs in Prometheus' text format. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out);
 
 /* Returns the number of jobs in `state`. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The list of jobs, and waking the streams of a job that changed. */
+ * The list of jobs, and the streams of a job that are woken when the job changes. */
 #include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
@@ -18,6 +18,7 @@ bool organ_jobs_make_room(organ_jobs *jobs)
     return organ_grow(&jobs->list, jobs->count, &jobs->capacity, sizeof *jobs->list);
 }
 
+/* Ends one use of the job. A job that was removed from the list meanwhile is freed by its last user. */
 void organ_jobs_leave(organ_job *job)
 {
     job->users--;
@@ -25,7 +26,7 @@ void organ_jobs_leave(organ_job *job)
         organ_job_free(job);
 }
 
-/* Removes a job from the list and the store; its memory is freed after the last request that uses it. */
+/* Removes a job from the list and its files from the disk. Frees its memory once no stream uses it. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
 {
     size_t at = 0;
@@ -38,6 +39,7 @@ void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
     organ_jobs_leave(job);
 }
 
+/* Continues the event streams of the job, because there are new events. */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
 {
     for (organ_job_stream *stream = jobs->streams; stream; stream = stream->next)

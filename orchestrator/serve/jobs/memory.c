@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The sanitizers set aside terabytes before a program begins, which counts: such programs run without a limit. */
+/* Programs with a sanitizer run without a limit, because RLIMIT_DATA counts the terabytes that sanitizers reserve. */
 #if defined __has_feature
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define IS_SANITIZED 1
@@ -48,6 +48,8 @@ uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
     return bytes;
 }
 
+/* Returns the limit in bytes for the address space of a job: its --memory plus fixed extras, also for each thread
+ * (--threads, at most the processors). 0: no limit, because this build (a sanitizer) needs much more. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);

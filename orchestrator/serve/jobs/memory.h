@@ -21,7 +21,7 @@
  * this option. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 
-/* False in a program with a sanitizer. */
+/* False in a program with a sanitizer: its jobs run without a memory limit. */
 extern const bool organ_job_memory_limited;
 
 /* Returns the memory limit of a job's process in bytes, 0 for none: `memory` plus the constants above for each thread

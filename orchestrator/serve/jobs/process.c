@@ -22,6 +22,7 @@ void organ_job_close(int fd)
 
 /* ---- identity ---- */
 
+/* Reads at most size - 1 bytes of a file as text. Returns false if it is empty or cannot be read. */
 static bool read_small_file(const char *path, char *text, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -46,15 +47,15 @@ static bool read_birth(pid_t pid, uint64_t *born)
     return at != NULL;
 }
 
-/* Reads the id of this boot: a process id of another boot means nothing. */
+/* Reads the id of this boot, because a process id has no meaning after the machine was booted again. */
 static void this_boot(char boot[40])
 {
     if (read_small_file("/proc/sys/kernel/random/boot_id", boot, 40))
         boot[strcspn(boot, "\n")] = '\0';
 }
 
-/* Returns true if the process still runs: its number could be that of another one now, so its time of birth and the
- * boot are compared. */
+/* Returns true if the process still runs. Its number may be that of another process now, so its start time and the boot
+ * are compared. */
 bool organ_process_lives(const organ_process *process)
 {
     char boot[40];
@@ -66,17 +67,20 @@ bool organ_process_lives(const organ_process *process)
 
 /* ---- starting ---- */
 
+/* A child that is being started, and its two pipes: through the gate the server sends permission to run; through
+ * `ready` the child sends that it is confined. */
 typedef struct child {
     const organ_process_plan *plan;
     char *const *argv;
     uint64_t memory;
     int output, log;
-    int gate, ready;               /* of the pipes the ends that are the child's */
-    int server_gate, server_ready; /* and the server's */
+    int gate, ready;               /* ends of the pipes in the child */
+    int server_gate, server_ready; /* ends of the pipes in the server */
 } child;
 
-/* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have
- * held any lock at the time of the fork. */
+/* Sets signals, process group, limits, directory and standard descriptors of the child, and confines its files. Makes
+ * only async-signal-safe calls, as required between fork and exec: another thread may have held any lock at the time of
+ * the fork. Returns false with errno on failure. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
@@ -97,10 +101,11 @@ static bool prepare_child(const child *self, int program)
     return !self->plan->confine.landlock || organ_confine_files(self->plan->confine.landlock, root, stores, program);
 }
 
+/* Descriptors of the child before exec: the program, the gate, `ready`, and the first one that is closed. */
 enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };
 
-/* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start
- * before the exec. */
+/* Moves three descriptors to their numbers and closes all others. In particular the lock of the job store: the next
+ * server may start before this child executes its program. */
 static bool close_other_descriptors(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
@@ -109,8 +114,8 @@ static bool close_other_descriptors(int program, int gate, int ready)
     return true;
 }
 
-/* Runs in the child: confines itself, reports that it is ready, waits for the server's permission, and executes
- * organ. */
+/* Main function of the child: confines itself, sends the result through `ready`, waits for permission at the gate, and
+ * executes organ. */
 static void become_program(const child *self)
 {
     static const char lost[] = "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the "
@@ -126,14 +131,15 @@ static void become_program(const child *self)
         why = errno;
     if (!kept || write(READY, &why, sizeof why) != sizeof why || why != 0)
         _exit(ORGAN_INTERRUPTED);
-    /* The server's end of the gate was closed too, so that this ends when the server dies. */
+    /* This process has closed the server's end of the gate, so that the read ends if the server dies. */
     if (read(GATE, &go, 1) != 1)
         _exit(ORGAN_INTERRUPTED);
     syscall(SYS_execveat, PROGRAM, "", self->argv, self->plan->environ, AT_EMPTY_PATH);
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
-/* Returns the result of prepare_child, which the child sends: 0, or the errno of the call that failed. */
+/* Reads what the child sends through `ready`: 0 if it is prepared, or the errno of the call that failed. Returns ECHILD
+ * if the child died. */
 static int wait_for_child(int ready)
 {
     int why = 0;
@@ -144,7 +150,7 @@ static int wait_for_child(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
-/* Starts the child and waits until it is confined; its permission to run is given later. */
+/* Starts the child and waits until it is confined. organ_process_release later permits it to run. */
 static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();
@@ -167,8 +173,8 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-/* Starts a process that waits at *gate until organ_process_release, so that its number can be recorded before it does
- * anything. */
+/* Starts a process that waits at *gate until organ_process_release, so that the caller can save its number before it
+ * does anything. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error)
 {
@@ -199,20 +205,22 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     return error->status;
 }
 
+/* Lets a started process, which waits for a byte from the pipe `gate`, execute its program. */
 void organ_process_release(int gate)
 {
-    const ssize_t said = write(gate, "g", 1); /* if the process died meanwhile, watching it finds that out */
+    const ssize_t said = write(gate, "g", 1); /* fails if the process has died; organ_jobs_watch then ends the job */
     (void)said;
     close(gate);
 }
 
+/* Closes the pipe without a byte: the waiting process ends instead of executing its program. */
 void organ_process_abandon(const organ_process *process, int gate)
 {
     close(gate);
     waitpid(process->pid, NULL, 0);
 }
 
-/* Returns true if the child has ended, with its exit code (or -1) and its signal (or 0). */
+/* Returns true if the child has ended: *code is its exit code or -1, *signal the signal that ended it or 0. */
 bool organ_process_reap(const organ_process *process, int *code, int *signal)
 {
     int status = 0;
@@ -223,6 +231,7 @@ bool organ_process_reap(const organ_process *process, int *code, int *signal)
     return true;
 }
 
+/* Sends a signal to the group of the process, so that its children get it too. */
 void organ_process_signal(const organ_process *process, int number)
 {
     if (organ_process_lives(process))

@@ -37,7 +37,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
 void organ_process_release(int gate);                               /* starts the waiting program; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* ends the waiting process instead */
 
-void organ_job_close(int fd); /* does nothing for -1 */
+void organ_job_close(int fd); /* closes fd; does nothing for -1 */
 
 /* Returns true if exactly this process is still running. */
 bool organ_process_lives(const organ_process *process);

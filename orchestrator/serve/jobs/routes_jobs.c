@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * /api/v1/jobs and /api/v1/verbs: jobs, and verbs with the schema of their arguments. */
+ * /api/v1/jobs and /api/v1/verbs: jobs, and the verbs with the JSON Schema of their arguments. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/report/view/html_report.h"
@@ -13,15 +13,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Largest numbers of finished jobs, of queued jobs, and of jobs in one page of the list. */
 enum { KEPT_JOBS = 500, MAX_QUEUED = 1000, MAX_SHOWN = 1000 };
 
-static const double patience = 20; /* seconds: a run that was asked to stop finishes the tensors it has begun */
+/* Seconds between the signals to a cancelled job: after the first one it finishes the tensors it has begun. */
+static const double patience = 20;
 
 static organ_jobs *jobs_of(const organ_server_request *request) { return organ_http_app(request)->jobs; }
 
 /* ---- jobs ---- */
 
-/* Answers with all faults of a request; the message has the first one. */
+/* Replies with a problem whose member "errors" has all faults; its detail has the first one. Takes the reference of
+ * `faults`. */
 static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faults)
 {
     const json_t *const first = json_array_get(faults, 0);
@@ -39,8 +42,8 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     json_decref(detail);
 }
 
-/* Returns the fault of one argument, "/arguments/memory: it asks for ...", as a member of "errors"; NULL without
- * memory. */
+/* Makes the array "errors" with one fault from a message such as "/arguments/memory: the job requests ...". NULL
+ * without memory. */
 static json_t *faults_of(const char *message)
 {
     const char *const detail = strstr(message, ": ");
@@ -48,7 +51,7 @@ static json_t *faults_of(const char *message)
                   : NULL;
 }
 
-/* Replies with a view, whose reference it takes, or with a problem if the status is an error. */
+/* Replies with a view of a job, whose reference it takes, or with a problem if `status` is an error. */
 static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
 {
     if (status == 204)
@@ -61,7 +64,7 @@ static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, 
         organ_http_problem(reply, status, "%s", error->message);
 }
 
-/* Adds a job by the request's JSON and replies with its view. */
+/* Adds the job that the JSON body describes and replies with its view. */
 static void post_job(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -87,6 +90,7 @@ static void post_job(const organ_server_request *request, organ_http_reply *repl
     }
 }
 
+/* Replies with a page of the jobs, filtered by state. */
 static void get_jobs(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const requested = organ_http_query(request, "state");
@@ -101,7 +105,7 @@ static void get_jobs(const organ_server_request *request, organ_http_reply *repl
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
-/* Performs an action on the job of the request and answers with the job. */
+/* Performs an action on the job of the request and replies with its view. */
 static void answer_for_job(const organ_server_request *request, organ_http_reply *reply, organ_job_action *action)
 {
     json_t *view;
@@ -153,7 +157,8 @@ static json_t *visible_lines(const char *s)
     return lines;
 }
 
-/* Returns the description of a result that was cut, with its first members. */
+/* Describes a truncated result, whose printed size was `cut` bytes, with the first 64 KiB of the stored part. Closes
+ * fd. NULL without memory. */
 static json_t *describe_cut_result(int fd, uint64_t cut)
 {
     enum { SHOWN = 64 << 10 };
@@ -171,7 +176,8 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
     return shown;
 }
 
-/* Replies with the result of a job. The job was marked as having a complete result when it ended. */
+/* Replies with the result of a job: the stored JSON, or a description of it if it was truncated and raw=true is not
+ * given. */
 static void get_result(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const raw = organ_http_query(request, "raw");
@@ -211,6 +217,7 @@ static void get_report(const organ_server_request *request, organ_http_reply *re
         organ_http_problem(reply, status, "%s", error.message);
 }
 
+/* Replies with the events of a job as a text file. */
 static void get_log(const organ_server_request *request, organ_http_reply *reply)
 {
     int fd = -1;
@@ -231,6 +238,7 @@ static void get_verbs(const organ_server_request *request, organ_http_reply *rep
     organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs)));
 }
 
+/* Replies with the description of the verb of the request. */
 static void get_verb(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -244,7 +252,7 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
 
 /* ---- the area ---- */
 
-/* Opens the jobs and warns of missing confinement. */
+/* Opens the jobs of the root and reports missing mechanisms of confinement on stderr. */
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const organ_jobs_setup setup = {.jail = app->jail,
@@ -268,6 +276,7 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
     return error->status;
 }
 
+/* Reports the jobs that the next server will continue, and closes the jobs. */
 static void stop_jobs(organ_app *app)
 {
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;

@@ -16,10 +16,11 @@
 
 /* ---- the end ---- */
 
+/* Sets the final state of a job, saves its record and wakes its streams. */
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
-    organ_error ignored = {
-        0}; /* on a full disk the job still ends here; the next server will find that its process has ended */
+    /* If the record cannot be saved, the job still ends here; the next server will find that its process has ended. */
+    organ_error ignored = {0};
     job->state = state;
     job->cancelling = false;
     job->process = (organ_process){0};
@@ -32,7 +33,8 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Adds the memory limit to the message of a job that exceeded it, or may have. */
+/* Appends the memory limit to the message of a job that may have exceeded it. `number` is the signal that ended the
+ * process, 0 for none. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
@@ -44,8 +46,9 @@ static void explain_memory(organ_job *job, int number)
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
 }
 
-/* Stores the exit code. If this server could not collect it (code -1, signal 0), stores the last error that the program
- * reported instead. */
+/* Stores the exit code, the message and the findings of a job whose process has ended, and sets its final state.
+ * `number` is the signal that ended it, 0 for none. If this server could not collect the process (code -1, number 0),
+ * the code is that of the error event, or 0 if the result is complete. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
@@ -79,8 +82,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
                                                                                    : ORGAN_JOB_FAILED);
 }
 
-/* Examines the output of an ended job without the lock, because a result may be long. The job cannot disappear
- * meanwhile, since only this thread ends running jobs. */
+/* Examines the output of an ended job without the mutex, because a result may be long. The job cannot be freed
+ * meanwhile, because only this thread ends running jobs. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
@@ -94,7 +97,8 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
-    /* Checked before the last lines are read, so that no later line is lost. */
+    /* Checks for the end before it reads the events, so that it also reads all lines that the process wrote before its
+     * end. */
     const bool over =
         job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)
@@ -115,7 +119,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         organ_jobs_wake(jobs, job);
 }
 
-/* Asks a job to end, each time with a stronger signal: SIGINT, SIGTERM, SIGKILL. */
+/* Sends the next signal to the process of a cancelled job, each time a stronger one: SIGINT, SIGTERM, SIGKILL. */
 void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGKILL};
@@ -137,7 +141,7 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
-/* Sets *limit to the memory limit of a job's process, 0 for none. Returns false if the job asks for more than the
+/* Sets *limit to the memory limit of the process in bytes, 0 for none. Returns false if the job requests more than the
  * server allows. */
 bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
                        organ_error *error)
@@ -145,7 +149,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char requested[24], allowed[24];
     uint64_t memory = organ_job_memory(verb, argv);
-    /* A verb without --memory is never refused for it. */
+    /* A verb without --memory needs no more than the limit: its default is lowered instead of rejected. */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
         memory = jobs->setup.memory;
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
@@ -158,8 +162,8 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
-/* Starts the job's process. It is released only after its record is on the disk, so that no later server can miss
- * it. */
+/* Starts the process of the job. The process may run only after the record with its number is on the disk, so that a
+ * later server cannot miss it. `memory` is its limit in bytes, 0: none. */
 static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
@@ -176,13 +180,15 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
         if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
             organ_process_release(gate);
         else
-            organ_process_abandon(&job->process, gate); /* a process that is not on record must not run */
+            organ_process_abandon(&job->process, gate); /* no later server could find it */
     }
     organ_job_close(log);
     organ_job_close(output);
     return error->status;
 }
 
+/* Resets the results of earlier attempts and starts the process of a queued job; with --resume if job->resume. A job
+ * that cannot be started becomes ORGAN_JOB_FAILED. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
@@ -214,6 +220,8 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 
 /* ---- after a restart ---- */
 
+/* Converts the stored arguments of a job to a command line again, because files or the limits of the server may have
+ * changed. Returns 0, or the HTTP status of the refusal. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -243,7 +251,8 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
-/* Applies the present limit to the result of a job that ended before this server started. */
+/* Applies the present limit of results to a job that ended before this server started, and computes the size of its
+ * files. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
@@ -257,11 +266,12 @@ static void finish_ended_job(organ_jobs *jobs, organ_job *job)
     organ_job_save(&jobs->store, job, &ignored);
 }
 
+/* Continues a loaded job: watches its process, checks a queued job again, or shortens the result of an ended one. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
     job->child = false;
-    job->signals = job->cancelling ? 1 : 0; /* a cancelled job has got the first signal */
+    job->signals = job->cancelling ? 1 : 0; /* the earlier server sent the first signal */
     job->next_signal = organ_seconds_now() + jobs->setup.patience;
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);

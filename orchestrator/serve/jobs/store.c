@@ -40,6 +40,8 @@ static bool is_id(const char *id)
     return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
 }
 
+/* Writes the current time in UTC with milliseconds, "2026-01-31T08:15:30.123Z", and returns it in seconds since
+ * 1970. */
 double organ_job_stamp(char stamp[32])
 {
     struct timespec now;
@@ -51,9 +53,10 @@ double organ_job_stamp(char stamp[32])
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- the directory of all ---- */
+/* ---- the directory of all jobs ---- */
 
-/* Creates a directory below `parent` or accepts an existing one. Refuses a link and every other kind of file. */
+/* Creates the directory `name` in `parent` or accepts an existing one. Rejects links and all other files. *path is the
+ * path, for the caller to free, also after an error. */
 static organ_status enter_directory(const char *parent, const char *name, char **path, organ_error *error)
 {
     struct stat about;
@@ -68,7 +71,7 @@ static organ_status enter_directory(const char *parent, const char *name, char *
                : organ_fail(error, ORGAN_USAGE, "%s is not a directory, but the server stores jobs there", *path);
 }
 
-/* Locks the directory of jobs: only one server may use it. */
+/* Locks the directory of jobs, because only one server may use it. The lock ends when the descriptor is closed. */
 static organ_status lock_store(organ_job_store *store, organ_error *error)
 {
     store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -80,6 +83,7 @@ static organ_status lock_store(organ_job_store *store, organ_error *error)
                                 : organ_fail_errno(error, errno, "%s cannot be locked", store->path);
 }
 
+/* Opens, and creates if necessary, ROOT/.organ/jobs, and locks it against other servers. */
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error)
 {
     char *hidden = NULL;
@@ -100,17 +104,21 @@ void organ_job_store_close(organ_job_store *store)
     *store = (organ_job_store){.lock = -1};
 }
 
+/* Returns the path of the file `name` of a job ("": its directory), for the caller to free. NULL without memory. */
 static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
     return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
 }
 
+/* Opens a file in the directory of a job with the open(2) flags. Returns -1 and sets errno on error, EINVAL if it is
+ * not a regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
 {
     char *const path = job_path(store, id, name);
     if (!path)
         return -1;
-    /* Another user of this directory may have put a link or a pipe in its place; opening a pipe would block. */
+    /* Another user of this directory may have replaced the file by a link, which O_NOFOLLOW rejects, or by a pipe,
+     * whose opening would block without O_NONBLOCK. */
     struct stat about;
     int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600), fault = errno;
     if (fd >= 0 && (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))) {
@@ -135,6 +143,8 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
 
 static int id_order(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
+/* Returns the ids of all stored jobs as JSON texts in ascending order. NULL with an error if the directory cannot be
+ * read. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
@@ -168,6 +178,8 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
 }
 
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
+/* Removes the directory of a job whose record was never completed: it contains only a temporary job.json. Returns false
+ * if it has other files. */
 bool organ_job_unmade(const organ_job_store *store, const char *id)
 {
     return remove_files(store, id, "job.json.*.tmp");
@@ -186,12 +198,14 @@ void organ_job_free(organ_job *job)
 
 #define JOB(member, type)     ORGAN_STRUCT_FIELD(organ_job, member, type)
 #define PROCESS(member, type) ORGAN_STRUCT_FIELD(organ_process, member, type)
+/* The members of organ_job that its record contains. */
 static const organ_struct_field store_job[] = {
     JOB(created, TEXT),    JOB(started, TEXT), JOB(finished, TEXT), JOB(attempts, U32), JOB(resume, FLAG),
     JOB(cancelling, FLAG), JOB(code, INT),     JOB(message, TEXT),  JOB(began, REAL),   JOB(seconds, REAL),
     JOB(result, FLAG),     JOB(page, FLAG),    JOB(size, U64),      JOB(cut, U64)};
 static const organ_struct_field store_process[] = {PROCESS(pid, INT), PROCESS(born, U64), PROCESS(boot, TEXT)};
 
+/* Returns the record of a job as JSON. NULL without memory. */
 static json_t *record_of(const organ_job *job)
 {
     json_t *record = ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
@@ -203,6 +217,7 @@ static json_t *record_of(const organ_job *job)
     return organ_json_joined(record, json_incref(job->fixed));
 }
 
+/* Replaces job.json of the job by its current record. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
 {
     char *const path = job_path(store, job->id, "job.json");
@@ -216,7 +231,8 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     return error->status;
 }
 
-/* Creates the directory of a job. Its id is the time in microseconds; if the id is taken, the next free one. */
+/* Creates the directory of a job and sets its id: the present time in microseconds, or the next free microsecond if a
+ * job has that id. */
 static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
 {
     struct timespec now;
@@ -240,6 +256,8 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
     return organ_fail(error, ORGAN_IO, "no name is left for the job");
 }
 
+/* Creates the directory and record of a job from the checked words of its request, which are shared with `words`. The
+ * directory is erased again if the record cannot be written. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,
                               organ_error *error)
 {
@@ -272,7 +290,7 @@ static bool has_only_strings(const json_t *array)
     return json_is_array(array);
 }
 
-/* Checks every member of a record, because a process is started with them. */
+/* Checks all members of a record of which a process is started or that the server uses without a further check. */
 static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};
@@ -288,7 +306,7 @@ static bool is_record(const json_t *record, const char *id)
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
-/* Restores a job from its record; false if the record is not valid. */
+/* Restores the job from its record. Returns false if the record is not valid. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};
@@ -298,13 +316,15 @@ static bool read_record(const json_t *record, organ_job *job)
             return false;
     json_t *const made = json_object_get(record, "made");
     ORGAN_ADD(job->fixed, SET_IF(made, "made", json_incref(made)));
-    /* Members that the record lacks become 0; is_record checks those without which there is no job. */
+    /* Members that are missing in the record stay 0; is_record checks the required ones. */
     (void)ORGAN_STRUCT_READ(record, store_job, job);
     (void)ORGAN_STRUCT_READ(json_object_get(record, "process"), store_process, &job->process);
     job->state = organ_job_state_named(organ_json_text(record, "state"));
     return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }
 
+/* Reads job.json of a job. Jansson may fail without memory and report it as a fault of the text; the count of refused
+ * allocations distinguishes them. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
 {
     json_error_t fault = {.text = "it cannot be opened"};
@@ -338,13 +358,14 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
-/* Returns a copy of a member of the job. A view is used outside the job's lock, where the reference count of a shared
- * part is not protected. */
+/* Returns a copy of a member of job->fixed. Clients use a view without the mutex, so it must not share JSON values,
+ * whose reference counts are not atomic. */
 static json_t *copy_fixed(const organ_job *job, const char *key)
 {
     return json_deep_copy(json_object_get(job->fixed, key));
 }
 
+/* Builds the view of a job for clients; its members are listed in store.h. */
 json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);

@@ -43,7 +43,7 @@ typedef struct organ_job {
     bool result, page;     /* the job has printed a report, and reports of this kind have an HTML page */
     uint64_t size, cut;    /* stored size of the result, and its size before it was truncated; cut 0: it is complete */
 
-    /* Not on the disk. */
+    /* The members below are not stored on the disk. */
     organ_job_progress progress;
     uint64_t bytes;     /* size of its files */
     uint64_t memory;    /* memory limit of its process; 0: none, or unknown */
@@ -61,15 +61,15 @@ typedef struct organ_job_store {
     int lock;   /* lock against a second server; -1: closed */
 } organ_job_store;
 
-/* Creates missing directories. ORGAN_USAGE if another server uses this root, or if one of the directories is a link;
- * ORGAN_IO. */
+/* Opens the store and creates missing directories. Returns ORGAN_USAGE if another server uses this root, or if one of
+ * the directories is a link; ORGAN_IO if a system call fails. */
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error);
-void organ_job_store_close(organ_job_store *store); /* allowed on zeroes with lock -1 */
+void organ_job_store_close(organ_job_store *store); /* also for a store that was not opened: {.lock = -1} */
 
 /* Creates a queued job with its directory and record. Takes ownership of the contents of `words`. ORGAN_IO. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **job,
                               organ_error *error);
-/* Writes the record, durably. */
+/* Writes the record of the job and waits until it is on the disk. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
 /* Loads the job of that id. Returns ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- which verbs, which options ---- */
+/* ---- verbs and options of jobs ---- */
 
 bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL && !verb->no_job; }
 
@@ -19,8 +19,8 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Returns whether the page hides the option: the server sets it itself, or it is --delete-after, with which a client
- * could remove models. */
+/* Returns whether clients must not set the option: the server sets it itself, or it is --delete-after, with which a
+ * client could remove models. */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
@@ -54,11 +54,12 @@ organ_option organ_job_operand(const organ_operand *operand, char key[64])
 
 /* ---- schemas ---- */
 
-/* Segments that are not empty and do not begin with a dot, without backslashes and control characters: what the jail
- * lets in. */
+/* Patterns of the paths that the jail accepts: segments that are not empty, do not begin with a dot, and contain no
+ * backslashes and no control characters. */
 #define SEGMENT "[^./\\\\\\u0000-\\u001f\\u007f][^/\\\\\\u0000-\\u001f\\u007f]*"
 #define PATH    SEGMENT "(/" SEGMENT ")*"
 
+/* Returns the schema of the path of a model, an input or an output. */
 static json_t *path_schema(organ_names names)
 {
     static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root, or its name in a cache",
@@ -80,6 +81,7 @@ static json_t *text_schema(organ_names names)
     return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names);
 }
 
+/* Returns the schema of an array of texts with at least `least` elements. */
 static json_t *words_schema(organ_names names, unsigned least)
 {
     return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
@@ -116,6 +118,7 @@ static json_t *bytes_schema(const organ_option *option)
                      "^[1-9][0-9]{0,2}[gG]$|^[1-9][0-9]{1,3}[mM]$");
 }
 
+/* Returns the default of an option as JSON. */
 static json_t *fallback_value(const organ_option *option)
 {
     if (option->value == ORGAN_VALUE_COUNT)
@@ -124,6 +127,7 @@ static json_t *fallback_value(const organ_option *option)
                                              : json_string(option->fallback);
 }
 
+/* Returns the JSON Schema of the values of an option, with its default and its help text. */
 static json_t *option_schema(const organ_option *option)
 {
     json_t *schema = NULL;
@@ -142,6 +146,7 @@ static json_t *option_schema(const organ_option *option)
     return schema;
 }
 
+/* Returns the JSON Schema of "arguments" of a verb: operands and options as members. */
 static json_t *arguments_schema(const organ_verb *verb)
 {
     json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
@@ -180,6 +185,7 @@ static json_t *describe_in_brief(const organ_verb *verb)
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
 }
 
+/* Returns the verbs that can be jobs, in brief, each with the title of its section in the table. */
 json_t *organ_verb_list(const organ_verb_table *table)
 {
     json_t *const list = json_array();
@@ -196,6 +202,7 @@ json_t *organ_verb_list(const organ_verb_table *table)
     return list;
 }
 
+/* Returns the word for the kind of path that an option or an operand names. */
 static const char *names_word(organ_names names)
 {
     static const char *const words[] = {[ORGAN_NAMES_NOTHING] = "nothing",
@@ -205,6 +212,7 @@ static const char *names_word(organ_names names)
     return words[names];
 }
 
+/* Returns the operands of a verb as an array: {"name", "help", "names", "required", "repeats"}. */
 static json_t *describe_operands(const organ_verb *verb)
 {
     json_t *const list = json_array();
@@ -218,6 +226,7 @@ static json_t *describe_operands(const organ_verb *verb)
     return list;
 }
 
+/* Returns an option as JSON, with the members that the forms of the page need. */
 static json_t *describe_option(const organ_option *option)
 {
     static const char *const kinds[] = {
@@ -240,6 +249,7 @@ static json_t *describe_option(const organ_option *option)
                             SET_FLAG("before_to", option->before_to))));
 }
 
+/* Returns the groups of options of a verb: {"title", "options"}; groups with hidden options only are omitted. */
 static json_t *describe_groups(const organ_verb *verb)
 {
     json_t *const list = json_array();
@@ -255,6 +265,8 @@ static json_t *describe_groups(const organ_verb *verb)
     return list;
 }
 
+/* Returns the complete description of a verb: texts, operands, options by group, examples, and the JSON schema of its
+ * arguments. */
 json_t *organ_verb_describe(const organ_verb *verb)
 {
     json_t *const json = describe_in_brief(verb), *const examples = json_array();

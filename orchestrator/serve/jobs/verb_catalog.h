@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The verbs that can be jobs, as JSON: for forms, and for the OpenAPI document. All of it is derived from the tables
- * that also define the command line. */
+ * The verbs that can be jobs, as JSON: for forms, and for the OpenAPI document. Both are derived from the tables that
+ * also define the command line. */
 #ifndef ORGAN_VERB_CATALOG_H
 #define ORGAN_VERB_CATALOG_H
 
@@ -11,7 +11,7 @@
 /* Returns whether the verb can be a job: it has --json and is not marked as no job. */
 bool organ_verb_is_job(const organ_verb *verb);
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count,
-                                 const char *name); /* NULL: none of that name can */
+                                 const char *name); /* NULL: no verb of that name can be a job */
 
 /* Returns the k-th option that a client may set, NULL after the last. Omits the options that the server sets itself,
  * and headers for other servers. */

@@ -12,14 +12,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The texts of a block, in addition to the tensors. */
+/* The two JSON texts of a catalog (organ_model_details), on the heap. */
 typedef struct texts {
     char *details, *summary;
 } texts;
 
-/* A block that is laid out from its beginning; without a base only its size is found. */
+/* A block that is filled from its beginning. Without `base` only its size is computed. */
 typedef struct layout {
-    char *base; /* zeros; NULL: none */
+    char *base; /* memory filled with zeros; NULL: none */
     size_t size;
 } layout;
 
@@ -34,7 +34,8 @@ static void *catalog_put(layout *l, const void *data, size_t size)
 
 static const char *catalog_put_text(layout *l, const char *text) { return catalog_put(l, text, strlen(text) + 1); }
 
-/* Lays out first everything that needs alignment, then the texts. Adjacent tensors of the same shape share it. */
+/* Lays out a catalog: first the parts that need alignment (catalog, tensors, files, shapes), then the texts. Adjacent
+ * tensors of the same shape share it. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
     organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
@@ -68,8 +69,8 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     catalog->bytes = l->size;
 }
 
-/* Copies a model's tensors and texts into one block of shared memory, which a less trusted process hands over. Returns
- * an HTTP status, 0 without a fault. */
+/* Copies the tensors and texts of a model into one block, which the reader process can send to the server. Returns 0,
+ * or an HTTP status: 507 if the block would have more than `max` bytes. */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -100,10 +101,11 @@ void organ_catalog_free(organ_catalog *catalog)
 
 /* ---- a block of another process ---- */
 
+/* A block that another process has filled, while it is checked and adopted. */
 typedef struct foreign_block {
-    char *at;
+    char *at; /* address of the block in this process */
     size_t bytes;
-    uint64_t base;
+    uint64_t base;    /* its address in the other process */
     size_t begin;     /* beginning of shapes and texts: bytes before it are changed while the block is adopted, so no
                          pointer may refer to them */
     size_t named;     /* bytes of the names so far */
@@ -118,7 +120,8 @@ static const void *own_place(const foreign_block *b, const void *pointer, size_t
     return offset >= b->begin && offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
 }
 
-/* Returns this process's address of a text in the block. The block ends with a zero, so every text in it ends. */
+/* Translates a pointer of the other process to this one. Returns NULL unless the `size` bytes there are within the
+ * shapes and texts of the block. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
 /* Returns this process's address of a name; NULL if it is outside the block, or if the names together are longer than
@@ -130,7 +133,7 @@ static const char *own_name(foreign_block *b, const char *text)
     return b->named <= b->bytes ? own : NULL;
 }
 
-/* Returns this process's address of a tensor's shape; NULL if it is outside the block. */
+/* Returns this process's address of a tensor's shape; NULL if it is outside the block or not aligned. */
 static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
 {
     const void *const own = tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT
@@ -139,13 +142,14 @@ static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *ten
     return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
 }
 
-/* Returns whether the sum of all bytes up to this tensor is a number of JSON, which ends at 2^63 - 1. */
+/* Adds the bytes of the tensor to b->weights. Returns whether the sum can be an integer of JSON, at most 2^63 - 1. */
 static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
 {
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
 }
 
-/* Checks an entry that another process has written, and changes its addresses to this process's. */
+/* Checks a tensor that another process has written, and translates its pointers. Returns false if a member is not
+ * valid. */
 static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -158,8 +162,8 @@ static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
            a->expert >= -1;
 }
 
-/* Returns the place of an array of elements of `size` bytes. The catalog, the tensors and the files must follow each
- * other in this order. */
+/* Returns the address of an array of `count` elements of `size` bytes, which must begin at b->begin, and adds its size
+ * to b->begin: catalog, tensors and files follow each other in this order. NULL if they do not. */
 static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
 {
     char *const own = b->at + b->begin;
@@ -169,6 +173,7 @@ static void *next_array(foreign_block *b, const void *pointer, size_t count, siz
     return own;
 }
 
+/* Returns whether the text is a JSON object. */
 static bool is_object(const char *text)
 {
     json_error_t fault;
@@ -179,6 +184,9 @@ static bool is_object(const char *text)
     return object;
 }
 
+/* Replaces the addresses in a catalog that another process wrote at `base` by addresses in this block. The writer may
+ * have been taken over by a malicious model, so every array and text is checked to be inside the block; returns false
+ * otherwise. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 {
     organ_catalog *const catalog = block;
@@ -208,6 +216,7 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 
 /* ---- reading ---- */
 
+/* Reads the headers of a model into a catalog of at most `max` bytes. Returns 0, 422 for a damaged model, or 500. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {

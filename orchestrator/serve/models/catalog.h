@@ -9,14 +9,14 @@
 /* Immutable after its creation, so any thread may read it. */
 typedef struct organ_catalog {
     size_t bytes; /* size of this block, which contains all data; freeing it returns all memory to the system */
-    size_t count, file_count;
+    size_t count, file_count;    /* number of tensors and of files */
     const organ_tensor *tensors; /* in file order; .file is an index into `files` */
     const char *const *files;    /* names */
     const char
         *details; /* JSON: description of the model without its tensors (orchestrator/serve/models/model_details.h) */
     size_t details_length;
     const char *summary; /* JSON: {format, architecture, tensors, elements, bytes, files} */
-    unsigned users;      /* reference count, kept by the shelf */
+    unsigned users;      /* reference count, kept by the model cache */
 } organ_catalog;
 
 /* Reads the model at `absolute`; replies to clients contain `path` instead. Reading needs about four times the

@@ -13,15 +13,18 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* Largest numbers of cached models, of models that wait to be read, and of entries of a directory in a digest; tensors
+ * of a model after whose reading memory is returned to the system. */
 enum { PLACES = 64, MAX_REQUESTED = 256, MAX_EXTRA = 100000, MANY_TENSORS = 4096 };
 
+/* Seconds for which a list is recent, in addition to twice the duration of its scan. */
 static const double list_seconds = 2;
 
-/* A model, or why it could not be read. */
+/* A model, or the reason why it could not be read. */
 typedef struct cached_model {
-    char *path; /* NULL: empty */
-    uint64_t identity, used;
-    organ_catalog *catalog; /* NULL: */
+    char *path;              /* NULL: this place is empty */
+    uint64_t identity, used; /* digest_of_files at the time of reading; cache->clock at the last use */
+    organ_catalog *catalog;  /* NULL: the model could not be read, for the reason in `status` and `message` */
     unsigned status;
     char message[400];
 } cached_model;
@@ -29,28 +32,29 @@ typedef struct cached_model {
 struct organ_model_cache {
     const organ_jail *jail;
     organ_reader *reader_process;
-    size_t max;
+    size_t max; /* largest total size in bytes of all catalogs */
     void (*on_change)(void *context);
     void *context;
-    pthread_mutex_t lock,
-        report_lock; /* the first guards all that follows, the second `on_change` while it is called */
-    pthread_cond_t called;
+    /* `lock` guards all members below. report_lock is held during a call of on_change, so that organ_model_cache_stop
+     * returns after the last call. */
+    pthread_mutex_t lock, report_lock;
+    pthread_cond_t called; /* wakes both threads: a step was requested, or the threads end */
     pthread_t walker, reader;
-    bool walking_thread, reading_thread, resting;
-    uint64_t clock;
+    bool walking_thread, reading_thread, resting; /* the threads were started; they must end */
+    uint64_t clock;                               /* counts uses of places */
     cached_model places[PLACES];
-    unsigned long long read;
-    char *requested[MAX_REQUESTED]; /* paths, the first is read next */
-    size_t requested_count, bytes,
-        loose;           /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
-    const char *reading; /* NULL: none */
-    organ_found_models found;
+    unsigned long long read;        /* number of models read */
+    char *requested[MAX_REQUESTED]; /* paths of models that clients wait for; the first is read next */
+    /* bytes: size of all catalogs in places; loose: size of evicted catalogs that requests still use */
+    size_t requested_count, bytes, loose;
+    const char *reading;      /* path of the model that is being read; NULL: none */
+    organ_found_models found; /* the last scan */
     bool was_scanned, scan_requested, scanning;
-    double walked_at, walk_seconds;
+    double walked_at, walk_seconds; /* end and duration of the last scan */
     organ_error walk_fault;
 };
 
-/* Calls the listener, if any, after a change of the list of models. */
+/* Calls on_change, if set, after the list or a model has changed. */
 static void notify_listener(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -83,7 +87,8 @@ static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
     return NULL;
 }
 
-/* Returns an empty place with room for `bytes` bytes; evicts the oldest models for it. */
+/* Returns an empty place, after evicting the least recently used models until it is free and `bytes` more bytes are
+ * within the limit. The caller ensures that `bytes` is at most cache->max. */
 static cached_model *make_place(organ_model_cache *cache, size_t bytes)
 {
     for (;;) {
@@ -101,8 +106,8 @@ static cached_model *make_place(organ_model_cache *cache, size_t bytes)
     }
 }
 
-/* Stores the result of reading, also a failure; takes ownership of the catalog. A model that was read only for the list
- * does not evict others. */
+/* Stores the result of reading, also a failure; takes ownership of the catalog. `requested`: a client waits for the
+ * model; a model that was read only for the list does not evict others. */
 static void put_away(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
@@ -127,7 +132,8 @@ static void put_away(organ_model_cache *cache, const char *path, const cached_mo
 
 /* ---- one model ---- */
 
-/* Changes when a file of the model does: digest of names, sizes and times in its directory. */
+/* Sets *identity to a digest of names, sizes and times in the directory of the model, which changes when a file of the
+ * model changes. Returns 0 or an HTTP status. */
 static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
 {
     struct stat about;
@@ -149,7 +155,7 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     return 0;
 }
 
-/* Queues the model for the thread that reads models. Returns false if too many are waiting. */
+/* Queues the model for the thread that reads models, unless it waits already. Returns false if too many models wait. */
 static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
@@ -165,6 +171,7 @@ static bool queue_model(organ_model_cache *cache, const char *path)
     return own != NULL;
 }
 
+/* Returns the cached model with one more user if its files are unchanged, otherwise queues it for reading. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error)
 {
@@ -194,6 +201,7 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
     return status;
 }
 
+/* Ends a use of the catalog. The last user of an evicted catalog frees it. */
 void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *model)
 {
     organ_catalog *const catalog = (organ_catalog *)model;
@@ -212,7 +220,7 @@ void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *mo
 
 /* ---- the thread that reads ---- */
 
-/* Reads a model in the confined reader process. */
+/* Reads a model in the reader process. The result has a catalog, or a status and a message. */
 static cached_model read_one(const organ_model_cache *cache, const char *path)
 {
     cached_model made = {0};
@@ -230,6 +238,7 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     return made;
 }
 
+/* Returns the summary of a model for the list, or {"fault": message}, for the caller to free. NULL without memory. */
 static char *summary_of(const cached_model *made)
 {
     if (made->catalog)
@@ -247,7 +256,8 @@ static organ_found_model *found_model(const organ_found_models *found, const cha
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
-/* Returns the next model to read: first those that a client requested, then those in the list. NULL: none. */
+/* Returns the path of the next model to read, for the caller to free: first those that a client requested, then those
+ * in the list. NULL: none. */
 static char *next_to_read(organ_model_cache *cache, bool *requested)
 {
     *requested = cache->requested_count > 0;
@@ -276,7 +286,7 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     return summary;
 }
 
-/* Stores the summary of a model in the list; the list owns it. */
+/* Stores the summary, which it takes over, in the list of found models. */
 static void store_summary(organ_model_cache *cache, const char *path, char *summary)
 {
     organ_found_model *const listed = found_model(&cache->found, path);
@@ -326,7 +336,7 @@ static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *
     return NULL;
 }
 
-/* Reads one model that is waiting to be read; false if there is none. */
+/* Step of the reading thread: reads one model that waits to be read. Returns false if there is none. */
 static bool read_requested(organ_model_cache *cache)
 {
     bool requested;
@@ -341,14 +351,14 @@ static bool read_requested(organ_model_cache *cache)
 
 static void *read_models(void *context) { return do_steps(context, read_requested); }
 
-/* ---- the thread that walks ---- */
+/* ---- the thread that scans ---- */
 
 static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 {
     return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
 }
 
-/* Copies summaries of unchanged models from the previous scan. */
+/* Moves the summaries of unchanged models from the previous scan to the new one. */
 static void copy_unchanged_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {
@@ -361,7 +371,8 @@ static void copy_unchanged_summaries(organ_found_models *now, organ_found_models
     }
 }
 
-/* Scans --root for models if a scan was requested. The lock is held on entry and on return, but not during the scan. */
+/* Step of the scanning thread: scans the root if a scan was requested. The lock is held on entry and on return, but not
+ * during the scan. */
 static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
@@ -388,6 +399,8 @@ static bool scan_once(organ_model_cache *cache)
     return true;
 }
 
+/* Main function of both threads: calls `step` with the lock held until it returns false, then sleeps until
+ * cache->called. */
 static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
@@ -401,6 +414,7 @@ static json_t *summary_json(const organ_found_model *model)
                           : json_pack("{s:b}", "pending", 1);
 }
 
+/* Returns a model as a row of the list. A model without a summary is marked to be read, and *looking becomes true. */
 static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;
@@ -418,6 +432,8 @@ static bool list_is_fresh(const organ_model_cache *cache)
     return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
 }
 
+/* Lists the last scan without waiting. If the list is old or a model of the page has no summary, wakes the threads and
+ * sets page->looking. */
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error)
 {
@@ -462,6 +478,7 @@ void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 
 /* ---- the beginning and the end ---- */
 
+/* Creates the cache and starts its two threads. report_finding_of becomes cache->on_change. */
 organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
                                       void (*report_finding_of)(void *context), void *context, organ_model_cache **made,
                                       organ_error *error)
@@ -491,6 +508,7 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
     return organ_fail_errno(error, failed, "the threads that look for models");
 }
 
+/* Makes both threads end after their current step; the current read is aborted. */
 void organ_model_cache_stop(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -504,6 +522,7 @@ void organ_model_cache_stop(organ_model_cache *cache)
         organ_reader_stop(cache->reader_process);
 }
 
+/* Stops and joins both threads first, because they use everything that is freed afterwards. */
 void organ_model_cache_destroy(organ_model_cache *cache)
 {
     if (!cache)

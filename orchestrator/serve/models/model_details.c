@@ -9,16 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Cells of one layer: one for each group and row of the anatomy. */
 enum { GROUPS = ORGAN_GROUP_OTHER + 1, CELLS_OF_LAYER = GROUPS * ORGAN_ANATOMY_ROWS };
 
-/* Tensors of one layer, group and role. */
+/* Number, elements and bytes of the tensors of one layer, group and role. */
 typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
 
-/* The member of the report with the same key. */
+/* Sets a member of the result to the member of `facts` with the same key. */
 #define FACT(key) SET_HELD(key, json_object_get(facts, key))
 
+/* Returns a row of "anatomy"; "layer" is null for tensors outside all layers (-1). */
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)
 {
     return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I}", "layer", layer < 0 ? json_null() : json_integer(layer), "role",
@@ -26,7 +28,8 @@ static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t r
                      c->tensors, "elements", c->elements, "bytes", c->bytes);
 }
 
-/* Adds the tensors to their cells; line 0 is for those in no layer. True if there are layers beyond the last line. */
+/* Adds each tensor to its cell. Line 0 of the cells is for tensors in no layer, line k + 1 for layer k. Returns true if
+ * there are layers beyond the last line, which are not counted. */
 static bool count_cells(const organ_model *model, cell *cells)
 {
     bool more = false;
@@ -46,7 +49,8 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
-/* Returns counts for each layer, group and role. Too many layers are not listed; `cut` then names "anatomy". */
+/* Returns "anatomy", a row for each cell that is not empty. If layers are missing in it, appends "anatomy" to `cut`.
+ * NULL without memory. */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
@@ -83,7 +87,8 @@ static json_int_t count_layers(const organ_model *model)
     return layers;
 }
 
-/* Takes "cut" out of the report, which becomes a part of the portrait. */
+/* Returns the description of a model, built from its report (organ.inspect/1), which becomes the member "inspect".
+ * Moves "cut" from the report to the description. NULL without memory. */
 static json_t *details_of(const organ_model *model, json_t *report, const char *path)
 {
     const json_t *const facts = json_object_get(report, "model");
@@ -99,6 +104,8 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
                         SET("anatomy", anatomy), SET("cut", cut), SET_HELD("inspect", report));
 }
 
+/* Inspects the model and converts the report to the two texts. A model with faults that leave it readable is described
+ * with these faults. */
 organ_status organ_model_details(const organ_model *model, const char *path, char **details, char **summary,
                                  organ_error *error)
 {
@@ -106,7 +113,6 @@ organ_status organ_model_details(const organ_model *model, const char *path, cha
     organ_error fault = {0};
     json_t *report = NULL;
     *details = *summary = NULL;
-    /* A model with faults that leave it readable is shown with them. */
     if (organ_inspect_model(&options, model, &report, &fault) != ORGAN_OK && !report) {
         *error = fault;
         return error->status;

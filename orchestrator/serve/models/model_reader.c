@@ -24,21 +24,23 @@
 
 struct organ_reader {
     organ_reader_options options;
-    int program, socket;             /* the last is -1 without a process */
-    int folders[ORGAN_JAIL_FOLDERS]; /* of the jail */
+    int program, socket;             /* descriptors of the program and of the socket; socket -1: there is no process */
+    int folders[ORGAN_JAIL_FOLDERS]; /* descriptors that belong to the jail */
     size_t folder_count;
     char **environ;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t lock; /* guards the members below */
     pid_t pid;            /* 0: none */
     bool stopped;
-    double requested; /* when it was asked for the model that it reads; 0: for none */
+    double requested; /* start of the current read, in seconds of organ_seconds_now; 0: nothing is being read */
+    /* processes started, ended during a read, and killed after the time limit */
     unsigned long long started, lost, late;
 };
 
 /* ---- the process ---- */
 
-/* Turns the forked child into the worker: places its descriptors (0 and 1 on /dev/null, the socket, the jail's
- * folders), closes all others and executes the program. Runs between fork and exec, so it makes system calls only. */
+/* Turns the forked child into the worker: places its descriptors (0 and 1 on /dev/null, the socket `far`, the folders
+ * of the jail), closes all others and executes the program. Runs between fork and exec, so it makes system calls
+ * only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
     const int program = organ_child_move_descriptor(reader->program), ours = organ_child_move_descriptor(far);
@@ -65,7 +67,8 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     _exit(ORGAN_INTERRUPTED);
 }
 
-/* Waits until there is something to read; false with ETIMEDOUT. */
+/* Waits until `fd` has something to read, at most until the time `until` of organ_seconds_now. Returns false with
+ * errno: ETIMEDOUT after that time. */
 static bool wait_for_bytes(int fd, double until)
 {
     for (;;) {
@@ -81,8 +84,8 @@ static bool wait_for_bytes(int fd, double until)
     }
 }
 
-/* Receives bytes from the worker until all have arrived. On failure returns false and sets errno: ETIMEDOUT, or 0 if
- * the worker has ended. */
+/* Receives exactly `bytes` bytes from the worker, at most until the time `until`. On failure returns false and sets
+ * errno: ETIMEDOUT, or 0 if the worker has ended. */
 static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -102,8 +105,8 @@ static bool receive_bytes(int fd, void *data, size_t bytes, double until)
     return true;
 }
 
-/* Collects the process and returns its status in the form of waitpid. A process that still runs after a moment is
- * killed; the status is then -1. */
+/* Closes the socket, which makes the worker end, and collects it. Returns its status as waitpid does. With `at_once`,
+ * or if it still runs after a second, kills it and returns -1. */
 static int end_worker(organ_reader *reader, bool at_once)
 {
     enum { LOOKS = 500 };
@@ -133,6 +136,7 @@ static organ_status fail_to_start(organ_error *error, int why)
     return organ_fail_errno(error, why, "the process that reads models cannot be started");
 }
 
+/* Creates the socket and forks the worker, which executes the program with `argv`. */
 static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_error *error)
 {
     int ends[2];
@@ -155,6 +159,7 @@ static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_e
     return fail_to_start(error, fault);
 }
 
+/* Starts the worker and waits until it reports that it is confined. */
 static organ_status start_worker(organ_reader *reader, organ_error *error)
 {
     enum { SECONDS_TO_START = 30 };
@@ -176,6 +181,8 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
 
 /* ---- one model ---- */
 
+/* Writes the error for a worker that ended while it read a model. `how` is its status of waitpid, -1 if unknown.
+ * Returns 422. */
 static unsigned print_end(organ_reader *reader, const char *path, int how, organ_error *error)
 {
     reader->lost++;
@@ -189,6 +196,7 @@ static unsigned print_end(organ_reader *reader, const char *path, int how, organ
     return 422;
 }
 
+/* Sends a question and its two paths to the worker. Returns false if the worker has closed the socket. */
 static bool send_question(organ_reader *reader, const char *absolute, const char *path, size_t max)
 {
     const organ_worker_question question = {
@@ -198,7 +206,7 @@ static bool send_question(organ_reader *reader, const char *absolute, const char
            organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
-/* Receives the block; NULL with errno as receive_bytes. */
+/* Receives a block of `bytes` bytes into new memory of mmap. Returns NULL with errno as receive_bytes sets it. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -212,7 +220,8 @@ static void *receive_block(int fd, size_t bytes, double until)
     return NULL;
 }
 
-/* Checks the worker's answer before it is used, because a hostile model may have taken over the worker. */
+/* Converts the answer of the worker to a result. Checks all parts of it, because a hostile model may have taken over
+ * the worker. Returns 0 or an HTTP status. */
 static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
                              double until, organ_catalog **catalog, organ_error *error)
 {
@@ -246,7 +255,8 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     return 500;
 }
 
-/* Sends one request. *ended: the worker has exited. */
+/* Starts a worker if there is none, sends one question and receives the answer. *ended: the worker has ended without
+ * one. Returns 0 or an HTTP status. */
 static unsigned read_by_worker(organ_reader *reader, const char *absolute, const char *path, size_t max,
                                organ_catalog **catalog, bool *ended, organ_error *error)
 {
@@ -276,6 +286,7 @@ static void set_requested(organ_reader *reader, double when)
     pthread_mutex_unlock(&reader->lock);
 }
 
+/* Reads a model with the worker process, or in this process if no program is set. Returns 0 or an HTTP status. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -286,7 +297,8 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
     set_requested(reader, organ_seconds_now());
     *catalog = NULL;
     unsigned status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
-    /* One that has read others before may have been killed meanwhile, or harmed by one of them: a new one decides. */
+    /* A worker that has read other models before may have been killed while idle, or damaged by one of them. Only the
+     * failure of a new worker counts. */
     if (ended && kept && !reader->stopped) {
         *error = (organ_error){0};
         status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
@@ -297,6 +309,7 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
 
 /* ---- the beginning and the end ---- */
 
+/* Prepares the reader; the worker process is started by the first read. Fails if its program cannot be opened. */
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **made, organ_error *error)
 {
     organ_reader *const reader = *made = calloc(1, sizeof *reader);
@@ -316,6 +329,7 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     return error->status;
 }
 
+/* Kills the worker process, so that the current read ends at once, and prevents another one. */
 void organ_reader_stop(organ_reader *reader)
 {
     pthread_mutex_lock(&reader->lock);
@@ -338,11 +352,11 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
+/* Prints the metrics of the worker process in the text format of Prometheus. */
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
-    /* The limit applies to the address space beyond programs, libraries and stacks; the gauge is the used part of it.
-     */
+    /* The limit applies to the address space beyond program, libraries and stacks; the gauge is the resident memory. */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
     organ_http_quota(out, "organ_reader_seconds", "Time for which it has been reading the current model.",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The server's end of the process that reads models (worker.h). The process is started when the first model is read,
- * and again after it has ended for any reason. */
+ * and again after it has ended. */
 #ifndef ORGAN_MODEL_READER_H
 #define ORGAN_MODEL_READER_H
 
@@ -9,19 +9,19 @@
 typedef struct organ_reader organ_reader;
 
 typedef struct organ_reader_options {
-    const char *program; /* the program to start: with ORGAN_WORKER_WORD it must run as a worker. NULL, for fuzzing:
-                          * this process reads models */
+    const char *program; /* the program to start, which runs as a worker if ORGAN_WORKER_WORD is its first argument.
+                          * NULL, for fuzzing: this process reads models */
     const struct organ_jail *jail; /* has the directories that the process may read */
-    uint64_t memory;               /* bytes that the process may allocate in addition to those at its start */
-    unsigned seconds;              /* time limit for reading one model */
+    uint64_t memory;  /* address space in bytes that the process may use in addition to that at its start */
+    unsigned seconds; /* time limit for reading one model */
 } organ_reader_options;
 
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **reader, organ_error *error);
 void organ_reader_destroy(organ_reader *reader); /* NULL is allowed */
 
-/* Runs organ_catalog_read in that process. Further results: 422 the process ended while it read the model, or
- * exceeded the time and was killed; 507 it ran out of memory; 500 its answer is not a catalog, or it cannot be
- * started. By one thread at a time. */
+/* Runs organ_catalog_read in that process and returns its result, or 422 if the process ended while it read the model,
+ * or exceeded the time and was killed; 507 if it ran out of memory; 500 if its answer is not a catalog, or if the
+ * process cannot be started. Only one thread may call it. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error);
 

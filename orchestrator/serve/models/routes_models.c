@@ -6,11 +6,14 @@
 
 #include <string.h>
 
+/* Largest and default number of rows in a page. */
 enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };
 
-/* Seconds after which a list is answered with the models found so far, and a single model with 503. */
+/* Seconds after which a list is answered with the models found so far, and a request for a model that is still being
+ * read with 503. */
 static const double list_patience = 1, model_patience = 120;
 
+/* Reads "limit" and "offset" of the query. Returns false after a 400. */
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
     return organ_http_query_count(request, reply, "limit", 1, MAX_A_PAGE, USUAL_PAGE, limit) &&
@@ -19,6 +22,7 @@ static bool read_page(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- the list ---- */
 
+/* Replies with a page of the models. While a scan or a read will change the page, waits up to list_patience. */
 static void get_models(const organ_server_request *request, organ_http_reply *reply)
 {
     uint64_t offset, limit;
@@ -43,7 +47,8 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
 
 /* ---- one model ---- */
 
-/* Returns the model of the request's path, for the caller to release. NULL if a reply was made or postponed. */
+/* Returns the model of the request's path, for the caller to release. Returns NULL if it has replied with a problem, or
+ * has postponed the reply until the model is read. */
 static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *model;
@@ -70,8 +75,7 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- tensors ---- */
 
-/* Reads filter, order and page of a request for tensors. Returns false, with a problem as the reply, if a parameter is
- * not allowed. */
+/* Reads filter, order and page of a request for tensors into *w. Returns false after a 400. */
 static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;
@@ -100,6 +104,7 @@ static bool read_tensor_query(const organ_server_request *request, organ_http_re
     return false;
 }
 
+/* Replies with a page of the tensors of a model. */
 static void get_tensors(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_tensor_query query;
@@ -117,8 +122,10 @@ static void get_tensors(const organ_server_request *request, organ_http_reply *r
 
 /* ---- the area ---- */
 
+/* Called by the threads of the cache: calls the handlers of waiting requests again. */
 static void print_requests(void *context) { organ_http_call_waiting(context); }
 
+/* Creates the cache of models. The reader of models is this program, started again as a worker. */
 static organ_status start_models(organ_app *app, organ_error *error)
 {
     const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Limits of the search, because a root may be a whole disk. */
+/* Limits of a scan, because a root may be a whole disk: levels, folders, entries of a folder, models. */
 enum { DEEPEST = 12, MAX_FOLDERS = 20000, MAX_IN_A_FOLDER = 20000, MAX_MODELS = 10000 };
 
 const char *organ_found_kind_name(organ_found_kind kind)
@@ -21,13 +21,15 @@ const char *organ_found_kind_name(organ_found_kind kind)
     return names[kind];
 }
 
+/* One scan. */
 typedef struct scan_walk {
     const organ_jail *jail;
     organ_found_models *found;
-    size_t folders;
+    size_t folders; /* folders visited so far */
     organ_error *error;
 } scan_walk;
 
+/* A folder and its entries; the path is below the root, "" for the root. */
 typedef struct open_folder {
     const char *path;
     organ_jail_entry *entries;
@@ -47,7 +49,7 @@ static char *join_path(const char *path, const char *name)
     return organ_format("%s%s%s", path, *path ? "/" : "", name);
 }
 
-/* Takes over the path of the model, which is NULL without memory. */
+/* Appends the model to the found ones and takes over its path, which is NULL if memory ran out. */
 static void append_found(scan_walk *w, organ_found_model model)
 {
     if (model.path && w->found->count < MAX_MODELS &&
@@ -62,8 +64,8 @@ static void append_found(scan_walk *w, organ_found_model model)
     free(model.path);
 }
 
-/* Adds a model with the bytes and the last change of its files: those whose names begin with the first `length` bytes
- * of `stem` and end in `end`. Takes over `path`. */
+/* Adds a model; its bytes and time are those of the files in the folder whose names begin with the first `length` bytes
+ * of `stem` and end in `end`. Takes over `path`, which may be NULL without memory. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
 {
@@ -79,8 +81,8 @@ static void add_found_model(scan_walk *w, const open_folder *f, char *path, orga
     append_found(w, model);
 }
 
-/* Adds a model with a name in a store: a file, or a folder with a model in safetensors or one in GGUF. An entry that is
- * damaged is listed, too; reading it gives the reason. */
+/* Adds a model of a store by its name: a file, or a folder with safetensors or GGUF files. Also lists a damaged model;
+ * reading it gives the reason. */
 static void add_named(scan_walk *w, const char *name)
 {
     organ_error ignored = {0};
@@ -109,6 +111,7 @@ static void add_named(scan_walk *w, const char *name)
     organ_jail_list_free(f.entries, f.count);
 }
 
+/* Adds all models of the stores. */
 static void add_stores(scan_walk *w)
 {
     organ_name_list list;
@@ -119,7 +122,7 @@ static void add_stores(scan_walk *w)
     organ_names_list_release(&list);
 }
 
-/* Adds the folder itself to the found models if it is a model. */
+/* Adds the folder itself if it is a model. Returns whether it is. */
 static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");
@@ -135,7 +138,7 @@ static bool add_folder(scan_walk *w, const open_folder *f)
         free(path);
         return false;
     }
-    /* Its files are in folders of their own; the manifest was written last. */
+    /* The files of an organ directory are in subfolders; its manifest was written last, so it has the time. */
     if (manifest && w->found->count > before)
         w->found->models[before].modified = manifest->modified;
     return true;
@@ -143,6 +146,8 @@ static bool add_folder(scan_walk *w, const open_folder *f)
 
 static void scan_folder(scan_walk *w, const char *path, int depth);
 
+/* Scans a subfolder, or adds a file that is a model of its own. `is_model`: the folder is a model, to which its
+ * safetensors files belong. */
 static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool is_model, int depth)
 {
     unsigned part = 1, parts;
@@ -160,6 +165,7 @@ static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entr
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
+/* Scans a folder and its subfolders; `depth` is its level below the root. */
 static void scan_folder(scan_walk *w, const char *path, int depth)
 {
     open_folder f = {.path = path};
@@ -186,6 +192,7 @@ static int found_by_path(const void *a, const void *b)
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
 
+/* Lists the models below the root and in the model stores that it contains, sorted by path. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error)
 {
     scan_walk w = {.jail = jail, .found = found, .error = error};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds the models below the root and in the stores of the jail by names, sizes and times of files; opens no file. */
+ * Finds the models below the root and in the stores of the jail by the names of files; opens no file. */
 #ifndef ORGAN_MODEL_SCAN_H
 #define ORGAN_MODEL_SCAN_H
 
@@ -19,9 +19,9 @@ const char *organ_found_kind_name(organ_found_kind kind);
 typedef struct organ_found_model {
     char *path; /* below the root; "." if the root is a model; or the name of a model in a store */
     organ_found_kind kind;
-    uint64_t bytes; /* of its weights */
-    size_t files;
-    int64_t modified; /* of the newest, seconds since 1970 */
+    uint64_t bytes;   /* size of the files with its weights */
+    size_t files;     /* number of these files */
+    int64_t modified; /* latest change of them, in seconds since 1970 */
     char *summary;    /* JSON, set when the model is read; NULL before */
     bool requested;   /* a request waits for its summary */
 } organ_found_model;
@@ -32,7 +32,8 @@ typedef struct organ_found_models {
     bool cut; /* the root has more folders, levels or models than the limits of the scan */
 } organ_found_models;
 
-/* Skips folders that cannot be read. ORGAN_IO without memory, or if the root cannot be read. */
+/* Scans the root and the stores. Skips folders that cannot be read. Returns ORGAN_IO without memory, or if the root
+ * cannot be read. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
 void organ_found_free(organ_found_models *found);
 

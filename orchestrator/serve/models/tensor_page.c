@@ -12,6 +12,7 @@
 
 const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS] = {"file", "name", "bytes", "elements", "layer"};
 
+/* Returns whether the tensor passes all filters of the query. */
 static bool tensor_is_selected(const organ_tensor_query *w, const organ_tensor *tensor)
 {
     return (!w->role || strcmp(organ_anatomy_role_name(&tensor->anatomy), w->role) == 0) &&
@@ -22,6 +23,7 @@ static bool tensor_is_selected(const organ_tensor_query *w, const organ_tensor *
 
 /* ---- order ---- */
 
+/* Context of by_query_order. */
 typedef struct order {
     const organ_tensor *tensors;
     const organ_tensor_query *query;
@@ -29,8 +31,8 @@ typedef struct order {
 
 static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
-/* Orders tensors by the query's key, then by their place in the files, so that pages neither repeat nor miss a
- * tensor. */
+/* Compares two tensors, given by their indices, by the key of the query and then by index, so that the order is
+ * complete and pages neither repeat nor miss a tensor. */
 static int by_query_order(const void *a, const void *b, void *context)
 {
     const order *const o = context;
@@ -58,12 +60,13 @@ static int by_query_order(const void *a, const void *b, void *context)
     return o->query->down ? -result : result;
 }
 
-/* The matching tensors: number, bytes, and indices in the requested order (NULL: that of the files). */
+/* The tensors that pass the filters: their number, bytes, and indices in the requested order. */
 typedef struct selection {
-    uint32_t *places;
+    uint32_t *places; /* NULL: the order is that of the files */
     uint64_t total, bytes;
 } selection;
 
+/* Filters and sorts the tensors of the model. The caller frees s->places. */
 static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_query *w, selection *s,
                                                organ_error *error)
 {
@@ -86,14 +89,16 @@ static organ_status tensor_page_choose_tensors(const organ_catalog *model, const
 
 /* ---- the text ---- */
 
+/* A page that is being written. */
 typedef struct page {
     const organ_catalog *model;
     FILE *out;
-    uint64_t rows;
-    size_t written;
-    bool whole;
+    uint64_t rows;  /* tensors written */
+    size_t written; /* bytes written */
+    bool whole;     /* no row is missing for lack of memory */
 } page;
 
+/* Appends a tensor to the page as JSON. */
 static void put_tensor(page *p, const organ_tensor *tensor)
 {
     json_t *const row = organ_inspect_tensor(tensor, p->model->files[tensor->file]);
@@ -113,8 +118,8 @@ static bool page_is_full(const page *p, const organ_tensor_query *w)
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
-/* Writes the tensors of a page: of a sorted selection (`places`), or those that are selected in the order of the
- * file. */
+/* Writes the tensors of the page: those of the sorted selection from the offset on, or without `places` the selected
+ * ones in the order of the files. */
 static void put_tensor_rows(page *p, const organ_tensor_query *w, const selection *s)
 {
     uint64_t seen = 0;
@@ -125,6 +130,8 @@ static void put_tensor_rows(page *p, const organ_tensor_query *w, const selectio
             put_tensor(p, &p->model->tensors[k]);
 }
 
+/* Writes one page of the selected tensors as JSON. `next` is the offset of the next page, null on the last one. The
+ * caller frees *json. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error)
 {

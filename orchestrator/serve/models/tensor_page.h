@@ -8,6 +8,7 @@
 /* A page ends with the tensor that makes it longer than this, even if more tensors were requested. */
 #define ORGAN_TENSOR_PAGE_BYTES (1u << 20)
 
+/* The order of tensors in a page. */
 typedef enum organ_tensor_key {
     ORGAN_BY_FILE,
     ORGAN_BY_NAME,
@@ -19,10 +20,10 @@ typedef enum organ_tensor_key {
 extern const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS]; /* "file", "name", "bytes", "elements", "layer" */
 
 typedef struct organ_tensor_query {
-    const char *match, *role, *group; /* NULL: any */
+    const char *match, *role, *group; /* filters: a glob of names, a role, a group; NULL: any */
     int64_t layer;                    /* -1: any */
     organ_tensor_key key;
-    bool down;
+    bool down;              /* descending order */
     uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
 } organ_tensor_query;
 

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Receives all bytes. Returns false if the other end has closed. */
+/* Receives exactly `bytes` bytes. Returns false if the other end has closed the socket. */
 static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
@@ -64,7 +64,8 @@ static void raise_descriptors(void)
     }
 }
 
-/* Confines the process to reading the given folders. Returns 0, or the errno of the call that failed. */
+/* Limits the memory of the process to `memory` additional bytes, and confines it to reading below the first `folders`
+ * descriptors (both are arguments of the program). Returns 0, or the errno of the call that failed. */
 static int confine_worker(const char *memory, const char *folders)
 {
     int fds[ORGAN_JAIL_FOLDERS];
@@ -86,7 +87,8 @@ static int confine_worker(const char *memory, const char *folders)
     return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
 }
 
-/* Receives a path of the request as a new string. NULL at the end of the connection. */
+/* Receives a path of `bytes` bytes, for the caller to free. NULL if it is too long or the server has closed the
+ * socket. */
 static char *receive_path(uint32_t bytes)
 {
     char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;
@@ -96,8 +98,11 @@ static char *receive_path(uint32_t bytes)
     return NULL;
 }
 
+/* Size of a block after which the worker returns free memory to the system. */
 enum { LARGE_BLOCK = 1 << 20 };
 
+/* Reads the model of a question and sends the answer with its block. Returns false if the server has closed the
+ * socket. */
 static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
 {
     organ_worker_answer answer = {0};
@@ -135,6 +140,7 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
     _exit(0);
 }
 
+/* Runs the worker that reads models if the command line requests it. Returns false in an ordinary start. */
 bool organ_models_worked(int argc, char *const *argv, int *code)
 {
     if (!organ_worker_is_requested(argc, argv))

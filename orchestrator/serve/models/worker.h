@@ -9,22 +9,22 @@
 
 enum { ORGAN_WORKER_SOCKET = 3, ORGAN_WORKER_FOLDER = 4 /* and following */ };
 
-/* The arguments after "organ": this word, the bytes that the worker may allocate in addition to those at its start, and
- * the number of directories. */
+/* The arguments after "organ": this word, the bytes of address space that the worker may use in addition to those at
+ * its start, and the number of directories. ORGAN_WORKER_WORDS counts "organ", too. */
 #define ORGAN_WORKER_WORD "--read-models-for-a-server"
 enum { ORGAN_WORKER_WORDS = 4 };
 
-/* Protocol of the socket: the worker first sends an answer that reports whether it is ready. Then each question is
- * followed by its two paths, and each answer by its block. */
+/* Protocol of the socket: the worker first sends an answer whose status reports whether it is confined. Then the server
+ * sends questions, each followed by its two paths; the worker sends an answer to each, followed by its block. */
 typedef struct organ_worker_question {
-    uint64_t max; /* bytes of the block */
-    uint32_t absolute_bytes, path_bytes;
+    uint64_t max;                        /* largest size of the block in bytes */
+    uint32_t absolute_bytes, path_bytes; /* lengths of the two paths of organ_catalog_read */
 } organ_worker_question;
 
 typedef struct organ_worker_answer {
-    uint32_t status; /* result of organ_catalog_read; in the first answer: errno */
-    uint32_t no_memory;
-    uint64_t bytes, base; /* of the block, and its address in the worker */
+    uint32_t status;      /* result of organ_catalog_read; in the first answer: errno */
+    uint32_t no_memory;   /* 1 if reading failed because memory ran out */
+    uint64_t bytes, base; /* size of the block, and its address in the worker */
     char message[sizeof((organ_error *)NULL)->message];
 } organ_worker_answer;
 

@@ -29,6 +29,7 @@ static void schema_name(const char *verb, char name[80])
     name[used] = '\0';
 }
 
+/* Adds the schema of the job of each verb to `schemas`, and "JobRequest", which is any of them. */
 static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
 {
     json_t *const any = json_array(), *const mapping = json_object();
@@ -47,6 +48,7 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
                                                                                SET("mapping", mapping))))));
 }
 
+/* Returns the OpenAPI document: the embedded text with the version of organ and one schema of arguments per verb. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need
- * no token, and a browser keeps them until their tag changes. */
+ * The page at / and its parts below /page/. They are the same for every client and contain nothing about the models. So
+ * they need no token, and a browser may keep them until their tag changes. */
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/serve/page/serve_page.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* ---- the files of the page, as they stand in site/, inside the program ---- */
+/* ---- the files of site/, compiled into the program ---- */
 
 #define HTML   "text/html; charset=utf-8"
 #define STYLE  "text/css; charset=utf-8"
@@ -54,13 +54,14 @@ static const page_file files[] = {PAGE_FILES};
 
 /* ---- replies ---- */
 
-/* Scripts and styles only from files of the page, requests only to this server, and no string becomes markup. A report
- * is shown in a frame with its own, stricter policy. */
+/* Content-Security-Policy of the page: scripts and styles only from files of the page, requests only to this server,
+ * and no string becomes markup. A report is shown in a frame with its own, stricter policy. */
 static const char policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
 
+/* Replies with a file of the page, or 304 if the browser has it: the tag is a hash of the content. */
 static void send_file(const organ_server_request *request, organ_http_reply *reply, const page_file *file)
 {
     size_t bytes = (size_t)(file->end - file->data);
@@ -71,10 +72,11 @@ static void send_file(const organ_server_request *request, organ_http_reply *rep
     else
         organ_http_reply_constant(reply, 200, file->type, file->data, bytes);
     organ_http_reply_header(reply, "ETag", tag);
-    organ_http_reply_header(reply, "Cache-Control", "no-cache"); /* to be kept, and to be asked for again by its tag */
+    organ_http_reply_header(reply, "Cache-Control", "no-cache"); /* kept, but checked by its tag before each use */
     organ_http_reply_policy(reply, policy);
 }
 
+/* Replies with the file `name` of the page, or 404. */
 static void send_named(const organ_server_request *request, organ_http_reply *reply, const char *name)
 {
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
@@ -95,13 +97,14 @@ static void handle_part(const organ_server_request *request, organ_http_reply *r
     send_named(request, reply, organ_http_parameter(request, "name"));
 }
 
-/* Sends the settings that the page needs before its first request. */
+/* Replies with the settings that the page needs before its first request. */
 static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_http_reply_json(reply, 200,
                           json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
 }
 
+/* Replies with the OpenAPI document. */
 static void handle_open_api(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);

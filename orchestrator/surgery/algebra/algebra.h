@@ -14,7 +14,8 @@
 
 /* ---- arrays ---- */
 
-/* Allocates a x b values, aligned to a cache line. The caller frees them. NULL without memory. */
+/* Allocates a x b values, aligned to a cache line. The caller frees them. Returns NULL if memory cannot be
+ * allocated. */
 float *organ_floats(size_t a, size_t b);
 
 /* Frees arrays; NULL is allowed among them. */
@@ -54,25 +55,25 @@ static inline organ_factor organ_by_columns(const float *values, size_t stride)
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
 }
 
-/* A symmetric block-diagonal matrix of `size` rows. Each block is stored with both triangles; block k begins at
- * values[k * block * block]. */
+/* A symmetric block-diagonal matrix of `size` rows, with blocks of `block` rows (the last one may be smaller). Each
+ * block is stored with both triangles; block k begins at values[k * block * block]. */
 typedef struct organ_block_matrix {
     size_t size, block;
     const float *values;
 } organ_block_matrix;
 
-/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap the others. ORGAN_IO
- * without memory. */
+/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap `matrix` or H.
+ * Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *product, organ_error *error);
 
-/* H(j, j) */
+/* Returns the diagonal element H(j, j). */
 float organ_block_diagonal(const organ_block_matrix *h, size_t j);
 
 /* ---- inverses of positive definite matrices ---- */
 
 /* Replaces H (n x n) by U of H^-1 = U^T U, upper triangular, on all workers; values below the diagonal are undefined.
- * Clears *definite if H is not positive definite or has a NaN. Returns false without memory. */
+ * Clears *definite if H is not positive definite or has a NaN. Returns false if memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
 
 /* Returns an upper bound of the bytes that organ_inverse_factor allocates for n columns, without the scratch of
@@ -90,16 +91,16 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 /* ---- decompositions in FP64 ---- */
 
 /* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
- * of the first `requested` of them to `vectors` (wanted x n; may be NULL if `requested` is 0). Reads the lower
- * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the
- * greatest. Returns false if a value is not finite. */
+ * of the first `requested` of them to `vectors` (requested x n; may be NULL if `requested` is 0). Reads the lower
+ * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. Errors of the eigenvalues are about n
+ * 2^-53 times the largest. Returns false if a value is not finite. */
 #define ORGAN_EIGEN_ROOM 8
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch);
 
 /* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`
- * contains the columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are
- * orthonormal, sigma descends. Returns false without memory or if a value is not finite. */
+ * contains the columns of A as vectors; `u` gets `requested` vectors of `rows` values, `v` as many of `cols` values.
+ * Vectors are orthonormal, sigma descends. Returns false if memory cannot be allocated or a value is not finite. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 
@@ -109,7 +110,7 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 /* Computes Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces
  * `count` vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
  * orthonormal, the others are undefined. `r`, unless NULL, becomes the count x k matrix R^T. Values that are not finite
- * give values that are not finite. Returns false without memory. */
+ * give values that are not finite. Returns false if memory cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
 
 #endif

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Products with a symmetric matrix that is stored as its diagonal blocks. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
@@ -34,7 +35,7 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
     return error->status;
 }
 
-/* Blocks are stored one after another, each `width` x `width` row by row; the last one may be narrower. */
+/* Blocks are stored consecutively, each width x width, row by row; the last one may be narrower. */
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)
 {
     const size_t start = j / h->block * h->block, width = organ_min(h->block, h->size - start);

@@ -12,17 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK ((size_t)128) /* columns; part of what the bits depend on */
+#define BLOCK ((size_t)128) /* columns of a block; the bits of the result depend on it */
 
+/* The computation of the factor U, H^-1 = U^T U, in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
     float *h;
     size_t n;
-    double *square, *inverse; /* BLOCK x BLOCK: a block on the diagonal, read backwards, and its factor's inverse */
-    float *factor;            /* per block BLOCK x BLOCK: the inverse of R's block */
-    float *panel;             /* n x BLOCK */
+    double *square, *inverse; /* BLOCK x BLOCK: a diagonal block in reverse order, and the inverse of its factor */
+    float *factor;            /* per block BLOCK x BLOCK: the inverse of the diagonal block of R */
+    float *panel;             /* n x BLOCK: copy of the columns that are being computed */
     void *scratch;
-    organ_product *products; /* one for each block above */
+    organ_product *products; /* one for each block above the diagonal */
 } inversion;
 
 /* Overwrites the lower triangle of A with its Cholesky factor L, A = L L^T, row by row. Returns false if A is not
@@ -68,7 +69,7 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
     return true;
 }
 
-/* ---- R ---- */
+/* ---- the factor R ---- */
 
 /* Stores R^-1 of the diagonal block at (from, from) in `factor`, upper triangular, A = R R^T. In reverse order of rows
  * and columns R is the Cholesky factor L, so the same two functions compute it. */
@@ -123,7 +124,7 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
     return true;
 }
 
-/* ---- its inverse ---- */
+/* ---- the inverse of R ---- */
 
 /* Computes the rows of U = R^-1 above the diagonal block: -(U of the columns on the left, which is complete) * (R above
  * the block) * (U of the block). */
@@ -188,8 +189,9 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
     return done;
 }
 
-/* ---- the whole inverse ---- */
+/* ---- the inverse of H ---- */
 
+/* The matrix of which each worker copies entries to the other side of the diagonal. */
 typedef struct mirroring {
     float *h;
     size_t n;

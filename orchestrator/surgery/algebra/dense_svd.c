@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * From the eigenvectors V of A^T A: the columns of A V are orthogonal but for rounding, and made so in FP64 their
- * lengths are the singular values. Values far below the greatest have an error of 1e-8 of it, less than A has from
- * being FP32. */
+ * Singular value decomposition of a matrix in memory, from the eigenvectors V of A^T A. The columns of A V are
+ * orthogonal but for rounding; after orthogonalisation in FP64 their lengths are the singular values. Errors are about
+ * 1e-8 of the largest singular value, less than those that A has from being FP32. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -13,7 +13,7 @@
 /* X is A or its transpose, whichever has at least as many rows as columns, in FP64 and column-major. */
 typedef struct tall_matrix {
     size_t rows, cols;
-    double *x, *square, *values, *right, *left, *scratch;
+    double *x, *square, *values, *right, *left, *scratch; /* X; X^T X; singular values; V; U; for the eigensolver */
 } tall_matrix;
 
 /* Copies the matrix as FP64, column by column; `transposed` exchanges its rows and columns. */

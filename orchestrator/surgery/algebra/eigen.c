@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Householder's reduction to three diagonals, the implicit QL method for the values (Martin & Wilkinson 1968), inverse
- * iteration for the vectors, each kept orthogonal to those whose values are near. */
+ * Eigenvalues and eigenvectors of symmetric matrices: Householder's reduction to a tridiagonal matrix T, the implicit
+ * QL method for its eigenvalues (Martin & Wilkinson 1968), and inverse iteration for its eigenvectors, each of which is
+ * made orthogonal to those with near eigenvalues. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -10,22 +11,24 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MAX_STEPS 60 /* of QL for one value: a few are usual */
-/* Of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours. */
+#define MAX_STEPS 60 /* QL steps for one eigenvalue: a few are usual */
+/* Solves of inverse iteration: the first finds the eigenvector, the others remove components of neighbouring
+ * eigenvectors that rounding left. */
 #define SOLVES 3
 #define STARTS 8 /* random vectors that are tried for one eigenvector */
-/* Values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so. */
+/* Eigenvalues nearer than this share of the largest: their vectors become orthogonal only by orthogonalisation. */
 #define NEAR 1e-3
 
+/* The decomposition of one symmetric n x n matrix. */
 typedef struct eigen {
     const organ_kernels *kernels;
     size_t n;
-    double *a;      /* row i: the reflector that made zeros of it, once it is reduced */
-    double *scale;  /* of the reflectors: half their square, 0 for none */
+    double *a;      /* row i: its Householder reflector, once it is reduced */
+    double *scale;  /* of the reflectors: half of v^T v; 0: no reflector */
     double *d, *e;  /* diagonal and subdiagonal of the tridiagonal matrix: e[i] = T[i][i - 1]; scaled to |x| <= 1 */
-    double *work;   /* 5 n */
-    double unit;    /* by which d and e were divided */
-    double *values; /* of the scaled matrix, descending */
+    double *work;   /* 5 n values */
+    double unit;    /* the number by which d and e were divided */
+    double *values; /* eigenvalues of the scaled T, descending */
 } eigen;
 
 /* ---- reduction to tridiagonal form ---- */
@@ -100,7 +103,7 @@ static void reduce_to_tridiagonal(eigen *x)
     x->e[0] = 0;
 }
 
-/* ---- values ---- */
+/* ---- eigenvalues ---- */
 
 /* Divides both diagonals by a power of two above all their elements, so that no square overflows. Returns false if an
  * element is not finite. */
@@ -128,7 +131,8 @@ static size_t end_of_block(const double *d, const double *extra, size_t n, size_
     return m;
 }
 
-/* Runs one QL step with Wilkinson's shift on the unreduced block of rows `from` to m. */
+/* Runs one implicit QL step with Wilkinson's shift on the unreduced block of rows `from` to m. `d` is the diagonal of
+ * T, `extra` its subdiagonal: extra[i] = T[i + 1][i]. */
 static void eigen_step(double *d, double *extra, size_t from, size_t m)
 {
     double g = (d[from + 1] - d[from]) / (2 * extra[from]);
@@ -182,12 +186,13 @@ static bool find_values(eigen *x)
     return true;
 }
 
-/* ---- vectors ---- */
+/* ---- eigenvectors ---- */
 
-/* T - shift as L U, rows exchanged where the lower is the greater: U has three diagonals. */
+/* Factors L U of T - shift I, with rows exchanged if the lower one has the larger pivot. upper[d][i] is U(i, i + d);
+ * lower[i] is the factor with which row i was subtracted from the next row. */
 typedef struct eigen_factors {
     double *upper[3], *lower;
-    double *exchanged; /* 1 where the row and the next one were, else 0 */
+    double *exchanged; /* 1 for a row that was exchanged with the next one, else 0 */
 } eigen_factors;
 
 /* Factorises T - shift I = P L U with partial pivoting, for inverse iteration. A pivot of nearly zero is replaced by
@@ -255,7 +260,7 @@ static bool find_vectors(eigen *x, size_t requested, double *vectors)
     const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
     const eigen_factors f = {{x->work, x->work + n, x->work + 2 * n}, x->work + 3 * n, x->work + 4 * n};
     double shift = x->values[0] + 1;
-    size_t first = 0; /* of those that are near */
+    size_t first = 0; /* first vector whose eigenvalue is near that of vector k */
     bool done = true;
     for (size_t k = 0; k < requested && done; k++) {
         shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Chooses the method of organ_low_rank, decomposes matrices that are held whole, and measures the error of factors. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- decomposed whole ---- */
+/* ---- decomposition of the whole matrix ---- */
 
+/* The whole matrix, into which workers copy its strips. */
 typedef struct matrix_copy {
     float *matrix; /* row-major; the SVD reads it as the columns of the transpose */
     size_t cols;
@@ -26,7 +28,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
-/* Reads the whole matrix and decomposes it. */
+/* Reads all strips of the matrix into memory and computes its exact SVD. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -128,6 +130,7 @@ double organ_svd_residual(const organ_svd *svd)
 
 #define PANEL ((size_t)512) /* columns that a product is formed of at a time */
 
+/* The measurement of ||W - B A||: B has `rank` columns, A has `rank` rows of `cols` values. */
 typedef struct residual_sums {
     const float *b, *a;
     size_t rank, cols;

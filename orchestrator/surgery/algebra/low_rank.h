@@ -15,28 +15,29 @@ typedef struct organ_svd {
     float *vt;    /* rank vectors of `cols` values: vt[k * cols + j] is V(j, k) */
     /* Set by organ_low_rank. */
     double energy;   /* ||W||^2, summed in FP64 */
-    double captured; /* of it in the `rank` kept: the sum of sigma^2 */
-    unsigned passes; /* over the matrix; 0: decomposed whole */
+    double captured; /* the part of `energy` in the `rank` singular values: the sum of sigma^2 */
+    unsigned passes; /* passes over the matrix; 0: it was decomposed as a whole in memory */
 } organ_svd;
 
 void organ_svd_free(organ_svd *svd); /* leaves an empty one; allowed on a zeroed structure */
 
+/* How a matrix is approximated. */
 typedef struct organ_low_rank_options {
     size_t rank; /* at least 1; limited to the smaller dimension of the matrix */
     uint64_t seed;
     bool exact; /* decompose the whole matrix, which must fit the memory */
 } organ_low_rank_options;
 
-/* Computes the best approximation of that rank by block Krylov iteration with a thick restart (Musco & Musco 2015; its
- * space contains that of the subspace iteration of Halko, Martinsson & Tropp 2011). It seeks l = rank + max(16, rank /
- * 4) vectors and begins with a block of l / 2 vectors of uniform Philox numbers. Each pass over the matrix gives the
- * next block, W^T W Q, orthogonalised against all blocks before it. When the basis has 3 l vectors, only the best l in
- * it and the newest block are kept. The iteration ends after a pass that raises the captured energy by less than 1e-5
- * ||W||^2; one more pass computes U. A matrix with less than 2 l rows or columns is decomposed whole.
+/* Computes the best approximation of rank options->rank by block Krylov iteration with a thick restart (Musco & Musco
+ * 2015; its space contains that of the subspace iteration of Halko, Martinsson & Tropp 2011). It seeks l = rank +
+ * max(16, rank / 4) vectors and begins with a block of l / 2 vectors of uniform Philox numbers. Each pass over the
+ * matrix gives the next block, W^T W Q, orthogonalised against all blocks before it. When the basis has 3 l vectors,
+ * only the best l in it and the newest block are kept. The iteration ends after a pass that raises the captured energy
+ * by less than 1e-5 ||W||^2; one more pass computes U. A matrix with less than 2 l rows or columns is decomposed whole.
  *
  * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows numbers and those
- * of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` does not fit the memory, the errors of
- * organ_strips_run, or ORGAN_IO without memory; *svd is then empty. */
+ * of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` is set and the matrix does not fit in memory, the
+ * errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated; *svd is then empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 
@@ -50,14 +51,15 @@ uint64_t organ_residual_bytes(const organ_engine *engine);
  * about 0.01 are dominated by FP32 rounding; organ_residual measures them. 0 for a matrix of zeros. */
 double organ_svd_residual(const organ_svd *svd);
 
-/* Measures ||W - B A||^2 in a pass over W, with B rows x rank and A rank x cols, both row-major. */
+/* Sets *rest to ||W - B A||^2, measured in a pass over W, with B rows x rank and A rank x cols, both row-major. Returns
+ * the errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error);
 
 /* Computes the complete decomposition of B A, with B out x inner and A inner x in, both row-major, from QR
  * decompositions of both, so that the product is never formed. svd->rank is min(out, inner, in); energy, captured and
  * passes are zero. Works on the calling thread; any thread may call it. Values must be finite. ORGAN_USAGE for an empty
- * factor, ORGAN_IO without memory; *svd is then empty. */
+ * factor, ORGAN_IO if memory cannot be allocated; *svd is then empty. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error);
 

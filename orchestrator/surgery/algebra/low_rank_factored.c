@@ -19,8 +19,8 @@ void organ_svd_free(organ_svd *svd)
     *svd = (organ_svd){0};
 }
 
-/* `count` vectors of n values as Q R: the vectors of Q take their place, rt becomes R^T, count x k with k = min(count,
- * n). */
+/* A QR decomposition of `count` vectors of n values: `q` has the vectors, then those of Q; `rt` is R^T, count x k with
+ * k = min(count, n). */
 typedef struct qr {
     size_t count, n, k;
     float *q, *rt;

@@ -15,14 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENOUGH 1e-5 /* of ||W||^2: a pass that captures less more is the last */
+#define ENOUGH 1e-5 /* share of ||W||^2: a pass that captures less additional energy is the last */
 #define PANEL  ORGAN_STRIP_ROWS
-/* Each pass captures no less than the one before, up to rounding; a matrix that needs more passes is not known. */
+/* A limit far above the passes that any known matrix needs. */
 #define MAX_PASSES 200
 
+/* The state of the block Krylov method. */
 typedef struct krylov {
     organ_strips *strips;
-    size_t m, n, rank, l, b, max; /* vectors kept, vectors of a block, and columns that the basis has room for */
+    size_t m, n, rank, l, b, max; /* W is m x n; vectors that are requested, kept in a restart, in a block, and that the
+                                     basis has room for */
     size_t k;                     /* vectors of the basis that H contains */
     float *basis;                 /* max vectors of n values; V in the first k, and a new block in the next b */
     float *block;                 /* b vectors: W^T W of the new block, then the next new block */
@@ -35,17 +37,17 @@ typedef struct krylov {
     double *eigen_scratch;   /* scratch of the eigensolver */
     int halves[2];           /* W is scaled by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish */
     float *panels;           /* per worker: PANEL x l */
-    unsigned char *scratch;  /* of products */
+    unsigned char *scratch;  /* for products */
     const float *source;     /* vectors that the matrix is multiplied by, `width` of them */
     size_t width;
-    bool back;
+    bool back; /* the pass also multiplies by W^T (krylov_multiply) */
     uint64_t seed;
     unsigned passes;
 } krylov;
 
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
-/* ---- over the matrix ---- */
+/* ---- products with W ---- */
 
 static void scale_values(float *values, size_t n, int exponent)
 {
@@ -205,8 +207,8 @@ static void extend_projection(krylov *y)
     y->k += b;
 }
 
-/* Makes the rows of the current block orthonormal by a QR factorisation of the transposed block; `r`, b x b, becomes
- * R^T. */
+/* Makes the vectors of the current block orthonormal by a QR factorisation; `r`, b x b, becomes R^T unless it is
+ * NULL. */
 static bool orthonormal_block(krylov *y, float *r)
 {
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
@@ -326,7 +328,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-/* Allocates the basis, the projection H and the scratch of all workers. Returns false without memory. */
+/* Allocates the basis, the projection H and the scratch of all workers. Returns false if memory cannot be allocated. */
 static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);

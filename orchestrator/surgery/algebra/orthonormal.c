@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A block of vectors is reduced in FP64; its reflections I - V T V^T, V rounded to FP32, meet the other vectors as two
- * products. */
+ * QR factorisation by Householder reflections in blocks. A block of vectors is reduced in FP64; its reflections are I -
+ * V T V^T, with V rounded to FP32, so that two matrix products apply them to all other vectors. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,14 +11,15 @@
 
 #define BLOCK ((size_t)16) /* vectors that are reduced together */
 
+/* The Householder reduction of a set of vectors, in blocks. */
 typedef struct reduction {
     const organ_kernels *kernels;
     float *vectors;
-    size_t count, n, stride, k;
-    double *panel;          /* BLOCK x n */
-    float *reflectors;      /* k x n: row c is zero before its own place */
-    double (*t)[BLOCK];     /* per block BLOCK rows: T, on and above the diagonal */
-    float *across, *turned; /* BLOCK x count: V^T of the others, and T of that */
+    size_t count, n, stride, k; /* as in organ_orthonormal; k = min(count, n) */
+    double *panel;              /* BLOCK x n */
+    float *reflectors;          /* V^T, k x n: row c is zero before element c */
+    double (*t)[BLOCK];         /* BLOCK rows per block: T, on and above the diagonal */
+    float *across, *turned;     /* count x BLOCK: products of the other vectors with V, and T times these */
     void *scratch;
 } reduction;
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Random numbers that depend only on seed, stream and index: Philox4x32-10. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>

@@ -14,22 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIN_PROGRESS 1e-4 /* of ||R||^2: the last sweep is the one that lowers the objective by less */
+#define MIN_PROGRESS 1e-4 /* share of ||R||^2: a sweep that lowers the objective by less is the last */
 #define MAX_SWEEPS   16
 #define FEW_VALUES   ((size_t)1 << 14) /* copying fewer takes less time than starting the workers */
 
+/* The solution of a regression block by block. */
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
     float *residual;      /* tokens x outputs: R - Z D */
-    float *gathered;      /* of the tokens that were read */
-    double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs */
+    float *gathered;      /* rows of `residual` for the tokens of a batch, ORGAN_RIDGE_READ x outputs */
+    double *gram, *cross; /* sums of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs */
     float *sides, *step;  /* right-hand side: cross minus shift * D; solution: the change of D */
 };
 
 /* Inputs of a block that are solved for at once. */
 typedef struct ridge_blocks_piece {
-    size_t block, from, width; /* from the column `from` of the block on */
-    size_t input;              /* its first among the inputs of all blocks */
+    size_t block, from, width; /* inputs [from, from + width) of the block */
+    size_t input;              /* index of its first input among the inputs of all blocks */
 } ridge_blocks_piece;
 
 static size_t pieces_per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
@@ -41,6 +42,7 @@ static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
     return (ridge_blocks_piece){block, from, organ_min(ridge->n, width - from), block * width + from};
 }
 
+/* Returns the inverse factor of a piece, width x width. */
 static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 {
     return ridge->factor + p->input * ridge->n;
@@ -123,7 +125,7 @@ static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- a batch ---- */
 
-/* Calls `each` with the rows of a block in FIT, or in both parts. */
+/* Calls `each` with the stored rows of the piece's block, batch by batch: rows of FIT or, with `all`, of both parts. */
 static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p, bool all,
                                 void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p,
                                              const organ_ridge_batch *batch),
@@ -140,7 +142,8 @@ static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p,
     return ORGAN_OK;
 }
 
-/* Adds X^T X of a batch of rows; X^T X is symmetric, so each tile computes only the columns from its diagonal on. */
+/* Adds Z^T Z of a batch of rows to `gram`. It is symmetric, so each tile computes only the columns from its diagonal
+ * on. */
 static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     size_t count = 0;
@@ -158,6 +161,7 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
     organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
 }
 
+/* A copy of residuals: to `gathered`, or `back` to `residual`. */
 typedef struct moving {
     const organ_ridge *ridge;
     const organ_ridge_batch *batch;
@@ -175,7 +179,7 @@ static void copy_residual_row(void *context, size_t row, size_t worker)
     memcpy(m->back ? residual : gathered, m->back ? gathered : residual, outputs * sizeof *residual);
 }
 
-/* Copies the remaining errors of the batch's tokens to `gathered`, or back. */
+/* Copies the residuals of the batch's tokens to `gathered`, or back. */
 static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
 {
     moving m = {ridge, batch, back};
@@ -186,7 +190,7 @@ static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, 
             copy_residual_row(&m, row, 0);
 }
 
-/* Adds X^T R of a batch, R the residuals of its tokens. */
+/* Adds Z^T R of a batch to `cross`, with R the residuals of its tokens. */
 static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -203,7 +207,7 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-/* Subtracts the step of one piece from the residuals of a batch: residual -= inputs x step. */
+/* Subtracts Z times the step of one piece from the residuals of a batch. */
 static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -265,6 +269,7 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
 
 /* ---- all pieces ---- */
 
+/* Returns whether the solution may continue: no error, no request to stop, and all factors and steps are finite. */
 static bool may_continue(const organ_ridge *ridge, organ_error *error)
 {
     if (!error->status && organ_stop_is_requested(ridge->engine->stop))

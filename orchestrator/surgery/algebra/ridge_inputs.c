@@ -14,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Allocates X^T X (n x n) and X^T Y (n x outputs) and the buffer of one chunk of tokens, for the fit and the held-out
- * tokens each. */
+/* Allocates Z^T Z (n x n), Z^T R (n x outputs) and the buffer of one chunk of tokens, for FIT and HELD each. */
 static bool ridge_inputs_allocate(organ_ridge *ridge)
 {
     bool done = true;
@@ -32,7 +31,7 @@ static bool ridge_inputs_allocate(organ_ridge *ridge)
 
 /* ---- sums ---- */
 
-/* Adds X^T X and X^T Y of a chunk of tokens to the sums in FP64. X^T X is symmetric, so each tile computes only the
+/* Adds Z^T Z and Z^T R of a chunk of tokens to the sums in FP64. Z^T Z is symmetric, so each tile computes only the
  * columns from its diagonal on. */
 static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
 {
@@ -82,7 +81,7 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* Adds the last, partial chunk of each part and sums the trace of X^T X, which scales lambda. */
+/* Adds the last, partial chunk of each part and sums the trace of Z^T Z, which scales lambda. */
 static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -97,6 +96,7 @@ static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
+/* A copy of the sums of parts [first, last] to ridge->factor. */
 typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;
@@ -117,13 +117,15 @@ static void copy_row(void *context, size_t i, size_t worker)
     }
 }
 
+/* Writes the sum of Z^T Z over the parts [first, last], plus shift I, to ridge->factor. */
 static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_ridge_part last, double shift)
 {
     ridge_inputs_copying c = {ridge, first, last, shift};
     organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
 }
 
-/* Writes (X^T X + shift I) to the factor and X^T Y to the solution; `all` includes the held-out tokens. */
+/* Writes Z^T Z + shift I to ridge->factor and Z^T R, the right-hand sides, to ridge->solution; `all` includes the
+ * held-out tokens. */
 static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
 {
     const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Storage of input rows by block and part. A row is appended to the last batch of its block and part; a full batch is
- * written to the scratch file. */
+ * Stores input rows by block and part. A row is appended to the last batch of its block and part; a full batch is
+ * written to the scratch file. A slot is a pair of block and part. */
 #include "orchestrator/surgery/algebra/ridge_rows.h"
 
 #include "orchestrator/stream/scratch_file.h"
@@ -11,18 +11,19 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* The inputs of all tokens in batches of rows; the batches of a slot (a block and part) form a list. */
 struct organ_ridge_rows {
     organ_ridge_shape shape;
-    size_t count; /* of batches that there are */
-    float *all;   /* all batches in sequence; NULL: they are in the file */
+    size_t count; /* number of batches */
+    float *all;   /* all batches, consecutive; NULL: they are in the file */
     organ_direct_file file;
-    float *pending;         /* with the file: the last batch of each block and part, until all rows are added */
-    uint64_t *digests;      /* and XXH3 of each */
-    float *values;          /* rows that were read, */
-    uint32_t *read;         /* and their tokens */
-    uint32_t *tokens;       /* ORGAN_RIDGE_BATCH for each batch */
-    uint32_t *rows, *next;  /* of each batch */
-    uint32_t *first, *last; /* batches of each block and part */
+    float *pending;         /* with a file: the last batch of each slot, until organ_ridge_rows_finish */
+    uint64_t *digests;      /* with a file: XXH3 of each batch */
+    float *values;          /* rows of the last organ_ridge_rows_read */
+    uint32_t *read;         /* tokens of the rows in `values` */
+    uint32_t *tokens;       /* token of each row: ORGAN_RIDGE_BATCH for each batch */
+    uint32_t *rows, *next;  /* rows of each batch; number of the next batch of its slot */
+    uint32_t *first, *last; /* number of the first and of the last batch of each slot */
 };
 
 static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
@@ -40,8 +41,7 @@ static size_t max_batches(const organ_ridge_shape *shape)
            slots_of(shape);
 }
 
-/* Returns the bytes of the stored rows. Each slot (part, block) may have one partial batch; with a scratch file only
- * these are in memory. */
+/* Each slot may have one partial batch; with a scratch file only these are in memory. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 {
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
@@ -51,8 +51,7 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
-/* Allocates the batches of rows, in memory or, with scratch, only those being filled, and the lists of batches of each
- * block. */
+/* Allocates the batches of rows, or with a scratch file only one pending batch per slot, and the lists of batches. */
 static bool ridge_rows_allocate(organ_ridge_rows *r)
 {
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
@@ -80,8 +79,7 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
-/* Creates the store of input rows: in memory, or in a scratch file whose space is reserved here, so that a full disk is
- * reported before the work begins. */
+/* Reserves the space of a scratch file here, so that a full disk is reported before the work begins. */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
     organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
@@ -135,8 +133,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Appends a token to the last batch of its block, or to a new batch, linked to the last, if that one is full. With a
- * scratch file, full batches are written and one pending batch per block stays in memory. */
+/* Appends the row to the last batch of its slot, or to a new batch, linked to the last, if that one is full. With a
+ * scratch file, full batches are written and one pending batch per slot stays in memory. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -156,6 +154,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
+/* Writes the last batch of each slot to the scratch file, if there is one. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
@@ -184,8 +183,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Reads up to ORGAN_RIDGE_READ rows of a block's linked batches, *number being the next batch; it becomes
- * ORGAN_RIDGE_NONE after the last. */
+/* Reads the batches of a slot from *number on, in the order of their list, and announces the read of the next batch to
+ * the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

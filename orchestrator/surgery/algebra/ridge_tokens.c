@@ -137,7 +137,7 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-/* Sorts the rows by block and computes the Gram matrix X X^T of all tokens. */
+/* Sorts the rows by block and computes the Gram matrix Z Z^T of all tokens and its traces. */
 static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -148,7 +148,7 @@ static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
     return error->status;
 }
 
-/* ---- solutions: a row for each token, of which D is Z^T times ---- */
+/* ---- solutions: A, a row for each token; D is Z^T A ---- */
 
 /* Writes the Gram matrix of tokens + shift I to the factor; the right-hand sides are the targets. `all` includes the
  * held-out tokens. */
@@ -163,8 +163,8 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
     return n;
 }
 
-/* Returns the squared error on the held-out tokens. The solution is by tokens, so the prediction is the Gram matrix of
- * held-out and fitted tokens times it. */
+/* Returns the squared error of the held-out tokens. The solution A has a row for each fitted token, so the prediction
+ * is A multiplied by the Gram matrix of held-out and fitted tokens. */
 static double ridge_tokens_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],

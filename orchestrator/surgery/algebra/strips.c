@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads a matrix in strips of rows, and keeps the strips if they fit in memory. */
 #include "orchestrator/surgery/algebra/strips.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -11,15 +12,16 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, as many at a time as the memory holds. */
 struct organ_strips {
     const organ_rows *matrix;
     const organ_engine *engine;
-    size_t count;                   /* of strips */
-    size_t capacity;                /* strips that `values` holds */
-    float *values;                  /* of strips that follow one another */
-    bool in_memory, energies_known; /* all are there and stay; energies are known */
-    double *energies;               /* of each strip */
-    size_t readers;                 /* workers that have scratch */
+    size_t count;                   /* number of strips */
+    size_t capacity;                /* strips that `values` has room for */
+    float *values;                  /* consecutive strips: those of the current set, or all */
+    bool in_memory, energies_known; /* all strips stay in `values`; the first pass is complete */
+    double *energies;               /* sum of squares of each strip, computed in the first pass */
+    size_t readers;                 /* workers that read at the same time, each with scratch */
     size_t scratch_bytes;
     char *scratch; /* readers x scratch_bytes */
 };
@@ -116,15 +118,17 @@ double organ_strips_energy(const organ_strips *s)
     return sum;
 }
 
-/* ---- one time through ---- */
+/* ---- one pass ---- */
 
+/* One pass over the strips. */
 typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;
-    organ_strip *set; /* the strips in memory: those of a set of the walk */
-    bool read;        /* they must be read */
+    organ_strip *set; /* strips of the current set */
+    bool read;        /* strips must be read; false: all are in memory */
 } strips_run;
 
+/* Fails for the first value of a strip that is not finite, with its row and column. */
 static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
                                     organ_error *error)
 {

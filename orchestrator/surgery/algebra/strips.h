@@ -11,13 +11,14 @@
 
 /* The source of a matrix's rows. */
 typedef struct organ_rows {
-    uint64_t rows, cols;  /* not 0 */
+    uint64_t rows, cols;  /* neither is 0 */
     const char *name;     /* of the matrix, for messages: "FILE: tensor 'x'" */
     size_t scratch_bytes; /* scratch memory of `read` for one strip */
-    uint64_t extra_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's
-                              memory */
+    uint64_t extra_bytes; /* bytes that the caller allocates while the strips are open; the strips may use the rest of
+                             the engine's memory */
     void *context;
-    /* Reads rows [first, first + rows) to `values`, contiguous. Any thread; the same values each time. */
+    /* Reads rows [first, first + rows) to `values`, consecutively. Called on any thread; must read the same values each
+     * time. */
     organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
 } organ_rows;
 
@@ -32,9 +33,9 @@ typedef struct organ_strips organ_strips;
 /* Returns the least engine memory, in bytes, with which organ_strips_open succeeds. */
 uint64_t organ_strips_min(const organ_rows *matrix);
 
-/* Opens the matrix. `hold`: keep it in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip,
- * with the amount that is enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the
- * strips. *strips is NULL on error. */
+/* Opens the matrix. `hold`: keep it in memory if it fits. Returns ORGAN_USAGE if the engine's memory has no room for
+ * one strip, with the amount that is enough in the message; ORGAN_IO if memory cannot be allocated. All arguments must
+ * outlive the strips. *strips is NULL on error. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error);
 void organ_strips_close(organ_strips *strips); /* NULL is allowed */
@@ -45,18 +46,18 @@ const organ_engine *organ_strips_engine(const organ_strips *strips);
 /* Functions that process all strips, on all workers. */
 typedef struct organ_strip_work {
     void *context;
-    void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
+    void (*each)(void *context, const organ_strip *strip, size_t worker); /* called once for each strip, in any order */
     /* Called for every task from 0 to tasks - 1 after `each` has processed the set strips[0 .. count); sets are
      * consecutive strips, in order. May be NULL. */
     void (*after)(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker);
-    size_t tasks;
+    size_t tasks; /* number of tasks of `after` for each set */
 } organ_strip_work;
 
 /* Processes all strips once. Returns ORGAN_BAD_INPUT if a value is NaN or infinite (checked in the first pass),
- * ORGAN_INTERRUPTED, or the error of reading. */
+ * ORGAN_INTERRUPTED if the engine is stopped, or the error of reading. */
 organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work, organ_error *error);
 
-/* Returns the sum of the squares in FP64, after the first pass. */
+/* Returns the sum of the squares of all values in FP64; valid after the first pass. */
 double organ_strips_energy(const organ_strips *strips);
 
 #endif

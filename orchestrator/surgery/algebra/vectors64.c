@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Operations on FP64 vectors, with the same results on all machines. */
 #include "orchestrator/surgery/algebra/vectors64.h"
 
 #include "orchestrator/machine/extent.h"
@@ -6,8 +7,8 @@
 
 #include <math.h>
 
-#define STREAM 0 /* of random numbers */
-/* That a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it. */
+#define STREAM 0 /* stream of organ_philox_uniform */
+/* Limit of the passes that make a vector orthogonal: two are enough, unless only rounding errors are left of it. */
 #define TIMES 8
 
 /* Returns the greatest magnitude, or NAN if any value is NAN. */

@@ -23,9 +23,9 @@
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
 extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
-#define ORGAN_ALLOCATION_MIN 0.20 /* no tensor gets a lower sparsity */
-#define ORGAN_ALLOCATION_MAX 0.95 /* no tensor gets a higher sparsity */
-#define ORGAN_ALLOCATION_WAY 0.8  /* 0: the uniform division, 1: the division of least cost */
+#define ORGAN_ALLOCATION_MIN 0.20 /* least share of zeros of a tensor */
+#define ORGAN_ALLOCATION_MAX 0.95 /* greatest share of zeros of a tensor */
+#define ORGAN_ALLOCATION_WAY 0.8  /* default of `way`: 0 is the uniform division, 1 that of least cost */
 
 /* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, each with groups of 32 columns (half a
  * bit more per weight for the scales) and with the widest groups that divide the tensor's rows. */
@@ -42,21 +42,24 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
 
-/* Checks that the options fit together and are in their ranges. Returns ORGAN_USAGE. */
+/* Returns ORGAN_USAGE if options do not fit together or are out of range. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
 /* Return the value of the option, or its default if it was not given. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);
-/* Tokens of the calibration text that no window may cover: organ_allocate_tokens with --allocate, else 0. */
+/* Returns the number of tokens of the calibration text that no window may cover: organ_allocate_tokens with --allocate,
+ * else 0. */
 size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 
+/* The units of --budget. */
 typedef enum organ_budget_unit { ORGAN_BUDGET_PERCENT, ORGAN_BUDGET_BITS, ORGAN_BUDGET_BYTES } organ_budget_unit;
+/* A budget for all targets of a model. */
 typedef struct organ_budget {
     organ_budget_unit unit;
-    double amount; /* percent of zeros, bits a weight, bytes */
+    double amount; /* percent of zeros, bits per weight, or bytes */
 } organ_budget;
 
 /* Parses "50%", "3.5bpw" or "9GB" (bytes in the syntax of --memory). Returns ORGAN_USAGE for other text, naming the
@@ -67,17 +70,19 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
 
 /* A tensor of the allocation: one tensor of the model, or all experts of one projection in one layer. */
 typedef struct organ_allocation_tensor {
-    char *name;
-    const char *role; /* of the table of the anatomy */
+    char *name;       /* the tensor's name; for experts the name with "*" */
+    const char *role; /* name of its role (organ_anatomy_role_name); constant */
     int32_t layer;
-    uint64_t elements;
-    double cost[ORGAN_ALLOCATION_LEVELS]; /* nats per token: KL(donor || donor with only this tensor changed to that
-                                           * level) */
-    bool known;                           /* `cost` is set */
-    bool between;                         /* interpolated from other layers, not measured */
-    double sparsity;                      /* its sparsity, 0 .. 1 */
+    uint64_t elements; /* of all its matrices */
+    /* At each level: KL(donor || donor with only this tensor at that level), nats per token. */
+    double cost[ORGAN_ALLOCATION_LEVELS];
+    bool known;   /* `cost` is set */
+    bool between; /* interpolated from other layers, not measured */
+    /* Share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides. */
+    double sparsity;
 } organ_allocation_tensor;
 
+/* The division of a budget among tensors by their curves: the cost of each at each level. */
 typedef struct organ_allocation {
     const double *levels; /* meaning of the levels: sparsities, ascending, or bits per weight */
     size_t level_count;
@@ -85,7 +90,7 @@ typedef struct organ_allocation {
                              levels */
     size_t count;
     organ_allocation_tensor *tensors;
-    double budget;             /* of all elements, 0 .. 1 */
+    double budget;             /* share of zeros among all elements, 0 .. 1 */
     double cost, uniform_cost; /* sums of the curves for the division, and for the budget applied to every tensor */
 } organ_allocation;
 
@@ -99,11 +104,13 @@ double organ_allocation_cost(const organ_allocation *allocation, const organ_all
 /* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. For one price per element, chooses
  * for each tensor the sparsity of least cost among 0.20, 0.205 .. 0.95; then interpolates between the two divisions
  * around the budget to meet it; then moves `way` (0 .. 1) of the distance from the uniform division to the result. The
- * sum of given x elements equals budget x elements except for rounding. Returns false if memory cannot be allocated. */
+ * sum of sparsity x elements over the tensors equals budget x elements except for rounding. Returns false if memory
+ * cannot be allocated. */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
-/* Chooses a width for each tensor from curves over widths. `sizes` has the size of each tensor at each level and, last,
- * its unchanged size, which has no cost. The lowest levels together must be within the budget.
+/* Chooses a width for each tensor from curves over widths. `sizes` has, for each tensor, its size at each level and,
+ * last, its unchanged size, which has no cost; unit as `budget`. All tensors at the lowest level must be within the
+ * budget.
  *
  * Starts with the lowest level for all tensors and repeatedly takes the step that lowers the cost most per unit of size
  * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform,
@@ -114,8 +121,8 @@ double organ_allocation_choose(organ_allocation *allocation, const double *sizes
                                size_t *uniform);
 
 /* Fills in the curves of tensors that were not measured. The logarithm of each cost is interpolated linearly between
- * the nearest measured layers before and after with the same role; with only one of them, its curve is copied. Returns
- * false and sets *missing if no tensor of a role was measured. */
+ * the nearest measured layers before and after with the same role; if only one side has one, its curve is copied.
+ * Returns false and sets *missing to the tensor's index if no tensor of its role was measured. */
 bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
 
 void organ_allocation_release(organ_allocation *allocation);
@@ -126,19 +133,19 @@ void organ_allocation_release(organ_allocation *allocation);
  * its parameters. */
 
 /* Reads the curves of the tensors, whose names and elements are set. *whole is false if there is no file, or if an
- * interrupted run has left one without all curves. ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the identity or
- * a tensor differs; both name the member. After an error no curve is known. */
+ * interrupted run has left one without all curves. Returns ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the
+ * identity or a tensor differs; both messages name the member. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error);
 
 /* Writes {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer",
  * "elements", "between", "cost"}]}, where the cost of a tensor that was not measured is null. Of several ranks, which
- * all have the same curves, the first writes. ORGAN_IO. */
+ * all have the same curves, the first writes. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error);
 
-/* Converts a curve to a line of a journal, and back. The latter returns false if the line belongs to another tensor or
- * has no curve. */
+/* Convert a measured curve to a line of a journal, and back. organ_allocation_recall returns false if the line belongs
+ * to another tensor or has no curve. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
 

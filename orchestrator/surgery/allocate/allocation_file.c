@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The document of curves, and lines of a journal. */
+ * Reads and writes the document of curves, and curves in lines of a journal. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/report/text/members.h"
@@ -27,6 +27,7 @@ static bool read_costs(const organ_allocation *a, const json_t *array, double *c
     return organ_cache_numbers_read(&numbers, array);
 }
 
+/* Describes the file of --allocation for organ_cache_read and organ_cache_write. */
 static organ_cache allocation_file_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -43,8 +44,8 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-/* Takes a tensor's measured costs from a line of an interrupted run's journal; false if the line is not valid for this
- * allocation. */
+/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line belongs to another
+ * tensor or has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
@@ -70,6 +71,7 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
                         SET("cost", t->known ? costs_json(a, t->cost) : json_null()));
 }
 
+/* Writes all curves to the file. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error)
 {
@@ -104,7 +106,7 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     return ORGAN_OK;
 }
 
-/* Reads all curves. Fails, with no curve taken, if the file has other levels or tensors. */
+/* Reads the curves of all tensors from the document. Fails, with no curve known, if it has other levels or tensors. */
 static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const char *path,
                                                   organ_error *error)
 {
@@ -125,8 +127,7 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
-/* Reads costs from the file of --allocation. *whole becomes true if it has those of every tensor, so nothing needs to
- * be measured. */
+/* Reads the curves from the file, if it exists and has the same identity and tensors. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Parses the value of --budget. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/machine/quantity.h"

@@ -10,7 +10,7 @@
 
 #define MAX_PASSES 20
 #define NARROWER   0.8173518555267973 /* square of E max of 32 over E max of 64 normal magnitudes */
-#define NARROWEST  0.6890210736860123 /* of 32 over 128 */
+#define NARROWEST  0.6890210736860123 /* the same of 32 over 128 */
 #define MIN_POWER  1.0
 #define MIN_COST   1e-12
 
@@ -39,7 +39,7 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group)
     }
 }
 
-/* Returns the cost of a level; the last level, after all packed ones, is the unchanged tensor and costs nothing. */
+/* Returns the cost of a tensor at a level; the last level, level_count, is the unchanged tensor and costs nothing. */
 static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
 {
     return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
@@ -73,7 +73,7 @@ static bool best_step(const organ_allocation *a, const double *sizes, double rem
     return max > 0;
 }
 
-/* Changes of size and cost if a tensor moves from its current level to another. */
+/* How size and cost of a tensor change with another level. */
 typedef struct choose_change {
     double size, cost;
 } choose_change;
@@ -128,7 +128,8 @@ static void choose_exchange_pairs(const organ_allocation *a, const double *sizes
     }
 }
 
-/* Raises levels by the best steps that fit, then exchanges pairs. Returns the unused part of the budget. */
+/* Raises levels by the best steps that fit into the budget, then exchanges pairs. Returns the unused part of the
+ * budget. */
 static double choose_improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
 {
     double spent = 0;
@@ -159,8 +160,8 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
     return cost;
 }
 
-/* Chooses a level for each choice within the budget: starts with all at the smallest and improves where the cost falls
- * most per byte. If that is worse than the best equal level for all, starts from the equal level instead. */
+/* Chooses a level for each tensor within the budget: step by step from the lowest levels, and again from *uniform if
+ * the first result costs more. */
 double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
 {
     *uniform = 0;
@@ -171,8 +172,8 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
         a->uniform_cost += cost_at(a, k, *uniform);
     set_all_levels(a, 0, chosen);
     double unspent = choose_improve(a, sizes, budget, chosen);
-    if (cost_of(a, chosen) >
-        a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
+    if (cost_of(a, chosen) > a->uniform_cost) { /* small tensors used the budget that a step of a large one needs: all
+                                                   experts of a layer are one tensor */
         set_all_levels(a, *uniform, chosen);
         unspent = choose_improve(a, sizes, budget, chosen);
     }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: the curves of a layer are measured by several ranks and are known to all after the layer. */
+ * Measures curves in a walk over the donor: each target is made smaller at each level, and the changed layer becomes a
+ * variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they exchange
+ * them after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"
@@ -14,11 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Share of the memory left by a layer that several variants may use together. */
+/* Several variants may together use 1 / PLENTY of the memory that a layer leaves. */
 #define PLENTY       4
 #define MAX_TOGETHER ((size_t)256)
-#define DONOR        ((size_t)0) /* level that matrices are kept at: unchanged */
+#define DONOR        ((size_t)0) /* level of `pooled` at which the donor's matrices are kept */
 
+/* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
     const organ_model *model;
     organ_curves_options options;
@@ -26,19 +29,19 @@ struct organ_curves {
     const organ_progress *progress;
     organ_allocation *allocation;
     const organ_curves_work *work;
-    organ_targets targets; /* the measured tensors, */
-    size_t *tensor_of;     /* and which tensor of the allocation each belongs to */
+    organ_targets targets; /* the targets whose curves are measured */
+    size_t *tensor_of;     /* index in the allocation of each measured target's tensor */
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
     organ_calibration_test_windows test_windows;
     organ_variants *variants;
     size_t variants_at_once; /* variants that run together; 0: not known yet */
     organ_pooled_tensors *pooled;
-    organ_calibration_matrix *pending; /* matrices of the layer that wait for the others of their tensor */
+    organ_calibration_matrix *pending; /* matrices of the layer whose tensor is not complete yet */
     size_t pending_count;
-    size_t *measured; /* tensors of the layer whose curves are under way */
-    size_t measured_count, given;
-    double started;
+    size_t *measured;             /* tensors of the current layer whose curves this rank measures */
+    size_t measured_count, given; /* given: number of printed time estimates, 0 or 1 */
+    double started;               /* time of the start in seconds */
 };
 
 /* ---- the tensors ---- */
@@ -50,7 +53,7 @@ static bool share_curve(const organ_tensor *a, const organ_tensor *b)
            a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
 }
 
-/* Returns the curve of an earlier target that shares it (experts of a layer), or SIZE_MAX. */
+/* Returns the index of the curve that target k shares with an earlier target (experts of a layer), or SIZE_MAX. */
 static size_t find_shared_curve(const organ_targets *targets, const size_t *curve_of, size_t k)
 {
     for (size_t before = k; before-- > 0;)
@@ -59,7 +62,7 @@ static size_t find_shared_curve(const organ_targets *targets, const size_t *curv
     return SIZE_MAX;
 }
 
-/* Returns the name of a tensor; the number of an expert is replaced by a star. */
+/* Returns a copy of a tensor's name in which a star replaces the number of an expert; the caller frees it. */
 static char *curves_name_of(const organ_tensor *t)
 {
     char number[24];
@@ -206,6 +209,7 @@ static bool curves_is_known(void *context, size_t target)
 
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
+/* Restores a target whose curve is known: the walk leaves the donor's layers unchanged. */
 static organ_status leave_unchanged(void *context, const organ_calibration_matrix *matrix, float *weights,
                                     organ_error *error)
 {
@@ -232,11 +236,11 @@ static organ_status curves_enter_layer(void *context, const organ_calibration_la
 static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
-    const double layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers,
-                 seconds = organ_seconds_now() - c->started;
+    const organ_forward *const forward = organ_calibration_run_facts_of(c->calib)->forward;
+    const double layers = organ_forward_describe(forward)->layers, seconds = organ_seconds_now() - c->started;
     double through = 0, left = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
-        const int32_t own = c->targets.tensors[k]->anatomy.layer;
+        const int32_t own = organ_forward_layer_of(forward, c->targets.tensors[k]);
         *(own <= number ? &through : &left) += layers - own;
     }
     if (left > 0 && through > 0 && !c->given++)
@@ -245,9 +249,9 @@ static void print_time(organ_curves *c, int32_t number)
                                  seconds, organ_duration_text(seconds * left / through, text));
 }
 
-/* A curve on its way to the other ranks. */
+/* A measured curve as ranks exchange it. */
 typedef struct measured_curve {
-    uint64_t tensor;
+    uint64_t tensor; /* index in the allocation */
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
@@ -267,8 +271,8 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
         c->work->found(c->work->context, t, error);
 }
 
-/* Exchanges the curves of the layer that each rank measured. Called after an error too, because the other ranks
- * wait. */
+/* Exchanges the curves of the current layer that each rank measured. Called also after an error, because the other
+ * ranks wait for the bytes. */
 static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
@@ -293,7 +297,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-/* Runs the variants through the layer that was just measured and spreads the curves to the ranks. */
+/* Finishes the variants of the layer, runs the donor's states through it, and exchanges the curves of all ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -310,7 +314,7 @@ static bool is_measured(const organ_curves *c, size_t level)
     return !c->allocation->measured || c->allocation->measured[level];
 }
 
-/* Returns how many levels are measured; costs between them are interpolated. */
+/* Returns how many levels are measured; the costs of the others are derived. */
 static size_t measured_levels(const organ_curves *c)
 {
     size_t count = 0;
@@ -319,8 +323,8 @@ static size_t measured_levels(const organ_curves *c)
     return count;
 }
 
-/* Measures the curve of a matrix that is a whole tensor of the allocation: writes it to the layer at each level and
- * starts a variant. */
+/* Measures the curve of a matrix that is a whole tensor of the allocation: writes it to the layer at each measured
+ * level, adds a variant, and writes the donor's weights back. */
 static organ_status measure_whole_tensor(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
                                          organ_allocation_tensor *t, organ_error *error)
 {
@@ -342,8 +346,8 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Reads a matrix, unchanged so far, from the layer. Writes it back at `level`; if `level` is NULL, keeps it in `pooled`
- * as the donor's. */
+/* Reads a matrix with the donor's weights from the layer. Writes it back at `level`; if `level` is NULL, keeps it in
+ * `pooled` instead. */
 static organ_status write_level_to_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                          const size_t *level, organ_error *error)
 {
@@ -360,8 +364,7 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Writes the pending matrices of a tensor into the loaded layer at a level; with `level` NULL it stores their original
- * values instead. */
+/* Calls write_level_to_layer for all pending matrices of a tensor. */
 static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
@@ -370,9 +373,9 @@ static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const 
     return error->status;
 }
 
-/* Adds one of several matrices of a tensor. When all are gathered, writes them to the layer together, one level after
- * the other, and starts a variant for each level, so that only the donor's matrices of one tensor are stored in
- * addition to the layer. Their calibrations are valid until the walk leaves the layer. */
+/* Adds one of several matrices of a tensor to the pending ones. When all are there, writes them to the layer together,
+ * at one level after another, and adds a variant for each level. Thus only the donor's matrices of one tensor are
+ * stored in addition to the layer. The matrices' calibrations are valid until the walk leaves the layer. */
 static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                           organ_error *error)
 {
@@ -410,7 +413,7 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
                : measure_whole_tensor(c, m, weights, &c->allocation->tensors[tensor], error);
 }
 
-/* ---- all of it ---- */
+/* ---- the whole measurement ---- */
 
 /* Opens a calibration walk over the donor that measures each tensor's cost at each level, on test windows that the walk
  * does not use. */
@@ -481,8 +484,8 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Returns true if target k is the first of its layer that belongs to tensor c->of[k] of the allocation; the experts of
- * a projection are several targets and one tensor. */
+/* Returns true if target k is the first of its layer that belongs to tensor tensor_of[k] of the allocation; the experts
+ * of a projection are several targets and one tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;
@@ -497,6 +500,7 @@ static bool begins_tensor(const organ_curves *c, size_t k)
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
+    const organ_forward *const forward = organ_calibration_run_facts_of(c->calib)->forward;
     const size_t together = c->variants_at_once;
     if (organ_curves_unknown(c) == 0)
         return;
@@ -508,9 +512,9 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t layer = c->targets.tensors[k]->anatomy.layer;
         if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
-            products = organ_variants_products(organ_calibration_run_facts_of(c->calib)->forward, c->model, layer,
-                                               c->test_windows.windows.begin[c->test_windows.windows.count],
-                                               c->test_windows.length);
+            products = organ_variants_products(
+                forward, c->model, organ_forward_layer_of(forward, c->targets.tensors[k]),
+                c->test_windows.windows.begin[c->test_windows.windows.count], c->test_windows.length);
         if (begins_tensor(c, k) && !c->allocation->tensors[c->tensor_of[k]].known)
             plan->products += levels * products;
     }

@@ -11,19 +11,20 @@
 /* Callbacks of the caller. */
 typedef struct organ_curves_work {
     void *context;
-    /* Replaces the donor's `weights` by those of a level of the allocation. */
+    /* Replaces the donor's `weights` by those of a level of the allocation, such as a sparsity or a width. */
     organ_status (*make)(void *context, const organ_calibration_matrix *matrix, size_t level, float *weights,
                          organ_error *error);
-    /* Bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
+    /* Returns the bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
     /* Called after the last matrix of a layer: results cached for its calibrations are no longer valid. May be NULL. */
     void (*forget)(void *context);
     /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
-    /* Called on all ranks after a curve was measured. May be NULL. */
+    /* Called on all ranks after the curve of `tensor` was measured. May be NULL. */
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
+/* On which text and layers curves are measured. */
 typedef struct organ_curves_options {
     organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here, and half the number of
                                          * windows is used */
@@ -35,11 +36,11 @@ typedef struct organ_curves_options {
 typedef struct organ_curves organ_curves;
 
 /* Creates the tensors of an allocation without costs: one per target, but a single one for all routed experts of a
- * layer and role. `of` gets the tensor of each target. Returns false if memory cannot be allocated. */
+ * layer and role. of[k] becomes the tensor of target k. Returns false if memory cannot be allocated. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
-/* Opens the walk and cuts the tokens for divergences. All arguments must outlive *curves; the caller closes it in any
- * case. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk and cuts the test windows for divergences. All arguments must outlive *curves, which the caller closes
+ * also after an error. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
@@ -53,7 +54,7 @@ size_t organ_curves_unknown(const organ_curves *curves); /* number of curves tha
 /* Measures missing curves and interpolates those of other layers. Prints an estimate of the time after the first. */
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
-/* Return the calibration walk that was opened, and the windows that the other tokens were cut into. */
+/* Return the calibration walk, and the test windows on which divergences are measured. *curves owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *curves);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS      150 /* of 0.005 from the least sparsity to the most */
+#define STEPS      150 /* steps of 0.005 from ORGAN_ALLOCATION_MIN to ORGAN_ALLOCATION_MAX */
 #define MIN_COST   1e-12
 #define MIN_POWER  0.5 /* smallest exponent of a cost curve: a flat curve would attract the whole budget */
 #define ROOT_STEPS 16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
@@ -54,7 +54,7 @@ double organ_allocation_cost(const organ_allocation *a, const organ_allocation_t
     return exp(cost + power * (ln_share_of_smallest(sparsity) - from));
 }
 
-/* Returns share k of the grid on which the curve is evaluated. */
+/* Returns sparsity k of the grid, 0 .. STEPS, on which curves are evaluated. */
 static double step_at(size_t k)
 {
     return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
@@ -68,8 +68,9 @@ static double all_elements(const organ_allocation *a)
     return sum;
 }
 
-/* Chooses for each tensor the sparsity with the least cost - price * zeros, where `price` is what a zero in every
- * element is worth. Returns the resulting share of zeros among all elements. */
+/* Sets chosen[t] to the sparsity with the least cost - price * zeros for each tensor, where `price` is the value of
+ * zeros in all elements. `costs` has STEPS + 1 numbers for each tensor. Returns the resulting share of zeros among all
+ * elements. */
 static double divide_choose(const organ_allocation *a, const double *costs, double price, double *chosen)
 {
     const double all = all_elements(a);
@@ -86,8 +87,8 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
 }
 
 /* Bisects the price of a zero: `fewer_zeros` becomes a division with fewer zeros than the budget, `more_zeros` one with
- * at least as many, at prices that are nearly equal. Stores the interpolation between both that meets the budget in
- * `tried`. */
+ * at least as many, at prices that are nearly equal. `tried` becomes the interpolation of the two that meets the
+ * budget. Each array has a sparsity for each tensor. */
 static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *fewer_zeros,
                          double *more_zeros, double *tried)
 {
@@ -140,8 +141,8 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     return true;
 }
 
-/* Returns the measured tensor with the same role whose layer is nearest to that of `to`, at or before it, or at or
- * after it. NULL: there is none. */
+/* Returns the measured tensor with the role of `to` whose layer is nearest to that of `to`: at or before it (`before`),
+ * or at or after it. NULL: there is none. */
 static const organ_allocation_tensor *nearest_measured(const organ_allocation *a, const organ_allocation_tensor *to,
                                                        bool before)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: each rank carries the streams of some pairs through the model. */
+ * Tries exchanges on the whole model. A stream is the hidden states of the test windows in the model with some
+ * allocation: stream 0 with the current one, the others with one pair's exchange. Ranks: each runs the streams of some
+ * pairs. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
 #include "orchestrator/ranks/ranks.h"
@@ -12,24 +14,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP      0.03 /* of the elements of the smaller tensor of a pair */
+#define STEP      0.03 /* share of the elements of the smaller tensor of a pair that an exchange moves */
 #define MAX_PAIRS ((size_t)8)
 
-/* Levels of a tensor of a pair. */
+/* Levels at which `pooled` keeps matrices of a pair: after the exchange, and at the current value. */
 enum { EXCHANGED, AS_GIVEN };
 
+/* An exchange between two tensors that is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange of;
-    bool separate; /* its stream is not that of the model as given any more */
-    double divergence;
+    bool separate;     /* its stream differs from stream 0; false: its tensors are in later layers */
+    double divergence; /* of its stream, nats per token */
 } exchanges_pair;
 
+/* The rounds of exchanges that improve a division. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
     const organ_targets *targets;
     organ_allocation *allocation;
-    const size_t *tensor_of;
+    const size_t *tensor_of; /* index in the allocation of each target's tensor */
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -38,11 +42,11 @@ struct organ_exchanges {
     organ_calibration_test_windows test_windows;
     organ_variants *variants;
     organ_pooled_tensors *pooled;
-    float *states; /* of the model as given, then of the pairs */
+    float *states; /* stream 0, then one for each pair; owned by `variants` */
     exchanges_pair pairs[MAX_PAIRS];
     size_t pair_count;
-    double *best; /* allocation with the least divergence so far */
-    double nearest;
+    double *best;   /* sparsities with the least divergence so far */
+    double nearest; /* divergence of `best` */
 };
 
 /* Returns the rank that carries the stream of a pair. All ranks carry the stream of the current allocation. */
@@ -91,7 +95,8 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
-/* Makes the matrix for its current value; a matrix of a pair is also kept with the value after the exchange. */
+/* Makes the matrix for its current value and writes it to the layer. A matrix of this rank's pairs is also kept, with
+ * its current value and with that after the exchange. */
 static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
                                      organ_error *error)
 {
@@ -118,12 +123,16 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
                                 : ORGAN_OK;
 }
 
+/* Returns whether a tensor of the allocation is in that layer of the forward pass. */
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 {
-    return x->allocation->tensors[tensor].layer == layer;
+    size_t k = 0;
+    while (x->tensor_of[k] != tensor)
+        k++;
+    return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* Writes the pruned weights of the pair's tensors that are in this layer. */
+/* Writes the kept weights of the pair's tensors in this layer, at `level` of `pooled`. */
 static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                             const organ_calibration_layer *layer, organ_error *error)
 {
@@ -134,6 +143,7 @@ static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_
                : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
 }
 
+/* Releases the kept weights of the pair's tensors in this layer. */
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->of.more, layer))
@@ -186,12 +196,12 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
-        if (x->targets->tensors[k]->anatomy.layer == layer)
+        if (organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer)
             return true;
     return false;
 }
 
-/* Runs the layers without targets between the last target and this layer. */
+/* Runs the streams through the layers without targets before this one, which the walk does not enter. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -204,8 +214,10 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
-    for (size_t k = 0; k < x->targets->count; k++)
-        last = x->targets->tensors[k]->anatomy.layer > last ? x->targets->tensors[k]->anatomy.layer : last;
+    for (size_t k = 0; k < x->targets->count; k++) {
+        const int32_t layer = organ_forward_layer_of(forward_of(x), x->targets->tensors[k]);
+        last = layer > last ? layer : last;
+    }
     return last;
 }
 
@@ -278,7 +290,7 @@ static organ_status measure_round(organ_exchanges *x, double *found, organ_error
 
 /* ---- the exchanges ---- */
 
-/* Returns the cost of one more zero, from the slope of the tensor's curve at its sparsity. */
+/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity, per element. */
 static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->sparsity + step),
@@ -300,7 +312,7 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     return exchange->up <= ORGAN_ALLOCATION_MAX && exchange->down >= ORGAN_ALLOCATION_MIN;
 }
 
-/* Asks the method for an exchange between two tensors; the default exchanges zeros. */
+/* Proposes an exchange between two tensors: by the caller's function, or of zeros. */
 static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
     *pair = (exchanges_pair){.separate = false};
@@ -332,6 +344,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     return error->status;
 }
 
+/* Sets the sparsity of all tensors. */
 static void set_shares(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
@@ -395,7 +408,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
     return error->status;
 }
 
-/* ---- opening ---- */
+/* ---- creation ---- */
 
 /* Opens a calibration walk that builds the model of a division layer by layer, so that its divergence from the donor
  * can be measured on the test windows. */

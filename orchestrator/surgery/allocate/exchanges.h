@@ -1,38 +1,40 @@
 /* SPDX-License-Identifier: MIT
- * Rounds of exchanges after a budget was divided. In an exchange one tensor gets less, and another one the same number
- * of elements more. Exchanges are tried on the whole model, with every matrix changed on its inputs in the donor; those
- * that lower the divergence from the donor are kept. */
+ * Rounds of exchanges after a budget was divided. In an exchange one tensor gets fewer zeros, and another one as many
+ * more. Exchanges are tried on the whole model, with every matrix changed on its inputs in the donor; exchanges that
+ * lower the divergence from the donor are kept. */
 #ifndef ORGAN_EXCHANGES_H
 #define ORGAN_EXCHANGES_H
 
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 
-/* An exchange between two tensors of an allocation: one becomes smaller, the other larger. */
+/* An exchange between two tensors of an allocation, given by their indices. */
 typedef struct organ_exchange {
-    size_t more, less; /* spared of */
-    double up, down;   /* their values after the exchange */
+    size_t more, less; /* the tensor whose value rises, and the tensor whose value falls */
+    double up, down;   /* values (organ_allocation_tensor.sparsity) of `more` and of `less` after the exchange */
 } organ_exchange;
 
+/* Functions of the caller: how weights change, and which exchanges are possible. */
 typedef struct organ_exchanges_work {
     void *context;
     /* Replaces the donor's `weights` by those for the value that its tensor is given: a sparsity, 0 .. 1, or another
      * quantity that the caller divides. */
     organ_status (*make)(void *context, const organ_calibration_matrix *matrix, double given, float *weights,
                          organ_error *error);
-    uint64_t (*memory)(void *context, const organ_tensor *tensor); /* as of organ_curves_work */
-    /* Proposes an exchange between two tensors within the budget; returns false if there is none. NULL: exchanges of
-     * zeros, by the curves over sparsities. */
+    uint64_t (*memory)(void *context, const organ_tensor *tensor); /* organ_curves_work.memory */
+    /* Proposes an exchange between tensors `one` and `other` that keeps the budget; returns false if there is none.
+     * NULL: exchanges of zeros, by the curves over sparsities. */
     bool (*propose)(void *context, size_t one, size_t other, organ_exchange *made);
     /* Called when the calibrations of a layer are released. May be NULL. */
     void (*forget)(void *context);
 } organ_exchanges_work;
 
+/* The text, the number of rounds and the seed of exchanges. */
 typedef struct organ_exchanges_options {
     organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here */
     size_t tokens;                      /* least number of tokens for divergences */
     size_t rounds;
-    uint64_t seed; /* of the pairs */
+    uint64_t seed; /* seed of the random pairs */
 } organ_exchanges_options;
 
 /* Results of the exchanges. */
@@ -43,8 +45,8 @@ typedef struct organ_exchanges_report {
 
 typedef struct organ_exchanges organ_exchanges;
 
-/* Opens the walk; all arguments must outlive *exchanges. The caller closes it in any case. `of` gives the tensor of
- * each target. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk. All arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the
+ * tensor of target k. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -53,8 +55,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
 void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
-/* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes `given` of the tensors;
- * their sum stays equal. */
+/* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes the sparsity of tensors;
+ * the sum over all elements stays equal. */
 organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
 
 #endif

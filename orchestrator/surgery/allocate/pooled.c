@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Stores matrices of a layer at several levels. */
 #include "orchestrator/surgery/allocate/pooled.h"
 
 #include "orchestrator/stream/widen.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A matrix that was kept. */
+/* A matrix of the current layer: its name in the forward pass, number of weights, type, and values at each level. */
 typedef struct kept {
     char *name;
     size_t weights;
@@ -16,13 +17,15 @@ typedef struct kept {
     void *values[ORGAN_ALLOCATION_LEVELS + 1];
 } kept;
 
+/* The matrices of one tensor of the allocation. */
 typedef struct pool {
     int32_t layer;
-    uint64_t matrices, bytes; /* in the file */
+    uint64_t matrices, bytes; /* number of matrices; their bytes in the file */
     kept *kept;
-    size_t count; /* that are kept at all levels */
+    size_t count; /* number of matrices that are kept at all levels */
 } pool;
 
+/* The matrices of the current layer at several levels, by tensor of the allocation. */
 struct organ_pooled_tensors {
     size_t tensors, levels;
     const organ_kernels *kernels;
@@ -50,7 +53,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
-/* Frees the stored matrices of a tensor at all levels. */
+/* Frees the stored matrices of a tensor. */
 void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor)
 {
     pool *const p = &pooled->pools[tensor];
@@ -117,7 +120,7 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     return ORGAN_OK;
 }
 
-/* Writes the matrices of a tensor at that level into the loaded layer, widened to FP32. */
+/* Writes all stored matrices of a tensor, at one level, into the layer. */
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs variants through the layers after their changed layer, and compares their logits with the donor's. */
 #include "orchestrator/surgery/allocate/variants.h"
 
 #include "orchestrator/forward/perplexity.h"
@@ -9,25 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE ((size_t)64) /* tokens of which the logits of the donor are held */
+#define TILE ((size_t)64) /* tokens whose donor logits are in memory together */
 
-/* For the plan: operations that take as long as the exponentials and the comparison of a logit. */
+/* Estimate for a plan: operations that take as long as the exponentials and the comparison of one logit. */
 #define LOGIT 150.0
 
+/* The changed versions of the model that run at the same time, each with its own hidden states. */
 struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
+    /* Tokens of all windows; floats of a token's state; logits of a token; variants that `states` has room for, and
+     * that it has. */
     size_t tokens, width, vocabulary, max_variants, held;
-    int32_t reached;
+    int32_t reached;     /* layer whose inputs the states in `donor` are */
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
-    float *states;       /* of the variants */
-    double **results;    /* where their divergences are stored */
-    float *logits;       /* of the donor, of a tile */
-    double *sums;        /* logarithms of the sums of their exponentials */
-    size_t *rows;        /* of a tile, of all variants */
-    double *found;       /* divergences of a tile, of all variants */
-    double times;        /* of a variant's logits */
+    float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
+    double **results;    /* where the divergence of each variant is stored */
+    float *logits;       /* the donor's logits of a tile */
+    double *sums;        /* log-sum-exp of the logits of each token */
+    size_t *rows;        /* rows of the states whose logits are computed: tokens of a tile, of all variants */
+    double *found;       /* divergences of these rows */
+    double times;        /* factor of a variant's logits (organ_variants_scale) */
 };
 
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
@@ -42,7 +46,7 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
     return 2 * states + tile + TILE * sizeof(double) + together * of_variant + organ_forward_layer_bytes(forward);
 }
 
-/* ---- opening ---- */
+/* ---- creation ---- */
 
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
@@ -129,7 +133,7 @@ void organ_variants_close(organ_variants *v)
 
 /* ---- divergences ---- */
 
-/* Keeps the donor's logits of token k and their log-sum-exp. */
+/* Stores the donor's logits of token k of the tile and their log-sum-exp. */
 static void store_donor_logits(void *context, size_t k, float *logits)
 {
     const organ_variants *const v = context;
@@ -137,13 +141,13 @@ static void store_donor_logits(void *context, size_t k, float *logits)
     memcpy(v->logits + k * v->vocabulary, logits, v->vocabulary * sizeof *logits);
 }
 
-/* Tokens of a tile and one variant after the other. */
+/* The tile that compare_logits compares: `tokens` tokens of variant 0, then the same of variant 1, ... */
 typedef struct variants_tile {
     const organ_variants *variants;
     size_t tokens;
 } variants_tile;
 
-/* Sets found[k] to the KL divergence of the variant's logits from the donor's. */
+/* Sets found[k] to KL(donor || variant) for one token: row k % tokens of the tile. */
 static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
@@ -242,8 +246,6 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
     return ORGAN_OK;
 }
 
-/* Returns the multiply-adds of running `tokens` tokens from a layer to the logits; LOGIT is the cost of one logit's
- * exponentials. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Divergence of variants of a model from the model. A variant has one changed layer: its input is the donor's, and its
- * output runs through the later layers. Many variants run at a time, so that each layer is loaded once for all of them.
- * Results are bit-identical for any number of threads and of variants at a time. */
+ * Measures the divergence of variants of a model from the model. A variant has one changed layer: its input is the
+ * donor's, and its output runs through the later layers. Many variants run at a time, so that each layer is loaded once
+ * for all of them. Results are bit-identical for any number of threads and of variants at a time. */
 #ifndef ORGAN_VARIANTS_H
 #define ORGAN_VARIANTS_H
 
@@ -12,7 +12,7 @@ typedef struct organ_variants organ_variants;
 /* Runs the windows through the donor once, and stores its hidden states before the first layer and after the last. Up
  * to `together` variants, at least 1, are stored at a time. forward, engine and windows must outlive *variants, which
  * is NULL on error. Returns errors of organ_forward_embed and organ_layer_load; ORGAN_IO if memory cannot be allocated;
- * ORGAN_INTERRUPTED. */
+ * ORGAN_INTERRUPTED if the engine is stopped. */
 organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                  size_t together, organ_variants **variants, organ_error *error);
 void organ_variants_close(organ_variants *variants); /* NULL is allowed */
@@ -21,9 +21,10 @@ void organ_variants_close(organ_variants *variants); /* NULL is allowed */
  * caller's. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
-/* Computes the donor's hidden states before that layer. */
+/* Makes `layer` the current layer: runs the donor's hidden states through the layers before it. */
 organ_status organ_variants_advance(organ_variants *variants, int32_t layer, organ_error *error);
-/* Computes the hidden states before the next layer, from the donor's version of the current layer. */
+/* Finishes the variants of the current layer, runs the donor's states through it (`loaded`, unchanged), and makes the
+ * next layer the current one. */
 organ_status organ_variants_pass(organ_variants *variants, const organ_layer *loaded, organ_error *error);
 
 /* Adds the variant in which the current layer is replaced by `changed`. Sets *divergence to the mean over all tokens of
@@ -31,22 +32,25 @@ organ_status organ_variants_pass(organ_variants *variants, const organ_layer *lo
  * not finite. */
 organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
                                 organ_error *error);
+/* Runs all added variants through the remaining layers and sets their divergences. */
 organ_status organ_variants_finish(organ_variants *variants, organ_error *error);
 
 /* ---- streams of the caller ---- */
 
-/* Allocates buffers for `together` streams, instead of variants. */
+/* Returns the buffer for the hidden states of `together` streams, for a caller that fills it instead of adding
+ * variants. *variants owns it. */
 float *organ_variants_room(organ_variants *variants);
 
-/* Computes the same divergence for `count` streams of hidden states after the last layer, consecutive arrays of tokens
- * x hidden; at most `together` streams. */
+/* Sets divergence[k] to the mean of KL(donor || stream k) in nats for `count` streams of hidden states after the last
+ * layer: consecutive arrays of tokens x hidden; at most `together` streams. */
 organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence,
                                   organ_error *error);
 /* Sets the factor by which organ_variants_judge multiplies the logits of every stream except the donor's (1 at
  * first). */
 void organ_variants_scale(organ_variants *variants, double times);
 
-/* Operations of a variant from a layer on to its divergence, for windows of `context` tokens, `tokens` in all. */
+/* Returns the operations of a variant from a layer on to its divergence, for windows of `context` tokens, `tokens` in
+ * all. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes files of measured values. */
 #include "orchestrator/surgery/cache/cache.h"
 
 #include "formats/base/path.h"
@@ -17,6 +18,7 @@ json_t *organ_cache_document(const organ_cache *cache, json_t *body)
     return organ_json_joined(organ_json_joined(head, json_copy((json_t *)cache->identity)), body);
 }
 
+/* Replaces the file by a document with `body`. Only the first rank writes. */
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error)
 {
     if (!organ_ranks_first(cache->ranks)) {
@@ -32,6 +34,7 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
     return error->status;
 }
 
+/* Checks on the first rank that a file can be made at `path`, so that a long measurement does not fail at its end. */
 organ_status organ_cache_check_place(const char *path, const char *option, const organ_ranks *ranks, organ_error *error)
 {
     if (!organ_ranks_first(ranks))

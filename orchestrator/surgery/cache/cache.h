@@ -23,6 +23,7 @@
 
 enum { ORGAN_CACHE_SHOWN = 300 }; /* bytes of a value in a message */
 
+/* A member of the identity that differs: its values in the file and in this run. */
 typedef struct organ_cache_difference {
     const char *key;                                            /* points into the identity */
     char was[ORGAN_CACHE_SHOWN + 1], is[ORGAN_CACHE_SHOWN + 1]; /* JSON, or "missing" */
@@ -34,16 +35,18 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
 
 /* ---- documents ---- */
 
+/* A file of measured values. */
 typedef struct organ_cache {
     const char *path;
     const char *schema; /* "organ.allocation/1" */
     const json_t *identity;
-    const char *content;      /* for messages: "curves of another run" */
-    const char *remedy;       /* for messages: what the user can do if the identity differs */
-    bool start_over;          /* treat a file that cannot be used as if there were none, instead of refusing it */
-    bool unversioned;         /* the head has no member "organ", the version that wrote the file */
-    bool unbounded;           /* also read files larger than ORGAN_CACHE_LIMIT */
-    const organ_ranks *ranks; /* have all measured the same values: only the first writes. NULL: this process does */
+    const char *content; /* for messages: "curves of another run" */
+    const char *remedy;  /* for messages: what the user can do if the identity differs */
+    bool start_over;     /* treat a file that cannot be used as if there were none; false: it is an error */
+    bool unversioned;    /* the head has no member "organ", the version that wrote the file */
+    bool unbounded;      /* also read files larger than ORGAN_CACHE_LIMIT */
+    /* Ranks that all have the same values, of which only the first writes; NULL: this process writes. */
+    const organ_ranks *ranks;
 } organ_cache;
 
 /* Reads the document at cache->path and checks its schema and identity. *document is for the caller to release; NULL
@@ -58,34 +61,37 @@ organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error);
 organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error);
 
-/* Returns {"schema", "organ", the identity, the members of `body`}. Takes over `body`. NULL without memory or if `body`
- * is NULL. */
+/* Returns {"schema", "organ", the identity, the members of `body`}. Releases `body`. NULL if an allocation failed or
+ * `body` is NULL. */
 json_t *organ_cache_document(const organ_cache *cache, json_t *body);
-/* Replaces the file by that document in one rename (organ_document_write); other ranks than the first write nothing,
- * and learn of an error where the ranks meet next. ORGAN_IO. */
+/* Replaces the file by organ_cache_document in one rename (organ_document_write) and releases `body`. Ranks after the
+ * first write nothing; they get an error of the first at the next exchange of the ranks. Returns ORGAN_IO if the file
+ * cannot be written. */
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error);
 
-/* Checks on the first rank that a new file can be made at `path`, because measuring takes long. ORGAN_IO; the message
- * names `option`. */
+/* Checks on the first rank, before a long measurement, that a new file can be made at `path`. Returns ORGAN_IO, naming
+ * `option`, if not. */
 organ_status organ_cache_check_place(const char *path, const char *option, const organ_ranks *ranks,
                                      organ_error *error);
 
 /* ---- values ---- */
 
-/* A JSON array of `count` numbers in [0, most], stored contiguously in memory. */
+/* A JSON array of `count` numbers in [0, max], stored contiguously in memory. */
 typedef struct organ_cache_numbers {
-    const char *name;
+    const char *name;      /* member of a row */
     organ_field_type type; /* U32, U64 or REAL */
     size_t count;
     void *values;
     double max;
 } organ_cache_numbers;
 
+/* Returns the array as JSON; NULL if an allocation failed. */
 json_t *organ_cache_numbers_json(const organ_cache_numbers *numbers);
-/* Returns false unless `array` has `count` numbers in the range, integers for U32 and U64. */
+/* Reads `array` into numbers->values. Returns false unless it has `count` numbers in the range, integers for U32 and
+ * U64. */
 bool organ_cache_numbers_read(const organ_cache_numbers *numbers, const json_t *array);
-/* Reads member numbers->name of `row`, which is number `k` of the array `rows` of the document at `path`.
- * ORGAN_BAD_INPUT. */
+/* Reads member numbers->name of `row`, which is number `k` of the array `rows` of the document at `path`. Returns
+ * ORGAN_BAD_INPUT, naming the member, if it is no such array. */
 organ_status organ_cache_numbers_take(const organ_cache_numbers *numbers, const json_t *row, const char *rows, size_t k,
                                       const char *path, organ_error *error);
 

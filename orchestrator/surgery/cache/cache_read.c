@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads files of measured values and checks that they belong to this run. */
 #include "orchestrator/surgery/cache/cache.h"
 
 #include "formats/base/input_file.h"
@@ -19,6 +20,7 @@ static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1]
     free(text);
 }
 
+/* Finds the first member of `identity` that `head` lacks or has with another value. */
 bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found)
 {
     const char *key;
@@ -53,6 +55,7 @@ static organ_status cache_parse(const organ_cache *cache, json_t **object, organ
     return error->status;
 }
 
+/* Reads the file and checks its schema. *document is NULL if there is no usable file. */
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error)
 {
     json_t *file = NULL;
@@ -81,6 +84,7 @@ organ_status organ_cache_belongs(const organ_cache *cache, const json_t *documen
                       cache->content, d.key, d.was, d.is, cache->remedy);
 }
 
+/* Reads the file and checks its schema and identity. With start_over, a file that cannot be used counts as none. */
 organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ_error *error)
 {
     organ_error fault = {0};

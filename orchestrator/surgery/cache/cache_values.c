@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Converts arrays of numbers to JSON and back. */
 #include "orchestrator/surgery/cache/cache.h"
 
 /* ---- arrays ---- */
@@ -17,6 +18,7 @@ static json_t *number_json(const void *numbers, size_t k)
 
 json_t *organ_cache_numbers_json(const organ_cache_numbers *n) { return organ_json_rows(n->count, number_json, n); }
 
+/* Reads a JSON array into numbers->values. Returns false unless it has the right count, types and range. */
 bool organ_cache_numbers_read(const organ_cache_numbers *n, const json_t *array)
 {
     bool good = json_array_size(array) == n->count;

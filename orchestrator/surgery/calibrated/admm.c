@@ -22,10 +22,11 @@
 #define ROWS_PER_BATCH ((size_t)64)
 #define TOGETHER       ((size_t)1024) /* rows of one product; a multiple of ROWS_PER_BATCH */
 
+/* A matrix that ADMM prunes; it keeps V and Z between calls. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
-    size_t cols;
+    size_t cols;          /* columns of the matrix: problem.h.size */
     float *root;          /* square roots of H's diagonal before scaling */
     float *z;             /* Z, rows x cols, in scaled columns */
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
@@ -42,7 +43,7 @@ struct organ_admm {
     uint64_t *equals; /* per ROWS_PER_BATCH rows: entries equal to the edge, then how many of them are removed */
 };
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
@@ -82,6 +83,7 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
+/* Allocates the buffers of a solver. Returns false if memory cannot be allocated; the caller releases them. */
 static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
@@ -129,10 +131,10 @@ void organ_admm_destroy(organ_admm *s)
     free(s);
 }
 
-/* ---- V ---- */
+/* ---- one iteration: V, then Z ---- */
 
 /* Returns the buffer for a new inverse: the next free one of the shared set, or the solver's own if nothing is shared
- * or the set is full. NULL without memory. */
+ * or the set is full. Returns NULL if memory cannot be allocated. */
 static float *buffer_for_inverse(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
@@ -163,7 +165,7 @@ static organ_status make_factor(const organ_admm *s, float rho, float *inverse, 
     return ORGAN_OK;
 }
 
-/* Sets the inverse for `rho`, shared with other matrices of the same inputs if one of them has computed it. */
+/* Sets s->inverse to (H + rho I)^-1, which other matrices with the same inputs may have computed. */
 static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;
@@ -184,7 +186,7 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the right-hand side of the system for V, T + rho D - U with T = W H, for a batch of rows. D is Z for kept
+/* Computes the right-hand side T + rho D - U of the system for V, with T = W H, for a batch of rows. D is Z for kept
  * entries and U is `used` Z for removed ones, so one multiple of Z is added to each entry. */
 static void admm_sides_of_rows(void *context, size_t index, size_t worker)
 {
@@ -236,7 +238,7 @@ static void admm_update_z(void *context, size_t index, size_t worker)
     admm_choose_rows(s, at, n, worker);
 }
 
-/* ---- the largest ---- */
+/* ---- the largest entries of Z ---- */
 
 /* Returns the offset in Z of the first value of strip `index`, and sets *n to the number of its values. */
 static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
@@ -245,7 +247,7 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Counts one digit of the scores of a strip, for the radix selection of the threshold. */
+/* Counts one digit of the magnitudes of a strip, for the radix selection of the edge. */
 static void count_digit(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -254,7 +256,7 @@ static void count_digit(void *context, size_t index, size_t worker)
     organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Chooses the kept weights of a strip by N:M pattern or row. */
+/* Calls admm_choose_rows for the rows of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -263,7 +265,8 @@ static void choose_strip_masks(void *context, size_t index, size_t worker)
     admm_choose_rows(s, at, n, worker);
 }
 
-/* Sets the mask of a strip: scores above the threshold are kept, and of equal ones as many as equals[index] says. */
+/* Sets the mask of a strip: removes scores below the edge and the first equals[index] scores equal to it. equals[index]
+ * becomes the number of scores equal to the edge. */
 static void cut_strip(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -273,7 +276,7 @@ static void cut_strip(void *context, size_t index, size_t worker)
     s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
 }
 
-/* Cuts strips again in which some scores at the edge are removed; the other strips are already final. */
+/* Cuts a strip again if some of its scores at the edge must be removed; other strips are already final. */
 static void cut_equals(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -286,7 +289,7 @@ static void clear_counts(organ_admm *s)
     memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
 }
 
-/* Adds the workers' counts and fixes the next digit of the threshold. */
+/* Adds the workers' counts and determines the next digit of the edge. */
 static void select_digit(organ_admm *s)
 {
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
@@ -321,6 +324,7 @@ static void keep_largest(organ_admm *s)
 
 /* ---- iterations ---- */
 
+/* Starts the choice of a new mask in `keep`: resets the edge and its counts. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;
@@ -328,7 +332,7 @@ static void begin_masks(organ_admm *s, uint8_t *keep)
     clear_counts(s);
 }
 
-/* Chooses the kept weights of the whole matrix. With a pattern, each row has chosen its own already. */
+/* Chooses the kept weights of the whole matrix, unless admm_choose_rows has chosen them by the pattern. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
@@ -383,7 +387,8 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
 
 /* ---- least squares over kept weights ---- */
 
-/* Computes the residual from the product Z H in b, in place of the target, and the first direction. */
+/* Replaces a row of the target T by the residual T - Z H (b contains Z H), 0 for removed weights, and copies it to `a`,
+ * the first direction. */
 static void begin_row_residual(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;

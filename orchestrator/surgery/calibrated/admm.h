@@ -19,7 +19,7 @@ typedef struct organ_admm_factors {
     float *values[ORGAN_ADMM_FACTORS];
 } organ_admm_factors;
 
-/* Returns the bytes of all factors; `block` is the width of the diagonal blocks of H. */
+/* Returns the bytes of all factors of an H of `size` columns whose diagonal blocks are `block` wide. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block);
 void organ_admm_factors_release(organ_admm_factors *factors);
 
@@ -28,7 +28,7 @@ typedef struct organ_admm_problem {
     const char *name; /* for messages */
     size_t rows;
     organ_block_matrix h;        /* positive definite; scaled in place to a diagonal of ones, and must outlive *admm */
-    float *values;               /* values of h */
+    float *values;               /* the values of h, which organ_admm_create scales */
     float *target;               /* T; overwritten with the scaled T, then with the residual of organ_admm_finish */
     size_t killed;               /* number of weights to remove, if there is no pattern */
     organ_pattern pattern;       /* of = 0: none */

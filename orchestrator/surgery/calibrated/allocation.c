@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Measures or reads the curve of each target, the divergence of the model against the target's sparsity, and divides
+ * one budget among the targets so that the sum of the divergences is least. */
 #include "orchestrator/surgery/calibrated/allocation.h"
 
 #include "formats/base/path.h"
@@ -13,24 +15,25 @@
  * so the division does not change. */
 #define CURVE_EFFORT 0.5
 
+/* The division of a budget of zeros among the targets of a pruning. */
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_matrix_options prune_options;
-    bool by_weight;
+    bool by_weight; /* matrices are pruned as if all inputs had the same size (physarum-v1) */
     organ_prune_job *job;
-    organ_allocation curves;
-    size_t *curve_of; /* index of the curve of each target */
-    double budget;
-    double *shares; /* percent, one for each target */
-    json_t *identity;
+    organ_allocation curves; /* the tensors with their curves, and the division */
+    size_t *curve_of;        /* index in curves.tensors of each target's curve */
+    double budget;           /* share of zeros, 0 .. 1 */
+    double *shares;          /* percent, one for each target */
+    json_t *identity;        /* model, text and options that the curves depend on */
     organ_curves_work work;
     organ_curves *walk; /* NULL: the curves were read */
     organ_exchanges_work exchange_work;
     organ_exchanges *exchanges; /* NULL: no exchanges are requested */
     organ_exchanges_report exchanged;
-    bool known, divided;
-    size_t tokens, windows;
-    organ_prune_shared shared; /* of the matrices of a layer */
+    bool known, divided;       /* all curves are measured or read; `shares` are set */
+    size_t tokens, windows;    /* of the text that measures the curves */
+    organ_prune_shared shared; /* factors that the matrices of a layer share */
 };
 
 /* ---- options ---- */
@@ -84,7 +87,7 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
 
 /* ---- how a curve is measured ---- */
 
-/* Returns the settings for one matrix. `effort` applies only to physarum-v3. */
+/* Returns the settings that prune one matrix to `sparsity` percent. `effort` applies only to physarum-v3. */
 static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
                                              double effort)
 {
@@ -109,7 +112,7 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
-/* Prunes a copy of a matrix in its layer to measure the effect: removed weights become 0. */
+/* Prunes `weights`, a copy of a layer's matrix: removed weights become 0. The copy serves to measure the effect. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)
@@ -127,7 +130,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Prunes to a share of zeros. Methods that score by weight alone get a calibration with inputs of equal size. */
+/* Prunes a matrix to `sparsity`, a share of zeros. With by_weight, the calibration has inputs of equal size. */
 static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
                              double effort, float *weights, organ_error *error)
 {
@@ -145,6 +148,7 @@ static organ_status allocation_exchange(void *context, const organ_calibration_m
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
+/* Prunes a matrix to one level of its curve. */
 static organ_status allocation_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                     organ_error *error)
 {
@@ -170,7 +174,7 @@ static organ_status allocation_found(void *context, const organ_allocation_tenso
 
 /* ---- opening ---- */
 
-/* Describes the model, text and options that the curves depend on. */
+/* Returns the model, text and options that the curves depend on. `text` is the digest of the text. */
 static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -197,6 +201,7 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
                                            .seed = c->seed};
 }
 
+/* Opens the exchanges of --rounds. */
 static organ_status open_exchanges(void *context, organ_error *error)
 {
     organ_prune_allocation *const a = context;
@@ -209,8 +214,7 @@ static organ_status open_exchanges(void *context, organ_error *error)
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
-/* Opens the calibration that measures the curves, and identifies the run, so that a stored allocation is used only for
- * the same one. */
+/* Opens the walk that measures the curves, and makes the identity: curves in a file are used only if it is equal. */
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -232,8 +236,8 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
-/* Opens the measurement of costs and, with --rounds, the exchanges; reads costs from the file of --allocation if it
- * exists. If both walks lack memory, the message states the larger amount. */
+/* Opens the walks of curves and, with --rounds, of exchanges; reads curves from the file of --allocation if it exists.
+ * If memory is too small for both walks, the message states the larger amount. */
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
                                          const organ_prune_matrix_options *prune_options, bool by_weight,
                                          organ_prune_job *job, double budget, organ_prune_allocation **allocation,
@@ -288,7 +292,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
                                                           EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
 
-/* Reads the division that an earlier run found by exchanges. */
+/* Reads the division that exchanges of an earlier run wrote to the journal. Returns false if there is none. */
 static bool recall_division(organ_prune_allocation *a)
 {
     size_t index;
@@ -347,6 +351,7 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     return ORGAN_OK;
 }
 
+/* Measures the curves that the journal lacks, and writes all to the file of --allocation. */
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
     const char *const file = a->options->allocate.file;
@@ -366,7 +371,8 @@ static void begin_pruning(const organ_prune_allocation *a)
     organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
 }
 
-/* Measures costs unless the file had them, divides the budget into sparsities per tensor, and closes the walk. */
+/* Measures the curves unless the file had them, divides the budget into a sparsity for each target, and closes the
+ * walks. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
 {
     if (!a->known && allocation_measure(a, error) != ORGAN_OK)
@@ -406,8 +412,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Returns the report's object about the division. Before the division (a dry run), `tensors` is empty and costs are
- * null. */
+/* Returns member "allocation" of the document. Before the division (in a dry run), its "tensors" are empty and its
+ * costs null. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

@@ -11,29 +11,30 @@
 
 typedef struct organ_prune_allocation organ_prune_allocation;
 
-/* Checks that the options fit together, and reads the budget. The amount is 0 without --allocate; the unit is percent
+/* Checks that the options fit together, and reads the budget: its amount is 0 without --allocate, its unit is percent
  * unless --then quantises the weights. `sparsity` is the value of --sparsity, or at most 0 if the option is absent.
- * Returns ORGAN_USAGE. */
+ * Returns ORGAN_USAGE if options do not fit together or a value is invalid. */
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity,
                                           organ_budget *budget, organ_error *error);
 
 /* Reads the curves of --allocation, or opens the walk that measures them, and thus checks memory and text.
  * `prune_options` describes how a matrix is pruned, except its name and sparsity; `by_weight` assumes that all inputs
- * of a matrix are alike. The job is open, and everything must outlive it. The caller closes *allocation in any case. */
+ * of a matrix are equally large. `budget` is a share of zeros. `job` is open, and all arguments must outlive
+ * *allocation, which the caller closes also after an error. */
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
                                          const organ_prune_matrix_options *prune_options, bool by_weight,
                                          organ_prune_job *job, double budget, organ_prune_allocation **allocation,
                                          organ_error *error);
-/* Adds the memory and the work of the allocation to a plan. `solve` is the work on a matrix. */
+/* Adds the memory and the work of the allocation to a plan. `solve` is the work of pruning a matrix. */
 void organ_prune_allocation_estimate(const organ_prune_allocation *allocation, const organ_plan_solve *solve,
                                      organ_plan *plan);
 void organ_prune_allocation_close(organ_prune_allocation *allocation); /* NULL is allowed */
 
-/* Measures missing curves, writes them to the journal of the run and to the file, and divides the budget: sets
- * job->shares. */
+/* Measures missing curves, writes them to the journal of the run and to the file of --allocation, and divides the
+ * budget: sets job->shares, the percentage of zeros of each target. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *allocation, organ_error *error);
 
-/* Returns the member "allocation" of the document; NULL without memory. */
+/* Returns the member "allocation" of the document; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *allocation);
 /* Returns the parameters of the allocation that a resumed run must repeat; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *options, double budget);

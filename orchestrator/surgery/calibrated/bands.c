@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Without a text: one matrix after the other, in as many bands of rows as the memory asks for, and no forward pass. */
+ * Prunes without a text and a forward pass: matrix by matrix, each in bands of as many rows as fit in the memory. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor on its way. */
+/* The unit that is being pruned and written. */
 typedef struct bands_writing {
     organ_calibrated_job *job;
-    size_t unit, part; /* the row range, the target that it is of */
+    size_t unit, part; /* indices of the unit (a range of the tensor's rows) and of its target */
     const organ_tensor *tensor;
-    organ_matrix_bands bands;   /* of the matrix that is worked on */
-    uint8_t *keep;              /* of a band */
-    char *donor_rows;           /* per worker: a row as the donor has it */
+    organ_matrix_bands bands;   /* the matrix that is being pruned */
+    uint8_t *keep;              /* mask of the loaded band */
+    char *donor_rows;           /* per worker: a copy of a row before pruning */
     organ_audit_counts *counts; /* per worker */
 } bands_writing;
 
@@ -28,7 +28,7 @@ static bool fit_bands(const organ_calibrated_job *job, const organ_tensor *tenso
     const organ_engine *const engine = job->base.engine;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t workers = organ_workers_count(engine->workers),
-                   norms = 4 * sizeof(float); /* bytes for the norms of an input from an imatrix */
+                   norms = 4 * sizeof(float); /* bytes for an input's norms from an imatrix */
     *bands = (organ_matrix_bands){
         .name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
     return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands,
@@ -58,6 +58,8 @@ uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job)
     return least_memory_of_targets(job, &widest);
 }
 
+/* Fails if the memory is too small for a band of one of the targets. The message names the amount that is enough for
+ * all. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_tensor *widest = NULL;
@@ -71,7 +73,8 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 
 /* ---- a band with a computed mask ---- */
 
-/* Sets removed weights to +0 and compares the row with the donor's. */
+/* Sets the removed weights of a row of the band to +0, compares the row with the donor's, and adds the counts to those
+ * of the worker. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;
@@ -140,14 +143,14 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* Prunes all matrices of a unit. */
+/* Prunes all matrices of a unit, each band by band, without a text, and marks the unit as done in the output. */
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
     bands_writing w = {
         .job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
-    (void)fit_bands(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
+    (void)fit_bands(job, w.tensor, &w.bands, &least); /* organ_calibrated_fits has checked that they fit */
     w.bands.values = organ_calibration_aligned_alloc(organ_matrix_band_bytes(&w.bands, 0));
     w.keep = malloc(w.bands.band_rows * w.bands.cols);
     w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Prunes by a method of the table below: checks its options, opens the text or the importance matrix that it needs, and
+ * runs it. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -11,7 +13,8 @@
 
 static const organ_calibrated_method version_1 = {.name = "physarum-v1"};
 
-/* With --no-compensate or by an imatrix physarum-v2 neither compensates nor has two streams. */
+/* With --no-compensate or --imatrix, physarum-v2 neither compensates nor has two streams. `solve` estimates the work
+ * for the plan of a dry run. */
 static const organ_calibrated_method methods[] = {
     {.name = "physarum-v2",
      .method = ORGAN_PRUNE_PHYSARUM_V2,
@@ -51,7 +54,7 @@ static const organ_calibrated_method methods[] = {
 
 /* ---- options ---- */
 
-/* Derives from the method which inputs it needs, and its name in reports. */
+/* Sets which inputs the job needs, whether it compensates, and its name in reports, from the method and the options. */
 static void note_method(organ_calibrated_job *job)
 {
     const organ_calibrated_method *const m = job->method;
@@ -247,6 +250,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       job->base.progress, &job->calib, error);
 }
 
+/* Opens the walk that measures curves for --allocate. */
 static organ_status open_allocation(void *context, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -309,7 +313,8 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     return open_means(job, error);
 }
 
-/* Allocates, then prunes all targets: during the calibration or, without a text, one by one. */
+/* Divides the budget if there is one, then prunes all targets: during the calibration walk or, without a text, one by
+ * one. */
 static organ_status calibrated_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -362,6 +367,7 @@ static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report,
     return organ_prune_run(&job->base, report, error);
 }
 
+/* Releases all that a job owns; members that were not set yet are NULL. */
 static void close_calibrated(organ_calibrated_job *job)
 {
     organ_prune_allocation_close(job->allocation);

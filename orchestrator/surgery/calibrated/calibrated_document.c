@@ -1,11 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document of a calibrated pruning. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/path.h"
 #include <string.h>
 
-/* Returns the texts of the report about what this run did not measure. */
+/* Returns member "not_in_this_report" of the document: texts on what the run did not measure or improve. */
 static json_t *not_reported_json(const organ_calibrated_job *job)
 {
     const char *const object[] = {
@@ -40,7 +41,8 @@ json_t *organ_calibrated_parameters(void *context)
         SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
-/* Returns the report's object about the calibration text; null without one. */
+/* Returns member "calibration" of the document: the text, and the number of tensors whose H was block-diagonal. Returns
+ * null if the run used no text. */
 static json_t *document_calibration_json(const organ_calibrated_job *job)
 {
     if (!job->needs_text)
@@ -74,7 +76,7 @@ static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
     return object;
 }
 
-/* Returns the report's object about the imatrix file; null without one. */
+/* Returns member "imatrix" of the document; null if the run used no imatrix. */
 static json_t *imatrix_json(const organ_calibrated_job *job)
 {
     json_t *const object = organ_importance_json(job->imatrix, job->digest);

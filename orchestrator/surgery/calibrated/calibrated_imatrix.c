@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * An importance matrix in place of a text: every target finds its entry before anything is written. */
+ * Reads an importance matrix in place of a text. All entries are checked before anything is written. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
@@ -26,6 +26,7 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
     return error->status;
 }
 
+/* Opens the imatrix and finds the entries of all targets. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error)
 {
     organ_expert_census known = {0};

@@ -14,16 +14,18 @@
 
 /* The figures of a target in the report, other than its counts. */
 typedef struct organ_calibrated_part {
-    uint64_t compensated; /* kept weights with changed values */
-    uint64_t tokens;      /* calibration tokens; for a stack of experts the sum over all of them */
-    double natural;       /* sparsity that the flow chose; 0 if a sparsity was requested */
-    unsigned stages, products;
-    uint64_t experts;  /* number of experts of its kind in the layer; 0 if it is no expert, or with an imatrix */
-    const char *entry; /* entry of the imatrix */
-    bool block_diagonal;
-    json_t *fallback; /* numbers of experts that were calibrated on all tokens; NULL: none */
+    uint64_t compensated;      /* kept weights with changed values */
+    uint64_t tokens;           /* calibration tokens; for a stack of experts the sum over all of them */
+    double natural;            /* sparsity that the flow chose; 0 if a sparsity was requested */
+    unsigned stages, products; /* stages of the flow; products of weights with H */
+    uint64_t experts;  /* number of experts that matrices of this role belong to in the layer; 0 if it is no expert, or
+                          with an imatrix */
+    const char *entry; /* name of the imatrix entry, which belongs to the imatrix */
+    bool block_diagonal; /* second moments were block-diagonal for lack of memory */
+    json_t *fallback;    /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_calibrated_part;
 
+/* A row of the table of methods: what the method can do and which options it supports. */
 typedef struct organ_calibrated_method {
     const char *name;
     organ_prune_method method;
@@ -40,6 +42,7 @@ typedef struct organ_calibrated_method {
     organ_plan_solve solve; /* the work on a matrix */
 } organ_calibrated_method;
 
+/* A pruning by a calibrated method. */
 typedef struct organ_calibrated_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
@@ -49,7 +52,7 @@ typedef struct organ_calibrated_job {
     bool compensates; /* kept weights are refitted */
     bool two_streams; /* the donor's hidden states are computed as well */
     organ_calibrated_part *parts;
-    organ_calibration_run_options walk;
+    organ_calibration_run_options walk; /* settings and callbacks of `calib` */
     organ_calibration_work work;
     organ_calibration_run *calib;       /* NULL: no text */
     organ_imatrix *imatrix;             /* NULL: the run uses a text, or neither */
@@ -79,7 +82,7 @@ uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job);
 /* Prunes all targets without a text and writes them. */
 organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error);
 
-/* Callbacks of organ_calibration_work. */
+/* Callbacks of organ_calibration_work: its members `memory`, `done` and `restore`. */
 uint64_t organ_calibrated_matrix_memory(void *job, const organ_calibration_run *calib, const organ_tensor *tensor);
 bool organ_calibrated_done(void *job, size_t target);
 organ_status organ_calibrated_restore(void *job, const organ_calibration_matrix *matrix, float *weights,
@@ -98,21 +101,22 @@ organ_status organ_calibrated_matrix(void *job, const organ_calibration_matrix *
 organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part);
 /* Returns the pruning options for any matrix if no budget is divided. */
 organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name);
-/* Adds the report of one matrix to the figures of its target; `calibration` is NULL for magnitude. */
+/* Adds the report of one matrix to the figures of target `part`; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
-/* Compares n stored weights with the donor's and counts them. */
+/* Counts zeros, removed, kept and changed values among n stored weights and the donor's, both of type `dtype`. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts);
+/* Adds counts of organ_calibrated_compare to those of the unit and its target. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *counts);
-/* Prunes and quantises on a calibration text, for the option `then`; other options were checked before. */
+/* Prunes and quantises on a calibration text (--then). Other options were checked before. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error);
 /* Runs physarum v1, with or without one budget for all targets. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error);
 
-/* Callbacks of organ_prune_kind. */
+/* Callbacks of organ_prune_kind: its members of these names. */
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);

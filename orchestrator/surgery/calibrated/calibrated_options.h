@@ -10,6 +10,7 @@ ORGAN_API_BEGIN
 
 #define ORGAN_PRUNE_EFFORTS 0, 100 /* 0 itself is not allowed */
 
+/* The options of `organ prune` that need statistics, in addition to organ_prune_options. */
 typedef struct organ_prune_calibrated_options {
     /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt"; NULL: physarum-v3 with
      * `calibration`, else physarum-v1 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v1 with one budget for all targets: its curves are those of the same flow over a matrix in memory. */
+ * Prunes by physarum v1 with one budget for all targets. The curves are measured with physarum v2 without compensation,
+ * which runs the same flow over a matrix in memory. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -7,13 +8,15 @@
 /* For the plan: time of the flow on a weight in memory, in operations. */
 #define FLOW 3000.0
 
+/* A pruning by physarum-v1 that divides a budget among its targets. */
 typedef struct divided_job {
     organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
-    double budget;
+    double budget; /* share of zeros, 0 .. 1 */
     organ_prune_allocation *allocation;
 } divided_job;
 
+/* Divides the budget, then prunes all targets. */
 static organ_status divided_fill(void *context, organ_writing *writing, organ_error *error)
 {
     divided_job *const job = context;

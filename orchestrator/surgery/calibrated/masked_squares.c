@@ -19,11 +19,12 @@
  * preconditioner. */
 #define AHEAD 0.7f
 
+/* The least-squares solver of one matrix. */
 struct organ_masked_squares {
     const organ_engine *engine;
-    const char *name;
+    const char *name; /* for messages */
     organ_block_matrix h;
-    size_t rows, scratch; /* floats of a worker, without its rows */
+    size_t rows, scratch; /* scratch: floats of a worker's buffer after its ROWS_PER_BATCH rows */
     organ_preconditioner *preconditioner;
     float *r;              /* residual of v without `ahead`, also at removed weights */
     float *ahead;          /* change of v since its last product with H */
@@ -32,11 +33,11 @@ struct organ_masked_squares {
     double *rz;            /* per row: residual times preconditioned residual */
     float *worker_buffers; /* per worker: ROWS_PER_BATCH x h.size, and scratch */
     uint8_t *last_mask;    /* mask of the last solve */
-    const uint8_t *keep;   /* of the solve that runs */
-    float *v;
+    const uint8_t *keep;   /* mask of the running solve */
+    float *v;              /* weights of the running solve, rows x h.size */
 };
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
 /* Allocates the conjugate gradients for all rows and builds their preconditioner. The last mask begins with all weights
  * kept. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One matrix: pruned, rounded to what the donor stores, counted against it, written. */
+ * Prunes one matrix on a calibration text, rounds it to the type that the donor stores, counts the changes and writes
+ * it. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
@@ -68,7 +69,7 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
-/* Adds counts; a kept weight with another value than the donor's was changed by compensation. */
+/* Weights that differ from the donor's are kept weights that compensation changed. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {
     organ_prune_part *const p = &job->base.units[unit];
@@ -78,7 +79,7 @@ void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_
     job->parts[p->target].compensated += c->changed;
 }
 
-/* A matrix of a part on its way through its strips. */
+/* Context of the functions that store and restore a strip of a matrix. */
 typedef struct matrix_storing {
     organ_calibrated_job *job;
     size_t part;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Loads bands of a matrix, checks once that their weights are finite, and widens weights to FP32. */
 #include "orchestrator/surgery/calibrated/matrix_bands.h"
 
 #include "orchestrator/machine/extent.h"
@@ -33,6 +34,7 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
 
 /* ---- check for finite weights ---- */
 
+/* The search of a loaded band for weights that are not finite. */
 typedef struct row_check {
     const organ_engine *engine;
     const organ_matrix_bands *bands;
@@ -89,8 +91,8 @@ static organ_status check_finite(const organ_engine *engine, organ_matrix_bands 
     return ORGAN_OK;
 }
 
-/* Makes the band at row `first` available in `values`: reads it unless it is there already, and checks once that its
- * weights are finite. */
+/* Reads the band into `values` unless it is loaded already, and checks the finiteness of rows that were not checked
+ * yet. */
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     if (organ_stop_is_requested(engine->stop))

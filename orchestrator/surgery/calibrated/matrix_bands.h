@@ -10,6 +10,7 @@
 
 #include "orchestrator/stream/pass.h"
 
+/* A matrix that is read in bands: groups of consecutive rows. */
 typedef struct organ_matrix_bands {
     const char *name; /* for messages */
     size_t rows, cols;

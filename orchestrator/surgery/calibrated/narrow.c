@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Removes default targets that have no inputs in the forward pass. */
+ * Removes targets that were selected by default and have no inputs in the forward pass. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>

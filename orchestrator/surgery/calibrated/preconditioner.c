@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds the dominant directions of H, keeps for each row a small factorised matrix that follows its mask, and applies
+ * the approximate inverse. */
 #include "orchestrator/surgery/calibrated/preconditioner.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,30 +15,35 @@
 #define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
 #define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
-#define PASSES           3     /* of subspace iteration, and one more for the values */
-#define REST             1.5   /* times the mean of the other eigenvalues: bounds uncorrected steps */
-#define WEAKEST          0.4   /* times the weakest used eigenvalue, which bounds the others */
-#define MIN_GAP          1e-3f /* a direction with the mean eigenvalue of the rest needs no correction */
-#define MIN_SHARE        1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
+#define PASSES           3 /* of subspace iteration, and one more for the values */
+/* mu is at least REST times the mean of the eigenvalues without a direction, which shortens steps along those, and at
+ * least WEAKEST times the smallest eigenvalue with a direction, which bounds those without. */
+#define REST      1.5
+#define WEAKEST   0.4
+#define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
+#define MIN_SHARE 1e-4f /* least mu / (Lambda - mu): keeps the k x k matrices far from singular in FP32 */
 
+/* The preconditioner of one diagonal block of H. */
 typedef struct preconditioner_part {
     size_t start, width, k; /* columns of the block, directions */
-    size_t first;           /* direction among those of all blocks */
+    size_t first;           /* index of its first direction among those of all blocks */
     size_t square;          /* offset of the block's k x (k + 1) numbers among those of a row */
     float mu;
 } preconditioner_part;
 
+/* The preconditioner of all rows of a matrix. */
 struct organ_preconditioner {
     const organ_kernels *kernels;
-    const char *name;
+    const char *name; /* for messages */
     organ_block_matrix h;
-    size_t rows, part_count, directions, squares; /* over all blocks; numbers a row */
+    /* `directions` counts those of all blocks, `squares` the numbers of `square` per row. */
+    size_t rows, part_count, directions, squares;
     preconditioner_part *parts;
     float *root, *inverse; /* sqrt(diag H), and 1 / that */
     float *u;              /* size x k of its part: row j begins at at[part] + (j - start) * k */
     float *directions_of;  /* U transposed: k x width, from at[part] on */
-    size_t *at;
-    float *gap; /* Lambda - mu, per direction */
+    size_t *at;            /* offset of each part in u and directions_of */
+    float *gap;            /* Lambda - mu, per direction */
     /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor
      * on and above the diagonal, the matrix itself below it; then its diagonal. */
     float *square;
@@ -65,7 +72,7 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
 
 static size_t subspace_size(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
-/* Makes the rows of q orthonormal within each part's columns. Returns false without memory. */
+/* Makes the rows of q orthonormal within each part's columns. Returns false if an allocation failed. */
 static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 {
     bool done = true;
@@ -173,9 +180,10 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     return error->status;
 }
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
-/* Divides the directions among the diagonal blocks: a quarter of the width, at most DIRECTIONS. */
+/* Makes the parts, one for each diagonal block, with a quarter of its width as the number of directions, at most
+ * DIRECTIONS for a whole H or DIRECTIONS_BLOCK. */
 static void cut_parts(organ_preconditioner *c)
 {
     const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
@@ -277,7 +285,7 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
-/* Returns the part of the scratch after the one that products use. */
+/* Returns the scratch after the ORGAN_PRODUCT_SCRATCH bytes that products use. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
 /* Returns a byte of 1 for each of 8 columns that is removed; the first column is the lowest byte. */
@@ -289,8 +297,8 @@ static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
     return had & ~has;
 }
 
-/* Copies the rows of U of removed columns and returns their number. Few are removed at a time, so eight columns are
- * tested at once. */
+/* Copies the rows of U of those columns of part `index` that `before` keeps and `keep` does not, one after another into
+ * `rows`, and returns their number. Few columns are removed at a time, so eight are tested at once. */
 static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
                                     const uint8_t *keep, float *rows)
 {
@@ -353,7 +361,7 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* Adds shares U^T to x, or subtracts it. */
+/* Adds shares U^T to the columns of part `index` in `rows` rows of x, or subtracts it (`into`). */
 static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
                            organ_product_into into, void *scratch)
 {
@@ -394,7 +402,7 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             product[i * n + j] *= c->root[j];
 }
 
-/* Computes x -= (x U) A^-1 U^T for rows of a part, where A is the small matrix of each row (square_of). */
+/* Computes x -= (x U) A^-1 U^T for rows of a part, where A is the k x k matrix of each row (square_of). */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks the options of pruning a matrix, runs its method on the whole matrix or in bands, and reports zeros and
+ * error. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -22,7 +24,7 @@ static bool method_compensates(const organ_prune_matrix_options *o)
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
-/* Checks pattern, sparsity and effort. */
+/* Returns ORGAN_USAGE if pattern, sparsity or effort are out of range, or if pattern and sparsity are both set. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
@@ -128,7 +130,7 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
     return ORGAN_OK;
 }
 
-/* Runs the method. Methods that compensate start from a mask that keeps all weights. */
+/* Runs the method. For methods that compensate the mask keeps all weights at first. */
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool alone = !method_compensates(job->options);
@@ -214,7 +216,7 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
 
 /* ---- in bands ---- */
 
-/* Prunes a matrix band by band: only for methods whose masks do not change kept weights. */
+/* The methods that run in bands do not change kept weights, so `take` gets each band once, with its final mask. */
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
                                const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,

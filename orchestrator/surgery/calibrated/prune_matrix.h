@@ -10,6 +10,7 @@
 
 #define ORGAN_PRUNE_STAGES 7
 
+/* The methods that choose the weights to remove from a matrix. */
 typedef enum organ_prune_method {
     ORGAN_PRUNE_PHYSARUM_V2, /* staged flow over importances, with masked least squares after each stage */
     ORGAN_PRUNE_MAGNITUDE,   /* removes the smallest |w| of the matrix; needs no calibration */
@@ -19,6 +20,7 @@ typedef enum organ_prune_method {
     ORGAN_PRUNE_SPARSEGPT /* Frantar & Alistarh 2023: blocks of 128 columns, damping 0.01 of the mean of the diagonal */
 } organ_prune_method;
 
+/* How one matrix is pruned. */
 typedef struct organ_prune_matrix_options {
     organ_prune_method method;
     const char *name; /* of the tensor, for messages */
@@ -32,11 +34,12 @@ typedef struct organ_prune_matrix_options {
     organ_admm_factors *factors; /* physarum v3: factors shared by matrices with this calibration; NULL: not shared */
 } organ_prune_matrix_options;
 
+/* The result of pruning one matrix. */
 typedef struct organ_prune_matrix_report {
-    uint64_t zero_before, zero_after, elements;
+    uint64_t zero_before, zero_after, elements; /* zeros in the matrix before and after; all its elements */
     double sparsity;         /* percent of zeros in the mask; above the request if more weights have no importance */
     double natural_sparsity; /* physarum v2 without a requested sparsity: the result of the flow; else 0 */
-    unsigned stages;         /* physarum v2 */
+    unsigned stages;         /* physarum v2: number of stages that ran */
     double gains[ORGAN_PRUNE_STAGES]; /* gains of the flow; infinite if none was needed, 0 if the pattern decided */
     unsigned products;                /* products with H in all compensation steps */
     bool block_diagonal;              /* H was block-diagonal for lack of memory */
@@ -46,12 +49,13 @@ typedef struct organ_prune_matrix_report {
 
 /* Data that matrices with the same inputs share while they are pruned. All zero at first. */
 typedef struct organ_prune_shared {
-    const organ_calibration *of;
+    const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
     organ_admm_factors factors;
 } organ_prune_shared;
 
-/* Sets options->factors. They are NULL unless the method uses them, they exist or are used `again`, and fit in `spare`
- * bytes. Releases factors of another calibration. */
+/* Lets a matrix use or compute shared factors: sets options->factors to those of *shared, or to NULL if the method is
+ * not physarum v3, if no other matrix has used or will use them (`again`), or if they need more than `spare` bytes.
+ * Releases factors of another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare);
 void organ_prune_share_end(organ_prune_shared *shared);

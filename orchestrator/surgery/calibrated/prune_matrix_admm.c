@@ -17,7 +17,7 @@
 #define ITERATIONS 6 /* of a phase, at an effort of 1 */
 #define RELAXED    1.6
 
-static const double phases[PHASES] = {0.15, 0.25, 0.45, 0.8}; /* rho */
+static const double phases[PHASES] = {0.15, 0.25, 0.45, 0.8}; /* rho of each phase */
 _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all inverses");
 
 /* ALPS, with the constants of its authors' program */
@@ -25,23 +25,25 @@ _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs shar
 #define ALPS_RHO         0.1
 #define ALPS_ITERATIONS  300
 #define ALPS_COMPARE     3    /* iterations between two comparisons of masks */
-#define ALPS_ENOUGH      30   /* iterations, after which ALPS ends if the mask changes by less than */
-#define ALPS_LITTLE      3e-4 /* times the number of kept weights */
+#define ALPS_ENOUGH      30   /* iterations after which ALPS may end early */
+#define ALPS_LITTLE      3e-4 /* ALPS ends early if the mask changes by less, as a share of the kept weights */
 #define ALPS_FINAL_STEPS 10
-#define ALPS_MIN_RHO     1e-3 /* not of the paper: below this value rho I has no effect in H + rho I */
+#define ALPS_MIN_RHO     1e-3 /* not from the paper: below this value rho I has no effect in H + rho I in FP32 */
 
-static const double much[2] = {0.1, 0.005};     /* change of the mask, as a share of the kept weights */
-static const double grows[3] = {1.3, 1.2, 1.1}; /* rho where it is above the first, above the second, below */
+static const double much[2] = {0.1, 0.005}; /* change of the mask, as a share of the kept weights */
+/* factors of rho if the change is above much[0], above much[1], or below */
+static const double grows[3] = {1.3, 1.2, 1.1};
 
+/* A matrix that ADMM is solving. */
 typedef struct solving {
     organ_matrix_job *job;
-    float *h, *target;
+    float *h, *target; /* H, damped; T of organ_admm_problem */
     organ_admm *admm;
     uint8_t *before; /* ALPS: the mask at the last comparison */
 } solving;
 
-/* Computes the target T = W (share C + (1 - share) H), damped, or share * drift / tokens added to it if drift was
- * accumulated instead of C. */
+/* Computes the target T = W (share C + (1 - share) H), damped by `damping`. If the calibration accumulated drift
+ * instead of C, adds share * drift / tokens instead. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -57,7 +59,7 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-/* Computes the target of the least-squares problem (find_target) and opens ADMM on it. */
+/* Clears dead inputs, computes T and H, and opens ADMM on them. `factors` may be NULL. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -110,8 +112,8 @@ void organ_prune_share_end(organ_prune_shared *shared)
     shared->of = NULL;
 }
 
-/* Lets the next matrix use factors computed for the previous one if both have the same calibration and the factors fit
- * in `spare` bytes. `again`: another matrix will use them after this one. */
+/* Decides whether a matrix uses factors that other matrices with the same calibration share, and releases those of
+ * another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {
@@ -127,6 +129,7 @@ void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *o
     options->factors = &shared->factors;
 }
 
+/* Does nothing: `take` for a flow whose mask is only the start of ADMM. */
 static organ_status ignore_band(void *context, size_t first, organ_error *error)
 {
     (void)context;

@@ -11,23 +11,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFINED_GAIN  6.0
+#define DEFINED_GAIN  6.0  /* gain that defines the natural sparsity; first trial of a search */
 #define PATTERN_SHARE 0.92 /* share of a pattern's zeros that the flow removes first, without compensation */
 
+/* share of the final zeros after each stage */
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
+/* products with H after each stage, at an effort of 1 */
 static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 
+/* The pruning of one matrix by stages of flow and least squares. */
 typedef struct staged {
     organ_matrix_job *job;
-    float *food;
-    float *h;
+    float *food; /* importance of each input (input_importance) */
+    float *h;    /* second moments, damped */
     organ_masked_squares *squares;
-    uint8_t *kept;  /* a mask that the flow leaves */
-    double percent; /* after the last stage */
+    uint8_t *kept;  /* mask that the last flow computed */
+    double percent; /* percentage of zeros after the last stage */
 } staged;
 
 /* Returns act_norm * stability * contribution of each input, divided by the greatest of them: only the ratios matter,
- * and products with weights stay in the range of FP32. NULL without memory. */
+ * and products with weights stay in the range of FP32. Returns NULL if memory cannot be allocated. */
 static float *input_importance(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
@@ -119,7 +122,8 @@ static organ_status run_stage(staged *s, double percent, organ_flow_gain *found,
     return error->status ? error->status : refit_kept(s, number, error);
 }
 
-/* Runs the flow at its default gain and returns the resulting sparsity, the goal if none was requested. */
+/* Sets *percent and report->natural_sparsity to the percentage of zeros that the flow leaves at DEFINED_GAIN: the goal
+ * if no sparsity was requested. */
 static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent,
                                  organ_error *error)
 {
@@ -197,6 +201,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     return error->status;
 }
 
+/* Prunes a matrix by one flow, without least squares: kept weights keep their bits. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
     float *const importance = input_importance(job->moments);

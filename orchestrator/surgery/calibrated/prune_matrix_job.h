@@ -9,6 +9,7 @@
 #define ORGAN_SQUARES_DAMPING 0.03 /* times the mean of the diagonal */
 #define ORGAN_DONOR_SHARE     0.5  /* alpha: share of earlier layers' error that is corrected */
 
+/* The pruning of one matrix: what all methods need. */
 typedef struct organ_matrix_job {
     const organ_engine *engine;
     const organ_prune_matrix_options *options;

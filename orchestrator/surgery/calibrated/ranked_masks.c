@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The baselines that rank weights and cut: magnitude over the matrix, wanda within each row. */
+ * Masks that remove the weights of lowest score: magnitude ranks all weights of the matrix, wanda those of each row. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,12 +13,13 @@
 
 #define ROWS_PER_BATCH ((size_t)16)
 
+/* The removal of the lowest scores of a matrix or of each of its rows. */
 typedef struct ranking {
     const organ_matrix_job *job;
-    size_t rows; /* of the band */
+    size_t rows; /* rows of the loaded band */
     organ_score_edge edge;
-    unsigned digit;
-    uint64_t count;       /* removed weights of the matrix: magnitude */
+    unsigned digit;       /* of the edge, which count_row counts */
+    uint64_t count;       /* magnitude: number of weights to remove from the matrix */
     uint64_t equals_left; /* weights equal to the edge still to be removed, in the order of the rows */
     float *row_scratch;   /* per worker: a row */
     uint64_t *counts;     /* per worker: ORGAN_EDGE_DIGIT */
@@ -72,7 +73,7 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
         organ_pattern_group(&options->pattern, scores + j, keep + j);
 }
 
-/* Keeps scores above the threshold and records how many of the row equal it. */
+/* Sets a row's mask to keep magnitudes that are at least the edge, and counts those equal to it. */
 static void count_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -80,7 +81,7 @@ static void count_equals(const ranking *r, size_t row, const float *weights, siz
     r->equals[row] = organ_edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
 }
 
-/* Keeps as many of the equal scores of the row as its quota allows. */
+/* Removes the first r->equals[row] weights of a row that equal the edge. */
 static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -135,8 +136,8 @@ static organ_status find_edge(ranking *r, organ_error *error)
     return error->status;
 }
 
-/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order: `left` counts how many
- * weights equal to the edge are still to be removed. */
+/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order: r->equals_left counts the
+ * weights equal to the edge that are still to be removed. */
 static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);

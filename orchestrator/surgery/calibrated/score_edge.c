@@ -1,11 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Radix selection of the score of a given rank, and masks by comparison with it. */
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <string.h>
 
-#define TOGETHER ((size_t)32)
-#define TABLES   ((size_t)4)
-#define MANY     ((size_t)1 << 14) /* scores that are worth TABLES tables; a multiple of TABLES */
+#define TOGETHER ((size_t)32)      /* scores that are compared without a branch */
+#define TABLES   ((size_t)4)       /* histograms of count_first */
+#define MANY     ((size_t)1 << 14) /* scores for which the tables of count_first pay off; a multiple of TABLES */
 
 /* Returns the bits of a score without its sign: for values of at least 0 their order is that of the scores. */
 static uint32_t score_edge_bits_of(float score)

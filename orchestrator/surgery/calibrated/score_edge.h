@@ -16,10 +16,10 @@ typedef struct organ_score_edge {
     uint64_t less;        /* number of lower scores */
 } organ_score_edge;
 
-/* Counts, for each value of the next digit, the scores that agree with the bits found so far. */
+/* Adds to counts[v] the number of scores whose digit `digit` is v and that agree with the bits found so far. */
 void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
                       uint64_t counts[ORGAN_EDGE_DIGIT]);
-/* Selects the digit from the counts of all scores. `rank` 0 is the lowest score. */
+/* Extends *edge by digit `digit` of the score of rank `rank` (0: the lowest), from the counts of all scores. */
 void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank);
 /* Sets keep[k] = 0 below the edge and for the first `equals` scores at it; returns the number of scores at the edge. */

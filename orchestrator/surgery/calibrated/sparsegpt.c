@@ -22,6 +22,7 @@
 #define STRIP   ((size_t)128) /* rows */
 #define DAMPING 0.01
 
+/* The pruning of one matrix by SparseGPT. */
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
     float *factor; /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
@@ -29,7 +30,7 @@ typedef struct sparsegpt_sweep {
     uint8_t *kept; /* rows x COLUMNS */
     float *errors; /* per worker: STRIP x COLUMNS */
     unsigned char *scratch;
-    size_t first, n;     /* columns of the pass */
+    size_t first, n;     /* the pass has columns [first, first + n) */
     size_t start, width; /* of the block of H that contains them */
     const float *u;      /* that block's factor at (first, first) */
 } sparsegpt_sweep;
@@ -138,6 +139,7 @@ static void enter_block(sparsegpt_sweep *s, size_t start)
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
+/* Replaces all blocks of H by their U. */
 static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 {
     for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {

@@ -22,20 +22,22 @@
 
 /* ---- one trial of a gain ---- */
 
+/* One flow over all tiles of a band, at one gain. */
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
     double gain;               /* INFINITY: only weights without importance are removed */
     size_t tile_cols;          /* columns of a tile: whole groups of a pattern, at most TILE */
     size_t rows, tiles_across; /* rows of the band; number of tiles in a row */
-    const uint8_t *before;     /* mask of the band; NULL: all */
-    uint8_t *kept;             /* after; NULL: only counted */
-    uint64_t count;            /* kept, in all bands */
+    const uint8_t *before;     /* mask of the band before the flow; NULL: all weights are kept */
+    uint8_t *kept;             /* mask after the flow; NULL: kept weights are only counted */
+    uint64_t count;            /* kept weights of all bands */
     float *importance;         /* per worker: TILE x TILE after the flow; with a pattern also before it */
     char *scratch;             /* per worker */
-    int nonfinite;
+    int nonfinite;             /* a tile had a weight that is not finite */
 } staged_flow_trial;
 
+/* A tile: its first row and column in the band, and its size. */
 typedef struct staged_flow_place {
     size_t row, col, rows, cols;
 } staged_flow_place;
@@ -62,7 +64,8 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
     return some;
 }
 
-/* Fills the importances of a tile; returns false if all are 0. Weights outside `before` are zero. */
+/* Computes the importances |weight| x food of a tile; returns false if all are 0. Weights that `before` removes are
+ * already zero in the matrix. */
 static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
@@ -105,7 +108,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
     return count;
 }
 
-/* Keeps weights of `before` with a nonzero result of the flow and returns their number; LANES values. */
+/* Does the same as mask_nonzero_flow_of_row for LANES weights. */
 static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
@@ -117,7 +120,8 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
-/* Keeps the weights of `before` in a row that have a nonzero result of the flow, and returns their number. */
+/* Sets after[j] to 1 for each weight of a row that `before` keeps and whose flow is not 0, else to 0. Returns the
+ * number of kept weights. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
@@ -156,7 +160,8 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
     return count;
 }
 
-/* Runs the flow on a tile with the trial's gain and counts the weights that it keeps. An infinite gain keeps all. */
+/* Runs the flow on a tile with the trial's gain and counts the kept weights. With an infinite gain the flow does not
+ * run and removes only weights without importance. */
 static void run_flow_on_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
@@ -238,13 +243,15 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 
 /* ---- the search ---- */
 
+/* The search for the gain at which the flow removes the requested percentage of the weights: the goal. A rate is the
+ * percentage that it removes at a gain. */
 typedef struct staged_flow_search {
-    double low, low_rate;                  /* a gain that kills too much; 0: none yet */
-    double high, high_rate;                /* one that kills too little */
+    double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
+    double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
-    double best, best_rate, best_error;
-    double fall; /* result of fall_of for the previous search; 0: unknown */
-    bool best_is_last;
+    double best, best_rate, best_error;    /* the gain whose rate is nearest to the goal, and the distance */
+    double fall;                           /* result of fall_of for the previous search; 0: unknown */
+    bool best_is_last;                     /* the last try was the best one */
 } staged_flow_search;
 
 /* Returns by how many percentage points an octave of gain lowers the rate, from the line through the last two tries.
@@ -372,6 +379,7 @@ void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint
     memcpy(keep, after, pattern->of);
 }
 
+/* The mask of a matrix that a pattern decides, for worker threads. */
 typedef struct groups {
     const organ_engine *engine;
     const organ_flow *flow;

@@ -32,9 +32,9 @@ typedef struct organ_flow {
 typedef struct organ_flow_gain {
     double gain;   /* INFINITY: removing all weights without importance was enough */
     double killed; /* percent of zeros in the resulting mask */
-    double fall; /* percentage points by which the sparsity falls if the gain doubles; 0: unknown, as is the need for a
-                  * finite gain */
-    bool held;   /* `kept` contains that mask */
+    double fall;   /* percentage points by which the sparsity falls if the gain doubles; 0: unknown, and the next search
+                      first tries an infinite gain */
+    bool held;     /* `kept` of organ_flow_search contains this mask */
 } organ_flow_gain;
 
 /* Searches for the gain at which a physarum flow leaves `percent` of the mask at zero, and computes the mask.
@@ -50,8 +50,8 @@ typedef struct organ_flow_gain {
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error);
 
-/* Computes the mask `kept` at a gain from `before` (NULL: all kept), for the band that begins at row `first`. Returns
- * the errors of organ_flow_search. */
+/* Computes the mask `kept` of the band that begins at row `first`: runs the flow at `gain` over the weights that
+ * `before` keeps (NULL: all). Returns the errors of organ_flow_search. */
 organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first,
                              const uint8_t *before, uint8_t *kept, organ_error *error);
 

@@ -14,6 +14,7 @@ static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
     return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 
+/* Prunes a matrix before it is quantised, to the sparsity of its target if a budget was divided. */
 static organ_status then_prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
                                organ_error *error)
 {
@@ -24,7 +25,7 @@ static organ_status then_prune(void *context, const organ_calibration_matrix *ma
     return organ_calibrated_prune(job, matrix, prune_options, weights, keep, &result, error);
 }
 
-/* Omits the parameters that the report of the quantisation contains as well. */
+/* Returns the parameters of pruning without those that the report of the quantisation contains as well. */
 static json_t *then_parameters(void *context)
 {
     static const char *const shared[] = {"samples", "context", "targets"};
@@ -72,8 +73,7 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
     return ORGAN_OK;
 }
 
-/* Opens the allocation of sparsities of a pruning before quantisation. Model and targets are those of the
- * quantisation. */
+/* Opens the division of the budget, with the model and targets of the quantisation, which owns them. */
 static organ_status open_division(void *context, const organ_quantize_held *held, organ_error *error)
 {
     organ_calibrated_job *const job = context;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tokens are gathered into chunks of equal size, independent of the calls, so that the sums do not depend on the calls.
- * Products of 256 tokens are computed in FP32 and added to FP64 sums. */
+ * Sums the second moments of a layer's inputs. Tokens are gathered into chunks of equal size, independent of the calls,
+ * so that the sums do not depend on the calls. Products of 256 tokens are computed in FP32 and added to FP64 sums. */
 #include "orchestrator/surgery/calibration/calibration.h"
 
 #include "orchestrator/machine/extent.h"
@@ -17,33 +17,35 @@
 
 #define PANEL         ORGAN_CALIBRATION_BLOCK
 #define CHUNK         ((size_t)512) /* tokens */
-#define SUMS          ((size_t)5)   /* of saliency, for each feature */
+#define SUMS          ((size_t)5)   /* arrays of organ_saliency_sums, a number for each feature */
 #define MAX_FEATURES  ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
 
+/* A square of at most PANEL x PANEL entries of H or C that is summed at once. */
 typedef struct panel {
-    size_t row, col; /* first features */
+    size_t row, col; /* first feature of its rows and of its columns */
     bool cross;      /* of C, else of H */
 } panel;
 
+/* The sums over the tokens added so far, and the statistics computed from them. */
 struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;
     organ_input_moments moments;
-    double *h, *c, *drift;
-    float *factors; /* act_norm, stability, contribution */
+    double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
+    float *factors;        /* act_norm, stability and contribution, 3 x features */
     organ_saliency_sums sums;
-    double *sums_memory;
-    const float *levels;
-    float *own_levels;
-    float *chunk[2]; /* CHUNK x features, fewer rows for fewer tokens: inputs after pruned layers, in the donor */
-    size_t buffered; /* tokens in the chunk */
-    unsigned char *scratch, *own_scratch; /* of products */
-    float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL
-                     without weights */
+    double *sums_memory; /* memory of `sums` */
+    const float *levels; /* of the noise: the caller's, or own_levels */
+    float *own_levels;   /* NULL: the caller's levels are used */
+    float *chunk[2]; /* inputs of the chunk after pruned layers, and in the donor: CHUNK x features, or fewer rows if
+                        fewer tokens follow */
+    size_t buffered; /* number of tokens in the chunk */
+    unsigned char *scratch, *own_scratch; /* for products: organ_products_scratch bytes */
+    float *shift;                         /* (X_d - X_p) W^T of the chunk, CHUNK x rows; NULL without weights */
     panel *panels;
     size_t panel_count;
-    int singular; /* a tile that has no inverse */
+    int singular; /* nonzero if a tile of H has no inverse */
     bool finished;
 };
 
@@ -62,6 +64,7 @@ static organ_row_range own_range(const organ_calibration *c, size_t count)
 
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
+/* Adds the chunk to the saliency sums of a tile of features. */
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -79,7 +82,7 @@ typedef struct panel_sums {
 } panel_sums;
 
 /* Returns where the sums of a panel begin, its size, and the distance between its rows. Second moments are stored as
- * diagonal blocks one after another; the last block is narrower. */
+ * consecutive diagonal blocks; the last block is narrower. */
 static panel_sums sums_of(const organ_calibration *c, const panel *p)
 {
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
@@ -153,15 +156,14 @@ static void calibration_add_chunk(organ_calibration *c)
     c->buffered = 0;
 }
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
 static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
 
-/* Lists the panels of H to sum: those on and above the diagonal, and with two streams all of them for the mixed
- * sums. */
+/* Lists the panels to sum: those of H on and above the diagonal and, with two streams and without weights, all of C. */
 static void list_panels(organ_calibration *c)
 {
     const size_t features = c->options.features, block = c->moments.block;
@@ -176,7 +178,8 @@ static void list_panels(organ_calibration *c)
     }
 }
 
-/* Returns the rows of the chunk. Ranks also exchange sums through it and need a whole one. */
+/* Returns the rows of the chunk buffers: CHUNK, or fewer if fewer tokens will be added. With ranks CHUNK, because they
+ * also exchange sums through the buffer. */
 static size_t chunk_rows(const organ_calibration *c)
 {
     const size_t tokens = c->options.tokens;
@@ -233,8 +236,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
     return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
-/* Chooses whole second moments if they fit in memory, else blocks of PANEL columns. Drops the weights where they are
- * not used. */
+/* Sets the block of H: whole if it fits in memory, else PANEL columns. Clears options.weights if they will not be
+ * used. */
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
@@ -350,7 +353,7 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 /* Operation on sums: count them, copy them to the buffer for other ranks, or copy them back. */
 typedef enum movement { COUNTED, TAKEN, PUT } movement;
 
-/* Moves `rows` rows of `cols` sums and returns their number. */
+/* Counts `rows` rows of `cols` sums, or copies them to or from `packed`, and returns their number. */
 static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
 {
     for (size_t i = 0; i < rows && way != COUNTED; i++)
@@ -359,7 +362,8 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
     return rows * cols;
 }
 
-/* Moves the first panels of the range, as many as fit in the buffer, and removes them from *range. */
+/* Calls move_sums for the first panels of the range, as many as fit in the buffer, and removes them from *range.
+ * Returns the number of sums. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *range, double *packed, movement way)
 {
     const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
@@ -421,9 +425,10 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     return error->status;
 }
 
-/* ---- the end ---- */
+/* ---- results ---- */
 
-/* Sets the factor of each input to its root mean square; the other two factors are 1. */
+/* Sets act_norm of inputs [first, first + width) to their root mean square, stability and contribution to 1. `h` is the
+ * tile of H that begins at input `first`. */
 static void finish_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
 {
     const size_t n = c->options.features;
@@ -433,7 +438,7 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* Computes the factors of a tile of inputs from the sums: norms alone, or norm, stability and contribution. */
+/* Computes act_norm, and unless moments_only stability and contribution, of a tile of inputs. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -464,7 +469,7 @@ static double mean_diagonal(const organ_calibration *c)
     return sum / (double)n / (double)c->moments.tokens;
 }
 
-/* Adds the last chunk, turns sums into moments tile by tile, and lets c->moments point to them. No tokens can be added
+/* Adds the last chunk, computes the factors of each input tile by tile, and sets c->moments. No tokens can be added
  * afterwards. */
 organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {

@@ -12,6 +12,7 @@
 #define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
 #define ORGAN_CALIBRATION_DAMPING 0.01 /* times the mean of the diagonal, for the contribution */
 
+/* The layer whose inputs a calibration gets, and the statistics to compute. */
 typedef struct organ_calibration_options {
     size_t features;  /* inputs of the layer, 1 .. 2^20 */
     const char *name; /* for messages; must outlive the calibration */
@@ -32,11 +33,11 @@ typedef struct organ_calibration_options {
     size_t rows;
 } organ_calibration_options;
 
-/* Returns true if weights of this number of rows would be used. */
+/* Returns true if a calibration with options.weights of `rows` rows would use them. */
 bool organ_calibration_takes_weights(size_t rows, size_t features);
 
-/* Returns the bytes of the sums, and of the FP32 copies while a matrix is pruned: with H undivided or in blocks, and
- * with weights of `rows` rows (0: without). */
+/* Returns the bytes of the sums and of their FP32 copies while a matrix is pruned. `undivided`: H is one matrix, else
+ * diagonal blocks. `rows`: rows of options.weights, 0 without weights. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided);
 
 /* The results of organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They are stored as
@@ -44,8 +45,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
  * ORGAN_CALIBRATION_BLOCK if the whole does not fit in memory. Block k begins at k * block * block and is min(block,
  * features - k * block) wide. */
 typedef struct organ_input_moments {
-    size_t features, block;
-    uint64_t tokens;
+    size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
+    uint64_t tokens;        /* number of tokens in the sums */
     const double *h;        /* X_p^T X_p: the upper triangle of each block; finite. NULL if the calibration has only
                              * norms */
     const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `drift` is set */
@@ -88,7 +89,7 @@ organ_status organ_calibration_finish(organ_calibration *calibration, organ_erro
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error);
 
-/* Returns NULL before organ_calibration_finish. The calibration owns the result. */
+/* Returns the results, which belong to the calibration; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *calibration);
 
 #endif

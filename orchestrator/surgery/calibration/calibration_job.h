@@ -9,9 +9,10 @@
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/states.h"
 
+/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate its matrices. */
 struct organ_calibration_run {
-    organ_calibration_run_options
-        *options; /* belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short */
+    /* Belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short. */
+    organ_calibration_run_options *options;
     const organ_model *model;
     const organ_targets *targets;
     const organ_calibration_work *work;
@@ -19,13 +20,13 @@ struct organ_calibration_run {
     const organ_progress *progress;
     organ_calibration_run_facts facts;
     uint32_t *tokens; /* samples x context */
-    size_t *begin;    /* of the windows, samples + 1 */
+    size_t *begin;    /* first token of each window in `tokens`, and the end: samples + 1 numbers */
     organ_calibration_chunks chunks;
     organ_calibration_states *states;       /* hidden states of the changed model, or of the only stream */
     organ_calibration_states *donor_states; /* hidden states of the donor, with two streams; else NULL */
-    float *levels;                          /* of the input noise, for all calibrations */
-    uint64_t text_memory;                   /* bytes of the text and its tokens */
-    uint64_t moments_memory;                /* bytes that the calibrations of a layer may use together */
+    float *levels;           /* organ_normal_levels() for the noise of all calibrations; NULL with moments_only */
+    uint64_t text_memory;    /* bytes of the text and its tokens */
+    uint64_t moments_memory; /* bytes that the calibrations of a layer may use together */
 };
 
 /* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_cut_test_windows. */
@@ -34,24 +35,27 @@ bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_
 /* Returns the position in the text of the first token of a window. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window);
 
-/* Matrices with the same inputs (Q, K and V; gate and up) share a calibration. */
+/* Matrices with the same inputs (Q, K and V; gate and up), which share a calibration. */
 typedef struct organ_calibration_group {
     size_t leader; /* the unit whose inputs are gathered */
     size_t features;
     bool closed;         /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory decides whether the moments are one block */
     organ_calibration *calibration;
-    float *kept;     /* inputs of a chunk in the changed stream; NULL if there is one stream only */
+    float *kept; /* inputs of the current chunk in the changed stream, until those of the donor arrive; NULL with one
+                    stream */
     uint64_t tokens; /* number of tokens gathered in the changed stream */
 } organ_calibration_group;
 
+/* A target matrix of the layer: a tensor, or a matrix of a stack of experts. */
 typedef struct organ_calibration_unit {
-    char name[400];
-    size_t target;
-    uint64_t matrix, rows, cols;
-    size_t group;   /* SIZE_MAX: none yet */
-    bool expert;    /* the streams may route other tokens to it: one stream */
-    bool one_block; /* there is memory for its second moments as one block */
+    char name[400];              /* organ_calibration_matrix.name */
+    size_t target;               /* index of its tensor in the targets */
+    uint64_t matrix, rows, cols; /* index in a stack, else 0; its shape */
+    size_t group;                /* index of its group; SIZE_MAX: none yet */
+    bool expert; /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
+                    alone */
+    bool one_block; /* its second moments fit in memory as one block */
     bool done;      /* finished by an earlier run */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
     size_t pass;    /* the run of the layer in which its inputs are gathered */
@@ -59,19 +63,20 @@ typedef struct organ_calibration_unit {
     bool common;    /* all ranks change it together, and `owner` writes it to the output */
 } organ_calibration_unit;
 
-/* A call of a tap, for other ranks. */
+/* A call of a tap that other ranks replay: `tokens` rows of `features` inputs of a unit, from token `first` of the
+ * chunk on. */
 typedef struct organ_calibration_call {
     size_t unit, first, tokens, features;
-    bool donor, same; /* `same`: the inputs are those of the call before */
+    bool donor, same; /* the stream; whether the inputs are those of the previous call */
     uint64_t bytes;   /* bytes of inputs that are sent */
 } organ_calibration_call;
 
-/* The tap calls for this rank's chunk. */
+/* The tap calls that this rank has recorded for its current chunk. */
 typedef struct organ_calibration_record {
     organ_calibration_call *calls;
     float **inputs; /* inputs of each call */
     size_t count, capacity;
-    const float *last_input; /* address in the forward pass */
+    const float *last_input; /* address of the last call's inputs in the forward pass */
     float *others;           /* buffer for the inputs of another rank's call */
 } organ_calibration_record;
 
@@ -93,7 +98,7 @@ typedef struct organ_calibration_captures {
     organ_calibration_record record;
 } organ_calibration_captures;
 
-/* Lists the units of the layer. The caller closes *gathering in any case. */
+/* Lists the units of the layer. The caller closes *captures also after an error. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_gathering_close(organ_calibration_captures *captures);
@@ -106,8 +111,8 @@ organ_status organ_calibration_capture(void *captures, const char *tensor, size_
                                        const float *inputs, organ_error *error);
 organ_status organ_calibration_capture_donor(void *captures, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error);
-size_t organ_calibration_unit_named(const organ_calibration_captures *captures,
-                                    const char *name); /* SIZE_MAX: none in this pass */
+/* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
+size_t organ_calibration_unit_named(const organ_calibration_captures *captures, const char *name);
 /* Returns true if both units are in the attention or both in the feed-forward; only these can share an input buffer. */
 bool organ_calibration_same_place(const organ_calibration_captures *captures, const organ_calibration_unit *a,
                                   const organ_calibration_unit *b);
@@ -115,32 +120,38 @@ bool organ_calibration_same_place(const organ_calibration_captures *captures, co
 /* Returns the tap for a stream. It gathers inputs at once, or, with several ranks, records them until
  * organ_calibration_capture_exchange. */
 organ_tap organ_calibration_tap(organ_calibration_captures *captures, bool donor);
-/* Exchanges recorded inputs after each rank has run its chunk (or has none left): all ranks gather all of them. Called
- * also after an error, which every rank then returns. Does nothing without ranks. */
+/* Exchanges recorded inputs after each rank has run its chunk (or has no chunk left): all ranks gather the inputs of
+ * all ranks. Called also after an error, which every rank then returns. Does nothing without ranks. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *captures, organ_error *error);
+/* Allocates the buffer for inputs that other ranks record. Does nothing with one rank. */
 organ_status organ_calibration_record_open(organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_record_close(organ_calibration_record *record);
 /* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than
- * ORGAN_CALIBRATION_MIN_TOKENS of these tokens and discards their calibration. Sets *listened to a flag for each expert
- * of the layer, which the caller frees, or to NULL if all experts have enough tokens. ORGAN_IO without memory. */
+ * ORGAN_CALIBRATION_MIN_TOKENS of these tokens and discards their calibration. Sets *all_tokens to a flag for each
+ * expert of the layer, which the caller frees, or to NULL if all experts have enough tokens. Returns ORGAN_IO if memory
+ * cannot be allocated. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *captures, bool **all_tokens,
                                                organ_error *error);
-/* Sets *listened to flags that are true for all experts of the layer, which the caller frees; NULL with ORGAN_OK if the
- * layer has no experts. */
+/* Sets *all_tokens to flags that are true for all experts of the layer, which the caller frees; to NULL if the layer
+ * has no experts. Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_calibration_all_experts(const organ_calibration_captures *captures, bool **all_tokens,
                                            organ_error *error);
-/* Finishes the calibrations after the last chunk. */
+/* Finishes the calibrations of this pass after the last chunk. */
 organ_status organ_calibration_gathering_finish(organ_calibration_captures *captures, organ_error *error);
 
 /* Assigns units to ranks after the inputs were gathered. The result is the same on all ranks. */
 organ_status organ_calibration_assign_units(const organ_calibration_captures *captures, organ_error *error);
-/* Exchanges the changed units of all ranks. Called also after an error, which every rank then returns. */
+/* Sends each changed matrix from its owner to all ranks. Called also after an error, which every rank then returns. */
 organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *captures,
                                                  const organ_calibration_layer *layer, organ_error *error);
 
 /* Returns ORGAN_USAGE, with its name, if a target has no inputs (organ_forward_is_tapped). */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error);
 
+/* Returns the last layer of the forward pass with a target, -1 if there is none; with work->every the last layer. */
+int32_t organ_calibration_last_layer(const organ_calibration_run *calib);
+
+/* Releases the hidden states of both streams. */
 void organ_calibration_free_states(organ_calibration_run *calib);
 
 #endif

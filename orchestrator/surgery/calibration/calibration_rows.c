@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Rows of the forward pass as the file has them: their order, their type, a strip at a time. */
+ * Converts rows of a loaded layer to the order and type of rows in the file and back, a strip of rows at a time. */
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
@@ -18,8 +18,8 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
     return config->rope_interleaved && rotated ? config->head_dim : 0;
 }
 
-/* Restores the order of rows that the forward pass uses, or with `to_file` that of the file, which stores a head of h
- * rows as 0, h/2, 1, h/2 + 1, ... */
+/* Puts rows into the order of the forward pass or, with `to_file`, into that of the file, which stores a head of h rows
+ * as 0, h/2, 1, h/2 + 1, ... */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
@@ -42,14 +42,13 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
     return ORGAN_OK;
 }
 
-/* Returns the matrices of a tensor as the forward pass uses them: transposed where the file stores them so. */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Returns the rows of a strip of about STRIP_BYTES, whole heads where rows are reordered. */
+/* Returns the rows of a strip of about STRIP_BYTES; a multiple of a head's rows if rows are reordered. */
 static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -72,7 +71,7 @@ void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096,
 typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
 
 /* Calls `each` for the strips of a matrix whose weights have the order of the file, with buffers for a strip's bytes in
- * the donor and in the output. ORGAN_IO without memory, or the error of `each`. */
+ * the donor and in the output. Returns ORGAN_IO if memory cannot be allocated, or the error of `each`. */
 static organ_status stored_strips(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix,
                                   float *weights, void *context, each_strip *each, organ_error *error)
 {
@@ -141,4 +140,14 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
                               (unsigned long long)(s->first * organ_tensor_matrices(tensor).cols + k),
                               organ_dtype_describe(tensor->dtype)->name);
     return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
+}
+
+int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
+{
+    int32_t last = -1;
+    for (size_t k = 0; k < calib->targets->count; k++) {
+        const int32_t layer = organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]);
+        last = layer > last ? layer : last;
+    }
+    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
 }

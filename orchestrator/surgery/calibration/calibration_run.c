@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The windows of a calibration text, and the memory that their hidden states take. */
+ * Opens a walk: cuts the windows of the calibration text, and divides the memory between hidden states, the caller's
+ * work and second moments. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/paged_rows.h"
@@ -20,8 +21,8 @@
 /* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
 
-/* Lowers the number of windows to what the text has room for. If tokens must be left for tests (o->reserve), lowers it
- * by 1/64 at a time until enough are left; that takes at most 900 steps. */
+/* Lowers o->calibration.samples to the number of windows that the text has room for. If tokens must be left for tests
+ * (o->reserve), lowers it by 1/64 at a time until enough are left, in at most 900 steps. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;
@@ -188,7 +189,7 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
-/* The bytes that must remain after the forward pass. */
+/* A walk, and the bytes that it needs in addition to the forward pass. */
 typedef struct calib_extra_memory {
     const organ_calibration_run *calib;
     uint64_t requested;
@@ -202,7 +203,8 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Returns the bytes needed in addition to the states. */
+/* Returns the bytes that the walk needs in addition to the states: for kept inputs of a chunk or work on a matrix,
+ * whichever is more, and for work->extra. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
@@ -234,8 +236,8 @@ static uint64_t whole_moments(const organ_calibration_run *calib, const organ_te
     return m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
 }
 
-/* Returns the memory beyond which a run gains nothing. Adds a fifteenth to the moments, because a sixteenth of the
- * memory is set aside for threads (organ_forward_spare_memory). */
+/* Adds a fifteenth to the moments, because a sixteenth of the memory is set aside for threads
+ * (organ_forward_spare_memory). */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
     const uint64_t moments = max_of_layers(calib, whole_moments);
@@ -258,7 +260,7 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     return error->status;
 }
 
-/* Opens the hidden states, one copy per stream, in memory or in --scratch. */
+/* Opens the hidden states of each stream, in memory or in --scratch. */
 static organ_status open_states(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -273,7 +275,7 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
                                      "the hidden states (--scratch) need", bytes, error);
 }
 
-/* Divides the windows into chunks; ranks take them in turn. */
+/* Divides the windows into chunks, which are assigned to ranks in turn. */
 static void set_chunks(organ_calibration_run *calib)
 {
     calib->chunks = chunks_of(calib->options, calib->facts.forward);
@@ -287,7 +289,8 @@ static bool fits_work(const organ_calibration_run *calib)
     return leaves_more(&b, calib->engine->memory);
 }
 
-/* Divides the engine's memory: hidden states and the caller's work come first, moments get the rest. */
+/* Divides the engine's memory: hidden states and the caller's work come first, moments get the remaining bytes. Opens
+ * the states. */
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -297,8 +300,8 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
                    kept = extra_bytes(calib, o->calibration.scratch != NULL);
     if (!fits_work(calib))
         return refuse_memory(calib, error);
-    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the
-     * result. */
+    /* The memory that this number of threads or ranks leaves is not used here: it would decide whether moments are
+     * whole, and the result would depend on it. */
     calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) - states - kept;
     return open_states(calib, error);
 }
@@ -320,8 +323,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
     return ORGAN_OK;
 }
 
-/* Loads the text, the tokenizer and the forward pass. If the text does not fit in memory, the message states the memory
- * of the whole run: for the text and for the calibration. */
+/* Loads the text, the tokenizer and the forward pass. If the memory is too small for the text, the message states what
+ * both the text and the walk need. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -332,10 +335,10 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
         organ_forward_open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
         return error->status;
-    if (organ_forward_describe(facts->forward)->shortcut)
+    if (calib->options->file_layers && organ_forward_describe(facts->forward)->shortcut)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: the forward pass runs each of its layers as two, so it cannot be calibrated",
-                          calib->model->path);
+                          "%s: the forward pass runs each of its layers as two, which '%s' does not support",
+                          calib->model->path, calib->options->method);
     if (loaded)
         organ_text_encode(text, facts->tokenizer, true, error);
     if (!organ_memory_named(error) || !calib->work)
@@ -382,7 +385,6 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     return error->status;
 }
 
-/* Reads the text, cuts its windows and opens the forward pass. On error the caller still closes *calib. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -421,7 +423,8 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
 
-/* Returns the report's object about the text, the tokenizer and the windows; `streams` describes the inputs. */
+/* Returns member "calibration" of a document: text, tokenizer and windows. `streams` describes where the inputs come
+ * from. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);

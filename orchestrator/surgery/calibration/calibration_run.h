@@ -22,12 +22,14 @@
 
 /* The inputs that a matrix is calibrated on. */
 typedef enum organ_calibration_inputs_of {
-    ORGAN_INPUTS_CHANGED, /* inputs computed by the already changed layers */
-    ORGAN_INPUTS_BOTH,    /* those, and the donor's inputs at the same positions (experts: only the former) */
-    ORGAN_INPUTS_DONOR    /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
-                           * `reruns` */
+    ORGAN_INPUTS_CHANGED, /* inputs that the already changed layers compute */
+    ORGAN_INPUTS_BOTH, /* inputs of the changed layers, and the donor's at the same positions (experts: only inputs of
+                          the changed layers) */
+    ORGAN_INPUTS_DONOR /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
+                        * `reruns` */
 } organ_calibration_inputs_of;
 
+/* The text and the kind of calibration, and words for messages. */
 typedef struct organ_calibration_run_options {
     organ_calibration_text calibration; /* organ_calibration_run_open lowers `samples` if the text is too short */
     const char *method;                 /* name of the method for messages: "physarum-v2" */
@@ -40,6 +42,8 @@ typedef struct organ_calibration_run_options {
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
     bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
                   * a chunk of the states */
+    bool file_layers; /* layers of the forward pass must be those of the file: ORGAN_USAGE for LongCat-Flash
+                         (organ_forward_layer_of) */
     bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
                        */
     uint64_t seed;    /* seed of the noise that stability is measured with */
@@ -56,7 +60,7 @@ typedef struct organ_calibration_run organ_calibration_run;
 /* A layer while its matrices are changed. */
 typedef struct organ_calibration_layer {
     const organ_calibration_run *calib;
-    int32_t number;
+    int32_t number;      /* index of the layer in the model */
     organ_layer *loaded; /* organ_layer_read and organ_layer_write address matrices by name */
 } organ_calibration_layer;
 
@@ -72,7 +76,7 @@ typedef struct organ_calibration_matrix {
      * an expert without tokens (organ_calibration_work.mixtures). */
     const organ_calibration *calibration;
     size_t users_left; /* number of matrices with this calibration that are changed later */
-    uint64_t spare;    /* bytes of --memory available for caches until then, independent of the number of threads */
+    uint64_t spare;    /* bytes of --memory available for caches until `leave`, independent of the number of threads */
     /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
     struct organ_ranks *ranks;
     bool own;      /* this rank writes it to the output */
@@ -143,8 +147,9 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, if not even options->least windows fit, or if --memory is too small for
- * hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_USAGE if a target has no inputs, if not even options->min_windows windows fit, or if --memory is too small
+ * for
+ *     hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
  *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
@@ -154,28 +159,29 @@ organ_status organ_calibration_run_open(organ_calibration_run_options *options, 
 void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allowed */
 
 /* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
- * for each tensor of the model, which the caller frees in any case. Errors of organ_forward_open; ORGAN_IO. */
+ * for each tensor of the model, which the caller frees also after an error. Returns ORGAN_IO if memory cannot be
+ * allocated, and the errors of organ_forward_open. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error);
 
 /* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
- * the walk ends and returns it. ORGAN_INTERRUPTED. */
+ * the walk ends and returns it. Returns ORGAN_INTERRUPTED if the engine is stopped. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error);
 
 /* ---- tokens outside the calibration windows ---- */
 
-/* Windows of equal length between the windows of the walk. The length is that of the walk's windows, or the shortest
- * gap between two of them if that is less. */
+/* Windows of `length` tokens between the windows of the walk. The length is that of the walk's windows, or the shortest
+ * gap between two of them if that is less. `windows` refers to `tokens` and `begin`. */
 typedef struct organ_calibration_test_windows {
-    uint32_t *tokens;
-    size_t *begin;
+    uint32_t *tokens; /* ids of all windows, one window after another */
+    size_t *begin;    /* index in `tokens` of each window's first token, and the end */
     organ_windows windows;
     size_t length;
 } organ_calibration_test_windows;
 
-/* Cuts at least `requested` tokens, and less than a window more, evenly spread over the gaps. Returns ORGAN_USAGE,
- * naming `option`, if the gaps have fewer tokens or are shorter than ORGAN_CALIBRATION_MIN_REST. The caller releases
- * *rest in any case. */
+/* Cuts test windows with at least `requested` tokens, and less than a window more, evenly spread over the gaps between
+ * the windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or are shorter than
+ * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
@@ -184,16 +190,16 @@ void organ_calibration_test_windows_release(organ_calibration_test_windows *rest
 
 /* ---- facts ---- */
 
-/* Returns the bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
+/* Returns the bytes of memory that the hidden states of a walk with these options need. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward);
 
 /* Facts of an open walk. */
 typedef struct organ_calibration_run_facts {
-    char digest[17]; /* XXH3 of the text */
-    size_t bytes, tokens;
+    char digest[17];      /* XXH3 of the text */
+    size_t bytes, tokens; /* of the text */
     organ_forward *forward;
     organ_tokenizer *tokenizer;
-    organ_windows windows;
+    organ_windows windows; /* the calibration windows */
 } organ_calibration_run_facts;
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib);
 
@@ -211,12 +217,12 @@ uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
  * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
-/* Operations per token in a layer, for windows of `context` tokens. */
+/* Returns the operations per token in a layer, for windows of `context` tokens. */
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context);
 
 /* Returns the member "calibration" of a document: text, tokenizer, windows. `streams` describes in words where the
- * inputs come from. NULL without memory. */
+ * inputs come from. Returns NULL if memory cannot be allocated. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams);
 
 /* ---- rows in file order ---- */
@@ -234,9 +240,9 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
 /* A function of the caller: sets *tensor to the tensor of row k of a table and returns the row's array of experts or
  * NULL. */
 typedef const json_t *organ_calibration_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
-/* Returns "fallback" of a document, the experts that were calibrated on all tokens of their layer: {"experts": how
- * many, "layers":
- * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
+/* Returns the member "fallback" of a document, the experts that were calibrated on all tokens of their layer:
+ * {"experts": number, "layers": [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. `row` is called for
+ * rows 0 .. count - 1. NULL if there are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
 
 /* Returns the rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in
@@ -250,10 +256,10 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
 /* Rows of a matrix that are stored together: at most 4 MiB, or the least group of rows that must stay together. */
 typedef struct organ_calibration_strip {
     const organ_tensor *tensor;
-    uint64_t matrix, first, rows;
-    size_t count, bytes;  /* number of weights, and their bytes in the file */
-    uint64_t at;          /* offset in the tensor */
-    float *weights;       /* weights from row `first` on, in the order of the forward pass */
+    uint64_t matrix, first, rows; /* index of the matrix in its tensor; rows [first, first + rows) */
+    size_t count, bytes;          /* number of weights, and their bytes in the file */
+    uint64_t at;                  /* offset in the tensor */
+    float *weights;               /* weights from row `first` on, in the order of the forward pass */
     void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
 } organ_calibration_strip;
 

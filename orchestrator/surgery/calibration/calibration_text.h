@@ -13,6 +13,7 @@ ORGAN_API_BEGIN
 #define ORGAN_CONTEXTS        1, 1048576
 #define ORGAN_CONTEXT_DEFAULT 512
 
+/* Options of all verbs that calibrate on a text. */
 typedef struct organ_calibration_text {
     const char *text;    /* path of a text file in UTF-8; NULL: none */
     unsigned samples;    /* windows to cut, evenly spread, without overlap: within ORGAN_SAMPLES; a text with fewer

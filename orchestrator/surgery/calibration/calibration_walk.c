@@ -25,16 +25,16 @@ static organ_status walk_stopped(const organ_calibration_run *calib, int32_t lay
                : ORGAN_OK;
 }
 
-/* Work for each chunk of the text. */
+/* The arguments of functions that for_chunks calls for each chunk. */
 typedef struct pass {
     const organ_calibration_run *calib;
-    const organ_calibration_layer *layer; /* NULL: none is loaded yet */
-    organ_calibration_states *states;     /* of a carry */
+    const organ_calibration_layer *layer; /* the loaded layer; NULL while the first layer's inputs are embedded */
+    organ_calibration_states *states;     /* the states that run_chunk_through_layer changes */
     organ_calibration_captures *captures; /* NULL: no inputs are gathered */
 } pass;
 
-/* Calls `each` for the chunks of this rank: successive chunks are distributed to the ranks in turn. Ranks with fewer
- * chunks take part in the last exchange, too. */
+/* Calls `each` for the chunks of this rank: successive chunks belong to the ranks in turn. A rank without a further
+ * chunk still takes part in the last exchange. */
 static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
                                organ_error *error)
 {
@@ -74,6 +74,7 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
+/* Runs all chunks of `states` through the layer. With `g`, gathers the inputs of its matrices. */
 static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                         organ_calibration_states *states, organ_calibration_captures *g,
                                         organ_error *error)
@@ -97,7 +98,7 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
 }
 
-/* Collects the captured inputs of all chunks. */
+/* Gathers the inputs of all chunks, with the layer as the donor has it. */
 static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
 {
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
@@ -114,8 +115,8 @@ static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *er
     return copy ? organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
 }
 
-/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert; then, for
- * experts that too few tokens were routed to, those of all. */
+/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert. Then gathers
+ * those of all tokens for experts that got too few routed tokens. */
 static organ_status gather_experts(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                    organ_error *error)
 {
@@ -166,7 +167,7 @@ static organ_status compare_streams(const organ_calibration_run *calib, const or
     return error->status;
 }
 
-/* Computes the inputs of the first layer, for both streams. */
+/* Sets the states of a chunk in all streams to the embeddings of its tokens. */
 static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -212,8 +213,9 @@ static size_t count_later_users(const organ_calibration_captures *g, const organ
     return count;
 }
 
-/* Changes a matrix. The layer keeps weights in the type of the file, and changed values are rounded to this type, so
- * the copy back is exact. */
+/* Passes a matrix to `change`, or to `restore` if an earlier run finished it, and writes the result to the layer. The
+ * layer keeps weights in the type of the file, and changed values are rounded to this type, so writing them is
+ * exact. */
 static organ_status change_unit(const organ_calibration_captures *g, const organ_calibration_unit *u,
                                 const organ_calibration_layer *layer, organ_error *error)
 {
@@ -260,8 +262,8 @@ static bool has_experts(const organ_calibration_captures *g)
     return false;
 }
 
-/* Captures the inputs of the layer's targets. Targets whose results exist need no inputs, only their weights: these are
- * read back. With one donor stream the hidden states continue in any case. */
+/* Captures the inputs of the layer's targets, unless all targets have results of an earlier run: these need only their
+ * weights, which change_unit reads back. The donor's hidden states run through the layer in any case. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {
@@ -320,19 +322,19 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
     return organ_calibration_exchange_matrices(g, layer, error);
 }
 
-/* Returns true if the layer has targets. */
+/* Returns true if the layer has targets, or if the caller works on every layer. */
 static bool has_work(const organ_calibration_run *calib, int32_t layer)
 {
     if (calib->work->every)
         return true;
     for (size_t k = 0; k < calib->targets->count; k++)
-        if (calib->targets->tensors[k]->anatomy.layer == layer)
+        if (organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]) == layer)
             return true;
     return false;
 }
 
-/* Captures the inputs of a layer's targets and changes them, in as many passes over the text as the moments need
- * memory. */
+/* Captures the inputs of a layer's targets and changes them, in as many runs of the text as experts' moments need
+ * (assign_passes). */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -358,14 +360,12 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 /* Returns the last layer to run: layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
-    int32_t last = calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : 0;
-    for (size_t k = 0; k < calib->targets->count; k++)
-        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
-    return last;
+    const int32_t last = organ_calibration_last_layer(calib);
+    return last < 0 ? 0 : last;
 }
 
-/* Processes the layers up to the last one with a target. With changed inputs, the states of the next layer come from
- * this layer as changed. */
+/* Processes the layers up to the last one with a target. With changed inputs, the states then run through the changed
+ * layer, so that the next layer's inputs include the changes. */
 static organ_status walk_run_layers(const organ_calibration_run *calib, organ_error *error)
 {
     const int32_t last = walk_last_layer(calib);
@@ -390,6 +390,7 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
+/* Runs all windows through the layers up to the last one with a target, and frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {

@@ -9,7 +9,7 @@
 
 typedef organ_calibration_call call;
 
-/* ---- what a rank keeps of its chunk ---- */
+/* ---- recording ---- */
 
 /* Doubles the arrays of calls and inputs; both stay valid if one allocation fails. */
 static bool grow_record(organ_calibration_record *r)
@@ -23,8 +23,8 @@ static bool grow_record(organ_calibration_record *r)
     return inputs != NULL;
 }
 
-/* Returns true if these inputs are those of the call before. The forward pass may reuse a buffer for other inputs, so
- * the place of the matrices is compared too. */
+/* Returns true if these inputs are those of the previous call. The forward pass may reuse a buffer for other inputs, so
+ * the places of the matrices are compared too. */
 static bool same_inputs(const organ_calibration_captures *g, const call *c, const float *inputs)
 {
     const organ_calibration_record *const r = &g->record;

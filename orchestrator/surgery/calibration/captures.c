@@ -146,7 +146,7 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
-    return tensor->anatomy.layer == g->layer;
+    return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
 }
 
 static size_t count_units(const organ_calibration_captures *g)
@@ -206,7 +206,8 @@ static void assign_passes(organ_calibration_captures *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* Gives as many units as fit in memory whole moments, the narrowest first, and counts shared inputs once per unit. */
+/* Decides which units get whole second moments (one_block): as many as fit in memory, the narrowest first. Counts
+ * moments for each unit, although units with the same inputs share them. */
 static organ_status share_moments(organ_calibration_captures *g, organ_error *error)
 {
     captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
@@ -243,14 +244,15 @@ static void add_units(organ_calibration_captures *g, size_t target)
     }
 }
 
-/* Lists the target matrices of a layer and groups those that share an input and thus its moments. */
+/* Lists the target matrices of a layer, and decides which have whole moments and in which pass each is gathered. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *g, organ_error *error)
 {
     *g = (organ_calibration_captures){.calib = calib, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
     const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
-    g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
+    /* a unit that falls back to all tokens opens a second group */
+    g->groups = calloc(2 * count + 1, sizeof *g->groups);
     g->scratch = aligned_alloc(64, organ_products_scratch(calib->engine));
     if (!g->units || !g->groups || !g->scratch)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
@@ -260,7 +262,7 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     return share_moments(g, error);
 }
 
-/* Frees the calibrations of all groups before the next pass. */
+/* Frees the calibrations and kept inputs of all groups. */
 static void free_groups(organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
@@ -351,7 +353,7 @@ static organ_status check_captured(const organ_calibration_captures *g, organ_er
     return error->status;
 }
 
-/* Adds the ranks' sums. Every rank must have come here without a fault. */
+/* Adds up the sums of all ranks, after they have agreed that none has failed. */
 static organ_status complete_sums(const organ_calibration_captures *g, organ_error *error)
 {
     if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)

@@ -2,13 +2,14 @@
  * Estimates the work of a calibration walk before it starts. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
-#define MOMENTS_CHANGED 1.0   /* operations for each square of a feature and token: H alone, one triangle of it, */
-#define MOMENTS_BOTH    2.3   /* or H and the products of both streams */
-#define ATTENTION       8.0   /* operations for each value of a head and score: products of few columns are slower, */
-#define SCORE           60.0  /* for each score, */
-#define VALUE           150.0 /* and for each value that a norm or an activation makes */
-#define ROUTED          3.0   /* values for each input of an expert: gathered, weighted, added */
-#define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
+#define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
+#define MOMENTS_BOTH    2.3 /* operations per token and entry of H and C */
+/* operations per score and dimension of a head: products of few columns are slower than others */
+#define ATTENTION    8.0
+#define SCORE        60.0  /* operations per attention score */
+#define VALUE        150.0 /* operations per value that a norm or an activation computes */
+#define ROUTED       3.0   /* values moved per input of an expert: gathered, weighted, added */
+#define EXPERT_BLOCK 256   /* columns of a block of second moments that do not fit in memory whole */
 
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
@@ -38,7 +39,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     bool mixture = false;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
-        if (tensor->anatomy.layer != layer)
+        if (organ_forward_layer_of(forward, tensor) != layer)
             continue;
         mixture = mixture || is_expert(tensor);
         weights += tensor->rank == 2 && !is_expert(tensor) ? (double)tensor->elements : 0;
@@ -59,14 +60,6 @@ static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
                                                                         calib->options->calibration.context);
 }
 
-static int32_t estimate_last_layer(const organ_calibration_run *calib)
-{
-    int32_t last = -1;
-    for (size_t k = 0; k < calib->targets->count; k++)
-        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
-    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
-}
-
 /* Returns true for the second and third matrix with the same inputs (k and v after q, up after gate): they have no
  * moments of their own. */
 static bool shares_inputs(const organ_tensor *tensor)
@@ -75,8 +68,8 @@ static bool shares_inputs(const organ_tensor *tensor)
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* Returns how often the layer runs on the text: in each run as many of the experts' second moments are gathered as fit
- * in the memory (assign_passes of captures.c). */
+/* Returns how often a layer runs on the text. Its targets are [first, end). With work->mixtures each run gathers as
+ * many of the experts' second moments as fit in memory (assign_passes of captures.c). */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
     const uint64_t memory = calib->moments_memory;
@@ -102,7 +95,8 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
-/* Adds the estimated work for the targets of one layer: the products for their moments and those of the method. */
+/* Adds the estimated work for the targets [first, end) of one layer: the products for their moments and those of the
+ * method. */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {
@@ -134,14 +128,14 @@ void organ_calibration_run_estimate(const organ_calibration_run *calib, const or
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};
     const double passes = passes_of[calib->options->streams];
     const organ_targets *const targets = calib->targets;
-    for (int32_t l = 0; l <= estimate_last_layer(calib); l++)
+    for (int32_t l = 0; l <= organ_calibration_last_layer(calib); l++)
         plan->products += passes * estimate_run_of(calib, l);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;
         add_layer_targets(calib, k, end, solve, plan);
-        plan->products +=
-            (estimate_runs(calib, k, end) - 1) * estimate_run_of(calib, targets->tensors[k]->anatomy.layer);
+        plan->products += (estimate_runs(calib, k, end) - 1) *
+                          estimate_run_of(calib, organ_forward_layer_of(calib->facts.forward, targets->tensors[k]));
     }
     organ_plan_memory(plan, organ_calibration_run_min_memory(calib), organ_calibration_run_max_memory(calib));
 }

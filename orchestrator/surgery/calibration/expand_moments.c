@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Expands the sums of a calibration to a damped symmetric matrix in FP32. */
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include "orchestrator/machine/extent.h"
@@ -7,6 +8,7 @@
 
 #define PANEL ORGAN_CALIBRATION_BLOCK
 
+/* A matrix to write: (c C + h H) / tokens + damping I, in `values`. */
 typedef struct expansion {
     const organ_input_moments *moments;
     double c, h, damping;
@@ -33,8 +35,6 @@ static void expand_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Computes c C + h H (each divided by the tokens), with `damping` added to the diagonal, as full diagonal blocks. NULL
- * without memory. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
                             double damping)
 {

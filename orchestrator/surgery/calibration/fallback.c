@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The experts that were calibrated on all tokens of their layer, for documents. */
+ * Lists the experts that were calibrated on all tokens of their layer, for documents. */
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Inserts an expert's number into the sorted list, once. */
+/* Adds an expert to the sorted array *experts, which is created for the first one. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)
 {
     const json_int_t expert = tensor->anatomy.expert >= 0 ? tensor->anatomy.expert : (json_int_t)matrix;
@@ -27,6 +27,7 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
         organ_calibration_note_expert(experts, matrix->layer->calib->targets->tensors[matrix->target], matrix->matrix);
 }
 
+/* An expert that got too few tokens. */
 typedef struct fallback_place {
     int32_t layer, expert;
 } fallback_place;
@@ -45,8 +46,8 @@ static const json_t *spool_visited(const json_t *experts)
     return experts;
 }
 
-/* Lists layer and number of each expert that fell back to all tokens in *places, sorted and without duplicates: gate,
- * up and down of an expert fall back together. Returns their number. */
+/* Lists layer and number of each expert in the rows' arrays in *places, which the caller frees, sorted and without
+ * duplicates: gate, up and down of an expert fall back together. Returns their number. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
 {
@@ -88,8 +89,8 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     json_array_append_new(names, json_string(text));
 }
 
-/* Returns the report's object about experts with too few routed tokens, which were calibrated on all tokens; NULL
- * without any. */
+/* Returns the object of a document about experts with too few routed tokens, which were calibrated on all tokens of
+ * their layer: their number, layers and names. Returns NULL if there are none. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The parts of the text between the windows of the walk. */
+ * Cuts test windows from the parts of the text between the windows of the walk. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
@@ -33,8 +33,8 @@ static size_t gap_count(const organ_calibration_run *calib)
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
-/* Returns how many windows of `length` tokens fit into the gaps and stores where they begin, unless `begins` is
- * NULL. */
+/* Returns how many windows of `length` tokens fit into the gaps, and writes the position of their first tokens in the
+ * text to `begins`, unless it is NULL. */
 static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;
@@ -60,8 +60,8 @@ static size_t window_length(const organ_calibration_run *calib)
     return length;
 }
 
-/* Reads and encodes the text again; ORGAN_BAD_INPUT if it was changed since. Its memory is available because the hidden
- * states have not been written yet. */
+/* Reads and encodes the text again, since only the tokens of the windows were kept. Returns ORGAN_BAD_INPUT if the text
+ * has changed. Its memory is available because the hidden states have not been written yet. */
 static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
@@ -72,8 +72,8 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
     return error->status;
 }
 
-/* Fills `rest` with the windows at `count` of the `all` places, evenly spread. Windows begin with the BOS token if the
- * tokenizer adds one. */
+/* Fills `rest` with windows at `count` of the `all` places `begins`, evenly spread. Windows begin with the BOS token if
+ * the tokenizer adds one. */
 static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
                                  organ_calibration_test_windows *rest, organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The statistics of inputs by which physarum scores weights: levels of noise, stability and contribution. */
 #include "orchestrator/surgery/calibration/saliency.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -6,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define LEVELS 65536
+#define LEVELS 65536 /* numbers that the noise is drawn from */
 
 /* Returns x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which
  * is concave. */

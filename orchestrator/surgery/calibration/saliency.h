@@ -26,7 +26,7 @@ typedef struct organ_saliency_sums {
 } organ_saliency_sums;
 
 /* Returns 65,536 ascending values, one for each of as many equal shares of the normal distribution of mean 0 and
- * deviation 1. The caller frees them; NULL without memory. */
+ * deviation 1. The caller frees them; NULL if memory cannot be allocated. */
 float *organ_normal_levels(void);
 
 /* Computes the noise of features first .. first + n - 1 for a token, as indices of the levels: Philox4x32-10 with key =
@@ -45,7 +45,7 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
 
 /* Computes the contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H,
  * `stride` numbers a row; tokens and damping (a number on the diagonal of H / tokens) as in organ_input_moments
- * (calibration.h). Returns false if the matrix is not positive definite, or without memory. */
+ * (calibration.h). Returns false if the matrix is not positive definite, or memory cannot be allocated. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);
 

@@ -16,26 +16,27 @@ typedef organ_calibration_unit sharing_unit;
 
 /* ---- the plan ---- */
 
+/* Which rank changes which targets of a layer. */
 typedef struct sharing_plan {
-    size_t *part;    /* of each unit: the first of those that one rank changes together */
-    uint64_t *cost;  /* of each part, at its first unit */
-    uint32_t *owner; /* of each part */
+    size_t *part;    /* for each unit: the first unit of its part, the units that one rank changes together */
+    uint64_t *cost;  /* of each part, indexed by its first unit; other units have 0 */
+    uint32_t *owner; /* rank that changes each part, indexed by its first unit */
     uint64_t *load;  /* of each rank */
 } sharing_plan;
 
 /* Returns a cost in thousands of products, so that the sum over all units of a model fits 64 bits. */
 static uint64_t in_thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
-#define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
+#define PRODUCTS_A_ROW 8 /* estimate: how often a method multiplies each row of a matrix by the second moments */
 
-/* Estimates the cost of a unit: of multiplying its rows by second moments, and of computing a factor of the moments,
- * which a rank does once for all units with the same inputs. */
+/* Estimates the cost of multiplying a unit's rows by second moments, in thousands. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 
-/* Estimates the factorisation of H, cols^3 / 3 operations, in thousands. */
+/* Estimates the cost of factorising H, cols^3 / 3 operations, in thousands. A rank does it once for all units with the
+ * same inputs. */
 static uint64_t factorisation_cost(const sharing_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
@@ -73,7 +74,8 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* Returns true if no earlier unit of its part has the same inputs. */
+/* Returns true if no earlier unit of its part has the same inputs, so that the part's cost includes a factorisation for
+ * it. */
 static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
@@ -130,7 +132,8 @@ static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
     return largest;
 }
 
-/* Assigns units to all ranks together while the largest needs more work than an even share of the remaining work. */
+/* Marks units that all ranks change together (common): the largest, while it needs more work than an even share of all
+ * work that remains. */
 static void choose_common(const sharing_captures *g)
 {
     uint64_t remaining = 0;
@@ -148,8 +151,8 @@ static void apply_plan(const sharing_captures *g, const sharing_plan *p)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
-/* Chooses the assignment of units to ranks. Units with the same inputs stay together unless that leaves a rank with
- * more to do. */
+/* Chooses the assignment of units to ranks: units with the same inputs on one rank, unless this raises the largest
+ * load. */
 static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;

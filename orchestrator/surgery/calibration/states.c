@@ -10,14 +10,15 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* The hidden states of all windows, in chunks of windows. */
 struct organ_calibration_states {
     organ_calibration_chunks chunks;
-    char *all;              /* the stored chunks, consecutive; NULL: they are in the file */
-    float *one;             /* a copy of one of them, or the one that is in memory */
-    organ_direct_file file; /* path NULL: none */
-    bool reserved;          /* the file has its length */
-    size_t stored;          /* number of stored chunks, from the first on, that were put back before */
-    uint64_t *digests;      /* XXH3 of each in the file */
+    char *all;              /* all chunks that this rank holds, consecutive; NULL: they are in the file */
+    float *one;             /* buffer for a chunk: a copy, or with a file the chunk that was taken */
+    organ_direct_file file; /* the scratch file; path NULL: none */
+    bool reserved;          /* disk space is reserved */
+    size_t stored;          /* number of chunks, from the first on, that were put back at least once */
+    uint64_t *digests;      /* XXH3 of each chunk in the file */
 };
 
 size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks)
@@ -36,13 +37,13 @@ static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
 }
 
-/* Returns the number of stored chunks before this one. */
+/* Returns the number of chunks before this one that this rank holds. */
 static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return (chunk - chunks->first) / chunks->step;
 }
 
-/* Returns the offset in bytes of a chunk's states among the stored ones. */
+/* Returns the offset in bytes of a chunk among those that this rank holds. */
 static size_t chunk_offset(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;
@@ -113,7 +114,8 @@ static organ_status file_failed(const organ_calibration_states *s, const organ_e
                             s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
 }
 
-/* Reads the states of a chunk from the scratch file and verifies their digest. Announces the read of the next chunk. */
+/* Reads a chunk from the scratch file into s->one and verifies its digest; a chunk that was never put back has
+ * undefined values. Announces the read of the next chunk. */
 static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),

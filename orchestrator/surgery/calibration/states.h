@@ -13,12 +13,12 @@
 /* How windows, all of one length, are divided into chunks, and which of these are held: chunks first, first + step, ...
  */
 typedef struct organ_calibration_chunks {
-    size_t windows, together; /* of all chunks; of each but the last, which may have fewer. At least 1 */
-    size_t first, step;       /* step is at least 1; 0 and 1: all */
-    size_t window_bytes;      /* states of a window */
+    size_t windows, together; /* all windows; windows of each chunk but the last, at least 1 */
+    size_t first, step;       /* `step` is at least 1; with `first` 0 and `step` 1 all chunks are held */
+    size_t window_bytes;      /* bytes of the states of a window */
 } organ_calibration_chunks;
 
-size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks); /* of all, held or not */
+size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks); /* number of chunks, held or not */
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk);
 
 typedef struct organ_calibration_states organ_calibration_states;
@@ -30,7 +30,8 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
 
 /* Allocates room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory.
- * Disk space is reserved when the first chunk is taken. ORGAN_IO; *states is NULL on error. */
+ * Disk space is reserved when the first chunk is taken. Returns ORGAN_IO, with *states NULL, if memory cannot be
+ * allocated or the file cannot be created. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error);
 void organ_calibration_states_close(organ_calibration_states *states); /* NULL is allowed */

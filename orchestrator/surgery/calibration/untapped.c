@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Returns an error for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a
- * block that the forward pass does not run (multi-token prediction). */
+/* Fails for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a block that the
+ * forward pass does not run (multi-token prediction). */
 static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
-    const unsigned layers = organ_forward_describe(calib->facts.forward)->layers;
+    const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
+    const unsigned layers = config->layers / (config->shortcut ? 2 : 1);
     const int32_t layer = tensor->anatomy.layer;
     char way[80] = "";
     if (layer >= 0 && (unsigned)layer < layers)

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Converts a model between GGUF and safetensors: reads the options and the model, plans the output, and writes it. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/surgery/facts/facts.h"
@@ -14,7 +15,8 @@
 
 /* ---- options ---- */
 
-/* Returns the type that "same" means: the type of the first matrix if it is plain, else BF16. */
+/* Returns the type that --type same means: F16 or F32 if the first matrix has this type, else BF16, also for packed
+ * matrices. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
@@ -25,7 +27,7 @@ static organ_dtype convert_same_type(const organ_weights *weights)
     return ORGAN_BF16;
 }
 
-/* Reads --type: a type of plain numbers, the model's own, or a type of GGUF blocks. */
+/* Sets job->type, encoding and keeps_codes from --type. */
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
     const char *const type = job->options->type;
@@ -42,13 +44,16 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
                           "--type %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
                           type);
     job->type = blocks->codes;
-    job->encoding = blocks->codes == ORGAN_Q8_0 ? NULL : blocks; /* Q8_0 is rounded as llama.cpp's converter does */
+    job->encoding =
+        blocks->codes == ORGAN_Q8_0 ? NULL : blocks; /* organ_narrow writes Q8_0 as llama.cpp's converter does */
     return ORGAN_OK;
 }
 
 /* ---- the model ---- */
 
-/* Reads config.json again, because organ_forward_config lacks the members that only the other format needs. */
+/* Parses config.json of a safetensors model into job->file and job->text: organ_forward_config lacks the members that
+ * only GGUF files need. Sets job->family, exchange and gguf_family to the architecture's rows; without rows it prepares
+ * a conversion by name, and job->own_config keeps the text. */
 static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
@@ -76,7 +81,9 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Chooses the row for a model with or without experts. Files of the row for experts have no dense feed-forwards. */
+/* Sets job->exchange again, now that config.json is read: some architectures have one GGUF name for dense models and
+ * another for models with experts. llama.cpp expects experts in all feed-forwards of the second, so a dense one is an
+ * error. */
 static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -90,8 +97,9 @@ static organ_status convert_choose_row(organ_convert_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Finds the architecture in the exchange table and reads the configuration of the forward pass; an architecture without
- * a row may be converted by name. */
+/* Sets job->exchange, family and gguf_family to the rows of the model's architecture in the tables of the forward pass
+ * and of the conversion, and reads job->config. Without rows it prepares a conversion by name, which fills job->config
+ * from names and shapes. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -110,7 +118,7 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return convert_choose_row(job, error);
 }
 
-/* Compares the bytes of two tensors. */
+/* Sets *same to whether two tensors have the same type and bytes. */
 static organ_status convert_same_bytes(const organ_model *model, const organ_tensor *a, const organ_tensor *b,
                                        bool *same, organ_error *error)
 {
@@ -129,8 +137,9 @@ static organ_status convert_same_bytes(const organ_model *model, const organ_ten
     return error->status;
 }
 
-/* Compares the output head with the embeddings if config.json ties them and the file has a head nevertheless. A copy of
- * the embeddings is left out of a GGUF file; another head is kept, because the forward pass and transformers use it. */
+/* Clears job->config.tied_output if config.json ties the head to the embeddings but the file has another head. That
+ * head is kept, because the forward pass and transformers use it; a copy of the embeddings is left out of a GGUF
+ * file. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
     char name[256];
@@ -144,7 +153,7 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
                : ORGAN_OK;
 }
 
-/* Opens the model and determines the direction, the types and the architecture. */
+/* Opens the model and sets the direction, the types, the rows of the architecture and the prefix of names. */
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -167,6 +176,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* Writes all tensors of the output. organ_write_run calls it with the opened output. */
 static organ_status convert_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -174,6 +184,7 @@ static organ_status convert_all(void *context, organ_writing *run, organ_error *
     return organ_convert_pass(job, error);
 }
 
+/* Accepts what an earlier run recorded for a finished piece: always an object, since pieces have no results. */
 static bool convert_recall(void *context, size_t item, const json_t *results)
 {
     (void)context;
@@ -181,6 +192,7 @@ static bool convert_recall(void *context, size_t item, const json_t *results)
     return json_is_object(results);
 }
 
+/* Releases what the job owns; options, engine and progress belong to the caller. */
 static void convert_close(organ_convert_job *job)
 {
     for (size_t k = 0; k < job->file_count; k++)
@@ -201,7 +213,7 @@ static void convert_close(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
-/* Plans the output, its tensors and its metadata, and writes it. */
+/* Opens the model, plans tensors and metadata of the output, and writes it. */
 static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
 {
     const organ_convert_options *const o = job->options;

@@ -8,16 +8,18 @@
 
 ORGAN_API_BEGIN
 
-/* The types that matrices of a converted model can have, separated by '|'. "same": BF16, F16 or F32, the narrowest type
- * that has all values of the first matrix of the model. "codes": tensors whose codes the other format has
- * keep codes and scales, the others are as with "same". */
+/* The values of `type`, separated by '|': the type of the output's matrices. "same": BF16, F16 or F32, the narrowest
+ * type that has all values of the first matrix of the model. "codes": like "same", but quantised tensors keep their
+ * codes and scales if the other format can store them. */
 #define ORGAN_CONVERT_TYPES "same|codes|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
+/* The options of `organ convert`. */
 typedef struct organ_convert_options {
     const char *model;
     const char *to;   /* "gguf" or "safetensors" */
-    const char *type; /* one of ORGAN_CONVERT_TYPES; safetensors: "same", "codes", "bf16", "f16", "f32" */
-    const char *pre;  /* GGUF: tokenizer.ggml.pre, the name of the rules that split a text; NULL: found by the rules */
+    const char *type; /* one of ORGAN_CONVERT_TYPES; for safetensors "same", "codes", "bf16", "f16" or "f32" */
+    const char *pre;  /* for GGUF: the value of tokenizer.ggml.pre, which names the rules that split a text; NULL:
+                         derived from the tokenizer */
     organ_write_options write;
 } organ_convert_options;
 

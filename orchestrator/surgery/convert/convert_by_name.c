@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Conversion by name of architectures without a row in exchange.h. Each tensor has the name of a part that stands for
- * the same values in all architectures, and keeps its values and the order of its rows; numbered experts become the
- * matrices of a stack. A tensor whose name would be another after both conversions is refused. The whole config.json is
- * one key-value of the GGUF file, because the meaning of most of its members is not known. */
+ * Conversion by name of architectures without a row in exchange.h. Tensors whose names mean the same in all
+ * architectures get the other format's name, and keep their values and the order of their rows; numbered experts become
+ * the matrices of a stack. A tensor whose name would differ after a conversion to GGUF and back is an error. The whole
+ * config.json is one key-value of the GGUF file, because the meaning of most of its members is not known. */
 #include "formats/base/json_edit.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
@@ -17,13 +17,13 @@ enum { NAMED_SIZE = 600 };
 #define NAMED_SHARED  "mlp.shared_expert."
 #define NAMED_SHAREDS "mlp.shared_experts."
 
-/* Usual names, in all parts that every architecture may have. */
+/* Without names of its own, so that the lists of usual names apply to every part. */
 static const forward_family named_family = {.architecture = ""};
 
 /* ---- names ---- */
 
-/* Returns whether the values of a part, and the order of its rows, are the same in both formats whatever the
- * architecture. Fused tensors, stacks and recurrent parts are not in the list. */
+/* Returns whether a part has the same values and order of rows in both formats in every architecture. Fused tensors,
+ * stacks and recurrent parts are not in the list. */
 static bool named_is_plain(forward_part part)
 {
     switch (part) {
@@ -65,8 +65,8 @@ static bool named_is_plain(forward_part part)
     }
 }
 
-/* Returns the counterpart of a part of experts: with `stacked` the stack that has a numbered expert's matrices in GGUF,
- * else the numbered expert's part of a stack. Returns any other part itself. */
+/* Returns, for a part of experts, how the other format stores it: with `stacked` the stack that contains the numbered
+ * expert's matrix (GGUF), else the numbered expert's part (safetensors). Returns any other part unchanged. */
 static forward_part named_counterpart(forward_part part, bool stacked)
 {
     static const forward_part pairs[][2] = {{PART_EXPERT_GATE, PART_EXPERTS_GATE},
@@ -78,13 +78,15 @@ static forward_part named_counterpart(forward_part part, bool stacked)
     return part;
 }
 
-/* Tensors of the model or of the output, among which a name has its meaning. */
+/* The tensors whose names named_has searches: norms around the feed-forward change the meaning of other norms'
+ * names. */
 typedef struct named_tensors {
     const organ_convert_job *job;
-    bool pieces; /* of the output */
+    bool pieces; /* search the pieces of the output, not the weights of the model */
 } named_tensors;
 
-/* Returns whether a layer has the tensor. `ladder` is "model.layers." or "blk.". */
+/* Returns whether a layer has the tensor named `tail`. `ladder` precedes the layer's number: "model.layers." or
+ * "blk.". */
 static bool named_has(const named_tensors *of, const char *ladder, long long layer, const char *tail)
 {
     char name[NAMED_SIZE];
@@ -93,7 +95,8 @@ static bool named_has(const named_tensors *of, const char *ladder, long long lay
                       : organ_weights_named(of->job->weights, name) != NULL;
 }
 
-/* Returns what follows the number of the layer, or NULL if the name has no such number, without zeros before it. */
+/* Returns the part of the name after "LADDER NUMBER." and sets *layer to the number. Returns NULL if the name has
+ * another form, or a number with leading zeros. */
 static const char *named_tail(const char *name, const char *ladder, long long *layer)
 {
     const size_t length = strlen(ladder);
@@ -104,7 +107,7 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
-/* Writes the tail with other letters in place of those at its begin, if it begins with them. */
+/* If `tail` begins with `begin`, writes it to `made` with `other` in place of `begin` and returns true. */
 static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
 {
     const size_t length = strlen(begin);
@@ -114,7 +117,7 @@ static bool named_swap(const char *tail, const char *begin, const char *other, c
     return true;
 }
 
-/* Names outside of layers. */
+/* Names of tensors outside of layers: safetensors, GGUF. */
 static const char *const named_outside[][2] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},
@@ -133,8 +136,9 @@ static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED
     return false;
 }
 
-/* Writes the name in GGUF of a part's tail. post_attention_layernorm precedes the feed-forward, unless the layer has
- * norms around it. */
+/* Writes to `made` the GGUF form of a name's tail, and to *number the expert's number, or -1. Returns false if the tail
+ * is unknown. post_attention_layernorm is the norm before the feed-forward, unless the layer has pre_feedforward or
+ * post_feedforward norms. */
 static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
                                int64_t *number)
 {
@@ -161,7 +165,8 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     return true;
 }
 
-/* Writes the name in safetensors; `number` is that of an expert of a stack. */
+/* Writes to `made` the safetensors form of a GGUF name's tail. `number`: the expert whose name is needed, if the tensor
+ * is a stack of experts. Returns false if the tail is unknown. */
 static bool named_tail_to_hf(const named_tensors *of, long long layer, const char *tail, int64_t number,
                              char made[NAMED_SIZE])
 {
@@ -186,7 +191,8 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
     return true;
 }
 
-/* Writes the name of a tensor in the other format. */
+/* Writes to `made` the other format's name of a tensor; false if there is none. *number is the expert: set if
+ * `to_gguf`, else read. */
 static bool named_other(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE], int64_t *number)
 {
     long long layer;
@@ -208,7 +214,7 @@ static organ_status named_refuse(const organ_convert_job *job, const char *tenso
                       job->model->path, job->exchange->architecture, tensor, why);
 }
 
-/* Plans one of the numbered experts as a matrix of a stack. */
+/* Adds the place of a numbered expert's matrix: matrix `number` of the stack `name`. */
 static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_weight *w, const char *name,
                                          int64_t number, organ_error *error)
 {
@@ -220,7 +226,7 @@ static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_wei
     return organ_convert_place(job, &place, error);
 }
 
-/* Plans each matrix of a stack as a tensor of its own. */
+/* Adds a piece and a place for each matrix of a stack of experts, which safetensors number. */
 static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight *w, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -237,6 +243,8 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     return error->status;
 }
 
+/* Plans the output tensor of a weight: the same values under the other format's name. Experts that safetensors has one
+ * by one share one tensor in GGUF. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -257,6 +265,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     return organ_convert_place(job, &all, error);
 }
 
+/* Fails for the first weight whose GGUF name, converted back, would be another name than its own. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
@@ -289,7 +298,8 @@ static unsigned named_experts(const organ_convert_job *job)
     return (unsigned)(most + 1);
 }
 
-/* Prepares the tables of an architecture without a row, and the sizes that follow from names and shapes. */
+/* Sets job->named, by_name and the families, and the sizes of job->config that names and shapes show: vocabulary,
+ * number of experts, tied head. */
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {
@@ -313,7 +323,8 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     return ORGAN_OK;
 }
 
-/* Returns whether an architecture of the forward pass has values or rows whose form depends on it. */
+/* Returns whether conversion rules of this family (rows that are reordered, fused or transposed, norms of 1 + x) would
+ * be lost in a conversion by name. `f` is NULL for unknown architectures. */
 static bool named_has_form(const forward_family *f)
 {
     return f && (f->norm_adds_one || f->interleaved || f->neighbours || f->gguf_pairs || f->transposed ||
@@ -326,6 +337,7 @@ static bool named_is_word(const char *text)
            strlen(text) < 64;
 }
 
+/* Prepares a conversion to GGUF of an architecture that the tables lack. Sets job->by_name and job->named. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
@@ -340,6 +352,7 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
+/* Prepares a conversion to safetensors of a GGUF file whose architecture the tables lack. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];

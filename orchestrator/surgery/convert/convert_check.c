@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads the configuration of the output and compares it with that of the model: what one format cannot express is an
- * error, not an approximation. */
+ * Reads the configuration of the output and compares it with that of the model: a setting that the other format cannot
+ * express is an error, not an approximation. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <math.h>
@@ -38,7 +38,7 @@
     X(laurel_rank)                                                                                                     \
     X(experts)
 
-/* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
+/* Compared only if the output has experts; config.json of a dense model may have these members, too. */
 #define CHECK_EXPERTS(X)                                                                                               \
     X(experts_used)                                                                                                    \
     X(expert_intermediate)                                                                                             \
@@ -49,7 +49,7 @@
     X(shared_average)                                                                                                  \
     X(router.corrected)
 
-/* Settings that only models with attention have. */
+/* Compared only if the model has attention. */
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
     X(rope.theta)                                                                                                      \
@@ -60,6 +60,7 @@
     X(rope_local.theta)                                                                                                \
     X(query_scale.beta)
 
+/* A number of the configuration before and after the conversion, for comparison. */
 typedef struct check_field {
     const char *name;
     double before, after;
@@ -69,27 +70,27 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* Returns the router's scale; 1 if it has none, since both mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* Laguna has no number of heads for all layers; the heads of each layer are compared. */
+/* Returns the number of heads, or 0 for Laguna: its layers have different numbers, which check_layers compares. */
 static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
 {
     return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
 }
-/* Returns the length by which queries are scaled, 0 if they are not. */
+/* Returns the length in tokens from which queries are scaled by position; 0 if they are not (query_scale.beta 0). */
 static double check_query_length(const organ_forward_config *c)
 {
     return c->query_scale.beta != 0 ? c->query_scale.length : 0;
 }
-/* Returns the number of heads of k and v; 1 for latent attention, whose GGUF files have one latent head, and for Gemma
- * 4, whose layers have heads of their own. The heads of each layer are compared separately. */
+/* Returns the number of key-value heads; 1 for latent attention, whose GGUF files have one latent head, and for Gemma
+ * 4, whose layers have different numbers, which check_layers compares. */
 static double check_kv_heads(const organ_forward_config *c)
 {
     return c->latent.rank || c->value_norm ? 1 : c->kv_heads;
 }
-/* Returns the size of a head; 1 for Gemma 4, whose layers have heads of their own. */
+/* Returns the size of a head; 1 for Gemma 4, whose layers have different sizes, which check_layers compares. */
 static double check_head_dim(const organ_forward_config *c) { return c->value_norm ? 1 : c->head_dim; }
-/* Returns the value to compare for a multiplier. A GGUF file that has the multipliers in its weights lacks them in its
- * configuration, so they are not compared, except for an output head that is tied to the embeddings: it would get the
- * multiplier of the embeddings instead of its own. */
+/* Returns the model's value of a multiplier for the comparison with `after`, the output's. If the multipliers are part
+ * of the output's weights (Falcon-H1), returns `after`, so that they do not differ. Exception: a multiplier of a head
+ * or of embeddings (`tied`) that share one tensor, since the head would get the multiplier of the embeddings. */
 static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
 {
     return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;
@@ -102,6 +103,7 @@ static double check_mixed_norm(const organ_forward_config *c)
             return c->recurrent.normed ? 1 + c->recurrent.norm_first : 0;
     return 0;
 }
+/* Returns the number of the router's groups of experts; 0 for one group, which has no effect. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
@@ -113,7 +115,7 @@ static organ_status check_refuse(const organ_convert_job *job, const char *what,
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
-/* Stops at the first field that differs. */
+/* Fails for the first field that differs. The last field has the name NULL. */
 static void check_fields(const organ_convert_job *job, const check_field *field, organ_error *error)
 {
     for (; field->name && !error->status; field++)
@@ -121,13 +123,14 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the first of two factors that is not the other format's. */
+/* Returns the factor to report as different from `made`: the first of the two that differs. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);
 }
 
-/* Compares the kinds of layers of the output's configuration with the model's. */
+/* Compares each layer's settings of model and output. A sliding window or a gate limit that GGUF files cannot store is
+ * only noted. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
@@ -180,8 +183,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
-/* Notes settings of recurrent layers that GGUF files do not store: published models have them, and llama.cpp's
- * converter leaves them out. */
+/* Notes settings of recurrent layers that GGUF files do not store. They are no error, because published models have
+ * them and llama.cpp's converter leaves them out. */
 static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
@@ -199,8 +202,8 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
             job->exchange->gguf, b->norm_eps, a->norm_eps);
 }
 
-/* Opens the written model and compares what the forward pass reads from it with the original: a converted model must
- * have the same settings. A model that was converted by name must only open. */
+/* Compares the configuration that the forward pass reads from the output with the model's. The output of a conversion
+ * by name must only open. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Finds the weights whose codes and scales the other format has, too. */
+ * Finds the weights whose codes and scales both formats can store. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <string.h>
 
+/* Returns whether the weight is MXFP4 with a scale for 32 codes and nothing else, in whole groups. A transposed stack
+ * (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
 static bool code_is_mxfp4(const organ_weight *w)
 {
     const uint64_t groups = w->elements / ORGAN_CONVERT_GROUP;
@@ -12,6 +14,7 @@ static bool code_is_mxfp4(const organ_weight *w)
            (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
 }
 
+/* Returns whether the weight is symmetric INT8 with a floating-point scale for 32 codes of a row, as Q8_0 has it. */
 static bool code_is_int8(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&
@@ -31,6 +34,8 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
     return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
 }
 
+/* Decides whether the codes of a weight are copied (source->codes). A transposed weight is then read in the order of
+ * the file, since codes cannot be transposed. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     const organ_weight *const w = source->own = source->weight;

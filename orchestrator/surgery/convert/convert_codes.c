@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Copies codes and scales between formats that have the same: MXFP4 of gpt-oss and compressed-tensors, and symmetric
- * INT8 with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before
- * the 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
+ * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors, and symmetric INT8
+ * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
+ * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
  *
  * A source is read once for all its places. Each worker copies a share of the rows of the source to every place that
  * takes them; the calling thread waits and records the tensors. */
@@ -16,7 +16,7 @@
 
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
-    CODE_BUFFER = 1 << 20,   /* bytes of a window, and of rows that are written together */
+    CODE_BUFFER = 1 << 20,   /* bytes of a window that is read, and of rows that are written with one call */
     CODE_NOT_A_NUMBER = 0xff /* exponent of MXFP4 in safetensors; GGUF has a number there */
 };
 
@@ -26,13 +26,14 @@ enum {
 typedef struct code_window {
     const organ_convert_job *job;
     const organ_weight *weight;
-    size_t codes_row, scales_row; /* bytes */
+    size_t codes_row, scales_row; /* bytes of a row of codes and of its scales; no scales: 0 */
     uint64_t first, count;        /* rows in the window */
-    uint64_t most;                /* rows that the buffers hold */
-    bool read;                    /* the buffers have these rows */
+    uint64_t most;                /* rows that the buffers have room for */
+    bool read;                    /* rows [first, first + count) were read into the buffers */
     unsigned char *codes, *scales;
 } code_window;
 
+/* Allocates buffers for CODE_BUFFER bytes of rows, or for one row if it is longer. */
 static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
                                      organ_error *error)
 {
@@ -55,7 +56,7 @@ static void code_window_close(code_window *window)
     free(window->scales);
 }
 
-/* Reads the rows of the window, unless it has them. */
+/* Reads the rows of the window into the buffers, unless they were read already. */
 static organ_status code_window_read(code_window *w, organ_error *error)
 {
     const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
@@ -74,14 +75,14 @@ static organ_status code_window_read(code_window *w, organ_error *error)
 #define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
 #define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
 
-/* Returns the four bytes at the even places of eight. */
+/* Returns bytes 0 to 3 of `four` as bytes 0, 2, 4 and 6; the other bytes are 0. */
 static uint64_t code_spread(uint64_t four)
 {
     four = (four | four << 16) & UINT64_C(0x0000ffff0000ffff);
     return (four | four << 8) & EVEN_BYTES;
 }
 
-/* Returns the four bytes that are at the even places of eight. */
+/* Returns bytes 0, 2, 4 and 6 of `eight` as bytes 0 to 3; the other bytes are 0. */
 static uint64_t code_gather(uint64_t eight)
 {
     eight &= EVEN_BYTES;
@@ -89,7 +90,7 @@ static uint64_t code_gather(uint64_t eight)
     return (eight | eight >> 16) & UINT64_C(0xffffffff);
 }
 
-/* Arranges 32 codes of 4 bits as GGUF does: the low nibbles have the first 16. */
+/* Reorders 32 codes of 4 bits, 16 bytes: byte k has codes 2k and 2k + 1 in safetensors, k and k + 16 in GGUF. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 {
     uint64_t half[2], made[2];
@@ -101,7 +102,7 @@ static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Arranges 32 codes of 4 bits as safetensors do: the low nibbles have the even ones. */
+/* Reverses code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
     uint64_t pairs[2], made[2];
@@ -113,7 +114,7 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Stores the scale of INT8 codes as F16. Returns false if F16 does not have it. */
+/* Writes one scale of INT8 codes as F16. Returns false if it is not exactly an F16 number. */
 static bool code_scale(const code_window *w, const unsigned char *from, unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
@@ -130,7 +131,7 @@ static organ_status code_refuse(const code_window *w, const char *why, organ_err
                       w->job->model->path, w->weight->scale->name, why);
 }
 
-/* Makes blocks of GGUF of a row of codes and its scales. */
+/* Writes a row of codes and its scales as GGUF blocks: each scale, then its 32 codes. */
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      unsigned char *to, organ_error *error)
 {
@@ -153,7 +154,7 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
     return ORGAN_OK;
 }
 
-/* Takes the codes or the scales out of a row of GGUF blocks. */
+/* Writes the scales (`scales`) or the codes of a row of GGUF blocks. */
 static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
                                    organ_error *error)
 {
@@ -182,23 +183,23 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
 
 /* ---- one window ---- */
 
-/* Rows of a piece that follow each other and are not yet written. They begin in `pages` as many bytes after a page as
- * in the file, so that direct I/O writes them without another copy. */
+/* Consecutive rows of a piece that are not yet written. `rows` begins in `pages` as many bytes after a page boundary as
+ * these rows begin in the file, so that direct I/O writes them without another copy. */
 typedef struct code_output {
     organ_convert_job *job;
-    size_t piece, row; /* bytes of a row */
-    uint64_t first, count, most;
+    size_t piece, row;           /* index of the piece, and bytes of its row */
+    uint64_t first, count, most; /* rows [first, first + count) are collected, at most `most` */
     unsigned char *pages, *rows;
 } code_output;
 
-/* The places of a source that take rows of the same matrices, and the workers that copy them together. */
+/* Consecutive places of a source that copy rows of the same matrices, and the workers that copy them together. */
 typedef struct code_share {
     organ_convert_job *job;
     const convert_source *source;
     const convert_place *places;
     size_t count;
-    organ_matrices matrices; /* of the source */
-    uint64_t step;           /* rows that a window has together: those of a block that is reordered, or 1 */
+    organ_matrices matrices; /* shape of the source's matrices */
+    uint64_t step; /* a window has a multiple of `step` rows: a whole block if places reorder its rows, else 1 */
     size_t workers;
     organ_error *errors; /* one for each worker */
 } code_share;
@@ -208,6 +209,7 @@ static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
     return (size_t)(job->pieces[piece].bytes / organ_max(job->facts[piece].rows, 1));
 }
 
+/* Writes the collected rows to the output. */
 static organ_status code_flush(code_output *out, organ_error *error)
 {
     if (out->count)
@@ -217,7 +219,8 @@ static organ_status code_flush(code_output *out, organ_error *error)
     return error->status;
 }
 
-/* Makes row `to` of the piece from a row of the window. */
+/* Collects row `to` of the piece from row `from` of the weight, which is in the window. Writes the collected rows first
+ * if `to` does not follow them or they fill the buffer. */
 static organ_status code_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
 {
     const convert_content content = out->job->facts[out->piece].content;
@@ -239,7 +242,8 @@ static organ_status code_row(code_output *out, code_window *w, uint64_t from, ui
 
 static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies the rows of block b of a matrix that are in the windows, and those of the counterpart, if they alternate. */
+/* Copies the rows of block b of a matrix that are in the windows. windows[1] is the counterpart, whose rows alternate
+ * with those of windows[0] if the place joins pairs. */
 static organ_status code_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
                                code_window windows[2], code_output *out, organ_error *error)
 {
@@ -259,7 +263,7 @@ static organ_status code_block(const code_share *s, const convert_place *p, uint
     return error->status;
 }
 
-/* Copies the rows of the windows that the place takes. */
+/* Copies to a place all rows of the windows that it selects. */
 static organ_status code_take(const code_share *s, const convert_place *p, code_window windows[2], code_output *out,
                               organ_error *error)
 {
@@ -279,8 +283,8 @@ static organ_status code_take(const code_share *s, const convert_place *p, code_
     return error->status;
 }
 
-/* Copies the rows of the windows to all places that still need them. Two places have an output each, which collects the
- * rows of several windows; more places share one. */
+/* Copies the rows of the windows to all places that are not yet written. With at most two places each has an output of
+ * its own, which collects rows of several windows; more places share one, which is written after each place. */
 static organ_status code_window_take(const code_share *s, code_window windows[2], code_output outputs[2],
                                      organ_error *error)
 {
@@ -298,7 +302,7 @@ static organ_status code_window_take(const code_share *s, code_window windows[2]
 
 /* ---- one source ---- */
 
-/* Makes room for the rows that are written together: CODE_BUFFER bytes, or one row if that is longer. */
+/* Allocates the buffer for rows that are written together: CODE_BUFFER bytes, or one row if that is longer. */
 static organ_status code_output_open(code_output *out, const code_share *s, organ_error *error)
 {
     size_t most = CODE_BUFFER;
@@ -309,7 +313,7 @@ static organ_status code_output_open(code_output *out, const code_share *s, orga
     return out->pages ? ORGAN_OK : organ_fail_memory(error, s->source->weight->name);
 }
 
-/* Writes the rows that are left, unless there was an error, and frees the buffers. */
+/* Writes the rows that are still collected, unless there was an error, and frees the buffer. */
 static void code_output_close(code_output *out, organ_error *error)
 {
     if (!error->status)
@@ -317,6 +321,7 @@ static void code_output_close(code_output *out, organ_error *error)
     free(out->pages);
 }
 
+/* Copies this worker's share of the rows, window by window, to all places. */
 static void code_worker(void *context, size_t worker)
 {
     const code_share *const s = context;
@@ -343,8 +348,8 @@ static void code_worker(void *context, size_t worker)
     code_output_close(&outputs[1], error);
 }
 
-/* Returns the rows that must be in one window, so that a reordered block is written in the order of the output: its
- * rows, or 1 if no place reorders rows or the buffers do not hold the block. */
+/* Returns code_share.step. Windows with whole blocks let the rows of a reordered block be written in the order of the
+ * output: `block` rows, or 1 if no place reorders rows or the block is larger than the buffers. */
 static uint64_t code_step(const code_share *s)
 {
     const organ_weight *const w = s->source->weight;
@@ -355,7 +360,7 @@ static uint64_t code_step(const code_share *s)
     return 1;
 }
 
-/* Counts the rows of a place as written. */
+/* Counts all rows of a place as written (organ_convert_wrote). */
 static organ_status code_wrote(const code_share *s, const convert_place *p, organ_error *error)
 {
     uint64_t first = 0;
@@ -364,7 +369,7 @@ static organ_status code_wrote(const code_share *s, const convert_place *p, orga
                                error);
 }
 
-/* Copies the rows of places with as many workers as the memory holds buffers for. */
+/* Copies the rows of all places of the share with as many workers as engine->memory has room for buffers. */
 static organ_status code_places(code_share *s, organ_error *error)
 {
     const uint64_t held = s->job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
@@ -383,8 +388,8 @@ static organ_status code_places(code_share *s, organ_error *error)
     return error->status;
 }
 
-/* Copies a source to its places. Consecutive places that take rows of the same matrices share one pass over the source;
- * places of other matrices, such as the numbered experts of a stack, follow in further passes. */
+/* Copies a source to its places. Consecutive places of the same matrices share one pass over the source; places of
+ * other matrices, such as the numbered experts of a stack, follow in further passes. */
 static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
     const convert_place *const places = &job->places[source->first];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a safetensors output: members of the rows of forward/config/exchange.h, then what
- * organ_forward_config has. */
+ * Makes config.json of a safetensors output: members that the rows of forward/config/exchange.h derive from key-values
+ * of the GGUF file, then members from organ_forward_config. Functions that return an int return nonzero if an
+ * allocation was refused. */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_edit.h"
 #include "formats/base/memory_watch.h"
@@ -15,7 +16,7 @@
 
 /* ---- numbers ---- */
 
-/* Returns a number that was rounded to FP32, with the fewest digits that give the same FP32 number. */
+/* Returns an FP32 number as JSON, with the fewest digits that give the same FP32 number. */
 static json_t *config_real(double value)
 {
     char text[40];
@@ -27,7 +28,8 @@ static json_t *config_real(double value)
     return json_real(strtod(text, NULL));
 }
 
-/* Returns the factor of a width of which `part` dimensions are rotated: loaders round the product down. */
+/* Returns the partial_rotary_factor for `part` rotated of `width` dimensions: a factor with few digits whose product
+ * with `width` loaders round down to `part`. */
 static json_t *config_part(unsigned part, unsigned width)
 {
     double power = 1, factor = (double)part / width;
@@ -38,6 +40,7 @@ static json_t *config_part(unsigned part, unsigned width)
     return json_real(factor);
 }
 
+/* Returns the flag, integer or number of a key-value as JSON; NULL if it has another type. */
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -49,7 +52,8 @@ static json_t *config_value(const organ_gguf_kv *kv)
     return organ_gguf_real_at(kv, 0, &real) ? config_real(real) : NULL;
 }
 
-/* Returns the text of a number or word in a list "TEXT=NUMBER ...", or NULL. */
+/* Returns TEXT of the item "TEXT=VALUE" of the list `words`, separated by spaces, that has this value; NULL if none
+ * does. */
 static json_t *config_word(const char *words, const char *value, size_t length)
 {
     for (const char *at = words; *at;) {
@@ -69,7 +73,7 @@ static bool config_is_named(const char *own, const char *name, size_t length)
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
-/* Returns whether the member is one of a mixture's dense layers. */
+/* Returns whether config.json of the architecture has this member for the dense layers of a model with experts. */
 static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
 {
     const bool step = m->dense == DENSE_STEP; /* Llama 4 */
@@ -78,7 +82,7 @@ static bool config_is_dense(const forward_mixture *m, const char *name, size_t l
            (step && config_is_named("interleave_moe_layer_step", name, length));
 }
 
-/* Returns whether the row of the architecture names this member. */
+/* Returns whether the architecture's row has a member of this name, so that its config.json uses it. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
     const forward_family *const f = job->family;
@@ -100,7 +104,8 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
-/* Returns the listed member that the architecture has, else the first one. */
+/* Returns the first of the members, separated by spaces, that the architecture has; else the first that does not begin
+ * with "swa."; NULL if there is none. *length becomes its length. */
 static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
 {
     const char *first = NULL;
@@ -150,9 +155,10 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     return json_object_set_new(rope, name + 5, value);
 }
 
-/* ---- what the configuration has ---- */
+/* ---- members from organ_forward_config ---- */
 
-/* Returns a list with a word for each layer. */
+/* Returns an array with a word for each layer: `yes` if `is` is true for the layer, else `no`. NULL if an allocation
+ * was refused. */
 static json_t *config_words(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *yes,
                             const char *no)
 {
@@ -169,14 +175,15 @@ static bool config_is_windowed(const organ_layer_kind *kind) { return kind->wind
 static bool config_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 static bool config_is_indexed(const organ_layer_kind *kind) { return kind->indexed; }
 
-/* Adds the sliding window, with the list of layers that have it. Returns nonzero if an allocation was refused. */
+/* Adds sliding_window, and layer_types if only some layers have the window. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    const bool needed = job->family->heads == HEADS_LAGUNA; /* without windows, too */
+    const bool needed =
+        job->family->heads == HEADS_LAGUNA; /* transformers needs the members even if no layer has a window */
     if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))
         return -1;
     if ((!c->window && !needed) || job->family->windows == WINDOWS_ALL)
@@ -185,6 +192,7 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
+/* Adds the sizes of heads of multi-head latent attention, and which layers have an indexer of their own. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
@@ -194,14 +202,13 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                              config_words(c, config_is_indexed, "full", "shared")));
 }
 
-/* Returns whether config.json names sizes as most architectures do: intermediate_size, head_dim,
- * num_key_value_heads. */
+/* Returns whether config.json has the usual names of sizes: intermediate_size, head_dim, num_key_value_heads. */
 static bool config_has_usual_sizes(const forward_family *f)
 {
     return !f->aliases || (f->old_aliases && !f->four_times);
 }
 
-/* Returns whether config.json has the list mlp_layer_types. */
+/* Returns whether config.json must have the list mlp_layer_types. */
 static bool config_lists_feeds(const forward_mixture *m)
 {
     for (size_t k = 0; m->required && m->required[k]; k++)
@@ -210,7 +217,7 @@ static bool config_lists_feeds(const forward_mixture *m)
     return m->dense == DENSE_FREQ;
 }
 
-/* Adds the numbers of heads of Laguna, and whether a gate is for a head or for each number of the output. */
+/* Adds Laguna's heads of each layer, and whether its attention has an output gate per head or per number. */
 static int config_put_heads(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -225,7 +232,7 @@ static int config_put_heads(const organ_convert_job *job, json_t *config)
                       SET_TEXT("gating", c->gate_heads ? "per-head" : "per-element"));
 }
 
-/* Adds members of a mixture of experts that GGUF states in another form. */
+/* Adds members of a mixture of experts that GGUF states in another form or not at all. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -241,8 +248,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
                SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
-/* Adds members whose values come from the configuration of the forward pass instead of a key-value, since GGUF states
- * them in another form or not at all. Returns nonzero if an allocation was refused. */
+/* Adds members that GGUF states in another form or not at all, from the configuration of the forward pass. */
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -281,7 +287,7 @@ static int config_put_dbrx(const organ_forward_config *c, json_t *config)
     return !ORGAN_ADD(config, SET("attn_config", attention), SET("ffn_config", feed));
 }
 
-/* Adds the members of early architectures that choose heads, norms and ALiBi. */
+/* Adds the members with which BigCode, MPT, DBRX and Falcon configure heads, norms and ALiBi. */
 static int config_put_early(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -302,7 +308,7 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                       SET_COUNT("ffn_hidden_size", c->intermediate));
 }
 
-/* Writes the ids of special tokens that are in the vocabulary. */
+/* Adds the ids of the special tokens; null for an id that the file lacks or that is outside of the vocabulary. */
 static int config_put_ids(const organ_convert_job *job, json_t *config)
 {
     static const char *const ids[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
@@ -317,9 +323,9 @@ static int config_put_ids(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* ---- factors of frequencies ---- */
+/* ---- frequency divisors of the rotation ---- */
 
-/* Reads the factors of a rotation from a tensor of the GGUF file. */
+/* Reads a tensor of the GGUF file with a frequency divisor for each pair of rotated dimensions into `values`. */
 static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
 {
     const organ_weight *const weight = organ_weights_named(job->weights, name);
@@ -329,9 +335,10 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return organ_convert_values(job, weight, values, error);
 }
 
-/* Finds parameters of the rotation of Llama 3 or 4 that give the divisors in rope_freqs.weight, and adds them: a factor
- * and a high_freq_factor that published models have, and the context of most of them or another power of two. Fails if
- * none does. */
+/* Finds the parameters of Llama 3's rotation that give exactly the divisors `values` (rope_freqs.weight), and adds them
+ * to `rope`. GGUF lacks the parameters, so this function tries those of published models: their factors,
+ * high_freq_factor 4 or 1 (Llama 4), and a context of 8192 or another power of two. Fails if no combination gives the
+ * divisors. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -359,7 +366,7 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
-/* Adds the part of a head of Gemma 4 that turns: the leading divisors are 1, the others stop their pairs. */
+/* Adds Gemma 4's partial_rotary_factor: the first divisors, of rotated pairs, are 1, the others ORGAN_CONVERT_STILL. */
 static organ_status config_find_part(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     const unsigned count = job->config.rope.dimensions / 2;
@@ -375,7 +382,7 @@ static organ_status config_find_part(organ_convert_job *job, const float *values
     return ORGAN_OK;
 }
 
-/* Adds the factors of the rotation: those of Llama 3 as the parameters that give them, those of LongRoPE as lists. */
+/* Adds to `rope` the divisors of LongRoPE as lists, or the parameters that give those of Llama 3 or Gemma 4. */
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
 {
     static const char *const lists[][2] = {{ORGAN_ROPE_LONG, "long_factor"}, {ORGAN_ROPE_SHORT, "short_factor"}};
@@ -401,10 +408,10 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
     return error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole file ---- */
 
-/* Adds to config.json the members that the exchange table lists for every architecture, then those that it lists for
- * this one. */
+/* Adds members of the rows for all architectures, then of those that this one lists; to `rope` those of the
+ * rotation. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;
@@ -418,13 +425,15 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Writes the rotations of layers with and without a window, if their bases differ and one member contains both. */
+/* Adds the rotation to config.json: `rope` as rope_scaling, or rope_parameters with an object for layers with and one
+ * for layers without a window, if the bases or the rotated parts of their heads differ. */
 static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;
     const organ_rope_config *const local = &c->rope_local;
     const forward_family *const f = job->family;
-    const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* and part of a head */
+    const bool own_part =
+        f->local == LOCAL_OWN && f->rotated_part > 0; /* windowed layers rotate another part of the head */
     if (!own_part && !f->global_heads && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
@@ -445,8 +454,8 @@ static const char *config_torch_type(organ_dtype type)
     return type == ORGAN_F16 ? "float16" : "bfloat16";
 }
 
-/* Adds quantization_config to the configuration of an output with codes: MXFP4 as gpt-oss has it, or INT8 in groups as
- * compressed-tensors has it, which names the linear layers without codes. */
+/* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
+ * compressed-tensors. The list `plain` names the linear layers without codes. */
 static int config_put_codes(const organ_convert_job *job, json_t *config)
 {
     json_t *const plain = json_array();
@@ -459,7 +468,7 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
             strcmp(piece->name + length - end, ".weight") == 0 && !strstr(piece->name, "embed"))
             json_array_append_new(plain, json_stringn(piece->name, length - end));
     }
-    if (job->config.tied_output) /* loaders make a head, whose weights are the embeddings */
+    if (job->config.tied_output) /* loaders make a linear layer of this name with the embeddings as weights */
         json_array_append_new(plain, json_string("lm_head"));
     if (mxfp4)
         return !ORGAN_ADD(config, SET("quantization_config", ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
@@ -477,7 +486,8 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
                                  SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }
 
-/* Sets members that the output determines in a configuration that the GGUF file has: the type and the codes. */
+/* Returns job->own_config, the text of config.json in the GGUF file, with the type and quantization_config of `made`.
+ * NULL with an error; the caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
 {
     organ_json_edit edit;
@@ -497,7 +507,8 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Adds members for the key-values that most architectures have. Returns nonzero if an allocation was refused. */
+/* Adds members for the key-values that most architectures have, for a conversion by name without
+ * ORGAN_CONVERT_CONFIG. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();
@@ -512,8 +523,8 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Returns the configuration of an architecture that is converted by name: that in the GGUF file, or one of members for
- * its key-values. NULL with an error; the caller frees it. */
+/* Returns the text of config.json for a conversion by name: that in the GGUF file, or one with members for its common
+ * key-values. NULL with an error; the caller frees it. */
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
     json_t *config;
@@ -568,7 +579,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Makes config.json and the tokenizer's files of the output. */
+/* Makes the small files of a safetensors output: config.json and the tokenizer's files. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document organ.convert/1 of a conversion. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
@@ -12,7 +13,7 @@ json_t *organ_convert_parameters(void *context)
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-/* Returns one row for each type that tensors of the output have. */
+/* Returns a row for each type of output tensors: its name, the number of tensors and their bytes. */
 static json_t *document_types(const organ_convert_job *job)
 {
     json_t *const rows = json_array();
@@ -30,6 +31,7 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
+/* Returns the document organ.convert/1 of a finished or planned conversion. */
 json_t *organ_convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;

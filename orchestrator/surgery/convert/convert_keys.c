@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The key-values of a GGUF output. */
+ * Makes the key-values of a GGUF output. Functions take a row of the exchange table and set its key: to members of
+ * config.json (job->text), or to numbers from organ_forward_config. */
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
@@ -22,6 +23,8 @@ static const json_t *present_member(const json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
+/* Returns the object that configures the rotation of `layers`: "full_attention" or "sliding_attention". Models with one
+ * rotation have it in rope_parameters or rope_scaling itself. NULL if there is none. */
 static const json_t *keys_rope(const json_t *text, const char *layers)
 {
     const json_t *all = present_member(text, "rope_parameters");
@@ -30,7 +33,8 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
-/* Returns a setting by name; "rope." and "swa." name members of the rotation's object. */
+/* Returns the member of config.json with this name, NULL if absent. "rope." and "swa." begin names of members of the
+ * rotation of layers without, and with, a sliding window. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
@@ -39,12 +43,12 @@ static const json_t *keys_member_named(const json_t *text, const char *name)
         return present_member(text, name);
     const json_t *const rope = keys_rope(text, "full_attention");
     const json_t *value = present_member(rope, name + 5);
-    if (!value && strcmp(name + 5, "rope_type") == 0) /* its name in older files */
+    if (!value && strcmp(name + 5, "rope_type") == 0) /* older files call the member "type" */
         value = present_member(rope, "type");
     return value ? value : present_member(text, name + 5);
 }
 
-/* Returns the first of the listed members that exists, or NULL. */
+/* Returns the first of the members, separated by spaces, that config.json has; NULL if it has none. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
     for (const char *at = members; at && *at;) {
@@ -59,6 +63,7 @@ static const json_t *keys_member(const json_t *text, const char *members)
     return NULL;
 }
 
+/* Returns whether a row applies: `when` is NULL, or "MEMBER=WORD" and config.json has this word. */
 static bool keys_apply(const json_t *text, const char *when)
 {
     char name[96];
@@ -72,7 +77,8 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* Returns the number of a layer in an array, or the bits of an FP32 number. */
+/* Returns the layer's item of the array that the row's rule describes: a flag, a number of heads, a width, or the bits
+ * of an FP32 parameter of xIELU. */
 static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const uint64_t width = kind->intermediate ? kind->intermediate : c->expert_intermediate;
@@ -95,7 +101,8 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
-/* Returns the width of the dense feeds, or of all if no layer has a dense one: that of the experts in DBRX. */
+/* Returns feed_forward_length: the width of the first dense feed-forward. Without dense layers intermediate_size, or
+ * the width of the experts if config.json lacks it (DBRX). */
 static uint64_t keys_feed(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -104,7 +111,8 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate ? c->intermediate : c->expert_intermediate;
 }
 
-/* Writes an array of flags or of 32-bit numbers, of which FP32 ones are given as bits. */
+/* Sets a key to an array of flags or 32-bit numbers. `numbers` has the flags, the integers, or the bits of FP32
+ * numbers. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -131,7 +139,8 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
     return error->status;
 }
 
-/* Writes the cuts of the gates of all layers. */
+/* Sets a key to the cuts of all layers (Gemma 3n): gates that are not so many standard deviations above the mean become
+ * 0; -inf for layers without a cut. */
 static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -147,7 +156,8 @@ static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ
     return error->status;
 }
 
-/* Writes the sections of a rotation with several positions: three in config.json, four in GGUF. */
+/* Sets a key to the dimension sections of a rotation with several positions (M-RoPE): config.json has three, GGUF four,
+ * the last 0. row->words has the default. */
 static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
                                       organ_error *error)
 {
@@ -163,7 +173,8 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
     return keys_set_array(job, key, row->type, sections, 4, error);
 }
 
-/* Returns the number of layers from one with attention to the next; 0 without attention. */
+/* Returns full_attention_interval, the number of layers from one with attention to the next: the first has number
+ * interval - 1. 0 without attention. */
 static unsigned keys_interval(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -172,7 +183,8 @@ static unsigned keys_interval(const organ_forward_config *c)
     return 0;
 }
 
-/* Writes an array with a value for each layer: a flag for a window, the heads of k and v, or the width of the feed. */
+/* Sets a key to an array with an item for each layer (keys_of_layer). Rows with `words` leave the array out if readers
+ * derive it: all items are equal, or, for recurrent layers, every words-th layer has attention. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -207,7 +219,8 @@ static organ_status keys_set_number(organ_convert_job *job, const char *key, org
     return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
-/* Returns the number or word of a text in a list "TEXT=NUMBER ...", or NULL. */
+/* Returns the value of the item "TEXT=VALUE" in a list separated by spaces, and sets *length to its length; NULL if no
+ * item has this text. */
 static const char *keys_word(const char *words, const char *text, size_t *length)
 {
     const size_t own = strlen(text);
@@ -222,7 +235,7 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
-/* Sets a key to the number or word that stands for a word of config.json in the table. */
+/* Sets a key to the number or word into which the row's table translates a word of config.json. */
 static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -230,13 +243,13 @@ static organ_status keys_set_word(organ_convert_job *job, const exchange_key *ro
     size_t length = 0;
     const char *const word = text ? keys_word(row->words, text, &length) : NULL;
     if (!word)
-        return ORGAN_OK; /* "default", and rotations that the file has as tensors */
+        return ORGAN_OK; /* "default", and rotations that GGUF stores as tensors */
     if (row->type == ORGAN_GGUF_STRING)
         return organ_gguf_writer_set_string(job->gguf, key, word, length, error);
     return organ_gguf_writer_set_integer(job->gguf, key, row->type, atoi(word), error);
 }
 
-/* Returns whether a list has the same value for each layer. */
+/* Returns whether a list has items and all are equal. */
 static bool keys_is_uniform(const json_t *list)
 {
     const json_t *value;
@@ -245,9 +258,8 @@ static bool keys_is_uniform(const json_t *list)
     return json_array_size(list) > 0;
 }
 
-/* Sets a key from the setting that the table names, if config.json has it. */
-/* Writes the base of the rotation if config.json leaves it out, as published files of Gemma 3 do, and the default of
- * the architecture is not that of llama.cpp, 10000. Other keys without a member are left out. */
+/* Sets the base of the rotation if config.json leaves it out, as published files of Gemma 3 do, and the architecture's
+ * default is not llama.cpp's 10000. Leaves other keys without a member out. */
 static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {
@@ -258,6 +270,8 @@ static organ_status keys_set_default(organ_convert_job *job, const exchange_key 
                : ORGAN_OK;
 }
 
+/* Sets a key to the member of config.json that the row names, if config.json has it and it is the same for all
+ * layers. */
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -268,7 +282,7 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
         return ORGAN_OK;
     if (keys_is_uniform(value))
         value = json_array_get(value, 0);
-    if (json_is_array(value)) /* different values of layers, for which another row of the table has the key */
+    if (json_is_array(value)) /* layers differ: another row of the table sets the key to an array */
         return ORGAN_OK;
     if (row->words)
         return keys_set_word(job, row, key, value, error);
@@ -279,7 +293,7 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
-/* Sets a key of an architecture that is converted by name: only if the member is one number, flag or known word. */
+/* Sets a key in a conversion by name: only if the member is one number, flag or known word. */
 static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);
@@ -302,9 +316,9 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return ORGAN_OK;
     if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm &&
         strcmp(row->key, LAYER_EPSILON) == 0)
-        return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
+        return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
     if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, '*'))
-        return ORGAN_OK; /* settings of a mixture in the configuration of a dense model */
+        return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
     switch (row->rule) {
     case EXCHANGE_ROTATED:
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
@@ -400,6 +414,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
 
 /* ---- all ---- */
 
+/* Returns general.file_type as llama.cpp numbers it: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. */
 static int64_t keys_file_type(const organ_convert_job *job)
 {
     for (size_t k = 0; k < job->piece_count && job->coded; k++)
@@ -414,7 +429,7 @@ static int64_t keys_file_type(const organ_convert_job *job)
     return job->type == ORGAN_F16;
 }
 
-/* Sets the keys that every file has. */
+/* Sets the keys "general.*" of a GGUF output, which the file of every architecture has. */
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
     const char *const name = organ_path_name(job->model->path), *const arch = job->exchange->gguf;
@@ -430,7 +445,7 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Makes the keys of the GGUF output: general, from config.json, tokenizer. */
+/* Creates job->gguf with the keys of all files, those of the architecture, and those of the tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))

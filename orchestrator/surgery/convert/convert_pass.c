@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads each source once and writes its rows to their pieces. Sources are read in the type of their pieces, so that
- * rows that only move are neither widened nor rounded. */
+ * Reads each source once, in strips of rows, and writes the rows to their pieces. Sources are read in the type of their
+ * pieces, so that rows that only move are neither widened nor rounded. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
@@ -10,29 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The buffers of a worker after the strip: rows in a new order, rows in the type of the piece, ORGAN_PUT_SCRATCH. */
+/* A worker's buffers in the scratch memory of organ_weight_pass: rows in a new order, rows in the type of the piece,
+ * and ORGAN_PUT_SCRATCH bytes for organ_write_put. */
 typedef struct pass_buffers {
-    size_t values; /* that the first two hold */
+    size_t values; /* values that `ordered` and `stored` have room for, each */
     unsigned char *ordered, *stored, *put;
 } pass_buffers;
 
+/* A strip of a source's rows, and the place to which they are copied. */
 typedef struct pass_strip {
     const organ_convert_job *job;
     const convert_source *source;
     const convert_place *place;
     const organ_weight_strip *strip;
-    uint64_t matrix, row; /* of the strip's first row */
-    size_t rows, cols;    /* of the strip */
-    size_t bytes;         /* of a value */
+    uint64_t matrix, row; /* the strip's first row: its matrix, and its row in that matrix */
+    size_t rows, cols;    /* rows and columns of the strip */
+    size_t bytes;         /* bytes of a value as read */
     pass_buffers buffers;
 } pass_strip;
 
+/* Returns the bytes of a value that is read as F32, BF16 or F16. */
 static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2; }
 
 /* ---- values ---- */
 
-/* Returns the number with the fewest bits whose exp is `value`, so that numbers that were BF16 become the same again:
- * several numbers may have the same exp in FP32. Returns the logarithm if no number has this exp. */
+/* Returns log(value): of the FP32 numbers whose expf is `value`, the one with the fewest bits, so that an A_log that
+ * was BF16 before a conversion to GGUF becomes the same number. Returns logf(value) if no number has this exp. */
 static float pass_log(float value)
 {
     const float exact = logf(value);
@@ -53,8 +56,8 @@ static float pass_log(float value)
     return expf(above) == value ? above : below;
 }
 
-/* Applies the function to the values. Uses exp and log of the C library, whose results do not depend on the instruction
- * set. */
+/* Applies place->function to the values. expf and logf of the C library do not depend on the instruction set that organ
+ * selects. */
 static void pass_apply(const convert_place *place, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -80,7 +83,8 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
         }
 }
 
-/* Writes whole rows of the piece, `cols` values each, from row `at` on. `values` may be changed. */
+/* Writes `rows` rows of `cols` values to the piece, from its row `at` on: applies the place's function, converts them
+ * to the piece's type, and puts them. Changes `values`. */
 static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
                              organ_error *error)
 {
@@ -104,10 +108,10 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 
 /* ---- order ---- */
 
-#define PASS_TILE ((size_t)32) /* rows and columns of a part that stays in the first cache */
+#define PASS_TILE ((size_t)32) /* rows and columns of a tile that stays in the first-level cache */
 
-/* Defines a function that makes columns of rows, tile by tile: value c x `apart` of row r of `from` becomes value
- * r x `step` of row c of `to`. `from_row`, `to_row`: values from one row to the next. */
+/* Defines a function that transposes tile by tile: value c x `apart` of row r of `from` becomes value r x `step` of row
+ * c of `to`. `from_row`, `to_row`: values from one row to the next. */
 #define PASS_TURN(name, type)                                                                                          \
     static void name(const type *from, size_t from_row, size_t apart, type *to, size_t to_row, size_t step,            \
                      size_t rows, size_t cols)                                                                         \
@@ -121,7 +125,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 PASS_TURN(pass_turn_16, uint16_t)
 PASS_TURN(pass_turn_32, uint32_t)
 
-/* Makes four columns of four values each of four values of four rows. */
+/* Transposes a square of 4 x 4 values of 16 bits in 64-bit words. Row c of the result is at to + c x to_row. */
 static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
 {
     static const uint64_t even = UINT64_C(0x0000ffff0000ffff), low = UINT64_C(0xffffffff);
@@ -137,8 +141,8 @@ static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t
     }
 }
 
-/* Makes columns of rows of 16-bit values, and of those of the counterpart `other`, if it is not NULL, which alternate
- * with them. */
+/* Transposes rows x cols values of 16 bits, four by four. If `other` (the counterpart) is not NULL, its values
+ * alternate with those of `from` in the rows of the result. */
 static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to, size_t to_row,
                               size_t rows, size_t cols)
 {
@@ -160,7 +164,8 @@ static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_
             to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
 }
 
-/* Makes columns of the rows of one block, or a row of some of its columns. `other`: of the source's counterpart. */
+/* Transposes one block, or picks columns of its only row, as the place describes. `from` is the block in the source or,
+ * if `other`, in its counterpart. */
 static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
@@ -176,7 +181,8 @@ static void pass_place_values(const pass_strip *s, const unsigned char *from, bo
         pass_turn_32(begin, row, p->col_step, made, all, step, rows, cols);
 }
 
-/* Orders the rows of one block, which begins `at` bytes after the begin of the strip. */
+/* Writes the rows of the piece that one block becomes to `to`. The block begins `at` bytes after the strip's first
+ * value. */
 static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
 {
     const convert_place *const p = s->place;
@@ -202,8 +208,8 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
         memcpy(to, from + p->first * row, p->rows * row);
 }
 
-/* Writes blocks of reordered rows. Blocks whose rows follow one another in the piece are written together, as many as
- * the buffer holds. */
+/* Copies the blocks of the strip that the place selects. Blocks whose rows are consecutive in the piece are written
+ * together, as many as the buffer has room for. */
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
@@ -225,7 +231,8 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Copies rows in the order of the source, as many at once as the buffer for another type holds. */
+/* Copies the rows of the strip in their order: all at once, or, if the type changes, as many as the buffer has room
+ * for. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
     const size_t cols = s->cols, together = organ_max(s->buffers.values / cols, 1);
@@ -241,11 +248,14 @@ static organ_status pass_straight(const pass_strip *s, organ_error *error)
 
 /* ---- strips ---- */
 
+/* Returns whether the place copies rows of this matrix to a piece that is not skipped. */
 static bool pass_takes(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
 {
     return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
 }
 
+/* Returns the number of values that buffers for these sources need: a strip, or a block with its counterpart if
+ * larger. */
 static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t block)
 {
     uint64_t most = ORGAN_STRIP_VALUES;
@@ -290,7 +300,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     return error->status;
 }
 
-/* Counts the rows that the strip has given to its pieces, and finishes those that are whole. */
+/* Counts the rows that pass_work wrote for the strip, piece by piece; organ_convert_wrote finishes complete pieces. */
 static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -316,7 +326,8 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-/* Reads and writes the sources that are read in type `as`, with blocks of `block` rows. */
+/* Runs a pass over the sources that are read as type `as` and have blocks of `block` rows. `items` has room for all
+ * sources. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
 {
@@ -343,7 +354,7 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
 }
 
-/* Returns the next larger number of rows in a block among the sources; 0 after the largest. */
+/* Returns the smallest convert_source.block above `block`; 0 if there is none. */
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
 {
     uint64_t next = 0;
@@ -353,7 +364,7 @@ static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
     return next;
 }
 
-/* Writes the tensors whose values follow from the configuration. */
+/* Writes the pieces whose values were computed from the configuration. */
 static organ_status pass_computed(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
@@ -363,7 +374,7 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Writes the last rows of tensors that have a row for each token where the model has fewer. */
+/* Writes the zero rows of pieces that need a row for each token where the model has fewer (convert_piece.zeros). */
 static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++) {
@@ -383,7 +394,8 @@ static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Reads and writes all tensors, in groups with the same type and the same number of rows per block. */
+/* Reads and writes all tensors. Sources are grouped by type and block, because a weight pass has one type and one
+ * multiple of rows. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pieces of the output, their types, and the places of rows in them. */
+ * Adds pieces, the tensors of the output, with their types, and places, which copy rows of a source to a piece. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,7 +15,7 @@
 
 /* ---- types ---- */
 
-/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, norms and these names. */
+/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, norms and the names in this list. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {
@@ -30,8 +30,8 @@ static bool plan_is_single(const char *name, unsigned rank)
     return false;
 }
 
-/* Returns the encoding of a tensor. The head, or the embeddings if they are the head, get the type that `quantize`
- * gives them. */
+/* Returns the encoding of a GGUF tensor with rows of `cols` values, NULL if no block fits. The head, or the embeddings
+ * if they are the head, get Q6_K, as `organ quantize` gives them. */
 static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
 {
     const bool head =
@@ -39,7 +39,8 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
-/* Returns whether loaders of compressed-tensors read this tensor as codes: matrices of linear layers. */
+/* Returns whether the safetensors output can have this tensor as INT8 codes: compressed-tensors loads codes only in
+ * linear layers, not in embeddings, heads and routers. */
 static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
 {
     const organ_role role = weight->anatomy.role;
@@ -47,7 +48,8 @@ static bool plan_takes_codes(const organ_weight *weight, const char *name, unsig
            role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
 }
 
-/* Returns the type of an output tensor; *encoding is set if it is quantised. */
+/* Returns the type of a piece. Sets *encoding to the blocks to which its values are fitted, NULL if they are
+ * rounded. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                              const organ_encoding **encoding)
 {
@@ -68,7 +70,7 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
 
 /* ---- pieces ---- */
 
-/* Makes space for another tensor of the output. Returns false without memory. */
+/* Makes room for another piece in job->pieces and job->facts. Returns false if an allocation failed. */
 static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)
@@ -89,7 +91,8 @@ static bool plan_grow(organ_convert_job *job)
     return true;
 }
 
-/* Returns the output tensor of that name, adding it if it is new; SIZE_MAX after an error. */
+/* Returns the index of the piece of that name, adding it if it is new. Its type follows from its name, its rank and the
+ * source that is being planned. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error)
 {
@@ -138,6 +141,7 @@ organ_matrices organ_convert_matrices(const organ_weight *weight)
     return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
 }
 
+/* Returns a place that copies all rows of a weight in their order, to the rows of the piece from `at` on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
 {
     const organ_matrices m = organ_convert_matrices(weight);
@@ -188,14 +192,14 @@ uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
     return k;
 }
 
-/* Returns the number of rows of the piece that the place fills. */
+/* Returns how many rows of its piece the place fills from matrices of shape `m`. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
     uint64_t first = 0;
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
-/* Adds the tensor of the scales of INT8 codes, one for 32 values of a row, and the same place in it. */
+/* Adds the tensor NAME_scale with the scales of INT8 codes, one F16 for 32 codes of a row, and a place for them. */
 static organ_status plan_scales(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     const organ_shard_piece codes = job->pieces[place->piece];
@@ -211,7 +215,8 @@ static organ_status plan_scales(organ_convert_job *job, const convert_place *pla
     return organ_convert_place(job, &scales, error);
 }
 
-/* Adds a place to the current source: where its rows go in an output tensor. */
+/* Adds a place to the source that is being planned, after a check that its columns fit the piece. For INT8 codes also
+ * adds the same place in the tensor of their scales. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
@@ -221,7 +226,8 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     const organ_shard_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
     const convert_content content = job->facts[place->piece].content;
-    const bool part = content == CONVERT_SCALES || piece->rank == 4; /* whose columns are those of codes */
+    const bool part =
+        content == CONVERT_SCALES || piece->rank == 4; /* the columns are scales or packed codes, not values */
     if (place->block == 0 || m.rows % place->block || (!part && cols != organ_convert_cols(place, m.cols)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
@@ -285,7 +291,7 @@ unsigned organ_convert_dense(const organ_forward_config *c)
     return dense;
 }
 
-/* ---- refusals ---- */
+/* ---- errors ---- */
 
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error)
@@ -295,6 +301,7 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- small tensors ---- */
 
+/* Reads all values of a vector as FP32. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
                                   organ_error *error)
 {
@@ -314,6 +321,7 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
     return error->status;
 }
 
+/* Adds a piece whose values are computed, not read: a vector, or with rank 0 a single number. */
 size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
                                     uint64_t count, organ_error *error)
 {
@@ -332,10 +340,9 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
     return piece;
 }
 
-/* ---- divisors of frequencies ---- */
+/* ---- frequency divisors ---- */
 
-/* Computes the divisors of frequencies of Llama 3's rotation, which GGUF stores as a tensor: 1 for short wavelengths,
- * factor for long ones, interpolated between. */
+/* GGUF stores these divisors as a tensor: 1 for short wavelengths, `factor` for long ones, interpolated between. */
 void organ_convert_llama3(const organ_rope_config *r, float *divisors)
 {
     const float factor = (float)r->factor, low = (float)r->low_freq_factor;

@@ -9,7 +9,8 @@
 
 /* ---- sources ---- */
 
-/* Returns whether the bytes of a piece can be copied: it has one source, in the same order and type. */
+/* Marks the piece of a source as a copy of the source's bytes (piece->same) if it has no other source, and order and
+ * type do not change. */
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;
@@ -22,7 +23,8 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
         piece->same = w->codes;
 }
 
-/* Decides whether a source is copied by code: all its places or none must be pieces with codes. */
+/* Clears source->codes if no piece gets codes. Fails if some pieces of the source get codes and some do not, which
+ * happens if the numbered experts of a stack have different types. */
 static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     size_t coded = 0;
@@ -40,8 +42,8 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
     return ORGAN_OK;
 }
 
-/* Chooses the type in which a source's rows are read: that of its pieces if they have the same type and no function
- * changes the values, else FP32. */
+/* Sets source->as, the type in which rows are read: that of its pieces if all have one type and no function changes the
+ * values, else FP32. Sets source->block. */
 static organ_status plan_source(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     if (plan_codes(job, source, error) || source->codes)
@@ -62,6 +64,7 @@ static organ_status plan_source(organ_convert_job *job, convert_source *source, 
     return ORGAN_OK;
 }
 
+/* Fails if a piece has rows that no place fills: the model lacks a tensor. */
 static organ_status plan_check(const organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count; k++)
@@ -72,6 +75,8 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Makes a unit of work for each piece. Its bytes are those of the sources whose first place is in the piece, so that
+ * each source counts once. */
 static organ_status plan_units(organ_convert_job *job, organ_error *error)
 {
     if (!(job->units = organ_rows_take(job->piece_count + 1, sizeof *job->units)))
@@ -83,7 +88,8 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans the place of each tensor's rows in the output; fails for tensors that the output would lose. */
+/* Plans the whole output: the pieces of each weight, then the computed ones. Fails if a piece has rows that no source
+ * fills. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;

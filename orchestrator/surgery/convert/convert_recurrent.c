@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Recurrent layers: tensors in which GGUF has the heads of values in another order, and members of config.json. */
+ * Recurrent layers: places of tensors whose value heads have another order in GGUF, multipliers of Falcon-H1, and
+ * members of config.json. Functions that return an int return nonzero if an allocation was refused. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <string.h>
 
-/* ---- heads of values ---- */
+/* ---- value heads ---- */
 
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
+/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors. */
 bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
 {
     static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
@@ -25,8 +27,9 @@ bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward
     return false;
 }
 
-/* Adds the places of a tensor whose rows from `first` on are the heads, `each` rows for one: outer x inner heads become
- * inner x outer heads. */
+/* Adds places that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per head:
+ * place.outer x place.inner heads become inner x outer heads. Blocks have the greatest common divisor of rows, since
+ * all blocks of a source have one size. */
 static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
                                         organ_error *error)
 {
@@ -46,7 +49,8 @@ static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place pl
     return error->status;
 }
 
-/* Does the same for a convolution of safetensors, whose channels are matrices of one row. */
+/* Does the same as recurrent_turn_rows for a convolution of safetensors, whose channels are matrices of one row:
+ * `first` and `each` count channels. */
 static organ_status recurrent_turn_channels(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
                                             organ_error *error)
 {
@@ -63,13 +67,16 @@ static organ_status recurrent_turn_channels(organ_convert_job *job, convert_plac
     return error->status;
 }
 
+/* Adds the places that move the value heads of a tensor to the order of the output. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
     const uint64_t per_key = r->heads / r->groups, keys = (uint64_t)r->groups * r->key_dim;
     convert_place place = organ_convert_all(weight, piece, 0);
-    place.outer = job->to_gguf ? r->groups : per_key; /* GGUF: the first head of each key head, then the second, ... */
+    place.outer = job->to_gguf
+                      ? r->groups
+                      : per_key; /* GGUF: the first value head of each key head, then the second of each, ... */
     place.inner = job->to_gguf ? per_key : r->groups;
     switch (part) {
     case PART_MIX_IN:
@@ -99,7 +106,7 @@ bool organ_convert_is_scaled(const organ_convert_job *job)
     return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
 }
 
-/* Returns a multiplier, or item `index` of a list of them; 1 if config.json lacks it. */
+/* Returns the multiplier `key` of config.json, or item `index` if it is a list; 1 if config.json lacks it. */
 static float recurrent_multiplier(const organ_convert_job *job, const char *key, size_t index)
 {
     const json_t *const member = json_object_get(job->text, key);
@@ -107,7 +114,7 @@ static float recurrent_multiplier(const organ_convert_job *job, const char *key,
     return json_is_number(value) ? (float)json_number_value(value) : 1;
 }
 
-/* Adds the places of the input projection of Mamba-2: z, x, B, C and the time steps have a multiplier each. */
+/* Adds the places of Mamba-2's input projection, whose rows z, x, B, C and time steps have a multiplier each. */
 static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
@@ -122,7 +129,7 @@ static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place 
     return error->status;
 }
 
-/* Finds the two multipliers of a part. Returns false if config.json has no member for it. */
+/* Sets `factors` to the two multipliers of a part. Returns false if config.json has no member for it. */
 static bool recurrent_multipliers(const organ_convert_job *job, forward_part part, float factors[2])
 {
     static const struct {
@@ -164,7 +171,7 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
 
 /* ---- members ---- */
 
-/* Adds a member if the architecture has it. */
+/* Adds the member `key`, or releases `value` if the architecture lacks this member (NULL). */
 static int recurrent_put(json_t *config, const char *key, json_t *value)
 {
     if (key)
@@ -178,8 +185,8 @@ static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-/* Returns whether a layer has the feed-forward that its word in config.json means. A word without a mixer that means
- * the usual feed-forward does not mean a mixture. */
+/* Returns whether a layer has the feed-forward that its word in config.json implies. A word for a layer without a mixer
+ * that implies the usual feed-forward does not fit a mixture. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -193,7 +200,7 @@ static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
     return kind->feed && (kind->mixer || !kind->mixture);
 }
 
-/* Returns the word of a layer: the first with its mixers and its feed-forward. */
+/* Returns the word that names a layer in config.json: the first in the table with its mixers and feed-forward. */
 static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
 {
     const forward_layer_word *w = r->words;
@@ -205,8 +212,8 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
 static bool recurrent_attends(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
 static bool recurrent_mixes(const organ_layer_kind *kind) { return kind->mixture; }
 
-/* Adds the distance between the layers of a kind, and the number of the first; the check after the conversion finds
- * layers that these two numbers do not describe. */
+/* Adds `period`, the distance between layers for which `is` is true, and `offset`, the index of the first. If layers do
+ * not follow this pattern, organ_convert_check finds it after the conversion. */
 static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *period,
                                 const char *offset, json_t *config)
 {
@@ -219,7 +226,8 @@ static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const 
     return recurrent_put_count(config, period, apart) | recurrent_put_count(config, offset, first);
 }
 
-/* Adds the list that names the kind of each layer. */
+/* Adds the member from which loaders get the kind of each layer: a list of words, a list of the indices of one kind, or
+ * period and offset. */
 static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -241,7 +249,8 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Adds the sizes of the recurrent mixers. */
+/* Adds the sizes of the recurrent mixers (Mamba, gated delta nets) to config.json, under the architecture's names.
+ * Returns nonzero if an allocation was refused. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -253,7 +262,8 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    /* transformers accepts whole numbers only. Falcon-H1 has another member for the width, so this one is rounded. */
+    /* transformers accepts only whole numbers if the width is no multiple of the hidden size. Falcon-H1 has another
+     * member for the width, so `expand` is rounded. */
     if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
         failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
@@ -261,8 +271,8 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the width of the dense feeds, which may be 0 in the first layer of the file, and the numbers of experts of a
- * dense model whose architecture must name them. */
+/* Adds intermediate_size, the largest width of dense feed-forwards, since the file may have 0 for its first layer; and
+ * the numbers of experts, 0, of a dense model whose architecture requires them. */
 static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -278,7 +288,7 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the factors of MiniMax 1 and the rotated dimensions of a head. */
+/* Adds the factors of MiniMax 1's residual branches and the rotated dimensions of a head. */
 static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
 {
     const double alpha = (double)c->kinds[0].alpha[0];
@@ -288,6 +298,7 @@ static int recurrent_put_lightning(const organ_forward_config *c, json_t *config
                       SET_COUNT("rotary_dim", c->rope.dimensions));
 }
 
+/* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -295,7 +306,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
     const forward_recurrent *const r = f->recurrent;
     if (!r)
         return 0;
-    if (f->attention_free) { /* the file has keys with 0 for these */
+    if (f->attention_free) { /* GGUF files have 0 for these; config.json must lack them */
         json_object_del(config, "num_attention_heads");
         json_object_del(config, "intermediate_size");
     }

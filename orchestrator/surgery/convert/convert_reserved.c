@@ -27,7 +27,7 @@ static const char *const reserved[] = {
     "talkie", "wavtokenizer-dec", "xverse"};
 /* clang-format on */
 
-/* Writes the letters and digits of a name, as small letters and without "_text" at its end. */
+/* Writes the letters and digits of a name in lower case to `letters`, without a "_text" at the end of the name. */
 static void reserved_letters(const char *name, char letters[96])
 {
     size_t count = 0, length = strlen(name);
@@ -39,6 +39,7 @@ static void reserved_letters(const char *name, char letters[96])
     letters[count] = 0;
 }
 
+/* Returns the architecture of llama.cpp that has this name or a similar one, or NULL. */
 const char *organ_convert_reserved(const char *name)
 {
     char own[96], other[96];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Members of config.json of Gemma 3n. */
+ * Members of config.json of Gemma 3n and Gemma 4. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
-/* Adds the widths of the feed-forwards and the parts of their gates that become 0, one for each layer, the rank of
- * Laurel, and the rows of the per-layer embeddings. */
+/* Adds, for each layer, the width of the feed-forward and the fraction of its gates that become 0; also the rank of
+ * Laurel and the rows of the per-layer embeddings. */
 int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -26,6 +26,7 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
                                SET_COUNT("vocab_size_per_layer_input", c->per_layer_vocabulary));
 }
 
+/* Adds the members of Gemma 4 to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;

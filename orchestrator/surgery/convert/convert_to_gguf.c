@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The tensors of a GGUF file that a tensor of safetensors becomes. */
+ * Plans how a tensor of safetensors becomes tensors of a GGUF file: each function adds the pieces and places of one
+ * kind of tensor. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/forward/config/text_config.h"
@@ -10,6 +11,7 @@
 
 #define ROPE_FREQS "rope_freqs.weight"
 
+/* The weight that is being planned, and its place in the model. */
 typedef struct gguf_move {
     organ_convert_job *job;
     const organ_weight *weight;
@@ -20,11 +22,12 @@ typedef struct gguf_move {
 
 /* ---- names ---- */
 
-/* Returns the piece of a part in this layer, with the shape of the weight or another one. */
+/* Adds the piece of `part` in the weight's layer with this shape, or finds it. Returns its index, SIZE_MAX after an
+ * error. */
 static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned rank, const uint64_t *shape)
 {
     if (move->job->family->falcon && part == PART_NORM_ATTENTION && move->job->config.one_norm)
-        part = PART_NORM_FFN; /* the only norm has the name of the feed-forward's */
+        part = PART_NORM_FFN; /* the only norm of a layer has the GGUF name of the feed-forward's */
     const exchange_part as = {.part = part, .bias = move->part.bias, .number = move->part.number};
     char tail[256], name[300];
     if (!organ_exchange_part_name(move->job->gguf_family, true, &as, tail)) {
@@ -40,7 +43,8 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 
 /* ---- places ---- */
 
-/* Plans a tensor that only changes its name. */
+/* Plans a tensor that becomes one tensor of the same shape. Norms may get 1 added, rows of q and k llama.cpp's order of
+ * rotated pairs, Falcon-H1's weights their multipliers. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
     const organ_convert_job *const job = move->job;
@@ -60,7 +64,8 @@ static organ_status to_gguf_whole(const gguf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans one of `count` numbered matrices as a matrix of a stack. */
+/* Plans matrix `move->part.number` of `count` numbered matrices, of an expert or a stream, as a matrix of the stack
+ * `part`. */
 static organ_status to_gguf_stacked(const gguf_move *move, forward_part part, uint64_t count)
 {
     const organ_weight *const w = move->weight;
@@ -75,8 +80,8 @@ static organ_status to_gguf_stacked(const gguf_move *move, forward_part part, ui
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans the table of per-layer embeddings. A token beyond the table has the embedding of token 0 in transformers, and
- * zeros in files of llama.cpp's converter, which have a row for each token. */
+/* Plans the table of per-layer embeddings. transformers gives tokens beyond the table the embedding of token 0;
+ * llama.cpp's converter writes a row for each token, with zeros for these. */
 static organ_status to_gguf_table(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -115,8 +120,8 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
     return move->error->status;
 }
 
-/* Plans kv_b_proj of latent attention. It has for each head the rows of the key, then those of the value; they become
- * two stacks, of which that of the keys is transposed. */
+/* Plans kv_b_proj of latent attention, which has for each head the rows of the key, then those of the value. GGUF has
+ * two stacks; that of the keys is transposed. */
 static organ_status to_gguf_latent(const gguf_move *move)
 {
     const organ_weight *const w = organ_convert_dequantised(move->job);
@@ -138,7 +143,8 @@ static organ_status to_gguf_latent(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans q, k and v, whose rows alternate by head of k and v: all of q, of k and of v follow each other in GGUF. */
+/* Plans a fused q, k, v, which has for each key-value head the rows of its query heads, of k and of v. GGUF has all
+ * rows of q, then all of k, then all of v. */
 static organ_status to_gguf_heads(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -156,7 +162,7 @@ static organ_status to_gguf_heads(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a matrix of in_features x out_features. */
+/* Plans a matrix that transformers stores as in_features x out_features (Conv1D of GPT-2); GGUF has the transpose. */
 static organ_status to_gguf_turned(const gguf_move *move)
 {
     const organ_weight *const w = organ_convert_dequantised(move->job);
@@ -168,7 +174,8 @@ static organ_status to_gguf_turned(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a stack of codes, experts x out_features x in_features. The rows of gate and up alternate or are halves. */
+/* Plans a stack of MXFP4 codes, stored as experts x out_features x in_features. If `second` differs from `first`, it
+ * has the rows of both (gate and up), which alternate or are halves. */
 static organ_status to_gguf_codes(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
@@ -188,8 +195,9 @@ static organ_status to_gguf_codes(const gguf_move *move, forward_part first, for
     return move->error->status;
 }
 
-/* Plans stacks of in_features x out_features, which GGUF stores transposed. With `pairs`, the columns of gate and up
- * alternate; else those of gate come first. */
+/* Plans a stack of experts x in_features x out_features, which GGUF stores transposed. If `second` differs from
+ * `first`, the stack has the columns of both (gate and up): alternating with mixture->pairs, else those of `first`
+ * first. */
 static organ_status to_gguf_transposed(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
@@ -198,7 +206,7 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     const uint64_t cols = both ? m.cols / 2 : m.cols, shape[] = {m.count, cols, m.rows};
     if (w->rank != 3)
         return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
-    if (move->job->sources[move->job->source_count].codes) /* stored as GGUF stores them */
+    if (move->job->sources[move->job->source_count].codes) /* codes are stored as out_features x in_features already */
         return to_gguf_codes(move, first, second);
     for (unsigned part = 0; part < (both ? 2u : 1u) && !move->error->status; part++) {
         convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, shape), 0);
@@ -211,7 +219,8 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     return move->error->status;
 }
 
-/* Plans a stack of DBRX, (experts x channels) x hidden_size, whose matrices are transposed for the down projection. */
+/* Plans a stack of DBRX, stored as (experts x channels) x hidden_size; the matrices of the down projection are
+ * transposed. */
 static organ_status to_gguf_flat(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -229,7 +238,7 @@ static organ_status to_gguf_flat(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the biases of gate and up from a tensor in which they alternate. */
+/* Plans the biases of gate and up, which alternate in the rows of one tensor, experts x 2 channels. */
 static organ_status to_gguf_picked(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -250,7 +259,8 @@ static organ_status to_gguf_picked(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a convolution, which loses its dimension of 1. Convolutions of q, k and v alone get another one instead. */
+/* Plans a convolution, channels x 1 x kernel. GGUF has channels x kernel, but 1 x channels x 1 x kernel for separate
+ * convolutions of q, k and v. */
 static organ_status to_gguf_conv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -260,12 +270,12 @@ static organ_status to_gguf_conv(const gguf_move *move)
         return organ_convert_unknown(move->job, w->name, "is not a convolution of single channels", move->error);
     convert_place place =
         organ_convert_all(w, to_gguf_piece(move, move->part.part, own ? 4 : 2, own ? four : shape), 0);
-    /* channels x 1 x kernel is a matrix of one row for each channel */
+    /* the weight counts as one matrix of one row for each channel */
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the projection of Qwen3-Next, which has for each head of keys the rows of q, k, v and z: all of q, of k and of
- * v follow each other in one tensor of GGUF, and z is another. */
+/* Plans the input projection of Qwen3-Next, which has for each key head the rows of q, k, v and z. GGUF has all rows of
+ * q, then of k, then of v in one tensor, and z in another. */
 static organ_status to_gguf_by_head(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -285,7 +295,8 @@ static organ_status to_gguf_by_head(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
+/* Plans a tensor whose value heads have another order in GGUF. If the heads are columns, codes cannot be copied,
+ * because one scale belongs to codes of consecutive columns. */
 static organ_status to_gguf_tiled(const gguf_move *move)
 {
     const forward_part part = move->part.part;
@@ -296,7 +307,7 @@ static organ_status to_gguf_tiled(const gguf_move *move)
     return organ_convert_tiled(move->job, w, part, piece, move->error);
 }
 
-/* Plans a vector of Mamba-2 with one number per head, which GGUF stores as a column; A_log becomes -e^A_log. */
+/* Plans a vector with one number per head, which GGUF stores as a column for Mamba-2. A_log becomes -exp(A_log). */
 static organ_status to_gguf_column(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -309,7 +320,7 @@ static organ_status to_gguf_column(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the norm of Mamba-2, which gets a row for each group. */
+/* Plans the gated norm of Mamba-2: a vector that becomes a matrix with a row for each group. */
 static organ_status to_gguf_grouped(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -323,7 +334,7 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the norm of one head of q or k (StableLM), which becomes a row of the layer's norms in GGUF. */
+/* Plans the norm of one head of q or k (StableLM), which becomes a row of the matrix of all heads' norms in GGUF. */
 static organ_status to_gguf_head_norm(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -343,8 +354,7 @@ static organ_status to_gguf_head_norm(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Replaces the parts of a layer with experts by those of the shared expert: Granite 4 hybrids use one name for the
- * dense feed-forward and for the shared expert. */
+/* Renames the feed-forward of a layer with experts to the shared expert: Granite 4 hybrids use one name for both. */
 static void to_gguf_share(gguf_move *move)
 {
     if (move->layer < 0 || !move->job->config.kinds[move->layer].mixture ||
@@ -356,7 +366,8 @@ static void to_gguf_share(gguf_move *move)
         move->part.part = PART_SHARED_DOWN;
 }
 
-/* Returns whether stacks of experts are experts x in_features x out_features. */
+/* Returns whether the stack of experts is stored as experts x in_features x out_features. Decides by the shape if the
+ * architecture has both forms (or_straight). */
 static bool to_gguf_is_transposed(const gguf_move *move)
 {
     const forward_mixture *const m = move->job->family->mixture;
@@ -367,7 +378,7 @@ static bool to_gguf_is_transposed(const gguf_move *move)
     return m && m->transposed && !(m->or_straight && w->rank == 3 && w->shape[1] == rows && w->shape[2] == cols);
 }
 
-/* Plans the tensors of GGUF for a tensor of transformers, by the part of the layer that it is. */
+/* Plans the GGUF tensors of a weight by the part of the layer that it is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
@@ -434,8 +445,8 @@ static organ_status to_gguf_part(const gguf_move *move)
 
 /* ---- one weight ---- */
 
-/* Returns whether the output lacks the weight: llama.cpp computes it, it is a head equal to the embeddings, or it
- * belongs to vision, audio or multi-token prediction. */
+/* Returns whether the output leaves the weight out: llama.cpp computes it, it is a copy of the tied embeddings, or it
+ * belongs to vision, audio or multi-token prediction. Counts the last kind in job->dropped. */
 static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
     static const char *const computed[] = {
@@ -454,7 +465,7 @@ static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weigh
     return other;
 }
 
-/* Finds layer and part of the weight by its name. */
+/* Sets move->layer and move->part from the weight's name. Returns false if the name is unknown. */
 static bool to_gguf_find(gguf_move *move)
 {
     const organ_convert_job *const job = move->job;
@@ -478,7 +489,7 @@ static bool to_gguf_find(gguf_move *move)
     return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
 }
 
-/* Reads a parameter of xIELU, which becomes an item of an array of the key-values. */
+/* Reads a parameter of xIELU into the layer's configuration, from which convert_keys.c writes an array. */
 static organ_status to_gguf_number(const gguf_move *move)
 {
     if (move->weight->elements != 1)
@@ -488,7 +499,7 @@ static organ_status to_gguf_number(const gguf_move *move)
                                 move->error);
 }
 
-/* Plans the place of a safetensors tensor in GGUF. Layers for multi-token prediction are dropped. */
+/* Finds the layer and part of a weight of a safetensors model by its name, and plans the GGUF tensors of this part. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     gguf_move move = {.job = job, .weight = weight, .error = error};
@@ -508,7 +519,7 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
     return to_gguf_part(&move);
 }
 
-/* ---- tensors that are computed ---- */
+/* ---- computed tensors ---- */
 
 /* Adds a vector with computed values. */
 static organ_status to_gguf_computed(organ_convert_job *job, const char *name, const float *values, uint64_t count,
@@ -518,7 +529,8 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return error->status;
 }
 
-/* Adds the divisors of the frequencies of Llama 3, or those of Gemma 4, which stop the pairs that do not turn. */
+/* Adds rope_freqs.weight, the frequency divisors of Llama 3's rotation, or of Gemma 4's: 1 for rotated pairs, and
+ * ORGAN_CONVERT_STILL for the others. */
 static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
@@ -534,6 +546,8 @@ static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Adds the GGUF tensors of frequency divisors, which safetensors files do not have: config.json has parameters
+ * instead. */
 organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;

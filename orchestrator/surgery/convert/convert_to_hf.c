@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The tensors of safetensors that a tensor of a GGUF file becomes. */
+ * Plans how a tensor of a GGUF file becomes tensors of safetensors: each function adds the pieces and places of one
+ * kind of tensor. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -10,6 +11,7 @@
 
 enum { TO_HF_NAME = 600 };
 
+/* The weight that is being planned, and its place in the model. */
 typedef struct hf_move {
     organ_convert_job *job;
     const organ_weight *weight;
@@ -20,7 +22,7 @@ typedef struct hf_move {
 
 /* ---- names ---- */
 
-/* Writes the name of a part in safetensors. Returns false, with an error, if it has none. */
+/* Writes the safetensors name of a part in the weight's layer. Returns false, with an error, if the part has none. */
 static bool to_hf_name(const hf_move *move, exchange_part part, char name[TO_HF_NAME])
 {
     const organ_convert_job *const job = move->job;
@@ -42,7 +44,8 @@ static bool to_hf_name(const hf_move *move, exchange_part part, char name[TO_HF_
     return true;
 }
 
-/* Adds a tensor to the output under its name in safetensors; returns its number, SIZE_MAX if it has no name. */
+/* Adds the piece of `part` in the weight's layer with this shape, or finds it. Returns its index, SIZE_MAX after an
+ * error. */
 static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank, const uint64_t *shape)
 {
     char name[TO_HF_NAME];
@@ -51,7 +54,8 @@ static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank
 
 /* ---- places ---- */
 
-/* Copies a whole tensor; rows of q and k that llama.cpp has reordered go back to their order. */
+/* Plans a tensor that becomes one tensor of the same shape. Reverses llama.cpp's changes: 1 added to norms, the order
+ * of rotated pairs in the rows of q and k. */
 static organ_status to_hf_whole(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -69,7 +73,7 @@ static organ_status to_hf_whole(const hf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Places each matrix of a stack as a tensor of its own. */
+/* Plans each matrix of a stack as a tensor of its own, numbered by expert or stream. */
 static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
@@ -85,7 +89,8 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
-/* Places each row of the norms of q or k as the norm of one head, where the architecture numbers them (StableLM). */
+/* Plans each row of the norms of q or k as the norm of one head if the architecture numbers them (StableLM), else the
+ * whole tensor. */
 static organ_status to_hf_head_norms(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -103,7 +108,7 @@ static organ_status to_hf_head_norms(const hf_move *move)
     return numbered ? move->error->status : to_hf_whole(move);
 }
 
-/* Plans the upper or the lower half of each matrix of a fused tensor. */
+/* Plans the tensor as the upper or the lower half of each matrix of the fused tensor `part`. */
 static organ_status to_hf_half(const hf_move *move, forward_part part, bool lower)
 {
     const organ_weight *const w = move->weight;
@@ -119,13 +124,13 @@ static organ_status to_hf_half(const hf_move *move, forward_part part, bool lowe
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Returns whether the published files of the architecture have a name of their own for this part. */
+/* Returns whether files of transformers have a name of their own for this part. */
 static bool to_hf_has(const hf_move *move, forward_part part)
 {
     return organ_exchange_has_name(move->job->family->names, part);
 }
 
-/* Makes the tensor of `part` in the same layer the counterpart of the source. */
+/* Sets convert_source.other to the GGUF tensor of `part` in the same layer, so that it is read with the weight. */
 static organ_status to_hf_join(const hf_move *move, forward_part part)
 {
     organ_convert_job *const job = move->job;
@@ -141,8 +146,8 @@ static organ_status to_hf_join(const hf_move *move, forward_part part)
     return ORGAN_OK;
 }
 
-/* Plans the codes and the scales of stacks of MXFP4, two tensors of safetensors, as gpt-oss has them. With `other`, the
- * rows of the counterpart alternate with those of the source. */
+/* Plans a stack of MXFP4 as gpt-oss stores it: a tensor of codes and one of scales. If `other` differs from `to`, rows
+ * of the counterpart alternate with rows of the source. */
 static organ_status to_hf_codes(const hf_move *move, forward_part to, forward_part other)
 {
     const organ_weight *const w = move->weight;
@@ -175,8 +180,8 @@ static bool to_hf_keeps_codes(const hf_move *move)
            (!source->other || source->other->codes->dtype == ORGAN_MXFP4);
 }
 
-/* Plans stacks that are experts x in_features x out_features in safetensors. With `other`, the part of the counterpart
- * whose columns share a tensor with those of the source. */
+/* Plans a stack that is experts x in_features x out_features in safetensors, as part `to`. If `other` differs from
+ * `to`, it is the GGUF part whose columns share the tensor with those of the source. */
 static organ_status to_hf_transposed(const hf_move *move, forward_part to, forward_part other)
 {
     const organ_weight *const w = move->weight;
@@ -198,7 +203,7 @@ static organ_status to_hf_transposed(const hf_move *move, forward_part to, forwa
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the biases of gate and up, which alternate in one tensor of safetensors. */
+/* Plans the biases of gate, together with those of up, which alternate with them in one tensor of safetensors. */
 static organ_status to_hf_picked(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -216,7 +221,7 @@ static organ_status to_hf_picked(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a stack of DBRX, (experts x channels) x hidden_size. */
+/* Plans a stack of DBRX, which is (experts x channels) x hidden_size in safetensors. */
 static organ_status to_hf_flat_stack(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -233,6 +238,8 @@ static organ_status to_hf_flat_stack(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans a stack of experts in the form of the architecture: flat (DBRX), transposed, fused stacks, or numbered
+ * experts. */
 static organ_status to_hf_experts(const hf_move *move)
 {
     if (move->job->family->mixture && move->job->family->mixture->flat)
@@ -256,8 +263,8 @@ static organ_status to_hf_experts(const hf_move *move)
     }
 }
 
-/* Plans kv_b_proj from the two stacks of latent attention: for each head the rows of the key, then those of the
- * value. */
+/* Plans the stack of keys (`keys`) or of values of latent attention as rows of kv_b_proj, which has for each head the
+ * rows of the key, then those of the value. */
 static organ_status to_hf_latent(const hf_move *move, bool keys)
 {
     const organ_forward_config *const c = &move->job->config;
@@ -273,8 +280,8 @@ static organ_status to_hf_latent(const hf_move *move, bool keys)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Adds a place for heads [from, from + heads) of the tensor with q, k and v: head from + k begins at row
- * at + k x `step`. */
+/* Adds a place for heads [from, from + heads) of a fused q, k, v: head from + k begins at row at + k x `step` of the
+ * piece. */
 static void to_hf_some_heads(const hf_move *move, uint64_t from, uint64_t heads, uint64_t at, uint64_t step)
 {
     const organ_weight *const w = move->weight;
@@ -287,14 +294,14 @@ static void to_hf_some_heads(const hf_move *move, uint64_t from, uint64_t heads,
         organ_convert_place(move->job, &place, move->error);
 }
 
-/* Returns whether the rows of q, k and v alternate by head of k and v in safetensors. */
+/* Returns whether the fused q, k, v of safetensors has, for each key-value head, its rows of q, k and v. */
 static bool to_hf_alternates(const hf_move *move)
 {
     const forward_family *const f = move->job->family;
     return f->fused == ORGAN_FUSED_HEADS || (f->early == EARLY_BIGCODE && move->job->config.kv_heads > 1);
 }
 
-/* Plans q, k and v, whose rows alternate by head of k and v in safetensors. */
+/* Plans a fused q, k, v for which to_hf_alternates is true; GGUF has all rows of q, then of k, then of v. */
 static organ_status to_hf_heads(const hf_move *move)
 {
     const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
@@ -332,8 +339,8 @@ static organ_status to_hf_conv(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a vector that GGUF stores as a column for Mamba-2; -e^A_log becomes A_log, which has four dimensions in Kimi
- * Linear. */
+/* Plans a vector with one number per head, which GGUF stores as a column for Mamba-2. -exp(A_log) becomes A_log, with
+ * the shape 1 x 1 x heads x 1 in Kimi Linear. */
 static organ_status to_hf_vector(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -348,7 +355,7 @@ static organ_status to_hf_vector(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the norm of Mamba-2, whose groups have a row each in GGUF. */
+/* Plans the gated norm of Mamba-2: GGUF's matrix with a row for each group becomes a vector. */
 static organ_status to_hf_flat(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -362,8 +369,8 @@ static organ_status to_hf_flat(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the projection of Qwen3-Next from the tensors with q, k and v, and with z: the rows of each head of keys follow
- * each other. */
+/* Plans the tensor with q, k and v, or that with z, as rows of Qwen3-Next's input projection, which has for each key
+ * head the rows of q, k, v and z. */
 static organ_status to_hf_by_head(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -390,8 +397,8 @@ static organ_status to_hf_by_head(const hf_move *move)
     return move->error->status;
 }
 
-/* Names the norm of a Falcon layer. Layers have one norm, or GGUF gives the feed-forward's norm the name of the only
- * one. */
+/* Corrects the part of a Falcon norm. In layers with two norms, GGUF's attn_norm is the feed-forward's norm and
+ * attn_norm_2 that of attention; exchange_part.first chooses the name of the only norm of other layers. */
 static void to_hf_falcon(hf_move *move)
 {
     if (move->part.part != PART_NORM_ATTENTION)
@@ -401,14 +408,16 @@ static void to_hf_falcon(hf_move *move)
         move->part.part = PART_NORM_FFN;
 }
 
-/* Returns whether the file has q, k, v and z of Qwen3-Next in two tensors; older files have them as safetensors. */
+/* Returns whether the GGUF file has q, k, v and z of Qwen3-Next in two tensors. Older files have one, as safetensors
+ * do. */
 static bool to_hf_is_by_head(const hf_move *move)
 {
     const forward_recurrent *const r = move->job->gguf_family->recurrent;
     return r && r->gguf_split && move->job->config.recurrent.projections == ORGAN_PROJECTIONS_QKV;
 }
 
-/* Plans a tensor in which GGUF has the heads of values in another order. Heads that are columns lose their codes. */
+/* Plans a tensor whose value heads have another order in GGUF. If the heads are columns, codes cannot be copied,
+ * because one scale belongs to codes of consecutive columns. */
 static organ_status to_hf_tiled(const hf_move *move)
 {
     const forward_part part = move->part.part;
@@ -416,7 +425,7 @@ static organ_status to_hf_tiled(const hf_move *move)
     return organ_convert_tiled(move->job, w, part, to_hf_piece(move, move->part, w->rank, w->shape), move->error);
 }
 
-/* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
+/* Plans the safetensors tensors of a weight by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
@@ -471,12 +480,14 @@ static organ_status to_hf_part(const hf_move *move)
 
 /* ---- one weight ---- */
 
+/* Finds the layer and part of a GGUF tensor by its name, and plans the safetensors tensors of this part. Frequency
+ * divisors become members of config.json instead. */
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     hf_move move = {.job = job, .weight = weight, .layer = -1, .error = error};
     const char *const name = weight->name;
     bool known;
-    /* These are members of config.json. */
+    /* Frequency divisors become members of config.json. */
     if (strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
         strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return ORGAN_OK;
@@ -499,10 +510,9 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
     return to_hf_part(&move);
 }
 
-/* ---- tensors that are computed ---- */
+/* ---- computed tensors ---- */
 
-/* Adds the four parameters of xIELU of each layer: alpha_p and alpha_n are vectors, beta and eps single numbers, as
- * transformers constructs them. */
+/* alpha_p and alpha_n are vectors of one number, beta and eps single numbers, as transformers constructs them. */
 organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error)
 {
     for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)

@@ -17,6 +17,7 @@
 
 /* ---- bytes ---- */
 
+/* Returns whether a tensor of the copy has the type and shape of a planned piece. */
 static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
@@ -38,7 +39,7 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     return error->status;
 }
 
-/* Compares one tensor of the copy with the kept part of the donor's. */
+/* Fills the verdict of a piece: compares the copy's tensor with the kept part of the donor's. */
 static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
 {
     organ_cut_verdict *const v = &a->verdicts[piece];
@@ -59,13 +60,14 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     return error->status;
 }
 
+/* The comparison of all pieces on several workers. `lock` protects the progress display. */
 typedef struct comparing {
     organ_cut_audit *audit;
     pthread_mutex_t lock;
     organ_first_fault first;
 } comparing;
 
-/* Compares one piece of the copy with the donor on a worker thread. */
+/* Compares one piece on a worker thread. Does nothing after the first error. */
 static void compare_piece_task(void *context, size_t piece, size_t worker)
 {
     comparing *const c = context;
@@ -83,7 +85,7 @@ static void compare_piece_task(void *context, size_t piece, size_t worker)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Sets the donor's tensor of each piece. */
+/* Allocates the verdicts and sets the donor's tensor of each, and its kept part. */
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_run *const run = &a->run;
@@ -135,8 +137,8 @@ static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* Returns whether a refit may change the tensor: down and output projections; after a removed block also routers and
- * all other projections, and the final norm. */
+/* Returns whether a refit (--heal) may change the tensor: down and output projections; after a removed block also
+ * routers, all other projections and the final norm. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
@@ -146,7 +148,8 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-/* Adds the problem of a tensor, if any. Weights that healing may change count as refitted instead. */
+/* Counts a piece by its verdict and adds its problem, if any. Weights that a refit may change are a problem only
+ * without --compensated. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
@@ -172,7 +175,7 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
-/* Adds a problem for each tensor of the copy that no kept part of the donor has. */
+/* Adds a problem for each tensor of the copy that is not a piece of the planned cut, and the problems of its files. */
 static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
     organ_name_table names = {0};

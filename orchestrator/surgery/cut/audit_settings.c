@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Compares config.json or the key-values of a cut model with those that a cut of the donor would write. */
 #include "formats/base/json_text.h"
 #include "formats/base/json_dump.h"
 #include "orchestrator/surgery/cut/audit_job.h"
@@ -9,8 +10,8 @@
 
 /* ---- config.json ---- */
 
-/* Adds a problem if a member of config.json differs from the expected one. Compares objects at the first level member
- * by member. */
+/* Adds a problem if a member of config.json differs from the expected one (NULL: absent). `inside` is the name of the
+ * object that contains it, "" at the top. Compares objects at the top member by member. */
 static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
@@ -44,7 +45,7 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
     return root;
 }
 
-/* Returns the donor's config.json after the cut. */
+/* Returns the donor's config.json as the planned cut would write it; NULL on error. The caller releases it. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -122,6 +123,8 @@ static void check_gguf_keys(organ_cut_audit *a)
     }
 }
 
+/* Compares the settings of the copy with those that the cut would write, in config.json or in the key-values of
+ * GGUF. */
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)

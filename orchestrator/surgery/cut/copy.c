@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Copies the kept bytes of tensors that are cut into the output. All workers copy, each its own tensor, if the memory
- * has buffers for all of them, else one. */
+ * Copies the kept bytes of cut tensors into the output. All workers copy, each a tensor of its own, if the memory has
+ * buffers for all of them, else one worker. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -11,11 +11,13 @@
 
 #define PAGE ((size_t)4096)
 
+/* The buffers of one worker. */
 typedef struct copy_buffers {
     unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
     void *scratch;
 } copy_buffers;
 
+/* The copy of all parts, on several workers. */
 typedef struct copy_run {
     organ_cut_run *run;
     copy_buffers *buffers;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Plans a smaller model, writes it, and describes the cut in its report. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Finds the weights, and for each tensor the weight that it belongs to. */
+/* Sets run->weights, and run->weight_of to the weight that each tensor is a part of. */
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -54,6 +55,7 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
+/* Fills an output without resolved tensors: copies all parts. */
 static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     return organ_cut_copy(organ_cut_begin(inner, writing), error);
@@ -112,7 +114,7 @@ static json_t *cut_kept_json(void *context)
 
 /* ---- documents ---- */
 
-/* Returns the document's row of a layer. */
+/* Returns the row of a layer in the document of organ_cut_json. */
 static json_t *cut_layer_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -133,7 +135,7 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
-/* Returns what a cut changes: bytes, elements, experts and layers before and after, and the edited settings. */
+/* Returns the document of a planned cut: what each layer keeps, and the sizes before and after. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -185,6 +187,7 @@ void organ_cut_release(organ_cut_run *run)
     organ_arena_release(&run->arena);
 }
 
+/* Checks the memory for a copy, that the output can have the files it needs, and that the model's files are here. */
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
     if (run->cut->write.engine->memory < organ_cut_copy_memory())
@@ -196,7 +199,7 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     return organ_model_is_here(run->model, "cut", error);
 }
 
-/* Completes the description of the output and writes it. */
+/* Sets the members of `write` that the cut determines, and writes the output. */
 static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
 {
     organ_plan plan;
@@ -220,6 +223,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     return organ_write_run(write, report, error);
 }
 
+/* Plans and writes the smaller model. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
@@ -232,8 +236,7 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
-/* Returns ORGAN_OK if config.json can describe the model without these layers; it edits a copy in memory. Always
- * ORGAN_OK for GGUF. */
+/* Edits a copy of config.json in memory, as organ_cut_make would. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

@@ -14,17 +14,16 @@ typedef struct organ_cut_keep {
     size_t count;
 } organ_cut_keep;
 
-/* The kept parts of a layer of the donor. All zero: all of it. */
+/* The kept parts of a layer of the donor. All zero: the whole layer is kept. */
 typedef struct organ_cut_layer {
     bool dropped;            /* the whole block is removed and later blocks are renumbered */
-    organ_cut_keep experts;  /* kept routed experts; the router loses the rows of the others */
+    organ_cut_keep experts;  /* kept routed experts; the router loses the rows of removed ones */
     organ_cut_keep channels; /* channels of a feed-forward without experts: rows of gate and up, columns of down */
     organ_cut_keep kv_heads; /* heads of K and V, each with its query heads: rows of Q, K and V, columns of O */
     /* For each routed expert of the donor its kept channels, the same number in each expert: rows of its gate and up,
      * columns of its down. Entries of removed experts are ignored. NULL: all channels are kept. */
     const organ_cut_keep *expert_channels;
-    organ_cut_keep
-        shared_channels; /* channels of the shared expert, which processes every token; applied like `channels` */
+    organ_cut_keep shared_channels; /* channels of the shared expert; applied like `channels` */
 } organ_cut_layer;
 
 typedef struct organ_cut_run organ_cut_run;
@@ -64,8 +63,8 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
  *     express. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error);
 
-/* Checks whether the model's config.json can describe it without some blocks; ORGAN_BAD_INPUT as organ_cut_make.
- * ORGAN_OK for a GGUF file, whose keys organ_cut_make checks. Writes nothing. */
+/* Checks whether the model's config.json can describe the model with these kept layers; returns ORGAN_BAD_INPUT as
+ * organ_cut_make does. Returns ORGAN_OK for a GGUF file, whose keys organ_cut_make checks. Writes nothing. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error);
 
@@ -78,10 +77,10 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
 void *organ_cut_context(const organ_cut_run *run);
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
-/* Returns whether tensors of this type can be rewritten: floats, and GGUF blocks with a search for their scales. */
+/* Returns whether new values can be stored in this type: floats, and GGUF blocks with a search for their scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
 
-/* Returns whether an earlier run has put the whole tensor, or the tensor is cut out. */
+/* Returns whether nothing of the tensor must be put: an earlier run has put it, or it is cut out. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
 /* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file.
@@ -98,12 +97,12 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error);
 
-/* Reads the values that an earlier run stored for the matrix. */
+/* Reads back, as FP32, the matrix that organ_cut_put stored in an earlier run. `weights` as in organ_cut_put. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error);
 
-/* Writes a matrix like organ_cut_put that the file stores as in_features x out_features: `weights` are out_features x
- * in_features. */
+/* Like organ_cut_put and organ_cut_get for a tensor that the file stores as in_features x out_features: `weights` are
+ * out_features x in_features. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error);
 organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Edits config.json for the smaller model. */
+ * Edits the numbers of config.json for the smaller model: experts, widths, heads, layers. The edit_ functions return
+ * how many members they found; 0 means that config.json does not state the number. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
 #include "formats/base/json_text.h"
@@ -24,7 +25,8 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
-/* Sets a list of numbers, all of which are `before`, to as many times `after`. */
+/* Sets a list whose numbers are all `before` to a list of as many `after`. Returns false, and changes nothing, if it is
+ * no such list. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
@@ -42,7 +44,7 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     return same;
 }
 
-/* Sets those of the members whose value is `before` to `after`. Returns their number. */
+/* Sets the members in `keys` whose value is `before` to `after`. Returns their number. Refuses lists. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
@@ -134,9 +136,8 @@ static bool keeps_dense_layer(const organ_cut_run *run)
     return false;
 }
 
-/* Changes the width of a shared expert that is the only feed-forward (Granite 4 without experts). Returns 1 if it did,
- * or if the width of shared experts is stated as a multiple of the routed width, or is the routed width, so that it has
- * no key of its own. */
+/* Edits the width of shared experts. Returns 1 if config.json states it: as a member that was changed, as a multiple of
+ * the routed width, or as the routed width itself, which edit_expert_channels changes. */
 static size_t count_shared(const organ_cut_config *c)
 {
     static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
@@ -239,8 +240,9 @@ static void edit_module_names(const organ_cut_config *c)
     }
 }
 
-/* ---- all of it ---- */
+/* ---- the whole file ---- */
 
+/* Counts of the members that config.json has for each number that is cut. */
 typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
@@ -269,8 +271,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     return ORGAN_OK;
 }
 
-/* Edits one object of config.json (the root or text_config), and counts in `f` the settings that it has of each
- * kind. */
+/* Edits one object of config.json (the document or its text_config), and adds to `f` the settings found in it. */
 static void edit_object(organ_cut_config *c, found_settings *f)
 {
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;

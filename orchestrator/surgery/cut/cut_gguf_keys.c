@@ -10,6 +10,7 @@
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 #define KEY            160
 
+/* The key-values that are being edited. `gguf` has the donor's. */
 typedef struct keys {
     organ_cut_run *run;
     const organ_gguf *gguf;
@@ -130,7 +131,8 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
-/* Checks patterns that llama.cpp derives from layer numbers without a key. */
+/* Checks that the kept layers keep the kinds that llama.cpp derives from layer numbers without a key, and that no model
+ * is cut that llama.cpp recognises by its number of layers. */
 static void check_architecture(const keys *k)
 {
     static const struct {
@@ -174,8 +176,7 @@ static void check_layer_periods(const keys *k)
                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
 }
 
-/* Writes an array that has one entry per layer, without the entries of removed layers. The caller excludes arrays of
- * strings. */
+/* Writes an array that has one entry per layer without the entries of removed layers. Its elements are not strings. */
 static void cut_array(const keys *k, const organ_gguf_kv *kv)
 {
     const organ_cut_run *const run = k->run;

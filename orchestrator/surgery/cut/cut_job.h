@@ -11,53 +11,55 @@
 
 #define ORGAN_CUT_AXES ((size_t)6)
 
-/* A tensor of the output that has only some bytes of the donor's tensor, or new ones. */
+/* A tensor of the output that has only some of the bytes of the donor's tensor, or new ones. */
 typedef struct organ_cut_part {
-    const organ_tensor *tensor;
-    size_t piece;                   /* index of the piece of the output */
-    uint64_t shape[ORGAN_CUT_AXES]; /* in the output */
-    organ_cut_keep
-        axes[ORGAN_CUT_AXES]; /* kept entries of each axis in units of storage: elements, or blocks on the last axis */
-    const organ_cut_keep *each;  /* for each entry of the first axis in the donor, the kept entries of axis `each_axis`:
-                                  * the  same number for all, */
-    unsigned each_axis;          /* but different positions. NULL: the same positions for all */
-    const unsigned char *values; /* bytes of the output, if the plan computes them (a weight_shape); NULL: kept bytes
-                                  * of the donor */
-    size_t matrices, put; /* resolved: matrices in the output, and how many of them were put; 0: the tensor is not
-                           * resolved */
+    const organ_tensor *tensor;          /* in the donor */
+    size_t piece;                        /* index in organ_cut_run.pieces */
+    uint64_t shape[ORGAN_CUT_AXES];      /* shape in the output */
+    organ_cut_keep axes[ORGAN_CUT_AXES]; /* kept entries of each axis; on the last axis of GGUF blocks, kept blocks */
+    /* For each entry of the first axis in the donor (an expert), the kept entries of axis `each_axis`: the same number,
+     * at different positions. NULL: all entries keep the same positions. */
+    const organ_cut_keep *each;
+    unsigned each_axis;          /* used with `each` */
+    const unsigned char *values; /* the bytes in the output if the plan computes them (a weight_shape), in the arena;
+                                    NULL: kept bytes of the donor */
+    size_t matrices, put;        /* for a resolved tensor: its matrices in the output, and how many of them were put;
+                                    `matrices` 0: not resolved */
 } organ_cut_part;
 
 /* Properties of a layer of the donor, from its tensors and the configuration. */
 typedef struct organ_cut_facts {
     int32_t becomes;       /* layer number in the output, -1: removed */
     uint32_t experts;      /* routed experts, 0: none */
-    uint32_t kept_experts; /* number of kept ones */
+    uint32_t kept_experts; /* number of kept experts */
     int32_t *expert_of;    /* new number of each expert, -1: removed; NULL: all are kept */
 } organ_cut_facts;
 
+/* The plan of a smaller model, and its state while it is written. */
 struct organ_cut_run {
     const organ_cut_out *cut;
     const organ_model *model;
     organ_weights *weights;
     size_t *weight_of;  /* for each tensor of the model, the index of the weight that it is a part of; SIZE_MAX: none */
-    size_t layer_count; /* of the donor */
+    size_t layer_count; /* layers of the donor */
     organ_cut_facts *facts;
-    size_t layers_after;
+    size_t layers_after; /* layers of the output */
     bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels, cuts_shared_channels;
-    uint32_t experts_before, experts_after; /* of the layers with experts; 0: no layer has experts */
-    uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses channels (heads) */
+    uint32_t experts_before, experts_after; /* experts in each layer that has experts; 0: no layer has experts */
+    /* Numbers in each layer; 0: no layer loses channels, or heads. */
+    uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after;
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_shard_piece *pieces;
     organ_unit *units;
     size_t piece_count;
-    organ_cut_part *parts;
+    organ_cut_part *parts; /* the pieces that are not whole tensors of the donor */
     size_t part_count;
     size_t *part_of; /* for each tensor of the model, the index in `parts`; SIZE_MAX: removed or unchanged */
     organ_gguf_writer *gguf;
     json_t *settings; /* changed settings: see organ_cut_json */
     organ_writing *run;
     organ_arena arena;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* protects `run` and the progress display in organ_cut_copy */
 };
 
 /* ---- plan of a smaller model (cut.c), used for cutting and for audits ---- */
@@ -72,7 +74,8 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 
 /* ---- facts of layers (facts.c) ---- */
 
-/* Checks the numbers of `cut` against the model and fills the facts of each layer. */
+/* Checks the kept numbers of `cut` against the model, and fills the facts of each layer and the numbers before and
+ * after. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared
@@ -90,6 +93,7 @@ unsigned organ_cut_expert_axis(const organ_tensor *tensor);
 
 /* ---- pieces (cut_plan.c) ---- */
 
+/* Fills pieces, units, parts and part_of. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 
 /* ---- parts of a tensor (select.c) ---- */
@@ -97,18 +101,21 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 /* Kept rows and columns of a weight, for the tensor that stores it or a part of it. */
 typedef struct organ_cut_shares {
     organ_cut_keep experts, rows, cols;
-    const organ_cut_keep *each_rows, *each_cols; /* used instead of `rows` and `cols`: those of each matrix of a
-                                                  * stack */
-    uint32_t count;                              /* number of matrices in the stack; 0: each_rows and each_cols are
-                                                  * unused */
+    /* For each matrix of a stack its kept rows and columns, instead of `rows` and `cols`. */
+    const organ_cut_keep *each_rows, *each_cols;
+    uint32_t count; /* number of matrices in the stack; 0: each_rows and each_cols are
+                     * unused */
 } organ_cut_shares;
 
-/* Sets axes, shape and values of `part`. */
+/* Sets axes, shape and values of `part` for its tensor and the shares that are kept. Returns ORGAN_BAD_INPUT if a
+ * packed word or a block would be kept in part. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error);
 
 /* ---- configurations (cut_config.c, cut_layer_settings.c, renumber_names.c, cut_gguf_keys.c) ---- */
 
+/* Edit config.json, and the key-values in run->gguf, for the smaller model. Return ORGAN_BAD_INPUT, naming the setting,
+ * if it cannot describe the smaller model. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error);
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
 
@@ -131,11 +138,11 @@ typedef struct organ_cut_reader {
     unsigned deepest;             /* last axis that is cut; 0: none, or the first */
     size_t place[ORGAN_CUT_AXES]; /* position of the current line: index among the kept entries of each axis before
                                    * `deepest` */
-    bool begun, ended;            /* a line was started; there is no line after the current one */
+    bool begun, ended;            /* the first line was started; the current line is the last */
     uint64_t line;                /* offset of the line in the tensor */
-    const organ_cut_keep *keep;   /* kept entries of axis `deepest` in the line */
-    size_t count, next;           /* their number, and the first one that no run has included yet */
-    uint64_t from, left;          /* bytes of the run that are still to be read: offset and number */
+    const organ_cut_keep *keep;   /* kept entries of axis `deepest` in the current line */
+    size_t count, next;           /* their number, and the index of the first that no run has included yet */
+    uint64_t from, left;          /* the unread bytes of the current run: offset in the tensor, and number */
 } organ_cut_reader;
 
 /* Returns a reader. `bytes`: the size of the part in the output. All pointers must stay valid while the reader is
@@ -147,6 +154,6 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
  * last byte, or if the model cannot be read (`error`). */
 size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, organ_error *error);
 
-uint64_t organ_cut_copy_memory(void); /* bytes per worker */
+uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a worker */
 
 #endif

@@ -20,7 +20,7 @@ static bool is_among(const char *key, const char *const *keys, size_t count)
 
 /* ---- lists ---- */
 
-/* Returns the entries of kept layers. NULL if out of memory. */
+/* Returns the entries of kept layers of a list with one entry per layer. NULL if an allocation failed. */
 static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -44,7 +44,8 @@ static bool are_numbers(const json_t *list, size_t first, size_t limit)
     return true;
 }
 
-/* Returns the new numbers of kept layers, which are numbered from `first` on. NULL if out of memory. */
+/* Returns the new numbers of the kept layers in a list of layer numbers, which count from `first`. NULL if an
+ * allocation failed. */
 static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_t first)
 {
     json_t *const made = json_array();
@@ -59,8 +60,8 @@ static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_
     return made;
 }
 
-/* Cuts a list of config.json to the kept layers: one with an entry for each layer, or one that numbers layers. Rejects
- * an unknown list that may be one of both. */
+/* Cuts a list of config.json to the kept layers: one with an entry for each layer, or one of layer numbers. Rejects an
+ * unknown list that may be of either kind. */
 static void edit_list(const organ_cut_config *c, const char *key, const json_t *list)
 {
     static const char *const by_layer[] = {"layer_types",
@@ -103,7 +104,7 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
                          "it may have an entry for each layer or name layers, and organ does not know how to cut it");
 }
 
-/* Edits a string with one letter per layer. */
+/* Removes the letters of dropped layers from the string in member `key`, which has one letter per layer. */
 static void edit_letters(const organ_cut_config *c, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(c->object, key));
@@ -153,8 +154,8 @@ static void edit_layer_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* Counts the kept layers among the last num_kv_shared_layers, which use keys and values of the last earlier layer of
- * the same type. */
+/* Sets num_kv_shared_layers to the kept ones of these last layers, which use the keys and values of the last earlier
+ * layer of the same type. Rejects the cut if a kept layer would lose them. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Plans each tensor of the output: removed, copied whole under its new name, or cut to a part. */
+ * Plans each tensor of the donor: it is removed, copied whole under its new name, or cut to a part. Also chooses the
+ * kept rows and columns of each weight. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,14 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Kept rows and columns in a layer, by role of the tensor. */
+/* The kept rows in a layer that do not follow directly from organ_cut_layer, by role of the tensor; NULL numbers:
+ * all. */
 typedef struct layer_lists {
-    organ_cut_keep gate_up; /* rows of gate and up in a fused matrix */
-    organ_cut_keep shared_gate_up;
-    organ_cut_keep q;  /* rows of Q, columns of O */
-    organ_cut_keep kv; /* rows of K, and of V */
-    organ_cut_keep qkv;
-    organ_cut_keep *each_gate_up; /* the same for each routed expert */
+    organ_cut_keep gate_up;        /* rows of a fused matrix of gate and up */
+    organ_cut_keep shared_gate_up; /* the same of the shared expert */
+    organ_cut_keep q;              /* rows of Q, columns of O */
+    organ_cut_keep kv;             /* rows of K, and of V */
+    organ_cut_keep qkv;            /* rows of a fused matrix of Q, K and V */
+    organ_cut_keep *each_gate_up;  /* the same as gate_up for each routed expert */
 } layer_lists;
 
 static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
@@ -40,7 +42,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* Appends `each` consecutive rows for every kept number, offset by `skip` rows. */
+/* Appends to `to`, whose numbers are in `list`, the rows of each number that `keep` keeps: number k has the `each` rows
+ * from skip + k * each on. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -62,7 +65,7 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
-/* Lists the rows of the kept heads in q, k and v, and in a matrix that has q, k and v after each other. */
+/* Lists the rows of the kept heads in q, k and v, and in a fused matrix of all rows of q, then k, then v. */
 static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
                                organ_error *error)
 {
@@ -130,7 +133,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Lists the kept rows of a layer for each part that is cut. */
+/* Fills the lists of kept rows of a layer that is kept; lists of parts that are not cut stay empty. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -148,7 +151,7 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
     return error->status;
 }
 
-/* ---- kept shares of a tensor ---- */
+/* ---- kept rows and columns of a tensor ---- */
 
 /* Cuts a tensor of unknown role along its first axis if that axis has one entry per expert. Tensors that might refer
  * to experts by number are rejected. */
@@ -311,7 +314,7 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Checks that a weight to be refitted has a plain type: its new values must be stored in it. */
+/* Fails if new values cannot be stored in the type of a weight that is to be refitted. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -325,7 +328,8 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
-/* Returns the new name; NULL if out of memory. */
+/* Returns the tensor's name with the new numbers of its layer and expert, in the arena. NULL if an allocation
+ * failed. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
     const size_t size = strlen(t->name) + 32;
@@ -368,16 +372,19 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
+/* Refuses to cut experts of a model that has others outside its layers. A block for multi-token prediction keeps its
+ * experts, because transformers does not load the block, and the forward pass does not run it. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
-    if (run->cuts_experts && strstr(t->name, ".experts."))
+    if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
         return plan_refuse(
             t, "it belongs to experts outside the model's layers, whose number would not change: experts cannot be cut",
             error);
     return ORGAN_OK;
 }
 
-/* Keeps the entries of an axis of `size` entries that are those of kept layers, the same number for each layer. */
+/* Sets `keep` for an axis that has the same number of entries for each layer, `size` in total: entries of kept
+ * layers. */
 static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
                                  organ_error *error)
 {
@@ -414,7 +421,7 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
-/* Plans one tensor: none if its block or expert is removed, else the kept rows and columns. */
+/* Plans one tensor: adds nothing if its block or expert is removed, else a piece with the kept rows and columns. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);
@@ -440,6 +447,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
+/* Allocates the arrays of the plan, one entry per tensor of the model; no tensor has a part yet (SIZE_MAX). */
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;

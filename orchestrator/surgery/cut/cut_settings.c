@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads and sets members of config.json, notes changes for the report, and checks groups and periods of the kept
+ * parts. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
 #include "formats/base/json_dump.h"
@@ -7,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a changed setting to the report. Takes over both values. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error)
 {
@@ -18,7 +19,7 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
-/* Sets a setting of config.json and notes the change for the report. Takes over `value`. */
+/* Sets a member of config.json, and notes the change in run->settings if the value differs from the old one. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];
@@ -39,7 +40,6 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
     free(text);
 }
 
-/* Returns the member if it is an integer of at least 0, and sets *value (0 otherwise). */
 const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
 {
     const json_t *const member = json_object_get(c->object, key);
@@ -53,8 +53,6 @@ bool organ_cut_stays(const organ_cut_config *c, size_t layer)
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
-/* Returns how many of the first `count` layers are kept. Layers beyond the model's (multi-token prediction) are always
- * kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;
@@ -63,8 +61,6 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
     return kept + (count > run->layer_count ? count - run->layer_count : 0);
 }
 
-/* Returns true if every kept layer keeps its place in a period: layer l is special if (l + shift) % period == 0, before
- * and after renumbering. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
 {
     for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)
@@ -81,8 +77,7 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
                run->shared_channels_after * run->expert_channels_before;
 }
 
-/* Returns why a router with groups cannot work with the kept experts, or NULL. `used` is the number of groups that a
- * token uses, `chosen` that of its experts. */
+/* Returns why the kept experts do not fit the router's groups, or NULL if they do. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0,

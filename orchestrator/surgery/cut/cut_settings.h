@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/cut: edits config.json for the smaller model. Functions store the first error in `error`. */
+ * Edits config.json for the smaller model; private to surgery/cut. Functions store the first error in c->error. */
 #ifndef ORGAN_CUT_SETTINGS_H
 #define ORGAN_CUT_SETTINGS_H
 
@@ -17,8 +17,8 @@ typedef struct organ_cut_config {
 
 /* ---- cut_settings.c ---- */
 
-/* Sets a member to `value`, whose reference is taken, and notes the change if the value differs. `value` NULL reports
- * that memory is out. */
+/* Sets a member to `value`, whose reference is taken, and notes the change if the value differs. `value` NULL: sets the
+ * error of a failed allocation. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value);
 
 /* Notes a changed setting. References of both values are taken; NULL: there is no such value. */
@@ -31,35 +31,37 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
 /* Returns the member if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
 const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value);
 
-/* Returns whether the layer of the donor is kept; false beyond its last layer. */
+/* Returns whether a layer of the donor is kept; false for numbers beyond its last layer. */
 bool organ_cut_stays(const organ_cut_config *c, size_t layer);
 
-/* Returns how many of the first `count` layers are kept. Numbers above the last layer count as kept. */
+/* Returns how many of the first `count` layers are kept, which is the new number of layer `count`. Numbers beyond the
+ * last layer count as kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count);
 
 /* Returns whether each kept layer keeps its phase in a pattern of layers: (l + shift) % period is 0 for the new number
  * if and only if it is 0 for the old one. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift);
 
-/* Checks that each router group keeps the same number of experts and enough of them. Returns NULL if so, else a
- * sentence with the reason. */
+/* Checks that each of the router's `groups` keeps the same number of experts and enough of them, if a token uses `used`
+ * groups and `chosen` experts. Returns NULL if so, else a sentence with the reason. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen);
 
-/* Returns whether shared experts keep the same share of their channels as routed ones. The text below is the reason of
- * an error for configurations that state the width of shared experts as a multiple of the routed width. */
+/* Returns whether shared experts keep the same share of their channels as routed ones do. The text below is the reason
+ * of an error for configurations that state the width of shared experts as a multiple of the routed width. */
 bool organ_cut_shared_follow(const organ_cut_run *run);
 #define ORGAN_CUT_SHARED_FOLLOW                                                                                        \
     "the width of shared experts is a multiple of the routed ones': both must keep the same share of channels"
 
 /* ---- cut_layer_settings.c ---- */
 
-/* Edits the settings of single layers after blocks were dropped. */
+/* Edits all settings that depend on numbers of layers, after blocks were dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
 
 /* ---- patterns.c ---- */
 
-/* Edits patterns by position: a pattern that gives each kept layer its kind stays; another one gets numbers that do so,
- * or is replaced by a list. ORGAN_BAD_INPUT names the key if nothing describes the kept layers. */
+/* Edits settings that give layers their kind by position. A setting that still describes the kept layers stays; another
+ * one gets numbers that describe them, or is replaced by a list. Sets ORGAN_BAD_INPUT, naming the key, if neither can
+ * describe the kept layers. */
 void organ_cut_edit_patterns(const organ_cut_config *c);
 
 /* ---- renumber_names.c ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Determines the properties of each layer of the donor, and its kept parts. */
+ * Checks the requested cut against the model, and determines the properties of each layer and the numbers before and
+ * after the cut. */
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -16,8 +17,8 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
-/* Returns true for tensors with one value or row per routed expert: weights, biases and scales of the router, but not
- * the gate of a shared expert. */
+/* Returns whether a tensor belongs to a router, by its name. The gate of a shared expert has a similar name, but is
+ * none. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -34,7 +35,6 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
-/* Returns the axis that counts experts: 1 for a row vector of shape [1, experts], else 0. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor)
 {
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
@@ -55,7 +55,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- options ---- */
 
-/* Checks a list of kept numbers: ascending, below `have`, not empty. */
+/* Checks that a list of kept numbers ascends, is not empty, and is below `have`. `what` names the parts in messages. */
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
 {
@@ -128,14 +128,14 @@ static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 
 /* ---- channels and heads ---- */
 
-/* Returns the inputs of the weight's matrices. */
+/* Returns the number of inputs (in_features) of the weight's matrices. */
 static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
 {
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
-/* Returns the number of hidden channels of a layer's feed-forward, from its down projections; 0 if it has none or they
- * differ. */
+/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts; 0 if there is none or
+ * widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;
@@ -151,7 +151,8 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
     return width;
 }
 
-/* Checks that the layer keeps as many entries as the layers before it: the configuration has one number. */
+/* Checks that the layer has and keeps as many parts as the layers before it (*before, *after), because the
+ * configuration has one number. The first layer with such parts sets both. `what` names the parts in messages. */
 static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                      const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
@@ -187,7 +188,7 @@ static bool is_requested(const organ_cut_run *run, int cut_kind)
     return false;
 }
 
-/* Checks that all experts of a layer keep the same number of channels. */
+/* Checks that all experts of a layer keep the same number of channels, and that this is the number of other layers. */
 static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};

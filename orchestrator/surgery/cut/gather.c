@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* Returns the kept entries of an axis, at the current entry of the first axis. */
+/* Returns the kept entries of an axis for the current entry of the first axis (an expert). */
 static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_part *const part = r->part;
@@ -17,7 +17,7 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
-/* Returns the number of kept indices on the axis; all of them if the axis is not cut. */
+/* Returns the number of kept entries of an axis. */
 static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_keep *const keep = kept_of(r, axis);

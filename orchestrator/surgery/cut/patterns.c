@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Edits patterns of config.json that give a layer its kind by its number, after blocks were dropped. */
+ * Edits settings of config.json that give a layer its kind by its number, after blocks were dropped. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
 #include <string.h>
@@ -17,12 +17,12 @@ static bool is_model(const organ_cut_config *c, const char *start)
 
 /* A pattern by position: layer i has the value `hit` if (i + shift) % period is 0, else `miss`. */
 typedef struct layers_pattern {
-    const char *model,
-        *key; /* the key with the period; NULL for models without such a key, whose model_type begins with `model` */
-    uint64_t period; /* used if `key` is NULL */
+    const char *model, *key; /* the member with the period; NULL: models whose model_type begins with `model` have the
+                                constant `period` */
+    uint64_t period;         /* period if `key` is NULL */
     uint64_t shift;
-    const char *list, *hit, *miss; /* a list that overrides the pattern. `hit` NULL: the list has the numbers 0 and
-                                    * 1. */
+    /* Name and words of a list that overrides the pattern. `hit` NULL: the list has the numbers 0 and 1. */
+    const char *list, *hit, *miss;
 } layers_pattern;
 
 static const layers_pattern patterns[] = {
@@ -40,8 +40,8 @@ static const layers_pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
-/* Returns the list of the kept layers' kinds that a period in config.json describes, in the words or numbers of `p`;
- * NULL if out of memory. */
+/* Returns the list of the kept layers' kinds before the cut, in the words or numbers of `p`; NULL if an allocation
+ * failed. */
 static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
     json_t *const made = json_array();
@@ -127,9 +127,10 @@ static void list_indexers(const organ_cut_config *c)
 
 /* ---- steps that no list overrides ---- */
 
-/* Layer l has the kind if (l + shift) % step is 0, or with a key for an offset if l % step is the offset, and if it is
- * not before the layer that `from` names nor after the one of `to`. Values that config.json does not have are those of
- * models whose model_type begins with `model`; NULL: config.json must have the key. */
+/* A setting that gives a kind to layers at regular steps: layer l has it if (l + shift) % step is 0, or, with a member
+ * for an offset, if l % step is the offset. `key` and `offset` name the members with step and offset; only layers from
+ * the number in member `from` to that in `to` count. If model_type begins with `model`, absent members have the values
+ * `otherwise` and `offset_otherwise`; `model` NULL: an absent `key` means that the model has no such setting. */
 typedef struct patterns_step {
     const char *key, *offset, *from, *to, *model;
     uint64_t shift, otherwise, offset_otherwise;
@@ -152,13 +153,15 @@ static const patterns_step steps[] = {
     {.key = "global_attn_every_n_layers"},
 };
 
+/* Returns the integer member `key`; `otherwise` if config.json lacks it or `key` is NULL. */
 static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
 {
     uint64_t value;
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
 }
 
-/* Returns whether the step gives each kept layer its kind: the layers l with l % step == offset have the kind. */
+/* Returns whether each kept layer l has the kind (l % before == before_offset) if and only if its new number n has n %
+ * step == offset. */
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
@@ -170,8 +173,8 @@ static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_
     return true;
 }
 
-/* Finds the least step and an offset that give each kept layer its kind. `before` and `before_offset` are those of the
- * model. Without a key for the offset, loaders compute it from the step. */
+/* Finds the least step, and an offset, with which step_fits. Without a member for the offset, loaders compute it from
+ * the step. Returns false if there is none. */
 static bool find_least_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                             uint64_t *step, uint64_t *offset)
 {
@@ -183,8 +186,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
     return false;
 }
 
-/* Changes a period such as "every 4th layer has full attention" to a step and offset that give the kept layers their
- * kinds; refuses the cut if there are none. */
+/* Changes a setting of `steps` to a step and offset that give the kept layers their kinds. Rejects the cut if there are
+ * none. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);
@@ -222,8 +225,7 @@ static void edit_sparse_step(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
-/* Edits settings that give the kind of a layer by a period ("every 6th layer is global"): finds a period and an offset
- * with which the kept layers keep their kinds, or writes a list. */
+/* Edits the settings that give layers their kind by position, for the layers that stay. */
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;

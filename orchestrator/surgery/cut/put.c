@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Stores matrices with new values, rounded to the type of the donor. */
+ * Stores matrices with new values, rounded to the type of the donor, and reads them back in a resumed run. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -15,8 +15,8 @@
 typedef struct put_place {
     organ_cut_part *part;
     const organ_dtype_info *type;
-    size_t rows, cols, row_bytes, band; /* rows that are rounded together */
-    uint64_t at;                        /* byte offset in the piece */
+    size_t rows, cols, row_bytes, band; /* bytes of a row; rows that are rounded together */
+    uint64_t at;                        /* offset of the matrix in the piece, in bytes */
 } put_place;
 
 static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor *tensor)
@@ -24,13 +24,12 @@ static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor 
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
-/* Returns true if nothing remains to be written of a tensor: it was dropped, or an earlier run has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
 }
 
-/* Returns where a refitted matrix is written: part, place in the tensor, and rows in a band. */
+/* Returns the position of matrix `matrix` of the donor's tensor in the output. */
 static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
     organ_cut_part *const part = put_part_of(run, tensor);
@@ -48,7 +47,6 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     return p;
 }
 
-/* Returns true if new values can be rounded to the type: floats, and GGUF blocks with a fitting kernel. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 {
     if (organ_dtype_is_blocks(type))
@@ -56,7 +54,7 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
     return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
 }
 
-/* Rounds rows to `units` and replaces the values by the rounded ones. */
+/* Rounds rows to the donor's type, into `units`, and replaces the values by the rounded ones. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
     const organ_kernels *const kernels = run->cut->write.engine->kernels;
@@ -68,7 +66,7 @@ static void round_rows(const organ_cut_run *run, const put_place *p, float *valu
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
-/* Rounds a refitted matrix to its type, in place, and with `own` writes it. */
+/* Rounds a refitted matrix in place, band by band, and writes it if `own`. `units` has room for a band. */
 static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units,
                              organ_error *error)
 {
@@ -102,8 +100,8 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
-/* Writes the kept part of one matrix: the given weights, or the stored bytes if `weights` is NULL. `weights` get the
- * values as stored. Only the rank with `own` writes; the last matrix completes the tensor. */
+/* Stores the new values of one kept matrix of a refitted tensor, rounded to the donor's type. `weights` becomes the
+ * rounded values. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -132,7 +130,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
-/* Reads back a matrix that an earlier run wrote, widened to FP32. */
+/* Reads back the matrix that organ_cut_put stored in an earlier run. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -153,7 +151,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* ---- matrices that are stored transposed ---- */
 
-/* Allocates a matrix in the stored orientation; NULL with the error set. */
+/* Allocates a matrix as the file stores it; sets the error and returns NULL if that fails. */
 static float *allocate_transposed(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {
     float *const stored = malloc(p->rows * p->cols * sizeof *stored);
@@ -162,7 +160,7 @@ static float *allocate_transposed(const organ_tensor *tensor, const put_place *p
     return stored;
 }
 
-/* Writes like organ_cut_put a matrix that the file stores as in_features x out_features; `weights` are transposed. */
+/* Stores new values like organ_cut_put for a tensor that the file has as in_features x out_features. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {
@@ -178,6 +176,7 @@ organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *te
     return error->status;
 }
 
+/* Reads values like organ_cut_get from a tensor that the file has as in_features x out_features. */
 organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
                                       float *weights, organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds the kept parts of a cut model from digests of rows that no refit changes. */
 #include "orchestrator/surgery/cut/recover.h"
 
 #include "orchestrator/stream/rows.h"
@@ -31,21 +32,21 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 
 /* ---- digests of rows ---- */
 
-/* One side of the comparison. */
+/* A model of the comparison: the donor or the copy. */
 typedef struct recover_side {
     const organ_model *model;
     const organ_weights *weights;
     const organ_kernels *kernels;
 } recover_side;
 
-/* Mapping from rows to the digest of the part that they belong to: row r >= skip maps to digest first + (r - skip) /
- * each % count. With `halves` (gate and up stacked in one matrix) rows r and r + halves of each group of 2 * halves
- * rows map to the same digest. */
+/* Maps rows of a weight to the digest of the part (channel, head, expert) that they belong to: row r >= skip maps to
+ * digest first + (r - skip) / each % count; rows before `skip` have none. With `halves` (gate and up stacked in one
+ * matrix) rows r and r + halves of each group of 2 * halves rows map to the same digest. */
 typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
 
-/* Returns the index of the channel or head that row `row` belongs to; `of` describes the layout. */
+/* Returns the index of the digest of a row, which is not before of->skip. */
 static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 {
     if (of->halves)
@@ -53,7 +54,7 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
     return of->first + (row - of->skip) / of->each % of->count;
 }
 
-/* Folds the values of rows into the digests of their parts. */
+/* Extends the digest of each part by the values of its rows, widened to FP32. */
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
@@ -69,8 +70,8 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* Adds to each channel's digest the columns of a stack of matrices that belong to it, for `count` channels in each
- * matrix: with `pairs` column c belongs to channel c / 2, else to c % count. */
+/* Extends the digest of each channel by its columns in a stack of matrices, for `count` channels per matrix: with
+ * `pairs` column c belongs to channel c / 2, else to c % count. */
 static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
@@ -88,8 +89,8 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
     return error->status;
 }
 
-/* Finds the kept ones of `have` parts by their digests; both lists must be in the same order. The kept numbers are
- * written to `keep`. */
+/* Finds which of the donor's `have` parts the `remaining` parts of the copy are, by digests in the same order, and
+ * writes their numbers to `keep`. Adds a problem for each part that is not found. `what` names a part in messages. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
                                   size_t have, const uint64_t *copy, size_t remaining, organ_cut_keep *keep,
                                   organ_error *error)
@@ -116,14 +117,14 @@ static organ_status match_digests(organ_cut_recovery *r, size_t layer, const cha
 
 /* ---- blocks ---- */
 
-/* Digests of tensors that no cut inside a block changes: norms, K and V. */
+/* The digests of a block's tensors that no cut inside the block changes: norms, K and V. */
 typedef struct recover_block {
     uint64_t digests[24];
-    size_t count;
+    size_t count; /* number of digests */
 } recover_block;
 
-/* Adds the digest of a norm or a projection of K or V to those of its block, by which kept blocks are recognised:
- * healing does not change them. */
+/* Adds the digest of a norm or a projection of K or V to those of its block. Kept blocks are recognised by these
+ * tensors, because healing does not change them. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {
@@ -185,7 +186,7 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
     }
 }
 
-/* Finds for each block of the donor the block of the copy that it has become, by digests of norms, keys and values. */
+/* Finds which blocks of the donor were dropped, by digests of norms, keys and values. */
 static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 {
     recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
@@ -203,7 +204,7 @@ static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 
 /* ---- parts of a block ---- */
 
-/* Returns the weight of that role in a layer; NULL if there is none. */
+/* Returns the matrix with this role in a layer; NULL if there is none. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_experts experts)
 {
@@ -221,12 +222,12 @@ static const organ_weight *recover_weight_of(const organ_weights *weights, size_
     return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
-/* A kind of part: how many of them a layer has, and digests of their rows. */
+/* A kind of part: its name in messages, how many of them a layer has, and digests of their rows. */
 typedef struct recover_kind {
     const char *what;
     uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
     organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
-    /* Extends the digests to distinguish parts of the donor with equal digests; NULL: impossible. */
+    /* Extends the digests if parts of the donor have equal ones; NULL: they cannot be distinguished. */
     organ_status (*part)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
@@ -343,8 +344,7 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-/* Finds which heads or channels of a layer were kept by the digests of both. If parts of the donor have equal digests,
- * k->part computes digests that distinguish them. */
+/* Finds which parts of kind `k` a layer of the donor has kept in layer `becomes` of the copy, by digests of both. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
@@ -393,12 +393,12 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-/* Numbers of experts, and of channels per expert, in the donor and in the copy. */
+/* Numbers of experts in donor and copy, and of channels per expert in donor and copy. */
 typedef struct counts {
     uint64_t experts, copy_experts, have, left;
 } counts;
 
-/* Finds the kept channels of each kept expert. */
+/* Finds the kept channels of each kept expert from the digests of the donor (`was`) and of the copy (`is`). */
 static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was,
                                   const uint64_t *is, organ_error *error)
 {
@@ -442,7 +442,8 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
-/* Recovers from both models which layers, experts, channels and heads were kept, by comparing bytes. */
+/* Finds the parts of the donor that the copy has kept: first the blocks, then experts, channels and heads of each
+ * block. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

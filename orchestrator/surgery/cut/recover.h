@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/cut: finds the kept parts of a cut model by comparing its bytes with the donor's. */
+ * Finds the kept parts of a cut model by comparing its bytes with the donor's; private to surgery/cut. */
 #ifndef ORGAN_CUT_RECOVER_H
 #define ORGAN_CUT_RECOVER_H
 
@@ -7,12 +7,13 @@
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
+/* The search for the parts of the donor that a cut copy has kept. */
 typedef struct organ_cut_recovery {
     const organ_model *donor, *copy;
     const organ_weights *donor_weights, *copy_weights;
     const organ_engine *engine;
     organ_problems *problems;
-    organ_cut_layer *layers; /* of the donor */
+    organ_cut_layer *layers; /* the result: kept parts of each layer of the donor */
     size_t layer_count, copy_layers;
     organ_arena arena;
 } organ_cut_recovery;

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The result of renumbering a text: nothing changed, a number was replaced, it names a removed layer or expert, or it
+ * has a number that cannot be replaced. */
 typedef enum outcome { SAME, CHANGED, GONE, UNCLEAR } outcome;
 
 /* Finds the number after one of the words, which may be separated by the escaped dot of a pattern. Returns its first
@@ -70,7 +72,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     return becomes == *layer ? SAME : replace_number(text, number, digits, becomes);
 }
 
-/* Replaces the number of an expert in a module's name by its new one. */
+/* Renumbers the expert in *text, which belongs to the old layer number `layer`. */
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
 {
     static const char *const crowds[] = {"experts"};
@@ -87,10 +89,28 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Renumbers *text, which is from malloc and may be replaced. */
+/* Returns whether the name or pattern is one of a tower or a block for multi-token prediction ("mtp.layers.0"), whose
+ * layers and experts have numbers of their own. */
+static bool is_of_another_part(const char *text)
+{
+    char begin[64]; /* without the backslashes of a pattern */
+    size_t length = 0;
+    text += strncmp(text, "re:", 3) == 0 ? 3 : 0;
+    text += *text == '^';
+    for (; *text && length < sizeof begin - 1; text++)
+        if (*text != '\\')
+            begin[length++] = *text;
+    begin[length] = '\0';
+    const organ_role role = organ_anatomy_of(begin).role;
+    return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
+}
+
+/* Renumbers layer and expert in *text, which is allocated by malloc and may be replaced. */
 static outcome rename_text(const organ_cut_run *run, char **text)
 {
     size_t layer;
+    if (is_of_another_part(*text))
+        return SAME;
     const outcome first = rename_layer(run, text, &layer);
     if (first == GONE || first == UNCLEAR)
         return first;

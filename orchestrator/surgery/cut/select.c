@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Computes which elements of a stored tensor are kept if its weight keeps some rows or columns. Codes may be
- * packed along either axis, and scales belong to blocks of both. */
+ * Computes which entries of a stored tensor are kept if its weight keeps some rows or columns. Codes may be packed
+ * along either axis, and scales belong to blocks of rows and columns. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* Relation between an axis of a stored tensor and the rows or columns of the plain matrix: `per` of these occupy
- * `places` entries of the axis. */
+/* How an axis of a stored tensor has the rows or columns of the plain matrix: `per` rows or columns occupy `places`
+ * entries of the axis. */
 typedef struct packing {
     uint64_t per, places;
 } packing;
 
 static const packing ONE = {1, 1}, NONE = {0, 0};
 
-/* Converts kept numbers, out of `have`, to kept entries of an axis. Groups of `per` numbers must be kept whole (the
- * last one may be shorter in the donor); else returns ORGAN_BAD_INPUT. */
+/* Converts kept numbers, out of `have`, to kept entries of an axis of `axis` entries. Groups of `per` numbers must be
+ * kept whole (the last one may be shorter in the donor); else returns ORGAN_BAD_INPUT. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
@@ -69,7 +69,7 @@ static packing select_words_of(const organ_weight *w)
     return (packing){32 / w->bits, 1};
 }
 
-/* Sets how codes are packed along rows and columns. */
+/* Sets how many rows, and how many columns, of a packed weight share how many entries of its tensor of codes. */
 static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
 {
     *rows = *cols = ONE;
@@ -157,8 +157,8 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
     return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
-/* Selects, for one tensor of a weight, what the kept rows and columns of the weight need: words with several codes, and
- * scales of blocks of weights. Fails if a word or block would be kept in part. */
+/* Selects, for one tensor of a weight, the words of codes and the scales of the kept rows and columns. Fails if a word
+ * or block would be kept in part. */
 static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                      organ_cut_part *part, organ_error *error)
 {
@@ -247,8 +247,7 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
-/* Sets the output shape of a tensor and the runs of bytes that stay: along the axis of experts, or rows and columns of
- * a weight. A packed weight's scales are cut with its codes. */
+/* Cuts a tensor along the axis of experts, or along rows and columns of its weight. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
 #include "orchestrator/surgery/experts/experts_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -12,7 +13,7 @@
 
 /* ---- options ---- */
 
-/* Converts --keep ("50%" or "8") to a number of experts per layer. */
+/* Converts --keep ("50%" or "8") to a number of experts per layer, a multiple of the router's groups. */
 static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
 {
     const uint32_t experts = s->experts, used = s->used, groups = s->groups;
@@ -133,6 +134,7 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
 }
 
+/* Fills the output: refits the kept experts, then copies all other parts. */
 static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -150,7 +152,7 @@ static bool experts_recall(void *context, const organ_tensor *tensor, const json
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* Returns what a refitted output depends on in addition to the parameters: the calibration text. */
+/* Returns the text that a refitted output depends on, in addition to the parameters. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;

@@ -12,6 +12,7 @@
 
 ORGAN_API_BEGIN
 
+/* The options of `organ experts`. */
 typedef struct organ_experts_options {
     const char *model;
     const char *keep;                   /* experts to keep in each layer: "50%", "8" */

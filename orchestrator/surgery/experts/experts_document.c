@@ -1,7 +1,10 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The document of a removal of experts. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 #include "orchestrator/surgery/facts/facts.h"
+
+#include <string.h>
 
 json_t *organ_experts_parameters(void *context)
 {
@@ -12,8 +15,8 @@ json_t *organ_experts_parameters(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Returns the report's row of a layer: the number of kept experts and the relative error, null if the loss is not
- * known. */
+/* Returns the row of a layer in member "losses": the number of kept experts and the relative error, null if the loss is
+ * not known. */
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
@@ -45,12 +48,24 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
+/* Returns the number of tensors of experts in blocks for multi-token prediction that have no number among the layers
+ * (mtp.layers.0): the cut copies them. */
+static size_t count_draft_experts(const organ_model *model)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        count += model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer < 0 &&
+                 strstr(model->tensors[t].name, ".experts.");
+    return count;
+}
+
 /* Returns the report of organ experts. `layers` is emptied in a dry run without scores, since the kept experts are then
  * unknown, and for an uneven division that no model format supports. */
 json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
+    const size_t drafts = count_draft_experts(job->model);
     if (cut && (!job->known || job->uneven) &&
         !ORGAN_ADD(cut, SET("layers", json_array()))) { /* the kept experts are unknown, or no model could
                                                          * load this division */
@@ -60,8 +75,9 @@ json_t *organ_experts_document(void *context, const organ_writing *made)
     return organ_json_joined(
         cut,
         ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
-                     SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
-                     SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
+                     SET_IF(drafts, "draft_tensors", json_integer((json_int_t)drafts)), SET_COUNT("keep", job->keep),
+                     SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
+                     SET_HELD("measurement", job->needs),
                      SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
                      SET_HELD("calibration", job->scores.calibration),
                      SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),

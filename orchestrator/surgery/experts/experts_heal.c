@@ -205,6 +205,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
         return organ_fail_memory(error, options->calibration.text);
     h->options = *options;
     h->walk = (organ_calibration_run_options){.calibration = options->calibration,
+                                              .file_layers = true,
                                               .method = "experts",
                                               .verb = "heal",
                                               .doing = "healing",
@@ -302,8 +303,8 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 
 /* ---- the report ---- */
 
-/* Returns the report's row of a layer: the size of its refit, and the error per token before and after on held-out
- * windows. */
+/* Returns the row of a refitted layer in member "heal": the size of its regression, and the error per token on held-out
+ * windows before and after. */
 static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -318,7 +319,7 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
 
-/* Returns the report's object about --heal. A layer counts as healed if a lambda above 0 lowered the held-out error. */
+/* Returns member "heal" of the document. A layer counts as healed if a lambda above 0 lowered its held-out error. */
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();

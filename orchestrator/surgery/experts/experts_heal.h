@@ -15,8 +15,8 @@
 
 /* Every fourth window of the text is held out, to choose the ridge and to test whether the refit helps. */
 #define ORGAN_EXPERT_HEAL_WINDOWS 4
-/* The target is a hidden state after the layer: this share of the donor's state, the rest of the state that the
- * unpruned layer computes from the refitted stream. */
+/* The target of the regression is a mix of two hidden states after the layer: this share of the donor's state, and for
+ * the rest the state that the unpruned layer computes from the refitted stream. */
 #define ORGAN_EXPERT_HEAL_DONOR_SHARE 0.75
 
 /* Options of the caller. All pointers must stay valid until organ_expert_heal_close. */
@@ -45,12 +45,12 @@ void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan)
 /* Returns a flag for each tensor of the model: true if its values change. For organ_cut_out.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
 
-/* Refits layer by layer and puts the matrices; called from organ_write.fill. Layers that an interrupted run has put are
- * read back. */
+/* Refits layer by layer and puts the matrices into the output; called from organ_write.fill. Layers that an interrupted
+ * run has put are read back. */
 organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
 
-/* Implement organ_cut_out.results and .recall: return for the journal, and take from it, the outcome of the layer that
- * `tensor` belongs to. */
+/* Implement organ_cut_out.results and .recall: write to the journal, and read from it, the choice of lambda of the
+ * layer that `tensor` belongs to. */
 json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_tensor *tensor);
 bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);
 

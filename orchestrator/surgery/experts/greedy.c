@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The removal of a layer's experts, one at a time, always the one that increases the error least. */
 typedef struct greedy {
     organ_expert_measure *measure;
     bool *kept;       /* a flag for each expert */
@@ -25,8 +26,8 @@ typedef struct greedy {
     double *increase; /* tokens x width: the increase of the error if the candidate is removed */
     unsigned *served; /* tokens x used: experts that currently work on the token */
     unsigned *next;   /* for each token: the expert that would replace a removed one; UINT32_MAX: unknown */
-    bool *stale;      /* the values of the token were computed for other kept experts */
-    double *sums;
+    bool *stale;      /* for each token: its values were computed for other kept experts */
+    double *sums;     /* row of the sums over all tokens: organ_expert_row_width() numbers */
     organ_first_fault fault;
 } greedy;
 
@@ -38,8 +39,8 @@ static bool removal_is_local(const organ_forward_config *c)
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-/* Returns how many experts' removals can change a token's output: those that serve it, or all if routing depends on
- * all. */
+/* Returns greedy.width: how many experts' removals can change a token's output, the `used` experts that serve it, or
+ * all if routing depends on all. */
 static size_t candidates_per_token(const organ_forward_config *c)
 {
     return removal_is_local(c) ? c->experts_used : c->experts;
@@ -54,6 +55,7 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 
 /* ---- a token ---- */
 
+/* Chooses the experts of token t among `kept`, into w->chosen. */
 static void route_among_kept(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
@@ -106,8 +108,8 @@ static void try_without(greedy *g, size_t t, const float *products, const organ_
             g->next[t] = w->chosen[k].expert;
 }
 
-/* Computes for one token the error with the experts that are kept now, and with each of them removed. Skips tokens that
- * the last removal did not affect. */
+/* Computes for one token the error with the experts that are kept now, and the increase if each of its candidates is
+ * removed. Skips tokens that the last removal did not affect. */
 static void refresh_token(void *context, size_t t, size_t worker)
 {
     greedy *const g = context;

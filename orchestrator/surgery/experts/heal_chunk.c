@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs each chunk through the layer three times: with all experts on the donor's states, with all experts on the
- * states of the refitted layers before it, and with the kept experts on the latter.
+ * Collects the rows of the regression. Each chunk runs through the layer three times: with all experts on the donor's
+ * states, with all experts on the states of the refitted layers before it, and with the kept experts on these.
  *
  * Ranks: each rank runs other chunks of the text, and all ranks add the rows of all chunks in the order of the text,
  * which keeps the bits of one process. */
@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+/* The chunk that runs through the layer. */
 typedef struct chunk_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
@@ -134,7 +135,7 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
     const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate,
                  hidden = (size_t)h->config->hidden;
-    organ_error fault = {0}; /* of adding rows, which may fail on one rank only */
+    organ_error fault = {0}; /* the error of adding rows, which may fail on one rank only */
     for (size_t r = 0;
          r < organ_ranks_count(ranks) && first + r < organ_calibration_chunks_count(chunks) && !error->status; r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];

@@ -13,12 +13,13 @@
 
 #define NAME_SIZE 400
 
+/* The layer whose down projections are written. */
 typedef struct layer_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
     const organ_heal_layer *own;
-    float *weights, *change; /* of one expert */
-    size_t size;
+    float *weights, *change; /* down projection of one expert, and its change by the regression */
+    size_t size;             /* values of a down projection */
 } layer_job;
 
 /* Writes the name of an expert's down projection; in a stack of experts, with the index of its matrix. */
@@ -31,7 +32,7 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
         snprintf(name, NAME_SIZE, "%s", tensor->name);
 }
 
-/* Returns whether this rank refits the expert. Tensors are assigned to ranks round-robin. */
+/* Returns whether this rank writes the expert's matrix to the output. Tensors are assigned to ranks round-robin. */
 static bool heal_layer_is_local(const layer_job *j, size_t expert)
 {
     organ_ranks *const ranks = j->heal->options.engine->ranks;
@@ -67,8 +68,8 @@ static void add_block_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* Stores the matrix of an expert whose index among the kept ones is `block`. Quantised blocks of a layer that is not
- * refitted keep their bytes. */
+/* Refits the matrix of an expert, or reads it back, and stores it in the layer and the output. `block` is its index
+ * among the kept experts. Quantised blocks of a layer that is not refitted keep their bytes. */
 static organ_status finish_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -94,7 +95,8 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
 }
 
-/* Writes the refitted down projections of the kept experts. */
+/* Refits the down projections of the layer's kept experts, or reads back those of an earlier run, and stores them in
+ * the layer and the output. */
 static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOSS 10000.0 /* estimated operations of the greedy removal for each pair of experts of a token */
+#define LOSS 10000.0 /* estimate: operations of the greedy removal for each pair of experts of a token */
 
 #define MIN_BATCH ((uint64_t)16)
 #define MAX_BATCH ((uint64_t)1024)
@@ -46,7 +46,7 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Returns the bytes per token of a batch; `kept`: its products go to a file. */
+/* Returns the bytes per token of a batch. `kept`: its products are buffered for the file. */
 static uint64_t batch_token(const organ_expert_measure *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
@@ -105,7 +105,7 @@ static organ_status capture_inputs_and_logits(void *context, int32_t layer, size
     return error->status;
 }
 
-/* Begins a layer: captures inputs and logits unless its scores are already known. */
+/* Begins a layer: the router's inputs and logits are captured unless the scores are already known. */
 static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
@@ -166,7 +166,7 @@ static organ_status finish_measured_layer(void *context, const organ_calibration
     return organ_ranks_agree(m->options.engine->ranks, "storing the scores of a layer", error);
 }
 
-/* ---- opening ---- */
+/* ---- creation ---- */
 
 /* Returns the object that a scores file must match to be reused: definition, model, text, samples and context. */
 static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *error)
@@ -258,6 +258,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     m->options = *o;
     m->scores = scores;
     m->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                              .file_layers = true,
                                               .method = "experts",
                                               .verb = "measure",
                                               .doing = "measuring",
@@ -315,8 +316,7 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
-/* Returns what the measurement needs, for the plan of a dry run. Products go to the scratch file if they exceed the
- * spare memory. */
+/* Returns the memory that the measurement needs, and its largest parts. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),

@@ -29,17 +29,19 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *optio
                                        organ_expert_measure **measure, organ_error *error);
 void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
 
-/* Returns what the scores belong to, for organ_expert_scores_read and organ_expert_scores_json. */
+/* Returns the identity of the scores (model, text, windows) for organ_expert_scores_read and
+ * organ_expert_scores_json. */
 const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
 
-/* organ_expert_measure_needs returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the
- * smallest --memory that suffices, and its largest parts apart from the layer itself. NULL if out of memory. */
-/* organ_expert_measure_estimate adds the memory and the work of the measurement to `plan`. */
+/* Adds the memory and the work of the measurement to `plan`. */
 void organ_expert_measure_estimate(const organ_expert_measure *measure, organ_plan *plan);
+/* Returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the smallest --memory that
+ * suffices, and its largest parts apart from the layer itself. NULL if an allocation failed. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
 
 /* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
- * written). Returns ORGAN_BAD_INPUT for values that are not finite, ORGAN_IO, or ORGAN_INTERRUPTED. */
+ * written). Returns ORGAN_BAD_INPUT if a value is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED
+ * if the engine is stopped. */
 organ_status organ_expert_measure_run(organ_expert_measure *measure, const char *file, organ_error *error);
 
 #endif

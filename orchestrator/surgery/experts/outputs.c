@@ -9,10 +9,11 @@
 #include <math.h>
 #include <string.h>
 
+/* A batch of tokens of a chunk. */
 typedef struct outputs_job {
     organ_expert_measure *measure;
     const organ_calibration_layer *layer;
-    size_t first, count; /* tokens of the chunk that are computed together */
+    size_t first, count; /* tokens [first, first + count) of the chunk are computed together */
 } outputs_job;
 
 /* Returns the experts chosen for a token of the current chunk. */
@@ -83,7 +84,7 @@ static void sum_token_outputs(void *context, size_t index, size_t worker)
     m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
-/* Copies the input of a token to `to`, times the factor of the expert if inputs have factors. */
+/* Copies the input of a token to `to`, times the expert's factor if router.into_inputs. */
 static void scale_input(const organ_expert_measure *m, unsigned expert, size_t token, float *to)
 {
     const size_t hidden = (size_t)m->config->hidden;
@@ -92,7 +93,7 @@ static void scale_input(const organ_expert_measure *m, unsigned expert, size_t t
         to[x] = m->normed[token * hidden + x] * factor;
 }
 
-/* Returns the inputs of an expert for the tokens of the job. */
+/* Returns the inputs of an expert for the tokens of the batch; scaled ones are in a buffer after the outputs. */
 static const float *inputs_of(const outputs_job *j, unsigned expert)
 {
     const organ_expert_measure *const m = j->measure;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Stores the inner products of experts' outputs, and computes the distance of two choices of experts from them. */
 #include "orchestrator/stream/scratch_file.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
@@ -32,14 +33,11 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
-/* Returns where a token's products are to be computed: in memory, or in `scratch` before organ_expert_products_keep
- * writes them. */
 float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
-/* Writes the products of `count` tokens to the scratch file; in memory they are already in place. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {
@@ -48,7 +46,6 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
                : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
-/* Returns a token's products, read into `scratch` if they are in the file; NULL after an error. */
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)

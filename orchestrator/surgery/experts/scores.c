@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Allocates scores, chooses the kept experts of a layer by them, and divides a budget among layers. */
 #include "orchestrator/surgery/experts/scores.h"
 
 #include "orchestrator/forward/forward.h"
@@ -94,7 +95,7 @@ static bool is_removed_before(const organ_expert_layer *layer, organ_expert_scor
     return x < 0 || (x == 0 && a > b);
 }
 
-/* Returns whether the expert is among the first `count` removed ones. */
+/* Returns whether the expert is among the first `count` experts of its layer that the order of the score removes. */
 static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                               uint32_t count, uint32_t expert)
 {
@@ -111,7 +112,6 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
-/* Lists the experts of a layer that stay if the order of the score removes all but `keep`. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {

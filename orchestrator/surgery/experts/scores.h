@@ -15,6 +15,7 @@
 #define ORGAN_EXPERT_SCORES_SCHEMA     "organ.expert_scores/1"
 #define ORGAN_EXPERT_SCORES_DEFINITION "experts/1"
 
+/* The scores by which experts are ranked; the members of organ_expert_layer have their values. */
 typedef enum organ_expert_score {
     ORGAN_EXPERT_LOSS,
     ORGAN_EXPERT_REAP,
@@ -26,8 +27,9 @@ typedef enum organ_expert_score {
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error);
 const char *organ_expert_score_name(organ_expert_score score);
 
+/* The measured values of one layer's experts. */
 typedef struct organ_expert_layer {
-    bool known;
+    bool known;          /* the other members are set */
     uint64_t *frequency; /* number of tokens routed to each expert */
     double *sum, *reap;  /* sum and mean over these tokens of gate times output norm; 0 if an expert has no token */
     double power;        /* sum over tokens of the squared norm of the layer's routed output */
@@ -39,15 +41,16 @@ typedef struct organ_expert_layer {
     bool dense; /* the layer has no experts: `known` is set and no other member is used */
 } organ_expert_layer;
 
+/* The measured values of all layers of a model. */
 typedef struct organ_expert_scores {
     size_t layers;
-    uint32_t experts, used; /* routed experts of each layer; experts that the router chooses for a token */
+    uint32_t experts, used; /* routed experts of each layer with experts; experts that the router chooses for a token */
     uint32_t least, groups; /* smallest number of experts to keep; number of router groups, which all keep the same
                              * number */
     bool with_loss;
-    uint64_t tokens; /* tokens of the calibration text */
-    organ_expert_layer *of;
-    json_t *calibration; /* "calibration" of the document, from organ_calibration_run_json; NULL until it is known */
+    uint64_t tokens;        /* tokens of the calibration text */
+    organ_expert_layer *of; /* one for each layer */
+    json_t *calibration;    /* "calibration" of the document, from organ_calibration_run_json; NULL until it is known */
 } organ_expert_scores;
 
 /* Allocates scores for `model`, with no layer known except dense ones. Call organ_expert_scores_release even after an

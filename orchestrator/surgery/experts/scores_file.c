@@ -10,7 +10,7 @@
 
 #define MAX_SCORE 1e300
 
-/* Arrays of a layer in the order of the file. Those from ORDER on exist only with the loss. */
+/* The arrays of a layer in the order of the file. Those from ORDER on exist only if the loss was measured. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
 /* Describes the columns of layer l for reading and writing: name, type, count, array, largest value. */
@@ -83,6 +83,7 @@ static organ_status scores_file_read_power(organ_expert_layer *layer, const json
                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is not a number of at least 0", path, l);
 }
 
+/* Fails if the order of removal names an expert twice. */
 static organ_status check_removed(const organ_expert_layer *layer, size_t count, size_t l, const char *path,
                                   organ_error *error)
 {
@@ -117,7 +118,7 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
     return ORGAN_OK;
 }
 
-/* Returns whether the file is of a measurement that has not finished. */
+/* Returns whether the document lacks the scores of a layer, so that its measurement has not finished. */
 static bool has_missing_layers(const json_t *document)
 {
     size_t l;
@@ -185,8 +186,7 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
-/* Reads scores from the file of --scores. *whole becomes true if it has those of every layer. On error no layer counts
- * as known. */
+/* Reads scores from their file, or from the member "scores" of a report of `organ experts`. */
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *written_again, bool *whole, organ_error *error)
 {

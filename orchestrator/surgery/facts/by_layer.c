@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Sums the sizes of tensors by layer and role. */
 #include "orchestrator/surgery/facts/by_layer.h"
 
 #include "formats/base/memory_watch.h"
@@ -6,7 +7,8 @@
 
 #include <stdlib.h>
 
-/* Orders by cell; -1, which belongs to no layer, comes last. */
+/* Orders tensors by layer, then by row of the anatomy. The cast makes layer -1, of tensors outside of layers, the
+ * last. */
 static int by_cell(const void *a, const void *b)
 {
     const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y =
@@ -16,7 +18,7 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* Sums the weights of one layer, by role. */
+/* Sets sums[r] to the total of those of the `count` rows, all of one layer, that belong to row r of the anatomy. */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
@@ -29,7 +31,8 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-/* Returns one member of a layer's sums, for the rows of the anatomy that are used. */
+/* Returns an array with one number per row of the anatomy that occurs in the model: the member of organ_layer_amount
+ * that is `offset` bytes after its start, from the sums of one layer. */
 static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS],
                                 size_t offset)
 {
@@ -41,8 +44,8 @@ static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS
     return line;
 }
 
-/* Returns tables of elements and bytes with one row per layer and one column per role that occurs; with `grafted` also
- * grafted bytes. Sorts `rows`; NULL means that their allocation failed. */
+/* Returns tables of elements and bytes with one row per layer and one column per row of the anatomy that occurs; if
+ * `grafted` is set, also a table of grafted elements. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
 {
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The sentences of warnings, and which documents get which of them. */
 #include "orchestrator/surgery/facts/errata.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -8,12 +9,14 @@
 
 #include <string.h>
 
-/* ---- the words ---- */
+/* ---- the texts of the sentences ---- */
 
 static const char version_1[] =
     "Physarum v1 is a static flow that the magnitude of each weight within its own block drives. It uses no "
     "activations, no gradients and no effect on the output; it is not the activation-aware v2.";
 
+/* The sentence on each method: `by_text` for calibration on a text or for a method without calibration, `by_imatrix`
+ * for weights chosen by an imatrix (NULL: by_text). */
 static const struct {
     const char *method, *by_text, *by_imatrix;
 } methods[] = {
@@ -63,7 +66,7 @@ static const char never_mixed[] = "Do not mix experiments: the sparsity of one r
 
 /* ---- sentences ---- */
 
-/* Adds a sentence unless the list has it: two experiments may share it. */
+/* Adds a sentence to a list unless the list has it: two experiments may have the same sentence. */
 static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
@@ -76,8 +79,8 @@ static void add_once(json_t *list, const char *sentence)
     json_array_append_new(list, json_string(sentence));
 }
 
-/* Adds the sentences on a method. Compares only the beginning of `method`, because a pattern or a variant may
- * follow. */
+/* Adds the sentence on a method. Compares only the beginning of `method`, because a pattern or a variant may follow the
+ * name. `imatrix`: an imatrix chose the weights. */
 static void add_method(json_t *list, const char *method, bool imatrix)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
@@ -95,6 +98,8 @@ static void add_experiment(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
+/* Adds the sentence that states the two denominators of a document's percentages: the weights of its targets and those
+ * of the whole model. */
 static void add_denominators(json_t *list, const json_t *document)
 {
     char target[32], full[32];
@@ -105,7 +110,8 @@ static void add_denominators(json_t *list, const json_t *document)
               organ_count_text(organ_json_count(document, "totals.full.elements"), full));
 }
 
-/* Returns the notes that apply to the log of a pruning: on its method, its calibration and its denominators. */
+/* Returns the sentences that apply to the log of a pruning: on its method, its calibration, its experiment and its
+ * denominators. */
 json_t *organ_errata_of_pruning(const json_t *log)
 {
     const bool imatrix = json_is_object(organ_json_at(log, "imatrix"));
@@ -123,7 +129,7 @@ json_t *organ_errata_of_pruning(const json_t *log)
     return list;
 }
 
-/* Returns the notes that apply to an audit, which has no log. */
+/* Returns the sentences that apply to an audit, for which the method is unknown. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
@@ -141,7 +147,8 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
     return list;
 }
 
-/* Returns true if no earlier experiment has the same method; experiments of one method share its sentence. */
+/* Returns true if no experiment before experiment k has the same method: experiments of one method share its
+ * sentence. */
 static bool is_first_of_method(const json_t *experiments, size_t k)
 {
     for (size_t j = 0; j < k; j++)
@@ -159,7 +166,7 @@ static void add_named(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
-/* Returns the notes for several experiments: those on a method once, then one per experiment. */
+/* Returns the sentences for several experiments: one for each different method, then one for each experiment. */
 json_t *organ_errata_of_experiments(const json_t *experiments)
 {
     json_t *const list = json_array();

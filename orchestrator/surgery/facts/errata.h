@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Warnings for documents with counts of killed weights: the nature of the method, the experiment to which the numbers
- * belong, the share of the targets that was counted, and the denominators of the percentages. */
+ * Warnings for documents with counts of killed weights: what the method does, to which experiment the numbers belong,
+ * which share of the targets was counted, and what the percentages are relative to. */
 #ifndef ORGAN_ERRATA_H
 #define ORGAN_ERRATA_H
 
@@ -8,14 +8,16 @@
 #include <stdbool.h>
 
 /* Returns an array of sentences for a document organ.prune/1 that has "parameters", "calibration", "imatrix",
- * "compensates", "totals" and "experiment". NULL without memory. */
+ * "compensates", "totals" and "experiment". Returns NULL if memory cannot be allocated. */
 json_t *organ_errata_of_pruning(const json_t *log);
 
-/* Returns the array of sentences for a document organ.audit/1, which reads no log. NULL without memory. */
+/* Returns the array of sentences for a document organ.audit/1. An audit compares weights and reads no log of the
+ * pruning. `compensated`: kept weights differ from the donor's. Returns NULL if memory cannot be allocated. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
-/* Returns the sentences for a comparison of models: one for each different experiment (organ_experiment_of) in
- * `experiments`, with its method; "name" is the user's name of it. Without experiments the array is empty. */
+/* Returns the sentences for a comparison of models: one on the method of each experiment (organ_experiment_of) in
+ * `experiments`, without repetition, and one that describes each experiment; "name" is the user's name of it. The array
+ * is empty if there are no experiments. */
 json_t *organ_errata_of_experiments(const json_t *experiments);
 
 #endif

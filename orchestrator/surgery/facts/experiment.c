@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Identifies the experiment of a pruned model, and compares experiments. */
 #include "orchestrator/surgery/facts/experiment.h"
 
 #include "formats/base/memory_watch.h"
@@ -9,14 +10,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define SAMPLE      ((uint64_t)4096)
-#define MAX_SAMPLES 4096
-#define LARGEST_LOG ((size_t)64 << 20)
+#define SAMPLE      ((uint64_t)4096)   /* bytes of a tensor that its digest covers */
+#define MAX_SAMPLES 4096               /* tensors whose bytes are read */
+#define LARGEST_LOG ((size_t)64 << 20) /* bytes */
 
 /* ---- donors ---- */
 
-/* Adds the digest of a tensor to *sum. Digests are summed, so that the order of tensors, which follows the files, does
- * not matter. */
+/* Adds the digest of a tensor's name, type and shape to *sum; if `sampled`, the digest also covers bytes from the
+ * middle of its data. A sum does not depend on the order of the tensors, which follows the files. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {
@@ -31,8 +32,8 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* Hashes name, type and shape of every tensor, and a few values from the middle of at most MAX_SAMPLES tensors, so that
- * a large model is identified without reading it whole. Leaves `out` empty for a remote model. */
+/* Hashes name, type and shape of every tensor, and bytes from the middle of at most MAX_SAMPLES tensors. Leaves `out`
+ * empty for a remote model. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error)
 {
     const size_t step = model->tensor_count / MAX_SAMPLES + 1;
@@ -74,6 +75,8 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     return log;
 }
 
+/* Returns the method of a log, followed by its pattern, "without compensation" or "by imatrix"; null if the log has
+ * none. */
 json_t *organ_experiment_method(const json_t *log)
 {
     const json_t *const method = organ_json_at(log, "parameters.method");
@@ -87,7 +90,8 @@ json_t *organ_experiment_method(const json_t *log)
         by_imatrix ? " by imatrix" : "");
 }
 
-/* Lists all parameters except those that say how much is killed. */
+/* Returns the parameters of a log without those that may differ within an experiment (sparsity and gain) or are part of
+ * its method (organ_experiment_method). */
 static json_t *settings_of(const json_t *log)
 {
     static const char *const varied[] = {"method", "pattern", "sparsity", "gain"};
@@ -97,6 +101,8 @@ static json_t *settings_of(const json_t *log)
     return settings ? settings : json_object();
 }
 
+/* Returns name and digest of the text, with the tokenizer's digest, or of the imatrix that a log names; null for
+ * neither. */
 static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");
@@ -110,6 +116,7 @@ static json_t *calibration_of(const json_t *log)
     return json_null();
 }
 
+/* Returns the members of a log that identify its experiment. */
 json_t *organ_experiment_of(const json_t *log)
 {
     const json_t *const donor = organ_json_at(log, "donor");
@@ -122,7 +129,7 @@ json_t *organ_experiment_of(const json_t *log)
                         SET("calibration", calibration_of(log)));
 }
 
-/* ---- one or two ---- */
+/* ---- comparison ---- */
 
 static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
@@ -139,6 +146,7 @@ static bool same_donor(const json_t *a, const json_t *b)
     return same_member(a, b, "donor.elements") && same_member(a, b, "donor.bytes") && same_member(a, b, "donor.name");
 }
 
+/* Returns whether two experiments have the same settings; with `any_targets`, "targets" may differ. */
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
     json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy(
@@ -158,6 +166,7 @@ static bool same_calibration(const json_t *a, const json_t *b)
     return same_member(a, b, "calibration.xxh3") && same_member(a, b, "calibration.tokenizer");
 }
 
+/* Returns the name of the first member in which two experiments differ, or NULL. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets)
 {
     if (!same_donor(a, b))
@@ -171,6 +180,7 @@ const char *organ_experiment_difference(const json_t *a, const json_t *b, bool a
     return same_settings(a, b, any_targets) ? NULL : "settings";
 }
 
+/* Returns an experiment in words, for messages and documents. */
 json_t *organ_experiment_words(const json_t *e)
 {
     const char *const fingerprint = organ_json_text(e, "donor.fingerprint"),

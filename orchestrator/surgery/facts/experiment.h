@@ -11,27 +11,30 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Writes 16 digits that identify a donor, independent of the names and sizes of its files: XXH3 over name, type and
- * shape of every tensor and over 4 KiB from the middle of up to 4,096 of them. "" for a model behind a URL. */
+/* Writes 16 hexadecimal digits that identify a donor, independent of the names and sizes of its files: XXH3 over name,
+ * type and shape of every tensor and over 4 KiB from the middle of up to 4,096 tensors, so that a large model is not
+ * read completely. Writes "" for a model behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
-/* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL if there is
- * none. *error is ORGAN_BAD_INPUT if the file is no such log. */
+/* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL without an
+ * error if there is none, NULL with ORGAN_BAD_INPUT in *error if the file is no document organ.prune/1. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error);
 
 /* Returns the experiment of a document organ.prune/1, also of an old one without fingerprint: {"donor": {"name",
- * "fingerprint", "elements", "bytes"}, "method", "definition", "settings", "calibration"}. NULL without memory. */
+ * "fingerprint", "elements", "bytes"}, "method", "definition", "settings", "calibration"}. "settings" are the
+ * parameters that are the same in all models of an experiment. Returns NULL if memory cannot be allocated. */
 json_t *organ_experiment_of(const json_t *log);
 
-/* Returns the method with its variant: the pattern, "without compensation", "by imatrix". NULL without memory. */
+/* Returns the method of a document organ.prune/1 with its variant: "physarum-v2 2:4 without compensation", "wanda by
+ * imatrix". Returns null if the document names no method, NULL if memory cannot be allocated. */
 json_t *organ_experiment_method(const json_t *log);
 
-/* Returns the name of a member in which two experiments differ, such as "donor" or "settings"; NULL if they are the
- * same. With `any_targets` a difference in the logged targets is ignored. */
+/* Returns the first member in which two experiments (organ_experiment_of) differ: "donor", "method", "definition",
+ * "calibration" or "settings"; NULL if they are the same. With `any_targets`, they may have different --targets. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets);
 
-/* Returns an experiment in words: "donor tiny-qwen2 (fingerprint ...), physarum-v2/2, calibrated on a.txt (XXH3 ...)";
- * NULL without memory. */
+/* Returns an experiment (organ_experiment_of) in words: "donor tiny-qwen2 (fingerprint ...), physarum-v2
+ * (physarum-v2/2), by a.txt (XXH3 ...)"; NULL if memory cannot be allocated. */
 json_t *organ_experiment_words(const json_t *experiment);
 
 #endif

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Collects the failures that an audit found. */
 #include "orchestrator/surgery/facts/problems.h"
 
 #include "orchestrator/report/text/document.h"
@@ -7,8 +8,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define MAX_PROBLEMS 100
+#define MAX_PROBLEMS 100 /* sentences in the array */
 
+/* Adds a failure to the list, or counts it if the list is full. */
 void organ_problem_add(organ_problems *problems, const char *format, ...)
 {
     char text[800];

@@ -6,16 +6,19 @@
 #include <jansson.h>
 #include <stddef.h>
 
+/* The failures that one audit found. */
 typedef struct organ_problems {
-    json_t *sentences; /* an array, of the owner */
-    size_t more;       /* in addition to those listed */
+    json_t *sentences; /* an array that the caller creates and releases; at most 100 failures */
+    size_t more;       /* number of failures that the array does not list */
 } organ_problems;
 
+/* Adds a failure: appends its sentence, or counts it in `more` if the array is full. */
 void organ_problem_add(organ_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Returns the number of failures, listed or not. */
 size_t organ_problems_count(const organ_problems *problems);
 
-/* Returns the sentences, and a last one that counts the failures beyond the limit. Call it after the last failure was
- * added. The caller releases the result. */
+/* Returns problems->sentences with a new reference; if there are failures beyond its limit, first appends a sentence
+ * with their number. Call it once, after the last organ_problem_add. */
 json_t *organ_problems_json(organ_problems *problems);
 
 #endif

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Begins and ends the work of a verb that returns a document. */
 #include "orchestrator/surgery/facts/report_work.h"
 
 organ_report_work organ_report_begin(json_t **report)
@@ -7,8 +8,8 @@ organ_report_work organ_report_begin(json_t **report)
     return (organ_report_work){.memory = organ_memory_work_begin(), .report = report};
 }
 
-/* Ends a report that is complete or nothing: releases it on every error except ORGAN_CHECK_FAILED, whose report shows
- * the failed checks. */
+/* Ends the work of a verb that returns a complete document or none: after any error but ORGAN_CHECK_FAILED the document
+ * is released. */
 organ_status organ_report_end(const organ_report_work *work, const char *what, organ_error *error)
 {
     json_t **const report = work->report;

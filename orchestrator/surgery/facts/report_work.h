@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT
- * The document that a verb returns, from the beginning of the verb's work to its end. */
+ * The start and the end of a verb's work, whose result is a document: whether the verb returns the document or releases
+ * it. */
 #ifndef ORGAN_REPORT_WORK_H
 #define ORGAN_REPORT_WORK_H
 
 #include "formats/base/memory_watch.h"
 
+/* A verb's work that has begun and not ended. */
 typedef struct organ_report_work {
-    organ_memory_work memory;
-    json_t **report;
+    organ_memory_work memory; /* counts refused allocations */
+    json_t **report;          /* the verb's result */
 } organ_report_work;
 
-/* Sets *report to NULL and counts refused allocations until the work ends, on the same thread. */
+/* Sets *report to NULL and begins to count this thread's refused allocations. organ_report_end or
+ * organ_report_end_partial must follow on the same thread. */
 organ_report_work organ_report_begin(json_t **report);
 
-/* Ends the work; `what` names the input in messages. Returns ORGAN_IO, without a document, if an allocation was refused
- * or there is neither an error nor a document. After another error it releases *report and sets it to NULL, except
- * after ORGAN_CHECK_FAILED: then the document lists what failed. */
+/* Ends the work of a verb that returns a complete document or none. `what` names the input in messages. Returns
+ * ORGAN_IO and no document if an allocation was refused, or if there is neither an error nor a document. After another
+ * error it releases *report and sets it to NULL, except after ORGAN_CHECK_FAILED, whose document lists what failed. */
 organ_status organ_report_end(const organ_report_work *work, const char *what, organ_error *error);
 
-/* Ends the work like organ_report_end, for a verb that may return a document together with an error, such as one whose
- * output is complete although its evaluation failed: *report remains unless an allocation was refused. */
+/* Ends the work of a verb that may return a document together with an error, for instance because its output is
+ * complete although its evaluation failed. *report remains unless an allocation was refused: then the function releases
+ * it and returns ORGAN_IO. */
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error);
 
 #endif

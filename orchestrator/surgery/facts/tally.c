@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Computes the totals, percentages and rows of documents that count killed weights. */
 #include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
@@ -7,14 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors that are counted together: one projection, one layer, or all. */
+/* The sums over target tensors that are counted together: those of one module, of one layer, or all. */
 typedef struct tally_group {
     uint64_t tensors, elements, killed;
-    double sum, least, max; /* of the tensors' percents */
+    double sum, least, max; /* of the percentage of killed weights of each tensor */
 } tally_group;
 
-/* Returns part / whole in percent, rounded to 6 decimals so that reports are equal on all machines; 0 if there is no
- * whole. */
 double organ_percent(uint64_t part, uint64_t whole)
 {
     return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0;
@@ -38,7 +37,7 @@ uint64_t organ_model_elements(const organ_model *model)
 }
 
 /* Returns "ORG/NAME" for a path .../models--ORG--NAME/snapshots/COMMIT, a model in the Hugging Face cache; NULL for
- * others. */
+ * other paths. `last`: the last part of `path`. */
 static json_t *cached_name(const char *path, const char *last)
 {
     static const char folder[] = "/snapshots/", entry[] = "models--";
@@ -57,8 +56,8 @@ static json_t *cached_name(const char *path, const char *last)
     return length < (int)sizeof name ? organ_document_string(name) : NULL;
 }
 
-/* Returns the last part of a path. "." and ".." are resolved first, because they name nothing to a reader of the
- * report. */
+/* Returns the name of a model for documents: ORG/NAME in the Hugging Face cache, else the last part of the path. "."
+ * and ".." are resolved first, because they do not name the model. */
 json_t *organ_name_json(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
@@ -71,7 +70,8 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
-/* Returns the tensors of each tower and of draft layers, which the forward pass does not run. */
+/* Returns {"role", "tensors", "bytes"} for each of the roles vision, audio and draft layers of which the model has
+ * tensors: the forward pass does not run them. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
@@ -125,6 +125,7 @@ json_t *organ_ids_json(const uint32_t *ids, size_t count)
 
 json_t *organ_shape_json(const organ_tensor *tensor) { return organ_counts_json(tensor->rank, tensor->shape); }
 
+/* Adds the tensor of one row to the sums of a group. */
 static void count_in(tally_group *g, const organ_tally *row)
 {
     const double percent = organ_percent(row->killed, row->tensor->elements);
@@ -142,7 +143,8 @@ static json_t *share_json(uint64_t elements, uint64_t killed)
                         SET_REAL("percent", organ_percent(killed, elements)));
 }
 
-/* A row with the module it belongs to, for sorting. */
+/* A row with its module (the tensor's name without layer and expert numbers; organ_anatomy_module), to sort and group
+ * rows by it. */
 typedef struct named {
     char module[160];
     const organ_tally *row;
@@ -162,7 +164,7 @@ static int tally_by_layer(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Groups the tensors by module and sums each group. */
+/* Returns an array of objects with the counts of each module. Sorts `rows` by module. */
 static json_t *projections_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -180,7 +182,8 @@ static json_t *projections_json(named *rows, size_t count)
     return list;
 }
 
-/* Returns a row for each layer; tensors outside any layer have none. */
+/* Returns an array of objects with the counts of each layer, without the tensors outside of layers. Sorts `rows` by
+ * layer. */
 static json_t *tally_layers_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -198,7 +201,8 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
-/* Adds totals, coverage and the spread over tensors to the document. */
+/* Adds to the document: the killed weights in percent of the targets and of the whole model, the share of the target
+ * weights that were counted ("coverage"), and mean, least and greatest percentage of the tensors ("per_tensor"). */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group target = {0};
@@ -222,7 +226,8 @@ static bool add_totals(json_t *document, const organ_model *model, const organ_t
                      SET("coverage", coverage), SET("per_tensor", spread));
 }
 
-/* Adds counts of weights to a report: in all, per projection, and per layer. Returns 0 on success. */
+/* Adds the counts of weights to a document: in total, per projection, and per layer. Returns 0, or -1 if memory cannot
+ * be allocated. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     named *sorted = calloc(count + 1, sizeof *sorted);
@@ -239,6 +244,7 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
     return complete ? 0 : -1;
 }
 
+/* Returns the object of organ_tally_tensors for one tensor. */
 static json_t *tally_tensor_json(const organ_tally *row, bool audit)
 {
     const organ_tensor *const tensor = row->tensor;
@@ -286,6 +292,7 @@ void organ_say(json_t *sentences, const char *format, ...)
     va_end(args);
 }
 
+/* Returns the explanations of the words that a report of killed weights uses. */
 json_t *organ_definitions_json(const char *targets)
 {
     return ORGAN_OBJECT(

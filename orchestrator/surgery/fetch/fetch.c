@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Downloads a model: selects the files of a commit, checks the space, downloads one file after another, and completes
+ * the entry of the cache. */
 #include "orchestrator/surgery/fetch/fetch.h"
 
 #include "formats/base/file_calls.h"
@@ -19,25 +21,27 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* A selected file. */
+/* A file of the commit that --include and --exclude select. */
 typedef struct fetch_row {
     const organ_hub_file *file;
-    const char *path, *part;
-    const char *link; /* in the cache: the link in the snapshot to `path`; else NULL */
-    uint64_t there;   /* bytes of an earlier run */
+    const char *path, *part; /* the final path, and that of the temporary file */
+    const char *link;        /* in the cache: path of the link in the snapshot that points to `path`; without it NULL */
+    uint64_t there;          /* bytes of the file that were already downloaded when this run began */
     organ_fetched how;
 } fetch_row;
 
+/* A run of `organ fetch`. */
 typedef struct fetch_job {
     const organ_fetch_options *options;
     const organ_progress *progress;
     organ_model_access access;
     organ_hub_name name;
     organ_hub_files found;
-    const char *folder; /* the output, or the entry of the cache */
+    const char *folder; /* destination: the folder of -o, or the model's entry in the cache */
     fetch_row *rows;
     size_t count;
-    uint64_t bytes, left;
+    uint64_t bytes,
+        left; /* of all selected files: their bytes, and the bytes that were not downloaded when this run began */
     double started;
     organ_arena arena;
 } fetch_job;
@@ -50,6 +54,7 @@ static bool matches_any(const char *path, const char *const *globs, size_t count
     return false;
 }
 
+/* Returns whether the name of the model, --include and --exclude select the file `path` of the repository. */
 static bool is_selected(const fetch_job *job, const char *path)
 {
     const organ_fetch_options *const o = job->options;
@@ -66,7 +71,7 @@ static uint64_t existing_bytes(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
 }
 
-/* Sets the paths of a row, and counts its bytes that are already downloaded. */
+/* Sets the paths of a row and row->there, and adds its bytes to job->bytes and job->left. */
 static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error)
 {
     organ_arena *const arena = &job->arena;
@@ -92,7 +97,7 @@ static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error
     return ORGAN_OK;
 }
 
-/* Lists the files of the commit that --include and --exclude select, with their destinations. */
+/* Sets job->rows to the selected files of the commit, with their destinations. */
 static organ_status select_files(fetch_job *job, organ_error *error)
 {
     job->rows = calloc(job->found.count + 1, sizeof *job->rows);
@@ -109,7 +114,8 @@ static organ_status select_files(fetch_job *job, organ_error *error)
     return error->status;
 }
 
-/* Compares the bytes that are left with the free space of the file system that gets them. */
+/* Fails with ORGAN_IO if the bytes left to download exceed the free space of the file system of job->folder. The folder
+ * may not exist yet: then the nearest existing folder above it is examined. */
 static organ_status check_space(const fetch_job *job, organ_error *error)
 {
     struct statvfs disk;
@@ -155,7 +161,8 @@ static organ_status link_blob(const fetch_row *row, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Writes the new file `made`, which the caller renames or removes. */
+/* Writes `text` to the new file `made` and syncs it. After a failure returns false with the reason in errno, and the
+ * file may exist: the caller removes it. */
 static bool write_draft(const char *made, const char *text)
 {
     const int fd = organ_open(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
@@ -167,7 +174,8 @@ static bool write_draft(const char *made, const char *text)
     return written;
 }
 
-/* Writes a small file under another name and renames it once its bytes are on the disk. */
+/* Writes `text` to a temporary file and renames it to `path` once its bytes are on the disk, so that the file at `path`
+ * is complete at all times. */
 static organ_status write_small(const char *path, const char *text, organ_error *error)
 {
     char *const made = organ_format("%s.tmp", path);
@@ -181,7 +189,8 @@ static organ_status write_small(const char *path, const char *text, organ_error 
     return error->status;
 }
 
-/* Writes refs/REVISION, and CACHEDIR.TAG in the root of the cache, because of which backup programs skip the cache. */
+/* Writes refs/REVISION with the commit, unless the revision is that commit. Also writes CACHEDIR.TAG into the root of
+ * the cache, because of which backup programs skip the cache. */
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";
@@ -224,6 +233,7 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 
+/* Returns row k of "files". In a dry run "left" are the bytes still to download, else 0. */
 static json_t *fetch_row_json(const void *context, size_t k)
 {
     static const char *const words[] = {
@@ -237,6 +247,7 @@ static json_t *fetch_row_json(const void *context, size_t k)
                         SET_TEXT("state", job->options->dry_run ? "to fetch" : words[row->how]));
 }
 
+/* Returns the document organ.fetch/1. */
 static json_t *fetch_document(const fetch_job *job)
 {
     return ORGAN_OBJECT(
@@ -251,7 +262,8 @@ static json_t *fetch_document(const fetch_job *job)
                          SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)))));
 }
 
-/* Sets the destination: the folder of -o, or the model's entry in the Hugging Face cache. */
+/* Sets job->folder: the folder of -o, or the model's entry in the Hugging Face cache. Returns ORGAN_USAGE if there is
+ * no -o and the environment does not name the cache. */
 static organ_status find_folder(fetch_job *job, organ_error *error)
 {
     const char *const root = job->options->output ? NULL : organ_hub_root(&job->arena);
@@ -264,6 +276,7 @@ static organ_status find_folder(fetch_job *job, organ_error *error)
     return job->folder ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
+/* Runs the steps of a download up to the document. A dry run skips the download itself. */
 static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *error)
 {
     const organ_fetch_options *const o = job->options;
@@ -276,6 +289,7 @@ static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *erro
     return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
+/* Downloads a model, or with dry_run lists what a download would fetch. */
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {

@@ -9,25 +9,31 @@
 
 #include <jansson.h>
 
+/* The options of `organ fetch`. */
 typedef struct organ_fetch_options {
-    const char *model;                           /* hf:ORG/NAME[/FILE][@REVISION] */
-    const char *output;                          /* folder to download into; NULL: the cache of huggingface_hub */
-    const char *token_file;                      /* file with a token; NULL: as organ_hub_set_token finds one */
-    const char *const *include, *const *exclude; /* globs on paths of files; '*' matches '/', too */
+    const char *model;      /* the model's name: hf:ORG/NAME[/FILE][@REVISION] */
+    const char *output;     /* folder to download into; NULL: the cache of huggingface_hub */
+    const char *token_file; /* file with the token for private models; NULL: a token is searched where huggingface_hub
+                               stores it (organ_hub_set_token) */
+    /* globs for the paths of files in the repository; '*' also matches '/' */
+    const char *const *include, *const *exclude;
     size_t include_count, exclude_count;
     const organ_model_access *access;
     bool dry_run; /* lists the files and their bytes, and downloads nothing */
 } organ_fetch_options;
 
-/* Downloads the files of one commit. A file is received under its name with ".part" (in the cache: ".incomplete"),
- * which a later call continues, and gets its name when its size and its digest are those of the server's list: SHA-256,
- * or SHA-1 of git's blob for small files. Existing files with these digests are kept. In the cache, files are blobs
- * with a link in the snapshot of the commit, and refs/REVISION is written after the last file.
+/* Downloads the selected files of one commit. A file is received under its name with ".part" (in the cache:
+ * ".incomplete"), which a later call continues, and gets its name when its size and its digest are those of the
+ * server's list: SHA-256 for LFS files, the SHA-1 of git's blob for others. Existing files with these digests are kept.
+ * In the cache, files are blobs with a link in the snapshot of the commit, and refs/REVISION is written after the last
+ * file.
  *
- * *report has the schema organ.fetch/1; the caller releases it; NULL on error. ORGAN_USAGE if no file is selected, a
- * file exists with another content, another process downloads it, or the environment forbids requests; ORGAN_BAD_INPUT
- * for a name that is none, and for a size or digest other than that of the list; ORGAN_IO if the server refuses or
- * cannot be reached, or the disk has too little space, which is checked first; ORGAN_INTERRUPTED. */
+ * *report becomes a document organ.fetch/1, which the caller releases; NULL on error. Returns
+ * - ORGAN_USAGE if no file is selected, a file exists with another content, another process downloads it, or the
+ *   environment forbids requests;
+ * - ORGAN_BAD_INPUT if options->model is no name of a model, or a size or digest differs from that of the list;
+ * - ORGAN_IO if the server refuses or cannot be reached, or the disk has too little space, which is checked first;
+ * - ORGAN_INTERRUPTED if the user interrupts the download. */
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Downloads one file of a model, continuing what an earlier run has received. */
 #include "orchestrator/surgery/fetch/fetch_file.h"
 
 #include "formats/base/digest.h"
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Creates all missing folders above the file `path`. */
 organ_status organ_fetch_folders(const char *path, organ_error *error)
 {
     char folder[4096];
@@ -37,7 +39,7 @@ static void begin_digest(const organ_hub_file *file, organ_digest *digest)
         organ_digest_add(digest, head, (size_t)snprintf(head, sizeof head, "blob %" PRIu64, file->bytes) + 1);
 }
 
-/* Adds the first `bytes` bytes of an open file. */
+/* Adds the first `bytes` bytes of the open file `fd` to the digest. */
 static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t bytes, organ_digest *digest,
                                  organ_error *error)
 {
@@ -52,7 +54,8 @@ static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t byt
     return ORGAN_OK;
 }
 
-/* Sets *same if the file at f->path has the size and digest of the list. */
+/* Sets *same to whether the existing file at f->path has the size and digest of the list. Fails with ORGAN_USAGE if
+ * not, because the function does not overwrite files. */
 static organ_status compare_present(const organ_fetch_file *f, bool *same, organ_error *error)
 {
     struct stat about;
@@ -77,7 +80,7 @@ static organ_status compare_present(const organ_fetch_file *f, bool *same, organ
     return error->status;
 }
 
-/* Receives the bytes from `from` on. */
+/* Downloads the bytes of the file from number `from` on, appends them to `fd` and adds them to the digest. */
 static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t from, organ_digest *digest,
                                  organ_error *error)
 {
@@ -104,7 +107,9 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
     return error->status;
 }
 
-/* Receives the file after the `from` bytes that are in `fd`, and sets *same if the digest is that of the list. */
+/* Completes the file `fd`, whose first `from` bytes an earlier run has received, and sets *same to whether its digest
+ * is that of the list. Another digest is an error only if `from` is 0; otherwise the earlier bytes may be of another
+ * commit, and the caller downloads the file again. */
 static organ_status receive_file(const organ_fetch_file *f, int fd, uint64_t from, bool *same, organ_error *error)
 {
     organ_digest digest;
@@ -132,8 +137,9 @@ static organ_status finish_file(const organ_fetch_file *f, int fd, organ_error *
     return ORGAN_OK;
 }
 
-/* Receives the missing bytes of the locked file f->part, open as `fd`. If the complete file has another digest and
- * contains bytes of an earlier run, the function receives all bytes again. */
+/* Completes the file f->part, open and locked as `fd`, and renames it to f->path. If its digest is wrong and it
+ * contains bytes of an earlier run, downloads all bytes again. Sets *how. Removes the file if size or digest are
+ * wrong. */
 static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *how, organ_error *error)
 {
     struct stat about;
@@ -151,6 +157,8 @@ static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *
     return error->status ? error->status : finish_file(f, fd, error);
 }
 
+/* Checks the existing file, or downloads it. The lock on the temporary file prevents two processes from downloading it
+ * at the same time. */
 organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, organ_error *error)
 {
     struct stat about;

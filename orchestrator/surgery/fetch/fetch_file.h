@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One file of a download: received by ranges, checked, and renamed. */
+ * Downloads one file: receives it in ranges, compares its digest with the hub's list, and renames it. */
 #ifndef ORGAN_FETCH_FILE_H
 #define ORGAN_FETCH_FILE_H
 
@@ -10,21 +10,23 @@
 /* How a file was obtained: downloaded, resumed or already there. */
 typedef enum organ_fetched { ORGAN_FETCH_NEW, ORGAN_FETCH_CONTINUED, ORGAN_FETCH_PRESENT } organ_fetched;
 
+/* One file to download. */
 typedef struct organ_fetch_file {
     const organ_hub_file *file;
-    const char *path, *part; /* where the file is to be, and where it is received */
-    organ_http *http;        /* the folder of the commit; names are paths */
+    const char *path, *part; /* the file's final path, and the path of the temporary file that receives its bytes */
+    organ_http *http;        /* connection to the folder of the commit; file->path is relative to that folder */
     const organ_progress *progress;
-    void *buffer; /* ORGAN_FETCH_BUFFER bytes */
+    void *buffer; /* working memory: ORGAN_FETCH_BUFFER bytes */
 } organ_fetch_file;
 
 #define ORGAN_FETCH_BUFFER ((size_t)16 << 20)
 
-/* Makes the folders above a path. */
+/* Creates all missing folders above the file `path`. */
 organ_status organ_fetch_folders(const char *path, organ_error *error);
 
-/* Downloads the file unless it exists with its digest. Fails with the errors of organ_fetch. After an error `part`
- * keeps the received bytes, except if the digest or the size is wrong. */
+/* Downloads the file unless fetch->path exists. An existing file must have the digest of the list. Sets *how. Fails
+ * with the errors of organ_fetch. After an error the temporary file keeps the received bytes, so that the next call
+ * continues it; it is removed if the size or the digest is wrong. */
 organ_status organ_fetch_one(const organ_fetch_file *fetch, organ_fetched *how, organ_error *error);
 
 #endif

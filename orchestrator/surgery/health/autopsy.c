@@ -20,6 +20,7 @@ json_t *organ_autopsy_ranges(void)
 
 /* ---- selection of weights ---- */
 
+/* Returns the reason why the values of a weight cannot be examined, or NULL. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -28,7 +29,7 @@ static const char *why_unread(const organ_weight *weight)
                                                                                      : NULL;
 }
 
-/* Lists the weights that --match selects, or all. */
+/* Fills job->stats with the weights that --match selects, or with all. */
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
@@ -72,6 +73,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* Callback of the scan: shows the progress, and the standard deviation of each finished weight. */
 static void show_progress(void *context, uint64_t bytes, const organ_weight_stats *done)
 {
     const organ_autopsy_job *const job = context;
@@ -89,8 +91,8 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
     return bytes;
 }
 
-/* Judges the values of each weight, then its scales against the other model. A fault that the other model explains is
- * reported once: the grid and the distance of that weight are then not judged. */
+/* Judges the values of each weight, then its scales against the other model. If the other model explains a fault of the
+ * scales (`named`), the fault is reported once: the grid and the distance of that weight are not judged. */
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     if (job->other && organ_autopsy_read_changes(job, error))
@@ -106,6 +108,8 @@ static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }
 
+/* Computes the statistics of all weights, checks that the files have not changed meanwhile, and judges the
+ * statistics. */
 static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
 {
     const organ_scan_progress progress = {show_progress, job};
@@ -120,6 +124,7 @@ static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : autopsy_judge(job, error);
 }
 
+/* Returns the member "run": arguments, duration and machine. */
 static json_t *autopsy_run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
@@ -132,8 +137,8 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
-/* Makes the document and writes it. ORGAN_CHECK_FAILED, with the first finding in the message, if there are
- * findings. */
+/* Creates the report and writes its files. Returns ORGAN_CHECK_FAILED with the first finding in the message if there
+ * are findings. */
 static organ_status report_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {
@@ -151,6 +156,7 @@ static organ_status report_findings(organ_autopsy_job *job, const organ_report_f
     return ORGAN_OK;
 }
 
+/* Frees all data of the job. */
 static void close_autopsy(organ_autopsy_job *job)
 {
     for (size_t k = 0; job->stats && k < job->count; k++)
@@ -168,6 +174,7 @@ static void close_autopsy(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
+/* Does the whole run. Removes the output directory after an error other than ORGAN_CHECK_FAILED. */
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -181,6 +188,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
     return error->status;
 }
 
+/* Examines all weights of the model, with --against also their distance to another model, and makes the report of
+ * schema organ.autopsy/1. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -15,16 +15,16 @@ typedef struct organ_autopsy_options {
     const char *match;  /* a shell pattern on names of weights, NULL: all */
     const char *output; /* a directory for autopsy.json and AUTOPSY_REPORT.md, created if missing; NULL: no files */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
-    const char *text; /* path of a text: find one wrong factor of all scales by the model's perplexity on it; NULL: skip
-                         this test */
+    /* path of a text; the test for one wrong factor of all scales predicts it; NULL: skip this test */
+    const char *text;
 } organ_autopsy_options;
 
-/* Reads every weight once, in any packed type, and creates the report of schema organ.autopsy/1. Except for its
- * "run", the report does not depend on the number of threads, the memory or the ISA of one machine. Returns
- * ORGAN_CHECK_FAILED, with the report, if there are findings; a model with remarks only is healthy. Errors:
- * ORGAN_USAGE if the pattern matches no weight, or for a text with a model without scales; ORGAN_BAD_INPUT if the
- * file of ranges is malformed; the errors of opening and reading models. *report is NULL after an error. The caller
- * releases *report. */
+/* Reads every weight once, in any packed type, and creates the report of schema organ.autopsy/1. Except for its "run",
+ * the report does not depend on the number of threads, the memory or the ISA of one machine. If there are findings,
+ * returns ORGAN_CHECK_FAILED together with the report; a model with remarks only is healthy. Other errors: ORGAN_USAGE
+ * if `match` matches no weight, or if `text` is set for a model without scales; ORGAN_BAD_INPUT if the file of ranges
+ * is malformed; the errors of opening and reading models. *report is NULL after these errors. The caller releases
+ * *report. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 

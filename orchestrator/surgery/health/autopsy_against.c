@@ -7,24 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT     1.5  /* times the largest usual error, which may be left once each block is divided by its factor */
-#define OFF       0.05 /* of ln factor: less is what rounding leaves */
+#define ABOUT     1.5  /* times the largest usual error: error that may remain with each block divided by its factor */
+#define OFF       0.05 /* |ln factor| up to which rounding explains a factor */
 #define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
-#define MAX_LINES 4    /* rows of blocks that are named */
+#define MAX_LINES 4    /* most rows or columns of blocks that a finding lists */
 
-/* The factors of a weight: ln of the least-squares factor of each block, NAN where either is zero. */
+/* The factors between the blocks of a weight and of its counterpart: ln of the least-squares factor of each block, NAN
+ * if either block is zero. */
 typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* rows x cols */
-    double *scratch;      /* twice as many */
-    double before, after; /* relative error, and the error that remains with each block divided by its factor */
+    double *scratch;      /* 2 x rows x cols */
+    double before, after; /* relative error, and relative error after each block is divided by its factor */
     double middle;        /* median of ln */
 } autopsy_against_factors;
 
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
-/* Computes the factor of each block and the differences before and after removing it. false if no block can be
- * compared. */
+/* Computes the factor of each block and the relative errors before and after removing it. With factor f = <a, b> / <b,
+ * b>, the removed error is ||a||^2 - f <a, b>. Returns false if no block can be compared. */
 static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
@@ -55,10 +56,10 @@ static size_t count_differing_blocks(const autopsy_against_factors *f, double ab
     return off;
 }
 
-/* ---- names ---- */
+/* ---- explanations of the factors ---- */
 
-/* Stores "all its scales are 2 times their correct values" if nearly all blocks are off by the same factor. false if
- * they are not. */
+/* Tests whether nearly all blocks have the same factor and writes "all its scales are 2 times their correct values" to
+ * `value`. `scaled`: the weight has scales. Returns false if they have not. */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
     if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
@@ -68,8 +69,9 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
     return true;
 }
 
-/* Returns the root mean square of the ln factors that remain in the range of an order once its scales are put back, or
- * INFINITY if the order does not fit the grid. Sets *without to the root mean square of the unchanged factors. */
+/* Returns the root mean square of the ln factors that remain if a wrong order of the scales is undone, over the blocks
+ * that the order covers; INFINITY if the order does not fit the grid. Sets *without to the root mean square of the
+ * unchanged factors. */
 static double spread_after_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
@@ -92,7 +94,7 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
-/* Returns whether another order of the scales explains the factors of the blocks; `value` becomes its description. */
+/* Tests whether a wrong order of the scales explains the factors of the blocks; `value` becomes its description. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -152,7 +154,7 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
     return found > 0 && 2 * found <= lines && 10 * count_differing_blocks(f, 0) <= 11 * explained;
 }
 
-/* Writes how many blocks have wrong scales, and by which factors. */
+/* Writes the number of blocks with wrong scales and the range of their factors. */
 static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;
@@ -167,8 +169,8 @@ static void report_some_blocks(const autopsy_against_factors *f, char *value, si
 
 /* ---- the verdict ---- */
 
-/* Reports the simplest explanation of the blocks' factors against the other model: one factor for all, another order of
- * the scales, wrong rows or columns, or single blocks. */
+/* Adds a finding with the simplest explanation of the factors: one factor for all blocks, another order of the scales,
+ * wrong rows or columns, or single blocks. */
 static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {
@@ -201,6 +203,9 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
                          100 * f->before, 100 * f->after);
 }
 
+/* Tests whether wrong scales explain a relative distance to the other model that exceeds the usual one. Divides each
+ * block of the weight by its factor to the other model. If the distance then is less than half as large and about the
+ * usual one, reports the scales and sets *named. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

@@ -10,13 +10,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MAX_BLOCKS ((size_t)1 << 16)
-/* That are read of a weight, unless FEW_LINES of each row of blocks are more. */
+#define MAX_BLOCKS ((size_t)1 << 16) /* blocks that are read of a weight */
+/* Values that are read of a weight, unless FEW_LINES rows of values in each row of blocks are more. */
 #define MAX_VALUES ((uint64_t)1 << 20)
 #define FEW_LINES  4
 #define MAX_SCALES ((uint64_t)1 << 24) /* bytes of a tensor of scales that is read whole */
-#define EDGE       128                 /* of the blocks of a weight without scales */
-#define AT_ONCE    16                  /* rows of values */
+#define EDGE       128                 /* height and width of the blocks of a weight without scales */
+#define AT_ONCE    16                  /* rows of values that are read together */
 
 double organ_autopsy_median(double *values, size_t count)
 {
@@ -28,7 +28,8 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 
 /* ---- selection of rows and blocks ---- */
 
-/* Sets the size of the grid, and how many rows of values of each row of blocks are read. */
+/* Sets the size of the grid and *lines, the number of rows of values that are read of each row of blocks. Returns false
+ * if the weight has no grid of blocks. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;
@@ -54,7 +55,8 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-/* Adds one row of values to the sums of a row of blocks. Returns ln rms of the row. */
+/* Adds one row of values to the sums of its row of blocks. `a` is the row of the weight, `b` that of its counterpart or
+ * NULL; `width` is the width of a block in columns. Returns ln rms of the row. */
 static double add_line(const float *a, const float *b, size_t cols, uint64_t width, organ_block_sums *sums)
 {
     double whole = 0;
@@ -75,8 +77,9 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Adds rows [first, first + count) to the sums of their blocks and stores the spread of each row. If blocks are several
- * rows high, all rows must belong to one row of blocks. */
+/* Reads rows [first, first + count) of the weight and, if open, of its counterpart (sides[1]). Adds them to the sums of
+ * their blocks and stores ln rms of each row in `spreads`. If blocks are more than one row high, all rows must belong
+ * to one row of blocks. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {
@@ -90,8 +93,7 @@ static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t 
     return ORGAN_OK;
 }
 
-/* Sums blocks of several rows, a few rows at a time; b->lines becomes the median spread of the rows of each row of
- * blocks. */
+/* Adds the first `lines` rows of values of each row of blocks. b->lines becomes the median of ln rms of these rows. */
 static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
                                     double *spreads, organ_error *error)
 {
@@ -107,7 +109,7 @@ static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Adds weights whose blocks are one row high. */
+/* Adds all rows of a weight whose blocks are one row high; b->lines becomes ln rms of each row. */
 static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matrices *m, organ_blocks *b,
                                     organ_error *error)
 {
@@ -118,7 +120,8 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Sums the squares of each block of a weight, and with `compare` its products with the other model's. */
+/* Computes the sums of each block, with `compare` also those with the counterpart. `lines`: rows of values that are
+ * read of each row of blocks. */
 static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {
@@ -140,7 +143,8 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
-/* Returns true if the weight has one float scale for each of these blocks, and few enough to read them all. */
+/* Returns true if the weight has one scale of a float type for each of these blocks, and few enough scales to read them
+ * all. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;
@@ -148,7 +152,7 @@ static bool has_scales(const organ_weight *weight, const organ_matrices *m, cons
            scale->bytes <= MAX_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
-/* Sets b->scales; GPTQ and AWQ store them with the axes exchanged. */
+/* Sets b->scales, or NULL if a scale is not positive and finite. GPTQ and AWQ store scales transposed. */
 static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b,
                                 organ_error *error)
 {
@@ -176,6 +180,9 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
+/* Sums the values of each block of the weight that has one scale (with `compare`, also the products with the other
+ * model) and reads its scales. Leaves *blocks empty if the weight has no suitable grid of blocks. The caller frees
+ * *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error)
 {
@@ -203,7 +210,7 @@ void organ_blocks_free(organ_blocks *blocks)
     *blocks = (organ_blocks){0};
 }
 
-/* ---- orders ---- */
+/* ---- wrong orders of scales ---- */
 
 const char *organ_order_text(organ_order order)
 {
@@ -214,8 +221,8 @@ const char *organ_order_text(organ_order order)
     return texts[order];
 }
 
-/* Sets *range to the blocks for which the shifted order has a scale; false if there are none, or if only part of a
- * transposed grid was read. */
+/* Sets *range to the blocks for which the wrong order still contains the correct scale. Returns false if there are
+ * none, or if only part of a grid that may be transposed was read. */
 bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_range *range)
 {
     *range = (organ_order_range){0, b->rows, 0, b->cols};
@@ -228,6 +235,8 @@ bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_rang
     return range->row_end > range->row && range->col_end > range->col;
 }
 
+/* Returns the index of the scale that block (row, col) has if the writer stored the scales in a wrong order: those of a
+ * neighbour, or transposed. The caller excludes blocks that have no such neighbour. */
 size_t organ_order_index(const organ_blocks *b, organ_order order, size_t row, size_t col)
 {
     switch (order) {

@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: MIT
- * Reads the blocks of a weight: for each block the sums of squares of some of its values, and its stored scale. This is
- * a second pass over a part of the weight, small enough for one thread. */
+ * Reads the blocks of a weight, the parts that share a scale: for each block sums of squares of some of its values, and
+ * its stored scale. This is a second pass over a part of the weight, small enough for one thread. */
 #ifndef ORGAN_AUTOPSY_BLOCKS_H
 #define ORGAN_AUTOPSY_BLOCKS_H
 
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-/* Sums over the sampled values of one block: a^2, b^2 and a b, where b is the value of the counterpart (0 without one).
- */
+/* Sums over the `n` sampled values of one block: a^2 (own), b^2 (other) and a b (product), where a is a value of the
+ * weight and b that of its counterpart in the other model (0 without one). */
 typedef struct organ_block_sums {
     double own, other, product;
     uint64_t n;
 } organ_block_sums;
 
-/* The grid of a weight's scales, from the first row of blocks on. A weight without scales gets blocks of 128 x 128,
- * which most FP8 models have. */
+/* The grid of blocks of a weight, from the first row of blocks on. A block has one scale. A weight without scales gets
+ * blocks of 128 x 128, which most FP8 models have. */
 typedef struct organ_blocks {
-    size_t rows, cols;      /* of the blocks read; 0: the weight has no such grid, and all pointers are NULL */
-    uint64_t height, width; /* values in a block, before clipping at the edges */
+    /* number of rows and columns of blocks that were read; 0: the weight has no such grid, and all pointers are NULL */
+    size_t rows, cols;
+    uint64_t height, width; /* rows and columns of values in a block; blocks at the edges may be smaller */
     bool complete;          /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
     float *scales;          /* rows x cols, all positive and finite; NULL: not stored as F32, F16 or BF16 */
-    double *lines; /* rows: the median, over the sampled rows of values in this row of blocks, of ln rms of the row of
-                      values */
+    double *lines;          /* for each row of blocks the median of ln rms over its sampled rows of values */
 } organ_blocks;
 
-/* Reads the blocks of v->weight, and of v->other if `compare`. ORGAN_IO, ORGAN_BAD_INPUT. The caller frees *blocks,
- * also after an error. */
+/* Reads the blocks of v->weight, and of its counterpart v->other if `compare`. Returns ORGAN_IO or ORGAN_BAD_INPUT if a
+ * weight cannot be read. The caller frees *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
@@ -39,12 +39,13 @@ double organ_autopsy_median(double *values, size_t count);
 
 /* ---- scales stored in the wrong order ---- */
 
+/* A wrong order of the grid of scales. */
 typedef enum organ_order {
     ORGAN_ORDER_TRANSPOSED, /* written column by column, read row by row */
     ORGAN_ORDER_DOWN,       /* each row of blocks has the scales of the row above */
-    ORGAN_ORDER_UP,         /* of the row below */
+    ORGAN_ORDER_UP,         /* each row of blocks has the scales of the row below */
     ORGAN_ORDER_RIGHT,      /* each column of blocks has the scales of the column on its left */
-    ORGAN_ORDER_LEFT,       /* of the column on its right */
+    ORGAN_ORDER_LEFT,       /* each column of blocks has the scales of the column on its right */
     ORGAN_ORDER_COUNT
 } organ_order;
 

@@ -15,45 +15,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROWS      256
-#define MAX_COLS      ((size_t)2048)
-#define AT_ONCE       16   /* rows that are read together */
-#define WINDOW        32   /* values that share a scale in all types of groups and blocks */
-#define SAME_NORM     1e-9 /* relative difference of two sums of the same squares in another order */
-#define FLIPPED       -0.5 /* cosine of a weight whose signs were lost, which is another fault */
-#define LINE_BEYOND   4    /* times the error of the median line, at least */
-#define MAX_LINES     0.5  /* share of lines that are "some" of them */
-#define FLAT_KURTOSIS 2.3  /* in a window: 1.8 for uniform errors, 2.8 for normal ones */
-#define NEAR_SHARE    0.97 /* of the values: their error is at most half a step of a float with two bits of mantissa */
-#define NEAR_STEP     7.9
-#define COARSE_LEVELS  16 /* in a window: codes of 4 bits */
-#define MIN_ZEROS      0.05
-#define MIN_CODE_ZEROS 0.3  /* the same for codes of 4 bits and less, which round small values to zero */
-#define PART_COSINE    -0.2 /* of the difference with the original, if a part of the original was removed */
-#define PART_OVERLAP   0.05 /* largest cosine of that difference with the weight */
-#define KEPT_COSINE    0.5  /* of the values that pruning kept, with the original */
-#define MIN_SIDE       64   /* of a matrix large enough for a comparison of singular values with those of noise */
-#define RANK_SHARE     0.125
-#define STRUCTURE      1.5
-#define NOISE          1.2
-#define SHIFTED        0.5 /* |mean| of the difference over its root mean square */
-#define SPARSE         0.5 /* share of unchanged values, from which on the difference is not called noise */
+#define MAX_ROWS       256 /* rows and columns of the sample */
+#define MAX_COLS       ((size_t)2048)
+#define AT_ONCE        16    /* rows that are read together */
+#define WINDOW         32    /* values that share a scale in all types of groups and blocks */
+#define SAME_NORM      1e-9  /* largest relative difference of two sums of the same squares in different orders */
+#define FLIPPED        -0.5  /* a cosine below means that signs were lost, which is reported as another fault */
+#define LINE_BEYOND    4     /* a line differs if its error is this multiple of that of the median line */
+#define MAX_LINES      0.5   /* largest share of lines for ORGAN_CHANGE_LINES */
+#define FLAT_KURTOSIS  2.3   /* kurtosis in a window of errors: 1.8 if they are uniform, 2.8 if normal */
+#define NEAR_SHARE     0.97  /* share of values with an error of at most half a step of a float with 2 mantissa bits */
+#define NEAR_STEP      7.9   /* value over its largest such error: 8, minus a tolerance */
+#define COARSE_LEVELS  16    /* distinct values in a window: codes of 4 bits */
+#define MIN_ZEROS      0.05  /* share of values that became 0, from which on a weight is called pruned */
+#define MIN_CODE_ZEROS 0.3   /* the same for codes of at most 4 bits, which round small values to zero */
+#define PART_COSINE    -0.2  /* largest cosine of E with B if a part of B was removed */
+#define PART_OVERLAP   0.05  /* largest cosine of E with A in that case */
+#define KEPT_COSINE    0.5   /* smallest cosine of the values that pruning kept with the original ones */
+#define MIN_SIDE       64    /* smallest side of a matrix whose singular values are compared with those of noise */
+#define RANK_SHARE     0.125 /* largest rank of ORGAN_CHANGE_LOW_RANK, as a share of the shorter side */
+#define STRUCTURE      1.5   /* organ_change.top from which on the difference is structured */
+#define NOISE          1.2   /* organ_change.top up to which it is noise */
+#define SHIFTED        0.5   /* |mean| of E over its root mean square, from which on E is a shift */
+#define SPARSE         0.5   /* share of unchanged values, from which on E is not called noise */
 
+/* The sample: `rows` rows of `cols` columns of both weights, and sums over them. */
 typedef struct change_sample {
     size_t rows, cols;
-    float *difference;                    /* rows x cols */
-    double *row_error, *row_other;        /* squared norms, one per row */
-    double *col_error, *col_other;        /* one per column */
-    double own, other, product, kept;     /* sums of a^2, b^2, a b, and of b^2 where a is not 0 */
-    double kurtosis;                      /* sum over windows */
-    double sum;                           /* of a - b */
-    size_t windows, values, zeroed, near; /* zeroed: a = 0 and b is not */
-    size_t same;                          /* a = b */
-    unsigned levels;                      /* largest number of distinct values of A in a window */
+    float *difference;                /* E = A - B, rows x cols */
+    double *row_error, *row_other;    /* squared norms of each row of E and of B */
+    double *col_error, *col_other;    /* squared norms of each column of E and of B */
+    double own, other, product, kept; /* sums of a^2, b^2, a b, and of b^2 where a is not 0 */
+    double kurtosis;                  /* sum of the kurtosis of E over `windows` windows */
+    double sum;                       /* sum of a - b */
+    /* zeroed: values with a = 0 and b not 0; near: values with |a - b| NEAR_STEP <= |b| */
+    size_t windows, values, zeroed, near;
+    size_t same;     /* values with a = b */
+    unsigned levels; /* largest number of distinct values of A in a window */
 } change_sample;
 
 /* ---- reading ---- */
 
+/* Allocates the arrays of the sample, of which s->rows and s->cols are set. */
 static organ_status allocate_sample(change_sample *s, const organ_weight *weight, organ_error *error)
 {
     const size_t lines = s->rows + s->cols;
@@ -86,7 +89,7 @@ static unsigned count_levels(const float *values, size_t n)
     return levels;
 }
 
-/* Adds the values of one window: neighbours in a row. */
+/* Adds the `n` values of one window, adjacent values of a row, at (row, col) of the sample. */
 static void add_window(change_sample *s, const float *a, const float *b, size_t row, size_t col, size_t n)
 {
     float *const difference = s->difference + row * s->cols + col;
@@ -120,7 +123,8 @@ static void add_window(change_sample *s, const float *a, const float *b, size_t 
     }
 }
 
-/* Adds one row. Wide rows contribute windows at equal distances. */
+/* Adds one row of `cols` values as row `row` of the sample. If it has more columns than the sample, adds windows at
+ * equal distances. */
 static void add_row(change_sample *s, const float *a, const float *b, size_t row, size_t cols)
 {
     const size_t windows = organ_pieces_of(s->cols, WINDOW), all = organ_pieces_of(cols, WINDOW);
@@ -130,7 +134,8 @@ static void add_row(change_sample *s, const float *a, const float *b, size_t row
     }
 }
 
-/* Reads the sampled rows, AT_ONCE at a time at equal distances. */
+/* Reads the rows of the sample, in groups of AT_ONCE rows at equal distances. `all` is the number of rows of the
+ * weight. */
 static organ_status read_sample(const organ_autopsy_job *job, const organ_weight_stats *v, uint64_t all, size_t cols,
                                 change_sample *s, organ_error *error)
 {
@@ -153,8 +158,9 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 
 /* ---- classes ---- */
 
-/* Returns the number of lines whose relative error is far above that of the median line, if they hold most of the
- * difference and are few; else 0. `scratch`: one value per line. */
+/* Returns the number of lines (rows or columns) whose relative error is far above that of the median line and above the
+ * `usual` one, if these lines contain most of the difference and are few; otherwise 0. `scratch` has one value per
+ * line. */
 static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
 {
     double all = 0, far = 0;
@@ -173,14 +179,16 @@ static size_t count_lines(const double *errors, const double *others, size_t cou
     return far >= ORGAN_CHANGE_MOST * all && (double)lines <= MAX_LINES * (double)count ? lines : 0;
 }
 
-/* Returns whether the sample differs much less than the weight, so that the difference is in few other lines. */
+/* Returns whether the sample differs much less than the whole weight, whose relative error is `relative`: the
+ * difference is then confined to few lines outside the sample. */
 static bool is_elsewhere(const change_sample *s, double relative)
 {
     const double limit = relative / LINE_BEYOND;
     return s->own - 2 * s->product + s->other < limit * limit * s->other;
 }
 
-/* Returns true if the differences are confined to some rows, or else to some columns, and notes which and how many. */
+/* Returns true if the difference is confined to some rows, or to some columns. Sets lines, line_count and rows of
+ * *change. */
 static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
 {
     change->rows = true;
@@ -193,15 +201,16 @@ static bool is_lines(const change_sample *s, double usual, organ_change *change,
     return change->lines > 0;
 }
 
-/* Returns whether the error of each value is at most half a step: uniform in steps that a window shares, or small
- * against the value as in a float of few bits. */
+/* Returns whether the errors look like rounding to a step: they are uniformly distributed in windows that share a step,
+ * or small relative to each value as for a float of few bits. */
 static bool is_within_steps(const change_sample *s)
 {
     const double kurtosis = s->windows ? s->kurtosis / (double)s->windows : INFINITY;
     return kurtosis <= FLAT_KURTOSIS || (double)s->near >= NEAR_SHARE * (double)s->values;
 }
 
-/* Returns whether A takes so few values that its error is usual for codes of so many bits, also if they were solved. */
+/* Returns whether A takes so few values that its error is usual for codes of that many bits; this holds also for codes
+ * that were refitted. */
 static bool is_coded(const change_sample *s, double relative)
 {
     unsigned bits = 1;
@@ -211,8 +220,8 @@ static bool is_coded(const change_sample *s, double relative)
            relative <= ORGAN_CHANGE_UNUSUAL * organ_usual_error_of_bits(bits).max;
 }
 
-/* Returns true if nearly all differences have one sign: |sum of differences| is close to its maximum sqrt(n x sum of
- * squares), which it reaches if all differences are equal. */
+/* Returns true if nearly the same number was added to all values: |sum of differences| is then close to its maximum,
+ * sqrt(n x sum of their squares). */
 static bool is_shifted(const change_sample *s)
 {
     double all = 0;
@@ -221,15 +230,15 @@ static bool is_shifted(const change_sample *s)
     return fabs(s->sum) >= SHIFTED * sqrt((double)s->values * all);
 }
 
-/* Returns true if the differences look like pruning: many values became 0, and the others have nearly the same
- * direction as before. Values of few levels have zeros without pruning, so more are required. */
+/* Returns true if the difference looks like pruning: many values became 0, and the others have nearly the same
+ * direction as before. Codes of few levels have zeros without pruning, so more zeros are required. */
 static bool is_pruned(const change_sample *s)
 {
     const double least = s->levels <= COARSE_LEVELS ? MIN_CODE_ZEROS : MIN_ZEROS;
     return (double)s->zeroed >= least * (double)s->values && s->product >= KEPT_COSINE * sqrt(s->own * s->kept);
 }
 
-/* Returns whether a part of the original, or a multiple of a part, was subtracted: E is opposite to the original and
+/* Returns whether a part of the original, or a multiple of a part, was subtracted: E is then opposite to B and
  * orthogonal to A. */
 static bool is_part(const change_sample *s)
 {
@@ -238,8 +247,8 @@ static bool is_part(const change_sample *s)
            s->own - s->product <= PART_OVERLAP * sqrt(error * s->own);
 }
 
-/* Divides rows and then columns of the difference by their norms, so that a deviation that varies from row to row
- * does not look like structure. */
+/* Divides the rows and then the columns of E by their norms, because a size of errors that varies from row to row would
+ * look like structure. */
 static void equalise(change_sample *s)
 {
     for (size_t c = 0; c < s->cols; c++)
@@ -256,7 +265,8 @@ static void equalise(change_sample *s)
                 s->difference[r * s->cols + c] /= (float)sqrt(s->col_error[c]);
 }
 
-/* Writes the products of the vectors of the shorter side to `gram` (n x n, n the shorter side). */
+/* Computes the Gram matrix of the n vectors of the shorter side of E (rows, or columns if they are fewer): lower half
+ * of `gram`, n x n. `turned` is scratch memory for the transposed E, used if columns are fewer. */
 static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
 {
     const size_t length = n == s->rows ? s->cols : s->rows;
@@ -272,7 +282,9 @@ static void multiply_sides(const change_sample *s, size_t n, double *gram, float
             gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
 }
 
-/* Computes change->top and change->rank from the singular values of the sample. */
+/* Computes change->top and change->rank from the singular values of E: the eigenvalues of its Gram matrix are their
+ * squares. top is the largest one relative to noise: noise of the same norm has the largest eigenvalue norm^2 (sqrt(m)
+ * + sqrt(n))^2 / (m n). */
 static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
                                     organ_error *error)
 {
@@ -299,7 +311,7 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Classifies what the singular values decide. */
+/* Classifies the difference by change->rank and change->top, and by rounding errors, which other classes precede. */
 static organ_change_kind kind_of_directions(const change_sample *s, const organ_change *change)
 {
     const size_t side = organ_min(s->rows, s->cols);
@@ -315,6 +327,8 @@ static organ_change_kind kind_of_directions(const change_sample *s, const organ_
                : ORGAN_CHANGE_OTHER;
 }
 
+/* Sets change->kind. The order of the tests matters: the damage of single lines and shifts would also pass later tests,
+ * and the eigenvalues are computed last because they cost most. */
 static organ_status classify_sample(const organ_autopsy_job *job, change_sample *s, double usual, organ_change *change,
                                     organ_error *error)
 {
@@ -337,6 +351,7 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
+/* Decides by the sums over the whole weight if possible, and otherwise by a sample. */
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error)
 {

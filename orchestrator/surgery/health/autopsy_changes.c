@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Verdicts on the distance of weights from the original. A distance is a finding unless an operation on models explains
- * it: rounding, pruning, an adapter, training. Training changes many weights of a role, so a difference without a
- * structure of its own must be that of other weights, too. */
+ * it: rounding, pruning, an adapter, training. Training changes many weights of a role, so it explains a difference
+ * without structure only if other weights differ as much. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "formats/base/paged_rows.h"
@@ -10,18 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FAR            0.5  /* relative error, from which on a copy is no copy */
-#define FAR_COSINE     0.6  /* of a weight that was trained that far */
-#define LEAST          0.01 /* relative error of a finding */
-#define LEAST_NOISE    0.04 /* the same, if other weights of the role differ by noise, too */
-#define COMPANY_ERROR  3    /* factor between the errors of weights that were changed together */
-#define COMPANY_SHARE  0.25 /* of the weights of the role */
-#define FEWEST_COMPANY 2
+#define FAR            0.5  /* relative error above which a weight is no copy of its counterpart */
+#define FAR_COSINE     0.6  /* cosine from which on training can explain such an error */
+#define LEAST          0.01 /* smallest relative error of a finding */
+#define LEAST_NOISE    0.04 /* relative error from which on noise is a finding even if other weights differ, too */
+#define COMPANY_ERROR  3    /* largest factor between the errors of weights that were changed together */
+#define COMPANY_SHARE  0.25 /* share of the weights of a group that must differ as much */
+#define FEWEST_COMPANY 2    /* and their smallest number */
 
-/* The relative errors of changed weights, descending within each role, then those of all roles. */
+/* The relative errors of all changed weights, in descending order within each role; the last group, ORGAN_ROLE_COUNT,
+ * has those of all roles. */
 struct organ_change_census {
-    double *errors;                                                  /* 2 x changed */
-    size_t first[ORGAN_ROLE_COUNT + 1], count[ORGAN_ROLE_COUNT + 1]; /* in `errors` */
+    double *errors;                                                  /* 2 x number of changed weights */
+    size_t first[ORGAN_ROLE_COUNT + 1], count[ORGAN_ROLE_COUNT + 1]; /* place of each group in `errors` */
     size_t compared[ORGAN_ROLE_COUNT + 1];                           /* weights with a counterpart */
 };
 
@@ -33,6 +34,7 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+/* Counts the changed weights of each role and sorts their errors. */
 static organ_status collect_errors(const organ_autopsy_job *job, organ_change_census *c, organ_error *error)
 {
     const organ_change *const changes = job->changes;
@@ -74,14 +76,15 @@ static bool is_in_company(const organ_change_census *c, size_t group, double rel
     return low > FEWEST_COMPANY && (double)(low - 1) >= COMPANY_SHARE * (double)(c->compared[group] - 1);
 }
 
+/* Result of comparing the error of one weight with the errors of other weights. */
 typedef enum company {
     COMPANY_NONE,
-    COMPANY_UNKNOWN, /* --match selects the weights, or there are too few */
-    COMPANY_OTHERS   /* other weights differ as much, of the role or of the model */
+    COMPANY_UNKNOWN, /* not known: --match selects the weights, or there are too few */
+    COMPANY_OTHERS   /* other weights of the role or of the model do */
 } company;
 
-/* Returns whether weights of the same role (or all) were changed by a similar relative error, which one conversion
- * explains. */
+/* Returns whether other weights of the same role, or of the whole model, have a similar relative error: then one
+ * operation on the model explains all of them. */
 static company company_of(const organ_autopsy_job *job, size_t index)
 {
     const organ_change_census *const c = job->census;
@@ -92,7 +95,7 @@ static company company_of(const organ_autopsy_job *job, size_t index)
     return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
 }
 
-/* Samples the differences of each weight from the other model, and counts usual errors by role. */
+/* Classifies the differences of all weights and collects their errors by role. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
 {
     job->census = calloc(1, sizeof *job->census);
@@ -160,7 +163,8 @@ static const organ_verdict faults[] = {
                             "rounding: the bytes were changed, or it is the weight of another model.",
                             true}};
 
-/* Returns what explains a difference without structure of its own, or NULL if nothing does. */
+/* Returns a sentence that explains a difference without structure by the differences of other weights, or NULL if they
+ * do not explain it. */
 static const char *explanation_by_company(const organ_change *change, company others)
 {
     if (change->kind == ORGAN_CHANGE_NOISE && change->relative >= LEAST_NOISE)
@@ -172,7 +176,7 @@ static const char *explanation_by_company(const organ_change *change, company ot
                                     : NULL;
 }
 
-/* Returns what explains a difference, or NULL if nothing does. */
+/* Returns a sentence with the operation on models that explains a difference, or NULL if none does. */
 static const char *explanation_of(const organ_weight *weight, const organ_change *change, company others)
 {
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
@@ -200,7 +204,8 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     }
 }
 
-/* Writes what the class of a difference was decided by, or nothing: "; rank 7". */
+/* Writes the measurement by which the difference was classified, such as "; 7 directions hold 95 percent of the
+ * difference", or "". */
 static void evidence_text(const organ_change *change, char text[120])
 {
     *text = '\0';
@@ -217,7 +222,8 @@ static void evidence_text(const organ_change *change, char text[120])
                  change->top);
 }
 
-/* Reports a weight that is far from the other model's; `faulty`: its values are also outside the range of its role. */
+/* Adds the finding of a weight that is far from its counterpart. `range` is the usual error in words; `faulty`: the
+ * weight has another finding. */
 static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, const char *range, bool faulty)
 {
     const organ_distance_view d = organ_distance_view_of(&v->distance);
@@ -231,6 +237,7 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
+/* A distance is the finding "far", a finding by its class (faults[]), or the remark "unusual". */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

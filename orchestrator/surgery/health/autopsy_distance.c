@@ -8,8 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms; NAN where a norm is 0 (a
- * relative error of 0 if both are). */
+/* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms; NAN if a norm in the
+ * denominator is 0. The relative error of two zero weights is 0. */
 organ_distance_view organ_distance_view_of(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
@@ -21,6 +21,7 @@ organ_distance_view organ_distance_view_of(const organ_distance *d)
 
 /* ---- usual errors ---- */
 
+/* Usual relative errors of weights that are stored in one tensor, by its type. */
 static const struct {
     organ_dtype dtype;
     organ_usual_error usual;
@@ -61,7 +62,7 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
-/* Returns the relative error that rounding to codes of so many bits usually causes: a lower and an upper bound. */
+/* Returns lower and upper bound of the relative error that rounding to codes of `bits` bits usually causes. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
@@ -76,6 +77,8 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
+/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to this type
+ * usually makes, and the name of the type. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {
@@ -101,17 +104,17 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
-/* Returns the larger rounding error that is usual for the storage of either weight. */
+/* Returns the usual error of the coarser of the two storage types. */
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);
     return a.max >= b.max ? a : b;
 }
 
-/* ---- pairs ---- */
+/* ---- counterparts ---- */
 
-/* Returns the weight of `in` with the name of `weight`. If one model is GGUF and the other is not, the name in the
- * other format counts too. */
+/* Returns the weight of the list `in`, of model `other`, with the name of `weight`. If one model is GGUF and the other
+ * is not, it may also have the corresponding name of the other format. NULL if there is none. */
 static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
                                        const organ_weights *in)
 {
@@ -124,7 +127,8 @@ static const organ_weight *find_across(const organ_model *model, const organ_wei
     return organ_weights_named(in, name);
 }
 
-/* Returns the reason why a weight cannot be compared between GGUF and safetensors, or NULL if it can. */
+/* Returns the reason, in a sentence, why a weight cannot be compared between GGUF and safetensors, or NULL if it
+ * can. */
 static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
 {
     const organ_model *const gguf = job->model->gguf ? job->model : job->other;
@@ -141,14 +145,16 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
     return NULL;
 }
 
-/* Returns whether the weight is an output head that one of the models ties to the embedding. It may be absent there. */
+/* Returns whether the weight is an output head that one of the models ties to the embedding: that model may not store
+ * it. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
            (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
 }
 
-/* Reports a weight that only one of the two models has; `here`: this one. */
+/* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. For a tied
+ * output head it is a remark. */
 static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -161,7 +167,7 @@ static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, 
     organ_autopsy_report(job, !tied, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
-/* Pairs a weight with its counterpart in the other model, or reports why they are not compared. */
+/* Sets v->other to the weight of the same name in the other model, or reports why they are not compared. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
@@ -181,8 +187,8 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         v->other = other;
 }
 
-/* Pairs the weights of both models. Weights that exist only in the other model become remarks only if no pattern
- * selects weights of this model. */
+/* Pairs the weights of both models. Weights that exist only in the other model become findings only if --match does not
+ * select weights of the examined model. */
 void organ_autopsy_pair(organ_autopsy_job *job)
 {
     for (size_t k = 0; k < job->count; k++) {

@@ -10,6 +10,7 @@
 
 /* ---- tensors ---- */
 
+/* Returns the member "against_other" of a tensor. */
 static json_t *distance_json(const organ_weight_stats *v)
 {
     const organ_distance *const d = &v->distance;
@@ -26,6 +27,7 @@ static json_t *levels_json(const organ_weight_stats *v)
                                             : json_integer((json_int_t)v->levels);
 }
 
+/* Returns the statistics of a tensor. */
 static json_t *numbers_json(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -39,7 +41,7 @@ static json_t *numbers_json(const organ_weight_stats *v)
                         SET("levels", levels_json(v)));
 }
 
-/* Returns the document's row of a tensor. */
+/* Returns the row of weight k in "tensors"; `context` is the job. */
 static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
@@ -58,7 +60,8 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 
 /* ---- roles ---- */
 
-/* Over the weights of a role that were read; numbers of those that have finite values. */
+/* Sums and extremes over the weights of one role. `numbers` counts weights with finite values, `pairs` weights with a
+ * counterpart. */
 typedef struct role_sums {
     json_int_t tensors, elements, numbers, bad, zero, dead_rows, dead_columns, pairs;
     double std_min, std_max, mean_max, min, max, relative, relative_max;
@@ -91,6 +94,8 @@ static void add_to_role(role_sums *s, const organ_weight_stats *v)
     }
 }
 
+/* Returns the number of rows of findings or remarks about the role: remarks of kind "expected" if `expected`, all
+ * others if not. */
 static json_int_t count_role(const json_t *rows, const char *role, bool expected)
 {
     json_int_t count = 0;
@@ -102,7 +107,7 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-/* Returns the sums over the weights of one role; NULL if the model has none. */
+/* Returns the row of one role; NULL if the model has no weight of it. `context` is the job. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
@@ -167,6 +172,7 @@ static const organ_weight *examined_weight(const void *context, size_t k)
     return v->unread ? NULL : v->weight;
 }
 
+/* Returns the row of a tensor that belongs to no weight. */
 static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
 {
     const organ_unmatched_tensor *const one = (const organ_unmatched_tensor *)unmatched + k;
@@ -174,6 +180,8 @@ static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
                         SET_TEXT("why", one->why ? one->why : ""));
 }
 
+/* Returns the notes on the model: those on its weights, tests that were not possible, problems and warnings of its
+ * files. */
 static json_t *notes_json(const organ_autopsy_job *job)
 {
     json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);
@@ -188,7 +196,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-/* Returns the definitions of the document's members. */
+/* Returns the definitions of terms in the report. */
 static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Scales of a weight that are all wrong by one factor. No block of the weight shows it; the other weights do, and the
- * digits of the scales if the factor is no power of two. One factor of all scales of a model is found by autopsy_text.c
- * alone, or by the original. */
+ * Scales of a weight that are all wrong by one factor. The blocks of the weight alone cannot show it. The other weights
+ * of its layer and role can, and so can the digits of the scales, unless the factor is a power of two. One factor of
+ * all scales of a whole model shows only by a text (autopsy_text.c) or by comparison with the original. */
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
 #include "orchestrator/report/text/members.h"
@@ -10,20 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEIGHBOURS   2 /* layers on either side */
-#define FEWEST_PEERS 3
-#define WRONG        2.2 /* times the neighbours' spread, or a part of it */
-#define WRONG_AT_END 4   /* the same of the first two layers and of the last two, which may differ from the rest */
-#define BEYOND       6   /* times what weights of the model, and of the role, usually differ by */
+#define NEIGHBOURS   2   /* layers on either side with which a layer is compared */
+#define FEWEST_PEERS 3   /* a role needs more layers than these */
+#define WRONG        2.2 /* factor of the spread to that of the neighbours, or its inverse, from which on it is wrong */
+#define WRONG_AT_END 4   /* the same for the first two layers and the last two, which may differ from the others */
+#define BEYOND       6   /* times the median deviation of all weights, which ln of the factor must exceed, too */
 
 /* ---- digits ---- */
 
-#define FEWEST_SCALES 9
-#define BROKEN        0.7  /* share of scales with such digits below which the digits of a BF16 model are lost */
-#define WHOLE         0.99 /* share from which on they are present */
+#define FEWEST_SCALES 9    /* in a weight that is tested */
+#define BROKEN        0.7  /* largest share of scales with the digits of a BF16 model if these were lost */
+#define WHOLE         0.99 /* smallest share of them if the digits are present */
 
-/* Returns true if x is m 2^e for a whole number m below 2^8, within the rounding of one division and one product in
- * FP32. Probability by chance: 2^-13. */
+/* Returns true if x is m 2^e with a whole number m below 2^8, up to the rounding of one division and one product in
+ * FP32. A random number passes with probability 2^-13. */
 static bool is_bf16(double x)
 {
     int exponent;
@@ -31,8 +31,8 @@ static bool is_bf16(double x)
     return fabs(m - rint(m)) < 0x1p-14;
 }
 
-/* Returns the share of scales that become BF16 values if multiplied by `times`. Scales of BF16 weights are the block's
- * maximum, a BF16 value, over the largest code. */
+/* Returns the share of scales that are BF16 values if multiplied by `times`. The scale of a block of BF16 weights is
+ * the largest value of the block, a BF16 number, divided by the largest code. */
 static double share_of_bf16(const organ_blocks *b, double times)
 {
     const size_t count = b->rows * b->cols;
@@ -42,9 +42,9 @@ static double share_of_bf16(const organ_blocks *b, double times)
     return (double)good / (double)count;
 }
 
-/* Reports FP8 scales that were all multiplied by one factor. In a model converted from BF16 the scale times the largest
- * code is the largest value of the block, which is a BF16 value. A factor of 3 breaks that in two of three blocks, and
- * multiplying by a third restores it. Powers of two cannot be detected. */
+/* Adds a finding if all FP8 scales of a weight were multiplied by one odd factor. If a model was converted from BF16,
+ * the scale times the largest code is a BF16 value. A factor of 3 breaks that in two of three blocks, and division by 3
+ * restores it. Powers of two cannot be detected. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
@@ -75,16 +75,17 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats
 
 /* ---- comparison of layers ---- */
 
-/* A weight and the values by which it is compared. */
+/* A weight, and its deviations from other weights, as differences of ln of the standard deviation. */
 typedef struct peer {
     const organ_weight_stats *stats;
     long layer;
-    double ln_std;
-    double off;          /* from its neighbours */
-    double alone;        /* the same without what the other weights of its layer are off by */
-    size_t place, count; /* in its role, and how many are there */
+    double ln_std;       /* ln of the standard deviation of its values */
+    double off;          /* from the median of the neighbouring layers */
+    double alone;        /* `off` minus the median `off` of the other weights in its layer */
+    size_t place, count; /* index in its role (and expert), and number of layers there; count 0: not compared */
 } peer;
 
+/* Orders peers by role, expert and layer. */
 static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
@@ -102,8 +103,8 @@ static int autopsy_factor_by_layer(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
-/* Returns the median ln standard deviation of the nearest layers around layer k: two on each side, or more on one side
- * at an end of the model. */
+/* Returns the median ln_std of the four layers nearest to layer k: two on each side, or more on one side at an end of
+ * the model. `peers` are the layers of one role. */
 static double neighbours_of(const peer *peers, size_t count, size_t k)
 {
     double values[2 * NEIGHBOURS];
@@ -116,7 +117,8 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Compares each layer of one role with its neighbours. Sets `count` to 0 for a role with too few layers to compare. */
+/* Compares each layer of one role with its neighbours: sets off, place and count. Sets `count` to 0 for a role with too
+ * few layers. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -126,10 +128,12 @@ static void compare_layers(peer *peers, size_t count)
     }
 }
 
-#define FEW_WEIGHTS 8 /* in a layer; a larger one compares each weight with the median of all, not of the others */
+/* Up to this number of weights in a layer, each is compared with the median of the others; in a larger layer with the
+ * median of all, which is nearly the same and faster. */
+#define FEW_WEIGHTS 8
 
-/* Compares the weights of one layer: subtracts the median deviation of the others, if there are at least two. `scratch`
- * has `count` elements. */
+/* Compares the weights of one layer: sets `alone`, by subtracting the median deviation of the others if there are at
+ * least two. `scratch` has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -157,7 +161,7 @@ static bool same_role_and_expert(const peer *a, const peer *b)
 
 static bool same_layer(const peer *a, const peer *b) { return a->layer == b->layer; }
 
-/* Returns the end of the run of peers from `from` on that are the same by `same`. */
+/* Returns the end of the run that begins at `from`: the following peers for which `same` is true. */
 static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(const peer *, const peer *))
 {
     size_t to = from + 1;
@@ -166,7 +170,7 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
-/* Returns the median of |alone| over the peers that have neighbours to compare with, 0 without any. */
+/* Returns the median of |alone| over the compared peers; 0 if there are none. */
 static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -176,6 +180,7 @@ static double median_alone(const peer *peers, size_t count, double *scratch)
     return used ? organ_autopsy_median(scratch, used) : 0;
 }
 
+/* Returns whether the weight already has a finding about wrong scales. */
 static bool was_reported(const organ_autopsy_job *job, const organ_weight *weight)
 {
     for (size_t k = 0; k < json_array_size(job->findings); k++) {
@@ -188,8 +193,8 @@ static bool was_reported(const organ_autopsy_job *job, const organ_weight *weigh
     return false;
 }
 
-/* Reports a weight whose spread differs by one factor from the neighbouring layers and from the other weights of its
- * own layer; one of both alone may be a property of the model. */
+/* Adds a finding if the spread of a weight differs by a factor both from the neighbouring layers and from the other
+ * weights of its layer: one of these alone may be a property of the model. `usual` is the median |alone|. */
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
     static const organ_verdict verdict = {
@@ -207,7 +212,8 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
                              organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));
 }
 
-/* Compares each weight with the medians of |alone| over the model and over its role. */
+/* Compares all peers, first by role with their neighbours, then by layer, and judges each by the larger median of
+ * |alone|: that of the model or that of its role. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *scratch)
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
@@ -230,12 +236,15 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     }
 }
 
+/* Returns whether the weight is a projection of a layer with scales and finite values. */
 static bool is_scaled(const organ_weight_stats *v)
 {
     return !v->unread && v->weight->scale && v->weight->anatomy.layer >= 0 && v->moments.nan + v->moments.inf == 0 &&
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
+/* Compares the standard deviation of each weight with scales with that of the same role in neighbouring layers and with
+ * those of the other weights of its layer; reports weights that differ from both by one factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

@@ -9,23 +9,26 @@
 
 typedef struct organ_scale_pool organ_scale_pool; /* evidence collected over all weights: autopsy_scales.h */
 typedef struct organ_change organ_change;         /* autopsy_change.h */
+/* Relative errors of all changed weights by role: autopsy_changes.c. */
 typedef struct organ_change_census organ_change_census;
 
+/* One run of organ_autopsy. */
 typedef struct organ_autopsy_job {
     const organ_autopsy_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    double started;
-    organ_model *model, *other;
+    double started;             /* time of the start, in seconds of organ_seconds_now */
+    organ_model *model, *other; /* the examined model, and the one to compare with (NULL: none) */
     organ_weights *weights, *other_weights;
     organ_ranges ranges;
-    size_t count; /* number of selected weights */
-    organ_weight_stats *stats;
+    size_t count;               /* number of selected weights */
+    organ_weight_stats *stats;  /* statistics of the selected weights: `count` elements */
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
-    json_t *only_in_other;      /* names */
+    json_t *only_in_other;      /* names of weights that the examined model lacks */
     json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
     organ_scale_pool *pool;     /* of organ_autopsy_judge_grid, or NULL */
-    organ_change *changes;      /* of organ_autopsy_read_changes: one per weight, or NULL */
+    /* of organ_autopsy_read_changes: the class of the difference of each of the `count` weights, or NULL */
+    organ_change *changes;
     organ_change_census *census;
     bool broken; /* memory ran out while findings were added */
 } organ_autopsy_job;
@@ -33,8 +36,8 @@ typedef struct organ_autopsy_job {
 /* Adds the findings and remarks about one weight. Returns true if there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
 
-/* Classifies the difference of each weight from its counterpart; the caller calls it before the functions below and
- * organ_autopsy_judge. ORGAN_IO, ORGAN_BAD_INPUT. */
+/* Classifies the difference of each weight from its counterpart. The caller calls it before organ_autopsy_judge and all
+ * functions below. Returns ORGAN_IO or ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error);
 void organ_autopsy_changes_free(organ_autopsy_job *job);
 
@@ -42,16 +45,18 @@ void organ_autopsy_changes_free(organ_autopsy_job *job);
  * explains the distance. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty);
 
-/* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks
- * of both and computes the least-squares factor between each pair of blocks. If these factors explain the distance,
- * adds a finding that names the fault and sets *named. ORGAN_IO, ORGAN_BAD_INPUT. */
+/* Compares the scales of a weight with the original. If the weight is farther from its counterpart than is usual, reads
+ * the blocks of both and computes the least-squares factor between each pair of blocks. If these factors explain the
+ * distance, adds a finding that names the fault and sets *named. Returns ORGAN_IO or ORGAN_BAD_INPUT if a weight cannot
+ * be read. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error);
 
-/* Reads some rows of the weight again and judges the order of its scales and their digits without the original. */
+/* Reads some rows of the weight again and judges its scales without the original: their order in the grid, and whether
+ * their digits are those of a quantised BF16 model. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error);
 
-/* Judges the scales of each weight by those of all weights. The caller calls it after the last call of
+/* Judges the scales of each weight by comparison with all weights. The caller calls it after the last call of
  * organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
@@ -61,47 +66,50 @@ void organ_autopsy_scales_free(organ_autopsy_job *job);
 bool organ_autopsy_has_scales(const organ_autopsy_job *job);
 
 /* Scores the first tokens of job->options->text with all scales multiplied by 1, 1/4, 1/2, 2 and 4. Stores the scores
- * in job->scale_test and adds a finding if a factor other than 1 gives a clearly better score. ORGAN_USAGE if
+ * in job->scale_test and adds a finding if a factor other than 1 gives a clearly better score. Returns ORGAN_USAGE if
  * job->engine->memory is too small; ORGAN_BAD_INPUT if the tokenizer or architecture is unknown or the text is too
- * short; ORGAN_IO, ORGAN_INTERRUPTED. */
+ * short; ORGAN_IO if a file cannot be read; ORGAN_INTERRUPTED. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
-/* Sets `other` of job->vitals to the counterparts: the weights with the same name or, between GGUF and Hugging Face,
- * with the corresponding name of the other format. Records the weights of either model that have no counterpart. */
+/* Sets `other` of job->stats to the counterpart of each weight: the weight with the same name or, between GGUF and
+ * Hugging Face, with the corresponding name of the other format. Adds findings for the weights of either model that
+ * have no counterpart. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
-/* Computes ||a - b|| / ||b||, the cosine of both, and ||a|| / ||b||; NaN if the counterpart is zero or no pair of
- * values could be compared. */
+/* ||a - b|| / ||b||, the cosine of a and b, and ||a|| / ||b||, where b is the counterpart of a weight a; NaN if b is
+ * zero or no pair of values could be compared. */
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
 organ_distance_view organ_distance_view_of(const organ_distance *distance);
 
-/* Returns the usual relative error of copies in the scheme of the weight, and the scheme in words ("FP8 E4M3"). */
+/* Smallest and largest usual relative error of a quantised copy, and the name of its type or scheme ("FP8 E4M3"). */
 typedef struct organ_usual_error {
     double least, max;
     const char *what;
 } organ_usual_error;
+/* Returns the usual error of copies in the type or scheme in which the weight is stored. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
-/* Returns the usual error of integer codes with the scales of groups, by the number of bits of a code. */
+/* Returns the usual error of integer codes of `bits` bits with one scale per group. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits);
 /* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 
 /* The texts of a remark or a finding. */
 typedef struct organ_verdict {
-    const char *kind;  /* one word or two with an underscore */
+    const char *kind;  /* identifier: one word, or two joined by an underscore */
     const char *what;  /* a short title */
     const char *range; /* the healthy values, or "" */
-    const char *cause; /* sentences */
+    const char *cause; /* likely cause, in sentences */
     bool compare;      /* the suggested command is a comparison with the original; otherwise an inspection */
 } organ_verdict;
 
-/* Adds the verdict to job->findings, or to job->remarks. `value`: the measured value, a printf format. */
+/* Adds the verdict on a weight to job->findings (`finding`) or job->remarks. `value` is a printf format for the
+ * measured value. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 
-/* Returns the report without the parts that describe the run. NULL without memory. */
+/* Returns the report of the job without "run". NULL without memory. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);
 
 #endif

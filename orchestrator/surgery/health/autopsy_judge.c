@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Converts statistics to findings. The best explanation of a weight comes first and suppresses its consequences: for
- * a weight of zeros there is no finding that its spread is too small. */
+ * Converts statistics to findings. The most likely explanation of a weight is tested first, and suppresses tests of its
+ * consequences: a weight of zeros gets no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "orchestrator/report/text/members.h"
@@ -10,16 +10,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MANY          4096 /* values, from which on the shape of a distribution is judged */
+#define MANY          4096 /* number of values from which on the shape of a distribution is judged */
 #define ENOUGH        256  /* number of values from which on codes can be distinguished from chance */
-#define EXPLODED_MEAN 1.0
+#define EXPLODED_MEAN 1.0  /* |mean| and standard deviation above which a weight has exploded */
 #define EXPLODED_STD  10.0
-#define BIASED        0.2   /* |mean| in standard deviations */
+#define BIASED        0.2   /* |mean| in standard deviations from which on a mean is biased */
 #define COARSELY      3     /* factor of BIASED for weights whose code steps are wider than a standard deviation */
 #define SLACK         0.025 /* relative tolerance of the expected spread: 0.02 means about 0.02 */
-#define DEAD          0.05  /* share of rows or columns */
-#define PEAKED        1000  /* excess kurtosis, above which a few values make the spread */
-#define PRUNED        0.1   /* share of zeros */
+#define DEAD          0.05  /* share of zero rows or columns above which they are a finding */
+#define PEAKED        1000  /* excess kurtosis above which a few values cause the spread */
+#define PRUNED        0.1   /* share of zeros above which a weight was pruned */
 
 /* Returns the command that shows the weight, quoted for a shell: "organ inspect MODEL --tensors --match NAME", or, with
  * `compare`, "organ autopsy MODEL ORIGINAL --match NAME". */
@@ -30,6 +30,7 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
                                                     compare ? original : "--tensors", "--match", weight->name, NULL});
 }
 
+/* Appends a row to the findings or the remarks of the report; `value` is the format of the measured value. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...)
 {
@@ -46,7 +47,7 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
     job->broken = json_array_append_new(finding ? job->findings : job->remarks, row) || job->broken;
 }
 
-/* ---- what kind of weight it is ---- */
+/* ---- kinds of weights ---- */
 
 static bool is_projection(const organ_weight *w)
 {
@@ -70,7 +71,7 @@ static bool is_plain_float(const organ_weight *w)
     return w->scheme == ORGAN_SCHEME_PLAIN && (d == ORGAN_BF16 || d == ORGAN_F16 || d == ORGAN_F32 || d == ORGAN_F64);
 }
 
-/* Returns whether the type has so few levels in each block that the distribution of values is not informative. */
+/* Returns whether the type has so few levels in each block that the distribution of values shows nothing. */
 static bool is_coarse(const organ_weight *w)
 {
     switch (w->codes->dtype) {
@@ -93,6 +94,7 @@ static bool is_coarse(const organ_weight *w)
     }
 }
 
+/* Returns whether the codes of the weight have zero points. */
 static bool has_zero_points(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_GPTQ || w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV ||
@@ -106,7 +108,7 @@ static double largest_magnitude(const organ_weight_stats *v)
 
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
-/* Writes the row numbers into `out` as "5, 9, 12 and 3 more". Returns `out`. */
+/* Writes the row numbers as "5, 9, 12, 20 and 3 more". Returns `out`. */
 static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 {
     size_t used = 0;
@@ -117,7 +119,7 @@ static const char *rows_text(const organ_faulty_rows *rows, char out[128])
     return out;
 }
 
-/* ---- the kinds of sickness ---- */
+/* ---- kinds of faults ---- */
 
 /* Reports NaN and infinite values with their likely cause. */
 static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
@@ -142,7 +144,7 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows_text(&v->nonfinite_rows, rows));
 }
 
-/* Reports a weight whose values are all zero or all equal. Returns whether it is one. */
+/* Reports a weight whose values are all equal, for example zero. Returns whether they are. */
 static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -171,7 +173,8 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Explains which codes the values resemble, and how they may have got there. */
+/* Returns the likely cause if the values of a weight look like codes of a type, and sets *kind to a title; NULL if they
+ * do not. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -213,7 +216,7 @@ static const char *codes_cause(const organ_weight_stats *v, const char **kind)
     return NULL;
 }
 
-/* Reports a weight whose values look like codes that were not multiplied by their scales. Returns whether it is one. */
+/* Reports a weight whose values look like codes that were not multiplied by their scales. Returns whether they do. */
 static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const char *what = NULL;
@@ -231,6 +234,7 @@ static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
+/* Returns the likely cause of a spread that is far too large. */
 static const char *exploded_cause(const organ_weight_stats *v)
 {
     if (organ_weight_stats_kurtosis(v) > PEAKED)
@@ -246,6 +250,7 @@ static const char *exploded_cause(const organ_weight_stats *v)
            "block has its own.";
 }
 
+/* Reports a matrix whose mean or spread is far too large. Returns whether it is. */
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);
@@ -261,13 +266,15 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
+/* Writes limits in words. */
 static void range_text(const organ_limits *l, char out[160])
 {
     snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max, l->min,
              l->max);
 }
 
-/* Returns true if all statistics are within the limits; otherwise `what` becomes the name of the first that is not. */
+/* Returns true if all statistics are within the limits; otherwise *what becomes the name of the first one that is
+ * not. */
 static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
 {
     const double std = organ_weight_stats_std(v);
@@ -285,6 +292,7 @@ static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_lim
     return *what == NULL;
 }
 
+/* Reports a weight with a statistic beyond the limits of its role. Returns whether there is one. */
 static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     static const struct {
@@ -316,7 +324,7 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Remarks on statistics outside the range that is usual for the role. */
+/* Adds a remark if a statistic is outside the range that is expected for the role. */
 static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
@@ -335,7 +343,8 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Reports values that are spread evenly, as if codes had been read at the wrong bits. */
+/* Reports values that are evenly spread, as if codes had been read at the wrong bits, and means that are too far from
+ * zero. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -367,6 +376,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
     }
 }
 
+/* Reports a matrix in a float type with few distinct values: it was quantised before. Up to 32 levels are a finding,
+ * more a remark. */
 static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     if (!is_matrix(v->weight) || !is_plain_float(v->weight) || v->moments.n < MANY || v->levels > 256)
@@ -382,6 +393,7 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
                          (unsigned)v->levels, (unsigned long long)v->moments.n);
 }
 
+/* Reports that the spread of the values jumps between blocks of rows or columns. */
 static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
@@ -397,8 +409,8 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows ? v->row_factor : v->column_factor);
 }
 
-/* Reports rows or columns of zeros. `hole`: they are contiguous and at the end. Returns whether they are a finding,
- * that is, too many for this kind of weight. */
+/* Reports `count` of `all` rows (`rows`) or columns that are zero. `hole`: they are one piece at the end. Returns
+ * whether they are a finding, which needs too many of them for this kind of weight. */
 static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, bool rows, uint64_t count, uint64_t all,
                         bool hole)
 {
@@ -425,7 +437,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros, and projections with many zeros that no other finding explains. */
+/* Reports rows and columns of zeros, and projections with many zeros if no other finding (`reported`) explains them. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -443,7 +455,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* Returns the note without the name of the weight, which the report contains already. */
+/* Returns the note without a leading name of the weight, which the report contains already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);
@@ -451,6 +463,9 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
+/* Judges the statistics of one weight and reports its faults. Returns true if that adds a finding, not only remarks. A
+ * weight with wrong codes, exploded or out of range is not also judged by its distribution, levels and usual range,
+ * which would report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Columns are judged by every fourth pair of rows (3 and 4, 7 and 8, ...), a sample that is large enough; rows by the
- * pairs at multiples of 16 (15 and 16, ...). */
+ * Columns are judged by every fourth pair of rows (3 and 4, 7 and 8, ...), which is a large enough sample; rows are
+ * judged by the pairs at multiples of 16 (15 and 16, 31 and 32, ...). */
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SEGMENT      128
-#define STEP         16
+#define SEGMENT      128 /* values whose rms is compared, of a row or of a column */
+#define STEP         16  /* distance of the lines that are examined */
 #define BINS_PER_ONE 64.0
-#define FEW          16 /* least number of rows for the rms of a column */
-#define ENOUGH       4  /* segments in a row, from which on the change of the row is known */
+#define FEW          16 /* smallest number of rows for the rms of a column */
+#define ENOUGH       4  /* smallest number of segments for the mean change of a row */
 
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 {
@@ -23,9 +23,10 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
+/* Returns the class of a line: 0, 1 or 2 for other multiples of 16, odd multiples of 64, and multiples of 128. */
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
-/* Counts the change from one line to the next in a histogram; the last bin has all larger ones. */
+/* Counts the change of ln rms across a line in the histogram of its class; the last bin counts all larger changes. */
 static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {
     const double place = fabs(change) * BINS_PER_ONE;
@@ -33,8 +34,8 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Counts the change of each segment between two neighbouring rows: unchanged (whole_rows), and minus the mean change of
- * the row if ENOUGH segments are finite (rows). */
+/* Counts the change of each segment from row `row` - 1 (`above`) to row `row` (`here`): unchanged in whole_rows, and
+ * minus the mean change of the row in `rows` if at least ENOUGH segments are finite. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -50,8 +51,9 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
             count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
-/* Adds the differences between two vertically adjacent profiles. A change that runs through the whole column is in both
- * profiles, so their difference cancels it. */
+/* Counts the differences between the profiles of two groups of rows. A change between columns that is the same in all
+ * rows is in both profiles, so their difference cancels it. Division by sqrt(2): the difference of two independent
+ * changes scatters that much more. */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
@@ -66,10 +68,11 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
     pair_columns(jumps, &above->last_columns, &below->first_columns);
 }
 
-/* ln of the root mean square; NaN for zeros and for sums that are not finite. */
+/* Returns ln of the root mean square of n values by the sum of their squares; NaN for zeros and for sums that are not
+ * finite. */
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
-/* Converts n <= SEGMENT values to FP32. */
+/* Returns n <= SEGMENT values, from index `at` on, as FP32: in place or converted into `scratch`. */
 static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
                                   float scratch[SEGMENT])
 {
@@ -84,8 +87,8 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
 
 static double square_f64(float x) { return (double)x * (double)x; }
 
-/* Returns the sum of squares of the values up to the last multiple of 4. Four independent sums keep the additions from
- * waiting for each other. */
+/* Returns the sum of squares of the values up to the last multiple of 4. Four independent sums hide the latency of the
+ * addition. */
 static double autopsy_jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
@@ -101,11 +104,11 @@ typedef struct autopsy_jumps_walk {
     const organ_kernels *kernels;
     organ_dtype as;
     const void *values;
-    size_t cols, segments; /* whole ones */
+    size_t cols, segments; /* columns, and whole segments in a row */
     organ_jump_scratch *scratch;
     organ_jump_edges *edges;
-    size_t rows_in; /* that are in scratch->squares */
-    size_t groups;  /* of rows, whose columns are done */
+    size_t rows_in; /* number of rows whose squares are in scratch->squares */
+    size_t groups;  /* column profiles made so far */
 } autopsy_jumps_walk;
 
 /* Computes ln rms of each segment of a row; NaN past the last whole segment. */
@@ -121,7 +124,7 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
             SEGMENT);
 }
 
-/* Adds the squares of the row's values on both sides of each column that is a multiple of 16. */
+/* Adds the squares of the values of a row on both sides of each line (multiple of 16) to scratch->squares. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
@@ -141,10 +144,9 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     w->rows_in++;
 }
 
-/* Computes the column profile (ln rms of each column at a multiple of 16, minus that of its left neighbour) of the rows
- * that add_columns has added since the last call, counts its changes, and pairs it with the profile above. The first
- * profile of a strip is stored in the edges, because its neighbour above belongs to another strip. Drops fewer rows
- * than FEW. */
+/* Computes the column profile of the rows that add_columns has added since the last call, counts its changes, and pairs
+ * it with the profile above. The first profile of a strip is stored in the edges, because the profile above belongs to
+ * another strip. Drops the rows if they are fewer than FEW. */
 static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
@@ -176,8 +178,9 @@ static void clear_edges(organ_jump_edges *edges)
         edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
 }
 
-/* Makes row profiles on both sides of each multiple of STEP, and a column profile for each SEGMENT rows. The profiles
- * at the edges are returned: organ_jumps_join pairs them with those of the neighbouring strips. */
+/* Makes row profiles on both sides of each multiple of STEP, and a column profile of each SEGMENT rows. Those at the
+ * edges of the strip are returned in *edges, so that organ_jumps_join can pair them with those of the neighbouring
+ * strips. */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
@@ -205,7 +208,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
     make_profile(&w, rows - 1, &edges->last_row);
 }
 
-/* Returns the median of a histogram; NaN if it is empty. */
+/* Returns the median of a histogram, interpolated within its bin; NaN if it is empty. */
 static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
 {
     uint64_t all = 0, below = 0;
@@ -219,10 +222,12 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Returns the period at which scales jump, or 0. The median of few lines varies: for independent lines its relative
- * error is about 1.16 / sqrt(lines). Lines are not independent, because the spread of a channel is similar in all rows,
- * especially without subtraction of the change of whole rows and columns. Therefore `allowed` is several times that
- * error. */
+/* Returns the period at which scales jump, or 0, by the histograms of one direction; *factor as of organ_jumps_period.
+ * `fewest`: smallest number of lines across block borders for a verdict.
+ *
+ * The median of few lines varies: for independent lines its relative error is about 1.16 / sqrt(lines). Lines are not
+ * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change of
+ * whole lines. Therefore `allowed` is several times that error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};
@@ -241,7 +246,7 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
-/* Judges the changes without those of whole lines first, which scatter less; whole lines are judged by a higher
+/* Judges first the changes minus those of whole lines, which scatter less, and then the unchanged ones by a higher
  * bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {

@@ -14,24 +14,27 @@
 
 #define ORGAN_JUMP_CLASSES  4   /* 0: other multiples of 16, 1: odd multiples of 64, 2: multiples of 128; 3: unused */
 #define ORGAN_JUMP_BINS     128 /* of |difference of ln rms|, 1/64 wide; the last bin contains all larger values */
-#define ORGAN_JUMP_SEGMENTS 256 /* of 128 values: columns further right are not examined */
+#define ORGAN_JUMP_SEGMENTS 256 /* segments of 128 values in a row: columns further right are not examined */
 #define ORGAN_JUMP_LINES    (8 * ORGAN_JUMP_SEGMENTS) /* multiples of 16 in a row */
 
 typedef uint32_t organ_jump_counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS];
 
-/* Counts of pairs; the counts of several parts can be added. */
+/* Histograms of |change of ln rms| across lines, by class. The counts of several parts of a matrix can be added. */
 typedef struct organ_jumps {
-    organ_jump_counts rows, columns; /* changes between neighbours, minus the change of the whole row or column */
-    organ_jump_counts whole_rows, whole_columns; /* changes between neighbours, unchanged */
+    organ_jump_counts rows, columns; /* changes across lines between rows, and between columns, minus the mean change
+                                      * of the whole line */
+    organ_jump_counts whole_rows, whole_columns; /* the changes without this subtraction */
 } organ_jumps;
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more);
 
-/* ln rms of the segments of one row; NaN for values that are not finite, and past the end. */
+/* ln rms of the segments of 128 values of one row; NaN for segments whose sum of squares is 0 or not finite, and after
+ * the last whole segment. */
 typedef struct organ_row_profile {
     float ln[ORGAN_JUMP_SEGMENTS];
 } organ_row_profile;
 
-/* ln rms of 128 values of the column at each multiple of 16, minus that of the column on its left; NaN as above. */
+/* For each multiple of 16: ln rms of 128 values of that column, minus ln rms of the column on its left; NaN as in
+ * organ_row_profile. */
 typedef struct organ_column_profile {
     float change[ORGAN_JUMP_LINES];
 } organ_column_profile;
@@ -49,17 +52,19 @@ typedef struct organ_jump_scratch {
     double squares[2 * ORGAN_JUMP_LINES]; /* of the two columns at each multiple of 16 */
 } organ_jump_scratch;
 
-/* Adds the pairs within rows [first, first + rows), at least one row, of a matrix of `cols` columns, and sets
- * *edges. */
+/* Counts the changes within rows [first, first + rows) of a matrix of `cols` columns, at least one row, and sets
+ * *edges. `values` is the first row of the strip in the type `as` (F32, BF16 or F16). */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges);
 
-/* Adds the pairs between the strip that ends before row `row` and the strip that begins with it, in the same matrix. */
+/* Counts the changes between the strip that ends before row `row` and the strip that begins with it, in the same
+ * matrix. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below);
 
-/* Returns the least distance of lines across which the spread jumps: 128, 64, or 0 if it does not jump. `lines` is the
- * number of multiples of 16 in all matrices. *factor is then the typical factor between neighbours across such a line
- * beyond the usual one: 1.3 is 30 percent. */
+/* Returns the smallest distance of lines across which the spread jumps: 128, 64, or 0 if it does not jump. `less` and
+ * `whole` are the two histograms of rows or of columns; `lines` is the number of multiples of 16 in all matrices.
+ * *factor is then the typical factor between the two sides of such a line, in excess of the usual one: 1.3 is 30
+ * percent. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
 #endif

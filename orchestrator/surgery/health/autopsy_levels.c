@@ -6,9 +6,9 @@
 
 #define SLOT_BITS 13
 #define SLOTS     ((uint32_t)1 << SLOT_BITS)
-#define EMPTY     0xffffffffu /* the bits of a NaN, which is no level */
+#define EMPTY     0xffffffffu /* the bits of a NaN, which does not count as a level */
 _Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");
-#define PAGE 256 /* words that are looked at together: most pages are empty */
+#define PAGE 256 /* words that are united together: most pages are empty */
 
 static void clear_levels(organ_level_set *set)
 {
@@ -16,11 +16,12 @@ static void clear_levels(organ_level_set *set)
     set->count = 0;
 }
 
-/* Returns the slot of a value: the upper bits of the product, which depend on all bits of the value. */
+/* Returns the first slot of a value in the hash table: the upper bits of a product, which depend on all bits of the
+ * value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
-/* Adds a value to the set unless the set is over its limit. At most half of the slots are ever taken, so the search
- * ends. */
+/* Adds a value, given by its bits, unless the set is over its limit. At most half of the slots are ever used, so the
+ * search ends. */
 static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
@@ -34,6 +35,7 @@ static void add_level(organ_level_set *set, uint32_t bits)
         set->slots[at] = bits;
 }
 
+/* Returns whether the bits are those of a finite FP32 value. */
 static bool is_level(uint32_t bits) { return (bits & 0x7fffffff) < 0x7f800000; }
 
 void organ_level_union_begin(organ_level_union *all)
@@ -47,6 +49,7 @@ void organ_level_union_end(organ_level_union *all) { pthread_mutex_destroy(&all-
 
 static bool is_over(const organ_level_union *all) { return __atomic_load_n(&all->over, __ATOMIC_RELAXED); }
 
+/* Clears the sets of levels of a strip. Not needed once the weight has more levels than are counted. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all)
 {
     if (is_over(all))
@@ -55,9 +58,9 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     clear_levels(&scratch->other);
 }
 
-/* Adds FP32 values. A value whose lower half is zero is marked by its upper half, because a weight that was BF16 before
- * it became FP32 has many values with few levels. Most other values of few levels are found at their first slot of the
- * hash table. */
+/* Adds FP32 values. A value whose lower half is zero is marked by its upper half in `seen`, because a weight that was
+ * BF16 before it became FP32 consists of such values. Most other values are found at their first slot, which is tested
+ * here without a call. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;
@@ -76,8 +79,8 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
     }
 }
 
-/* Marks the values of a strip that occur: a table of all 16-bit codes, or a hash table for FP32. Does nothing once
- * there are more than ORGAN_AUTOPSY_LEVELS. */
+/* Marks the values of a part: 16-bit types in the table of all words, FP32 also in a hash table. Does nothing once the
+ * weight has more than ORGAN_AUTOPSY_LEVELS levels. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n)
 {
@@ -92,7 +95,7 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Adds the levels of a page of 16-bit codes, widened to FP32. */
+/* Adds the levels of a page of 256 words that begins with the word `first`, widened to FP32. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {
@@ -114,6 +117,7 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
     }
 }
 
+/* Adds the levels of a strip to the set of the weight, under its lock. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels)
 {
@@ -131,8 +135,8 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
     pthread_mutex_unlock(&all->lock);
 }
 
-/* Returns true for the values of FP4 E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. The levels that callers give
- * are multiples of 0.5. */
+/* Returns true for the values of FP4 E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. `value` must be a multiple
+ * of 0.5. */
 static bool is_fp4(float value)
 {
     const float twice = fabsf(value) * 2;

@@ -17,25 +17,27 @@ typedef struct organ_level_set {
     uint32_t count;                           /* ORGAN_AUTOPSY_LEVELS + 1: more */
 } organ_level_set;
 
-/* The set of one weight. */
+/* The set of one weight, to which all threads add. */
 typedef struct organ_level_union {
     organ_level_set set;
     pthread_mutex_t lock;
-    bool over; /* read without the lock */
+    bool over; /* `set` has more levels than the limit; atomic, read without the lock */
 } organ_level_union;
 
+/* Initialise and release the set of a weight. */
 void organ_level_union_begin(organ_level_union *all);
 void organ_level_union_end(organ_level_union *all);
 
 /* Scratch memory of one thread. */
 typedef struct organ_level_scratch {
-    unsigned char seen[65536]; /* words of 16 bits: upper halves of FP32, BF16 or F16 */
-    organ_level_set other;     /* FP32 values with a lower half */
+    unsigned char seen[65536]; /* 1 for each 16-bit word that occurs: upper halves of FP32 values, BF16 or F16 */
+    organ_level_set other;     /* FP32 values whose lower half is not 0 */
 } organ_level_scratch;
 
-/* Count the levels of one strip: call organ_levels_begin, then organ_levels_add for each part, then organ_levels_unite,
- * which adds the levels to `all`. `as` is ORGAN_F32, ORGAN_BF16 or ORGAN_F16. Infinities and NaN are not counted; -0
- * counts as +0. organ_levels_add returns almost immediately once `all` has more levels than the limit. */
+/* Count the levels of one strip: call organ_levels_begin, then organ_levels_add for each part of `n` values, then
+ * organ_levels_unite, which adds the levels to `all`. `as` is the type of the values: ORGAN_F32, ORGAN_BF16 or
+ * ORGAN_F16. Infinities and NaN are not counted; -0 counts as +0. organ_levels_add returns almost immediately once
+ * `all` has more levels than the limit. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all);
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n);
@@ -44,8 +46,8 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
 
 /* The kind of numbers among the levels; all false if there are more than the limit, or none. */
 typedef struct organ_level_kind {
-    bool integers; /* every one is a whole number */
-    bool fp4;      /* every one is a value of E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives */
+    bool integers; /* all levels are whole numbers */
+    bool fp4;      /* all levels are values of E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives */
 } organ_level_kind;
 organ_level_kind organ_level_kind_of(const organ_level_set *set);
 

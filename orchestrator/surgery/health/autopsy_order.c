@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Scales that stand at the wrong block, and rows of blocks whose scales are off by a factor, without the original.
+ * Finds, without the original, scales that are stored at the wrong block, and rows of blocks whose scales are wrong by
+ * a factor.
  *
- * An absmax scale is the block's largest value over the largest code. The largest of many values scatters more from
- * block to block than their rms does: by 6 to 10 percent where the rms of neighbouring blocks differs by 1 percent.
- * Codes therefore vary inversely to their own scales, and values (code times scale) have blocks of nearly the same rms.
- * With the scales of other blocks they have not, and with the scales put back they have again. */
+ * An absmax scale is the largest value of the block divided by the largest code. From block to block the largest of
+ * many values scatters more than their rms: by 6 to 10 percent, if the rms of adjacent blocks differs by 1 percent. The
+ * rms of the codes therefore varies inversely to the scale of the block, and the values (code times scale) have nearly
+ * the same rms in all blocks. With the scales of other blocks this is lost; with the scales moved back it is
+ * restored. */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
@@ -14,23 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANCE          1e-4 /* probability of a verdict on one weight if codes and scales were unrelated */
-#define MIN_GAIN        1.25 /* in mean square */
-#define SUSPECT         1e-2 /* the same, if the other weights of the model confirm the verdict: */
-#define FAR_OFF         16   /* times the median of all weights, in mean square, with the scales as stored, */
-#define CORRECTED_SHARE 4    /* and with the scales put back */
-#define POOLED          5    /* standard deviations of the evidence of all weights together */
-#define FEW_WEIGHTS     3
-#define FEW_RESTS       8
-#define EDGE_ROWS       16 /* rows of values, from which on a row of blocks is judged as one */
-#define ROW_FACTOR      2  /* between a row of blocks and the others */
-#define ROW_BEYOND      8  /* times what rows of blocks of the role usually differ by */
-#define ROW_SPREAD      0.01
+#define CHANCE          1e-4 /* largest probability by chance for a finding about one weight */
+#define MIN_GAIN        1.25 /* smallest ratio of the mean squares of residuals, stored to moved */
+#define SUSPECT         1e-2 /* the same probability for a suspect, which the next two limits must confirm */
+#define FAR_OFF         16   /* smallest mean square with the stored scales, over the median of all weights */
+#define CORRECTED_SHARE 4    /* largest mean square with the scales moved back, over the same median */
+#define POOLED          5    /* standard deviations that the evidence of all weights together must exceed */
+#define FEW_WEIGHTS     3    /* smallest number of weights for pooled evidence */
+#define FEW_RESTS       8    /* smallest number of weights for the median of their residuals */
+#define EDGE_ROWS       16   /* smallest number of rows of values in a block for judging rows of blocks */
+#define ROW_FACTOR      2    /* smallest factor between a row of blocks and the others */
+#define ROW_BEYOND      8    /* ln of that factor in standard deviations of the rows of blocks of the role, */
+#define ROW_SPREAD      0.01 /* which are assumed to be at least this */
 
 /* ---- order ---- */
 
-/* Returns the mean square of a table after subtracting the means of its rows and of its columns (`both`), or only its
- * mean. */
+/* Returns the mean square of a table after subtracting the means of its rows and columns (`both`), or only its overall
+ * mean. Overwrites the table. */
 static double residual_mean_square(double *table, size_t rows, size_t cols, bool both)
 {
     double sum = 0, all = 0;
@@ -53,30 +55,30 @@ static double residual_mean_square(double *table, size_t rows, size_t cols, bool
     return sum / (double)(rows * cols);
 }
 
-/* Returns an upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from
- * the series of the incomplete beta function; ratio > 1. */
+/* Returns an upper bound of ln P(F > ratio), ratio > 1, for the F distribution with `freedom` degrees of freedom on
+ * both sides, from the series of the incomplete beta function. */
 static double ln_chance(double ratio, double freedom)
 {
     const double a = freedom / 2, y = 1 / (1 + ratio);
     return a * log(y * (1 - y)) - log(a) - (2 * lgamma(a) - lgamma(2 * a)) - log(1 - 2 * y);
 }
 
-/* Returns the variance of a ln F of that distribution for a = freedom / 2, from the first terms of the trigamma
- * function; never too small. */
+/* Returns an upper bound of the variance of a ln F, where a = freedom / 2 and F has the F distribution of ln_chance: 2
+ * a^2 trigamma(a), from the first terms of the trigamma function. */
 static double evidence_variance(double freedom)
 {
     const double a = freedom / 2;
     return 2 * a * a * (1 / a + 1 / (2 * a * a) + 1 / (6 * a * a * a));
 }
 
-/* Mean squares of the residuals of ln rms of blocks, with the scales as stored and with them put back; freedom 0:
- * too few blocks for a verdict. */
+/* Mean squares of the residuals of ln rms of the blocks, with the stored scales (own) and with a wrong order undone
+ * (moved), and their degrees of freedom; freedom 0: too few blocks for a verdict. */
 typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* Compares the residue of the stored scales with that of the scales in another order. For a transposed grid of 2 x 2
- * the means of rows and columns are not subtracted: transposing changes only them. */
+/* Computes both residuals for one wrong order. For a transposed grid of 2 x 2 the means of rows and columns are not
+ * subtracted, because transposing changes nothing else. `scratch` has 2 x rows x cols elements. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *scratch)
 {
     organ_order_range range;
@@ -102,6 +104,7 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *scr
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
+/* Adds the finding that the scales of a weight have a wrong order; `value` is the measured gain in words. */
 static void report_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;
@@ -115,8 +118,8 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
     organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
-/* Adds a weight's evidence for a reordering to the pool: a ln F with a = freedom / 2 and F the ratio of the residuals
- * before and after it (evidence_variance). */
+/* Adds the evidence of a weight for a wrong order to the pool: a ln F, where a = freedom / 2 and F is the ratio of the
+ * residuals (evidence_variance). */
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
 {
     p->weights++;
@@ -127,6 +130,7 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
         p->first = weight;
 }
 
+/* Adds the finding for a weight, with the ratio of the residuals before (own) and after (moved) the order is undone. */
 static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
@@ -135,7 +139,7 @@ static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ
     report_order(job, weight, order, value);
 }
 
-/* Remembers a weight whose scales fit better in another order, for the decision over the whole model. */
+/* Appends a weight to the suspects, which judge_suspects judges when the residuals of all weights are known. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {
@@ -147,8 +151,8 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Selects the order with the smallest residual. If chance cannot be excluded from this weight alone, the order
- * becomes a suspect, which is judged together with the other weights. */
+/* Finds the wrong order whose undoing reduces the residual most. Adds a finding if chance can be excluded from this
+ * weight alone; otherwise the weight may become a suspect. Adds the evidence for every order to the pool. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {
@@ -175,8 +179,8 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Appends the mean square of the ln rms of the weight's blocks, after subtraction of the means of rows and columns, to
- * pool->rests; suspects are compared with the median of these. */
+/* Appends the residual of the weight with its stored scales to pool->rests; suspects are compared with the median of
+ * these. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -194,7 +198,8 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Reports suspects whose scales fit much worse than is usual in this model, and well in another order. */
+/* Reports suspects whose stored scales fit much worse than is usual in this model, and fit well with the order
+ * undone. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -209,7 +214,8 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     }
 }
 
-/* Judges the order of scales over all weights together, because a single grid may be too small to be judged. */
+/* Reports a wrong order by the evidence of all weights together, because a single grid may be too small. Only if no
+ * weight has a finding of its own. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
@@ -226,8 +232,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* ---- one row of blocks ---- */
 
-/* Returns the row of blocks that is furthest from the median of all rows. *off receives its difference (ln), *usual the
- * median size of the differences of all rows. */
+/* Returns the row of blocks whose ln rms is farthest from the median of all rows. *off becomes its difference from the
+ * median, *usual the median |difference| of all rows. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
@@ -245,7 +251,8 @@ static size_t odd_row(const organ_blocks *b, double *scratch, double *off, doubl
     return odd;
 }
 
-/* Keeps what judge_rows needs once all weights of the role were read. */
+/* Adds the spread of the rows of blocks to the sums of the role, and the most deviant row, if it is suspicious, to
+ * pool->odd: judge_rows judges it when all weights of the role were read. */
 static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b,
                               double *scratch, organ_error *error)
 {
@@ -268,8 +275,8 @@ static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *
     return ORGAN_OK;
 }
 
-/* Reports rows of blocks whose root mean square differs from that of the other rows by more than the spread that is
- * usual in this model for the role. */
+/* Reports rows of blocks whose rms differs from the other rows by much more than is usual for the weight and for its
+ * role in this model. 1.4826 converts a median absolute deviation to a standard deviation. */
 static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {
@@ -290,8 +297,10 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
     }
 }
 
-/* ---- all of them ---- */
+/* ---- all tests ---- */
 
+/* Judges the scales of a weight without another model: a deviant row of blocks, the order of the grid, and the digits.
+ * Some tests need all weights of a role, so this function only adds to job->pool for them. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
@@ -314,7 +323,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Judges scales over the whole model: rows of blocks, their order, their factor. */
+/* Judges rows of blocks, suspects, orders and factors, which needs the evidence of all weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {

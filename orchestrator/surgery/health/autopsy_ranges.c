@@ -16,13 +16,13 @@
 /* clang-format off: tables are laid out by hand */
 
 #define ANY INFINITY
-/* Of trained projections of models of some billion parameters; beyond |mean| 1 and std 10 a weight has exploded in any
- * case. */
+/* Ranges of trained projections in models of some billion parameters: largest |mean|, smallest and largest std,
+ * smallest and largest value. */
 #define PROJECTION                                                                                                     \
     {                                                                                                                  \
         .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .faulty = { 0.1, 1e-4, 1, -100, 100 }                               \
     }
-/* Nothing is known of their values. */
+/* Ranges of roles whose usual values are not known: no limits. */
 #define UNKNOWN                                                                                                        \
     {                                                                                                                  \
         .expected = {ANY, 0, ANY, -ANY, ANY}, .faulty = { ANY, 0, ANY, -ANY, ANY }                                     \
@@ -89,6 +89,7 @@ organ_ranges organ_ranges_default(void)
 
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
+/* Returns the finite limits as JSON. */
 static json_t *limits_json(const organ_limits *limits)
 {
     return ORGAN_OBJECT(SET_LIMIT("mean", limits->mean),
@@ -96,6 +97,7 @@ static json_t *limits_json(const organ_limits *limits)
                         SET_LIMIT("min", limits->min), SET_LIMIT("max", limits->max));
 }
 
+/* Returns the ranges of all roles in the form that --ranges reads; "expected" is the narrower range of a remark. */
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
     json_t *object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
@@ -116,12 +118,14 @@ typedef struct autopsy_ranges_place {
     bool expected;
 } autopsy_ranges_place;
 
+/* Fails with ORGAN_BAD_INPUT, naming file, entry and member (`key`). */
 static organ_status refuse_range(const autopsy_ranges_place *p, organ_error *error, const char *key, const char *what)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "",
                       *key ? "." : "", key, what);
 }
 
+/* Reads a number of an entry; `key` is its name for messages. */
 static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number,
                                 organ_error *error)
 {
@@ -131,7 +135,7 @@ static organ_status read_number(const autopsy_ranges_place *p, const char *key, 
     return ORGAN_OK;
 }
 
-/* Reads the limits of the standard deviation, [least, most]. */
+/* Reads the limits of the standard deviation, [smallest, largest]. */
 static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits,
                              organ_error *error)
 {
@@ -150,7 +154,7 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
     return ORGAN_OK;
 }
 
-/* The entry of the file for one role, one group or the default; limits that are NaN are not set. */
+/* An entry of the file, for one role, one group or the default. Limits that are NaN are not set. */
 typedef struct rule {
     organ_limits faulty, expected;
 } rule;
@@ -159,7 +163,7 @@ static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN,
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
-/* Reads one member of a range. */
+/* Reads one member of an entry, such as "mean", into `to`. */
 static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
                                 organ_error *error)
 {
@@ -185,7 +189,7 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
-/* Reads all members of a role's or group's entry. */
+/* Reads all members of an entry, or of its "expected". */
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error)
 {
     const char *key;
@@ -204,6 +208,7 @@ static void set_if_given(double *to, double value)
         *to = value;
 }
 
+/* Copies the limits that are set. */
 static void apply_limits(organ_limits *to, const organ_limits *given)
 {
     set_if_given(&to->mean, given->mean);
@@ -213,8 +218,7 @@ static void apply_limits(organ_limits *to, const organ_limits *given)
     set_if_given(&to->max, given->max);
 }
 
-/* Applies one entry of a file to a role. A healthy limit also replaces the expected one, unless the entry sets the
- * expected limit too. */
+/* Applies an entry to a role. A limit also replaces the expected one, unless the entry sets the expected limit too. */
 static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
 {
     apply_limits(&ranges->of[role].faulty, &given->faulty);
@@ -237,6 +241,7 @@ static bool autopsy_ranges_is_known(const char *name)
     return known;
 }
 
+/* Checks that no minimum is above its maximum. */
 static organ_status check_order(const char *path, const organ_ranges *ranges, organ_error *error)
 {
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
@@ -249,8 +254,8 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
     return ORGAN_OK;
 }
 
-/* Applies one level of entries; the caller begins with the least specific one, so that later levels take precedence.
- * `level`: 0 default, 1 groups, 2 roles. */
+/* Applies the entries of one level, with 0 for "default", 1 for groups, 2 for roles. The caller begins with level 0, so
+ * that the more specific entries take precedence. */
 static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges,
                                 organ_error *error)
 {
@@ -279,8 +284,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     return ORGAN_OK;
 }
 
-/* Applies a file of ranges: first its entry for all roles, then those of groups, then those of single roles, so that
- * the more specific one wins. */
+/* Checks the schema of the file and applies its entries, the most specific ones last. */
 static organ_status apply_document(const char *path, const json_t *document, organ_ranges *ranges, organ_error *error)
 {
     if (!json_is_object(document))
@@ -297,6 +301,7 @@ static organ_status apply_document(const char *path, const json_t *document, org
     return check_order(path, ranges, error);
 }
 
+/* Sets *ranges to the defaults, replaced by those that the JSON file `path` has. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
 {
     char *text = NULL;

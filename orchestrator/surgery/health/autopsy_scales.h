@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds wrong scales whose values are each possible, by comparison with other blocks, weights and layers. */
+ * Finds wrong scales that look plausible individually, by comparison with other blocks, weights and layers. */
 #ifndef ORGAN_AUTOPSY_SCALES_H
 #define ORGAN_AUTOPSY_SCALES_H
 
@@ -7,44 +7,48 @@
 
 /* Evidence, over all weights, that scales are stored in one wrong order. */
 typedef struct organ_order_pool {
-    size_t weights, better,
-        reported; /* judged; whose blocks are more alike with the scales put back; with a finding of their own */
+    size_t weights;  /* judged weights */
+    size_t better;   /* those whose blocks are more alike with the order undone */
+    size_t reported; /* those with a finding of their own */
+    /* Sums over the weights of the log-ratios of pool_order (autopsy_order.c), and of their variances by chance. */
     double evidence, variance;
     const organ_weight *first; /* the first weight counted in `better` */
 } organ_order_pool;
 
-/* An order that makes a weight's blocks more alike, with too few blocks for a finding from this weight alone. */
+/* A weight whose blocks become more alike if a wrong order of the scales is undone, but which has too few blocks for a
+ * finding. */
 typedef struct organ_order_suspect {
     const organ_weight *weight;
     organ_order order;
-    double own, moved; /* mean squares of the residuals of ln rms, with the scales as stored and with them put back */
+    double own, moved; /* mean squares of the residuals of ln rms: with the stored order, and with the order undone */
 } organ_order_suspect;
 
-/* A row of blocks that differs from the others of its weight. */
+/* A row of blocks whose spread differs from the other rows of its weight. */
 typedef struct organ_odd_row {
     const organ_weight *weight;
-    size_t row;
-    uint64_t height;
+    size_t row;      /* index of the row of blocks */
+    uint64_t height; /* rows of values in a block */
     double off,
         usual; /* of ln rms: the row's deviation from the median row, and the median absolute deviation of all rows */
 } organ_odd_row;
 
 /* Evidence collected over all weights; all zero at first. */
 struct organ_scale_pool {
-    organ_order_pool orders[ORGAN_ORDER_COUNT];
-    organ_order_suspect *suspects;
+    organ_order_pool orders[ORGAN_ORDER_COUNT]; /* evidence for each wrong order */
+    organ_order_suspect *suspects;              /* `suspect_count` elements */
     size_t suspect_count;
     double *rests; /* of each weight with a grid of 3 x 3 or more: mean square of the residuals of ln rms, scales as
                       stored */
     size_t rest_count;
     double row_usual[ORGAN_ROLE_COUNT];   /* sums of organ_odd_row.usual over the weights of a role, */
     size_t row_weights[ORGAN_ROLE_COUNT]; /* and the number of these weights */
-    organ_odd_row *odd;
+    organ_odd_row *odd;                   /* `odd_count` elements */
     size_t odd_count;
 };
 
-/* Tests whether an odd factor was multiplied into the scales. Scales of a quantised BF16 model are a BF16 value divided
- * by the largest code; adds a finding if most scales have that form only after division by one such factor. */
+/* Tests whether all scales of a weight were multiplied by one odd factor. Scales of a quantised BF16 model are a BF16
+ * value divided by the largest code. Adds a finding if most scales have that form only after division by such a
+ * factor. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks);
 
 /* Tests for each weight whether all of its scales are wrong by one factor, by comparison with the same weight of other

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Examines weights in three passes, one per type of the values in memory: 16-bit floats are read unconverted, all
- * other types as FP32. The results do not depend on the type, because widening is exact and the strips have the same
- * borders. */
+ * Examines weights in three passes, one for each type in which values are in memory: BF16 and F16 weights are read
+ * unconverted, all others as FP32. The results do not depend on the type, because widening is exact and the strips have
+ * the same borders. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
 #include "formats/base/paged_rows.h"
@@ -13,32 +13,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values that stay in the caches of a core; a multiple of the 4096 that moments are made of. */
+/* Values that are examined together, so that they stay in the caches of a core. A multiple of 4096, the unit in which
+ * moments are computed. */
 #define PART ((size_t)32768)
 
-/* State that the strips of one weight share, from its first strip to its last. */
+/* State that the strips of one weight share. */
 typedef struct scanned_weight {
     organ_level_union levels;
-    uint64_t *dead_columns; /* a bit per column of each matrix, cleared at its first nonzero value */
-    uint64_t words;         /* of one matrix */
+    uint64_t *dead_columns; /* a bit for each column of each matrix, cleared at its first value other than zero */
+    uint64_t words;         /* 64-bit words of these bits for one matrix */
     organ_jumps jumps;
-    organ_jump_edges edges; /* of the strip before */
-    uint64_t read;          /* bytes reported to the progress */
+    organ_jump_edges edges; /* of the previous strip */
+    uint64_t read;          /* bytes that were reported to the progress so far */
 } scanned_weight;
 
+/* One pass. */
 typedef struct weight_scan {
-    organ_weight_stats **chosen; /* items of the pass */
-    scanned_weight **scanned;
+    organ_weight_stats **chosen; /* the weights of the pass, by item */
+    scanned_weight **scanned;    /* their states; NULL before the first strip and after the last */
     const organ_kernels *kernels;
     const organ_scan_progress *progress;
-    organ_dtype as;
+    organ_dtype as; /* the type in which values are read */
 } weight_scan;
 
+/* Scratch memory of one thread. */
 typedef struct scratch {
     organ_level_scratch levels;
     organ_jump_scratch jumps;
 } scratch;
 
+/* Result of one strip. */
 typedef struct autopsy_scan_finding {
     organ_moments moments;
     organ_faulty_rows nonfinite_rows, dead;
@@ -60,7 +64,8 @@ double organ_weight_stats_std(const organ_weight_stats *v)
     return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0;
 }
 
-/* Returns the excess kurtosis n m4 / m2^2 - 3, where m2 and m4 are sums of powers of deviations. */
+/* Returns the excess kurtosis n m4 / m2^2 - 3, where m2 and m4 are the sums of the second and fourth powers of the
+ * deviations from the mean. */
 double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -97,6 +102,7 @@ static uint32_t infinity_of(organ_dtype as)
     return as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
 }
 
+/* Computes the moments of n values of the type `as`. */
 static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
                                     organ_moments *moments)
 {
@@ -108,6 +114,7 @@ static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as
         kernels->moments_f16(values, n, moments);
 }
 
+/* Adds a row to the faulty ones. Rows come in ascending order. */
 static void note_row(organ_faulty_rows *rows, uint64_t row)
 {
     if (rows->count < ORGAN_WEIGHT_STATS_ROWS)
@@ -117,7 +124,7 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
     rows->last = row;
 }
 
-/* Notes rows of zeros and rows with values that are not finite. */
+/* Notes the rows of a strip that are zero, and the rows with values that are not finite. */
 static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
@@ -145,8 +152,8 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
     return true;
 }
 
-/* Examines only the columns in which no strip has found a nonzero value yet; for most of these the first row
- * suffices. Threads clear bits and never set any. */
+/* Clears the bits of columns in which the strip has a value other than zero. Examines only columns whose bit is still
+ * set; for most of them the first row suffices. Threads clear bits and never set any, so no lock is needed. */
 static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
@@ -163,6 +170,7 @@ static void find_columns(const organ_weight_strip *strip, organ_dtype as, const 
     }
 }
 
+/* Adds the sums of `more` to those of `sum`. */
 static void add_distances(organ_distance *sum, const organ_distance *more)
 {
     sum->pairs += more->pairs;
@@ -174,7 +182,7 @@ static void add_distances(organ_distance *sum, const organ_distance *more)
     sum->max = more->max > sum->max ? more->max : sum->max;
 }
 
-/* Sums over 16 lanes, for the pairs are many. */
+/* Sums of distances in 16 independent lanes, which the compiler can vectorise. */
 typedef struct distance_lanes {
     double difference[16], own[16], other[16], product[16], max[16];
 } distance_lanes;
@@ -203,8 +211,8 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
         }
 }
 
-/* Adds pairs of values to the sums. A sum that is not finite is computed again without the pairs that are not
- * finite. */
+/* Adds n pairs of values to the sums. If the result is not finite, computes it again without the pairs that have a
+ * value that is not finite. */
 static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
 {
     distance_lanes d = {.own = {0}};
@@ -228,8 +236,9 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
     add_distances(sum, &part);
 }
 
-/* Returns whether jumps between rows (`rows`) or columns of the weight can show wrong scales of blocks. Rows of q, k
- * and v, and columns of o, change from head to head anyway, and rows of embeddings from token to token. */
+/* Returns whether jumps of the spread between rows (`rows`) or columns of the weight can show wrong scales. Rows of q,
+ * k and v, and columns of o, differ from head to head also in healthy models, and rows of embeddings from token to
+ * token. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -257,8 +266,8 @@ static bool looks_for_jumps(const organ_weight *weight)
     return has_blocks(weight, true) || has_blocks(weight, false);
 }
 
-/* Computes the statistics of a strip of rows, in parts that stay in the cache: moments, levels, the distance to the
- * other model, and then zero or non-finite rows, zero columns and jumps between blocks. */
+/* Computes the statistics of a strip, in parts that stay in the cache: moments, levels and the distance from the other
+ * model; then rows and columns of zeros, rows with values that are not finite, and jumps. */
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *work, void *result,
                                   organ_error *error)
 {
@@ -294,6 +303,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
 
 /* ---- one weight ---- */
 
+/* Frees the state of a weight; NULL is allowed. */
 static void free_weight_scan(scanned_weight *p)
 {
     if (!p)
@@ -303,7 +313,8 @@ static void free_weight_scan(scanned_weight *p)
     free(p);
 }
 
-/* Allocates the statistics of a weight before its first strip. */
+/* Creates the state of a weight before its first strip, with the bits of all its columns set. `note` is a message of
+ * the reader or NULL. */
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     weight_scan *const s = context;
@@ -328,7 +339,7 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     return ORGAN_OK;
 }
 
-/* Appends the faulty rows of the next strip; only the first ORGAN_WEIGHT_STATS_ROWS are listed, all are counted. */
+/* Appends the faulty rows of the next strip. All are counted, but only the first ORGAN_WEIGHT_STATS_ROWS are listed. */
 static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;
@@ -341,8 +352,7 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-/* Sums what the strips of a weight found: dead columns, levels, and the period in rows or columns at which the spread
- * of values jumps. */
+/* Completes the statistics of a weight after its last strip: columns of zeros, levels, and periods of jumps. */
 static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -358,8 +368,8 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
             organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-/* Adds the statistics of a strip to those of its weight. Strips arrive in their order, so sums are the same for any
- * number of threads. */
+/* Adds the result of a strip to the statistics of its weight. Strips arrive in their order, so the sums are the same
+ * for any number of threads. Then reports the progress: the share of the strip of all bytes of the weight. */
 static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                               organ_error *error)
 {
@@ -398,8 +408,8 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
 
 /* ---- a model ---- */
 
-/* Returns the type in which the weight's values are read: FP32, or the stored 16-bit float if there is no counterpart
- * to compare with. */
+/* Returns the type in which the values of the weight are read: BF16 or F16 if they are stored so and there is no
+ * counterpart to compare with, else FP32. */
 static organ_dtype type_of(const organ_weight_stats *v)
 {
     const organ_dtype stored = v->weight->codes->dtype;
@@ -407,7 +417,7 @@ static organ_dtype type_of(const organ_weight_stats *v)
     return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
 }
 
-/* Scans the weights that are read as one type. */
+/* Runs the pass over the `count` weights that are read as s->as. */
 static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
                              const organ_model *other, const organ_engine *engine, organ_error *error)
 {
@@ -428,7 +438,7 @@ static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t co
     return error->status;
 }
 
-/* Scans the weights that are assigned to this rank, in one pass for each type that they are read as. */
+/* Scans the weights that are assigned to this rank, in one pass for each type. */
 static organ_status scan_own_weights(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                      const organ_assignment *assignment, const organ_engine *engine,
                                      const organ_scan_progress *progress, organ_error *error)
@@ -463,12 +473,14 @@ static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
     return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
 
-/* Gathers the notes of all ranks, so that every rank has the note of each weight in its statistics. */
+/* Copies the notes of all weights to all ranks. */
 static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
     return organ_assignment_exchange(assignment, "gathering notes", &stats->note, sizeof *stats, NULL, NULL, error);
 }
 
+/* Divides the weights among the ranks by bytes, computes the statistics of this rank's weights, and exchanges them, so
+ * that every rank has all. Notes are texts, which are exchanged separately. */
 organ_status organ_weight_stats_compute(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                         size_t count, const organ_engine *engine, const organ_scan_progress *progress,
                                         organ_error *error)

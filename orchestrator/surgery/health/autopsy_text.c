@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * One factor of all scales of a model, found without the original: the model predicts a text best with its scales at
- * another size. */
+ * Finds, without the original, one wrong factor of all scales of a model: the model then predicts a text better if its
+ * scales are multiplied by another factor. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
-#define TOKENS  512 /* of the text that are used */
-#define CONTEXT 256
-#define BETTER  0.05 /* nats a token, */
-#define SURELY  5    /* and standard errors */
+#define TOKENS  512  /* tokens of the text that are scored */
+#define CONTEXT 256  /* tokens in a window */
+#define BETTER  0.05 /* smallest gain in nats per token of a better factor, */
+#define SURELY  5    /* and in standard errors */
 
 static const float factors[] = {1, 0.25F, 0.5F, 2, 4};
 static const char *const names[] = {"1", "1/4", "1/2", "2", "4"};
@@ -23,7 +23,7 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-/* Returns the perplexity with all scales times factor k, and its difference from the stored scales. */
+/* Returns the row of factor k: the perplexity, and the difference of the loss from that with the stored scales (c). */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
@@ -32,6 +32,7 @@ static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
+/* Adds the finding that factor number `best` predicts the text better than the stored scales. */
 static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
                        const organ_perplexity_comparison *c)
 {
@@ -50,8 +51,8 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-/* Compares the losses with all scales times several factors. Reports a factor only if the loss is lower by more than
- * BETTER and by more than SURELY standard errors. */
+/* Compares the losses of all factors, fills job->scale_test, and adds a finding for the best factor if its loss is
+ * lower by more than BETTER nats and more than SURELY standard errors. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};
@@ -73,6 +74,8 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     return error->status;
 }
 
+/* Evaluates the text with the model opened COUNT times, each with all scales multiplied by another of `factors`, and
+ * reports a factor that predicts it clearly better than the stored scales. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error)
 {
     const organ_experiment_options options = {

@@ -20,11 +20,13 @@
 
 typedef organ_inspect_part inspect_part;
 
-/* Stored tensors, the weights among them, elements of these and bytes of all, of whatever is counted together. */
+/* Sums over a set of stored tensors: their number, the weights among them, the elements of these weights, and the bytes
+ * of all tensors. */
 typedef struct amount {
     uint64_t tensors, weights, elements, bytes;
 } amount;
 
+/* Adds one part to the sums. */
 static void add_amount(amount *sum, const inspect_part *one)
 {
     sum->tensors++;
@@ -33,12 +35,14 @@ static void add_amount(amount *sum, const inspect_part *one)
     sum->bytes += one->tensor->bytes;
 }
 
+/* Sets the four members of an amount. */
 #define SET_AMOUNT(sum)                                                                                                \
     SET_COUNT("tensors", (sum).tensors), SET_COUNT("weights", (sum).weights), SET_COUNT("elements", (sum).elements),   \
         SET_COUNT("bytes", (sum).bytes)
 
 /* ---- the model as a whole ---- */
 
+/* Returns the files of the model with their sizes. */
 static json_t *describe_files(const organ_inspect_lists *lists, const organ_model *model)
 {
     json_t *const files = json_array();
@@ -51,6 +55,7 @@ static json_t *describe_files(const organ_inspect_lists *lists, const organ_mode
     return files;
 }
 
+/* Returns the member "model": format, architecture and totals of all tensors. */
 static json_t *describe_model(const organ_model *model, const inspect_part *parts)
 {
     amount all = {0};
@@ -65,6 +70,7 @@ static json_t *describe_model(const organ_model *model, const inspect_part *part
                         SET_COUNT("file_bytes", size), SET_AMOUNT(all), SET_BYTES_OF("index", model->index));
 }
 
+/* Returns the facts of config.json or of the GGUF metadata that are known; null if there is no config. */
 static json_t *describe_config(const organ_hf_config *config)
 {
     if (!config->present)
@@ -81,8 +87,8 @@ static json_t *describe_config(const organ_hf_config *config)
 
 /* ---- roles ---- */
 
-/* Orders parts by their row of the anatomy, companions behind weights, then by shape, so that equal shapes of a role
- * stand together; names do not matter. */
+/* Orders parts by the row of their anatomy, weights before companions, then by shape, so that equal shapes of a role
+ * are adjacent; names do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
     const inspect_part *const x = *(const inspect_part *const *)a, *const y = *(const inspect_part *const *)b;
@@ -99,8 +105,8 @@ static int by_role_and_shape(const void *a, const void *b)
     return 0;
 }
 
-/* Returns the row of one role. parts[0 .. count) are all parts of that role, ordered by shape. Shapes and types are
- * those of the weights among them. */
+/* Returns the row of one role. parts[0 .. count) are all parts of that role, in the order of by_role_and_shape.
+ * "shapes" and "dtypes" are those of its weights. */
 static json_t *describe_role(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
@@ -127,7 +133,7 @@ static json_t *describe_role(const organ_inspect_lists *lists, const inspect_par
                         SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
-/* Describes each set of tensors with the same role and shape. */
+/* Sorts the parts and returns a row for each role. */
 static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
 {
     json_t *const roles = json_array();
@@ -140,6 +146,7 @@ static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_pa
     return roles;
 }
 
+/* Returns the row of type d, or NULL if no tensor has it. */
 static json_t *dtype_json(const void *sums, size_t d)
 {
     const amount *const sum = (const amount *)sums + d;
@@ -149,7 +156,7 @@ static json_t *dtype_json(const void *sums, size_t d)
                         SET_COUNT("elements", sum->elements), SET_COUNT("bytes", sum->bytes));
 }
 
-/* Returns a row for each type. Elements are stored ones here: words of packed weights, and scales. */
+/* Returns a row for each type. "elements" are stored ones here: words of packed codes, and scales. */
 static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
@@ -162,8 +169,8 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns the elements and bytes of each layer and role. Consecutive parts of one layer and role share a row, so few
- * pages of the array are used; organ_by_layer_json adds up the rows that are still of the same layer and role. */
+/* Returns elements and bytes of each layer and role. Consecutive parts of one layer and role share a row of the array,
+ * so that it needs few pages of memory; organ_by_layer_json adds rows of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
@@ -182,7 +189,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
     return layers;
 }
 
-/* Adds the totals, and the part of them that pruning changes by default. */
+/* Adds the totals, and the totals of the projections, which pruning changes by default. */
 static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
@@ -202,6 +209,7 @@ static void describe_totals(json_t *report, const inspect_part *const *parts, si
 
 /* ---- faults ---- */
 
+/* Appends a sentence to the problems. */
 static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note_problem(json_t *problems, const char *format, ...)
 {
@@ -214,9 +222,9 @@ static void note_problem(json_t *problems, const char *format, ...)
 }
 
 /* Returns the number of the first layer below `layers` that no weight belongs to, or `layers` if there is none. Weights
- * of unknown role count only in a model whose layers have no others: an architecture whose names the anatomy lacks.
- * Also returns `layers` if no name has a layer number, because then no layer can be called missing. A bit field of
- * limited size is enough: real models have hundreds of layers. */
+ * of unknown role count only if no layer has weights of known roles: the anatomy then lacks the names of this
+ * architecture. Returns `layers` also if no name has a layer number, because then no layer can be called missing. The
+ * bit field has a fixed size; real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MAX = 65536 };
@@ -236,8 +244,8 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
     return any[0] || any[1] ? layer : layers;
 }
 
-/* Returns whether the embedding has a row for each token of the vocabulary. Embeddings of token types have a row for
- * each type, and the per-layer embeddings of Gemma 3n a vocabulary of their own (vocab_size_per_layer_input). */
+/* Returns whether an embedding has a row for each token of the vocabulary. Embeddings of token types have a row for
+ * each type, and the per-layer embeddings of Gemma 3n have their own vocabulary (vocab_size_per_layer_input). */
 static bool is_of_tokens(const organ_tensor *tensor)
 {
     return strcmp(tensor->name, "token_types.weight") != 0 &&
@@ -245,8 +253,8 @@ static bool is_of_tokens(const organ_tensor *tensor)
            !organ_ends_with(tensor->name, "per_layer_token_embd.weight");
 }
 
-/* Notes contradictions between tensors and config that no loader could accept. Conventions that only some architectures
- * follow are not checked. */
+/* Appends contradictions between tensors and config that no loader could accept. Does not check conventions that only
+ * some architectures follow. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, json_t *problems)
 {
@@ -268,7 +276,8 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     }
 }
 
-/* Returns the problems of the model. `weights` is NULL if they could not be found, which `fault` explains. */
+/* Returns the problems of the model as an array. `weights` is NULL if they could not be found, for the reason
+ * `fault`. */
 static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, const char *fault)
 {
@@ -295,16 +304,17 @@ json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 
 /* ---- the document ---- */
 
-/* The input of a report. */
+/* The input of a report: a model and the selected lists. */
 typedef struct subject {
     organ_inspect_lists lists;
     const organ_model *model;
-    json_t *quantization, *problems; /* parts of the report about the weights */
-    const inspect_part *parts;       /* of all tensors */
-    const inspect_part **chosen;     /* of those that are counted */
+    json_t *quantization, *problems; /* members of the report, made from the weights */
+    const inspect_part *parts;       /* of all tensors of the model */
+    const inspect_part **chosen;     /* the `count` parts whose names match */
     size_t count;
 } subject;
 
+/* Returns the row of tensor k, or NULL if its name does not match. */
 static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
@@ -314,7 +324,7 @@ static json_t *inspect_tensor_json(const void *context, size_t k)
                : NULL;
 }
 
-/* Returns the document. */
+/* Assembles the report from the parts of the subject. */
 static json_t *make_report(const subject *s)
 {
     const organ_model *const model = s->model;
@@ -323,8 +333,8 @@ static json_t *make_report(const subject *s)
                      SET("model", describe_model(model, s->parts)), SET("config", describe_config(&model->config)),
                      SET("files", describe_files(&s->lists, model)), SET_BYTES_OF("match", s->lists.match));
     describe_totals(report, s->chosen, s->count);
-    json_t *const roles =
-        describe_roles(&s->lists, s->chosen, s->count); /* two statements: both may add to the lists that were cut */
+    /* In this order, because both append to lists.truncated. */
+    json_t *const roles = describe_roles(&s->lists, s->chosen, s->count);
     json_t *const layers = describe_layers(&s->lists, s->chosen, s->count);
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
@@ -335,7 +345,8 @@ static json_t *make_report(const subject *s)
     return report;
 }
 
-/* Selects the parts that the options choose and makes the report. Frees `parts`. NULL without memory. */
+/* Selects the parts whose names match and makes the report. Frees `parts`, which is NULL if memory ran out; the result
+ * is then NULL. */
 static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
@@ -350,15 +361,15 @@ static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
     return made;
 }
 
-/* Returns true if every tensor is a weight of its own. Such a list of weights is freed before the report is made:
- * for a model of many small tensors it needs half of all memory. */
+/* Returns true if every tensor is a plain weight. The list of weights then contains nothing that the tensors do not
+ * show, and is freed before the report is made: for a model of many small tensors it needs half of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
     return weights && weights->packed == 0 && weights->count == model->tensor_count;
 }
 
-/* Makes the report of an opened model. `weights` is NULL if they could not be found, which `fault` explains; they are
- * freed. */
+/* Makes the report of an open model, and frees `weights`, which is NULL if they could not be found (`fault` is the
+ * reason). */
 static json_t *inspect_subject(subject *s, organ_weights *weights, const char *fault)
 {
     s->lists.truncated = json_array();
@@ -376,7 +387,7 @@ static json_t *inspect_subject(subject *s, organ_weights *weights, const char *f
     return made;
 }
 
-/* Makes *report. Fails with ORGAN_IO if memory was insufficient for the whole document. */
+/* Makes *report. Returns ORGAN_IO if memory was insufficient for the whole report. */
 static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
                                   organ_error *error)
 {
@@ -387,6 +398,8 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
     return organ_report_end_partial(&work, s->model->path, error);
 }
 
+/* Finds the weights of the model and makes the report. If the weights are malformed, the report describes the tensors
+ * only. */
 organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report,
                                  organ_error *error)
 {

@@ -16,6 +16,7 @@ ORGAN_API_BEGIN
 struct organ_model;
 struct organ_tensor;
 
+/* Options of organ_inspect. */
 typedef struct organ_inspect_options {
     const char *model;
     bool tensors;      /* list every tensor */
@@ -25,9 +26,9 @@ typedef struct organ_inspect_options {
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
 } organ_inspect_options;
 
-/* *report has the schema organ.inspect/1; the caller releases it. For a model with faults that is still readable,
- * returns ORGAN_BAD_INPUT with *report set and the faults in report.problems; *report is NULL if nothing could be
- * read. */
+/* Creates the report of schema organ.inspect/1, which the caller releases. For a model with faults that is still
+ * readable, returns ORGAN_BAD_INPUT with *report set and the faults in its "problems"; *report is NULL if nothing could
+ * be read. */
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error);
 
 /* Inspects a model that is already open; ignores options->model. */

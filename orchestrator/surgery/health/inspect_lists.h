@@ -11,13 +11,14 @@ typedef struct organ_inspect_lists {
     const char *match; /* glob on names of tensors; NULL for all */
     bool tensors;      /* list every tensor, and every weight */
     size_t max;        /* largest number of rows of each list; 0: no limit */
-    json_t *truncated; /* names of the lists that are longer than shown */
+    json_t *truncated; /* array of the names of lists that would have more than `max` rows */
 } organ_inspect_lists;
 
-/* Returns true if the name matches. */
+/* Returns true if the name matches lists->match. */
 bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name);
 
-/* Returns true if a list of `rows` rows may get one more. Otherwise adds its name to lists->cut, once. */
+/* Returns true if the list named `list`, which has `rows` rows, may get one more. Otherwise adds the name to
+ * lists->truncated, once. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows);
 
 #endif

@@ -3,7 +3,8 @@
 
 #include "formats/base/paged_rows.h"
 
-/* Counts a packed weight once: its codes get its shape and elements, its companions none. */
+/* Makes a packed weight count once: the part of its codes gets the shape and elements of the weight, those of its
+ * companions (scales, zero points, ...) get no elements. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
@@ -22,6 +23,8 @@ static void mark_companions(const organ_model *model, organ_inspect_part *parts,
         }
 }
 
+/* Returns one part per tensor, for the caller to release. Scales, zero points and other companions of a packed weight
+ * count as storage of that weight, not as weights; dropped tensors have no elements. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
 {
     organ_inspect_part *const parts = organ_rows_take(model->tensor_count + 1, sizeof *parts);

@@ -5,14 +5,15 @@
 
 #include "formats/weights/weights.h"
 
+/* The part that a tensor has in a weight. */
 typedef struct organ_inspect_part {
     const organ_tensor *tensor;
     organ_anatomy anatomy; /* of the weight that the tensor belongs to */
-    bool weight; /* the tensor is a weight or its codes, and all following members describe the weight; otherwise the
-                  * tensor adds bytes but no elements */
-    unsigned rank;
+    bool weight;   /* the tensor is a weight or its codes, and all following members describe the weight; otherwise the
+                    * tensor adds bytes but no elements */
+    unsigned rank; /* shape of the weight */
     const uint64_t *shape;
-    uint64_t elements;
+    uint64_t elements; /* elements of the weight */
 } organ_inspect_part;
 
 /* Returns an array with one part for each tensor of the model, in the model's order; the caller frees it. NULL without

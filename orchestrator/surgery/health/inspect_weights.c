@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weights that are packed in the same way. */
+/* Weights that are packed in the same way: the first one, their description, and sums. */
 typedef struct inspect_weights_kind {
     const organ_weight *first;
     char text[128];
@@ -17,6 +17,7 @@ typedef struct inspect_weights_kind {
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
+/* Returns whether a packed weight is listed: its name or that of its codes matches. */
 static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
     return is_packed(weight) &&
@@ -28,16 +29,18 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* Returns [rows, columns] of the part of the plain weight that shares a scale. */
+/* Returns [rows, columns] of the block of a weight that shares a scale. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
 }
 
+/* Returns the row of one kind. */
 static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
-    /* null for floats, which are neither, and for GPTQ, where it depends on the values of the zero points */
+    /* "symmetric" is null for float codes, for which it has no meaning, and for GPTQ, for which it depends on the
+     * values of the zero points. */
     const bool reported = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
                           w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
     return ORGAN_OBJECT(
@@ -55,7 +58,7 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
-/* Counts the packed weights by their description, such as "int4, group 128". */
+/* Returns a row for each kind of packed weights; a kind is a description such as "int4, group 128". */
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -86,6 +89,7 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
 
 /* ---- single weights and remaining tensors ---- */
 
+/* Returns the row of one packed weight, with the names of its tensors. */
 static json_t *describe_weight(const organ_weight *weight)
 {
     char text[128];
@@ -102,6 +106,7 @@ static json_t *describe_weight(const organ_weight *weight)
     return row;
 }
 
+/* Returns the tensors that belong to no weight, with the reasons. */
 static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -117,6 +122,7 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     return rows;
 }
 
+/* Returns the rows of all packed weights whose names match. */
 static json_t *selected_weights(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -126,6 +132,8 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
     return rows;
 }
 
+/* Returns the section on quantised weights; null for a model without any. `weights` is NULL if they could not be
+ * identified. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

@@ -12,24 +12,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Largest adapter_config.json that is read, in bytes. */
 enum { ADAPTER_LIMIT = 1 << 20 };
 
-/* A row of the list, read from the headers of a model. */
+/* The properties of a model, from its headers. */
 typedef struct models_row {
     const char *format;
     uint64_t bytes;
-    organ_dtype dtype; /* the type with the most bytes */
-    bool opens, scores, calibrates, cuts;
-    char reason[sizeof((organ_error *)NULL)->message]; /* why it does not open, or does not score; "" */
+    organ_dtype dtype;                                 /* the type with the most bytes */
+    bool opens, scores, calibrates, cuts;              /* abilities, defined in the help of `organ models` */
+    char reason[sizeof((organ_error *)NULL)->message]; /* why it does not open or is not scored; "": no reason */
 } models_row;
 
+/* One run of organ_models. */
 typedef struct models_job {
     const organ_models_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
     organ_name_list list;
     json_t *rows;
-    size_t opened;
+    size_t opened; /* number of models that open */
 } models_job;
 
 static bool is_plain_dtype(organ_dtype dtype)
@@ -37,7 +39,8 @@ static bool is_plain_dtype(organ_dtype dtype)
     return dtype == ORGAN_F32 || dtype == ORGAN_F16 || dtype == ORGAN_BF16;
 }
 
-/* Sums the bytes by type, and finds whether blocks are numbered: at least two, from which `layers` can drop one. */
+/* Sums the bytes of the tensors, finds the type with the most bytes, and sets `cuts` if the model has at least two
+ * numbered blocks, of which the verb layers can drop one. */
 static void count_tensors(const organ_model *model, models_row *row)
 {
     uint64_t by_type[ORGAN_DTYPE_COUNT] = {0};
@@ -53,8 +56,8 @@ static void count_tensors(const organ_model *model, models_row *row)
     row->cuts = last > 0 && !model->manifest;
 }
 
-/* Sets whether the model can be scored and calibrated. Calibrated verbs need a forward pass and an unpacked matrix
- * whose inputs the forward pass can record. */
+/* Sets `scores` and `calibrates`. Verbs with calibration need a forward pass, and a matrix of a float type whose inputs
+ * the forward pass can record. */
 static void try_forward(const models_job *job, const organ_model *model, models_row *row)
 {
     organ_error fault = {0};
@@ -80,7 +83,7 @@ static bool is_adapter(const organ_model *model)
     return found;
 }
 
-/* Fills the row from the model's headers and tries which verbs could use it. */
+/* Fills the row from the headers of the model. An adapter is neither scored nor cut. */
 static void read_headers(const models_job *job, const organ_model *model, models_row *row)
 {
     row->opens = true;
@@ -94,6 +97,7 @@ static void read_headers(const models_job *job, const organ_model *model, models
     try_forward(job, model, row);
 }
 
+/* Returns the row of a model as JSON; `model` is NULL if it does not open. */
 static json_t *models_row_json(const organ_named_model *named, const organ_model *model, const models_row *row)
 {
     const char *const architecture = model && *model->config.architecture ? model->config.architecture : NULL;
@@ -106,7 +110,7 @@ static json_t *models_row_json(const organ_named_model *named, const organ_model
         SET_FLAG("cuts", row->cuts), SET_BYTES_OF("reason", *row->reason ? row->reason : NULL));
 }
 
-/* Appends the row of a model; one that does not open gets the reason. */
+/* Appends the row of a model, with the reason if it does not open. */
 static organ_status add_model(models_job *job, const organ_named_model *named, organ_error *error)
 {
     models_row row = {0};
@@ -125,6 +129,7 @@ static organ_status add_model(models_job *job, const organ_named_model *named, o
     return error->status;
 }
 
+/* Returns the row of store k: its folder and the number of its models. */
 static json_t *store_row(const void *context, size_t k)
 {
     const models_job *const job = context;
@@ -135,7 +140,7 @@ static json_t *store_row(const void *context, size_t k)
                         SET_COUNT("models", count));
 }
 
-/* Reads the headers of all models in the stores and makes the document. */
+/* Reads the headers of all models in the stores and makes the report. */
 static organ_status read_models(models_job *job, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -164,6 +169,7 @@ static organ_status read_models(models_job *job, json_t **report, organ_error *e
     return *report ? ORGAN_OK : organ_fail_memory(error, "the list of models");
 }
 
+/* Makes the report of schema organ.models/1: the models of all stores on this machine. */
 organ_status organ_models(const organ_models_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -13,9 +13,10 @@ typedef struct organ_models_options {
     const char *match; /* glob on names: only these are listed; NULL: all */
 } organ_models_options;
 
-/* Reads the headers of every listed model, no weights, and makes the report of schema organ.models/1, ordered by store
- * and name. A model that cannot be opened is a row with the reason. ORGAN_IO if a folder cannot be listed or memory is
- * exhausted; ORGAN_INTERRUPTED. *report is NULL after an error. The caller releases *report. */
+/* Reads the headers of all models in the caches, but no weights, and creates the report of schema organ.models/1,
+ * ordered by store and name. A model that cannot be opened is a row with the reason. Returns ORGAN_IO if a folder
+ * cannot be listed or memory is exhausted, or ORGAN_INTERRUPTED; *report is NULL after an error. The caller releases
+ * *report. */
 organ_status organ_models(const organ_models_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 

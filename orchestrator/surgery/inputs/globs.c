@@ -1,11 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Splits lists of shell patterns and matches names with them. */
 #include "orchestrator/surgery/inputs/globs.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Splits a list of patterns at commas. NULL gives an empty list. */
+/* Splits a comma-separated list of patterns. `list` NULL gives an empty list. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
 {
     const size_t max = list ? strlen(list) : 0;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads the norms of inputs from an imatrix for the matrices of a model. */
 #include "orchestrator/surgery/inputs/importance.h"
 
 #include "formats/base/path.h"
@@ -11,8 +12,8 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20)
 
-/* Returns how many experts the tensor's layer has in its role, 0 if the tensor is none of one expert. `known` caches
- * the last layer, since callers ask in order. */
+/* Returns the number of experts in the layer and role of a tensor of one expert, 0 for other tensors. `known` caches
+ * the last layer, since callers ask in the order of layers. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -31,7 +32,7 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
     return known->experts[a->role];
 }
 
-/* Computes the XXH3 digest of the imatrix file, as 16 hexadecimal digits. */
+/* Computes the XXH3 of the imatrix file, as 16 hexadecimal digits. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();
@@ -67,8 +68,8 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Computes the norms of the inputs over the tokens of all experts with tokens, because gate and up of all experts read
- * states of the same layer. Leaves ones if no expert has tokens. */
+/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`: all experts
+ * of a layer read the same inputs with gate and up. Leaves `norms` unchanged if no expert has tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {
@@ -102,8 +103,8 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
-/* Reads the norms of a matrix's inputs. For an expert that no token reached, uses the average of the layer's experts,
- * which have the same inputs; 1 for all for down projections, whose inputs differ. */
+/* Reads the root mean square of each input of a matrix. For an expert without tokens: the values over all experts,
+ * since gate and up of a layer's experts have the same inputs, but 1 for down. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

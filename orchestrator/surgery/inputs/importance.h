@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Assigns the entries of an importance matrix to the tensors of a model, whatever names both use and however experts
- * are stored. */
+ * Finds for each matrix of a model its entry in an importance matrix (imatrix), whose values describe the inputs of the
+ * matrix. Works for all names that the two files may use, and for experts stored one by one or as a stack. */
 #ifndef ORGAN_IMPORTANCE_H
 #define ORGAN_IMPORTANCE_H
 
@@ -9,27 +9,36 @@
 
 #include <jansson.h>
 
-/* The number of experts of each role in the layer of the last request. All zero: no request yet. */
+/* The answers of organ_experts_of_role for the last layer that was asked for, by role: a cache. All zero: empty. */
 typedef struct organ_expert_census {
     int32_t layer[ORGAN_ROLE_COUNT];
     uint64_t experts[ORGAN_ROLE_COUNT];
 } organ_expert_census;
 
-/* Returns for a tensor that is one expert the number of experts of its role in its layer; 0 for any other tensor. */
+/* Returns, for a tensor of one expert, the number of experts that have a tensor of this role in this layer; 0 for any
+ * other tensor. `known` caches the last layer: calls in the order of layers search the model once per layer and
+ * role. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known);
 
-/* Writes the XXH3 of the file as 16 digits. ORGAN_IO. */
+/* Computes the XXH3 of the imatrix file, as 16 hexadecimal digits. Returns ORGAN_IO if the file cannot be read or
+ * memory cannot be allocated. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error);
 
-/* Returns the report's object about the file; null if `imatrix` is NULL. */
+/* Returns the object "imatrix" of a document; null if `imatrix` is NULL. `digest`: the result of
+ * organ_importance_digest. */
 json_t *organ_importance_json(const organ_imatrix *imatrix, const char *digest);
 
-/* Computes organ_imatrix_norms for matrix `matrix` of the tensor: as many numbers as the matrix has columns. `experts`:
- * the result of organ_experts_of_role. *entry becomes the name of the entry in the imatrix. An expert without tokens
- * gets a count of 0. Its gate and up get the norms over all tokens of the entry's other experts, since all experts of a
- * layer have the same inputs. Its down gets norms of 1, because columns of different experts are unrelated; so do all
- * matrices if no expert has tokens. Errors: those of organ_imatrix_find, and ORGAN_BAD_INPUT for stacks whose order of
- * axes is ambiguous. */
+/* Reads the size of each input of a matrix from the imatrix: norms[j] becomes the root mean square of column j's input
+ * (organ_imatrix_norms) for number `matrix` in the tensor; *count becomes the number of tokens (in older files: chunks)
+ * that the values are from, *entry the name of the entry in the imatrix. `experts`: the result of
+ * organ_experts_of_role.
+ *
+ * For an expert that got no tokens, *count becomes 0. The norms of its gate and up are those over the tokens of all
+ * experts of the entry, since all experts of a layer have the same inputs. The norms of its down are 1, because the
+ * inputs of down differ between experts. If no expert got tokens, all norms are 1.
+ *
+ * Returns the errors of organ_imatrix_find, or ORGAN_BAD_INPUT for a stack of square matrices in safetensors, whose
+ * input axis is unknown. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Counts the matrices of a model that are targets, and lists the kinds of the others. */
 #include "orchestrator/surgery/inputs/matrices.h"
 
 #include "formats/base/path.h"
@@ -9,14 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW       95.0 /* percent: below it a report warns */
-#define MAX_KINDS 1000
+#define FEW       95.0 /* percent: with a smaller share of targets, the report warns */
+#define MAX_KINDS 1000 /* kinds that are listed by name */
 
 /* ---- which weights are matrices ---- */
 
-/* Parts of names that weights outside of linear layers have: embeddings of tokens and positions, convolutions, states
- * of Mamba (A_log, ssm_a). */
+/* Texts that occur anywhere in the names of weights outside of linear layers: embeddings of tokens and positions,
+ * convolutions, norms, states of Mamba (A_log). */
 static const char *const parts_of_others[] = {"embed", "embd", "conv", "norm", "rope", "rotary", "A_log"};
+/* Dot-separated parts of the names of such weights. They must be whole parts, because a text such as "emb" or "bias"
+ * also occurs in names of matrices. */
 static const char *const words_of_others[] = {
     "wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
 
@@ -30,7 +33,8 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* Returns true if the name is of a matrix that is not a projection: norms, embeddings, convolutions. */
+/* Returns true if the name is that of a weight outside of linear layers: an embedding, norm, convolution, bias or
+ * output head. */
 static bool has_excluded_name(const char *name)
 {
     for (size_t k = 0; k < sizeof parts_of_others / sizeof *parts_of_others; k++)
@@ -42,8 +46,8 @@ static bool has_excluded_name(const char *name)
     return false;
 }
 
-/* Returns true for weights of linear layers: of rank 2 (or 3, stacked), in a role that multiplies activations. Tensors
- * in other roles (vision, audio) are judged by name. */
+/* Returns whether a weight is a matrix of a linear layer or a stack of such matrices, by rank, shape and role. In roles
+ * that contain tensors of all kinds (vision, audio, draft layers, other) the name decides. */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape)
 {
     if (rank < 2 || rank > 3 || shape[rank - 1] < 2 || shape[rank - 2] < 2 || shape[0] == 0)
@@ -72,20 +76,21 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
 
 /* ---- kinds ---- */
 
-/* Matrices whose names differ in numbers alone. */
+/* Matrices that are no targets and whose names differ only in numbers. */
 typedef struct matrices_kind {
     char name[160];
     uint64_t tensors, elements;
 } matrices_kind;
 
+/* The counts of organ_matrices_json. */
 typedef struct kinds {
-    matrices_kind *list;
+    matrices_kind *list; /* matrices that are no targets, by kind */
     size_t count, capacity;
-    uint64_t tensors, elements, target_tensors, target_elements;
-    bool failed;
+    uint64_t tensors, elements, target_tensors, target_elements; /* of all matrices; of the targets among them */
+    bool failed; /* memory could not be allocated: the counts are incomplete */
 } kinds;
 
-/* Writes a name without ".weight", with each number replaced by N. */
+/* Writes the name of a matrix's kind: without ".weight", and with N for each part between dots that is a number. */
 static void fold_name(const char *name, char out[160])
 {
     size_t used = 0, end = strlen(name);
@@ -100,8 +105,8 @@ static void fold_name(const char *name, char out[160])
     out[used] = 0;
 }
 
-/* Counts a matrix that is no target under its folded name. Models have few kinds, but a file whose names are all
- * different must take neither memory nor time for each pair of names. */
+/* Adds a matrix that is no target to the counts of its kind. Limits the number of kinds, because in a file with a
+ * million different names the search would be too slow and the list too large. */
 static void count_left_out(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
@@ -131,7 +136,7 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
     all->list[k].elements += elements;
 }
 
-/* Adds a weight to the counts: targets always, other weights if they are matrices. */
+/* Adds a weight to the counts: a target if its rank is at least 2, another weight if it is a matrix. */
 static void count_weight(kinds *all, const organ_weight *w, bool target)
 {
     if (target ? w->rank < 2 : !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
@@ -144,7 +149,7 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
         count_left_out(all, w->name, w->elements);
 }
 
-/* Orders by number of elements, largest first, then by name. */
+/* Orders kinds by number of elements, largest first, then by name. */
 static int by_elements(const void *a, const void *b)
 {
     const matrices_kind *const x = a, *const y = b;
@@ -152,6 +157,7 @@ static int by_elements(const void *a, const void *b)
                                       : strcmp(x->name, y->name);
 }
 
+/* Returns the object of "left" for kind k. */
 static json_t *matrices_left_json(const void *context, size_t k)
 {
     const kinds *const all = context;
@@ -161,7 +167,8 @@ static json_t *matrices_left_json(const void *context, size_t k)
                         SET_REAL("percent", organ_percent(one->elements, all->elements)));
 }
 
-/* Counts each packed weight as one matrix. If the companions of packed weights are malformed, it counts tensors. */
+/* Counts the weights of a model; a packed weight, with its codes and scales, counts as one matrix with its plain shape.
+ * If companions of packed weights are malformed, counts tensors instead of weights. */
 static void count_weights(kinds *all, const organ_model *model, const bool *chosen)
 {
     organ_error fault = {0};
@@ -177,7 +184,7 @@ static void count_weights(kinds *all, const organ_model *model, const bool *chos
     organ_weights_free(weights);
 }
 
-/* Returns how many matrices are targets, and lists the others by kind. Frees the list. */
+/* Returns the object of organ_matrices_json for complete counts, and frees all->list. */
 static json_t *kinds_json(kinds *all)
 {
     if (all->count)
@@ -201,6 +208,7 @@ json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
     return kinds_json(&all);
 }
 
+/* Counts the matrices among weights that a callback returns. The check of organ_is_matrix also applies to targets. */
 json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target),
                             const void *context)
 {
@@ -214,6 +222,7 @@ json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const vo
     return kinds_json(&all);
 }
 
+/* The context of weight_among: the weights of a model, and a flag for each that is a target. */
 typedef struct among {
     const organ_weights *weights;
     const bool *chosen;
@@ -226,7 +235,7 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
-/* Returns the report's table of all matrices of a model, with those that the run processes marked. */
+/* Counts the matrices of a model, with the weights that `target` returns as targets. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {

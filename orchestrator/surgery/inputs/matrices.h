@@ -16,19 +16,23 @@
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape);
 
 /* Returns {"tensors", "elements", "target_tensors", "target_elements", "percent", "few", "left": [{"name", "tensors",
- * "elements", "percent"}]} for all matrices and those that are targets (`chosen`, a flag per tensor of the model).
- * "few" is true if there are matrices and "percent" is below 95. "left" lists the kinds of the other matrices, most
- * elements first, with names without ".weight" and with N for each number; kinds beyond the first thousand are one
- * kind, "other names". A target of rank 2 or more counts even if it is not a matrix. NULL without memory. */
+ * "elements", "percent"}]}: the first two count all matrices of the model, the next two the targets. `chosen`: a flag
+ * per tensor of the model, set for targets. "few" is true if there are matrices and "percent", the targets' share of
+ * the elements, is below 95. "left" lists the kinds of the matrices that are no targets, most elements first. A kind
+ * are the matrices whose names differ only in numbers: its name has no ".weight", and N for each number. Kinds beyond
+ * the first thousand are one kind, "other names". A target of rank 2 or more counts even if it is not a matrix. Returns
+ * NULL if memory cannot be allocated. */
 json_t *organ_matrices_json(const organ_model *model, const bool *chosen);
 
-/* Returns the object of organ_matrices_json for `count` weights. `weight` returns weight k and sets *target, or returns
- * NULL if place k has none. Only matrices count. */
+/* Returns the object of organ_matrices_json for `count` weights. weight(context, k, &target) returns weight k, or NULL
+ * if there is none with this number, and sets *target to whether it is a target. Weights that are no matrices do not
+ * count, even targets. */
 json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target),
                             const void *context);
 
-/* Returns the object of organ_matrices_json for all weights of a model; the targets are the weights that `target`
- * returns for k below `count` (it may return NULL). Only matrices count. */
+/* Returns the object of organ_matrices_json for all weights of a model. The targets are the weights that
+ * target(context, k) returns for each k below `count`; it may return NULL. Weights that are no matrices do not count,
+ * even targets. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Rejects packed weights in verbs that change weights. */
 #include "orchestrator/surgery/inputs/plain_only.h"
 
 #include "formats/base/text_buffer.h"
@@ -8,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Fails with `what`, formatted, and the command that dequantizes the model. */
+/* Fails with the formatted text and the command that dequantizes the model. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     organ_text buffer;
@@ -33,6 +34,7 @@ bool organ_dtype_is_blocks(organ_dtype dtype)
     return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
 }
 
+/* Returns the first tensor of a weight whose flag in `changed` is set, or NULL if none is. */
 static const organ_tensor *changed_part(const organ_model *model, const organ_weight *weight, const bool *changed)
 {
     for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
@@ -43,7 +45,7 @@ static const organ_tensor *changed_part(const organ_model *model, const organ_we
     return NULL;
 }
 
-/* Fails if a tensor that the run changes is part of a quantised weight. */
+/* Fails if a tensor that the verb changes is part of a packed weight. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
 {
     organ_weights *weights = NULL;

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Selects the tensors that a verb changes, and finds out whether their matrices are stored as in_features x
+ * out_features. */
 #include "orchestrator/surgery/inputs/select_targets.h"
 
 #include "orchestrator/surgery/inputs/globs.h"
@@ -19,7 +21,7 @@ static bool targets_is_draft(const organ_model *model, const int32_t *drafts, si
     return false;
 }
 
-#define MAX_DRAFTS ((size_t)16)
+#define MAX_DRAFTS ((size_t)16) /* draft layers that are recognized */
 
 /* Chooses all projections, except those of draft layers. */
 static void choose_projections(const organ_model *model, bool *chosen)
@@ -34,6 +36,7 @@ static void choose_projections(const organ_model *model, bool *chosen)
                     !targets_is_draft(model, drafts, draft_count, t);
 }
 
+/* Sets chosen[t] for each matrix whose name matches a pattern of `list`. Fails if a pattern matches none. */
 static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
 {
     organ_globs globs;
@@ -48,7 +51,7 @@ static organ_status choose_matching(const organ_model *model, const char *list, 
     return error->status;
 }
 
-/* Fills targets->tensors with the chosen tensors. */
+/* Fills targets->tensors and the sums from the flags targets->chosen. Fails if no flag is set. */
 static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
@@ -67,7 +70,7 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
     return ORGAN_OK;
 }
 
-/* Chooses the tensors to change: those that match `globs`, or else all projections. */
+/* Selects the tensors to change: the matrices that match `globs`, or else all projections. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error)
 {
@@ -85,7 +88,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
-/* Removes targets whose flag in `left_out` (indexed like model->tensors) is set; fails if none stays. */
+/* Removes the targets whose flag in `left_out` is set. Fails if none remains. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {
@@ -112,7 +115,7 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
-/* Chooses targets and fails if one is not BF16, F16 or F32. `done` is the verb's participle, for the message. */
+/* Selects targets and fails if one is not BF16, F16 or F32. `done` is the verb's participle, for the message. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error)
 {
@@ -131,8 +134,9 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
     return error->status;
 }
 
-/* Returns true if a projection of GPT-2 to q, k and v has three times as many columns as rows. Linear layers of that
- * name (GPTBigCode) have more rows than columns. */
+/* Returns true if the linear layers of a model are stored as in_features x out_features, as in GPT-2 (Conv1D): its
+ * projection to q, k and v (c_attn) has three times as many columns as rows. GPTBigCode has the same name for an
+ * ordinary linear layer, which has more rows than columns. */
 static bool has_transposed(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
@@ -143,8 +147,9 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
-/* Returns true if the stack is stored as in_features x out_features: Qwen3-VL's mixture is in published files, but not
- * in those that transformers 5 writes with its own names. */
+/* Returns true if a stack of Qwen3-VL's mixture is stored as in_features x out_features, which is recognized by the
+ * axis that has the hidden size. Published files have stacks of this shape; files that transformers 5 writes with its
+ * own names have not. */
 static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
 {
     const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;
@@ -152,8 +157,6 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
     return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
 }
 
-/* Returns true if experts are stored as in_features x out_features (GptOss, Llama4, Qwen3VLMoe in safetensors), the
- * transpose of other models. */
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;
@@ -163,13 +166,12 @@ bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tenso
            organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
-/* Returns true if gate and up rows alternate in one tensor, as in GptOss. */
 bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
 {
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Fails if a target is stored transposed, so that the inputs of an output are not contiguous. */
+/* Fails if a target is stored as in_features x out_features, so that the weights of one output are not in one row. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error)
 {

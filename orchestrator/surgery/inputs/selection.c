@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Parses the options that select layers and groups of tensors, map layers, and choose a number type. */
 #include "orchestrator/surgery/inputs/selection.h"
 
 #include <string.h>
@@ -34,7 +35,7 @@ static bool read_span(const char **text, organ_layer_span *span)
     return span->to >= span->from;
 }
 
-/* Reads --type: groups of roles, separated by commas. */
+/* Parses --type: names of groups, separated by commas. Sets their bits in selection->groups. */
 static organ_status read_types(const char *types, organ_selection *selection, organ_error *error)
 {
     for (const char *word = types;; word++) {
@@ -54,7 +55,7 @@ static organ_status read_types(const char *types, organ_selection *selection, or
     }
 }
 
-/* Reads --layers: numbers and ranges, separated by commas. */
+/* Parses --layers: numbers and ranges, separated by commas. Appends them to selection->spans. */
 static organ_status read_layers(const char *layers, organ_selection *selection, organ_error *error)
 {
     for (const char *word = layers;; word++) {
@@ -70,7 +71,6 @@ static organ_status read_layers(const char *layers, organ_selection *selection, 
     }
 }
 
-/* Reads --type and --layers; without them everything is selected. */
 organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
                                    organ_error *error)
 {
@@ -82,7 +82,6 @@ organ_status organ_selection_parse(const char *types, const char *layers, organ_
     return layers ? read_layers(layers, selection, error) : ORGAN_OK;
 }
 
-/* Returns true if the tensor's layer is in a selected range (or none was given) and its group is selected. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
     bool inside = selection->span_count == 0;
@@ -91,7 +90,7 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
     return inside && (selection->groups >> tensor->anatomy.group & 1);
 }
 
-/* Reads --map: pairs FROM:TO of layer ranges of equal length, separated by commas. */
+/* Parses --map: pairs FROM:TO of layer ranges of equal length, separated by commas. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error)
 {
     *map = (organ_layer_moves){0};
@@ -124,6 +123,7 @@ int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
     return layer;
 }
 
+/* Parses --dtype; without it the type is BF16, the first row of the table. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error)
 {
     static const struct {

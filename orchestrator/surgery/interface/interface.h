@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Types of the library's operations. Arguments: a struct of options, an engine, and a progress object to report to.
- * Results: a report as JSON, and an error. */
+ * Types that the library's operations share. An operation gets a struct of options, an engine, and a progress object to
+ * report to; it returns a report as JSON, and an error. */
 #ifndef ORGAN_OPERATION_INTERFACE_H
 #define ORGAN_OPERATION_INTERFACE_H
 
@@ -12,7 +12,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Ranges of options are macros of two numbers, "from, to", which tables of options, checks and messages use. */
+/* Returns whether from <= value <= to. Ranges of options are macros of two numbers, "from, to", which tables of
+ * options, checks and messages use. */
 static inline bool organ_within(double value, double from, double to) { return value >= from && value <= to; }
 
 #endif

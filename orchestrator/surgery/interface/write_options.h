@@ -8,13 +8,15 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_write_options {
-    const char *output;      /* path of the output: a directory, or one file if the operation says so */
-    uint64_t max_shard_size; /* bytes of a new shard, at least 1; not used by operations that keep the model's files */
-    bool resume;             /* continue an interrupted run that had the same parameters and inputs */
-    bool force;              /* replace an existing output if organ_check_replaceable accepts it */
-    bool dry_run;            /* write nothing; the report says what would be written */
-    /* Score model and output on a text (surgery/scoring/evaluate_options.h); NULL: do not. Not used by operations whose
-     * output is no model that can run: organ_extract, organ_assemble, organ_lora_extract. */
+    const char *output; /* path of the output: a directory, or one file if the operation says so */
+    /* Upper bound of the bytes of tensor data in a new shard, at least 1; not used by operations that keep the model's
+     * files. */
+    uint64_t max_shard_size;
+    bool resume;  /* continue an interrupted run that had the same parameters and inputs */
+    bool force;   /* replace an existing output if organ_check_replaceable accepts it */
+    bool dry_run; /* write nothing; the report says what would be written */
+    /* Text and options to score model and output on (surgery/scoring/evaluate_options.h); NULL: do not. Not used by
+     * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */
     const struct organ_experiment_options *evaluate;
 } organ_write_options;
 

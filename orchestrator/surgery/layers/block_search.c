@@ -5,20 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Exchange of a dropped block for a kept one. */
+/* An exchange: dropped block `back` is kept again, and block `out` is dropped instead. */
 typedef struct exchange {
     size_t back, out;
-    double more; /* rise of the influence that is dropped */
+    double more; /* influence of `out` minus that of `back` */
 } exchange;
 
+/* State of a search. */
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
-    size_t capacity;     /* sets that f->sets can hold */
-    exchange *exchanges; /* exchanges of the best set, at most layers^2 */
-    bool *flags;         /* flags of the sets of a round */
-    double *divergence;
-    organ_error why; /* why the set that was asked for last is not described */
+    size_t capacity;     /* sets that found->sets has memory for */
+    exchange *exchanges; /* exchanges of the best set; room for layers^2 */
+    bool *flags;         /* flags of the sets of a round, one set after another */
+    double *divergence;  /* divergences of these sets */
+    organ_error why;     /* why the set that is_described checked last cannot be described */
 } search_work;
 
 static organ_status no_memory(const search_work *w, organ_error *error)
@@ -28,7 +29,7 @@ static organ_status no_memory(const search_work *w, organ_error *error)
 
 /* ---- judging sets ---- */
 
-/* Returns whether this set of dropped blocks has been compared with the donor before. */
+/* Returns whether this set of dropped blocks was judged before. */
 static bool was_judged(const search_work *w, const bool *dropped)
 {
     for (size_t k = 0; k < w->found->count; k++)
@@ -37,22 +38,21 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Returns whether a configuration can describe the model without these blocks. Errors other than ORGAN_BAD_INPUT count
- * as yes, so that the judge meets and reports them. */
+/* Returns whether a configuration can describe the model without these blocks. After an error other than
+ * ORGAN_BAD_INPUT it returns true, so that `judge` fails with the same error and reports it. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};
     return !w->search->describes || w->search->describes(w->search->context, dropped, &w->why) != ORGAN_BAD_INPUT;
 }
 
-/* Returns whether the set is worth comparing: not compared before, and the model without it can be described by its
- * configuration. */
+/* Returns whether the set must be judged: it was not judged before, and a configuration can describe it. */
 static bool is_new_and_loadable(search_work *w, const bool *dropped)
 {
     return !was_judged(w, dropped) && is_described(w, dropped);
 }
 
-/* Appends a judged set and its divergence. */
+/* Appends a copy of a judged set and its divergence to found->sets. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -71,7 +71,8 @@ static organ_status record_set(search_work *w, size_t round, const bool *dropped
     return ORGAN_OK;
 }
 
-/* Judges the sets at w->flags. The best of them replaces the best set if it costs less. */
+/* Judges the first `count` sets of w->flags. If one has a lower divergence than the best set so far, it becomes the
+ * best. */
 static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -100,8 +101,8 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
 
 /* ---- the sets of a round ---- */
 
-/* Starts with the blocks of least influence, the later of equals, because errors of the first blocks pass through all
- * others. */
+/* Sets `dropped` to the blocks of least influence. Of blocks with equal influence the later ones are dropped, because
+ * errors of early blocks pass through all later ones. */
 static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -126,7 +127,8 @@ static int by_influence(const void *a, const void *b)
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* Lists the next sets that differ in one block from the best and were not judged. Returns their number. */
+/* Fills w->flags with the next sets that differ from the best set in one block and must be judged, those that add least
+ * influence first. Returns their number, at most ORGAN_LAYERS_ROUND; 0: all exchanges were judged. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -147,7 +149,8 @@ static size_t exchange_blocks(search_work *w)
     return count;
 }
 
-/* Advances to the next combination of blocks in lexicographic order. Returns false after the last. */
+/* Changes `dropped` to another set with the same number of blocks. Starting from the first blocks of the model, it
+ * visits every set once; returns false after the last one. */
 static bool next_choice(const organ_layers_search *s, bool *dropped)
 {
     size_t at = s->layers, behind = 0;
@@ -164,8 +167,8 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Sets `dropped` to the run of consecutive blocks that has the least influence in total, among those whose removal
- * config.json can describe. Of equal runs takes the last. Returns false if there is none. */
+/* Sets `dropped` to the consecutive blocks that have the least influence in total, among those without which a
+ * configuration can describe the model. Of equal sums the last run. Returns false if there is none. */
 static bool begin_with_run(search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -187,8 +190,7 @@ static bool begin_with_run(search_work *w, bool *dropped)
     return best < s->layers;
 }
 
-/* Sets `dropped` to the first set: the blocks of least influence or, if a configuration cannot describe that, a run of
- * blocks. */
+/* Sets `dropped` to the first set of the search (organ_layers_search_run). */
 static organ_status search_begin(search_work *w, bool *dropped, organ_error *error)
 {
     begin_with_least(w, dropped);
@@ -198,7 +200,7 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
-/* Counts the sets, up to one more than `max`. */
+/* Returns the number of sets, layers over `requested`; stops counting above `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
@@ -207,7 +209,7 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
     return count;
 }
 
-/* Judges all sets of the requested size; the best of them is then known to be optimal. */
+/* Judges all sets of the requested size in one round. */
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -225,7 +227,7 @@ static organ_status judge_all(search_work *w, organ_error *error)
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
-/* Exchanges single blocks of the best set, round after round, until no exchange is better or the rounds are used up. */
+/* Exchanges single blocks of the best set, round by round, until no exchange is better or all rounds are used. */
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {
@@ -240,8 +242,6 @@ static organ_status exchange_all(search_work *w, organ_error *error)
     return error->status;
 }
 
-/* Finds the set of blocks whose removal gives the least divergence. It starts with the blocks of least influence, then
- * compares all sets if they are few enough (s->all), else exchanges one block at a time. */
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
     const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The search for the blocks to drop, on a part of the calibration text. Sets that were judged in an earlier round, or
- * are in the file of --scores, are not judged again.
+ * Searches the blocks to drop on a part of the calibration text. Sets whose divergence is already measured, in an
+ * earlier round or in the file of --scores, are not judged again.
  *
- * Ranks: they meet after files of scores are read or written, because each rank decides by these scores which sets
- * are judged next. */
+ * Ranks: they agree after scores were read or written, because each rank decides by these scores which sets are judged
+ * next. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
@@ -17,11 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: sets of blocks judged in a round, and the work on each, as a share of a run through its blocks. */
+/* For the plan of a dry run: sets judged in a round, and the work on each as a share of a run through its kept blocks;
+ * sets of a round share layers. */
 #define ROUND_SETS 16.0
 #define SHARED     0.9
-/* For the plan: rounds in which all exchanges are judged, one around the best set and a part of one around each earlier
- * best set. */
+/* For the plan: sets judged during a search, as a multiple of the exchanges around one set: all around the best set,
+ * and a part of those around each earlier best set. */
 #define BETTER 1.5
 
 static const organ_windows *windows_of(const organ_layers_job *job)
@@ -31,7 +32,8 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-/* Describes model and text of the search, so that stored scores are used only for the same ones. */
+/* Sets choice.identity, which describes model and text of the search, so that stored scores are used only for the same
+ * ones. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -45,7 +47,7 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-/* Opens the text for the search. It is only scored, so the calibration has no targets. */
+/* Opens the text for the search. The calibration has no targets, because the text is only scored. */
 static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -54,6 +56,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
                                               .calibration.samples = (o->search_tokens + o->calibration.context - 1) /
                                                                      o->calibration.context,
                                               .calibration.context = o->calibration.context,
+                                              .file_layers = true,
                                               .method = "--drop",
                                               .verb = "drop",
                                               .doing = "dropping blocks from",
@@ -65,11 +68,10 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     if (layers > job->layers || job->drop.count >= layers)
         return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: the forward pass runs %u of the %zu of %s",
                           job->drop.count, layers, job->layers, job->model->path);
-    job->layers = layers; /* blocks after them are for multi-token prediction: they are kept */
+    job->layers = layers; /* later blocks are for multi-token prediction and always kept */
     return ORGAN_OK;
 }
 
-/* Opens the text for the search and reads the divergences that the file of --scores already has. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -85,9 +87,10 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading scores", error);
 }
 
-/* Estimates the work of the search: one run of the whole model, and one per judged set. A set has drop x (layers -
- * drop) neighbours that differ in one block: those of the best set are all judged, and a part of those of earlier best
- * sets (BETTER); --rounds limits them to ROUND_SETS per round. Sets of a round share runs of layers (SHARED). */
+/* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
+ * for each judged set. A set has drop x (layers - drop) neighbours that differ in one block: those of the best set are
+ * all judged, and a part of those of earlier best sets (BETTER); --rounds limits them to ROUND_SETS per round. Sets of
+ * a round share runs of layers (SHARED). */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
@@ -119,7 +122,7 @@ void organ_layers_choice_release(organ_layers_job *job)
 
 /* ---- judging ---- */
 
-/* Writes the sets compared so far to the file of --scores. */
+/* Writes the influences and the judged sets to the file of --scores, if that is set. */
 static organ_status store_scores(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
@@ -128,7 +131,8 @@ static organ_status store_scores(const organ_layers_job *job, organ_error *error
     return organ_ranks_agree(job->engine->ranks, "storing scores", error);
 }
 
-/* Opens the comparison of sets of blocks unless it is open: stored scores may make it unnecessary. */
+/* Opens choice.sets, which judges sets, unless it is open. Done at the first set without a stored score, because that
+ * runs the whole model. */
 static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -138,7 +142,7 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Judges the sets that are not known yet, in their order. */
+/* Judges `count` sets that have no stored divergence, and stores theirs. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -156,7 +160,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : store_scores(job, error);
 }
 
-/* Returns the divergences of the sets: known ones from the file of scores, the others measured. */
+/* Implements organ_layers_search.judge: takes stored divergences, and measures those of the remaining sets. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -177,8 +181,8 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     return error->status;
 }
 
-/* Checks that config.json can describe the model without these blocks. The search calls it before it judges a set,
- * because judging takes long and the model is written only at the end. */
+/* Implements organ_layers_search.describes: checks that config.json can describe the model without these blocks. The
+ * check precedes the judging, because judging takes long and the model is written only at the end. */
 static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
 {
     const organ_layers_job *const job = context;
@@ -200,7 +204,7 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-/* Measures the influence of each block unless stored scores have it, and stores it. */
+/* Measures the influence of each block, unless the file of --scores has it, and stores it. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

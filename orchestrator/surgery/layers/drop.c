@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Reads a number at *text and advances *text past it; SIZE_MAX if it is too large for a layer. Returns false if there
- * is no number. */
+/* Reads decimal digits at *text, stores their value in *number (SIZE_MAX above INT32_MAX) and moves *text after them.
+ * Returns false if there is no digit. */
 static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;
@@ -19,6 +19,7 @@ static bool read_number(const char **text, size_t *number)
     return true;
 }
 
+/* Fails because `word`, a part of --drop, is no number or range. */
 static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
@@ -27,7 +28,7 @@ static organ_status refuse_drop_word(const char *word, organ_error *error)
                       word);
 }
 
-/* Marks blocks from .. to as dropped. Blocks past the last one and blocks named twice are errors. */
+/* Marks blocks `from` to `to` as dropped. A block past the last one or a block named twice is ORGAN_USAGE. */
 static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {
@@ -43,7 +44,7 @@ static organ_status add_range(size_t from, size_t to, size_t layers, const char 
     return ORGAN_OK;
 }
 
-/* Reads a list of blocks and ranges, such as "3,10-12". */
+/* Reads a list of blocks and ranges, such as "3,10-12", into drop->dropped. */
 static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                 organ_error *error)
 {
@@ -65,7 +66,6 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
-/* Reads --drop: one number is a count of blocks to search for; a list with "," or "-" names the blocks. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error)
 {

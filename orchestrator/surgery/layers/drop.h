@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Parses the option --drop: the blocks to drop, or their number. */
+ * Parses the option --drop: the numbers of the blocks to drop, or how many. */
 #ifndef ORGAN_LAYERS_DROP_H
 #define ORGAN_LAYERS_DROP_H
 
@@ -10,14 +10,14 @@
 
 typedef struct organ_layers_drop {
     size_t count;  /* number of blocks to drop, 1 .. layers - 1 */
-    bool named;    /* `dropped` lists them; else they must be searched for */
-    bool *dropped; /* a flag for each layer, to be freed */
+    bool named;    /* --drop names the blocks, and `dropped` has them; else they must be searched */
+    bool *dropped; /* a flag for each block; the caller frees it, also after an error */
 } organ_layers_drop;
 
 /* Parses block numbers, from 0 on as in tensor names, and ranges of them, separated by commas: "5-8", "3,7,9-11",
- * "8-8", "8,". A number without a comma is the number of blocks to drop. Returns ORGAN_USAGE for any other text, a
- * block that the model lacks or that is named twice, and if no block would be left; drop->dropped may then be NULL.
- * `model` is for the message. */
+ * "8-8", "8,". A number without a comma is the number of blocks to drop. `layers`: number of blocks of the model, whose
+ * path `model` is for messages. Returns ORGAN_USAGE for any other text, for a block that the model lacks or that is
+ * named twice, and if no block would be left; ORGAN_IO without memory. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error);
 

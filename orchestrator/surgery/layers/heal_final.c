@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT
- * Scales the final norm. It gives every hidden state the same length, also if the smaller model only partly reproduces
- * the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied by s = sum
- * <x, y> / sum <y, y>, the least-squares solution of x = s y, with x and y the inputs of the head in the donor and in
- * the smaller model. */
+ * Scales the final norm. The norm gives every hidden state the same length, also if the smaller model only partly
+ * reproduces the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied
+ * by s = sum <x, y> / sum <y, y>, the least-squares solution of x = s y, where x and y are the inputs of the output
+ * head in the donor and in the smaller model. */
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over tokens: x is the input of the head in the donor, y in the smaller model. */
+/* Sums over tokens of <x, y> and <y, y>: x is the input of the output head in the donor, y in the smaller model. */
 typedef struct products {
     double xy, yy;
 } products;
 
-/* Adds the inner products x . y and y . y over `count` values. */
+/* Adds the inner products of `count` values. */
 static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
 {
     sums->xy += organ_dot(x, y, count);
     sums->yy += organ_dot(y, y, count);
 }
 
-/* Adds a chunk to the sums. Uses only windows to which no other part was fitted: on the others the smaller model is
- * nearer to the donor than on new text, and s would be too close to 1. */
+/* Adds the tokens of a chunk to the sums; x and y are buffers for a window. Uses only windows to which no other part
+ * was fitted (HEAL_NORM): on fitted windows the smaller model is nearer to the donor than on new text, so s would be
+ * too close to 1. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                   organ_error *error)
 {
@@ -41,9 +42,9 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
     return error->status;
 }
 
-/* Chooses the factor of the final norm: `least` is the least-squares solution. Tries the factors 1 + step (least - 1)
- * for steps of 1, 0.5 and 0.25, and keeps the one with the least divergence of the whole model; step 0 keeps the
- * factor 1. */
+/* Chooses the factor of the final norm. `least` is the least-squares solution (0: none). Tries 1 + step (least - 1) for
+ * steps of 1, 0.5 and 0.25, and keeps the factor with the least divergence of the whole model, or 1 if none lowers
+ * it. */
 static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
                                       organ_error *error)
 {
@@ -65,7 +66,8 @@ static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_
     return ORGAN_OK;
 }
 
-/* Writes the final norm multiplied by the solved factor. Some norms multiply by weight + offset. */
+/* Writes the final norm into the output, multiplied by the chosen factor; `weights` is a buffer. Some models store
+ * weight - offset, so the offset is added before and subtracted after. */
 static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
                                    organ_error *error)
 {
@@ -77,8 +79,7 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
-/* Scales the final norm by the factor that fits the cut model's states to the donor's best, (x . y) / (y . y), if the
- * divergence on the windows for choices falls. A result of an interrupted run is reused. */
+/* Restores the result of an interrupted run if the tensor is already written. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Judges each candidate of a heal by the KL divergence of the whole smaller model from the donor, on held-out windows.
- * The candidate's block is changed, its output runs through the kept blocks after it, with the donor's weights, and the
- * logits are compared. The error after the block is no sufficient measure, because later blocks may amplify it. */
+ * Judges each candidate of a heal (a block with refitted weights) by the KL divergence of the whole smaller model from
+ * the donor, on held-out windows. The windows run through the candidate's block and the kept blocks after it, which
+ * have the donor's weights, and the logits are compared. The error after the block would not suffice, because later
+ * blocks may amplify it. */
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the number of floats in the hidden states of the held-out windows. */
 static size_t heal_judge_floats_of(const organ_layers_heal *h)
 {
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
-/* Returns the hidden states of candidate k after the current layer. */
+/* Returns the hidden states of the held-out windows for pending candidate k, after the current layer. */
 static float *candidate_states(const organ_layers_heal *h, size_t k)
 {
     return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
@@ -20,7 +22,7 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
-/* Copies the windows that are reserved for choices (of lambda and step), contiguous, for measuring divergences. */
+/* Copies the tokens of the held-out windows (HEAL_CHOICES), contiguously, into h->judged. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -52,7 +54,7 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 
 /* ---- streams ---- */
 
-/* Copies the hidden states of the held-out windows at the present block of the smaller model's stream. */
+/* Copies to `to` the hidden states of the held-out windows in the smaller model, before the current block. */
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
@@ -67,7 +69,8 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
     return error->status;
 }
 
-/* Runs all candidate streams through the kept blocks from `layer` on, none of which is healed yet. */
+/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on, which are not refitted
+ * yet. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     organ_layer *loaded = NULL;
@@ -84,7 +87,8 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
     return error->status;
 }
 
-/* Runs the remaining layers for all candidates collected so far and stores the divergence of each from the donor. */
+/* Runs all pending candidates from `layer` to the logits and stores the divergence of each from the donor where its
+ * organ_layers_heal_try caller reads it. */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
@@ -96,14 +100,14 @@ static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-/* Measures the divergences of all pending candidates: runs them from the next layer to the logits. */
+/* Judges all pending candidates, whose states are after the current layer. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Adds the loaded layer as a candidate: runs the windows for choices through it. *divergence is set when the candidates
- * are full or organ_layers_heal_finish is called. */
+/* Adds the loaded layer with its present weights as a pending candidate. If too many are pending, they are judged
+ * first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->tried == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
@@ -114,7 +118,7 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Measures the divergence of the cut model with the parts refitted so far, from `layer` to the logits. */
+/* Judges the smaller model's own states before `layer` as the only candidate. No candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
@@ -124,7 +128,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Measures the divergence with the final norm multiplied by `times`: for logits this equals multiplying them. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Such a norm
+ * multiplies the logits, so the logits are scaled instead. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

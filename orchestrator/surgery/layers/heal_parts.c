@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Lists the matrices that are refitted in each block, and the memory for it. */
+ * Lists the matrices that --heal refits in each block, and computes the sizes and the memory of their equations. */
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JUDGED_TOKENS                                                                                                  \
-    ((size_t)4096) /* upper bound of held-out tokens: enough to rank candidates, whose logits are compared on the same \
-                      tokens */
+/* Upper bound of held-out tokens: enough to rank candidates, which are all judged on the same tokens. */
+#define JUDGED_TOKENS ((size_t)4096)
 
+/* Name of each kind in the report, and the roles of its tensors. */
 static const struct {
     const char *name;
     organ_role roles[3];
@@ -34,8 +34,9 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Returns true if the matrices of this kind are refitted in a layer. Before a gap only the outputs of a block are
- * refitted; after a gap also its inputs, because they differ from those with which the block was trained. */
+/* Returns whether the matrices of this kind are refitted in a layer. In a block before a gap (dropped blocks) only the
+ * output projections are refitted; after a gap also those that read the block's inputs, because these differ from the
+ * inputs with which the block was trained. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -48,7 +49,7 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
     return false;
 }
 
-/* Returns whether a tensor is one of the matrices that --heal refits together as `kind`. */
+/* Returns whether --heal refits a tensor as `kind`. */
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
@@ -60,7 +61,8 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return is;
 }
 
-/* Returns the index of a tensor's part in h->known: layer x kinds + kind; the final norm comes last. */
+/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm comes
+ * last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;
@@ -71,7 +73,7 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
-/* Fills in the entry of one matrix. In a stack of `count` matrices the name gets its index. */
+/* Fills in the entry of one matrix. In a stack of `count` matrices its name gets its index, as in the forward pass. */
 static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -81,7 +83,7 @@ static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t co
              (unsigned long long)matrix);
 }
 
-/* Counts the matrices of a layer that are refitted as `kind`, and lists them in `list` unless it is NULL. */
+/* Returns the number of matrices of a layer that are refitted as `kind`, and lists them in `list` unless it is NULL. */
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
     const organ_model *const model = h->options.model;
@@ -98,8 +100,8 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
-/* Lists the matrices of one kind in a layer that are refitted together, and their sizes as a least-squares problem:
- * routed experts are blocks of inputs, of which a token uses some. */
+/* Lists the matrices of one kind in a layer, and the sizes of the least-squares problem that refits them together: in a
+ * mixture each routed expert is a block of inputs, and a token uses some of the blocks. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -141,19 +143,20 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n, where one window of n is held out to choose solutions: about JUDGED_TOKENS tokens in total, at least one
- * window, and at most one of HEAL_HELD (of 2 HEAL_HELD in a long text). */
+/* Returns n such that one window of n is held out to choose solutions: about JUDGED_TOKENS tokens in total, at least
+ * one window, and at most one of HEAL_HELD (of 2 HEAL_HELD in a long text). */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->options.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
-    const size_t max = h->windows.count < stride ? h->windows.count : stride; /* at least one window */
+    const size_t max = h->windows.count < stride ? h->windows.count : stride;
     const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
     return max > least ? max : least;
 }
 
-/* Windows 3, 7, 11, ... are held out for judging (every eighth of a long text), and windows 1, 17, 33, ... for the
- * final norm. */
+/* Returns the use of a window of the text. In a short text, windows 3, 7, 11, ... are held out to choose solutions (in
+ * a long one every eighth or fewer). Windows 1, 17, 33, ... are for the final norm unless they are held out. All other
+ * windows are for refitting blocks. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
@@ -167,8 +170,8 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* Returns the least-squares problem of a part. All tokens are for the fit: lambda is chosen by divergence on other
- * windows. */
+/* Returns the least-squares problem of a part. It has no held-out tokens of its own: lambda is chosen by the divergence
+ * on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -184,8 +187,8 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->options.walk.calibration.scratch};
 }
 
-/* Returns the bytes needed in addition to the hidden states: sums, the recorded inputs of a chunk, and a matrix with
- * its change. */
+/* Returns the bytes that refitting a part needs in addition to the hidden states: the equations, the recorded inputs of
+ * a chunk, and a matrix with its change. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

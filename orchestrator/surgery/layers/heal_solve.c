@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Refits one part of a block: records its inputs in both streams and solves for the change of its matrices. */
+ * Refits one part of a block: records the inputs of its matrices in the donor and in the smaller model, and solves for
+ * the change of the matrices. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/layers_heal_job.h"
@@ -12,6 +13,7 @@ static const organ_forward_config *config_of(const organ_layers_heal *h) { retur
 
 /* ---- recording of inputs ---- */
 
+/* Finds a matrix of the part by its name in the forward pass. Returns NULL if the part has no such matrix. */
 static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
 {
     for (size_t k = 0; k < h->part.count; k++)
@@ -22,8 +24,9 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies captured input rows to `to`. In a mixture of experts, rows are of one expert and are multiplied by its
- * gate. */
+/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts,
+ * `inputs` are rows first, first + 1, ... of those that the router sent to the matrix's expert, and are multiplied by
+ * the router's weights. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -38,27 +41,27 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Records one stream, then the other. */
+/* Context of heal_solve_capture: `to` is where the inputs of the donor or of the smaller model are recorded. */
 typedef struct listener {
     organ_layers_heal *heal;
     float *to;
 } listener;
 
-/* Copies the inputs of the part's matrices while the layer runs; those of experts are copied with the router's choices
- * instead. */
+/* Implements organ_tap: copies the inputs of the part's matrices while the layer runs. The inputs of gate and up in a
+ * mixture are recorded by capture_router instead, because an expert receives only some tokens. */
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
 {
     const listener *const l = context;
-    const bool mixed =
-        l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded); /* recorded with the router */
+    const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
     return error->status;
 }
 
-/* Sorts rows of tokens x used choices by expert: `begin` counts the rows of earlier experts. */
+/* Sorts rows 0 .. rows - 1 (token x used + choice) by their experts: h->routed lists them, and those of expert e are
+ * from h->begin[e] on. */
 static void sort_rows(organ_layers_heal *h, size_t rows)
 {
     const size_t experts = config_of(h)->experts;
@@ -72,8 +75,8 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Records the routing of these tokens. Experts receive the rows of all tokens of the batch so far, in order, so the
- * rows are sorted again for each call. */
+/* Records the experts and weights that the router chose for these tokens. Experts receive the rows of all tokens of the
+ * batch so far, in order, so all rows are sorted again in each call. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -81,7 +84,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
     organ_layers_heal *const h = l->heal;
     const organ_forward_config *const c = config_of(h);
     (void)layer;
-    if (!is_mixture(h)) { /* the input of router, gate and up */
+    if (!is_mixture(h)) { /* the part is router, gate and up, which have this input */
         memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
         return error->status;
     }
@@ -112,7 +115,8 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* Runs a copy of the states of a stream through a layer and records the inputs in `to`. Returns NULL with an error. */
+/* Runs a copy of the hidden states of a chunk through a layer and records the part's inputs in `to` (NULL: does not).
+ * Returns the states after the layer, NULL with an error. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
@@ -129,7 +133,7 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
     return error->status ? NULL : values;
 }
 
-/* Sets the residual of inputs: the donor's minus those of the smaller model. */
+/* Sets h->inputs to the part's inputs in the smaller model, and h->target to those in the donor minus h->inputs. */
 static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
@@ -140,15 +144,16 @@ static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t to
     return ORGAN_OK;
 }
 
-/* Returns the weight of a token: 1 / rms of its target, 0 if the target is zero. All later readers normalise the state
- * first, so an error counts relative to the length of the state. */
+/* Returns the weight of a token in the least-squares sum: 1 / rms of its target, 0 if the target is zero. Later blocks
+ * normalise the state before they read it, so an error counts relative to the length of the state. */
 static float unit_of(const float *target, size_t outputs)
 {
     const double mean = organ_dot(target, target, outputs) / (double)outputs;
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-/* Sets the residual after the block, weighted by token. */
+/* Sets h->inputs to the inputs of the output projection in the smaller model, and h->target to the donor's hidden state
+ * minus the smaller model's; both multiplied by the weight of the token. */
 static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
@@ -171,7 +176,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
-/* Runs a chunk through the layer and adds inputs and targets to the sums of the refit, except for held-out windows. */
+/* Runs a chunk through both models' layers and adds inputs and targets to the equations, for windows that are used to
+ * refit blocks. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -191,8 +197,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* ---- the solution ---- */
 
-/* Adds W D to W, D being `change`. Applied to x, the sum gives W (x + D x), so it maps the smaller model's inputs as W
- * maps the donor's. */
+/* Computes W + W D, where D is `change`: the new matrix maps input x of the smaller model to W (x + D x), and D was
+ * fitted so that x + D x approximates the donor's input. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {
@@ -217,7 +223,7 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
     return error->status;
 }
 
-/* Computes the donor's matrix plus `step` times the change. */
+/* Sets `weights` to the donor's matrix plus `step` times the change. */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -238,7 +244,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Computes each matrix of the part, `step` times its change applied, and calls `take`. */
+/* Computes each matrix of the part plus `step` times its change, and calls `take` with the result. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),
@@ -270,28 +276,29 @@ static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Puts a solution into the layer and writes it to the output. A matrix that is already written is only rounded. */
+/* Puts the new matrix into the loaded layer and writes it to the output; NULL: writes the donor's. If an earlier run
+ * has already written it, it is only rounded to its stored type. */
 static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
-    if (weights) { /* in the order of the file */
+    if (weights) { /* the output has the rows in the order of the file */
         organ_layer_write(h->loaded, m->name, weights);
         organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, true, error);
     }
     if (error->status)
         return error->status;
-    if (organ_cut_done(h->run, m->tensor)) /* rounds the values only */
+    if (organ_cut_done(h->run, m->tensor))
         return organ_cut_put(h->run, m->tensor, m->matrix, false, weights, error);
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
-/* Returns the stored matrix in a layer. */
+/* Returns the stored bytes of a matrix in a loaded layer and their number. */
 static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* Restores the donor's matrices in the layer, in which candidates were tried, and writes them unchanged. */
+/* Restores the donor's matrices in the loaded layer, where candidates were tried, and writes them unchanged. */
 static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -308,15 +315,16 @@ static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 
 /* ---- choice of the solution ---- */
 
-/* A candidate, and the divergence of the whole model with it. */
+/* A candidate solution: the ridge lambda, the fraction `step` of the change, and the divergence of the whole model with
+ * it. `found`: the equations had a solution. */
 typedef struct heal_solve_trial {
     double lambda, step;
     bool found;
     double divergence;
 } heal_solve_trial;
 
-/* Solves for each trial's lambda, puts the weights into the loaded layer and measures the divergence. Trials that share
- * a lambda are solved once. */
+/* Computes the solution of each trial, puts it into the loaded layer and measures the divergence. Consecutive trials
+ * with the same lambda are solved once. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0;
@@ -332,7 +340,8 @@ static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials,
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-/* Returns the trial of least divergence among `best` (if any) and `count` others. */
+/* Returns the trial with the least divergence among `best` (may be NULL) and `count` others; NULL if none has a
+ * solution. */
 static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -341,9 +350,9 @@ static const heal_solve_trial *best_trial(const heal_solve_trial *best, const he
     return best;
 }
 
-/* Judges complete solutions for several ridges, from the strongest on, then the best one with more and less than the
- * whole step. The equations minimise the error after the block; a solution with a smaller error there may still give
- * worse predictions, so the whole model decides. */
+/* Chooses lambda and step: judges the complete change (step 1) for several lambdas, from the strongest on, then other
+ * steps of the best one. The equations minimise the error after the block; a smaller error there may still give worse
+ * predictions, so the divergence of the whole model decides. Step 0 keeps the donor's weights. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},
@@ -364,7 +373,7 @@ static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *ch
     return error->status;
 }
 
-/* Allocates the buffers of one chunk: inputs, target, and the routed experts and their weights. */
+/* Allocates the buffers for recording a chunk: inputs, target, and the routed experts with their weights. */
 static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
@@ -389,8 +398,7 @@ static void heal_solve_free_buffers(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
-/* Writes the chosen weights: the solution for the chosen lambda, step times the way to it; step 0 restores the original
- * ones. */
+/* Writes the matrices of the chosen solution, or for step 0 the donor's. */
 static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
 {
     bool found = false;
@@ -401,8 +409,6 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
                : make_matrices(h, chosen->step, into_output, error);
 }
 
-/* Refits the current part: captures all chunks, then tries each lambda and step by divergence and writes the best
- * weights. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);

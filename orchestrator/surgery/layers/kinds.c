@@ -30,6 +30,7 @@ static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
     return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";
 }
 
+/* Appends a word to a name, with `between` before it unless the name is empty. */
 static void add_word(char *name, const char *between, const char *word)
 {
     const size_t length = strlen(name);
@@ -56,7 +57,7 @@ static void name_by_config(const organ_forward_config *config, size_t layer, cha
 
 /* ---- by the tensors ---- */
 
-/* The parts that a layer can have. A name is used if the layer has a tensor of one of the roles. */
+/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The list of roles ends with 0. */
 static const struct part {
     const char *name;
     organ_role roles[7];
@@ -81,7 +82,7 @@ static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
-/* Describes layers by the roles of their tensors, for models without a forward pass. */
+/* Names layers by the roles of their tensors, for models without a forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {
@@ -98,8 +99,6 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
     }
 }
 
-/* Names the kind of each block ("attention, dense feed-forward"): from the config, or from tensor names if the forward
- * pass does not support the model. */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error)
 {
@@ -126,21 +125,20 @@ void organ_layers_kinds_free(organ_layers_kinds *kinds)
     kinds->names = NULL;
 }
 
-/* Returns one row per kind in the order of first occurrence, with the number of its blocks and of the dropped ones. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();
     for (size_t first = 0; first < kinds->layers; first++) {
-        size_t before = 0, count = 0, gone = 0;
+        size_t before = 0, count = 0, dropped_count = 0;
         for (size_t l = 0; l < kinds->layers; l++) {
             const bool same = strcmp(kinds->names[l], kinds->names[first]) == 0;
             before += same && l < first;
             count += same;
-            gone += same && dropped[l];
+            dropped_count += same && dropped[l];
         }
         if (before == 0)
             json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("kind", kinds->names[first]), SET_COUNT("layers", count),
-                                                     SET_COUNT("dropped", gone)));
+                                                     SET_COUNT("dropped", dropped_count)));
     }
     return rows;
 }

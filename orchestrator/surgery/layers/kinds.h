@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The kinds of a model's layers, in words. */
+ * Names the kinds of a model's layers for the report. */
 #ifndef ORGAN_LAYERS_KINDS_H
 #define ORGAN_LAYERS_KINDS_H
 
@@ -8,20 +8,20 @@
 
 #include <jansson.h>
 
-/* The kinds of a model's layers: how a layer mixes tokens, and its feed-forward. */
+/* The kind of each layer: how it mixes tokens, and its feed-forward. */
 typedef struct organ_layers_kinds {
-    char (*names)[64]; /* of each layer: "delta net, mixture" */
+    char (*names)[64]; /* name of each layer's kind: "delta net, mixture" */
     size_t layers;
 } organ_layers_kinds;
 
-/* Names the kind of each layer: by the configuration of the forward pass, or by the roles of the layer's tensors if the
- * forward pass does not support the model. ORGAN_IO without memory. The caller calls organ_layers_kinds_free. */
+/* Names the kind of each layer: from config.json or, if the forward pass does not support the model, from the roles of
+ * the layer's tensors. Returns ORGAN_IO without memory. The caller calls organ_layers_kinds_free in any case. */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error);
 void organ_layers_kinds_free(organ_layers_kinds *kinds);
 
-/* Returns [{"kind", "layers", "dropped"}] with the numbers of layers of each kind, in the order in which the kinds
- * first occur. NULL without memory. */
+/* Returns [{"kind", "layers", "dropped"}] with the numbers of all and of the dropped layers of each kind, in the order
+ * in which the kinds first occur. `dropped` has a flag for each layer. NULL without memory. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped);
 
 #endif

@@ -19,8 +19,6 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
-/* Appends a set of dropped blocks and its divergence. Returns false if memory cannot be allocated; the list is then
- * unchanged. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->capacity) {
@@ -77,14 +75,14 @@ static json_t *influence_json(const void *context, size_t l)
     return json_real(((const organ_layers_known *)context)->influence[l]);
 }
 
-/* Reads a finite number of at least `least`. */
+/* Reads a number from `json` into *value; returns whether it is finite and at least `least`. */
 static bool known_sets_read_value(const json_t *json, double least, double *value)
 {
     *value = json_number_value(json);
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
-/* Reads one influence per block; null if they were not measured. */
+/* Reads the array of influences, one for each block; null if they were not measured. */
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))
@@ -99,7 +97,7 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-/* Reads the divergence of one set of dropped blocks from a file of scores. A set that is known already is skipped. */
+/* Reads set k of the file. A set that is already known is skipped. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {
@@ -132,6 +130,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 
 /* ---- the file ---- */
 
+/* Describes the file of --scores for reading and writing it. */
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -141,7 +140,7 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .remedy = "to measure again, give another file with --scores"};
 }
 
-/* Reads influence and sets from the file's JSON, and checks both. */
+/* Reads and checks the influences and sets of the file's JSON document. */
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
                                              organ_error *error)
 {
@@ -167,8 +166,6 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
-/* Writes all measured sets to the file, so that a later run with the same identity (model, text, windows) need not
- * measure them. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The file of --scores: the influence of each block, and the divergence of each set of blocks that was judged. An
- * interrupted search continues with it; a search for another number of blocks reuses the influences. */
+ * Keeps the scores of a search, in memory and in the file of --scores: the influence of each block, and the divergence
+ * of each judged set of blocks. An interrupted search continues with the file; a search for another number of blocks
+ * reuses the influences. */
 #ifndef ORGAN_LAYERS_KNOWN_SETS_H
 #define ORGAN_LAYERS_KNOWN_SETS_H
 
@@ -9,30 +10,33 @@
 
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
+/* The scores of a search. All zero except `layers` is empty. */
 typedef struct organ_layers_known {
-    size_t layers, count, capacity;
-    double *influence; /* of each layer; NULL: not measured yet */
-    bool *dropped;     /* `layers` flags for each set */
-    double *divergence;
+    size_t layers, count, capacity; /* layers of the model; stored sets; sets for which there is memory */
+    double *influence;              /* influence of each layer; NULL: not measured yet */
+    bool *dropped;                  /* flags of the sets, `layers` for each */
+    double *divergence;             /* divergence of each set, in nats per token */
 } organ_layers_known;
 
-/* Reads the file; *known stays empty if there is none or `path` is NULL. `identity` has the digests of the model and
- * the text, and how the text is cut into windows. Errors are those of organ_cache_read, and ORGAN_BAD_INPUT for a row
- * that is no set or no influence. *known must be released in any case. */
+/* Reads the scores from the file `path`; *known stays empty if there is no file or `path` is NULL. `identity` has the
+ * digests of the model and the text, and how the text is cut into windows; scores of another identity are rejected.
+ * Returns errors of organ_cache_read, and ORGAN_BAD_INPUT for a row that is not a set or not an influence. Release
+ * *known in any case. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error);
-/* Writes the judged sets to `path`. All ranks have the same sets, so only the first one writes. ORGAN_IO. */
+/* Writes influences and judged sets to `path`. All ranks have the same sets, so only rank 0 writes. Returns ORGAN_IO if
+ * it cannot. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error);
 void organ_layers_known_release(organ_layers_known *known);
 
-/* Returns whether the set was judged; then *divergence is its divergence. */
+/* Returns whether the set has a stored divergence, and sets *divergence to it. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence);
 /* Store the divergence of a judged set, and the influence of each block. Both return false without memory. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence);
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence);
 
-/* Returns an array of the numbers of the blocks whose flags are set. NULL without memory. */
+/* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL without memory. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
 
 #endif

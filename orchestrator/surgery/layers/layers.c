@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The verb: options, choice of blocks, heal, output. */
+ * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -13,11 +13,12 @@
 #define MAX_SEARCH 16777216u
 #define MAX_ROUNDS 1000000u
 
-/* Returns whether --drop gives a number of blocks to find and not the blocks. */
+/* Returns whether --drop gives a number of blocks to find, not their numbers. */
 static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
 
 /* ---- options ---- */
 
+/* Checks the ranges of numeric options. */
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
     if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
@@ -45,7 +46,7 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Checks the output first, because the search takes long. */
+/* Checks the output's path before the search, which takes long. */
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -54,8 +55,8 @@ static organ_status layers_check_output(const organ_layers_job *job, organ_error
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* Rejects BART, Whisper and T5: blocks of encoder and decoder have the same numbers, and counts of their own in
- * config.json. */
+/* Rejects models with an encoder and a decoder (BART, Whisper, T5): their blocks have the same numbers, but config.json
+ * has separate counts. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
 {
     const char *encoder = NULL, *decoder = NULL;
@@ -72,7 +73,7 @@ static organ_status refuse_two_stacks(const organ_model *model, organ_error *err
     return ORGAN_OK;
 }
 
-/* Opens the donor and reads --drop against its blocks. The job's model, layers, drop and kinds are set. */
+/* Opens the donor, parses --drop and checks the options against the model. Sets job->model, layers, drop and kinds. */
 static organ_status open_model(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -90,6 +91,7 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
 
 /* ---- dropped blocks ---- */
 
+/* Returns the bytes of the tensors of a block. */
 static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
 {
     uint64_t bytes = 0;
@@ -98,8 +100,8 @@ static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
     return bytes;
 }
 
-/* Drops the smallest blocks for the sizes that a dry run reports, because it does not search. Of blocks of the same
- * size the last ones are dropped. */
+/* Marks the smallest blocks as dropped. A dry run does not search, so it reports sizes and memory for these. Of blocks
+ * of equal size the last ones are marked. */
 static void drop_smallest(organ_layers_job *job)
 {
     bool *const dropped = job->drop.dropped;
@@ -132,8 +134,8 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
                          : organ_fail_memory(error, o->model);
 }
 
-/* Checks that the heal fits the memory before the search, which takes long. The need hardly depends on the dropped
- * blocks, so the smallest stand for them. */
+/* Checks that the heal fits in --memory before the search, which takes long. The need hardly depends on which blocks
+ * are dropped, so it is computed for the smallest ones; the marks are removed afterwards. */
 static organ_status estimate_heal(void *context, organ_error *error)
 {
     organ_layers_job *const job = context;
@@ -147,7 +149,8 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches the blocks to drop. With --heal, the memory that both need is checked before the search begins. */
+/* Searches the blocks to drop unless --drop names them. With --heal, the memory that search and heal need is checked
+ * first. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))
@@ -164,6 +167,7 @@ static organ_status layers_choose(organ_layers_job *job, organ_error *error)
     return error->status;
 }
 
+/* Implements organ_write.fill with --heal: writes the refitted matrices, then copies the other tensors. */
 static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -183,7 +187,7 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* Returns what healed weights depend on in addition to the parameters: the digest of the text. */
+/* Implements organ_write.identity: the digest of the calibration text, on which refitted weights depend. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
@@ -191,7 +195,7 @@ static json_t *layers_identity(void *context)
                                json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
-/* Writes the model without the dropped blocks, and with --heal with refitted matrices. */
+/* Writes the model without the dropped blocks and, with --heal, with refitted matrices. */
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;

@@ -13,13 +13,14 @@ ORGAN_API_BEGIN
 
 typedef struct organ_layers_options {
     const char *model;
-    const char *drop; /* blocks, "5-8" or "3,7,9-11", from 0 on; or how many, "8" */
-    organ_calibration_text
-        calibration; /* samples of it for healing; text NULL is enough if `drop` names blocks and `heal` is unset */
-    unsigned search_tokens; /* of it, that sets of blocks are judged on */
-    unsigned rounds;        /* of exchanges, at most; 0: drop the blocks of least influence */
-    const char *scores;     /* file in which influences and divergences are kept; NULL: none */
-    bool heal;
+    const char *drop; /* --drop: numbers of blocks from 0 on, "5-8" or "3,7,9-11"; or how many, "8" */
+    /* Calibration text; `samples` is for healing only. calibration.text may be NULL if `drop` names blocks and `heal`
+     * is unset. */
+    organ_calibration_text calibration;
+    unsigned search_tokens; /* tokens of the text on which sets of blocks are judged */
+    unsigned rounds;        /* upper bound of rounds of the search; 0: drop the blocks of least influence */
+    const char *scores;     /* file that keeps influences and divergences for a later search; NULL: none */
+    bool heal;              /* refit the blocks around the gaps */
     organ_write_options write;
 } organ_layers_options;
 
@@ -34,8 +35,9 @@ typedef struct organ_layers_options {
  *
  * Returns ORGAN_USAGE for a `drop` that does not fit the model, a text that is missing or too short, too little memory,
  * or an output that exists; ORGAN_BAD_INPUT for a malformed model, an unsupported architecture (with a text), or a
- * smaller model that its configuration cannot express (organ_cut_make); ORGAN_IO; ORGAN_INTERRUPTED. With `evaluate`
- * also the errors of organ_perplexity; a complete output is then kept. */
+ * smaller model that its configuration cannot express (organ_cut_make); ORGAN_IO or ORGAN_INTERRUPTED if reading,
+ * writing or memory failed or a stop was requested. With `evaluate` also the errors of organ_perplexity; a complete
+ * output is then kept. */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 

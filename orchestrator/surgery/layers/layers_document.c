@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ layers. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "formats/base/path.h"
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Implements organ_write.parameters. Options that have no effect in this run are null. */
 json_t *organ_layers_parameters(void *context)
 {
     const organ_layers_job *const job = context;
@@ -20,7 +22,7 @@ json_t *organ_layers_parameters(void *context)
                         SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
-/* Writes "3,7,9-11"; NULL without memory. */
+/* Returns the numbers of the dropped blocks as text: "3,7,9-11". NULL without memory. */
 static json_t *document_words_of(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
@@ -40,7 +42,7 @@ static json_t *document_words_of(const bool *dropped, size_t layers)
     return made;
 }
 
-/* Returns the document's row of a judged set. */
+/* Returns the row of judged set k in the report. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_job *const job = context;
@@ -55,13 +57,13 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", set->divergence), SET_TEXT("kind", best ? "best so far" : "judged"));
 }
 
-/* Returns the set that was best after round k of the search. */
+/* Returns the row of the k-th set that was the best so far. */
 static json_t *step_json(const void *context, size_t k)
 {
     return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
 }
 
-/* Returns the document's row of a block. */
+/* Returns the row of a block in the report. */
 static json_t *block_json(const void *context, size_t l)
 {
     const organ_layers_job *const job = context;
@@ -70,8 +72,8 @@ static json_t *block_json(const void *context, size_t l)
                         SET_FLAG("dropped", job->drop.dropped[l]));
 }
 
-/* Returns how the blocks were found: the text, the sets that were compared, and the path of best sets. Null if --drop
- * names the blocks. */
+/* Returns the member "search": the text, the judged sets, and the path of best sets. Null if --drop names the
+ * blocks. */
 static json_t *search_json(const organ_layers_job *job)
 {
     const organ_layers_choice *const c = &job->choice;
@@ -95,7 +97,7 @@ static json_t *search_json(const organ_layers_job *job)
                                                 SET("sets", organ_json_rows(f->count, set_json, job))));
 }
 
-/* Returns the document's row of a refitted part. */
+/* Returns the row of a refitted part in the report. */
 static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
@@ -107,7 +109,8 @@ static json_t *solved_json(const void *context, size_t k)
                         SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
 }
 
-/* Returns what --heal did: the divergence from the donor before and after, and each refitted part. */
+/* Returns the member "heal": the divergence from the donor before and after, and each refitted part. Null without
+ * --heal. */
 static json_t *heal_json(const organ_layers_job *job)
 {
     size_t count;
@@ -125,7 +128,7 @@ static json_t *heal_json(const organ_layers_job *job)
                         SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 
-/* Describes --heal. */
+/* Returns the definitions of words in the member "heal". */
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -159,8 +162,8 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                                    "block; the cost of a block together with others differs from its cost alone.")));
 }
 
-/* Returns the kinds of layers with the number of layers and of dropped layers of each. Returns null for the search of a
- * dry run, which has no result, and if all layers are of one kind. */
+/* Returns the member "kinds". Null if the dropped blocks are not known (`known` false) or all layers are of one
+ * kind. */
 static json_t *kinds_json(const organ_layers_job *job, bool known)
 {
     json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();
@@ -170,7 +173,7 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
-/* Returns the report of organ layers. In a dry run with a search, the dropped blocks are null. */
+/* Returns the report of organ layers; NULL without memory. In a dry run with a search, the dropped blocks are null. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Heals the blocks in the order of the model. The donor's stream is advanced to the beginning of the next kept block,
- * the block is refitted to the difference of the two streams, and the other stream runs through the refitted block. So
- * each block is fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
+ * Heals the blocks in the order of the model. Two streams of hidden states run through the blocks: the donor's and the
+ * smaller model's. The donor's stream is advanced to the beginning of the next kept block, the block is refitted to the
+ * difference of the two streams, and the smaller model's stream runs through the refitted block. So each block is
+ * fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
 #include "orchestrator/surgery/layers/layers_heal.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -16,17 +17,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: solutions of a part that the whole model judges, and how much faster a dense part is solved than
- * experts. */
+/* For the plan of a dry run: solutions of a part that are judged, and how much faster a dense part is solved than a
+ * mixture. */
 #define TRIED        11.0
 #define SWEEPS_WHOLE 10.0
 
+/* Tokens that run through a block together. */
 #define CHUNK_TOKENS ((size_t)1024)
 
 /* ---- opening ---- */
 
-/* Refuses models in which the output of a projection is normalised or scaled before the residual: the error would not
- * be linear in the weights. */
+/* Rejects models in which the output of a projection is normalised or scaled before it is added to the hidden state:
+ * the error would not be linear in the weights. */
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
@@ -63,7 +65,7 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
-/* Marks a tensor as to be refitted; fails if its type is packed. */
+/* Sets the flag of a tensor in `resolved`; fails if its type is packed. */
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
     if (!organ_cut_takes(h->options.engine, t->dtype))
@@ -75,7 +77,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Marks all tensors of a part as refitted and counts the part. */
+/* Marks all tensors of a part and counts the part. `context` is `resolved`. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     for (size_t k = 0; k < part->count && !error->status; k++)
@@ -84,8 +86,8 @@ static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void 
     return error->status;
 }
 
-/* Checks that --heal can be used: it solves the inputs of the feed-forward after the attention, and multiplies the
- * final norm by one number. */
+/* Checks that the model is one that --heal supports: the feed-forward follows the attention, whose refitted output it
+ * reads, and the final norm has weights that one number can scale. */
 static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
@@ -100,7 +102,7 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Marks all tensors that --heal refits: the projections of the parts and the final norm. */
+/* Marks all tensors that --heal refits: those of the parts, and the final norm. */
 static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
 {
     if (check_norms(h, error) != ORGAN_OK)
@@ -111,13 +113,14 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
     return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
 }
 
+/* Bytes of memory that a heal needs in addition to its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
-    uint64_t max, states;
-    bool scratch; /* with --scratch */
+    uint64_t max, states; /* needs of the largest refit; bytes of the hidden states of donor and smaller model */
+    bool scratch;         /* states and inputs are counted as if they were in a scratch file */
 } needs;
 
-/* Raises the peak memory in `context` to what refitting the part needs. */
+/* Raises needs.max to the bytes that refitting this part needs. */
 static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
@@ -126,6 +129,7 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
     return error->status;
 }
 
+/* Returns whether this --memory is enough: after the forward pass has its share, needs.max and needs.states fit. */
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
@@ -133,8 +137,8 @@ static bool heal_fits(void *context, uint64_t memory)
            n->max + n->states;
 }
 
-/* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
- * and a stream for judging. */
+/* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the refitted one, the
+ * equations, and the judging of one solution. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
@@ -144,14 +148,16 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
     return error->status;
 }
 
-/* Divides the rest of the memory. Judging one solution at a time or several gives the same bits. */
+/* Sets h->together, the number of solutions that are judged together, by the remaining memory. It does not change
+ * results. */
 static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 {
     const uint64_t more = remaining / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
-/* Checks that the refit fits in --memory, and shares the rest between the buffers of hidden states. */
+/* Checks that the heal fits in --memory. If it does not, the message also names the amount that is enough with
+ * --scratch. */
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_calibration_run_options *const o = &h->options.walk;
@@ -170,12 +176,13 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Context of heal_add_part. */
 typedef struct heal_estimate {
     organ_plan *plan;
-    double judged; /* products of one judgement */
+    double judged; /* operations to judge one solution */
 } heal_estimate;
 
-/* Adds the estimated multiplications to solve a part and to judge the solutions that are tried. */
+/* Adds to the plan the operations to solve a part and to judge its solutions. */
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const heal_estimate *const f = context;
@@ -186,8 +193,8 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Estimates the cost of two streams of hidden states, one of them through the whole model, and of each part of a block.
- */
+/* Adds the memory and the work of the heal to the plan: both streams run through the model, the second also to record
+ * inputs; then each part is solved and judged. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -203,7 +210,7 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
-/* Divides the windows into chunks of about CHUNK_TOKENS tokens, which run through a layer at a time. */
+/* Divides the windows into chunks of about CHUNK_TOKENS tokens. */
 static void cut_chunks(organ_layers_heal *h)
 {
     const size_t context = h->options.walk.calibration.context, samples = h->windows.count;
@@ -213,8 +220,6 @@ static void cut_chunks(organ_layers_heal *h)
                                    context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
-/* Opens the text and the forward pass for --heal, marks the tensors that will be refitted, and checks the memory. On
- * error the caller still closes *heal. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error)
 {
@@ -223,6 +228,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return organ_fail_memory(error, healing->model->path);
     h->options = *healing;
     h->options.walk.min_windows = HEAL_HELD;
+    h->options.walk.file_layers = true;
     if (organ_calibration_run_open(&h->options.walk, h->options.model, NULL, NULL, h->options.engine,
                                    h->options.progress, &h->calib, error) != ORGAN_OK)
         return error->status;
@@ -232,7 +238,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
     h->options.layers = organ_forward_describe(h->forward)
-                            ->layers; /* blocks after them are for multi-token prediction: they are not changed */
+                            ->layers; /* later blocks are for multi-token prediction and are not changed */
     if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
@@ -291,6 +297,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
+/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)
@@ -298,7 +305,7 @@ static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Computes the embeddings of all chunks, the donor's first hidden states. */
+/* Sets the donor's hidden states to the embeddings of all chunks. */
 static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
@@ -324,7 +331,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
     return error->status;
 }
 
-/* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
+/* Opens the smaller model's stream with a copy of the donor's hidden states before block `layer`, where the two begin
+ * to differ, and measures the divergence of the smaller model before the heal. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
@@ -359,7 +367,8 @@ static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t t
 
 /* ---- a block ---- */
 
-/* Reads back the parts that an earlier run has written. */
+/* Restores the current part from the output that an interrupted run has written: its matrices into the loaded layer,
+ * and its solution from the journal. */
 static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -377,8 +386,8 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Returns whether all matrices of the part are written and can be read back. GGUF blocks are solved again: the solution
- * decoded from blocks and encoded again would give other blocks. */
+/* Returns whether all matrices of the part are written and can be restored. GGUF blocks are refitted again: decoding
+ * and encoding them would give other blocks. */
 static bool all_matrices_done(const organ_layers_heal *h)
 {
     bool done = true;
@@ -389,7 +398,7 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-/* Refits one part of the current layer, or restores it from the unfinished output if all its matrices are there. */
+/* Refits one part of the current layer, or restores it if an interrupted run has written all its matrices. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
@@ -402,10 +411,10 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
     return error->status;
 }
 
-/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First solves the inner parts, whose
- * targets are those of the same block of the donor. Then runs the donor's stream up to `next` and solves the output of
- * the feed-forward, and before a gap that of the attention, with the donor's states there as target: so they also
- * replace the dropped blocks. */
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts whose target
+ * is in the same block of the donor. Then runs the donor's stream up to `next` and refits the output of the
+ * feed-forward (and before a gap that of the attention) to the donor's states there, so that they also replace the
+ * dropped blocks. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
@@ -426,7 +435,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     return run_states_through_block(h, h->cut, h->loaded, error);
 }
 
-/* Returns the next layer that is not dropped. */
+/* Returns the next block after `layer` that is not dropped. */
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
 {
     size_t next = layer + 1;
@@ -435,7 +444,7 @@ static size_t next_kept(const organ_layers_heal *h, size_t layer)
     return next;
 }
 
-/* Returns whether any part of the block is refitted. The streams differ from the first such block on. */
+/* Returns whether any part of the block is refitted. The two streams differ from the first such block on. */
 static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 {
     for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
@@ -444,8 +453,8 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
     return false;
 }
 
-/* Runs both streams through the blocks and refits them in order. Until the first refitted or dropped block both are
- * equal, and one suffices. */
+/* Runs both streams through the blocks and refits them in order. Up to the first dropped or refitted block both are
+ * equal, so only the donor's is kept. */
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
@@ -470,8 +479,6 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Runs donor and cut model side by side through the blocks and refits those after a dropped one, then the final norm.
- * The hidden states of both streams are stored, in memory or in the scratch folder. */
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
     const char *const scratch = h->options.walk.calibration.scratch;

@@ -1,35 +1,39 @@
 /* SPDX-License-Identifier: MIT
- * Refits the blocks around dropped blocks, so that the smaller model's hidden states approximate those of the whole
- * model: block by block on a calibration text, by least squares with a ridge. Held-out windows judge every solution by
- * the KL divergence of the smaller model from the whole one: a solution that does not lower it is discarded. */
+ * Heals a model without some of its blocks: refits the blocks around the gaps, so that the smaller model's hidden
+ * states approximate those of the whole model. Proceeds block by block on a calibration text, by least squares with a
+ * ridge. Held-out windows judge every solution by the KL divergence of the smaller model from the whole one; a solution
+ * that does not lower it is discarded. */
 #ifndef ORGAN_LAYERS_HEAL_H
 #define ORGAN_LAYERS_HEAL_H
 
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/cut/cut.h"
 
-/* Groups of matrices that are refitted together, and their targets. */
+/* Kinds of parts: matrices of a block that are refitted together, and their targets. */
 typedef enum organ_layers_kind {
     ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: their outputs should equal those in the whole model */
     ORGAN_HEAL_ATTENTION_OUTPUT, /* o: the hidden state after attention should equal that of the whole model */
-    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: the target is that of q, k and v */
+    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: their outputs should equal those in the whole model */
     ORGAN_HEAL_FFN_OUTPUT, /* down (all routed experts together): the hidden state after the block, or after the gap
                        that follows it */
-    ORGAN_HEAL_KINDS,      /* number of groups in a block */
+    ORGAN_HEAL_KINDS,      /* number of kinds in a block */
     ORGAN_HEAL_FINAL = ORGAN_HEAL_KINDS /* the norm before the output head, multiplied by one number */
 } organ_layers_kind;
 
-/* A solution. */
+/* The solution of one part. */
 typedef struct organ_layers_solved {
     int32_t layer; /* block of the whole model; -1: the final norm */
     organ_layers_kind kind;
     double times;        /* factor of the final norm; else 0 */
-    double lambda, step; /* chosen ridge, and fraction of the step from old to refitted weights; 0: weights unchanged */
-    double before, after; /* KL divergence of the smaller model from the donor on the held-out windows, nats a token */
+    double lambda, step; /* chosen ridge, and fraction of the change that is applied; step 0: weights unchanged */
+    /* KL divergence of the smaller model from the donor on the held-out windows before and with this solution, in nats
+     * per token. */
+    double before, after;
 } organ_layers_solved;
 
+/* Arguments of a heal. */
 typedef struct organ_layers_healing {
-    organ_calibration_run_options walk;
+    organ_calibration_run_options walk; /* the calibration text */
     const organ_model *model;
     const bool *dropped; /* a flag for each of the model's blocks */
     size_t layers;
@@ -39,28 +43,31 @@ typedef struct organ_layers_healing {
 
 typedef struct organ_layers_heal organ_layers_heal;
 
-/* Opens the text, and sets resolved[t] for each tensor of the model that may get other values. All arguments must
- * outlive the object; organ_layers_heal_close must follow whatever it returns. Returns the errors of
- * organ_calibration_run_open; ORGAN_USAGE for fewer than four windows, too little memory (the message names the least
- * that is enough), weights that are not plain floats, and models that normalise the outputs of projections, because
- * these are not linear in the weights. */
+/* Opens the text, and sets resolved[t] for each tensor t of the model that may get other values. All arguments must
+ * outlive *heal, which the caller closes whatever this returns. Returns the errors of organ_calibration_run_open;
+ * ORGAN_USAGE for fewer than four windows, too little memory (the message names the least that is enough), weights that
+ * are not plain floats, and models that normalise the outputs of projections, because these are not linear in the
+ * weights. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error);
 /* Adds the memory and the work of the heal to a plan. */
 void organ_layers_heal_estimate(organ_layers_heal *heal, organ_plan *plan);
 void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
-/* Refits the blocks in one pass over the text. */
+/* Refits the blocks in one pass over the text, and writes the refitted tensors into the output of `run`. Returns
+ * ORGAN_IO or ORGAN_INTERRUPTED if memory, files or a stop request end it, and errors of the forward pass. */
 organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
 
-/* Implement organ_cut_out.results and .recall: return, or take over from a journal, the solution that a tensor belongs
- * to. */
+/* Implement organ_cut_out.results and .recall: return the solution of a tensor's part for the journal, and restore
+ * it. */
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 
+/* Return the opened text, and the solutions of all parts refitted so far, owned by `heal`. */
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *heal);
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);
-/* The number of tokens in the held-out windows, and the KL divergences on them before and after the heal. */
+/* Number of tokens in the held-out windows, and the KL divergences on them before and after the heal, in nats per
+ * token. */
 typedef struct organ_layers_judged {
     size_t tokens;
     double before, after;

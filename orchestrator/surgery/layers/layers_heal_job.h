@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of healing: layers_heal.c runs the text through the model, heal_parts.c
+ * State and functions shared by the files of healing: layers_heal.c runs the text through both models, heal_parts.c
  * lists the matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its
  * weights, heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
@@ -10,26 +10,28 @@
 #include "orchestrator/surgery/calibration/states.h"
 #include "orchestrator/surgery/layers/layers_heal.h"
 
-#define HEAL_HELD     ((size_t)4)  /* at most one window of this many is held out to choose solutions */
-#define HEAL_MANY     ((size_t)32) /* from this many windows on, half of that share is held out */
+/* At most one window of this many is held out to choose solutions; also the least number of windows. */
+#define HEAL_HELD     ((size_t)4)
+#define HEAL_MANY     ((size_t)32) /* from this many windows on, at most half that share is held out */
 #define HEAL_APART    ((size_t)16) /* one window of this many is used only to fit the final norm */
-#define HEAL_TOGETHER ((size_t)6)  /* the most solutions that are judged at a time */
+#define HEAL_TOGETHER ((size_t)6)  /* upper bound of solutions that are judged together */
 
+/* Use of a window: to refit blocks, to choose lambda and step (held out), to fit the final norm. */
 typedef enum heal_use { HEAL_BLOCKS, HEAL_CHOICES, HEAL_NORM, HEAL_USES } heal_use;
 
-/* A matrix of a block that gets other values. */
+/* A matrix that is refitted. */
 typedef struct heal_matrix {
     const organ_tensor *tensor;
-    uint64_t matrix, rows, cols;
-    char name[400]; /* in the forward pass */
-    size_t expert;  /* of a routed one; else 0 */
+    uint64_t matrix, rows, cols; /* its index in a stack, and its shape */
+    char name[400];              /* its name in the forward pass */
+    size_t expert;               /* number of a routed expert; else 0 */
 } heal_matrix;
 
-/* The matrices of a block that are solved for together. */
+/* A part: the matrices of a block that one set of equations refits. */
 typedef struct heal_part {
     heal_matrix *matrices;
     size_t count;
-    size_t blocks, width, used, outputs; /* of the ridge */
+    size_t blocks, width, used, outputs; /* sizes of the equations, as in organ_ridge_shape */
 } heal_part;
 
 struct organ_layers_heal {
@@ -38,47 +40,52 @@ struct organ_layers_heal {
     organ_forward *forward;
     organ_windows windows;
     organ_calibration_chunks chunks;
-    organ_calibration_states *donor, *cut; /* cut NULL: both are the same up to this layer */
+    /* Hidden states of the donor and of the smaller model before the current block; cut NULL: both are equal so far. */
+    organ_calibration_states *donor, *cut;
     organ_cut_run *run;
-    organ_layers_solved
-        *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
-    organ_layers_solved *solved;
+    organ_layers_solved *known; /* solution of each part (organ_layers_heal_number), of this or of an interrupted run */
+    organ_layers_solved *solved; /* solutions in the order of the heal */
     size_t solved_count;
     /* heal_judge.c: */
-    uint32_t *judged_tokens;
+    uint32_t *judged_tokens; /* tokens and begins of `judged` */
     size_t *judged_begin;
-    organ_windows judged; /* the held-out windows (HEAL_CHOICES) */
-    organ_variants *variants;
-    size_t together, tried;         /* streams that fit the memory, and streams in use */
-    double *results[HEAL_TOGETHER]; /* where the divergences of the streams in use are stored */
+    organ_windows judged;           /* held-out windows (HEAL_CHOICES) */
+    organ_variants *variants;       /* compares the logits of candidates with the donor's */
+    size_t together, tried;         /* number of candidates that fit in memory together; number of pending ones */
+    double *results[HEAL_TOGETHER]; /* where the divergences of pending candidates are stored */
     double before,
-        divergence; /* KL from the donor: of the smaller model before the heal, and with the solutions taken so far */
+        divergence; /* divergence of the smaller model from the donor: before the heal, and with the solutions so far */
     /* The part that is being refitted: */
     int32_t layer;
     organ_layers_kind kind;
     heal_part part;
     organ_layer *loaded, *loaded_donor; /* the block with its present weights, and the donor's */
     organ_ridge *ridge;
-    bool ahead;                            /* the donor's states have reached the next kept block */
-    float *inputs, *target, *donor_inputs; /* of a chunk */
-    uint32_t *blocks;                      /* which experts a token has, tokens x used, ascending, */
-    float *gates;                          /* and their weights */
-    size_t *routed, *begin;                /* row numbers of `inputs` grouped by expert, and where each group begins */
+    /* `donor` has the states before the next kept block, not before the current one. */
+    bool ahead;
+    float *inputs, *target, *donor_inputs; /* recorded inputs and targets of a chunk */
+    uint32_t *blocks;                      /* experts of each token, tokens x used, ascending, */
+    float *gates;                          /* and the weights that the router gave them */
+    size_t *routed, *begin;                /* rows of `inputs` sorted by expert, and where each expert's rows begin */
 };
 
 /* Returns whether a block's matrices of that kind are refitted. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
-/* Lists the matrices of a part; part->count may be 0. The caller releases the part also after an error. */
+/* Lists the matrices of a part and sets the sizes of its equations. Returns ORGAN_BAD_INPUT if the layer has none,
+ * ORGAN_USAGE if one is stored transposed. Release the part also after an error. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);
 /* Returns the index in `known` of the solution that a tensor belongs to. */
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
+/* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
 /* Returns whether the target of that kind is the projection's own output (q, k, v, gate, up) instead of the hidden
  * state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
+/* Return the tokens of a chunk, the equations of a part, and the bytes that refitting it needs in addition to the
+ * hidden states (`scratch`: with --scratch). */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
@@ -86,30 +93,35 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part
 /* Return the windows of a chunk, and the use of one of its windows: to refit blocks, to choose solutions or to fit the
  * final norm. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-heal_use organ_layers_heal_use_of(const organ_layers_heal *heal,
-                                  size_t window); /* `window`: number in the whole text */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* `window`: index in the whole text */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
-/* Collects all chunks, solves for heal->part, and stores the result in the loaded layer and in the output. */
+/* Records inputs and targets of all chunks, solves for heal->part, and stores the best solution in the loaded layer and
+ * in the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
 /* ---- heal_judge.c ---- */
 
-/* Lists the held-out windows (HEAL_CHOICES). */
+/* Copies the held-out windows to heal->judged. Returns ORGAN_IO without memory. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
+/* Returns the bytes for judging `together` candidates at a time. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);
-/* Runs the held-out windows through the donor. The caller releases heal->variants with organ_variants_close. */
+/* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
+ * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights. Sets *divergence to the mean KL divergence of the model with this block
- * over the held-out tokens, in nats, at the latest when organ_layers_heal_finish returns. */
+/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the mean KL divergence over the
+ * held-out tokens of the model with this block from the donor, in nats, at the latest when organ_layers_heal_finish
+ * returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Judges the donor's kept blocks from `layer` on, the block that the stream has reached. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far and, from block `layer` on, which its
+ * stream has reached, the donor's weights. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
-/* Judges the final norm multiplied by `times`; called after the last block. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the
+ * last block. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
                                            organ_error *error);
 
-/* Refits the final norm, after both streams have passed the last block. */
+/* Chooses the factor of the final norm and writes the norm, after both streams have passed the last block. */
 organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * State and functions shared by the files of this room: layers.c is the verb, choose_blocks.c searches for the
- * blocks to drop, layers_document.c writes the report. */
+ * State and functions shared by the files of this room: layers.c runs the verb, choose_blocks.c searches the blocks to
+ * drop, layers_document.c makes the report. */
 #ifndef ORGAN_LAYERS_JOB_H
 #define ORGAN_LAYERS_JOB_H
 
@@ -17,29 +17,30 @@
 #define ORGAN_LAYERS_DEFINITION "layers/1"
 #define ORGAN_LAYERS_SCHEMA     "organ.layers/1"
 
-/* The search for blocks on a part of a text. */
+/* The search for blocks on a part of the calibration text. */
 typedef struct organ_layers_choice {
     organ_calibration_run_options walk;
     organ_calibration_run *calib;
-    json_t *identity; /* identity of the scores file */
-    organ_layers_known known;
-    organ_layers_sets *sets; /* NULL while the scores file has all values */
-    organ_layers_found found;
-    size_t judged; /* sets judged by this run, without those from the scores file */
-    bool done;
+    json_t *identity;         /* model and text, as the file of --scores names them */
+    organ_layers_known known; /* influences and divergences measured so far or read from the file of --scores */
+    organ_layers_sets *sets;  /* measures them; NULL while the file has all that were needed */
+    organ_layers_found found; /* result of the search */
+    size_t judged;            /* sets judged by this run; others were in the file */
+    bool done;                /* the search is complete; false in a dry run */
 } organ_layers_choice;
 
+/* State of organ layers. */
 typedef struct organ_layers_job {
-    organ_plan plan; /* for a dry run: the work in addition to reading and writing */
+    organ_plan plan; /* predicted work of a dry run, in addition to reading and writing */
     const organ_layers_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
-    size_t layers; /* of the model */
+    size_t layers; /* number of blocks; after the text is opened, those of the forward pass */
     organ_layers_kinds kinds;
     organ_layers_drop drop;
     organ_layers_choice choice;
-    bool *resolved; /* a flag for each tensor of the model; NULL: nothing is healed */
+    bool *resolved; /* a flag for each tensor of the model that --heal may change; NULL: no --heal */
     organ_layers_heal *heal;
 } organ_layers_job;
 
@@ -49,9 +50,10 @@ typedef struct organ_layers_job {
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
 /* Adds the memory and the work of the search to job->plan. */
 void organ_layers_choice_estimate(organ_layers_job *job);
-/* Finds the blocks: job->drop.dropped. */
+/* Searches the blocks and sets their flags in job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
-void organ_layers_choice_close(organ_layers_job *job); /* keeps the members that the report needs */
+/* Closes text and forward pass; the report's members stay until organ_layers_choice_release. */
+void organ_layers_choice_close(organ_layers_job *job);
 void organ_layers_choice_release(organ_layers_job *job);
 
 /* ---- layers_document.c ---- */

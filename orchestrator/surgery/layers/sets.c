@@ -14,15 +14,15 @@ struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, layers;
-    size_t width, compared;   /* floats of a token's state, and of the hidden state at its beginning */
-    size_t together;          /* sets that run at the same time */
-    organ_variants *variants; /* with one stream more, the donor's */
-    float *states;            /* states of the sets, then of the donor */
-    float *kept;              /* inputs of layers 0, stride, 2 stride, ... in the donor */
+    size_t tokens, layers;    /* tokens of all windows; layers of the forward pass */
+    size_t width, compared;   /* floats of a token's state, and those at its beginning that are its hidden state */
+    size_t together;          /* number of sets that run through the layers together */
+    organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
+    float *states;            /* hidden states of the running sets, then of the donor */
+    float *kept;              /* the donor's hidden states before layers 0, stride, 2 stride, ... */
     size_t stride;
     double *influence;
-    size_t *leader; /* for each running set: the stream that has its hidden states */
+    size_t *leader; /* for each running set: the stream that has its hidden states, its own or that of an equal set */
 };
 
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
@@ -31,18 +31,19 @@ static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->st
 
 /* ---- memory ---- */
 
+/* Returns the bytes of the hidden states of `tokens` tokens. */
 static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
 {
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
-/* Returns the least bytes of memory, which suffice for one set at a time and for the input of the first layer, which is
- * kept. */
+/* Returns the bytes that suffice to judge one set at a time: two streams, and the kept input of the first layer. */
 static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
 {
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
+/* Context of sets_fits. */
 typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;
@@ -60,6 +61,7 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
+/* Returns whether this --memory suffices to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
@@ -82,8 +84,8 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                 sets_tokens_of(windows));
 }
 
-/* Divides the memory that is left: at most half of it for running sets together, the other half for states of the
- * donor, which are kept before every `stride`-th layer. */
+/* Sets s->together and s->stride by the remaining memory: at most half of it is for running more sets together, the
+ * rest for the donor's states, which are kept before every `stride`-th layer. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -106,14 +108,14 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Returns the donor's stored hidden states at or before the layer; they are stored every `stride` layers. */
+/* Returns the place of the donor's hidden states that are kept at or before the layer. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* Returns 1 - the mean cosine between the states before and after a layer. Tokens are summed in order, so the result is
- * the same on every machine. Two zero vectors count as equal. */
+/* Returns 1 - the mean cosine between the hidden states before and after a layer. Sums in the order of tokens, so that
+ * the result is the same on every machine. Two zero vectors count as equal. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;
@@ -129,7 +131,7 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     return 1 - sum / (double)s->tokens;
 }
 
-/* Runs the donor layer by layer: computes the influences and keeps states. */
+/* Runs the donor layer by layer, measures the influences and keeps hidden states. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
     float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
@@ -150,8 +152,6 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
-/* Runs the donor once, keeps its hidden states before every stride-th block, from which sets of dropped blocks start,
- * and measures each block's influence. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -201,8 +201,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* Returns the first set of a batch that drops the same blocks among the first `blocks` as set k, so that the hidden
- * states of both are equal; s->together, the donor's stream, if set k drops none of them. */
+/* Returns the first running set that drops the same blocks among the first `blocks` as set k, so that both have equal
+ * hidden states; s->together, the donor's stream, if set k drops none of them. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;
@@ -214,8 +214,8 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Gives sets that begin to differ here a stream of their own, a copy of the shared one. Streams of earlier sets are
- * already separate, but none has been advanced. */
+/* Gives each set that begins to differ at block `blocks` - 1 a stream of its own: a copy of the one it shared, which
+ * has not run through that block yet. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
@@ -226,7 +226,7 @@ static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t c
     }
 }
 
-/* Returns whether a set still has all blocks so far, so that the donor's states serve it. */
+/* Returns whether a running set has dropped no block yet, so that it shares the donor's stream. */
 static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -235,8 +235,8 @@ static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
     return false;
 }
 
-/* Runs layer l for all sets that keep it, once for sets that are still equal, and for the donor's stream as long as one
- * of them follows it. */
+/* Runs layer l for all sets that keep it, once for sets that are still equal, and for the donor's stream as long as a
+ * set shares it. */
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;
@@ -255,7 +255,8 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     return error->status;
 }
 
-/* Judges at most s->together sets. */
+/* Judges `count` sets, at most s->together. Starts with the donor's states that are kept before the first block that
+ * any of the sets drops. */
 static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                 organ_error *error)
 {

@@ -11,7 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the rank that a server allocates for an adapter: the next of its fixed sizes, 0 if it exceeds them. */
 unsigned organ_served_rank(uint64_t rank)
 {
     static const unsigned limits[] = {1, 8, 16, 32, 64, 128, 256, 320, ORGAN_SERVED_RANK};
@@ -21,7 +20,6 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
-/* Returns why vLLM does not load a tensor of an adapter, NULL if it does. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
@@ -44,12 +42,14 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 
 bool organ_lora_is_target(const char *target, const char *module) { return organ_ends_in_words(module, target); }
 
+/* Arguments of the checks below. */
 typedef struct check {
     const organ_adapter *adapter;
     json_t *findings;
     organ_error *error;
 } check;
 
+/* Appends a finding to c->findings, with `format` and its arguments as its text. */
 static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -75,7 +75,7 @@ static bool is_set(const json_t *value)
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
-/* Adds findings about target_modules: missing, or modules that servers do not support. */
+/* Adds a finding if target_modules is missing, and for each of its entries that servers do not support. */
 static void check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
@@ -89,8 +89,8 @@ static void check_targets(check *c)
     }
 }
 
-/* Returns whether a server that ignores rank and alpha patterns gets the right scales: lora_alpha and r alone give the
- * scale of every module. */
+/* Returns whether servers that ignore rank_pattern and alpha_pattern compute the right scales: lora_alpha and r alone
+ * give the scale of every module. */
 static bool has_one_scale(const organ_adapter *adapter)
 {
     const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);
@@ -100,7 +100,7 @@ static bool has_one_scale(const organ_adapter *adapter)
     return true;
 }
 
-/* Notes the settings of adapter_config.json that servers do not support. */
+/* Adds findings about settings in adapter_config.json that servers do not support. */
 static void check_config(check *c)
 {
     static const struct {
@@ -129,7 +129,7 @@ static void check_config(check *c)
 
 /* ---- keys ---- */
 
-/* Adds findings about the name of a tensor. */
+/* Adds findings about the name of a factor of a pair. */
 static void check_key(check *c, const organ_adapter_pair *pair, const char *name)
 {
     const char *const why = organ_lora_pair_unservable(c->adapter, pair);
@@ -144,7 +144,7 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
                      "it contains the name of the adapter, 'default', which is not part of keys in files");
 }
 
-/* Notes a pair whose module the base does not have, or has with another shape. */
+/* Adds a finding if the base lacks the pair's weight, or has it in another shape. */
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
 {
     char shape[ORGAN_SHAPE_TEXT];

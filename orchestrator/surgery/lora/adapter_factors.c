@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Names and shapes of factors in adapters of peft and of llama.cpp. */
+ * Names and layouts of factors in adapters of peft and of llama.cpp. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
@@ -7,14 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the name under which a file stores a factor ('A' or 'B') of a module: in GGUF or PEFT's format. The caller
- * frees it. */
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 {
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
     if (gguf)
         return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
-    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin) /* peft names its ParamWrapper otherwise */
+    /* A parameter's factors keep the name of their ParamWrapper. */
+    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin)
         organ_adapter_name_read(pair->a->name, false, &stored);
     return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
@@ -31,7 +30,7 @@ organ_status organ_adapter_writer_factors(organ_adapter_writer *w, const organ_k
     uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
     char *const a = organ_adapter_key(pair, gguf, 'A'), *const b = organ_adapter_key(pair, gguf, 'B');
     float *const other_a = turn ? organ_lora_transposed(f->a, f->rank, f->in) : NULL;
-    /* out x rank x experts: the factors of an expert are every experts-th column */
+    /* peft's layout is out x rank x experts, so the factors of one expert are every experts-th column */
     float *const other_b = parameter ? organ_lora_transposed(f->b, f->experts, f->out * f->rank) : NULL;
     if (turn) {
         a_shape[1] = f->in;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The GGUF file that llama.cpp loads. The writer appends the tensors of a GGUF adapter to a safetensors file, because
- * the header of a GGUF file precedes them and depends on all of them. */
+ * Writes adapter_model.gguf, which llama.cpp loads. The writer first appends the tensors of a GGUF adapter to a
+ * safetensors file, because the header of a GGUF file precedes them and depends on all of them; this file then copies
+ * them. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
@@ -9,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Returns adapter.lora.alpha, with which every scale is 1: the rank of all pairs, or 0 if they differ. */
+/* Returns the value of adapter.lora.alpha that gives every pair the scale alpha / rank = 1: the rank of all pairs, or
+ * 0, with which llama.cpp does not scale, if ranks differ. */
 static float alpha_of(const organ_model *model)
 {
     uint64_t rank = 0;
@@ -25,7 +27,7 @@ static float alpha_of(const organ_model *model)
     return (float)rank;
 }
 
-/* Adds the key-values and tensors of a LoRA adapter to the header of a GGUF file. */
+/* Adds the key-values and the tensors of a LoRA adapter to the header that `gguf` builds. */
 static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
                                   organ_error *error)
 {
@@ -45,7 +47,7 @@ static organ_status gguf_describe(const char *architecture, const organ_model *m
     return error->status;
 }
 
-/* Writes the header and copies all tensors to their offsets. */
+/* Writes the header and copies all tensors of `model`, the safetensors file, to their offsets. */
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {

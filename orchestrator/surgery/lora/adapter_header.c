@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Header of an adapter under construction: the JSON text of all entries so far, in paged rows, and their names. */
+ * The safetensors header of an adapter that is being written: the JSON text of all entries so far, in paged rows, and
+ * the names of the tensors. */
 #include "formats/base/json_dump.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
@@ -10,9 +11,10 @@
 #include <string.h>
 
 #define METADATA "{\"__metadata__\":{\"format\":\"pt\"}"
-#define PIECE    ((size_t)1 << 20) /* bytes of the header that are written at once */
+#define PIECE    ((size_t)1 << 20) /* bytes of the header that are written together */
 
-/* Allocates the header, whose size is fixed in advance: data can be written after it before all names are known. */
+/* Reserves the memory of an empty header. Its size is fixed in advance, so that data can be written after it before all
+ * names are known. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
 {
     w->names_room = name_bytes + tensors;
@@ -24,7 +26,7 @@ organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors,
     return ORGAN_OK;
 }
 
-/* Begins an empty header: its size in 8 bytes and the metadata. */
+/* Empties the header: it then has 8 bytes for its length, and the metadata. */
 void organ_adapter_header_clear(organ_adapter_writer *w)
 {
     for (unsigned k = 0; k < 8; k++)
@@ -51,7 +53,7 @@ void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn)
     json_array_clear(w->of_turn);
 }
 
-/* Fails because the header would need more bytes than were reserved before the tensors. */
+/* Fails because the header would need more bytes than were reserved for it. */
 static organ_status fail_header_full(const organ_adapter_writer *w, const char *name, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
@@ -59,7 +61,7 @@ static organ_status fail_header_full(const organ_adapter_writer *w, const char *
                       w->output.path, name, w->header_room);
 }
 
-/* Appends ,"NAME":ENTRY and leaves room for the last brace. */
+/* Appends ,"NAME":ENTRY to the header and leaves room for its last brace. */
 static organ_status adapter_header_append(organ_adapter_writer *w, const char *name, json_t *entry, organ_error *error)
 {
     json_t *const member = json_object();
@@ -81,7 +83,7 @@ static organ_status adapter_header_append(organ_adapter_writer *w, const char *n
     return error->status;
 }
 
-/* Enters the name, which must be new. */
+/* Adds a name to the table of names; fails if it is already there. */
 static organ_status adapter_header_name(organ_adapter_writer *w, const char *name, organ_error *error)
 {
     const size_t length = strlen(name) + 1;
@@ -111,7 +113,6 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
     return adapter_header_name(w, name, error) ? error->status : adapter_header_append(w, name, entry, error);
 }
 
-/* Closes the header, fills the remainder with blanks and writes it. */
 organ_status organ_adapter_header_write(organ_adapter_writer *w, organ_error *error)
 {
     const size_t size = 8 + (size_t)w->header_room;

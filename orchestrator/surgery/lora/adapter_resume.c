@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Continues an adapter that an interrupted run has begun: keeps the tensors whose bytes have the digests of the
+ * journal. */
 #include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/document.h"
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Begin of the name of the file that a rank writes until the merge. */
 #define OF_RANK "tensors-of-rank-"
 
 void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
@@ -20,14 +23,14 @@ void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
         snprintf(name, 64, "%s", ORGAN_ADAPTER_WEIGHTS);
 }
 
-/* Returns whether the file holds tensors of an unfinished adapter; with several ranks each has its own file. */
+/* Returns whether the file `name` has tensors of the unfinished adapter. With several ranks each has its own file. */
 static bool is_tensor_file(const void *writer, const char *name)
 {
     const organ_adapter_writer *const w = writer;
     return w->output.ranks ? strncmp(name, OF_RANK, strlen(OF_RANK)) == 0 : strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
 }
 
-/* Fills `lines`: the last line of each turn that this rank has written. */
+/* Sets w->lines[turn] to 1 + the index of the last journal line that this rank wrote about the turn; 0: none. */
 static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, organ_error *error)
 {
     const size_t count = json_array_size(w->journal.lines);
@@ -46,7 +49,6 @@ static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, 
     return ORGAN_OK;
 }
 
-/* Begins or reads the journal, so that a resumed run continues after the last finished turn. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -60,7 +62,7 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
 
 /* ---- units ---- */
 
-/* Reads bytes of the data section at `offset`. */
+/* Reads bytes [offset, offset + bytes) of the tensor data in this rank's file. */
 static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_adapter_writer *const w = context;
@@ -70,13 +72,15 @@ static organ_status read_data(const void *context, void *data, size_t bytes, uin
     return (size_t)got == bytes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "%s: ends early", w->path);
 }
 
+/* Sets `digits` to the XXH3 of the first `bytes` bytes of the current turn's data. */
 static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, char digits[17], organ_error *error)
 {
     static const organ_progress none;
     return organ_run_digest(read_data, w, w->since, bytes, &none, digits, error);
 }
 
-/* Sets *holds if the file contains the bytes that the journal line describes. */
+/* Sets *holds to whether the file has the bytes that the journal line describes, at the place where the current turn
+ * begins. */
 static organ_status check_bytes(const organ_adapter_writer *w, const json_t *line, bool *holds, organ_error *error)
 {
     struct stat info;
@@ -122,7 +126,6 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     return json_object_get(line, "results");
 }
 
-/* Records a finished turn with its tensors and a digest of its bytes. Takes over `results`. */
 organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results, organ_error *error)
 {
     char digits[17] = "";

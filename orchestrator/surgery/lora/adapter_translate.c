@@ -12,36 +12,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The state behind a translated adapter. */
+/* A translated adapter, as organ_adapter_translate makes it. */
 typedef struct translated {
-    organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
+    organ_adapter adapter; /* first member, so that a pointer to it is a pointer to the whole */
     organ_adapter_pair *pairs;
     size_t capacity;
-    organ_name_table names; /* weight -> index into pairs */
+    organ_name_table names; /* maps the name of a weight to an index into `pairs` */
     organ_arena arena;
 } translated;
 
+/* State of organ_adapter_translate: the pairs of `from` are stored in `to` with the names of the base. */
 typedef struct translation {
     const organ_adapter *from;
-    const organ_weights *weights; /* of the base */
-    bool to_gguf;
-    const forward_family *family, *gguf_family; /* NULL: unknown */
+    const organ_weights *weights; /* weights of the base */
+    bool to_gguf;                 /* the base is GGUF */
+    /* Names of tensors of the architecture in safetensors and in GGUF; NULL: unknown. */
+    const forward_family *family, *gguf_family;
     organ_forward_config config;
     translated *to;
     organ_error *error;
 } translation;
 
-/* The part that a pair of the adapter changes. */
+/* The part of a layer (such as PART_Q) whose weight a pair changes. */
 typedef struct translated_part {
     const organ_adapter_pair *pair;
-    int64_t layer; /* -1: none */
+    int64_t layer; /* -1: a weight outside of layers */
     exchange_part part;
 } translated_part;
 
 /* ---- names ---- */
 
-/* Returns what follows "layers.N." in a name of safetensors, and sets *layer; the name without the prefix of the text
- * model and -1 if there is none. */
+/* Returns the rest of a safetensors name after "layers.N." and sets *layer to N. If there is no number, sets *layer to
+ * -1 and returns the name without the prefix of the text model. */
 static const char *tail_of(const translation *t, const char *name, int64_t *layer)
 {
     static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
@@ -62,7 +64,8 @@ static const char *tail_of(const translation *t, const char *name, int64_t *laye
     return name;
 }
 
-/* Finds which part of which layer the pair changes, from the name of its weight in the adapter's format. */
+/* Finds layer and part of the weight that a pair changes, from the weight's name in the adapter's format. Returns false
+ * if the name is unknown. */
 static bool translate_find_part(const translation *t, translated_part *p)
 {
     const char *name = p->pair->weight;
@@ -88,7 +91,8 @@ static bool translate_find_part(const translation *t, translated_part *p)
     return organ_exchange_find_part(t->family, false, p->layer < 0, name, &p->part);
 }
 
-/* Returns the weight of the base that is this part of the layer; NULL if it has none. */
+/* Returns the weight of the base that is this part of the layer (`number`: of an expert; -1: none); NULL if the base
+ * has none. */
 static const organ_weight *weight_of(const translation *t, int64_t layer, forward_part part, int64_t number)
 {
     const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
@@ -119,7 +123,7 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
 
 /* ---- pairs ---- */
 
-/* Appends a pair, or returns the one that `weight` already has. NULL if out of memory. */
+/* Returns the translated pair for `weight`; appends a new one if there is none. NULL if out of memory. */
 static organ_adapter_pair *pair_named(translation *t, const char *weight)
 {
     translated *const to = t->to;
@@ -146,15 +150,15 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     return &to->pairs[count];
 }
 
-/* A weight of the base and the part of a stored pair that changes it. */
+/* A weight of the base, and the rows of a stored pair that change it. */
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;
-    int64_t expert;       /* of the stored stack; -1: all */
-    uint64_t first, step; /* rows of B, */
+    int64_t expert;       /* expert of the stored stack; -1: all experts */
+    uint64_t first, step; /* rows first, first + step, ... of the stored B, */
     uint64_t rows;        /* and their number */
-    uint64_t head;        /* as in organ_adapter_origin */
-    bool halves;
+    uint64_t head;        /* as in organ_adapter_origin: reorders the rows of heads of this size; 0: no reordering */
+    bool halves;          /* as in organ_adapter_origin */
 } translated_rows;
 
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
@@ -165,7 +169,7 @@ static organ_status fail_twice_changed(translation *t, const organ_adapter_pair 
                       made->b->name, pair->b->name, made->weight);
 }
 
-/* Adds a pair for the weight in the other format; its factors are rows of the stored pair. */
+/* Adds a translated pair for a weight of the base; its factors are rows of the stored pair. */
 static organ_status add_translated_pair(translation *t, const translated_rows *s)
 {
     const organ_adapter_pair *const from = s->pair;
@@ -190,8 +194,9 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     return ORGAN_OK;
 }
 
-/* Adds a numbered expert's pair to that of the stack. */
-static organ_status gather(translation *t, const translated_part *p, const organ_weight *stack)
+/* Adds the pair of one numbered expert to the translated pair of a stack of experts. All experts must have the same
+ * shape. */
+static organ_status add_to_stack(translation *t, const translated_part *p, const organ_weight *stack)
 {
     const organ_adapter_pair *const from = p->pair;
     const uint64_t experts = stack->shape[0];
@@ -223,8 +228,8 @@ static organ_status gather(translation *t, const translated_part *p, const organ
     return ORGAN_OK;
 }
 
-/* Adds rows first, first + step, ... of B as the part `stack`, or as a pair for each expert. Returns false if the base
- * has neither. */
+/* Adds rows first, first + step, ... of the stored B as a pair for the part `stack` or, if the base has no such stack,
+ * as a pair for each expert's part `numbered`. Returns false if the base has neither. */
 static bool add_stack(translation *t, const translated_part *p, forward_part stack, forward_part numbered,
                       uint64_t first, uint64_t step, uint64_t rows)
 {
@@ -247,7 +252,8 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
     return true;
 }
 
-/* Splits B of fused gates and ups: one above the other, or with `alternate` every other row. */
+/* Splits the B of fused gates and ups into pairs for two weights: the upper and the lower half of the rows, or with
+ * `alternate` every other row. `parts`: stacks for gate and up, then the parts of numbered experts. */
 static bool add_halves(translation *t, const translated_part *p, const forward_part parts[4], bool alternate)
 {
     const uint64_t rows = p->pair->out_features / 2;
@@ -257,8 +263,8 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
-/* Adds the pairs that a part becomes in the other format: the same weight, one of a stack of experts, or the halves of
- * a fused weight. Returns false if the part has no counterpart. */
+/* Adds the translated pairs for a stored pair: for the same weight, for one expert of a stack, or for the two weights
+ * of a fused one. Returns false if the base has no counterpart. */
 static bool add_part(translation *t, const translated_part *p)
 {
     static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
@@ -282,7 +288,7 @@ static bool add_part(translation *t, const translated_part *p)
     case PART_EXPERT_UP:
     case PART_EXPERT_DOWN: {
         const organ_weight *const stack = weight_of(t, p->layer, part - PART_EXPERT_GATE + PART_EXPERTS_GATE, -1);
-        return stack && (gather(t, p, stack), true);
+        return stack && (add_to_stack(t, p, stack), true);
     }
     case PART_EXPERTS_GATE:
     case PART_EXPERTS_UP:
@@ -301,7 +307,7 @@ static bool add_part(translation *t, const translated_part *p)
 
 /* ---- the adapter ---- */
 
-/* Adds a pair unchanged. */
+/* Adds a pair with its stored names and factors. Fails if another pair changes the same weight. */
 static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
     organ_adapter_pair *const made = pair_named(t, pair->weight);
@@ -313,10 +319,10 @@ static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
     return ORGAN_OK;
 }
 
-/* Finds the names of tensors in both formats for the base's architecture. */
+/* Sets t->family and t->gguf_family for the base's architecture and, if the formats differ, reads its configuration. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
-    const bool gguf = base->gguf != NULL; /* rows of models with and without experts have the same names */
+    const bool gguf = base->gguf != NULL; /* models with and without experts have the same names */
     const forward_exchange *const exchange = gguf ? organ_exchange_names_of_gguf(base->gguf, base->config.model_type)
                                                   : organ_exchange_named(base->config.architecture, true);
     t->family = organ_forward_family_named(exchange ? exchange->architecture : base->config.architecture, false);
@@ -328,7 +334,7 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     return organ_forward_config_read(base, &t->config, t->error);
 }
 
-/* Translates each pair; pairs that match the base already, or have no counterpart, are kept. */
+/* Translates each pair. Pairs that already match the base, or have no counterpart, are added without translation. */
 static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
@@ -340,8 +346,8 @@ static organ_status translate_all(translation *t)
     return t->error->status;
 }
 
-/* Returns whether the adapter must be translated to match the model. peft applies DoRA to layers only, not to bare
- * parameters, so an adapter with DoRA is translated only to the other file format. */
+/* Returns whether the adapter must be translated for the base. An adapter with DoRA is translated only if its file
+ * format differs, because peft applies DoRA to layers only, not to bare parameters. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)
@@ -352,7 +358,7 @@ static bool needs_translation(const organ_adapter *adapter, bool gguf, const org
     return false;
 }
 
-/* Makes the translated adapter; adapters with DoRA are rejected. */
+/* Fills t->to with the translated adapter. Fails for adapters with DoRA. */
 static organ_status make_translated(translation *t, const organ_model *base)
 {
     const organ_adapter *const from = t->from;

@@ -16,8 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ENTRY_BYTES 160 /* of the header for one tensor, in addition to its name */
-#define CHUNK       ((size_t)1 << 16)
+#define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
+#define CHUNK       ((size_t)1 << 16) /* elements that are converted or copied at once */
 
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
@@ -63,7 +63,7 @@ organ_status organ_output_check_not_adapter(const char *path, const organ_adapte
 
 /* ---- the file ---- */
 
-/* Creates the file of tensors in the unfinished output. */
+/* Creates the file in the unfinished output to which this rank appends tensors, and the lists of tensors. */
 static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -119,7 +119,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
 
 void organ_adapter_writer_gguf(organ_adapter_writer *w, const char *architecture) { w->architecture = architecture; }
 
-/* Appends bytes to the file, after the space that is kept for the header. */
+/* Appends bytes to the tensor data, which follow the space that is kept for the header. */
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
     if (organ_direct_write(&w->file, data, bytes, 8 + w->header_room + w->bytes, error) == ORGAN_OK)
@@ -127,7 +127,7 @@ static organ_status write_data(organ_adapter_writer *w, const void *data, size_t
     return error->status;
 }
 
-/* Adds a tensor to the header, before its data is appended. */
+/* Adds a tensor to the header. Its data are appended next. */
 static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
                                  const uint64_t *shape, uint64_t bytes, organ_error *error)
 {
@@ -156,7 +156,7 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
                                       organ_dtype dtype, unsigned rank, const uint64_t *shape, const float *values,
                                       organ_error *error)
 {
-    /* Above these a value rounds to infinity. */
+    /* A greater magnitude rounds to infinity. */
     double limit = dtype == ORGAN_F16 ? 65519.99609375 : (double)INFINITY;
     if (dtype == ORGAN_BF16)
         limit = 0x1.feffffp127;
@@ -177,7 +177,6 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     return error->status;
 }
 
-/* Copies a tensor of a model into the adapter, unchanged. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
                                        const char *name, organ_error *error)
 {
@@ -193,7 +192,7 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
 
 /* ---- several ranks ---- */
 
-/* A tensor of one of the ranks. */
+/* A tensor that a rank has appended: its row in the rank's tensors_json, the rank, and its index there. */
 typedef struct tensors_json {
     const json_t *row;
     size_t rank, index;
@@ -204,7 +203,8 @@ static json_int_t adapter_write_number_at(const json_t *row, size_t k)
     return json_integer_value(json_array_get(row, k));
 }
 
-/* Orders tensors by their modules' turn, so that the file does not depend on the number of ranks. */
+/* Orders tensors by their turn, then by their order within it, so that the file does not depend on the number of
+ * ranks. */
 static int by_turn(const void *a, const void *b)
 {
     const tensors_json *const x = a, *const y = b;
@@ -212,7 +212,8 @@ static int by_turn(const void *a, const void *b)
     return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
 }
 
-/* Adds a tensor to the merged adapter. `own` NULL: only its entry; else also its bytes, from the file of this rank. */
+/* Adds a tensor to the header of the merged adapter. If this rank has appended it, also copies its bytes from `own`,
+ * the file of this rank. */
 static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t, const organ_direct_file *own,
                                  organ_error *error)
 {
@@ -229,7 +230,8 @@ static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t,
     return organ_copy_range(own->fd, own->path, data + from, w->file.fd, w->path, data + to, bytes, error);
 }
 
-/* Fills `tensors` with the tensors of all ranks in the order of their turns. */
+/* Sets *tensors to the *count tensors of all ranks, sorted by turn. `lists` has the list of each rank. The caller frees
+ * *tensors. */
 static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks,
                                   tensors_json **tensors, size_t *count, organ_error *error)
 {
@@ -247,7 +249,7 @@ static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *
     return ORGAN_OK;
 }
 
-/* Opens the merged file in place of this rank's own file, and copies this rank's bytes to their final positions. */
+/* Opens the merged file, copies this rank's bytes to their final positions, and removes this rank's own file. */
 static organ_status merge_tensors(organ_adapter_writer *w, const tensors_json *tensors, size_t count,
                                   organ_error *error)
 {
@@ -291,7 +293,7 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
     return error->status;
 }
 
-/* Merges the files of all ranks to one adapter: gathers the lists of tensors, orders them, and copies the bytes. */
+/* Merges the files of all ranks into one adapter: gathers the lists of tensors, sorts them, and copies the bytes. */
 static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);
@@ -318,7 +320,7 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
 
 /* ---- the end ---- */
 
-/* Writes the header into the space kept for it, cuts off bytes of an earlier run, and syncs the file. */
+/* Writes the header into the space kept for it, cuts off further bytes of an interrupted run, and syncs the file. */
 static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *error)
 {
     if (organ_adapter_header_write(w, error) == ORGAN_OK &&
@@ -353,7 +355,7 @@ organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const orga
     if (!organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     const char **skip = malloc((count + 3) * sizeof *skip);
-    if (w->architecture || adapter->model->gguf) { /* files of peft are of no use next to a GGUF file */
+    if (w->architecture || adapter->model->gguf) { /* a GGUF adapter needs no files of peft */
         free(skip);
         return ORGAN_OK;
     }

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ lora extract. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,7 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Values that vLLM accepts for --max-lora-rank. */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
 /* Returns the ratio of two norms, given their squares. */
@@ -19,10 +19,13 @@ static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_r
 
 /* ---- modules ---- */
 
+/* Sums over the changed modules: their number, elements of their weights, parameters of their factors; `unchanged`
+ * counts the others. change, norm, rest: as in organ_lora_module; the explained share of a module is 1 - rest /
+ * change. */
 typedef struct extract_document_sums {
     json_int_t modules, unchanged, elements, parameters;
-    size_t rank_from, rank_to;
-    double change, norm, rest, worst; /* worst: the least explained share */
+    size_t rank_from, rank_to;        /* smallest and largest rank of a module */
+    double change, norm, rest, worst; /* worst: least explained share of a module */
 } extract_document_sums;
 
 /* Adds a module to the sums of its role or of all. */
@@ -45,6 +48,7 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->rest += m->rest;
 }
 
+/* Returns the sums as members of the report; `role` is the first member (NULL: none). */
 static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
     json_t *const row = ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules),
@@ -60,6 +64,7 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
     return row;
 }
 
+/* Returns the row of a role; NULL if no module has it. */
 static json_t *extract_document_role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
@@ -72,7 +77,7 @@ static json_t *extract_document_role_json(const void *context, size_t role)
     return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-/* Returns the document's row of a module. */
+/* Returns the row of module k in the report. */
 static json_t *extract_document_module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -93,7 +98,7 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     return row;
 }
 
-/* Returns the weight of the k-th module, which has factors in the adapter. */
+/* Returns the tuned weight of module k. */
 static const organ_weight *weight_of_module(const void *job, size_t k)
 {
     return ((const organ_lora_job *)job)->modules[k].tuned;
@@ -101,7 +106,7 @@ static const organ_weight *weight_of_module(const void *job, size_t k)
 
 /* ---- the rest ---- */
 
-/* Returns why a changed weight gets no factors. */
+/* Returns the words that say why a changed weight gets no factors. */
 static const char *reason_of(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
@@ -118,7 +123,8 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";
 }
 
-/* Returns the row of a changed weight without factors. In a dry run only weights that cannot be compared are known. */
+/* Returns the row of a changed weight without factors; NULL if it did not change. A dry run reads no values, so it
+ * lists only weights that cannot be compared. */
 static json_t *other_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -137,6 +143,7 @@ static json_t *other_json(const void *context, size_t k)
 
 /* ---- text ---- */
 
+/* Returns the member "method": whether the base is quantised, and so what B A approximates. */
 static json_t *method_json(const organ_lora_job *job)
 {
     const char *text =
@@ -151,7 +158,8 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
-/* Returns the number of stacks of experts with factors in an adapter of peft, which vLLM does not load. */
+/* Returns the number of stacks of experts that have factors in an adapter of peft; vLLM does not load such an
+ * adapter. */
 static size_t count_parameters(const organ_lora_job *job)
 {
     size_t count = 0;
@@ -160,7 +168,8 @@ static size_t count_parameters(const organ_lora_job *job)
     return count;
 }
 
-/* Describes the adapter, with the least max_lora_rank of vLLM that serves it. */
+/* Returns the member "adapter", with the smallest --max-lora-rank of vLLM that serves it; null if vLLM cannot serve
+ * it. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *config = organ_lora_config(job);
@@ -181,7 +190,8 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     return adapter;
 }
 
-/* Counts the changed weights without factors that were, or were not, stored whole (`kept`). */
+/* Returns the number of changed weights of the tuned model without factors that are stored whole (`kept`) or not at
+ * all. */
 static size_t count_others(const organ_lora_job *job, bool kept)
 {
     size_t count = 0;
@@ -195,7 +205,7 @@ static void add_warning(json_t *warnings, size_t count, const char *what)
     organ_say(warnings, "%zu %s", count, what);
 }
 
-/* Returns the warnings: ranks that servers do not support, changes that the adapter does not contain. */
+/* Returns the warnings: ranks that vLLM does not support, changes that the adapter does not have. */
 static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *const warnings = json_array();
@@ -244,6 +254,7 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
+/* Returns the member "run": paths, bytes and times, which differ between runs. */
 static json_t *extract_document_run_json(const organ_lora_job *job)
 {
     json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Processes one linear layer: reads its change strip by strip, decomposes it, reduces it to its rank and writes
- * the factors. */
+ * Processes one linear layer: reads its change strip by strip, decomposes it, reduces it to its rank and writes the
+ * factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -18,15 +18,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* W_tuned - W_base by rows. */
+/* Reads the rows of one matrix of W_tuned - W_base. */
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
-    uint64_t start;          /* first row of the matrix, in the stack */
-    size_t cols, base_bytes; /* size of the scratch for the base's rows */
-    double *norms;           /* ||W_base||^2 of each strip */
+    uint64_t start;          /* first row of the matrix in its stack */
+    size_t cols, base_bytes; /* columns; bytes of the scratch for rows of W_base */
+    double *norms;           /* ||W_base||^2 of each strip of rows */
 } extract_module_change;
 
-/* Reads rows of W_tuned - W_base, and adds the squares of W_base to the norms. */
+/* Implements organ_rows.read: reads rows of W_tuned - W_base, and stores the sum of squares of the same rows of
+ * W_base. */
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                                 organ_error *error)
 {
@@ -43,7 +44,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     return ORGAN_OK;
 }
 
-/* Returns how many singular values to keep. */
+/* Returns how many singular values to keep: all, or with --rank-by energy the fewest whose squares reach the share.
+ * *short_of_share: they do not reach it. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -59,7 +61,7 @@ static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd
     return svd->rank;
 }
 
-/* Rounds values to the stored type and back. */
+/* Rounds n values to the stored type and converts them back. */
 static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
 {
     uint16_t words[1024];
@@ -70,12 +72,14 @@ static void round_values(const organ_kernels *kernels, organ_dtype dtype, float 
     }
 }
 
+/* The factors of one matrix. */
 typedef struct extract_module_factors {
     size_t rank, out, in;
-    float *b, *a; /* out x rank and rank x in, row by row */
+    float *b, *a; /* out x rank and rank x in, in row-major order */
 } extract_module_factors;
 
-/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T. */
+/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T from the leading `rank` singular vectors. Returns false without
+ * memory. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
     *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
@@ -101,7 +105,7 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
 
 /* ---- stacks of experts ---- */
 
-/* Allocates the factors of all experts of a stack, with the largest possible rank. */
+/* Allocates the factors of all experts of a stack for the largest possible rank, and the spectrum. */
 static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -117,7 +121,8 @@ static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m,
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
 
-/* Copies an expert's factors into the stack, whose spectrum is the root of the sum of squares over experts. */
+/* Copies the factors of an expert into the stack, and adds its singular values to the spectrum of the stack, which is
+ * the root of the sum of squares over experts. */
 static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
                         const organ_lora_factors *stack, size_t expert)
 {
@@ -130,8 +135,8 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Writes the factors of a parameter: the key has the name of its wrapper. For matrices of in_features x out_features, A
- * and B change places. */
+/* Writes the factors of a stack that is a parameter. Their key has the name of the parameter's wrapper. If the matrices
+ * are in_features x out_features, A and B^T change places. */
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {
@@ -165,8 +170,8 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     return error->status;
 }
 
-/* Writes the factors of all experts with the rank of the expert that needs most. An unchanged parameter of two gets
- * zeros. */
+/* Writes the factors of all experts with the rank of the expert that needs most. If only the other parameter of the
+ * module changed, this one gets zeros of rank 1, because peft names wrappers by their number. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -185,7 +190,9 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
 
 /* ---- one matrix ---- */
 
-/* Writes the factors of a matrix, or keeps those of one expert in `stack` (NULL: no stack). */
+/* Computes the factors of a matrix from its singular vectors and writes them, or keeps them in `stack` if the matrix is
+ * one of several experts (NULL: no stack). Adds to m->rest the squared norm of the change minus the product of the
+ * rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)
@@ -225,8 +232,8 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
         .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
-/* Returns the peak memory of a module: first the singular vectors with the buffers of the decomposition, then the
- * vectors with the factors. */
+/* Returns the bytes that decomposing a matrix needs in addition to its strips: the larger of the decomposition's
+ * buffers and of singular vectors with factors. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);
@@ -236,7 +243,7 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-/* Decomposes the difference of the tuned and the base weight and writes the leading factors. */
+/* Decomposes one matrix of the change and writes its leading factors. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
 {
@@ -255,6 +262,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
     return error->status;
 }
 
+/* Opens the readers of both weights; with `notes` stores their notes. */
 static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
                                                 extract_module_change *c, bool notes, organ_error *error)
 {
@@ -270,7 +278,7 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* Returns the rows of the difference, read by the open readers of `c`. */
+/* Returns the description of a matrix of the change for the decomposition, whose rows the open readers of `c` read. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {
@@ -280,7 +288,8 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    const uint64_t copies = m->turned ? 3 : 1 + m->parameter; /* B is written with its axes exchanged */
+    /* Copies of the stack: B is written with its axes exchanged. */
+    const uint64_t copies = m->turned ? 3 : 1 + m->parameter;
     const uint64_t stack =
         shape.count > 1 ? copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
     return (organ_rows){.rows = shape.rows,
@@ -313,7 +322,7 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
                                job->tuned->path);
 }
 
-/* Decomposes each matrix of a module. */
+/* Decomposes each matrix of a module and writes the factors. */
 static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
                                        const char *name, organ_error *error)
 {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Collects notes of the readers about weights: each text once, in the order in which one process reads the
- * weights. */
+ * Collects the notes of weight readers: each text once, in the order in which one process would read the weights. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -8,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a note. Returns false if it is already in the list. */
+/* Adds a note to job->notes. Returns false if it is already there or the list is full. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -31,6 +30,7 @@ void organ_lora_note(organ_lora_job *job, const char *note)
         organ_progress_note(job->progress, "%s", note);
 }
 
+/* Adds each line of a text as a note. Overwrites the text. */
 static void add_lines(organ_lora_job *job, char *lines)
 {
     char *rest;
@@ -45,7 +45,8 @@ static void forget_notes(organ_lora_job *job, size_t count)
         free(job->notes[--job->note_count]);
 }
 
-/* Exchanges the notes of all parts, the first at `first`, among ranks. */
+/* Sends the notes of assigned items to all ranks. `first` is the note of the first item; those of the next ones are
+ * `stride` bytes apart. */
 static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
                                            organ_error *error)
 {

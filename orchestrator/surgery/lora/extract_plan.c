@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pairs the weights of both models and selects those that get factors. */
+ * Pairs the weights of both models, selects those that get factors, and makes adapter_config.json. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/path.h"
@@ -16,7 +16,7 @@
 
 #define WEIGHT ".weight"
 
-/* Returns the module X of a name "X.weight"; NULL for other names. The caller frees it; *memory is false if out of
+/* Returns X for a name "X.weight"; NULL for other names. The caller frees it. *memory becomes false if out of
  * memory. */
 static char *extract_plan_module_of(const char *name, bool *memory)
 {
@@ -34,15 +34,15 @@ static const char *last_word(const char *module)
     return dot ? dot + 1 : module;
 }
 
-/* Returns whether a pattern matches the weight's name, its module, or the last word of the module; marks all matching
- * patterns. */
+/* Returns whether a pattern of --modules matches the weight's name, its module, or the last word of the module. Tries
+ * all three, so that every matching pattern is marked as used. */
 static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
 {
     const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
     return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
-/* Parameters of a module of experts in the order in which peft wraps them. */
+/* Names of the parameters of a module of experts, in the order in which peft wraps them. */
 #define INNER_PARAMETER "experts.gate_up_proj"
 #define OUTER_PARAMETER "experts.down_proj"
 
@@ -52,8 +52,8 @@ static const forward_mixture *plan_mixture(const organ_lora_job *job)
     return family ? family->mixture : NULL;
 }
 
-/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. The shapes of some
- * architectures do not say whether their matrices are transposed. */
+/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. Not for
+ * architectures whose files do not say whether the matrices are transposed. */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);
@@ -61,13 +61,15 @@ static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
            (organ_ends_in_words(weight->name, INNER_PARAMETER) || organ_ends_in_words(weight->name, OUTER_PARAMETER));
 }
 
-/* Returns whether factors of the weight can be stored in the adapter: of a matrix, or of a stack of experts. */
+/* Returns whether an adapter can have factors of the weight: it is a matrix, or a stack of experts that the format
+ * supports. */
 static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
 {
     const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
     return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
+/* Returns whether the weight gets factors: by --modules, or else if it is a projection. */
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
                                      organ_globs *globs)
 {
@@ -77,6 +79,7 @@ static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weig
                                  : organ_role_describe(weight->anatomy.role)->projection;
 }
 
+/* Fails if the weight has another shape in the tuned model than in the base. */
 static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
                                              const organ_weight *tuned, organ_error *error)
 {
@@ -89,7 +92,8 @@ static organ_status extract_plan_check_shape(const organ_lora_job *job, const or
                       (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
-/* Adds a weight that gets no factors, with the reason if it cannot even be compared. */
+/* Adds a weight that gets no factors, with the reason if it cannot even be compared. One of base and tuned may be
+ * NULL. */
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
 {
     organ_lora_other *const other = &job->others[job->other_count++];
@@ -104,7 +108,8 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
-/* Adds a weight of both models as a module if it gets factors; else as another tensor, which is compared. */
+/* Adds a weight of the tuned model: as a module if it gets factors, otherwise to the other weights, which are
+ * compared. */
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
@@ -135,7 +140,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     return ORGAN_OK;
 }
 
-/* Finds the modules with two parameters. */
+/* Sets `inner` and `paired` of modules that are the two parameters of one peft module. */
 static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++) {
@@ -185,7 +190,8 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 
 /* ---- adapter_config.json ---- */
 
-/* Returns "model\.layers\.0": the name as a regular expression that matches only itself. */
+/* Returns the name as a regular expression that matches only itself ("model\.layers\.0"). The caller frees it; NULL
+ * without memory. */
 static char *escape_for_regex(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;
@@ -197,7 +203,8 @@ static char *escape_for_regex(const char *name)
     return out;
 }
 
-/* Returns whether every linear layer of the base with this last word has factors: then the word suffices as target. */
+/* Returns whether every weight of the base whose module has this last word has factors, so that the word alone suffices
+ * in target_modules. */
 static bool all_have_factors(const organ_lora_job *job, const char *word)
 {
     size_t in_base = 0, here = 0;
@@ -240,8 +247,8 @@ static json_t *targets_of(const organ_lora_job *job)
     return targets;
 }
 
-/* Returns the full names of modules that are stored whole; peft applies a bare word to every module that ends with
- * it. */
+/* Returns modules_to_save: the full names of modules that are stored whole, because peft would apply a bare word to
+ * every module that ends with it. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();
@@ -265,11 +272,11 @@ static json_t *kept_of(const organ_lora_job *job)
     return words;
 }
 
-/* Returns the rank of the factors in the adapter, 0 if it has none. An unchanged parameter of two has zeros of rank 1,
- * because the names of wrappers count the parameters of a module. */
+/* Returns the rank of the factors that are stored in the adapter, 0 if there are none. If only the other parameter of a
+ * peft module changed, this one has zeros of rank 1, because peft names wrappers by their number. */
 static size_t stored_rank(const organ_lora_module *m) { return m->rank ? m->rank : m->paired; }
 
-/* Adds the names of the parameters that have factors. */
+/* Adds target_parameters: the names of the parameters that have factors. */
 static void put_parameters(const organ_lora_job *job, json_t *config)
 {
     json_t *const names = json_array();

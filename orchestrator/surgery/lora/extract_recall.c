@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Journal entries of an extraction: writes one for each module, and reads them when a run continues. */
+ * Makes the journal entries of an extraction's modules, and reads them when a run continues. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
@@ -33,7 +33,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              organ_lora_note_json(m->note));
 }
 
-/* Restores a module's figures from the journal; false if they are incomplete. */
+/* Restores a module's results from its journal entry; returns false if they are incomplete. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");

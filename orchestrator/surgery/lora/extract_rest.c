@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Compares embeddings, norms, biases and stacked experts, and stores the changed ones whole if requested. */
+ * Compares the weights that get no factors (embeddings, norms, biases, some stacks of experts), and stores the changed
+ * ones whole with --save-full. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -12,29 +13,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Context of the pass that compares other weights. */
 typedef struct extract_rest_comparison {
     organ_lora_job *job;
-    organ_lora_other **others; /* of each item of the pass */
+    organ_lora_other **others; /* others[k] is item k of the pass */
 } extract_rest_comparison;
 
+/* Sums over a strip: of the squares of the change and of the base's values. */
 typedef struct extract_rest_sums {
     double change, norm;
 } extract_rest_sums;
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
-/* Begins comparing a weight; adds a note about its format. */
+/* Implements organ_weight_pass.begin: stores the reader's note about the weight. */
 static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
 {
     const extract_rest_comparison *const c = context;
     (void)error;
-    if (!c->job->writer) /* else the note belongs to the tensor that is written */
+    if (!c->job->writer) /* with a writer, job->saying already points to the note of the tensor that is written */
         c->job->saying = &c->others[item]->note;
     organ_lora_note(c->job, note);
     return ORGAN_OK;
 }
 
-/* Computes the squared norms of a strip's base and of its change. */
+/* Computes the sums of a strip of rows, on a worker thread. */
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -50,7 +53,7 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
-/* Adds a strip's sums to its weight, in order. */
+/* Adds the sums of a strip to its weight. Strips come in order. */
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -60,12 +63,12 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     (void)error;
     other->change += s->change;
     other->norm += s->norm;
-    if (!c->job->writer) /* else another stage reports progress */
+    if (!c->job->writer) /* with a writer, the caller reports progress */
         organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
     return ORGAN_OK;
 }
 
-/* Sets `change` and `norm` of these weights. */
+/* Sets `change` and `norm` of `count` weights. */
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
@@ -90,7 +93,7 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
     return error->status;
 }
 
-/* Returns the values to read for a weight; 0 if it cannot be compared. */
+/* Returns the number of values to read for a comparison; 0 if the weight cannot be compared. */
 static uint64_t values_to_read(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
 
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
@@ -118,8 +121,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 
 /* ---- weights that are stored whole ---- */
 
-/* Sets *wrapped if peft wraps the layer of this bias, which is so if the layer gets factors, that is if its weight
- * changed. */
+/* Sets *wrapped to whether peft wraps the layer of a bias (`name`, whose first `length` characters are the module): a
+ * layer is wrapped if it gets factors, that is if its weight changed. */
 static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
                                  organ_error *error)
 {
@@ -133,7 +136,8 @@ static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t l
     return error->status;
 }
 
-/* Returns "base_model.model.X.weight", or peft's name for it inside a wrapped layer. */
+/* Returns the name under which peft stores a tensor whole: "base_model.model.X.weight", or "X.base_layer.weight" inside
+ * a wrapped layer. The caller frees it; NULL on an error. */
 static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 {
     const char *const dot = strrchr(name, '.');
@@ -148,7 +152,7 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
     return error->status ? NULL : key;
 }
 
-/* Stores a packed weight as dequantised values. */
+/* Appends a packed weight as dequantised values of job->dtype. */
 static organ_status store_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
 {
     organ_row_buffer all = {0};
@@ -162,7 +166,7 @@ static organ_status store_packed(organ_lora_job *job, const organ_weight *weight
     return error->status;
 }
 
-/* Stores a changed tensor without factors whole in the adapter (--save-full). */
+/* Appends a changed weight whole, unless an interrupted run has done so. */
 static organ_status store_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);

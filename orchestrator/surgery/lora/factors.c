@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK ((size_t)1 << 16) /* elements per read */
+#define CHUNK ((size_t)1 << 16) /* elements that are read at once */
 
-/* Calls use(context, values, count, first) for all values of a tensor, in order. */
+/* A callback for `count` values of a tensor, of which the first has index `first`. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
-/* Reads the values of a tensor as FP32 in chunks and passes each to `use`. */
+/* Reads the values of a tensor as FP32 in chunks and passes each chunk to `use`, in order. */
 static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                use_values *use, void *context, organ_error *error)
 {
@@ -37,6 +37,7 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
     return error->status;
 }
 
+/* Context of store_values: values of `tensor` times `scale` are stored from `to` on. */
 typedef struct store {
     const organ_adapter *adapter;
     const organ_tensor *tensor;
@@ -44,7 +45,7 @@ typedef struct store {
     float *to;
 } store;
 
-/* Multiplies values by the scale and stores them; fails if one is not finite. */
+/* Stores values times the scale; fails if one is not finite. */
 static organ_status store_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     const store *const s = context;
@@ -60,7 +61,7 @@ static organ_status store_values(void *context, const float *values, size_t coun
     return ORGAN_OK;
 }
 
-/* Reads a factor as FP32, multiplied by `scale`. The caller frees it. */
+/* Reads all values of a factor as FP32, multiplied by `scale`. The caller frees *to, also after an error. */
 static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                 double scale, float **to, organ_error *error)
 {
@@ -73,13 +74,13 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
 
 /* ---- factors from other places ---- */
 
-/* The stored pair with the factors of one expert. */
+/* A stored pair and the expert in it that has the factors of one expert. */
 typedef struct stored_pair {
-    const organ_adapter_pair *pair; /* NULL: zeros */
+    const organ_adapter_pair *pair; /* NULL: the expert has no factors, which count as zeros */
     uint64_t expert;
 } stored_pair;
 
-/* Returns the stored pair and the expert in it that an expert of a translated pair comes from. */
+/* Returns where the factors of an expert of a pair are stored; the pair may be translated. */
 static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t expert)
 {
     const organ_adapter_origin *const from = pair->origin;
@@ -90,7 +91,8 @@ static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t exper
     return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
 }
 
-/* Returns the row of the stored B that becomes row `row`. */
+/* Returns the row of the stored B that becomes row `row` of the translated one. With from->head, it undoes or applies
+ * llama.cpp's order of the rows of Q and K, which has the two halves of each head interleaved. */
 static size_t stored_row(const organ_adapter_origin *from, size_t row)
 {
     if (!from)
@@ -102,7 +104,7 @@ static size_t stored_row(const organ_adapter_origin *from, size_t row)
     return (size_t)(from->first + row * from->step);
 }
 
-/* Copies A of an expert from the values of a stored tensor to rows of the same rank or less. */
+/* Copies A of an expert from the values of its stored tensor to the first rows of `to`. */
 static void place_a(const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, in = (size_t)s->pair->in_features;
@@ -112,7 +114,7 @@ static void place_a(const stored_pair *s, const float *values, float *to)
             to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
 }
 
-/* Copies rows of the stored B to those of the translated B. */
+/* Copies the rows of an expert's stored B to the rows of the translated B, `to`. */
 static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
@@ -127,7 +129,7 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
     }
 }
 
-/* Fills both factors of the experts first .. end - 1, which have one stored pair. */
+/* Fills both factors of experts first .. end - 1, which have one stored pair. */
 static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {
@@ -219,8 +221,8 @@ static double l2_norm(const float *values, size_t n)
     return sqrt(sum);
 }
 
-/* Reads the factors of a module so that B A has the orientation of the stored weight: for a transposed weight (B A)^T =
- * A^T B^T, so that the transposed factors change places. Fails if the product could overflow FP32. */
+/* Reads the factors b and a of the change in the orientation of the stored weight. For a transposed weight (B A)^T =
+ * A^T B^T, so the transposed factors change places. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error)
 {
@@ -234,7 +236,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
         transpose_matrix(&f.b, f.out, f.rank, error);
     *b = transposed ? f.a : f.b;
     *a = transposed ? f.b : f.a;
-    /* The product of the norms bounds every element of the product. */
+    /* No element of a product exceeds the product of the factors' norms. */
     if (!error->status && l2_norm(f.b, f.out * f.rank) * l2_norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors exceeds FP32", adapter->path,
                    pair->module);
@@ -243,7 +245,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 
 /* ---- norms ---- */
 
-/* Adds the inner products of r vectors of n values to gram (r x r, upper triangle). */
+/* Adds the inner products of r vectors of n values each to `gram` (r x r, upper triangle). */
 static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const double *values, size_t n)
 {
     for (size_t i = 0; i < r; i++)
@@ -251,7 +253,7 @@ static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const
             gram[i * r + j] += kernels->dot_f64(values + i * n, values + j * n, n);
 }
 
-/* Computes ||B A||^2 = sum of (A A^T) o (B^T B) from the r x r Gram matrices, without the product; -1 if out of
+/* Returns ||B A||^2 of one expert as the sum of the elementwise product of A A^T and B^T B, both r x r; -1 if out of
  * memory. */
 static double expert_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
@@ -286,7 +288,6 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     return sum > 0 ? sum : 0;
 }
 
-/* Returns ||B A||^2, summed over experts; negative without memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;
@@ -298,6 +299,7 @@ double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels 
     return sum;
 }
 
+/* Callback of each_chunk: adds the squares of the values to the double `context`. */
 static organ_status add_squares(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     double *const sum = context;
@@ -317,8 +319,8 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Sets *norm to the Frobenius norm of the difference between a tensor of the adapter and the base's. Rows of the
- * adapter's are read to `raw` and widened to `mine`. */
+/* Sets *norm to the Frobenius norm of the difference between tensor `t` of the adapter and the weight that `base`
+ * reads. `raw` and `mine` are buffers for the stored and the widened values of some rows of `t`. */
 static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
                                          const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
                                          double *norm, organ_error *error)
@@ -382,7 +384,7 @@ char *organ_adapter_plain_name(const char *name)
 
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
-    /* Equivalent prefixes of names. */
+    /* Prefixes of a name in the adapter, and those under which the model may have the weight. */
     static const struct {
         const char *mine, *its;
     } prefixes[] = {{"", ""},

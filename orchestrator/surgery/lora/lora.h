@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/lora: adapters. extract makes an adapter from the difference of two models, sanitize removes parts
- * that servers reject, resize changes the rank, merge adds an adapter to its base. The first three write an
- * adapter directory in the format of peft, merge writes a model. Other rooms also use the factors of adapters as
- * numbers (factors.h) and the writer of adapter directories (adapter_write.h). */
+ * Room surgery/lora: adapters. extract makes an adapter from the difference of two models, sanitize removes parts that
+ * servers reject, resize changes the rank, merge adds an adapter to its base. The first three write an adapter
+ * directory, merge writes a model. Other rooms use the factors of adapters as numbers (factors.h) and the writer of
+ * adapter directories (adapter_write.h). */
 #ifndef ORGAN_SURGERY_LORA_H
 #define ORGAN_SURGERY_LORA_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: their number is in the journal, because the parts of an adapter that ranks have written can be continued by
- * as many ranks only. */
+ * Runs organ lora extract. Ranks: their number is in the journal, because only the same number of ranks can continue
+ * the files that ranks have written. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,7 +15,7 @@
 
 /* ---- options ---- */
 
-/* Reads --rank-by energy SHARE or energy=SHARE. */
+/* Parses --rank-by energy SHARE or energy=SHARE into job->share. */
 static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
@@ -45,6 +45,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
     return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
+/* Opens a model and finds its weights. */
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
 {
     if (organ_donor_open(path, "extracted from", NULL, model, error))
@@ -52,7 +53,7 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
-/* Opens base and tuned model; both must be of one file format. */
+/* Opens base and tuned model and checks the output's path. Both must have the same file format. */
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -74,8 +75,8 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* Returns the first line of the journal. It includes the number of ranks, because ranks share modules by number and
- * write separate files. NULL if out of memory. */
+/* Returns the first line of the journal. It has the number of ranks, because ranks divide the modules by their number
+ * and write separate files. NULL if out of memory. */
 static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -86,7 +87,7 @@ static json_t *extract_head_of(const organ_lora_job *job)
                         SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
 }
 
-/* Begins the adapter's file with room for the header and bytes for the largest possible ranks. */
+/* Begins the adapter, and reserves the bytes of header and data that the largest possible ranks need. */
 static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 {
     const unsigned each = organ_dtype_describe(job->dtype)->bytes;
@@ -119,7 +120,7 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 
 static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
 
-/* Computes the factors of one module, or takes them from the interrupted run. */
+/* Computes and appends the factors of module k, or restores them from an interrupted run. */
 static organ_status factorise_one(void *context, size_t k, organ_error *error)
 {
     organ_lora_job *const job = context;
@@ -138,7 +139,7 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes and writes the factors of the modules assigned to this rank. */
+/* Computes and appends the factors of the modules assigned to this rank. */
 static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -152,8 +153,8 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Writes the tensors by falling size of their elements (8, 4, 2, 1 bytes), because safetensors readers require aligned
- * data: factors in their own type, and with save_full whole weights. */
+/* Appends all tensors by falling size of their elements (8, 4, 2, 1 bytes), because safetensors readers require aligned
+ * data: factors in their type, and with --save-full whole weights. */
 static organ_status write_tensors(organ_lora_job *job, organ_error *error)
 {
     for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {
@@ -170,7 +171,7 @@ static uint64_t spectrum_bytes(const void *modules, size_t k)
     return ((const organ_lora_module *)modules)[k].rank * sizeof(float);
 }
 
-/* Exchanges the results of all modules among ranks. */
+/* Sends the results of the modules of each rank to all ranks: members from `rank` on, spectra and notes. */
 static organ_status share_modules(organ_lora_job *job, organ_error *error)
 {
     organ_assignment_complete(&job->module_assignment, "listing the modules", &job->modules->rank,
@@ -191,6 +192,7 @@ static organ_status check_changed(const organ_lora_job *job, organ_error *error)
                       job->tuned->path, job->module_count, job->base->path);
 }
 
+/* Writes adapter_config.json and completes the adapter. */
 static organ_status write_config(organ_lora_job *job, organ_error *error)
 {
     json_t *config = organ_lora_config(job);
@@ -201,6 +203,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Syncs the adapter, then makes and writes its report. */
 static organ_status extract_write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
@@ -210,6 +213,7 @@ static organ_status extract_write_reports(organ_lora_job *job, json_t **report, 
     return error->status;
 }
 
+/* Writes the adapter and its report. */
 static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
@@ -233,7 +237,7 @@ static uint64_t bytes_of_other(const void *others, size_t k)
     return other->tuned ? other->tuned->codes->bytes : 0;
 }
 
-/* Assigns modules and other weights to ranks. */
+/* Divides modules and other weights among ranks, each about equally much. */
 static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 {
     organ_ranks *const ranks = job->engine->ranks;
@@ -243,6 +247,7 @@ static organ_status assign_parts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Frees the job's lists and closes both models. */
 static void close_extraction(organ_lora_job *job)
 {
     for (size_t k = 0; k < job->module_count; k++) {
@@ -264,7 +269,8 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Checks the memory before the adapter is begun. An error also states what comparing the other weights needs. */
+/* Checks the memory before the adapter is begun. If it is too small, the error also considers what comparing the other
+ * weights needs. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};

@@ -41,7 +41,7 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
-/* Opens adapter and base and checks that they can be merged. */
+/* Opens adapter and base, checks that they can be merged, and translates the adapter's names to those of the base. */
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -64,7 +64,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* Removes quantization_config from config.json if the base is packed, because merged weights are stored unpacked. */
+/* Implements organ_write.edit: removes quantization_config from config.json if the base is packed, because merged
+ * weights are stored unpacked. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
@@ -86,8 +87,8 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Returns an object that identifies the adapter's files, so that an interrupted merge continues only with the same
- * adapter; NULL if out of memory. */
+/* Implements organ_write.identity: identifies the adapter's files, so that an interrupted merge continues only with the
+ * same adapter. */
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
@@ -101,7 +102,7 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
-/* Writes the merged model. Packed weights are stored decoded. */
+/* Writes the merged model, with packed weights stored unpacked. */
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -128,7 +129,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* Reports all keys that match nothing. */
+/* Sets *report to one that lists the keys of the adapter that match nothing, and fails. */
 static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);
@@ -150,6 +151,7 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
     return json_array_size(job->unplaced) ? note_unplaced(job, report, error) : write_merged(job, report, error);
 }
 
+/* Frees the job's lists and closes base and adapter. */
 static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);

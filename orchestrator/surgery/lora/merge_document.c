@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ lora merge. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -7,15 +8,15 @@
 
 #include <math.h>
 
-#define ERASED 0.5 /* share of the change that must reach the output; below it the report warns */
+#define ERASED 0.5 /* if less than this share of a change is in the output, the report warns */
 
-/* Returns whether less than half of the change is in the output. */
+/* Returns whether rounding discarded more than half of the change. */
 static bool is_erased(const organ_merge_sums *s)
 {
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
 }
 
-/* Returns the document's row of a module; NULL for a weight without factors. */
+/* Returns the row of part k in the report; NULL if it has no factors. */
 static json_t *merge_document_module_json(const void *context, size_t k)
 {
     char stored[120];
@@ -41,7 +42,7 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     return row;
 }
 
-/* Returns the row of a weight that the adapter replaces as a whole; NULL for other weights. */
+/* Returns the row of part k if the adapter replaces the weight as a whole; NULL if not. */
 static json_t *replaced_json(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
@@ -53,8 +54,8 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-/* Returns the row of a tensor of the base that a plain model does not need (`dropped`), or that is unknown; else
- * NULL. */
+/* Returns the row of tensor k of the base that belongs to no weight, if its `dropped` is the given one; else NULL.
+ * Dropped tensors are those that a plain model does not need. */
 static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_unmatched_tensor *const one = &job->weights->unmatched[k];
@@ -97,6 +98,7 @@ static const organ_weight *changed_weight(const void *context, size_t k)
     return &job->weights->weights[job->parts[k].weight];
 }
 
+/* Returns the definitions of the figures in the report. */
 static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(

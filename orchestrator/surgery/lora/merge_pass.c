@@ -15,25 +15,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of a product that are computed together, at least one row. */
+/* Values of B A that are computed together; at least one row. */
 #define BLOCK_VALUES ((size_t)1 << 18)
 _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
-               "the room for the codes does for a product before");
+               "a block of codes gives the scratch of a product its memory");
 
 typedef struct merge_pass_run {
     organ_merge_job *job;
     organ_writing *units;
-    size_t items;
+    size_t items; /* weights that the pass merges or dequantises */
     size_t block; /* values of the largest block */
 } merge_pass_run;
 
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
-/* Returns the bytes of a worker's scratch: a block of B A, the same block in its stored form, and the scratch of the
- * writer. */
+/* Returns the bytes of a worker's scratch: a block of B A, the same block in its stored type, and the scratch of
+ * organ_write_put. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
-/* Computes D = B A for some rows of the weight, all of one matrix. */
+/* Computes d = B A for rows [first, first + rows) of the stored weight, which are of one matrix of a stack. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {
@@ -52,14 +52,15 @@ static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_
     kernels->product(&product, scratch);
 }
 
-/* Adds the change of a block in the stored type. Both sides are rounded, so that dequantisation errors do not count. */
+/* Adds n values to the sums. `before` and `after` are W and W + D rounded to the output's type, so that errors of
+ * dequantisation do not count; `d` is D. */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
 {
     double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
     for (size_t k = 0; k < n; k++) {
         const double t = (double)after[k] - (double)before[k], target = (double)d[k];
         if (!isfinite(t))
-            continue; /* not a number in the base, or an overflow, which is reported elsewhere */
+            continue; /* NaN in the base, or an overflow, which check_range reports */
         delta[k % 4] += target * target;
         applied[k % 4] += t * t;
         dot[k % 4] += t * target;
@@ -71,14 +72,14 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
     sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
 }
 
-/* Rounds `values` to the type and back; the codes go to `codes`. */
+/* Rounds n values to the type and back; `codes` gets the stored values. */
 static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
 {
     organ_narrow(kernels, dtype, values, codes, n);
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* Overwrites D with W + D, each row scaled to its norm in `norms`, for DoRA. */
+/* DoRA: replaces d by W + D with each row scaled to its norm in `norms`. `values` is W. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -93,7 +94,9 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
-/* Converts one block: `values` become the codes of the output, stored from values[0] on. `part` may be NULL. */
+/* Computes the codes of one block of rows from `values`, the base's. d: a buffer for D; codes: the result, and a buffer
+ * before. `part` NULL: the adapter does not change the weight. Adds to `sums`, and sets sums->overflow if a value
+ * exceeds the range of the type. */
 static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
                         size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {
@@ -107,7 +110,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         return;
     }
     const float scale = (float)part->scale;
-    float *const sum = codes; /* until it is rounded */
+    float *const sum = codes; /* FP32 sum in the same memory until it is rounded to codes */
     merge_pass_multiply(kernels, part, first, rows, cols, d, codes);
     for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
@@ -119,7 +122,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
-    /* Values are rounded in small steps because both buffers are in use. */
+    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
     for (size_t at = 0; at < n; at += 1024) {
         const size_t m = n - at < 1024 ? n - at : 1024;
         float after[1024], narrow[1024];
@@ -135,8 +138,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
 }
 
-/* Processes all rows of a strip in blocks; the codes are collected at the beginning of `values` and written from
- * there. */
+/* Processes the rows of a strip in blocks and writes the codes, which are collected at the beginning of `values`. */
 static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols,
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
@@ -182,7 +184,7 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
 
 /* ---- weights of the base ---- */
 
-/* Reads the factors of a weight, and its row norms for DoRA. */
+/* Loads the factors of a part and, for DoRA, its row norms. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
@@ -192,6 +194,7 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
     return error->status;
 }
 
+/* Frees the factors and row norms that load_part loaded. */
 static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_free(&part->factors);
@@ -199,7 +202,7 @@ static void unload_part(organ_merge_part *part)
     part->row_norms = NULL;
 }
 
-/* Begins a weight: loads its factors, if the adapter changes it. */
+/* Implements organ_weight_pass.begin: loads the factors of a weight that the adapter changes. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
@@ -232,8 +235,8 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
                       organ_dtype_describe(job->pieces[weight].dtype)->name);
 }
 
-/* Adds the sums of a strip to those of its module, in the order of the strips, and ends the weight after its last
- * strip. */
+/* Adds the sums of a strip to its part, in order of strips. After the last one unloads the factors and records the
+ * weight as written. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -263,8 +266,8 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* Writes a weight that the adapter stores as a whole (modules_to_save) in place of the base's, with the adapter's
- * change added if the module has factors too. */
+/* Writes a weight that the adapter stores whole (modules_to_save), and adds the adapter's change if it also has factors
+ * for it. */
 static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -299,7 +302,7 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
 
 /* ---- all weights ---- */
 
-/* Reads all weights of the base that change and are not written yet, and merges them strip by strip. */
+/* Reads the weights of the base that change and that this rank must still write, and merges them strip by strip. */
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -341,7 +344,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
                 merge_replacement(&r, &job->parts[k], error);
-    for (size_t k = 0; k < job->part_count; k++) /* frees parts that were left loaded after an error */
+    for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
     return error->status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Assigns the keys of the adapter to weights of the base. */
+ * Assigns the keys of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a tensor of the adapter that cannot be merged to the report, with the reason. */
+/* Adds a row to job->unplaced for a tensor of the adapter that cannot be merged. */
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
@@ -25,7 +25,8 @@ static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tenso
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Notes a key (and `other`, if not NULL) that matches nothing; the run continues to find all such keys. */
+/* Adds a key (and `other`, unless it is NULL) to job->unplaced, with `format` as the reason. The run continues, so that
+ * it finds all such keys. */
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...)
 {
@@ -39,7 +40,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
-/* Returns the entry of the weight in the list of changed weights; adds one if there is none. */
+/* Returns the part of a weight; adds one if there is none. */
 static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
@@ -50,6 +51,7 @@ static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_we
     return &job->parts[job->part_of[at]];
 }
 
+/* Returns why the base has no weight for the adapter's key `name`. */
 static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
@@ -60,11 +62,12 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* Orientation of the base's weights: as the factors, or transposed. */
+/* Number of weights of the base whose orientation is that of the factors, or transposed. */
 typedef struct votes {
     size_t same, transposed;
 } votes;
 
+/* Returns whether the weight is a rows x cols matrix, or a stack of as many as there are experts. */
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
 {
     return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
@@ -81,9 +84,9 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Counts the weights of the base with the orientation of the factors, and the transposed ones. Square weights fit both
- * and are not counted. With fan_in_fan_out, the majority decides for them; peft decides by the class of the module,
- * which files do not contain. */
+/* Counts the orientations of the base's weights, for an adapter with fan_in_fan_out. Square weights fit both ways and
+ * are not counted: the other weights decide for them. peft decides by the class of the module, which files do not
+ * name. */
 static votes count_votes(const organ_merge_job *job)
 {
     votes v = {0, 0};
@@ -98,16 +101,16 @@ static votes count_votes(const organ_merge_job *job)
     return v;
 }
 
-/* Returns whether stacks of experts of this base are experts x in_features x out_features, which the shape of a square
- * matrix does not say. */
+/* Returns whether the architecture's stacks of experts are experts x in_features x out_features; the shape of square
+ * matrices does not show it. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
     return !job->base->gguf && family && family->mixture && family->mixture->transposed;
 }
 
-/* Finds the weight of the base that a pair of factors changes and checks shapes and orientation. A square weight fits
- * both ways, so the other modules' shapes decide (`v`). A pair without a place is noted, not merged. */
+/* Assigns a pair to the weight of the base that it changes, after checking shape and orientation. A square weight fits
+ * both ways, so the other weights decide (`v`). A pair that does not fit is added to job->unplaced. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -141,8 +144,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 
 /* ---- DoRA ---- */
 
-/* Assigns "base_model.model.MODULE.lora_magnitude_vector" to the pair of MODULE; sets *is_one if the key is of this
- * kind. */
+/* Assigns "base_model.model.MODULE.lora_magnitude_vector" to the part of MODULE. *is_one: the key has such a name. */
 static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
     static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
@@ -172,7 +174,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* Checks for use_dora that every pair has magnitudes and that its weight is not transposed. */
+/* With use_dora, checks that every pair has magnitudes and that its weight is not transposed. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
@@ -189,8 +191,8 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that are stored whole ---- */
 
-/* Finds the weight of the base that a tensor stored as a whole replaces. A tensor without a place is noted, not
- * merged. */
+/* Assigns a tensor that the adapter stores whole to the weight of the base that it replaces. A tensor that does not fit
+ * is added to job->unplaced. */
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool magnitudes;
@@ -229,6 +231,7 @@ static bool is_plain_float(organ_dtype dtype)
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
 }
 
+/* Adds a piece to the output, with a unit of its own that reads `bytes` bytes of the base. */
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
@@ -236,7 +239,8 @@ static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, 
     job->pieces[job->piece_count++] = piece;
 }
 
-/* Plans the tensors of the output: unchanged ones are copied, changed and packed ones get the type of --dtype. */
+/* Plans the tensors of the output: unchanged ones are copied, changed ones get --dtype or keep a plain type, packed
+ * ones become plain. */
 static void make_pieces(organ_merge_job *job)
 {
     const organ_weights *const weights = job->weights;

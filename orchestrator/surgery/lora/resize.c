@@ -12,7 +12,7 @@ typedef struct resize_job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
     organ_lora_rewrite rewrite;
-    uint64_t bytes_before;
+    uint64_t bytes_before; /* bytes of the tensors of the old adapter */
 } resize_job;
 
 /* Checks the options, opens the adapter and lists its pairs. */
@@ -69,6 +69,7 @@ static json_t *resize_totals_json(const resize_job *j)
                         SET_COUNT("bytes", j->rewrite.bytes));
 }
 
+/* Returns the report of organ lora resize. NULL without memory. */
 static json_t *resize_document_of(const void *context)
 {
     const resize_job *const j = context;
@@ -88,6 +89,7 @@ static json_t *resize_document_of(const void *context)
 
 /* ---- the run ---- */
 
+/* Writes the resized adapter and its report. */
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Modules are independent of each other: all workers process a batch of as many modules as fit in memory, which
- * is then written in order.
+ * Rewrites the modules of an adapter. They are independent of each other: the workers process a batch of as many
+ * modules as fit in memory, one module each, which is then written in order.
  *
- * Ranks: only the first rank copies the unchanged tensors, so that each is written once. */
+ * Ranks: only rank 0 copies the unchanged tensors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"
@@ -27,6 +27,8 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
 
 typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
 
+/* Modules that the workers process at the same time with `work`. A worker takes the next one by advancing `next`;
+ * errors[k] is the error of rows[k]. */
 typedef struct batch {
     const organ_lora_rewrite *rewrite;
     row_work *work;
@@ -36,6 +38,7 @@ typedef struct batch {
     atomic_size_t next;
 } batch;
 
+/* Processes modules of the batch until none is left, on a worker thread. */
 static void run_batch_worker(void *context, size_t worker)
 {
     batch *const b = context;
@@ -45,7 +48,7 @@ static void run_batch_worker(void *context, size_t worker)
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
-/* Returns the bytes that processing a module needs: its factors and their decomposition. */
+/* Returns an estimate of the bytes that processing a module needs: its factors and their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
@@ -66,15 +69,15 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
-/* Returns whether row k is written now by this rank: rows are written by the width of their type, the widest first. */
+/* Returns whether this rank processes row k in the pass for elements of `width` bytes (0: any width). */
 static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
 {
     return organ_assignment_is_local(&rw->assignment, k) &&
            (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 
-/* Calls `work` for all rows of this rank whose elements have `width` bytes (0: any), then `then` for each of them in
- * order. */
+/* Calls `work` on the workers for all rows of this rank whose elements have `width` bytes (0: any), then `then` for
+ * each of them in order. Batches fit in --memory. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
                              organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
@@ -106,7 +109,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
 
 /* ---- ranks ---- */
 
-/* Returns whether the module's rank may be reduced. */
+/* Returns whether the module must be decomposed, because its rank may become smaller. */
 static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
 {
     return rw->energy > 0 || row->pair->rank > rw->max;
@@ -121,7 +124,7 @@ static double tail_energy(const organ_svd *svd, size_t first)
     return sum;
 }
 
-/* Returns the smallest rank that keeps the requested share of the energy, at most the requested rank. */
+/* Returns the smallest rank, at most rw->max, that keeps the share rw->energy of the squared singular values. */
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
@@ -131,7 +134,8 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-/* Finds the least rank that keeps the share of energy; for a stack, that of the expert that needs the highest. */
+/* Sets row->rank to the smallest rank that keeps the share of energy; for a stack, to that of the expert that needs
+ * most. */
 static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
                                   organ_error *error)
 {
@@ -148,7 +152,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
     return error->status;
 }
 
-/* Computes a module's norm and the rank that it will have. */
+/* Computes the norm of a module and its new rank. */
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
@@ -165,6 +169,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
+/* Advances the progress by the bytes of a module that was read. */
 static organ_status report_read(void *context, organ_lora_row *row, organ_error *error)
 {
     const organ_lora_rewrite *const rw = context;
@@ -172,7 +177,7 @@ static organ_status report_read(void *context, organ_lora_row *row, organ_error 
     return error->status;
 }
 
-/* Exchanges the results of all rows among ranks. */
+/* Sends the results of each rank's rows to all ranks. */
 static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
     return organ_assignment_complete(&rw->assignment, where, &rw->rows->rank,
@@ -191,6 +196,7 @@ static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
                                      spectrum_bytes, rw->rows, error);
 }
 
+/* Returns the stored bytes of the factors of all modules. */
 static uint64_t all_bytes(const organ_lora_rewrite *rw)
 {
     uint64_t bytes = 0;
@@ -217,8 +223,8 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 
 /* ---- factors ---- */
 
-/* Computes factors from the leading singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that both have rows of
- * one size. */
+/* Computes factors from the `rank` leading singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that rows of A
+ * and columns of B have equal norms. `padded`: columns of b. */
 static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
 {
     for (size_t k = 0; k < rank; k++) {
@@ -230,8 +236,8 @@ static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded,
     }
 }
 
-/* Sets `to` to the best approximation of one expert's product, adds the squares of its singular values to sums[0], and
- * those of the values that are cut to sums[1]. */
+/* Sets `to` to the factors of the best approximation of one expert's product. Adds the squares of its singular values
+ * to sums[0], and those of the values that are cut to sums[1]. */
 static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                const organ_lora_factors *to, double sums[2], organ_error *error)
 {
@@ -252,7 +258,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     return ORGAN_OK;
 }
 
-/* Computes the factors of the reduced rank of each expert, and the relative residual of all together. */
+/* Computes the factors of the reduced rank of each expert, and the relative residual over all experts. */
 static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                 const organ_lora_factors *to, organ_error *error)
 {
@@ -265,7 +271,7 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
     return error->status;
 }
 
-/* Returns the relative rounding error of B in the stored type. */
+/* Returns the relative rounding error of n values of B in the stored type. */
 static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
 {
     enum { STEP = 1024 };
@@ -284,7 +290,8 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
     return all > 0 ? sqrt(miss / all) : 0;
 }
 
-/* Computes the factors to write: cut, or padded with zeros to the common rank, with the scale folded into B. */
+/* Computes row->factors, the factors that are written: of reduced rank, or padded with zeros to the common rank, with
+ * the scale folded into B. Sets row->folding_error. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;
@@ -313,10 +320,11 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     return error->status;
 }
 
+/* Context of write_factors. */
 typedef struct rewrite_writing {
     organ_lora_rewrite *rewrite;
     organ_adapter_writer *writer;
-    size_t turn; /* of the first row */
+    size_t turn; /* turn of the first row */
 } rewrite_writing;
 
 /* Writes both factors of a pair and frees them. */
@@ -331,8 +339,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-/* Copies the unchanged tensors whose elements have `width` bytes, on rank 0: tensors are written by falling size of
- * their elements. */
+/* Copies, on rank 0, the unchanged tensors whose elements have `width` bytes. */
 static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                      const organ_lora_output *output, unsigned width, organ_error *error)
 {
@@ -342,7 +349,7 @@ static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter
     return error->status;
 }
 
-/* Writes all tensors, those of the widest types first, so that every tensor is aligned to its elements. */
+/* Writes all tensors, widest types first, so that every tensor is aligned to its elements. */
 static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                    const organ_lora_output *output, organ_error *error)
 {
@@ -360,7 +367,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
     return error->status;
 }
 
-/* Computes the bytes of the names and of the data. */
+/* Computes the bytes of the tensors' names and of their data. */
 static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes,
                                uint64_t *bytes, organ_error *error)
 {
@@ -383,7 +390,7 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     return error->status;
 }
 
-/* Writes tensors, configuration and report into the unfinished output. */
+/* Writes tensors, other files and report of the new adapter with an open writer. */
 static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
                                  json_t **report, organ_error *error)
 {
@@ -426,6 +433,7 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
+/* Returns the row of module k in the report. */
 static json_t *row_json(const void *rows, size_t k)
 {
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;

@@ -12,14 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of organ lora sanitize. */
 typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
-    organ_adapter *stored, *translated; /* `translated`: for a base in the other format; else NULL */
-    const organ_adapter *adapter;       /* one of them */
+    organ_adapter *stored, *translated; /* `translated`: for a base of the other file format; else NULL */
+    const organ_adapter *adapter;       /* `translated` if it is set, else `stored` */
     organ_model *base;                  /* NULL: no base was given */
     organ_weights *weights;
     organ_lora_rewrite rewrite;
-    json_t *findings, *dropped, *config, *targets_removed;
+    json_t *findings, *dropped, *config, *targets_removed; /* dropped: rows of removed tensors */
 } sanitize_job;
 
 /* Checks the options, opens the adapter and, if given, the base. */
@@ -48,7 +49,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 
 /* ---- removed tensors ---- */
 
-/* Adds a tensor that is left out to the report; a negative norm is unknown. */
+/* Adds a removed tensor to j->dropped. `norm` is the norm of `of` ("scale B A", "the tensor"); negative: unknown. */
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
 {
@@ -59,7 +60,7 @@ static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const c
                                                               : organ_fail_memory(error, j->options->adapter);
 }
 
-/* Removes a pair and notes the norm of its product. */
+/* Adds both factors of a removed pair to j->dropped, with the norm of their product. */
 static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
 {
     organ_lora_factors f;
@@ -73,7 +74,8 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* Removes a tensor that is stored whole and notes the norm of its change, or its own norm if the base is unknown. */
+/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its change, or its own norm if the base
+ * does not have it. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
@@ -92,7 +94,7 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
                         error);
 }
 
-/* Divides the tensors: pairs that servers load are rewritten, others are dropped with their norm. */
+/* Divides the tensors: pairs that servers load become rows of the rewrite, all others are removed. */
 static organ_status sort_out(sanitize_job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
@@ -114,6 +116,7 @@ static organ_status sort_out(sanitize_job *j, organ_error *error)
 
 /* ---- the config ---- */
 
+/* Returns whether an entry of target_modules selects a module that is kept. */
 static bool is_kept_target(const sanitize_job *j, const char *target)
 {
     for (size_t k = 0; k < j->rewrite.count; k++)
@@ -137,12 +140,12 @@ static json_t *targets_of(sanitize_job *j)
     return list;
 }
 
-/* Makes the configuration of the sanitised adapter, without settings that servers reject. */
+/* Makes j->config, the adapter_config.json without settings that servers reject. */
 static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    if (config && j->stored->gguf && !j->adapter->gguf) { /* an adapter of peft from a GGUF file, which has no config */
+    if (config && j->stored->gguf && !j->adapter->gguf) { /* the GGUF adapter had no config, which peft needs */
         json_t *const whole = organ_adapter_config_make(j->base->path, (int64_t)j->rewrite.rank, json_array());
         if (json_object_update_missing(config, whole))
             return organ_fail_memory(error, j->options->adapter);
@@ -184,6 +187,7 @@ static json_t *sanitize_definitions_json(void)
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
+/* Returns the report of organ lora sanitize. NULL without memory. */
 static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;
@@ -204,6 +208,7 @@ static json_t *sanitize_document_of(const void *context)
 
 /* ---- the run ---- */
 
+/* Writes the adapter that servers load, and its report. */
 static organ_status write_out(sanitize_job *j, json_t **report, organ_error *error)
 {
     if (make_config(j, error))
@@ -217,7 +222,7 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
-/* Returns an error for properties that sanitize cannot repair. */
+/* Fails for properties of the adapter that sanitize cannot repair. */
 static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
@@ -244,7 +249,7 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports the findings of --check without writing an adapter; fails if there are any. */
+/* Makes the report of --check; fails with ORGAN_CHECK_FAILED if there are findings. */
 static organ_status run_check(sanitize_job *j, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(j->findings);
@@ -258,7 +263,8 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
-/* Finds what servers would reject, reports it, and without --check writes the adapter without it. */
+/* Finds everything that servers would reject. With --check it reports that; otherwise it writes the adapter without
+ * it. */
 static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
@@ -283,6 +289,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     return write_out(j, report, error);
 }
 
+/* Frees the job's lists and closes base and adapter. */
 static void close_sanitizing(sanitize_job *j)
 {
     organ_lora_rewrite_release(&j->rewrite);

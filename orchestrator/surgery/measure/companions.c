@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Enters the module of every tensor that is no companion with its shard; names of modules are in `arena`. */
+/* Maps in `modules` the module of every tensor that is not a companion to the index of its shard. Names are in
+ * `arena`. */
 static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena,
                                 organ_error *error)
 {
@@ -28,7 +29,7 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
     return ORGAN_OK;
 }
 
-/* Finds the scales and other companions whose codes are in another shard. */
+/* Sets codes_in of each entry and counts the companions whose codes are in another shard. */
 static organ_status find_in_other_shards(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
                                          organ_error *error)
 {
@@ -49,8 +50,6 @@ static organ_status find_in_other_shards(organ_companions *c, const organ_name_t
     return ORGAN_OK;
 }
 
-/* Finds, for each tensor of a sharded model, the shard with the codes that it belongs to (scales, zero points), if that
- * is another shard than its own. */
 organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
                                    organ_error *error)
 {
@@ -73,7 +72,6 @@ void organ_companions_free(organ_companions *companions)
     *companions = (organ_companions){0};
 }
 
-/* Returns the shard that has the codes of this scale or zero point; ORGAN_AT_HOME if that is its own shard. */
 size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
 {
     const size_t *const entry = c->in_other_shards ? organ_name_table_find(&c->index->tensor_names, tensor) : NULL;
@@ -85,7 +83,7 @@ char *organ_companions_path(const organ_companions *c, size_t file)
     return organ_format("%s-%zu.safetensors", c->stem, file + 1);
 }
 
-/* Flushes the file to disk, then renames it. */
+/* Flushes the file `temporary` to disk, renames it to `path`, and flushes `folder`, the directory of both. */
 static organ_status publish_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
     const int file = organ_open(temporary, O_RDONLY, 0), directory = organ_open(folder, O_RDONLY | O_DIRECTORY, 0);
@@ -102,8 +100,8 @@ static organ_status publish_file(const char *temporary, const char *path, const 
     return error->status;
 }
 
-/* Writes a file with companions of packed weights, copied from the shard that has them, under a temporary name, and
- * renames it when it is complete. */
+/* Writes `count` tensors of a shard into the saved file of shard `file`, under a temporary name until it is
+ * complete. */
 static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard,
                                organ_shard_piece *pieces, size_t count, const organ_stop *stop, organ_error *error)
 {
@@ -131,8 +129,6 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
     return error->status;
 }
 
-/* Copies the tensors of a shard that other shards need to a file of their own, so that the shard can be deleted after
- * it was measured. */
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
                                    const organ_stop *stop, organ_error *error)
@@ -152,7 +148,6 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
     return error->status;
 }
 
-/* Calls `each` once per other shard that has companions of the codes in `file`. */
 organ_status organ_companions_needed(const organ_companions *c, size_t file,
                                      organ_status (*each)(void *context, size_t from, const char *tensor,
                                                           organ_error *error),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: a fault in one model does not end the run, so all ranks meet after each model and continue without it. */
+ * Runs organ fleet. Ranks: an error in one model does not end the run, so all ranks exchange their status after each
+ * model and continue without it. */
 #include "orchestrator/surgery/measure/fleet.h"
 
 #include "formats/base/path.h"
@@ -29,6 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* State of a run over a fleet. */
 typedef struct fleet {
     const organ_fleet_options *options;
     const organ_engine *engine;
@@ -36,15 +38,15 @@ typedef struct fleet {
     organ_ranks *ranks;
     organ_fleet_list list;
     json_t *before; /* results of the last run that are still valid: name -> {"identity", "dissection", "measure"} */
-    json_t *state;  /* the same for this run */
+    json_t *state;  /* results of this run, in the same form, including those of the last */
     json_t *times;  /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has processed */
-    size_t failed, reused, others; /* others: files that are no models */
+    size_t failed, reused, others; /* others: files that are not models */
 } fleet;
 
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
-/* Returns the folder for a model: "a/b.gguf" -> "organs/a__b". If two models would share a folder, the identity is
- * appended. */
+/* Returns the folder of a model in the output: "organs/a__b" for "a/b.gguf"; "/" becomes "__". If another model already
+ * has this folder, the identity is appended. The caller frees it; NULL without memory. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
@@ -69,7 +71,7 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* Returns bytes and tensors per group of the anatomy. */
+/* Returns the number and bytes of a model's tensors in each group of the anatomy. */
 static json_t *groups_json(const organ_model *model)
 {
     json_t *groups = json_object();
@@ -86,8 +88,8 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Dissects a model. Resumes an interrupted dissection; starts over if the model has changed or a finished output was
- * not published. */
+/* Dissects a model into output/folder. Continues an interrupted dissection; starts over if the model has changed or a
+ * finished output was not published. *seconds: the time. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
@@ -119,7 +121,7 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
     return error->status;
 }
 
-/* Measures all tensors of a model; *entry becomes its measures, *seconds the time. */
+/* Measures all tensors of a model. *entry: its entry of z_report_complete.json; *seconds: the time. */
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
                                    organ_error *error)
 {
@@ -139,14 +141,14 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
     return error->status;
 }
 
-/* Returns true unless the model is an organ directory, which is dissected already. */
+/* Returns whether the model must be dissected; an organ directory is dissected already. */
 static bool needs_extract(const fleet *f, const organ_model *model)
 {
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
-/* Measures a model and extracts its organs. Returns its entry of the document and its measures in *z, or NULL with an
- * error. A model of another kind, such as an adapter, is only described. */
+/* Dissects and measures a member. Returns its entry of the dissection report, and in *z that of the measurement; NULL
+ * with an error. A file that is not a model, such as an adapter, is only described. */
 static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
                                           organ_error *error)
 {
@@ -180,8 +182,8 @@ static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_memb
     return dissection;
 }
 
-/* Returns whether the error concerns a single model, so that the run can continue. Lack of memory and a full or
- * read-only disk concern all. */
+/* Returns whether the error is of a single model, so that the run can continue without it. Lack of memory and a full or
+ * read-only disk would stop all models. */
 static bool is_of_model(const organ_error *fault)
 {
     static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
@@ -191,7 +193,8 @@ static bool is_of_model(const organ_error *fault)
     return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
 
-/* Adds members that an earlier version did not write, and removes its times, which are now in "run". */
+/* Updates an entry that an earlier version of organ wrote: adds "pruning", and removes times, which are now in
+ * "run". */
 static void renew_entry(const organ_fleet_member *member, json_t *entry)
 {
     json_t *const dissection = json_object_get(entry, "dissection");
@@ -204,8 +207,8 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
-/* Adds the entry of one model: from an earlier run if the model is unchanged, else measured now. A fault of the model
- * is recorded in its entry and does not end the run; other faults end it. */
+/* Adds the entry of one member to f->state: that of the last run if the member is unchanged, else a new one. An error
+ * of the model is recorded in its entry; other errors end the run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
@@ -256,7 +259,7 @@ static json_t *other_json(const void *context, size_t k)
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
-/* Returns rows of files that are no models, ordered by name: {"name", "kind", "bytes"}. */
+/* Returns rows {"name", "kind", "bytes"} of the files that are not models, in the order of names. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
 static json_t *times_json(const void *context, size_t k)
@@ -265,7 +268,7 @@ static json_t *times_json(const void *context, size_t k)
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* Returns the content of dissection_report.json: the members ordered by name. Values that differ between runs are in
+/* Returns dissection_report.json, with the members in the order of names. Values that differ between runs are in
  * "run". */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
@@ -297,7 +300,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
-/* Ranks the measured models of the fleet by theta. */
+/* Returns z_report_complete.json, with the models in descending order of theta. */
 static json_t *z_report(const fleet *f)
 {
     json_t *entries = json_array();
@@ -313,7 +316,7 @@ static json_t *z_report(const fleet *f)
     return document;
 }
 
-/* Writes the HTML page, which contains both the dissection and the measurement. */
+/* Writes the HTML page, which has both reports. */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *extended = json_copy((json_t *)report);
@@ -325,7 +328,7 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* Makes the Markdown of the measurement, followed by that of the fleet. */
+/* Sets *markdown to the Markdown of the measurement, followed by that of the dissection. */
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
@@ -369,7 +372,7 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Checks the inputs before anything is created. */
+/* Lists the members in f->list, and checks output and inputs before anything is created. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
@@ -406,8 +409,8 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* Reports what an unfinished run has kept, including a partly dissected model. If no model is finished, removes the
- * output. */
+/* After an error, adds to its message how many models are finished and kept. If there are none, removes the output's
+ * empty folders. */
 static void report_unfinished(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
@@ -428,8 +431,8 @@ static void report_unfinished(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
-/* Dissects and measures one model after the other; the state is written after each, so that a later run continues
- * there. */
+/* Dissects and measures the models in order. The state is written after each, so that a later run continues there.
+ * *done: number of finished members. */
 static organ_status do_members(fleet *f, size_t *done, organ_error *error)
 {
     if (organ_fleet_read_results(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
@@ -441,8 +444,7 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
     return error->status;
 }
 
-/* Writes the reports of all models on the first rank. Fails with ORGAN_CHECK_FAILED if a model could not be processed,
- * after the reports are written. */
+/* Writes the reports on rank 0. Afterwards fails with ORGAN_CHECK_FAILED if a model could not be processed. */
 static organ_status print_fleet(const fleet *f, json_t *report, organ_error *error)
 {
     if (report && organ_fleet_report_prunings(report))

@@ -17,8 +17,10 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
+/* Nested directories that are searched, to end at loops of the file system. */
 #define DEEPEST 32
 
+/* State of a search below `root`; `skip` as in organ_fleet_find; `capacity`: members for which `list` has memory. */
 typedef struct fleet_find_walk {
     const char *root, *skip;
     organ_fleet_list *list;
@@ -34,7 +36,7 @@ typedef struct fleet_find_folder {
 
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
-/* Returns a digest of the files of a folder whose names begin with `stem`. */
+/* Returns the identity of the files in a folder whose names begin with the `length` characters of `stem`. */
 static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
                                        const char *stem, size_t length)
 {
@@ -59,7 +61,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
     return digest;
 }
 
-/* Adds a model to the list, which takes over `path` and `name`. */
+/* Adds a member to the list, which takes over `path` and `name`. */
 static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
@@ -72,7 +74,7 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
 }
 
-/* Returns true if the directory is one model: it has an index or model.safetensors. */
+/* Returns whether the directory is one model: it has an index or model.safetensors. */
 static bool is_single_model(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
@@ -82,7 +84,7 @@ static bool is_single_model(const fleet_find_folder *f)
     return false;
 }
 
-/* Adds a model file; of a split GGUF only the first part, under the name without the part number. */
+/* Adds a file as a member. Only the first part of a split GGUF is added, under a name without the part number. */
 static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                      const char *file)
 {
@@ -98,7 +100,8 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
 
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
-/* Visits a directory, or adds a single file that is a model. Skips the fleet's own output. */
+/* Visits a directory below `relative`, or adds a file if it is a model file. Ignores w->skip, the fleet's own
+ * output. */
 static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                         const char *entry, int depth)
 {
@@ -122,8 +125,8 @@ static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '
 
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* Adds the models of a directory and visits those below it. The files of an organ directory or of a model with an index
- * are one model. */
+/* Adds the models of a directory and visits the directories in it. An organ directory, or a folder with an index or
+ * model.safetensors, is one model. `relative`: path from the root, "" for the root. */
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};
@@ -134,7 +137,8 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
-    /* A folder that is wrongly taken for a model would hide the models in it. */
+    /* An error of this check ends the search: a folder that is wrongly taken for a model would hide the models in
+     * it. */
     bool separate = false;
     if (!w->error->status)
         organ_directory_check(path, &separate, w->error);

@@ -7,11 +7,12 @@
 
 #include <stdint.h>
 
-/* A model, or a file that may be one. */
+/* A model under the directory, or a file that may be one. */
 typedef struct organ_fleet_member {
-    char *path;        /* path for opening it */
-    char *name;        /* path relative to the directory; for a split GGUF without the part number */
-    uint64_t identity; /* digest of names, sizes and modification times of its files */
+    char *path; /* path for opening it */
+    char *name; /* path relative to the directory; for a split GGUF without the part number */
+    /* Digest of the names, sizes and modification times of its files: if it is equal, the model is unchanged. */
+    uint64_t identity;
 } organ_fleet_member;
 
 typedef struct organ_fleet_list {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* Values of general.type or general.architecture in GGUF files. */
+/* Values of general.type or general.architecture in GGUF files that are not models, and the kind of such a file. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -13,7 +13,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Parts of names that tensors of models do not have: a file in which every tensor has one is of that kind. */
+/* Parts of tensor names that models do not have, and the kind of a file whose tensors have them. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -31,7 +31,7 @@ static const struct word names[] = {
     {".counts", "imatrix"},
 };
 
-/* Returns the kind from the value of a key. */
+/* Returns the kind that the value of a key names; NULL if it names none. */
 static const char *kind_by(const organ_model *model, const char *key)
 {
     size_t length = 0;
@@ -50,8 +50,8 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
-/* Returns the kind of a file that is no model ("adapter", "vocabulary only"), NULL for a model. GGUF files say it in
- * their metadata; else at least half of the tensor names must be of one kind. */
+/* Returns the kind of a file that is not a model, NULL for a model. A GGUF file is recognised by its metadata; else at
+ * least half of the tensor names must be of one kind. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;

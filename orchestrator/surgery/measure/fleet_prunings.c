@@ -7,13 +7,11 @@
 
 #include <errno.h>
 
-/* Returns the model's pruning log as JSON, null if it has none, an object with `fault` if the log is invalid. NULL
- * without memory. */
 json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};
     json_t *const log = organ_experiment_log(model, &fault);
-    if (fault.errnum == ENOMEM) { /* not an error of the log */
+    if (fault.errnum == ENOMEM) { /* memory ran out; the log may be valid */
         organ_memory_refused();
         return NULL;
     }
@@ -28,7 +26,7 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* Returns the group of an experiment, which is added if needed. NULL if out of memory. */
+/* Returns the row of an experiment in `groups`; adds it if it is missing. NULL if out of memory. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;
@@ -43,6 +41,7 @@ static json_t *group_of(json_t *groups, json_t *experiment)
     return json_array_append_new(groups, group) ? NULL : group;
 }
 
+/* Adds a model of the report to the group of its experiment, if it was pruned. Returns non-zero if out of memory. */
 static int add_model(json_t *groups, const json_t *model)
 {
     json_t *const experiment = (json_t *)organ_json_at(model, "pruning.experiment");
@@ -55,8 +54,6 @@ static int add_model(json_t *groups, const json_t *model)
                                               SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
-/* Groups the models of the report by experiment and adds the known errata of these experiments. Returns 0 on
- * success. */
 int organ_fleet_report_prunings(json_t *report)
 {
     json_t *const groups = json_array(), *const experiments = json_array();

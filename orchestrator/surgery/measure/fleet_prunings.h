@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Summarises the pruned models of a fleet from their logs, each experiment separately. */
+ * Summarises the pruned models of a fleet from their logs. Models are grouped by experiment: the method and parameters
+ * of the pruning. */
 #ifndef ORGAN_FLEET_PRUNINGS_H
 #define ORGAN_FLEET_PRUNINGS_H
 
@@ -7,8 +8,8 @@
 
 #include <jansson.h>
 
-/* Returns {"experiment", "target", "full"} of the log that belongs to a model (organ/prune.json); null if there is
- * none; {"fault"} if it is no valid log. NULL if out of memory. */
+/* Returns {"experiment", "target", "full"} from the pruning log of a model (organ/prune.json); null if there is none;
+ * {"fault"} with the reason if the log is invalid. NULL if out of memory. */
 json_t *organ_fleet_pruning(const organ_model *model);
 
 /* Adds "prunings", an array of {"experiment", "words", "models": [{"name", "target", "full"}]}, and "errata" to the

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: the first rank reads the state and sends the valid entries to the others. */
+ * Keeps the results of a fleet. Ranks: rank 0 reads them and sends the valid entries to the others. */
 #include "orchestrator/surgery/measure/fleet_state.h"
 
 #include "formats/base/json_dump.h"
@@ -21,6 +21,7 @@ bool organ_fleet_is_other(const json_t *entry)
     return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
 }
 
+/* Describes fleet.json for reading and writing it. An invalid file is not an error: the run starts over. */
 static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -31,7 +32,8 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
                          .unbounded = true};
 }
 
-/* Writes the results of all models so far; a later run with the same definition reuses them. */
+/* Writes the results of all members so far to OUT/fleet.json, on rank 0. The file names the definition of the measure;
+ * a later run with another definition does not use it. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
                                      organ_error *error)
 {
@@ -48,7 +50,8 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, co
     return error->status;
 }
 
-/* Reads the entries of the last run. If out of memory, returns none: writing the first document then fails. */
+/* Reads the entries of the last run. Returns NULL if the file is missing or invalid, or without memory: everything is
+ * then processed again. */
 static json_t *read_state(const char *output)
 {
     char *const path = state_path(output);
@@ -63,7 +66,8 @@ static json_t *read_state(const char *output)
     return models;
 }
 
-/* Returns whether the entry is still valid for the member. */
+/* Returns whether an entry of the last run is still valid for the member: it is unchanged and was processed without
+ * error, and its extracted folder exists if needed. */
 static bool entry_is_valid(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
 {
     char identity[17];
@@ -105,8 +109,6 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
     return error->status;
 }
 
-/* Reads the results of an earlier run on the first rank, drops those of models that changed since, and sends them to
- * all ranks. */
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: measuring a URL and --delete-after write or remove files while they read, so they are refused with several
- * ranks. */
+ * Runs organ measure. Ranks: measuring a URL and --delete-after write or remove files while they read, so they are
+ * refused with several ranks. */
 #include "orchestrator/surgery/measure/measure.h"
 
 #include "formats/base/paged_rows.h"
@@ -24,13 +24,13 @@ typedef struct measure_run {
     const organ_progress *progress;
     organ_model_access access; /* for models behind URLs */
     organ_selection selection;
-    json_t *entries;  /* of the models, in the order of the options */
+    json_t *entries;  /* entries of the models in the report, in the order of the options */
     json_t *journals; /* paths of the journals that were used */
-    uint64_t bytes;   /* of all measured tensors */
+    uint64_t bytes;   /* bytes of all measured tensors */
     double started;
 } measure_run;
 
-/* A model, its weights and which of them the options select, a flag per tensor. */
+/* A model, its weights, and a flag for each tensor that the options select. */
 typedef struct measured_model {
     organ_model *model;
     organ_z_subjects subjects;
@@ -83,7 +83,7 @@ static void close_measured_model(measured_model *p)
     free(p->chosen);
 }
 
-/* Opens and checks a model before hours are spent on measuring others. */
+/* Opens and closes a model, to find errors before hours are spent on measuring others. */
 static organ_status measure_examine(const measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
@@ -138,15 +138,15 @@ static organ_status measure_one(measure_run *m, const char *path, organ_error *e
     return error->status;
 }
 
-/* Returns whether entry a precedes entry b: descending theta, entries without theta last, else in the order of the
- * options. */
+/* Returns whether entry a belongs before entry b: larger theta first, entries without theta last. */
 static bool has_larger_theta(const json_t *a, const json_t *b)
 {
     const json_t *x = json_object_get(a, "theta_mean"), *y = json_object_get(b, "theta_mean");
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
 }
 
-/* Returns the entries sorted by theta, largest first, by insertion: equal ones keep their order. */
+/* Returns a new array of the entries in descending order of theta. Sorts by insertion, so that entries with equal theta
+ * keep their order. */
 json_t *organ_measure_ranked(const json_t *entries)
 {
     json_t *order = json_array();
@@ -168,7 +168,7 @@ static json_t *measure_run_json(const measure_run *m)
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
-/* Measures the shards of a model one by one and deletes each after it is measured. */
+/* Measures a model with --delete-after and appends its entry to the document. */
 static organ_status measure_and_delete(measure_run *m, const char *path, organ_error *error)
 {
     json_t *entry = NULL;
@@ -181,7 +181,7 @@ static organ_status measure_and_delete(measure_run *m, const char *path, organ_e
     return error->status;
 }
 
-/* Checks --delete-after: whole models must be measured and the results kept. */
+/* Checks the options of --delete-after: it needs whole local models, and a directory that keeps the results. */
 static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
 {
     if (!options->delete_after)
@@ -203,6 +203,7 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
+/* Removes the journals, after the reports were written. */
 static void delete_journals(const measure_run *m)
 {
     size_t k;
@@ -210,8 +211,8 @@ static void delete_journals(const measure_run *m)
     json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
 }
 
-/* Measures the models in order. With several, all are opened first, so that a fault in the last shows before hours of
- * work. */
+/* Measures the models in order and makes the report. Several models are all opened first, so that an error in the last
+ * one is found before hours of work. */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -227,8 +228,8 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
     return error->status;
 }
 
-/* Measures the models and writes the reports. Checks before hours are spent on measuring that nothing is overwritten
- * and the reports can be written. */
+/* Measures the models and writes the reports. Before that it checks that the reports overwrite nothing and can be
+ * written. */
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -239,8 +240,8 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         delete_journals(m);
-    if (error->status || !*report)            /* NULL: out of memory */
-        organ_report_folder_abandon(&folder); /* keeps the results of deleted shards */
+    if (error->status || !*report)            /* without memory there is no report */
+        organ_report_folder_abandon(&folder); /* the journals of deleted shards stay */
     return error->status;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/measure: measures how far weights are from noise. It reads models and writes reports. fleet.h
- * measures all models of a directory; z_measure.h measures single tensors.
+ * Room surgery/measure: measures how far the distribution of weights is from noise. It reads models and writes reports.
+ * fleet.h measures all models of a directory; z_measure.h measures single tensors.
  *
- * This header measures whole models and reports tensors, roles, layers, groups, wells, and a table of several
- * models. */
+ * This header measures whole models and reports tensors, roles, layers, groups, wells (tensors with a lower theta than
+ * their neighbours), and a table of several models. */
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 
@@ -15,20 +15,22 @@ ORGAN_API_BEGIN
 typedef struct organ_measure_options {
     const char *const *models;
     size_t model_count;
-    const char *output;         /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: none */
-    bool seed;                  /* also compute the older measure: the member "seed" of each model in the report */
+    const char *output; /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: none */
+    /* Also compute the older measure seed/1: the member "seed" of each model in the report. */
+    bool seed;
     const char *types, *layers; /* as in organ_selection_parse */
-    const char *const *headers; /* for models behind URLs, see organ_model_access */
+    const char *const *headers; /* HTTP headers for models behind URLs, see organ_model_access */
     size_t header_count;
     unsigned patience; /* see organ_model_access */
-    bool delete_after; /* shard_measure.h: delete each shard after it is measured; requires `output`, and neither types
-                        * nor layers */
+    /* --delete-after: delete each shard after it is measured (shard_measure.h); requires `output`, and neither types
+     * nor layers. */
+    bool delete_after;
 } organ_measure_options;
 
 /* Measures the models. *report has schema organ.measure/1, with the models in descending order of mean theta; the
- * caller releases it. All models are opened before the first is measured. The output directory is created if its
- * parent exists; its reports are replaced after all models are measured. Results for a model behind a URL are kept in
- * a journal in output/organ until the reports are written, so that another run can continue (measure_stream.h). Returns
+ * caller releases it. All models are opened before the first is measured. The output directory is created if its parent
+ * exists; its reports are replaced after all models are measured. Results for a model behind a URL are kept in a
+ * journal in output/organ until the reports are written, so that another run can continue (measure_stream.h). Returns
  * ORGAN_USAGE if the selection is invalid or leaves no tensor of a model; ORGAN_IO if the reports cannot be written
  * (*report may be set); other errors are those of organ_model_open and organ_measure_tensors. */
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,

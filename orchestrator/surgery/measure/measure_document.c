@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes documents of schema organ.measure/1: results per tensor and summarised. A number that does not exist is
+ * Makes documents of schema organ.measure/1: results of each tensor, and summarised. A number that is not defined is
  * null. */
 #include "orchestrator/surgery/measure/measure_document.h"
 
@@ -12,15 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over several tensors. */
+/* Sums over several tensors, for their row in the report. */
 typedef struct fold {
-    uint64_t tensors, elements;          /* all of them */
-    uint64_t with_theta, theta_elements; /* those with a theta */
+    uint64_t tensors, elements;          /* number of tensors and their elements */
+    uint64_t with_theta, theta_elements; /* number of tensors that have a theta, and their elements */
+    /* Sums of theta, of theta x elements and of signal; least and greatest theta. */
     double sum, weighted, signal, least, max;
-    uint32_t min_levels, max_levels; /* of those whose values can be read */
+    /* Least and greatest number of levels of a tensor whose values can be read; 0: there is none. */
+    uint32_t min_levels, max_levels;
 } fold;
 
-/* Adds the measures of a tensor to the sums of its role, group or layer. */
+/* Adds the results of a weight to the sums of its role, group or layer. */
 static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
@@ -40,16 +42,17 @@ static void document_fold_in(fold *f, const organ_weight *weight, const organ_z 
     f->weighted += z->theta * (double)weight->elements;
 }
 
-/* Six decimals where `there` and finite, else null. */
+/* Sets a member to x rounded to six decimals; to null unless `there` is true and x is finite. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-/* Returns the number of levels; values above the limit are reported by "more_levels". */
+/* Returns the number of levels, at most ORGAN_Z_LEVELS ("more_levels" says that there are more); null if values cannot
+ * be read. */
 static json_t *levels_json(uint32_t levels)
 {
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns means and extremes of theta over the tensors of a fold (a role or a layer); null members if none has a
+/* Returns the sums as members of the report; `key` and `name` are the first member. Members are null if no tensor has a
  * theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
@@ -64,7 +67,7 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
-/* Returns true if the weight has the group, row of roles and layer; -1 stands for any. */
+/* Returns whether the weight has this group, row of roles and layer; a negative value matches all. */
 static bool matches_group_row_layer(const organ_weight *weight, int group, int row, int64_t layer)
 {
     return (group < 0 || (int)weight->anatomy.group == group) &&
@@ -78,8 +81,7 @@ static const organ_weight *weight_at(const organ_measured *m, size_t t)
     return m->z[t].done ? m->subjects->weight_of[t] : NULL;
 }
 
-/* Returns the sums over the measured weights of a group, a row of the anatomy and a layer; a negative value selects
- * all. */
+/* Returns the sums over the measured weights of a group, a row of roles and a layer; a negative value selects all. */
 static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
@@ -101,15 +103,16 @@ static json_t *document_role_json(const void *m, size_t row)
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* Returns a row for each layer. Collects all layers in one pass over the tensors, because an expert model has tens of
- * thousands of them. */
+/* Returns a row for each layer, with the mean theta of each group. Sums all layers in one pass over the tensors,
+ * because an expert model has tens of thousands of tensors. */
 static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
     int32_t last = -1;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
-    /* a file may name any layer: the number of rows is limited, equally for a packed model and its copy */
+    /* a file may name any layer number: the number of rows is limited, equally for a packed model and its dequantised
+     * copy */
     const size_t count = (size_t)(last + 1) <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS)
                              ? (size_t)(last + 1)
                              : 0;
@@ -137,7 +140,6 @@ static json_t *document_layers_json(const organ_measured *m)
     return rows;
 }
 
-/* Returns the stars for a theta in degrees (0 .. 90). */
 const char *organ_measure_rating(double theta)
 {
     if (theta >= 85)
@@ -147,7 +149,7 @@ const char *organ_measure_rating(double theta)
     return theta >= 30 ? "*" : "";
 }
 
-/* Returns the document's row of a tensor: identity, shape measures (theta and its parts) and moments. */
+/* Returns the row of tensor k: identity, theta and its parts, and moments; NULL if it was not measured. */
 static json_t *document_tensor_json(const void *context, size_t k)
 {
     char text[160];
@@ -180,6 +182,7 @@ static json_t *document_tensor_json(const void *context, size_t k)
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
+/* Returns the number of weights for each number of stars. */
 static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};
@@ -190,7 +193,7 @@ static json_t *ratings_json(const organ_measured *m)
                         SET_COUNT("none", by_stars[0]));
 }
 
-/* Describes the stored model, but with the elements of its weights; also counts companion tensors. */
+/* Returns the description of the model, with the elements of its weights and the number of companion tensors. */
 static json_t *model_json(const organ_measured *m)
 {
     uint64_t elements = 0;
@@ -220,7 +223,7 @@ json_t *organ_measure_model_json(const organ_measured *m)
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
-/* Returns the sentences that define the document's members. */
+/* Returns "definitions": sentences that define the members of the document. */
 static json_t *measure_definitions_json(void)
 {
     static const char *const sentences[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Documents of schema organ.measure/1: results of measuring models. */
+ * Makes documents of schema organ.measure/1: results of measuring models. */
 #ifndef ORGAN_MEASURE_DOCUMENT_H
 #define ORGAN_MEASURE_DOCUMENT_H
 
@@ -12,9 +12,9 @@ ORGAN_API_BEGIN
 typedef struct organ_measured {
     const organ_model *model;
     const struct organ_z_subjects *subjects;
-    const organ_z *z;          /* per tensor of the model: results are those with `done` set, at the index of the
-                                * codes */
-    const char *const *stored; /* per tensor a description of its storage; NULL: from organ_weight_text */
+    /* One for each tensor of the model: results are those with `done` set, at the index of the weight's codes. */
+    const organ_z *z;
+    const char *const *stored; /* description of each tensor's storage; NULL: organ_weight_text makes it */
 } organ_measured;
 
 /* Returns one entry of report.models. NULL if out of memory. */
@@ -24,21 +24,21 @@ json_t *organ_measure_model_json(const organ_measured *measured);
  * memory. */
 json_t *organ_measure_ranked(const json_t *entries);
 
-/* Returns a report with these entries of models, without "run"; takes the array over. NULL if out of memory. */
+/* Returns a report with these entries, without "run". Takes over the array. NULL if out of memory. */
 json_t *organ_measure_document(json_t *models);
 
-/* Returns the tensors whose theta is lower than that of their neighbours: {"name", "role", "layer", "theta", "before",
- * "after", "std"} each. NULL if out of memory. */
+/* Returns the wells: tensors whose theta is lower than that of their neighbours, as {"name", "role", "layer", "theta",
+ * "before", "after", "std"}. NULL if out of memory. */
 json_t *organ_measure_theta_dips(const organ_measured *measured);
 
-/* Returns results of the older measure: {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"};
- * z_theta_mean is the mean of z/1 over the same tensors. NULL if out of memory. */
+/* Returns the results of the older measure: {"definition", "tensors", "theta_mean", ..., "roles", "groups",
+ * "per_tensor"}; z_theta_mean is the mean theta of z/1 over the same tensors. NULL if out of memory. */
 json_t *organ_measure_seed_json(const organ_measured *measured);
 
-/* Adds the definition of the older measure to a report. */
+/* Adds the definition of the older measure to a report's "definitions". */
 void organ_measure_seed_define(json_t *report);
 
-/* Returns "***", "**", "*" or "". */
+/* Returns the stars of a theta in degrees: "***" from 85, "**" from 60, "*" from 30, else "". */
 const char *organ_measure_rating(double theta);
 
 ORGAN_API_END

@@ -16,10 +16,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+/* Prints progress, and keeps the results of measured weights in a journal. */
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
-    bool seed; /* also compute the older measure */
+    bool seed; /* also compute the older measure seed/1 */
     organ_run_journal journal;
 };
 
@@ -27,6 +28,7 @@ struct organ_measure_stream {
 
 #define Z(member, type) ORGAN_STRUCT_FIELD(organ_z, member, type)
 
+/* Members of a tensor's results in the journal, and those of seed/1. */
 static const organ_struct_field stream_fields[] = {
     /* clang-format off */
     Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, U64),
@@ -63,7 +65,7 @@ organ_z organ_z_of_json(const json_t *json)
 
 /* ---- the journal ---- */
 
-/* Returns a value that changes if the file changes: its time of modification, or ETag or Last-Modified at a URL. */
+/* Returns a value that changes if the file changes: its modification time, or for a URL its ETag or Last-Modified. */
 static json_t *version_json(const organ_model_file *file)
 {
     if (file->remote)
@@ -78,7 +80,7 @@ static json_t *file_json(const void *files, size_t k)
                         SET("version", version_json(file)));
 }
 
-/* Returns the first line of the journal: the lines after it are used only if this run would write the same one. */
+/* Returns the first line of the journal. The lines after it are used only if this run would write an equal one. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
     return ORGAN_OBJECT(
@@ -87,8 +89,8 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
-/* Opens the journal of a model below `directory` and locks it. Its name has a hash of the model's path, so that each
- * model has its own. */
+/* Opens or creates the journal of a model. The file's name has a digest of the model's path, so that each model has its
+ * own journal. */
 organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
                                         organ_run_journal *j, organ_error *error)
 {
@@ -108,7 +110,7 @@ organ_status organ_measure_journal_open(const char *directory, const char *kind,
 
 void organ_measure_journal_forget(const char *path)
 {
-    char folder[PATH_MAX]; /* no allocation: the folder is removed even if memory has run out */
+    char folder[PATH_MAX]; /* no allocation, so that the folder is removed even after memory ran out */
     const char *const slash = strrchr(path, '/');
     unlink(path);
     if (slash && (size_t)(slash - path) < sizeof folder) {
@@ -118,7 +120,7 @@ void organ_measure_journal_forget(const char *path)
     }
 }
 
-/* Begins or continues the journal. If its lines are of another model or measure, discards them. */
+/* Begins or continues the journal. If the model's files or the measure changed, discards its lines. */
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};
@@ -133,7 +135,6 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
     return organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, error);
 }
 
-/* Opens the journal and reads the tensors that an earlier run has measured. */
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **result,
                                        organ_error *error)
@@ -161,7 +162,7 @@ void organ_measure_stream_close(organ_measure_stream *s)
     free(s);
 }
 
-/* Reads the recorded tensors; returns their number. */
+/* Restores the results of chosen tensors from the journal into `out`; returns their number. */
 static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, organ_z *out)
 {
     size_t k, count = 0;
@@ -178,7 +179,7 @@ static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, 
     return count;
 }
 
-/* Adds a finished weight's figures to the journal, from which an interrupted run continues. */
+/* Implements organ_z_options.finished: appends the results of a weight to the journal. */
 static organ_status journal_weight(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Reports the older measure of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
+ * Reports the older measure seed/1 of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* Sums over several tensors; both measures over tensors that have both. */
+/* Sums over the tensors that have both measures: of theta, theta x elements and the signal of seed/1 (`weighted` is the
+ * second), and of theta of z/1 (`extra`); least and greatest theta of seed/1. */
 typedef struct seed_fold {
     uint64_t tensors, elements;
     double theta, weighted, signal, extra, least, max;
 } seed_fold;
 
-/* Returns whether a weight has both measures: that of its values and that of its seed. */
+/* Returns whether a weight has a theta of both measures. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
+/* Adds the results of a weight to the sums. */
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
@@ -38,7 +40,7 @@ static json_t *seed_fold_json(const seed_fold *f)
                         SET_MILLIONTH("z_theta_mean", any, f->extra / n));
 }
 
-/* Returns the sums over a group or a row of the anatomy; negative arguments select all. */
+/* Returns the sums over a group or a row of roles; a negative value selects all. */
 static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};
@@ -67,7 +69,7 @@ static json_t *seed_group_json(const void *m, size_t group)
                      : NULL;
 }
 
-/* Returns the row of tensor t with seed/1 next to z/1, or NULL if it was not measured. */
+/* Returns the row of tensor t with the results of seed/1 and the theta of z/1; NULL if it was not measured. */
 static json_t *seed_tensor_json(const void *context, size_t t)
 {
     const organ_measured *const m = context;
@@ -93,7 +95,6 @@ json_t *organ_measure_seed_json(const organ_measured *m)
         organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), seed_fold_json(&all)), rest);
 }
 
-/* Adds the definition of seed/1 to the report. */
 void organ_measure_seed_define(json_t *report)
 {
     json_array_append_new(

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * All sums add sorted values in ascending order. */
+ * Computes seed/1. All sums add sorted values in ascending order, so that they do not depend on the order of
+ * reading. */
 #include "orchestrator/surgery/measure/seed_measure.h"
 
 #include "orchestrator/surgery/measure/z_shape.h"
@@ -8,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bins of the histogram; least number of values for a result. */
 enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
 
-/* Starts an empty sample. Scale k has the means of 2^k neighbours, so cols >> k values in a row. */
 void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, unsigned scales)
 {
     memset(sample->seen, 0, sizeof sample->seen);
@@ -22,14 +23,14 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
         sample->count[k] = rows * (cols >> k);
 }
 
-/* Returns the index of value i of the sample. */
+/* Returns the index, among the values at scale 2^k, of value i of the sample. */
 static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
 }
 
-/* Returns whether the sample includes one of the next n values, and sets *at to its index. */
+/* Returns whether the sample takes one of the next n values, and sets *at to its index among them. */
 static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
     const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
@@ -39,8 +40,6 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     return *at < n;
 }
 
-/* Copies the requested values of a piece of the tensor: the sample's positions are spread evenly over all values of the
- * scale. */
 void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
     for (size_t at; next_requested(sample, k, n, &at);)
@@ -48,7 +47,6 @@ void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, 
     sample->seen[k] += n;
 }
 
-/* Adds those of the n values that the sample takes; it takes values at even distances over the tensor. */
 void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                           void (*widen)(const uint16_t *, float *, size_t))
 {
@@ -66,7 +64,7 @@ static int seed_measure_by_value(const void *a, const void *b)
 }
 
 typedef struct moments {
-    double mean, variance, fourth; /* about the mean */
+    double mean, variance, fourth; /* central moments */
 } moments;
 
 /* Returns mean, variance and fourth central moment of n values, in two passes. */
@@ -121,8 +119,8 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
-/* Computes theta of a seed from entropy (E), kurtosis (K) and the spread of gaps (C), each between 0 and 1. `h`:
- * differential entropy in bits; `cv`: coefficient of variation of the gaps. */
+/* Sets e, k, c, theta and signal: e from the entropy, k from the kurtosis, c from the spacings, each between 0 and 1.
+ * `h`: differential entropy in bits; `cv`: coefficient of variation of the spacings. */
 static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
@@ -135,7 +133,8 @@ static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv
     z->signal = sqrt(power);
 }
 
-/* Computes the slope of information over the scales that have enough means with different values. */
+/* Computes the slope of the information (here the entropy) over the scales that have at least MIN values, not all
+ * equal. */
 static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
 {
     organ_z levels = {0};
@@ -152,7 +151,6 @@ static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
     z->dI_dlog2s = levels.dI_dlog2s;
 }
 
-/* Computes seed/1 from the sorted sample; not defined without enough values or variance. */
 organ_seed_z organ_seed_finish(organ_seed_sample *sample)
 {
     float *const x = sample->values[0];

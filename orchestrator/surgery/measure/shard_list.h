@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Private to shard_measure.h: the shards of a model that are measured one by one, and their journal. */
+ * The shards of a model that are measured one by one, and their journal: shared by shard_measure.c and
+ * shards_entry.c. */
 #ifndef ORGAN_SHARD_LIST_H
 #define ORGAN_SHARD_LIST_H
 
@@ -11,25 +12,26 @@
 
 #include <jansson.h>
 
+/* State of measuring a sharded model of which each shard is deleted after it is measured. */
 typedef struct shard_list {
-    const char *path; /* path of the model, as given */
+    const char *path; /* path of the model, as the user gave it */
     const organ_engine *engine;
     const organ_progress *progress;
     organ_arena arena;
-    const char *directory; /* of the shards */
+    const char *directory; /* directory of the shards */
     organ_shards index;
-    size_t count;
+    size_t count; /* number of shards, and their file names */
     const char **names;
     organ_run_journal journal;
-    char *kept; /* common beginning of the paths of saved companions */
+    char *kept; /* common beginning of the paths of saved companions (organ_companions.stem) */
     organ_companions companions;
-    json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} from the journal */
-    size_t waiting, broken;
-    organ_error first; /* error of the first shard that could not be measured */
+    json_t *done; /* finished shards from the journal: name -> {"shard", "bytes", "version", "tensors": [...], ...} */
+    size_t waiting, broken; /* shards that do not exist yet; shards that could not be measured */
+    organ_error first;      /* error of the first shard that could not be measured */
 } shard_list;
 
-/* Returns the model as an entry of a report, from the journal. ORGAN_BAD_INPUT if a line of the journal is no weight;
- * ORGAN_IO. */
+/* Sets *entry to the model's entry of a report, made from the journal. Returns ORGAN_BAD_INPUT if a line of the journal
+ * is malformed, ORGAN_IO without memory. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error);
 
 #endif

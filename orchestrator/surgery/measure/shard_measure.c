@@ -25,6 +25,7 @@
 
 /* ---- list of shards ---- */
 
+/* Reads the index at `path`, which lists the shards and their tensors. */
 static organ_status read_index_of_shards(shard_list *s, const char *path, organ_error *error)
 {
     if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {
@@ -77,8 +78,8 @@ static organ_status find_shards(shard_list *s, organ_error *error)
 /* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
  * ---- */
 
-/* Sorts the journal's lines by shard. The lines of its tensors precede the line of a shard, so tensors without one are
- * of a shard that was not completed. */
+/* Assigns the journal's lines to shards, in s->done. The lines of a shard's tensors precede the line of the shard;
+ * tensors without such a line are of a shard that was not completed, and are ignored. */
 static void split_journal_lines(shard_list *s, const json_t *lines)
 {
     size_t k;
@@ -97,7 +98,7 @@ static void split_journal_lines(shard_list *s, const json_t *lines)
     json_decref(tensors);
 }
 
-/* Opens the journal and the folder in which companions of measured weights are kept after their shard is deleted. */
+/* Opens the journal, reads the finished shards, and sets s->kept for saved companions. */
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
     if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
@@ -115,6 +116,7 @@ static json_int_t modified_ns(const organ_model_file *file)
     return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
 }
 
+/* Returns the journal line of a measured weight. */
 static json_t *weight_json(const organ_weight *weight, const organ_z *z)
 {
     char stored[160];
@@ -124,7 +126,8 @@ static json_t *weight_json(const organ_weight *weight, const organ_z *z)
                         SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
-/* Records a shard in the journal and flushes it to disk; then the shard may be deleted. */
+/* Records the weights of a shard, then the shard, in the journal and flushes it to disk; only then may the shard be
+ * deleted. */
 static organ_status journal_shard(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
                                   const organ_z *z, organ_error *error)
 {
@@ -151,8 +154,8 @@ static organ_status journal_shard(shard_list *s, const organ_model *shard, const
 
 /* ---- one shard ---- */
 
-/* Returns whether another process has the file open for writing, in which case a read lease is denied. File systems
- * without leases cannot report this: returns false. */
+/* Returns whether another process has the file open for writing: the kernel then denies a read lease. File systems
+ * without leases cannot report this; for them it returns false. */
 static bool is_being_written(int fd)
 {
     fcntl(fd, F_SETSIG, SIGURG); /* a signal without effect */
@@ -163,7 +166,7 @@ static bool is_being_written(int fd)
     return errno == EAGAIN;
 }
 
-/* Returns whether a downloader's marker file exists, which it keeps next to a file until the file is complete. */
+/* Returns whether a marker file exists that a downloader keeps next to a file until the file is complete. */
 static bool is_being_downloaded(shard_list *s, const char *path)
 {
     static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
@@ -175,7 +178,7 @@ static bool is_being_downloaded(shard_list *s, const char *path)
     return false;
 }
 
-/* Returns true if the journal lists the shard with the same size and modification time. */
+/* Returns whether the journal has the shard with the same size and modification time. */
 static bool was_measured(const shard_list *s, const organ_model_file *file)
 {
     const json_t *record = json_object_get(s->done, file->name);
@@ -183,8 +186,9 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == modified_ns(file);
 }
 
-/* Selects the tensors to measure with shard k: all tensors in it except companions of codes elsewhere; and those of
- * the saved tensors that turn out to be weights of their own. */
+/* Returns a flag for each tensor that is measured with shard k: all weights in it except companions of codes in other
+ * shards, and saved tensors (file > 0) of this shard that turned out to be weights of their own. The caller frees
+ * it. */
 static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
                                    const organ_z_subjects *subjects)
 {
@@ -196,7 +200,7 @@ static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_mo
     return chosen;
 }
 
-/* Measures the chosen tensors of an open shard and records them in the journal. */
+/* Measures the tensors of an open shard k and records them in the journal. */
 static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
 {
     organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
@@ -208,7 +212,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
              !(chosen = shards_choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
-    /* The shard is checked again at the end: a shard that was changed meanwhile is not recorded. */
+    /* organ_measure_tensors checks at its end that the files did not change, so a changed shard is not recorded. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
         journal_shard(s, model, &subjects, z, error);
     organ_z_subjects_free(&subjects);
@@ -217,7 +221,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     return error->status;
 }
 
-/* Files with saved companions of a shard's weights. */
+/* Paths of the files of saved companions that the codes of `shard` need. */
 typedef struct kept_files {
     const shard_list *s;
     const char *shard;
@@ -225,7 +229,7 @@ typedef struct kept_files {
     size_t count;
 } kept_files;
 
-/* Records the kept file that shard `from` needs; fails if that shard has not been measured yet. */
+/* Adds the saved file of shard `from` to the paths; fails if it does not exist yet. */
 static organ_status store_companion(void *context, size_t from, const char *tensor, organ_error *error)
 {
     kept_files *const kept = context;
@@ -239,7 +243,7 @@ static organ_status store_companion(void *context, size_t from, const char *tens
                       kept->shard, kept->s->index.files[from], tensor);
 }
 
-/* Measures a shard together with the files of companions that it needs from deleted shards. */
+/* Measures shard k together with the saved companions that its codes need. */
 static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
@@ -261,8 +265,8 @@ static organ_status measure_shard(shard_list *s, size_t k, const organ_model *sh
     return error->status;
 }
 
-/* Deletes a measured shard unless its file changed since it was opened. A symbolic link is deleted, but not its
- * target. */
+/* Deletes a measured shard, unless its file changed since it was opened. If it is a symbolic link, deletes only the
+ * link. */
 static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_error *error)
 {
     struct stat info;
@@ -277,7 +281,7 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
     return ORGAN_OK;
 }
 
-/* Checks that the index, if there is one, agrees with the shard. */
+/* Checks that the shard has exactly the tensors that the index, if there is one, lists in it. */
 static organ_status check_shard_against_index(const shard_list *s, size_t k, const organ_model *shard,
                                               organ_error *error)
 {
@@ -298,7 +302,7 @@ static organ_status check_shard_against_index(const shard_list *s, size_t k, con
     return ORGAN_OK;
 }
 
-/* Opens a shard that is complete and not being written. */
+/* Opens a shard. Fails if it is being downloaded or written, or does not agree with the index. */
 static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
 {
     const organ_model_access access = {.alone = true};
@@ -323,15 +327,15 @@ static organ_status process_shard(shard_list *s, size_t k, const char *path, org
     return error->status;
 }
 
-/* Returns true if the shard with the codes is not measured yet. */
+/* Returns whether shard `codes` is not measured yet. */
 static bool is_waiting(void *context, size_t codes)
 {
     const shard_list *const s = context;
     return !json_object_get(s->done, s->names[codes]);
 }
 
-/* Saves companions for weights of other shards from every available shard. Errors of unusable shards are reported when
- * they are measured. */
+/* Saves, from every available shard, the companions of codes in other shards that are not measured yet. Errors of
+ * unusable shards are ignored here, because measuring them reports them. */
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; s->companions.in_other_shards && k < s->count && !error->status; k++) {
@@ -347,7 +351,8 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
     return error->status;
 }
 
-/* Measures all shards. An unusable shard is skipped, and the others are processed. */
+/* Measures and deletes all available shards. An unusable one is skipped. Fails with ORGAN_BAD_INPUT if shards
+ * remain. */
 static organ_status process_shards(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; k < s->count && !error->status; k++) {
@@ -373,8 +378,6 @@ static organ_status process_shards(shard_list *s, organ_error *error)
         s->count - s->waiting - s->broken, s->count, s->first.message);
 }
 
-/* Measures the shards of a directory in turn and deletes each one when it is recorded in the journal. *entry gets the
- * model's report entry and *journal the path of the journal, which the caller frees. */
 organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,
                                   const organ_progress *progress, json_t **entry, char **journal, organ_error *error)
 {

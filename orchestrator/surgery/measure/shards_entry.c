@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reconstructs the model from the journal of its shards. */
+ * Makes the report entry of a model from the journal of its shards, which may be deleted. */
 #include "orchestrator/surgery/measure/shard_list.h"
 
 #include "formats/base/paged_rows.h"
@@ -10,17 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Room for the tensors of all shards: first the weights, then the companions, of which only the number matters. */
+/* Arrays with an entry for each tensor of all shards: first the weights, then the companions, of which only the number
+ * matters. */
 typedef struct remembered {
     organ_tensor *tensors;
     organ_weight *weights;
-    const organ_weight **of;
-    const char **stored;
+    const organ_weight **of; /* weight of each tensor; NULL: a companion */
+    const char **stored;     /* description of its storage */
     organ_z *z;
     organ_model_file *files;
-    size_t count;
+    size_t count; /* weights so far */
 } remembered;
 
+/* Allocates the arrays for this many tensors and files. Returns false without memory. */
 static bool make_remembered(remembered *r, size_t tensors, size_t files)
 {
     *r = (remembered){.tensors = organ_rows_take(tensors + 1, sizeof *r->tensors),
@@ -42,8 +44,7 @@ static void free_remembered(remembered *r)
     free(r->files);
 }
 
-/* Restores a weight and its measures from a line of the journal of a shard that was measured by an earlier run, and may
- * have been deleted since. */
+/* Restores a weight and its results from a line of the journal. Returns ORGAN_BAD_INPUT if the line is malformed. */
 static organ_status recall_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");
@@ -77,7 +78,8 @@ static organ_status recall_weight(shard_list *s, const json_t *line, remembered 
     return ORGAN_OK;
 }
 
-/* Returns the number of tensors in all shards, or the number of measured ones if that is larger. */
+/* Returns the number of tensors in all shards, or of measured ones if that is larger. *measured: number of measured
+ * ones. */
 static size_t count_tensors(const shard_list *s, size_t *measured)
 {
     size_t held = 0;
@@ -90,8 +92,8 @@ static size_t count_tensors(const shard_list *s, size_t *measured)
     return held > *measured ? held : *measured;
 }
 
-/* Builds the report entry from the journal's records alone, since the shards are deleted: restores tensors and
- * measures, then calls organ_measure_model_json on them. */
+/* Makes the report entry of the model from its journal. The shards are deleted, so a model with the recorded tensors
+ * and results is passed to organ_measure_model_json. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error)
 {
     size_t measured;

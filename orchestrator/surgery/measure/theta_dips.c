@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Gravitational wells: tensors with lower theta than their neighbours, the tensors of the same module and expert
- * in the previous and the next layer. */
+ * Finds wells: tensors with a lower theta than their neighbours, which are the tensors of the same module and expert in
+ * the previous and the next layer. */
 #include "orchestrator/surgery/measure/measure_document.h"
 
 #include "formats/base/memory_watch.h"
@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight in the series of its module over the layers. */
+/* A weight in the series of one module over the layers; `module`: as organ_anatomy_module writes it. */
 typedef struct link {
     const organ_weight *weight;
     double theta;
     char module[160];
 } link;
 
-/* Orders by module, expert, layer: the same matrix of successive layers becomes adjacent. */
+/* Orders by module, expert, layer, so that the weights of one module in successive layers become adjacent. */
 static int by_series(const void *a, const void *b)
 {
     const link *x = a, *y = b;
@@ -31,7 +31,7 @@ static int by_series(const void *a, const void *b)
     return (p->layer > q->layer) - (p->layer < q->layer);
 }
 
-/* Returns true if b is the same module as a in the next layer. */
+/* Returns whether b is the same module as a in the next layer. */
 static bool is_next_layer(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&
@@ -44,7 +44,7 @@ static bool has_theta(const organ_measured *m, size_t t)
     return m->z[t].done && !m->z[t].reason && m->subjects->weight_of[t];
 }
 
-/* Computes the standard deviation of theta over all weights of each role. */
+/* Computes the standard deviation of theta over the weights of each role, in two passes: mean, then deviations. */
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
 {
     double sum[ORGAN_ROLE_COUNT] = {0}, m2[ORGAN_ROLE_COUNT] = {0}, count[ORGAN_ROLE_COUNT] = {0};
@@ -61,6 +61,7 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
+/* Returns the row of a well; before, after: its neighbours; `std`: standard deviation of theta over its role. */
 static json_t *dip_json(const link *before, const link *dip, const link *after, double std)
 {
     return ORGAN_OBJECT(SET_BYTES("name", dip->weight->name),
@@ -70,7 +71,7 @@ static json_t *dip_json(const link *before, const link *dip, const link *after, 
                         SET_REAL("after", organ_millionth(after->theta)), SET_REAL("std", organ_millionth(std)));
 }
 
-/* Lists the weights of layers with their theta; weights of the same module in successive layers form a chain. */
+/* Fills `links` with the weights that are in a layer, have a known role and have a theta. Returns their number. */
 static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;
@@ -85,8 +86,6 @@ static size_t collect_links(const organ_measured *m, link *links)
     return count;
 }
 
-/* Lists weights whose theta is lower than that of the same weight in the layers before and after, by more than the
- * standard deviation of their role. */
 json_t *organ_measure_theta_dips(const organ_measured *m)
 {
     double std[ORGAN_ROLE_COUNT];

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Sums add the codes in numerical order, so that they do not depend on the order of reading. */
+ * Computes moments and bins of 16-bit floats from the counts of their codes. Sums are added in the numerical order of
+ * codes, so that they do not depend on the order of reading. */
 #include "orchestrator/surgery/measure/z_codes.h"
 
 #include <math.h>
 
-#define PAGE  256 /* codes per step: most pages are empty */
+#define PAGE  256 /* codes that are processed together: most pages do not occur and are skipped */
 #define PAGES (65536 / PAGE)
 
 typedef void widener(const uint16_t *, float *, size_t);
 
-/* Converts the codes of one page to values; returns false if none of them occurs. */
+/* Converts the codes of a page to values; returns false if none of them occurs. */
 static bool open_page(const uint64_t *codes, widener *widen, unsigned page, float values[PAGE])
 {
     uint16_t words[PAGE];
@@ -23,7 +24,7 @@ static bool open_page(const uint64_t *codes, widener *widen, unsigned page, floa
     return any > 0;
 }
 
-/* Adds the counts of a page of values to count, sum (in m->mean), bounds and number of levels. */
+/* Adds a page of codes to the counts, the sum of values (in m->mean), minimum and maximum, and the number of levels. */
 static void count_values(const uint64_t *counts, const float values[PAGE], organ_moments *m, uint32_t *levels)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -44,7 +45,7 @@ static void count_values(const uint64_t *counts, const float values[PAGE], organ
     }
 }
 
-/* Adds the powers of deviations of a page of codes, each as often as it occurs. */
+/* Adds the powers of the deviations from m->mean of a page of codes, each as often as it occurs. */
 static void add_powers(const uint64_t *counts, const float values[PAGE], organ_moments *m)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -57,8 +58,7 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
-/* Computes moments from the counts of 16-bit codes: first the mean, then powers of the distances from it. +0 and -0 are
- * one level. */
+/* Sets z->moments and z->levels from the counts of codes: first the mean, then the powers of the deviations from it. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};
@@ -67,7 +67,7 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     for (unsigned page = 0; page < PAGES; page++)
         if (open_page(codes, widen, page, values))
             count_values(codes + page * PAGE, values, &m, &z->levels);
-    z->levels -= codes[0] > 0 && codes[0x8000] > 0; /* +0 and -0 of both types */
+    z->levels -= codes[0] > 0 && codes[0x8000] > 0; /* +0 and -0, codes 0 and 0x8000 in both types, are one level */
     m.mean = m.n > 0 ? m.mean / (double)m.n : 0;
     for (unsigned page = 0; page < PAGES; page++)
         if (open_page(codes, widen, page, values))
@@ -75,8 +75,8 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     z->moments = m;
 }
 
-/* Counts values in ORGAN_Z_BINS bins around the mean, ORGAN_Z_BINS_PER_STD to a standard deviation; values beyond the
- * last bins count in them. */
+/* Adds the counts of codes to the histogram `counts`. Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard
+ * deviation; values beyond the last bins are counted in them. */
 void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
                         uint64_t counts[ORGAN_Z_BINS])
 {

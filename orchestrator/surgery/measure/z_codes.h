@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Computes results for 16-bit floats from the number of occurrences of each of their 65,536 values, which determines
- * all results at scale 1. */
+ * Computes results for tensors of 16-bit floats from the number of occurrences of each of the 65,536 codes, which
+ * determines all results at scale 1. */
 #ifndef ORGAN_Z_CODES_H
 #define ORGAN_Z_CODES_H
 
 #include "orchestrator/surgery/measure/z_result.h"
 
-/* Sets z->moments and z->levels. `widen` is organ_kernels.bf16_to_f32 or .f16_to_f32. */
+/* Sets z->moments and z->levels. codes[c]: number of occurrences of code c. `widen` is organ_kernels.bf16_to_f32 or
+ * .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
-/* Computes the counts of organ_kernels.z_bins; all codes that occur must be finite. */
+/* Adds to counts[] the same numbers as organ_kernels.z_bins would for the values of these codes; all codes that occur
+ * must be finite. */
 void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
                         double std, uint64_t counts[ORGAN_Z_BINS]);
 

@@ -7,7 +7,7 @@
 
 #define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* Empties the hash table of levels, with slots for twice the elements, so that at most half of them are used. */
+/* Empties the table. It uses slots for twice the elements, so that at most half of them are taken. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;
@@ -18,7 +18,7 @@ void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
     memset(levels->slots, 0xff, slots * sizeof *levels->slots);
 }
 
-/* Enters a bit pattern in the open-addressed set of distinct values. */
+/* Adds a bit pattern to the open-addressed table. */
 static void add_level(organ_z_levels *levels, uint32_t bits)
 {
     uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;
@@ -28,7 +28,6 @@ static void add_level(organ_z_levels *levels, uint32_t bits)
     levels->slots[at] = bits;
 }
 
-/* Adds finite values to the set of different values, -0 as +0; stops once there are more than ORGAN_Z_LEVELS. */
 void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n)
 {
     for (size_t k = 0; k < n && levels->count <= ORGAN_Z_LEVELS; k++) {

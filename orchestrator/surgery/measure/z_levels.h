@@ -6,19 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Slots of the hash table: twice ORGAN_Z_LEVELS, so that at most half of them are used. */
 #define ORGAN_Z_LEVEL_SLOTS (1u << 17)
 
-/* A set of bit patterns; the caller owns the memory. */
+/* A hash table of the bit patterns of distinct values; the caller owns the memory of `slots`. */
 typedef struct organ_z_levels {
     uint32_t *slots; /* ORGAN_Z_LEVEL_SLOTS */
     uint32_t mask;   /* slots in use - 1 */
-    uint32_t count;
+    uint32_t count;  /* number of distinct bit patterns so far */
 } organ_z_levels;
 
-/* Empties the set for a tensor of `elements` elements. */
+/* Empties the table and chooses its size for a tensor of `elements` elements. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements);
 
-/* Adds the finite values, -0 as +0. Returns immediately if the set has more than ORGAN_Z_LEVELS values. */
+/* Adds the finite ones of n values, -0 as +0. Does nothing once the table has more than ORGAN_Z_LEVELS values. */
 void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n);
 
 #endif

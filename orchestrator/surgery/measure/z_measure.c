@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One thread measures a tensor from its first element to its last, so results do not depend on the number of
- * threads. Large tensors are measured first, so that no thread is left with one at the end. */
+ * Measures the tensors of a model. One thread measures a tensor from its first element to its last, so results do not
+ * depend on the number of threads. Large tensors are measured first, so that no thread begins one at the end. */
 #include "orchestrator/surgery/measure/z_measure.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of a measurement, which the workers share. */
 typedef struct z_measure_crew {
     const organ_model *model;
     const organ_z_options *options;
@@ -22,21 +23,21 @@ typedef struct z_measure_crew {
     const organ_progress *progress;
     organ_z *out;
     const organ_z_subjects *subjects;
-    const organ_weight **order;
-    organ_assignment assignment; /* assignment of tensors to ranks; before it is made: this process measures all */
-    size_t count, next;
-    uint64_t bytes;     /* bytes to measure in this process */
-    uint64_t all_bytes; /* bytes to measure in all ranks */
-    size_t all_count;
-    void **memory;              /* per worker */
-    size_t scratch_bytes;       /* of each */
-    organ_seed_sample *samples; /* one per worker for the older measure, or NULL */
-    pthread_mutex_t lock;
-    organ_error error;    /* the first error */
-    uint64_t min_scratch; /* smallest scratch memory of a thread in bytes */
+    const organ_weight **order;  /* the weights to measure, in this order */
+    organ_assignment assignment; /* which rank measures which tensor; before it is created, this process measures all */
+    size_t count, next;          /* entries of `order`, and the index of the next one to measure */
+    uint64_t bytes;              /* bytes to measure in this process */
+    uint64_t all_bytes;          /* bytes to measure in all ranks */
+    size_t all_count;            /* number of weights to measure in all ranks */
+    void **memory;               /* scratch memory of each worker */
+    size_t scratch_bytes;        /* bytes of scratch of each worker */
+    organ_seed_sample *samples;  /* one for each worker, for the older measure; NULL: not requested */
+    pthread_mutex_t lock;        /* guards next, error and the callbacks */
+    organ_error error;           /* first error of any worker */
+    uint64_t min_scratch;        /* smallest scratch memory of a thread in bytes */
 } z_measure_crew;
 
-/* Takes the next weight to measure; NULL after the last or an error. */
+/* Returns the next weight to measure; NULL after the last one or an error. */
 static const organ_weight *next_weight(z_measure_crew *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -103,7 +104,8 @@ static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Lists the weights, large ones first, so that no worker begins a large one when the others have finished. */
+/* Lists the weights to measure, large ones first, so that no worker begins a large one when the others have
+ * finished. */
 static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
@@ -119,7 +121,7 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the smallest scratch memory of a thread, and the largest useful one. */
+/* Computes the smallest scratch of a worker that can measure every weight, and the largest useful one, in bytes. */
 static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
     *least = *max = 0;
@@ -135,7 +137,7 @@ static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least,
     return ORGAN_OK;
 }
 
-/* Returns the scratch bytes of a thread: an equal part of three quarters of the memory; the rest is for headers, stacks
+/* Returns the scratch bytes of a worker: an equal part of three quarters of the memory; the rest is for headers, stacks
  * and other data of the process. */
 static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
 {
@@ -148,7 +150,7 @@ static bool memory_suffices(void *crew_of, uint64_t memory)
     return scratch_of_thread(c, memory) >= c->min_scratch;
 }
 
-/* Allocates the scratch memory of all threads, at most what the largest tensor needs. */
+/* Allocates the scratch of all workers, each in its memory node, at most as much as the largest weight needs. */
 static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
@@ -197,8 +199,8 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Measures the tensors assigned to this rank and exchanges the results. `reason` points to a constant string, so it is
- * set again for results of other ranks. */
+/* Measures the chosen tensors: each rank measures those assigned to it, then all ranks exchange the results. `reason`
+ * points to a constant string of the process, so it is set again for results of other ranks. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {
@@ -209,7 +211,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                         .out = out,
                         .subjects = options->subjects};
     organ_z_subjects mine = {0};
-    c.assignment.ranks = engine->ranks; /* ranks exchange even if there is no tensor to assign */
+    c.assignment.ranks = engine->ranks; /* ranks exchange results even if there is no tensor to assign */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
@@ -219,13 +221,12 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     if (organ_assignment_complete(&c.assignment, "measuring the tensors", out, sizeof *out, sizeof *out, error) ==
         ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
-            organ_z_reason(c.subjects->weight_of[t], &out[t]); /* pointers of another process are invalid here */
+            organ_z_reason(c.subjects->weight_of[t], &out[t]); /* the pointers of another process are invalid here */
     free_scratch(&c);
     organ_z_subjects_free(&mine);
     return error->status;
 }
 
-/* Finds the least memory, in bytes, with which one worker can measure every weight. */
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error)
 {

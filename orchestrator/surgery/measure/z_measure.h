@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The Z-measure "z/1" of tensors: how far the distribution of their values is from noise. It does not measure the
- * quality of a model: damage can raise theta. */
+ * The measure "z/1" of tensors: theta, which says how far the distribution of their values is from noise. It does not
+ * measure the quality of a model: damage can raise theta. */
 #ifndef ORGAN_Z_MEASURE_H
 #define ORGAN_Z_MEASURE_H
 
@@ -15,31 +15,31 @@ ORGAN_API_BEGIN
 struct organ_z_subjects;
 
 typedef struct organ_z_options {
-    const bool *chosen; /* a flag per tensor of the model; NULL: all */
-    bool seed;          /* also compute the older measure */
+    const bool *chosen; /* a flag for each tensor of the model: measure it; NULL: all */
+    bool seed;          /* also compute the older measure seed/1 */
     /* Called after each weight is measured: one call at a time, on any thread, in any order. An error ends the
-     * measurement. May be NULL. */
+     * measurement. NULL: not called. */
     organ_status (*finished)(void *context, const organ_weight *weight, const organ_z *z, organ_error *error);
     void *context;
-    const struct organ_z_subjects *subjects; /* of the model, if the caller has found them; NULL: organ_measure_tensors
-                                              * finds them */
+    /* Weights of the model, if the caller has found them; NULL: organ_measure_tensors finds them. */
+    const struct organ_z_subjects *subjects;
 } organ_z_options;
 
 /* Measures the chosen tensors into out[0 .. model->tensor_count), which the caller sets to zeros; tensors whose `done`
  * is already set are skipped. A packed weight is measured at the index of its codes, from the values that
  * organ_dequantize writes as BF16: codes times scales, rounded to that type; its companions are not measured. GGUF
- * blocks are measured from their FP32 values. A tensor that fits into its thread's part of engine->memory is read
- * once, a larger one twice. Results are bit-identical for any number of threads, any memory and every ISA of one
- * machine. Returns ORGAN_IO and ORGAN_BAD_INPUT as organ_weights_find and organ_model_read; ORGAN_USAGE if the memory
- * is too small; ORGAN_INTERRUPTED. */
+ * blocks are measured from their FP32 values. A tensor that fits into its thread's part of engine->memory is read once,
+ * a larger one twice. Results are bit-identical for any number of threads, any memory and every ISA of one machine.
+ * Returns errors of organ_weights_find and organ_model_read; ORGAN_USAGE if the memory is too small; ORGAN_INTERRUPTED
+ * if a stop was requested. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
-/* Computes the smallest memory that organ_measure_tensors accepts. */
+/* Sets *least to the smallest engine->memory, in bytes, that organ_measure_tensors accepts. */
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error);
 
-/* Measures all tensors. */
+/* Same as organ_measure_tensors for all tensors. */
 organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,
                                  organ_z *out, organ_error *error);
 

@@ -5,15 +5,16 @@
 
 #include <math.h>
 
-#define REACH     40 /* bins on each side over which the density is smoothed */
-#define SMOOTHED  (ORGAN_Z_BINS + 2 * REACH)
+#define REACH    40 /* bins on each side over which the density is smoothed */
+#define SMOOTHED (ORGAN_Z_BINS + 2 * REACH)
+/* Width of the smoothing kernel, and of a bin, in standard deviations of the tensor. */
 #define TAU       0.35
 #define WIDTH     (1.0 / ORGAN_Z_BINS_PER_STD)
 #define QUANTILES 64
 #define NULLS     (sizeof z_null / sizeof *z_null)
 
-/* Computes the weights of a normal kernel. Smoothing by TAU standard deviations removes the steps of quantised values,
- * which would otherwise dominate entropy and gaps. */
+/* Computes the weights of a normal kernel of TAU standard deviations. This smoothing removes the steps of quantised
+ * values, which would otherwise dominate entropy and spacings. */
 static void make_kernel(double taps[2 * REACH + 1])
 {
     double sum = 0;
@@ -25,7 +26,7 @@ static void make_kernel(double taps[2 * REACH + 1])
         taps[k] /= sum;
 }
 
-/* Convolves the histogram with the Gaussian kernel. */
+/* Sets `density` to the histogram divided by n and convolved with the kernel. */
 static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
 {
     double taps[2 * REACH + 1];
@@ -39,8 +40,8 @@ static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, doub
     }
 }
 
-/* Finds the positions, in standard deviations, at which the cumulative sum (linear within bins) reaches q/QUANTILES,
- * for q = 1 .. QUANTILES - 1. */
+/* Sets places[q - 1] to the position, in standard deviations, at which the cumulative density (linear within bins)
+ * reaches q / QUANTILES, for q = 1 .. QUANTILES - 1. */
 static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
 {
     double below = 0; /* cumulative sum at the left edge of bin k */
@@ -54,7 +55,7 @@ static void find_quantiles(const double density[SMOOTHED], double places[QUANTIL
     }
 }
 
-/* Returns ln of the coefficient of variation of the gaps between neighbouring quantiles. */
+/* Returns ln of the coefficient of variation of the spacings between neighbouring quantiles. */
 static double ln_cv_of_gaps(const double places[QUANTILES - 1])
 {
     const int gaps = QUANTILES - 2;
@@ -67,7 +68,6 @@ static double ln_cv_of_gaps(const double places[QUANTILES - 1])
     return log(sqrt(m2 / gaps) / mean);
 }
 
-/* Returns entropy and ln CV of the gaps between quantiles, both from the smoothed histogram of n values. */
 organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
 {
     double density[SMOOTHED], places[QUANTILES - 1];
@@ -76,14 +76,15 @@ organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t coun
     return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
 }
 
-/* Expected values for noise of the same size. */
+/* Means and standard deviations of h and ln CV for normal noise of some number of values. */
 typedef struct null_row {
     double h, h_std, cv, cv_std;
 } null_row;
 
 static double interpolate(double a, double b, double t) { return a + (b - a) * t; }
 
-/* Interpolates the table of values for normal noise of n values, linearly in log n; outside the table its ends hold. */
+/* Returns the values for normal noise of n values: interpolates z_null linearly in log n; outside the table its first
+ * or last row applies. */
 static null_row null_of(uint64_t n)
 {
     size_t k = 0;
@@ -98,12 +99,13 @@ static null_row null_of(uint64_t n)
 
 double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }
 
-/* Computes theta. For each of three statistics, the expected value for noise of n values and two standard deviations
- * are subtracted, so that noise gives 0, and the rest is mapped to 0..1: e: negentropy J in bits; 2^(-2 J) is the
- * entropy power relative to a normal distribution of the same variance; k: excess kurtosis, whose variance for n normal
- * values is 24 / n; c: variation of the gaps between quantiles of the smoothed density. Their mean is the power of the
- * signal relative to all power, and theta = asin(sqrt(power)): the angle of a vector whose components along signal and
- * noise have these powers. */
+/* Sets e, k, c, power, signal and theta. From each of three statistics the value expected for noise of n values and two
+ * standard deviations are subtracted, so that noise gives 0, and the difference is mapped to 0 .. 1:
+ *   e: negentropy J in bits; 2^(-2 J) is the entropy power relative to a normal distribution of the same variance;
+ *   k: excess kurtosis, whose variance for n normal values is 24 / n;
+ *   c: variation of the spacings between quantiles of the smoothed density.
+ * Their mean is the power of the signal relative to all power, and theta = asin(sqrt(power)): the angle of a vector
+ * whose components for signal and noise have these powers. */
 void organ_z_judge(organ_z *z, organ_z_shape shape)
 {
     const null_row noise = null_of(z->moments.n);
@@ -117,9 +119,9 @@ void organ_z_judge(organ_z *z, organ_z_shape shape)
     z->theta = organ_z_theta(z->power);
 }
 
-/* Fits information = a + b log2 s by least squares, s the number of values that are averaged. Averaging independent
- * values divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0. If neighbours are
- * equal, b = 0 and coherence is 1. */
+/* Sets dI_dlog2s = b and coherence: fits information = a + b log2 s by least squares, where s values are averaged.
+ * Averaging independent values divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0.
+ * If neighbours are equal, b = 0 and coherence is 1. */
 void organ_z_slope(organ_z *z)
 {
     if (z->scales < 2)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Computes the numbers of "z/1" from a histogram. Arithmetic only. */
+ * Computes the numbers of "z/1" from a histogram of standardised values. */
 #ifndef ORGAN_Z_SHAPE_H
 #define ORGAN_Z_SHAPE_H
 
 #include "orchestrator/surgery/measure/z_result.h"
 
-/* Properties of a histogram's density, smoothed at the resolution of the measure. */
+/* Properties of the density of a histogram, smoothed with a normal kernel. */
 typedef struct organ_z_shape {
     double h;     /* differential entropy in bits */
-    double ln_cv; /* of the spacings of its 63 quantiles */
+    double ln_cv; /* ln of the coefficient of variation of the spacings between its 63 quantiles */
 } organ_z_shape;
 
 /* Computes the shape from `counts`, the histogram of n > 0 standardised values. */

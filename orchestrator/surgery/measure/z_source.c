@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * For a packed weight the window contains whole rows. If not all rows fit, or if small reads are slow, the stored
- * matrix is kept in addition: it is read once, even if its rows are decoded repeatedly. */
+ * Reads a weight through a window. For a packed weight the window has whole decoded rows. If not all rows fit, or the
+ * model is remote, the stored matrix is kept in addition, so that it is read only once although its rows are decoded
+ * repeatedly. */
 #include "orchestrator/surgery/measure/z_source.h"
 
 #include "orchestrator/machine/extent.h"
@@ -9,21 +10,22 @@
 #include <string.h>
 
 #define PIECE ((size_t)1 << 20) /* values that are decoded between two checks for a stop */
-#define READ  ((size_t)1 << 18) /* bytes per read of a local file: they stay in the caches until they are processed */
+/* Bytes of a read from a local file: they stay in the caches until they are processed. */
+#define READ ((size_t)1 << 18)
 
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
-/* Returns the number of rows that a strip may span. */
+/* Returns the largest number of rows that a strip of ORGAN_Z_STRIP elements can touch. */
 static uint64_t strip_rows_max(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
     return strip < all ? strip : all;
 }
 
-/* Computes the least bytes for reading a packed weight in strips, and those with which the whole weight is decoded at
- * once. */
+/* Computes the memory with which the weight can be read: *least bytes suffice for one strip, *max bytes to decode the
+ * whole weight at once. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {
@@ -43,14 +45,14 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     return ORGAN_OK;
 }
 
-/* Returns the bytes that `rows` rows need, without the stored matrix. */
+/* Returns the bytes that a window of `rows` decoded rows needs, without the stored matrix. */
 static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 {
     return z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
            z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
-/* Returns the largest number of rows that fit, at least `rows`. */
+/* Returns the largest number of rows, at least `rows`, whose window fits into `bytes`; by bisection. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
     uint64_t max = s->rows;
@@ -64,8 +66,8 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-/* Divides a worker's memory between the window of rows and, if the weight is read several times and fits, the whole
- * codes. */
+/* Divides the memory between the window of rows and, if the weight is decoded several times and it fits, a stored
+ * matrix. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool far = s->model->files[s->weight->codes->file].remote != NULL;
@@ -84,8 +86,6 @@ static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned c
     s->window = memory + z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
 }
 
-/* Prepares reading a weight window by window: packed weights are decoded strip by strip, all others are read as
- * stored. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error)
@@ -133,7 +133,8 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     return ORGAN_OK;
 }
 
-/* Appends the following bytes to the window as long as there is room. */
+/* Appends the next stored bytes to the window as far as it has room. Starts a new window at `from` if the present one
+ * cannot be extended to `to`. */
 static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
@@ -148,7 +149,8 @@ static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to,
     return ORGAN_OK;
 }
 
-/* Reads bytes [from, to) into the window; for a packed weight all rows from the one that contains `from`. */
+/* Reads bytes [from, to) of the values into the window; for a packed weight decodes rows from the one that contains
+ * `from`. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (!s->reader)
@@ -163,8 +165,6 @@ static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, o
     return ORGAN_OK;
 }
 
-/* Returns `count` values from `start` on, whole blocks, in the window; fills the window from `start` on if they are not
- * in it. */
 const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(source->dtype);

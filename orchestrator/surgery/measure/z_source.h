@@ -1,43 +1,46 @@
 /* SPDX-License-Identifier: MIT
- * Reads the values of a weight from its first element to its last through a window of memory: stored values, or
- * for a packed weight the values that organ_dequantize would write. */
+ * Reads the values of a weight in order through a window of memory: the stored values or, for a packed weight, the
+ * values that organ_dequantize would write. */
 #ifndef ORGAN_Z_SOURCE_H
 #define ORGAN_Z_SOURCE_H
 
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/weight_reader.h"
 
-#define ORGAN_Z_STRIP ((size_t)8192) /* elements that are asked for at once, at most; a multiple of every block */
+#define ORGAN_Z_STRIP ((size_t)8192) /* upper bound of elements in one request; a multiple of every block size */
 
+/* A weight that is being read. */
 typedef struct organ_z_source {
     const organ_model *model;
     const organ_weight *weight;
     const organ_stop *stop;
-    organ_dtype dtype; /* of the values in the window */
-    uint64_t elements, bytes;
-    uint64_t from, to; /* range of bytes in the window */
+    organ_dtype dtype;        /* type of the values in the window */
+    uint64_t elements, bytes; /* elements of the weight, and their bytes in that type */
+    uint64_t from, to;        /* range of these bytes that the window has */
     unsigned char *window;
     size_t window_bytes;
-    organ_weight_reader *reader; /* NULL: stored values */
-    unsigned char *scratch;
+    organ_weight_reader *reader; /* decodes a packed weight; NULL: stored values are read */
+    unsigned char *scratch;      /* scratch memory of the reader */
+    /* Rows and columns of the weight; rows of one of its matrices; rows that fit into the window. */
     uint64_t rows, cols, matrix_rows, window_rows;
-    unsigned char *held; /* buffer for one stored matrix, or NULL */
-    uint64_t held_matrix;
+    unsigned char *held;  /* buffer for one stored (packed) matrix; NULL: none */
+    uint64_t held_matrix; /* index of the matrix in it */
 } organ_z_source;
 
-/* Computes the smallest window in bytes, and the largest useful one. Errors as of organ_weight_reader_open. */
+/* Computes the smallest memory in bytes with which a weight can be read, and the largest useful one. Returns errors of
+ * organ_weight_reader_open. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error);
 
-/* Opens a weight for reading in windows within `memory`, which is 64-byte aligned and has at least *least bytes of
- * organ_z_source_size. */
+/* Opens a weight for reading in windows within `memory`, which is 64-byte aligned, has `bytes` bytes and at least
+ * *least of organ_z_source_size. It must outlive the source. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error);
 void organ_z_source_close(organ_z_source *source);
 
-/* Returns the elements [start, start + count), whole blocks of the type, valid until the next call; sets *units to the
- * number of blocks. NULL on error. */
+/* Returns the elements [start, start + count), which must be whole blocks of the type, valid until the next call; sets
+ * *units to the number of blocks. NULL on error. */
 const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error);
 
 #endif

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Lists the weights to measure, at the tensors with their codes: quantised weights, and as plain weights the tensors
- * that belong to none. The remaining tensors are companions (scales). */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error)
 {
     *subjects = (organ_z_subjects){0};
@@ -36,8 +34,6 @@ void organ_z_subjects_free(organ_z_subjects *subjects)
     *subjects = (organ_z_subjects){0};
 }
 
-/* Returns the type that a weight is measured in after decoding; ORGAN_DTYPE_COUNT if its stored values are measured
- * without decoding. */
 organ_dtype organ_z_decoded_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype))

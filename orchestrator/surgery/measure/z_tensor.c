@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads the strips of a tensor twice: for the moments at every scale, then for the histograms. A strip fits in
- * the first-level cache and begins at a multiple of 16 within its row, so that its pairwise means need no other
- * strip. */
+ * Reads the strips of a tensor twice: for the moments at every scale, then for the histograms. A strip fits in the
+ * first-level cache and begins at a multiple of 16 within its row, so that its pairwise means need no other strip. */
 #include "orchestrator/surgery/measure/z_tensor.h"
 
 #include "orchestrator/stream/widen.h"
@@ -14,7 +13,7 @@
 #include <string.h>
 
 #define STRIP  ORGAN_Z_STRIP
-#define SCALES 5  /* 1, 2, 4, 8, 16 */
+#define SCALES 5  /* scales 1, 2, 4, 8, 16 */
 #define MIN    16 /* fewest values for a result */
 
 #define VALUES_BYTES (2 * STRIP * sizeof(float))
@@ -23,7 +22,6 @@
 
 size_t organ_z_scratch_fixed_bytes(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
 
-/* Divides a worker's memory into its buffers; the remainder is the window for reading. */
 organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
 {
     char *at = memory;
@@ -35,25 +33,28 @@ organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
     return scratch;
 }
 
+/* State of measuring one tensor. */
 typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
     organ_z_scratch *scratch;
-    uint64_t cols;   /* of a row */
+    uint64_t cols;   /* elements of a row */
     bool flat;       /* rows need no separation: groups of 16 never cross rows, or there is one row */
-    unsigned scales; /* scales that rows are long enough for */
-    void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
-    organ_spread spreads[SCALES];                     /* from scale 2 on */
-    uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
+    unsigned scales; /* number of scales for which rows are long enough */
+    /* Converts 16-bit floats, which are counted by code; NULL: another type. */
+    void (*widen)(const uint16_t *, float *, size_t);
+    /* Mean and deviation at each scale; of scale 1 from the moments. */
+    organ_spread spreads[SCALES];
+    uint64_t bins[SCALES][4 * ORGAN_Z_BINS]; /* histogram at each scale, in four parts (organ_kernels.z_bins) */
 } z_tensor_scan;
 
-/* rows x cols elements from `start`: whole rows, or part of one. */
+/* A strip: rows x cols elements from `start` on, which are whole rows or a part of one. */
 typedef struct z_tensor_strip {
     uint64_t start;
     size_t rows, cols;
 } z_tensor_strip;
 
-/* Returns the strip that begins at element `start`: a part of a row, or several whole rows. */
+/* Returns the strip that begins at element `start`: several whole rows, or a part of one row. */
 static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
     const uint64_t remaining = s->source.elements - start;
@@ -67,14 +68,14 @@ static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
     return (z_tensor_strip){start, 1, row < STRIP ? (size_t)row : STRIP};
 }
 
-/* A strip at all scales: values[k] has n[k] values. For 16-bit floats values[0] is NULL, because their codes
- * suffice. */
+/* The values of a strip at all scales: values[k] has n[k] values. For 16-bit floats values[0] is NULL, because their
+ * codes are counted instead. */
 typedef struct pyramid {
     const float *values[SCALES];
     size_t n[SCALES];
 } pyramid;
 
-/* Computes n pairwise means; for scale 2 from the stored units. */
+/* Computes n pairwise means of `from`: FP32 values or, for the first scale of 16-bit floats, stored values. */
 static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
@@ -85,8 +86,9 @@ static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *fr
         s->kernels->pair_means_f16(from, to, n);
 }
 
-/* Computes the pairwise means of a strip at all scales: scale k has the means of neighbouring values of scale k - 1
- * along the rows. An odd last value of a row is dropped, so rows of odd length are averaged one at a time. */
+/* Computes the values of a strip at all scales: scale k has the means of neighbouring values of scale k - 1 in the same
+ * row. An odd last value of a row is dropped, so rows of odd length are averaged one at a time. `units`: `count` stored
+ * blocks. */
 static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
     float *to = s->scratch->values;
@@ -114,7 +116,7 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* Collects values for the older measure, that of the seed. */
+/* Passes the values of a strip to the sample for seed/1. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->scratch->sample;
@@ -124,8 +126,8 @@ static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *u
         organ_seed_add(sample, k, p->values[k], p->n[k]);
 }
 
-/* Reads the tensor once, strip by strip: moments, levels and samples of its values, and the spread at each scale.
- * Moments of 16-bit types are computed from counts of their 65,536 codes. */
+/* First pass: moments, levels and samples of the values, and mean and deviation at each scale. Moments of 16-bit types
+ * are computed from the counts of their 65,536 codes. */
 static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
@@ -164,8 +166,8 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
 
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
-/* Reads the tensor again and counts its values in bins of its standard deviation, at each scale. 16-bit types are
- * binned from the counts of their codes. */
+/* Second pass: counts the values at each scale in bins of their standard deviation. 16-bit types at scale 1 are binned
+ * from the counts of their codes, so with one scale nothing is read. */
 static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
     for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
@@ -184,7 +186,7 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Removes scales with too few or with equal means, and all coarser ones. */
+/* Removes scales with too few or with only equal values, and all coarser ones. */
 static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
@@ -193,6 +195,7 @@ static void cut_scales(z_tensor_scan *s)
     s->scales = k;
 }
 
+/* Returns the sentence that says why the values have no theta; NULL if they have one. */
 static const char *why_no_theta(const organ_z *z)
 {
     if (z->moments.nan + z->moments.inf > 0)
@@ -204,7 +207,7 @@ static const char *why_no_theta(const organ_z *z)
     return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments exceed FP64" : NULL;
 }
 
-/* Sums the four histograms of organ_kernels.z_bins into the first. */
+/* Adds the four histograms of organ_kernels.z_bins into the first and returns it. */
 static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
 {
     for (size_t b = ORGAN_Z_BINS; b < 4 * ORGAN_Z_BINS; b++)
@@ -212,8 +215,8 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
     return counts;
 }
 
-/* Measures a tensor in two passes: moments, which determine the bins, then bins, from which the shape and the
- * information at each scale follow. */
+/* Computes all results of a tensor in two passes: moments, which determine the bins; then bins, from which the shape
+ * and the information at each scale follow. */
 static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)
@@ -240,6 +243,7 @@ static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *erro
     return ORGAN_OK;
 }
 
+/* Returns the sentence that says why the values of a weight cannot be read; NULL if they can. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -249,7 +253,6 @@ static const char *why_unread(const organ_weight *weight)
                : NULL;
 }
 
-/* Sets why a measured weight has no theta, NULL if it has one. */
 void organ_z_reason(const organ_weight *weight, organ_z *z)
 {
     if (!z->done || !weight)

@@ -6,12 +6,13 @@
 
 #include <string.h>
 
+/* One run of organ_assemble. */
 typedef struct assembly {
     const organ_assemble_options *options;
     const organ_progress *progress;
     const organ_stop *stop;
     organ_model *model;
-    bool merged; /* files of the donor became one */
+    bool merged; /* several files of the donor become one */
     organ_layout layout;
 } assembly;
 
@@ -27,7 +28,7 @@ static organ_status make_single_file(assembly *a, organ_error *error)
     return error->status;
 }
 
-/* Refuses an output file whose ending does not fit the format that the tensors came from. */
+/* Rejects an output file whose ending does not fit the format of the tensors. */
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
     const char *const path = a->options->write.output, *const format = a->layout.format;
@@ -41,7 +42,7 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Lists a tensor whose bytes are not those that were taken out of the donor; NULL for an unchanged one. */
+/* Returns the name of tensor k if its bytes have changed since they were extracted; NULL if not. */
 static json_t *changed_json(const void *layout, size_t k)
 {
     return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
@@ -55,14 +56,14 @@ static json_t *file_json(const void *layout, size_t f)
                         SET_COUNT("bytes", file->size));
 }
 
-/* Returns a row for a group, or NULL if it has no tensors. */
+/* Returns the row of a group of tensors, or NULL if it has none. */
 static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-/* Returns the document. */
+/* Returns the report; `made` is the finished writing. */
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
@@ -88,7 +89,7 @@ static json_t *assemble_document(void *context, const organ_writing *made)
 
 /* ---- the run ---- */
 
-/* Opens the organ directory, checks it and writes the model. */
+/* Opens the organ directory, checks the output path, and writes the model. */
 static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;

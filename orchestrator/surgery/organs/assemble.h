@@ -8,17 +8,18 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_assemble_options {
-    const char *directory; /* an organ directory, or any other model, so that split files can be merged */
+    const char *directory; /* an organ directory, or another model, whose split files can be merged */
     organ_write_options write;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
+    struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
 } organ_assemble_options;
 
-/* Assembles the model. An output that ends in .gguf or .safetensors is one file: the donor's, byte for byte, or, if the
- * donor had several, one with a new header. Any other output is a directory with the donor's files, byte for byte, and
- * with the other files of its folder. If a tensor's bytes have changed since they were extracted, the changed bytes are
- * used and the report says so. *report has the schema organ.assemble/1; the caller releases it; NULL on error. Errors
- * of organ_extract; ORGAN_USAGE also if the output's format is not the donor's. */
+/* Assembles the model and creates the report of schema organ.assemble/1, which the caller releases (NULL on error). An
+ * output that ends in .gguf or .safetensors is one file: the file of the donor, byte for byte, or, if the donor had
+ * several files, all tensors with a new header. Any other output is a directory with the files of the donor, byte for
+ * byte, and with the other files of its folder. If the bytes of a tensor were changed since they were extracted, the
+ * changed bytes are used and the report lists the tensor. Errors are those of organ_extract; ORGAN_USAGE also if the
+ * format of the output is not that of the donor. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error);
 

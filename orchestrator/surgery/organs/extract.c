@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/facts/facts.h"
 
+/* One run of organ_extract. */
 typedef struct extraction {
     const organ_extract_options *options;
     const organ_progress *progress;
@@ -19,6 +20,7 @@ static json_t *folder_json(const void *layout, size_t group)
                         SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
 }
 
+/* Returns the row of file f of the model; "gap_bytes" are bytes between tensors. */
 static json_t *extract_source_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
@@ -29,7 +31,7 @@ static json_t *extract_source_json(const void *layout, size_t f)
                         SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
-/* Returns the document. */
+/* Returns the report; `made` is the finished writing. */
 static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
@@ -48,7 +50,7 @@ static json_t *extract_document(void *context, const organ_writing *made)
                         SET("run", run));
 }
 
-/* Writes each tensor of the model to a file of its own, in an organ directory. */
+/* Opens the model and writes each of its tensors to a separate file of an organ directory. */
 static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;

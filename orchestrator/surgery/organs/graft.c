@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- before anything is written ---- */
+/* ---- checks before anything is written ---- */
 
-/* Checks the path of the output, whose format is that of the target. */
+/* Checks the path of the output: its form must fit the format and the files of the target, and it must not be one of
+ * the inputs. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -29,7 +30,7 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* Chooses the header of the output: the target's, unless something in it changes. */
+/* Decides whether the output keeps the header of the target or gets a new one, and sets the name of its file. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -45,6 +46,8 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
+/* Returns the row of a group of tensors, with the amounts that were grafted and in the output; NULL if it has no
+ * tensors. */
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
@@ -56,7 +59,7 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns a row for a tensor of the source, or NULL for one of the target. */
+/* Returns the row of piece k, or NULL if it is not a tensor of the source. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
@@ -82,7 +85,8 @@ static json_t *graft_parameters(void *job)
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* Returns the document. `output` is as the writer has it, or has the path alone if nothing is written. */
+/* Returns the report. `output` is that of the writer, or has only a path if there are mismatches and nothing is
+ * written. */
 static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
@@ -111,7 +115,7 @@ static json_t *graft_document(void *context, const organ_writing *made)
     return graft_document_of(context, organ_write_output(made));
 }
 
-/* Opens both models and finds for each grafted tensor its counterpart. */
+/* Opens both models, pairs their tensors and chooses the header. */
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -130,6 +134,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     return choose_header(job, error);
 }
 
+/* Creates the report with the mismatches and returns ORGAN_BAD_INPUT with the first one. */
 static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
@@ -140,7 +145,7 @@ static organ_status report_mismatches(organ_graft_job *job, json_t **report, org
                       count > 1 ? " (and more; the report lists everything)" : "");
 }
 
-/* Plans the graft, reports mismatches, and writes the target with the source's organs. */
+/* Plans the graft and writes the copy of the target with tensors of the source, or reports mismatches. */
 static organ_status graft_model(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -168,6 +173,7 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
     return organ_write_run(&made, report, error);
 }
 
+/* Frees all data of the job. */
 static void close_graft(organ_graft_job *job)
 {
     organ_layout_release(&job->layout);
@@ -180,6 +186,7 @@ static void close_graft(organ_graft_job *job)
     free(job->taken);
 }
 
+/* Replaces tensors of the target by those of the source and writes the result as a new model; makes the report. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {

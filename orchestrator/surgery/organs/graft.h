@@ -9,26 +9,26 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_graft_options {
-    const char *source; /* whose tensors are taken */
-    const char *target; /* whose copy they are put into */
-    const char *types;  /* as organ_selection_parse takes them; of the source */
-    const char *layers;
-    const char *map; /* as organ_layer_map_parse takes it: layers of the source go to other layers of the target */
-    organ_write_options write;        /* output: .gguf, .safetensors, a directory of either, an organ directory; of the
-                                         target's format */
-    const organ_engine *engine;       /* runs `write.evaluate`; else unused */
+    const char *source;         /* path of the model whose tensors are copied */
+    const char *target;         /* path of the model whose copy gets these tensors */
+    const char *types;          /* kinds of tensors of the source to copy (organ_selection_parse); NULL: all */
+    const char *layers;         /* layers of the source to copy (organ_selection_parse); NULL: all tensors */
+    const char *map;            /* positions of source layers in the target (organ_layer_map_parse); NULL: the same */
+    organ_write_options write;  /* output in the format of the target: .gguf, .safetensors, a directory of either, an
+                                 * organ directory */
+    const organ_engine *engine; /* runs write.evaluate; otherwise not used */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
+    struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
 } organ_graft_options;
 
-/* Both models are opened read-only and streamed. All mismatches are found before anything is written: then the status
- * is ORGAN_BAD_INPUT, and *report is set with all of them as "mismatches". Else *report has the schema organ.graft/1;
- * the caller releases it.
+/* Writes a copy of the target with tensors of the source; both models are opened read-only. Creates the report of
+ * schema organ.graft/1, which the caller releases. Finds all mismatches of the two models before it writes anything: if
+ * there are any, returns ORGAN_BAD_INPUT, with all of them as "mismatches" in *report.
  *
- * A tensor of another type keeps that type if the target is GGUF and its header can be rewritten; else it is converted
- * to the target's type with `kernels`. Other errors are those of organ_extract. With `evaluate` also those of
- * organ_perplexity, if possible before anything is written; a complete output is kept, and *report has the reason why
- * it was not scored. */
+ * If the target is GGUF and its header can be rewritten, a copied tensor keeps the type that it has in the source;
+ * otherwise it is converted by `kernels` to the type of the replaced tensor. Other errors are those of organ_extract.
+ * With write.evaluate also those of organ_perplexity, if possible before anything is written; if the evaluation fails
+ * later, the complete output is kept and *report has the reason. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error);
 

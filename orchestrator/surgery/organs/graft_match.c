@@ -44,6 +44,7 @@ static int by_to(const void *a, const void *b)
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
 }
 
+/* Returns the number of layers: one more than the highest layer number of a tensor. */
 static int32_t layer_count(const organ_model *model)
 {
     int32_t highest = -1;
@@ -53,7 +54,8 @@ static int32_t layer_count(const organ_model *model)
     return highest < INT32_MAX ? highest + 1 : highest;
 }
 
-/* Lists each layer that has selected tensors, with the layer of the target that receives them, sorted. */
+/* Sets job->pairs: each source layer with selected tensors, and its position in the target. Fails if two layers get the
+ * same position. */
 static organ_status pair_layers(organ_graft_job *job, organ_error *error)
 {
     size_t count = 0;
@@ -80,7 +82,8 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports requested layers that the source lacks, and layers that the target lacks and cannot get. */
+/* Adds mismatches for requested layers that the source lacks, and for positions that the target lacks and cannot get.
+ * Sets job->layers_after. */
 static void check_layers(organ_graft_job *job)
 {
     for (size_t k = 0; k < job->selection.span_count; k++) {
@@ -111,8 +114,9 @@ static void check_layers(organ_graft_job *job)
     }
 }
 
-/* ---- facts of both models ---- */
+/* ---- configurations of both models ---- */
 
+/* Adds a mismatch if both numbers are known (not negative) and differ. */
 static void compare_fact(organ_graft_job *job, const char *what, int64_t source, int64_t target)
 {
     if (source >= 0 && target >= 0 && source != target)
@@ -122,6 +126,7 @@ static void compare_fact(organ_graft_job *job, const char *what, int64_t source,
 
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
 
+/* Writes the architecture of a GGUF model; "" for other models. */
 static void architecture_of(const organ_model *model, char out[96])
 {
     size_t length = 0;
@@ -129,7 +134,8 @@ static void architecture_of(const organ_model *model, char out[96])
     snprintf(out, 96, "%.*s", (int)(length < 95 ? length : 95), text ? text : "");
 }
 
-/* Reports q and k whose rows have another order: llama.cpp's converter permutes them for RoPE in one of the models. */
+/* Adds a mismatch if attention is grafted and the rows of q and k have different orders: for some architectures the
+ * converter of llama.cpp permutes them for RoPE. */
 static void compare_rope(organ_graft_job *job)
 {
     char source[96], target[96];
@@ -146,7 +152,8 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Reports vocabularies of the same size with different tokens: rows of the embedding would get other meanings. */
+/* Adds a mismatch if both vocabularies have the same size but different tokens: rows of the embedding would get other
+ * meanings. */
 static void compare_words(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
@@ -157,8 +164,8 @@ static void compare_words(organ_graft_job *job)
                                  (unsigned long long)a->count);
 }
 
-/* Compares the members of both configurations that the grafted groups depend on. Differences that make the result
- * unusable are mismatches, others are notes. */
+/* Compares the members of both configurations on which the grafted groups depend. A difference that makes the result
+ * unusable is a mismatch, any other a note. */
 static void compare_facts(organ_graft_job *job)
 {
     const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
@@ -191,8 +198,8 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which the source's tensor is stored in the output. Between files of the same kind the source's
- * type is kept if the header can be rewritten. A vector that the target keeps in F32 stays F32: engines require it. */
+/* Chooses the type in which a source tensor is stored in the output. A matrix keeps its type if the header can be
+ * rewritten. A vector gets the type that it has in the target, usually F32, because inference programs require that. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;
@@ -212,7 +219,7 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-/* Replaces tensor k of the target by the source's, if the shapes are equal. */
+/* Replaces tensor k of the target by the source tensor `from`, if the shapes are equal. */
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -231,7 +238,8 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     piece->known = NULL;
 }
 
-/* Adds a tensor of a new layer, whose shape must be that of the same tensor in the target's last layer. */
+/* Adds a tensor of a new layer under `name`. Its shape must be that of the same tensor in the last layer of the
+ * target. */
 static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
@@ -280,7 +288,7 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
-/* Returns whether the graft replaces tensors of the target's layer. */
+/* Returns whether the graft replaces tensors of a layer of the target; -1: outside all layers. */
 static bool is_reached(const organ_graft_job *job, int32_t layer)
 {
     const organ_layer_pair key = {.to = layer};
@@ -297,7 +305,8 @@ static bool is_reached(const organ_graft_job *job, int32_t layer)
     return low < job->pair_count && job->pairs[low].to == layer;
 }
 
-/* Reports target tensors that would remain in the middle of grafted layers. */
+/* Adds a mismatch for each selected tensor of the target that would remain in a grafted layer, because the source has
+ * no counterpart. */
 static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
@@ -308,7 +317,7 @@ static void report_unmatched_targets(organ_graft_job *job)
     }
 }
 
-/* Checks that a new layer gets all its tensors from the source. */
+/* Adds a mismatch for each tensor of an added layer that is not selected: an added layer needs all its tensors. */
 static void check_added(organ_graft_job *job)
 {
     if (job->layers_after == job->target_layers)
@@ -325,8 +334,8 @@ static void check_added(organ_graft_job *job)
     }
 }
 
-/* Pairs the selected tensors of the source with those of the target and lists the pieces to replace or add. Mismatches
- * are collected, so that one report names them all. */
+/* Pairs the selected tensors of the source with those of the target and changes the pieces of the layout. Collects all
+ * mismatches, so that one report contains them. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the key without the architecture that it begins with ("llama.attention.head_count" ->
- * "attention.head_count"); NULL for another key. */
+/* Returns the key without a leading name of the architecture ("llama.attention.head_count" -> "attention.head_count");
+ * NULL for a key without it. */
 static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -15,7 +15,8 @@ static const char *without_architecture(const organ_gguf *gguf, const char *key)
     return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
 }
 
-/* Finds the key in the source, whose architecture may be another. */
+/* Returns the key-value of the source whose key without the architecture is `rest`; NULL if there is none. The
+ * architecture of the source may differ. */
 static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
 {
     for (size_t k = 0; source && k < source->kv_count; k++) {
@@ -32,7 +33,8 @@ static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
         to[k] = (unsigned char)(value >> 8 * k);
 }
 
-/* Writes what the source has for one of its layers as an element of `type`; false if it has nothing that fits. */
+/* Writes the value of the source for its layer `layer` as an element of `type`. Returns false if the source has no such
+ * value or it does not fit the type. */
 static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
 {
     const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
@@ -59,8 +61,9 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* Reorders an array with a value for every layer as the layers are reordered. The caller frees *data; it is NULL if
- * nothing changes. */
+/* Adapts an array with a value for each layer: grafted layers get the value that they have in the source. *data is the
+ * new array in the form of GGUF, for the caller to free; NULL if nothing changes. `rest` is the key without the
+ * architecture. */
 static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
                                           unsigned char **data, organ_error *error)
 {
@@ -87,7 +90,7 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     return ORGAN_OK;
 }
 
-/* Changes the arrays of key-values that have an entry for each layer to those of the grafted layers. */
+/* Adapts all key-values that are arrays with an entry for each layer. */
 static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
@@ -129,14 +132,16 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* Returns true if whole layers are grafted: key-values with a value for each layer then follow them. If only a part of
- * a layer is grafted, these values are unchanged, because they describe the rest. */
+/* Returns true if whole layers are grafted, or layers are added: key-values with a value for each layer then come from
+ * the source. If only a part of a layer is grafted, they describe the unchanged part and stay. */
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
+/* Sets *writer to the key-values of the target, with the number of layers and the arrays that have a value for each
+ * layer adapted. Without a change the writer is discarded, so that the header of the target is copied unchanged. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;

@@ -9,7 +9,7 @@
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Returns true if two weights are quantised in the same way, so that one can replace the other. */
+/* Returns true if two weights are packed in the same way, so that one can replace the other. */
 static bool packed_alike(const organ_weight *a, const organ_weight *b)
 {
     char one[160], other[160];
@@ -17,6 +17,7 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
            strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
 }
 
+/* Writes the name of the counterpart in the target: at the mapped layer, and in the format of the target. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE])
 {
@@ -26,7 +27,7 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
                              : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
 }
 
-/* Returns the weight of the target that it would replace; NULL if there is none. */
+/* Returns the weight of the target that a weight of the source would replace; NULL if there is none. */
 static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
                                        const organ_weight *weight)
 {
@@ -35,7 +36,7 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
                                                                               : NULL;
 }
 
-/* Refuses to replace a packed weight by one that is packed differently. */
+/* Returns ORGAN_BAD_INPUT if a selected weight and the one that it replaces are packed differently. */
 static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
                                       const organ_weight *weight, organ_error *error)
 {
@@ -51,6 +52,8 @@ static organ_status check_packed_pair(const organ_graft_job *job, const organ_we
                                   organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
 }
 
+/* Checks each weight of the source with the weight of the target that it replaces. Does nothing if neither model has
+ * packed weights. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;

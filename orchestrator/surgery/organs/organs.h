@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/organs: moves tensors between models without changing their values. extract takes a model apart into an
- * organ directory, a file for each tensor; assemble makes a model from such a directory; graft and chimera replace
+ * Room surgery/organs: moves tensors between models without changing their values. extract splits a model into an organ
+ * directory, with one file for each tensor; assemble makes a model from such a directory; graft and chimera replace
  * tensors of one model by those of another. */
 #ifndef ORGAN_SURGERY_ORGANS_H
 #define ORGAN_SURGERY_ORGANS_H

@@ -5,11 +5,11 @@
 
 #include <math.h>
 
-/* Largest number of tries of a draw. Fewer than one in 20 is rejected, so 64 rejections in a row do not occur. */
+/* Largest number of tries of a draw. Fewer than one try in 20 is rejected, so 64 rejections in a row do not occur. */
 enum { TRIES = 64 };
 
-/* Returns normal number `at` of a stream. Normal numbers use the even streams of the generator, uniform ones the
- * odd. */
+/* Returns normal number `at` of a stream. Normal numbers use the even streams of the generator, uniform ones the odd
+ * streams, so that they are independent. */
 static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -25,7 +25,8 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
     return ((double)value + 1) / 2 + 0x1p-25;
 }
 
-/* Draws number `at` of a gamma distribution of shape >= 1 by the method of Marsaglia and Tsang (2000). */
+/* Returns a number of the gamma distribution with shape >= 1, by the method of Marsaglia and Tsang (2000). It uses the
+ * random numbers from `at` on, at most TRIES of them. */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
     const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
@@ -41,22 +42,23 @@ static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape
     return d * v;
 }
 
-/* Draws number `at` of a chi-square distribution. */
+/* Returns a number of the chi-square distribution with `degrees` degrees of freedom, from the random numbers from `at`
+ * on. */
 static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
 {
     if (degrees < 1)
         return 0;
-    /* The method needs a shape of 1 or more: Gamma(a) is Gamma(a + 1) times u^(1/a). */
+    /* gamma_at needs a shape of 1 or more; Gamma(a) is distributed like Gamma(a + 1) times u^(1/a). */
     const double shape = degrees / 2, boost = shape < 1 ? pow(uniform_at(seed, stream, at + TRIES), 1 / shape) : 1;
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
-/* Draws the cosine between a fixed vector and a random normal one of n elements. Only the component parallel to the
- * fixed vector (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of
- * freedom) matter, so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
+/* Draws the cosine between a fixed vector and a random normal one. Only the component of the random vector parallel to
+ * the fixed one (a normal number g) and the squared length of the rest (chi-square with elements - 1 degrees of
+ * freedom) matter, so two numbers are drawn instead of a vector: g / sqrt(g^2 + rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
-    const uint64_t at = draw * 128; /* room for all tries */
+    const uint64_t at = draw * 128; /* each draw uses its own 128 numbers, enough for all tries */
     const double g = normal_at(seed, stream, at + 127), rest = chi_square_at(seed, stream, at, (double)(elements - 1));
     const double square = g * g + rest;
     return square > 0 ? g / sqrt(square) : 0;
@@ -65,7 +67,7 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
 /* Draws random cosines of vectors with this many elements, and returns their mean and standard deviation. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
 {
-    double middle = 0, squares = 0; /* by Welford's recurrence */
+    double middle = 0, squares = 0; /* mean and sum of squared deviations, by Welford's recurrence */
     for (unsigned k = 0; k < draws; k++) {
         const double cosine = organ_chance_cosine(seed, stream, k, elements), off = cosine - middle;
         middle += off / (k + 1);
@@ -78,13 +80,13 @@ void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint6
 double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
 
 /* Returns the smallest k such that, with a probability of 99 %, at most k of `count` normal values are beyond 3
- * standard deviations: adds the terms of the binomial distribution until they reach 0.99. */
+ * standard deviations. Adds the terms of the binomial distribution until their sum reaches 0.99. */
 size_t organ_chance_beyond(size_t count)
 {
-    const double p = 0.0026997960632601866, n = (double)count; /* of a normal value beyond 3 */
+    const double p = 0.0026997960632601866, n = (double)count; /* p: probability of a normal value beyond 3 */
     double term = exp(n * log1p(-p)), below = term;
     size_t allowed = 0;
-    /* The sum grows to 1; the guard is for its last rounding. */
+    /* The sum reaches 1 at allowed = count, up to rounding: the second condition ends the loop if it stays below. */
     while (below < 0.99 && allowed < count) {
         term *= (n - (double)allowed) / ((double)allowed + 1) * p / (1 - p);
         below += term;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The inputs of a comparison, the modules that they have in common, and the ranks that measure these. */
+ * The inputs of a comparison, the modules that they have in common, and the distribution of the measurement among
+ * ranks. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
 #include "formats/base/path.h"
@@ -17,8 +18,8 @@
 
 /* ---- the inputs ---- */
 
-/* Opens the adapter. Refuses DoRA, and notes an initialisation that changes the base, such as PiSSA: B A alone is then
- * not the change. */
+/* Opens the adapter. Rejects DoRA. Prints a note if its initialisation has changed the base, as PiSSA does: scale B A
+ * alone is then not the change by training. */
 static organ_status compare_open_adapter(organ_compared_job *job, organ_error *error)
 {
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
@@ -37,6 +38,7 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     return ORGAN_OK;
 }
 
+/* Opens model k with its weights, and prints the notes of the reader. */
 static organ_status compare_open_model(organ_compared_job *job, size_t k, const organ_model_access *access,
                                        organ_error *error)
 {
@@ -49,6 +51,7 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
     return ORGAN_OK;
 }
 
+/* Opens the adapter, if there is one, then the models in the order of job->path. */
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error)
 {
     if (job->draws < 2)
@@ -77,8 +80,8 @@ void organ_compared_close(organ_compared_job *job)
 
 /* ---- the modules ---- */
 
-/* Finds the weight of the module in every model that does not have it yet. Stops at the first model that does not
- * have it, except with one clean and two noisy models: there a noisy model without it does not stop the search. */
+/* Finds the weight of the module in every model in which m->weight is not set yet. Stops at the first model that lacks
+ * it; with one clean and two noisy models it also examines the second noisy one, so that the message has both. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)
@@ -91,7 +94,7 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
-/* Adds the module of an adapter's pair and the weights that it changes. */
+/* Appends the module of pair `index` of the adapter, if its name matches, with its weights in all models. */
 static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -108,7 +111,7 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* Returns "model.layers.0.mlp.up_proj" for "model.layers.0.mlp.up_proj.weight"; the caller frees it. */
+/* Returns the name of a weight without ".weight", for the caller to free. NULL without memory. */
 static char *compare_module_of(const char *name)
 {
     static const char end[] = ".weight";
@@ -116,8 +119,8 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
-/* Adds a weight of the clean model as a module if it is a projection, or one that --modules names, and finds its
- * counterparts in the other models. */
+/* Appends weight `index` of the first model as a module if it is a projection, or matches --modules, with its weights
+ * in the other models. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -146,7 +149,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* Orders modules by layer, those without one first; within a layer, as in the file or adapter. */
+/* Orders modules by layer, modules outside all layers first; within a layer by their index. */
 static int compare_by_layer(const void *a, const void *b)
 {
     const organ_compared_module *const x = a, *const y = b;
@@ -155,8 +158,7 @@ static int compare_by_layer(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Lists the modules to compare: those of the adapter, or the weights of the first model that match --modules, with
- * their weights in every model. */
+/* Sets job->modules: the modules of the adapter, or the weights of the first model that are selected. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
@@ -184,6 +186,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 
 /* ---- measuring ---- */
 
+/* Returns the bytes of the weights of module k in all models. */
 static uint64_t compare_bytes_of(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -193,7 +196,7 @@ static uint64_t compare_bytes_of(const void *context, size_t k)
     return bytes;
 }
 
-/* Measures all modules, shared by ranks, and exchanges the measured members: all from drawn_mean on. */
+/* Measures the modules, each on one rank, and exchanges the measured members, which begin at drawn_mean. */
 organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error)
@@ -216,6 +219,7 @@ organ_status organ_compared_measure(organ_compared_job *job,
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
+/* Returns the weights of the module in all models as sources of rows, which are not open yet. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *m)
 {
     organ_row_sources sources = {
@@ -227,7 +231,7 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
     return sources;
 }
 
-/* Finds the module that needs the most memory beyond the limit, for the message; *widest is NULL if all fit. */
+/* Finds the module that needs the most memory, if it needs more than the limit. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {
@@ -248,6 +252,7 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);
 }
 
+/* Adds 16 lanes pairwise, in an order that does not depend on the instruction set. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes)
 {
     for (size_t half = 8; half > 0; half /= 2)

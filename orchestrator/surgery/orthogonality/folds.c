@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Rows of a document that sum several modules: of a projection, of a layer, of a projection in each layer. */
+ * Rows of a report that sum several modules: those of a projection, of a layer, or of a projection in one layer. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -8,20 +8,23 @@
 
 #include <math.h>
 
+/* In folded.row: modules of all rows of the anatomy. */
 enum { ALL_ROWS = ORGAN_ANATOMY_ROWS };
 
-/* Modules `from` to `to` - 1 of the job, of the row `row`. */
+/* The modules to fold: those of the row `row` among the modules `from` to `to` - 1 of the job. */
 typedef struct folded {
     size_t from, to;
     unsigned row;
 } folded;
 
-/* Returns the row of a module. The report of two pairs has one row for all experts of a role and its dense matrices. */
+/* Returns the row of a module in a report. The report of two pairs has one row for each role; the other one separates
+ * routed experts, shared experts and dense matrices (organ_anatomy_row). */
 static unsigned fold_row_of(const organ_compared_job *job, const organ_compared_module *m)
 {
     return job->pairs ? 3 * (unsigned)m->anatomy->role : organ_anatomy_row(m->anatomy);
 }
 
+/* Folds the selected modules. */
 static organ_compared_fold fold_modules(const organ_compared_folding *g, folded of)
 {
     organ_compared_fold f = {0};
@@ -36,8 +39,8 @@ organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
     return fold_modules(g, (folded){0, g->job->count, ALL_ROWS});
 }
 
-/* Appends the row of some modules, with the member "layer" if `layer` is not NULL. Appends nothing if there are no such
- * modules. */
+/* Appends the row of the selected modules, with the member "layer" unless `layer` is NULL. Appends nothing if there are
+ * none. */
 static void append_fold(const organ_compared_folding *g, folded of, const int32_t *layer, json_t *rows)
 {
     const organ_compared_fold f = fold_modules(g, of);
@@ -57,6 +60,8 @@ json_t *organ_compared_projections_json(const organ_compared_folding *g)
     return rows;
 }
 
+/* Appends one row per layer, or with `places` one per projection and layer. The modules of a layer are adjacent,
+ * because job->modules is ordered by layer. */
 json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
 {
     const organ_compared_job *const job = g->job;
@@ -71,6 +76,7 @@ json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
     return rows;
 }
 
+/* `z` divides <N, K> by its standard deviation for a random N, `z_signs` by that for random signs of N. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
@@ -82,8 +88,10 @@ void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool sign
               SET_COUNT("beyond", f->beyond), SET_COUNT("with_cosine", f->defined));
 }
 
-/* ---- what both documents have in common ---- */
+/* ---- parts of both reports ---- */
 
+/* Returns mean and standard deviation of the cosine of a module with random matrices. `std_exact` is that of the theory
+ * for out x in values. */
 json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *m)
 {
     return ORGAN_OBJECT(SET_COUNT("draws", job->draws), SET_REAL("mean", m->drawn_mean), SET_REAL("std", m->drawn_std),

@@ -11,7 +11,7 @@
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts a mismatch and appends it to the message while it fits. */
+/* Counts a mismatch, and appends its sentence to the message if it fits and all earlier ones did. */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];
@@ -27,6 +27,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     }
 }
 
+/* Returns ORGAN_BAD_INPUT with the listed mismatches and the number of further ones, if there are any. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error)
 {
@@ -38,8 +39,8 @@ organ_status organ_module_mismatches_report(const organ_module_mismatches *misma
                       mismatches->count - mismatches->shown);
 }
 
-/* Finds the weight of a module by the exact name, by names that training programs use, and by names of the other
- * format. */
+/* Finds the weight of a module by its exact name, by names that training programs use, and by its name in the other
+ * format (GGUF or not). */
 static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
@@ -57,14 +58,14 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
-/* Returns true if a weight has the module's rows (all matrices of a stack together) and columns. */
+/* Returns true if a weight has the shape of the module; rows of stacked matrices are counted together. */
 static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* Returns true if the file stores the rows of q and k in another order, as GGUF files of some architectures do. */
+/* Returns true if the model stores the rows of q and k in another order, as GGUF files of some architectures do. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;
@@ -73,8 +74,8 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
            !organ_keeps_rope_rows(model->config.model_type);
 }
 
-/* Returns the weight of a module in a model, or NULL with the mismatch noted: missing, of another shape, or with
- * permuted rows (GGUF of some architectures). */
+/* Returns the weight of a module in a model, or NULL with a mismatch: the weight is missing, has another shape, or has
+ * permuted rows. */
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error)

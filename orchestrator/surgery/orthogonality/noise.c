@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Measures one module against an adapter, strip of rows by strip. Workers read units of rows of all models and store
- * the differences of the strip. Then each task takes a block of columns of fixed width: it computes K of the block as a
- * product of the factors' parts, the sums over the block, and U^T N of the block, which it adds to FP64 sums that no
- * other task touches. Strips and blocks depend on the shapes alone and are folded in order, so the bits depend neither
- * on threads nor on memory. */
+ * Measures one module against an adapter, in strips of rows. Workers read units of rows of all models and store the
+ * noises of the strip. Then each task processes a block of columns of fixed width: it computes the block of K from the
+ * factors, the sums over the block, and U^T N of the block, which it adds to FP64 sums that no other task changes.
+ * Strips and blocks depend on the shapes alone and are added in order, so the bits depend neither on threads nor on
+ * memory. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
@@ -19,35 +19,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Independent sums of a task; columns in a block. */
 enum { LANES = 16, BLOCK_COLS = 256 };
+/* Values of one model in a strip, and in a unit. */
 #define STRIP_VALUES ((size_t)1 << 19)
 #define UNIT_VALUES  ((size_t)1 << 16)
 
-/* Over one block of columns of one strip. */
+/* Sums over one block of columns of one strip: |K|^2, <N_1, N_2>, and those of each noise. */
 typedef struct block_sums {
     double change, between;
     organ_noise_sums noise[2];
 } block_sums;
 
+/* State of the measurement of one module. */
 typedef struct noise_stage {
     const organ_compared_job *job;
     organ_compared_module *module;
     organ_row_sources sources; /* the clean model, then the noisy ones */
-    size_t noises;
-    float *b, *a; /* rows x inner with the scale in it, inner x cols */
+    size_t noises;             /* number of noisy models */
+    float *b, *a;              /* factors of K = b a: rows x inner, including the scale, and inner x cols */
     size_t inner;
-    organ_svd svd;
-    double *inside[2]; /* U^T N, k x cols */
-    float *noise[2];   /* of the strip */
-    size_t strip_rows, unit_rows, blocks;
-    unsigned char *scratch; /* of all active workers */
+    organ_svd svd;                        /* singular values and left singular vectors of K */
+    double *inside[2];                    /* U^T N of each noise, k x cols */
+    float *noise[2];                      /* the noises of the strip, strip_rows x cols */
+    size_t strip_rows, unit_rows, blocks; /* rows in a strip and in a unit; blocks of columns */
+    unsigned char *scratch;               /* `active` x scratch_bytes, for the workers that run */
     size_t scratch_bytes, active;
-    block_sums *sums; /* of the strip's blocks */
+    block_sums *sums; /* of the blocks of the strip */
 } noise_stage;
 
 /* ---- the factors ---- */
 
-/* Reads the factors of K = b a, including the scale, and computes the vectors of U_k. */
+/* Reads the factors of K = b a, computes its singular vectors, and sets m->k. */
 static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -57,7 +60,7 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
         return error->status;
     if (organ_factored_svd(s->job->engine->kernels, s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
-    /* Ignore directions that are due to rounding. */
+    /* Smaller singular values are rounding errors, and their vectors have no meaning. */
     const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
     const size_t max = s->job->options->top_k ? organ_min(s->job->options->top_k, s->svd.rank) : s->svd.rank;
     for (m->k = 0; m->k < max && s->svd.sigma[m->k] > floor;)
@@ -65,16 +68,16 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- room ---- */
+/* ---- memory ---- */
 
-/* The memory of a module, computed from headers. */
+/* Sizes of the buffers of a module, computed from headers. */
 typedef struct room {
     size_t strip_rows, unit_rows;
-    size_t strips, worker; /* bytes of the strips, and of the other buffers per thread */
+    size_t strips, worker; /* bytes of the noises of a strip, and of the other buffers of each thread */
 } room;
 
-/* Computes the sizes of the buffers. Reading needs a unit of two models and the reader's own scratch; a block needs its
- * K and the scratch of a product. */
+/* Computes the sizes of the buffers. Reading needs a unit of two models and the scratch of the reader; a block needs
+ * its part of K and the scratch of a product. A thread does one of them at a time. */
 static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;
@@ -92,6 +95,7 @@ static organ_status noise_size_buffers(const organ_row_sources *sources, room *r
     return error->status;
 }
 
+/* Computes the bytes that one worker needs for a module (organ_compared_need). */
 static organ_status noise_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -102,6 +106,7 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
+/* Returns ORGAN_USAGE with the required memory if the module that needs most does not fit. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -112,7 +117,7 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-/* Sizes strips and scratch by the engine's memory and allocates them; as many workers run as have scratch. */
+/* Allocates the buffers. The number of workers is limited by the memory of the engine. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
@@ -138,7 +143,8 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
 
 /* ---- reading ---- */
 
-/* Returns an error that names the first value that is not finite. */
+/* Fails with the first of `count` values that is not finite; `first` is the row of the first value, n the noise. If all
+ * are finite, their difference overflows. */
 static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t first, const float *clean,
                                      const float *noisy, size_t count, organ_error *error)
 {
@@ -183,11 +189,13 @@ static organ_status noise_read_unit(void *context, const organ_row_unit *unit, s
 
 /* ---- sums ---- */
 
+/* Sums in independent lanes, which the compiler vectorises: |K|^2, |N|^2, <N, K> and the sum of the squares of its
+ * terms. */
 typedef struct lanes {
     double change[LANES], square[LANES], dot[LANES], signs[LANES];
 } lanes;
 
-/* Adds a row of noise and change to the sums, in LANES lanes. */
+/* Adds a row of `count` values of noise and change to the lanes. */
 static void add_row(lanes *restrict l, const float *restrict noise, const float *restrict change, size_t count)
 {
     float tail[2][LANES] = {{0}};
@@ -207,7 +215,7 @@ static void add_row(lanes *restrict l, const float *restrict noise, const float 
     }
 }
 
-/* Returns <N_1, N_2> of the block. */
+/* Returns <N_1, N_2> of the block of `width` columns from `col` on. */
 static double noise_between(const noise_stage *s, const organ_row_set *strip, size_t col, size_t width)
 {
     const size_t cols = s->module->cols;
@@ -220,7 +228,7 @@ static double noise_between(const noise_stage *s, const organ_row_set *strip, si
     return organ_compared_fold_lanes(lane);
 }
 
-/* Adds U^T N of the block to the sums over earlier strips. */
+/* Adds U^T N of the block to the sums over earlier strips (s->inside). */
 static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, size_t n, size_t col, size_t width,
                              void *scratch)
 {
@@ -237,9 +245,8 @@ static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, s
     s->job->engine->kernels->product(&part, scratch);
 }
 
-/* Sums over a block of columns of a strip: |K|^2 of the change K = B A; for each noise N, |N|^2, <N, K> and the
- * variance of <N, K> if only the signs of N were random; and U^T N for the leakage. Sums in FP64 lanes, whose order
- * does not depend on the threads. */
+/* Task: computes the sums over block `block` of the strip: |K|^2 of K = B A; for each noise |N|^2, <N, K>, and the
+ * variance of <N, K> if only the signs of N were random; and U^T N for the leakage. */
 static void noise_sum_block(void *context, const organ_row_set *strip, size_t block, size_t worker)
 {
     noise_stage *const s = context;
@@ -270,7 +277,7 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
     to->between = s->noises > 1 ? noise_between(s, strip, col, width) : 0;
 }
 
-/* Adds the sums of a strip's blocks in their order, so that the result does not depend on threads. */
+/* Adds the sums of the blocks of a strip in their order, so that the result does not depend on threads. */
 static void noise_fold_blocks(void *context, const organ_row_set *strip)
 {
     noise_stage *const s = context;
@@ -312,6 +319,7 @@ static organ_status noise_run(noise_stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Frees all buffers of the stage. */
 static void noise_release(noise_stage *s)
 {
     organ_row_sources_close(&s->sources);
@@ -326,6 +334,8 @@ static void noise_release(noise_stage *s)
     free(s->sums);
 }
 
+/* Measures one module: reads its weights row by row from all models and sums N with K, |N|^2 and the share of N in the
+ * output directions of K. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does
- * not exist is null. */
+ * The report organ.orthogonality/1: each module, and sums over projections, layers and the model. A number that is not
+ * defined is null. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -10,12 +10,14 @@
 
 #include <math.h>
 
-enum { AGREEMENT = 2 }; /* index after the noises 0 and 1: cosine of the first noise with the second */
+/* Value of `which` that selects the comparison of the first noise with the second; 0 and 1 select a noise and K. */
+enum { AGREEMENT = 2 };
 
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
 
+/* Returns the sums of the comparison `which` in a module. */
 static organ_noise_comparison compared_of(const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT)
@@ -25,6 +27,8 @@ static organ_noise_comparison compared_of(const organ_compared_module *m, int wh
 
 static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
+/* Adds the leakage of a noise in a module to the fold, if it is informative: if K has fewer directions than the
+ * output. */
 static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
@@ -35,6 +39,7 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
     f->inside_base += m->noise[which].square;
 }
 
+/* Adds the comparison `which` of a module to a fold. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
@@ -42,7 +47,7 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
     fold_leakage(&f->noises, m, which);
 }
 
-/* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
+/* Adds the numbers of a fold to the object `name`, whose reference it takes, and returns it. */
 static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums, int which)
 {
     const organ_noise_fold *const f = &sums->noises;
@@ -62,6 +67,7 @@ static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums,
     return name;
 }
 
+/* Returns verdict, totals and rows of the comparison `which`. */
 static json_t *comparison_json(const organ_compared_job *job, int which)
 {
     const organ_compared_folding folding = {job, which, add_to_fold, document_fold_json};
@@ -74,6 +80,7 @@ static json_t *comparison_json(const organ_compared_job *job, int which)
         SET("places", organ_compared_layers_json(&folding, true)));
 }
 
+/* Returns the element of "noises" for noise n. */
 static json_t *noise_json(const void *context, size_t n)
 {
     const organ_compared_job *const job = context;
@@ -86,6 +93,7 @@ static json_t *noise_json(const void *context, size_t n)
 
 /* ---- modules ---- */
 
+/* Returns the reason why noise n has no cosine in a module; null if it has one. */
 static json_t *why_undefined(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
@@ -93,7 +101,7 @@ static json_t *why_undefined(const organ_compared_module *m, size_t n)
     return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
 }
 
-/* Returns the figures of noise n in a module. */
+/* Returns the numbers of noise n in a module. */
 static json_t *module_noise_json(const void *module, size_t n)
 {
     const organ_compared_module *const m = module;
@@ -114,7 +122,7 @@ static json_t *module_noise_json(const void *module, size_t n)
                         SET("reason", why_undefined(m, n)));
 }
 
-/* Returns the document's row of a module. */
+/* Returns the row of module k. */
 static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -138,7 +146,7 @@ static json_t *document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-/* Returns the definitions of the document's members. */
+/* Returns the definitions of terms in the report. */
 static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -164,12 +172,13 @@ static json_t *orthogonality_definitions_json(void)
                  "|N| / |K|. W_clean + K and W_noisy + K differ by N; W_clean + K and W_noisy differ by N + K."));
 }
 
+/* Returns the limits of the verdicts in words. */
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), "
-                              "and for all as one matrix; nearly orthogonal: no |cosine| above 0.03, neither in the "
-                              "modules outside nor in all as one matrix; else not orthogonal"),
+                              "and for all modules joined to one matrix; nearly orthogonal: |cosine| <= 0.03 in each "
+                              "module with |z| > 3 and for the joined matrix; else not orthogonal"),
         SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
         SET_TEXT("magnitude",
                  "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "

@@ -15,7 +15,8 @@
 
 /* ---- the inputs ---- */
 
-/* Returns whether the path is a directory with adapter_config.json, or the file with the weights of an adapter. */
+/* Returns whether the path is that of an adapter: a directory with adapter_config.json, or
+ * adapter_model.safetensors. */
 static bool is_adapter(const char *path)
 {
     char *config = NULL;
@@ -28,6 +29,7 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
+/* Returns whether both models are the same path or the same file. */
 static bool is_same_file(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
@@ -36,8 +38,8 @@ static bool is_same_file(const organ_model *a, const organ_model *b)
            a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Rejects the same model under two names, whose numbers would look like findings. Only a tuned model may also be in
- * the second pair. */
+/* Rejects a model that is given twice, because its figures would look like findings. Only the tuned model may be the
+ * clean model of the second pair. */
 static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
@@ -62,7 +64,7 @@ static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *erro
 
 /* ---- the run ---- */
 
-/* Measures module k and reports its cosine between the noises. */
+/* Measures module k and shows the cosine of its noises as progress. */
 static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -78,6 +80,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
     return ORGAN_OK;
 }
 
+/* Opens and matches the inputs, measures all modules, and writes the reports. */
 static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
@@ -89,7 +92,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
-/* Compares the noises of two pairs (clean, noisy), and optionally a change: an adapter or a tuned model. */
+/* Compares the noises of two pairs. The change is an adapter, a tuned model, or the difference of the clean models. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not
- * exist is null. */
+ * The report organ.noise_pairs/1: each module, and sums over projections, layers and the model. A number that is not
+ * defined is null. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -15,7 +15,7 @@ static const char *projection_of(const organ_compared_module *m) { return organ_
 
 /* ---- folds ---- */
 
-/* Adds the sums of a module to those of a fold. */
+/* Adds the sums of a module to those of several modules. */
 static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 {
     for (size_t k = 0; k < 2; k++) {
@@ -31,7 +31,8 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
-/* Adds a module to a fold: the noises with each other, then the change with each noise and with their difference. */
+/* Adds a module to a fold: the noises with each other, then D with each noise and with their difference. `which` is not
+ * used. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
@@ -49,7 +50,8 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
                          elements);
 }
 
-/* Adds the share of one noise in the other, and all sizes, of a module or of a fold. */
+/* Adds the norms and their quotients, the multiple of N_A that approximates N_B, and the remainder to a row. `s` is of
+ * a module or of several. */
 static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
@@ -68,6 +70,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
+/* Returns the cosine of a fold, compared with chance. */
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
@@ -75,7 +78,7 @@ static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
     return row;
 }
 
-/* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
+/* Adds the numbers of a fold to the object `name`, whose reference it takes, and returns it. */
 static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
@@ -92,6 +95,7 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared
 
 /* ---- modules ---- */
 
+/* Returns the cosine of two matrices of `elements` values, from their squares and product, and its z. */
 static json_t *cosine_json(double square, double other, double dot, double elements)
 {
     const organ_noise_comparison c = {square, other, dot, 0};
@@ -100,6 +104,7 @@ static json_t *cosine_json(double square, double other, double dot, double eleme
     return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
 }
 
+/* Returns the reason why a module has no cosine of the noises; NULL if it has one. */
 static const char *why_pair_undefined(const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) && !(s->noise[1] > 0))
@@ -109,7 +114,7 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-/* Returns the document's row of a module. */
+/* Returns the row of module k. */
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -140,7 +145,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-/* Returns the definitions of the document's members. */
+/* Returns the definitions of terms in the report. */
 static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -169,6 +174,7 @@ static json_t *noise_pairs_document_definitions_json(void)
                              "result equals the quantised clean model of B."));
 }
 
+/* Returns the limits of the verdicts in words. */
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
@@ -177,10 +183,11 @@ static json_t *thresholds_json(void)
             "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the "
             "energy of N_A remains); holds in part: below 1, and the noises are related or alike; else does not hold"),
         SET_TEXT("noises", "unrelated: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), and "
-                           "for all as one matrix; hardly related: no |cosine| above 0.03, neither in the modules "
-                           "outside nor in all as one matrix; related: |cosine| below 0.5; else alike"));
+                           "for all modules joined to one matrix; hardly related: |cosine| <= 0.03 in each module with "
+                           "|z| > 3 and for the joined matrix; related: |cosine| below 0.5; else alike"));
 }
 
+/* Returns the description of model `source`, with the storage of its weights. */
 static json_t *noise_pairs_document_source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
@@ -196,6 +203,7 @@ static json_t *pair_json(const void *job, size_t p)
                         SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
+/* Returns the description of D: its kind, the model that is subtracted, and the tuned model or the adapter. */
 static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
@@ -206,6 +214,7 @@ static json_t *change_json(const organ_compared_job *job)
                ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r))));
 }
 
+/* Returns the member "run". */
 static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
@@ -215,8 +224,8 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
     return organ_compared_run_json(job, ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change)));
 }
 
-/* Returns the verdict. If both clean models have the same values in a module, equal noises are trivial there; the
- * verdict is based on the other modules, if any. */
+/* Returns the verdict. In modules in which both clean models have the same values, equal noises are trivial, so the
+ * verdict is based on the other modules, if there are any. */
 static json_t *verdict_json(const organ_compared_job *job, const organ_compared_fold *all)
 {
     organ_compared_fold differing = {0};
@@ -230,7 +239,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
                              : organ_pairs_verdict(all, 0, job->change);
 }
 
-/* Returns the report of organ noise-pairs. */
+/* Returns the report; NULL if memory runs out. */
 json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Measures one module of two pairs: workers read units of rows from each model and sum over them in 16 lanes. Units
- * depend on the shape alone and are folded in order, so the bits depend neither on threads nor on memory. */
+ * Measures one module of two pairs: workers read units of rows of all models and sum over them in 16 lanes. Units
+ * depend on the shape alone and are added in order, so the bits depend neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -14,43 +14,51 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Independent sums of a unit; units in a set of rows. */
 enum { LANES = 16, UNITS = 64 };
+/* Values of one model in a unit. */
 #define UNIT_VALUES ((size_t)1 << 16)
 
+/* The terms of a unit, in the order of organ_pair_sums (pairs_fold_units). W, N: weight and noise; D: the change. */
 enum {
-    WEIGHT_A,
-    WEIGHT_B,
-    APART,
-    NOISE_A,
-    NOISE_B,
-    BETWEEN,
-    SIGNS,
-    REST,
-    CHANGE,
-    A_AND_CHANGE,
-    B_AND_CHANGE,
-    REST_AND_CHANGE,
+    WEIGHT_A,        /* |W_clean_A|^2 */
+    WEIGHT_B,        /* |W_clean_B|^2 */
+    APART,           /* |W_clean_B - W_clean_A|^2 */
+    NOISE_A,         /* |N_A|^2 */
+    NOISE_B,         /* |N_B|^2 */
+    BETWEEN,         /* <N_A, N_B> */
+    SIGNS,           /* sum of the squares of its terms */
+    REST,            /* |N_A - N_B|^2 */
+    CHANGE,          /* |D|^2 */
+    A_AND_CHANGE,    /* <N_A, D> */
+    B_AND_CHANGE,    /* <N_B, D> */
+    REST_AND_CHANGE, /* <N_A - N_B, D> */
     TERMS
 };
 
+/* The terms of one unit, each in LANES lanes. */
 typedef struct unit_sums {
     double lane[TERMS][LANES];
 } unit_sums;
 
+/* State of the measurement of one module. */
 typedef struct pairs_stage {
     const organ_compared_job *job;
     organ_compared_module *module;
-    organ_row_sources sources; /* in the order of organ_pair_source */
-    float *b, *a;              /* factors of the change, or NULL */
-    size_t unit_rows, unit_bytes;
-    unsigned char *scratch; /* of all active workers: a unit of each model, and of the change; then that of a reader */
+    organ_row_sources sources;    /* in the order of organ_pair_source */
+    float *b, *a;                 /* factors of D = b a if it is the change of an adapter, or NULL */
+    size_t unit_rows, unit_bytes; /* rows of a unit, and bytes of the unit of one model */
+    /* `active` x scratch_bytes, for the workers that run: a unit of each model and of D, then the scratch of a
+     * reader */
+    unsigned char *scratch;
     size_t scratch_bytes, active;
-    unit_sums *sums; /* of the set's units */
+    unit_sums *sums; /* of the units of the current set */
 } pairs_stage;
 
-/* ---- room ---- */
+/* ---- memory ---- */
 
-/* Computes the rows of a unit and the bytes of one worker from headers alone. */
+/* Computes from headers the rows of a unit, and the bytes of scratch of one worker. `adapter`: D is the change of an
+ * adapter, which needs a buffer, too. */
 static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
                                        organ_error *error)
 {
@@ -63,6 +71,7 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
+/* Computes the bytes that one worker needs for a module (organ_compared_need). */
 static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -73,6 +82,7 @@ static organ_status pairs_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
+/* Returns ORGAN_USAGE with the required memory if the module that needs most does not fit. */
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -83,6 +93,7 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
                                widest->name);
 }
 
+/* Allocates the scratch memory. The number of workers is limited by the memory of the engine. */
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 {
     const organ_engine *const engine = s->job->engine;
@@ -97,12 +108,12 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* Sixteen values of each matrix. The change D is `to` less `from`. */
+/* LANES values of each matrix: clean and noisy model of pair A, those of pair B (other), and D = to - from. */
 typedef struct pairs_values {
     const float *clean, *noisy, *other, *other_noisy, *to, *from;
 } pairs_values;
 
-/* Adds LANES values of both pairs to the sums: N_A = clean - noisy, N_B of the other pair, and D, the change. */
+/* Adds LANES values of all matrices to the terms. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean = v->clean, *restrict const noisy = v->noisy, *restrict const other = v->other,
@@ -127,7 +138,8 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
     }
 }
 
-/* Adds all values of the unit; the last, if there are fewer than sixteen, with zeros after them. */
+/* Adds the `count` values of a unit. values[k] is the unit of model k, values[ORGAN_ROW_SOURCES] that of the change of
+ * an adapter, or NULL. The last values are padded with zeros to LANES. */
 static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
     static const float zeros[LANES];
@@ -161,6 +173,7 @@ static bool all_finite(const float *values, size_t count)
     return finite;
 }
 
+/* Reads a unit of model `source` as FP32 and fails if a value is not finite. */
 static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_row_unit *unit, float *to,
                                void *scratch, organ_error *error)
 {
@@ -174,7 +187,7 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
     return ORGAN_OK;
 }
 
-/* Computes the rows of the change K = B A in a unit. */
+/* Computes the rows of the change of the adapter, b a, in a unit. */
 static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
@@ -188,7 +201,7 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
-/* Reads a unit of rows of all models, computes B A for an adapter, and adds up the unit's sums. */
+/* Reads a unit of all models, computes the change of the adapter, and sums the terms. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -215,6 +228,7 @@ static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, si
 
 /* ---- the module ---- */
 
+/* Adds the terms of the units of a set in their order, so that the result does not depend on threads. */
 static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;
@@ -229,6 +243,7 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
     organ_progress_advance(s->job->progress, organ_row_sources_bytes(&s->sources, set->rows), NULL, NULL);
 }
 
+/* Sums over all rows of the module, then draws the cosines of random matrices. */
 static organ_status pairs_run(pairs_stage *s, organ_error *error)
 {
     const organ_row_walk walk = {.rows = s->module->rows,
@@ -243,8 +258,8 @@ static organ_status pairs_run(pairs_stage *s, organ_error *error)
     return error->status;
 }
 
-/* Measures one module: reads its rows from all models strip by strip and sums squares and inner products of the noises
- * and the change. */
+/* Measures one module: reads its rows from all models in units, and sums squares and inner products of the noises and
+ * the change. */
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error)
 {
     pairs_stage s = {.job = job, .module = module, .sources = organ_compared_sources(job, module)};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Describes the numbers of two pairs in words, with the thresholds that were used. */
+ * Describes the figures of two pairs in words, by limits that the report states. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -8,7 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Returns whether both noises are equal and cancel. */
+/* Returns whether the premise of Method A holds: N_A and N_B are equal and cancel. `noises` is the level of their
+ * agreement (organ_agreement_verdict). */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
     const double left = s->noise_difference / s->noise[0];
@@ -19,7 +20,7 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
-/* Adds the sentence on whether both noises are equal. `assumption` begins with "u" if that is undefined. */
+/* Appends the sentence on the premise. An `assumption` that begins with "u" is "undefined". */
 static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
     if (*assumption == 'u') {
@@ -35,6 +36,7 @@ static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char 
         100 * (1 - s->noise_difference / (s->noise[0] + s->noise[1])));
 }
 
+/* Appends the sentence that `same` modules were left out, and how many remain. */
 static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
@@ -44,7 +46,8 @@ static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
-/* Adds the regression of N_B on N_A: the factor, and how much of N_B's energy it explains. */
+/* Appends the sentence on the least-squares multiple of N_A that approximates N_B, and the share of the energy of N_B
+ * that it explains. */
 static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
@@ -59,7 +62,7 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
                      : "");
 }
 
-/* Appends the sentences that compare both noises with the change D. */
+/* Appends the sentences that compare both noises with the change D, whose kind is `kind`. */
 static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
@@ -87,7 +90,7 @@ static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_
                   sqrt(s->noise_difference / s->noise[1]));
 }
 
-/* Adds the cosines of both noises and their difference with the change: "N_A 0.0012 (z 0.5), ..." */
+/* Appends the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." */
 static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
@@ -106,7 +109,7 @@ static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
 
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
-/* Returns the verdict over all modules: sentences and the figures that they quote. */
+/* Returns the verdict on the modules of `all`: levels, the figures that the sentences quote, and the sentences. */
 json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);

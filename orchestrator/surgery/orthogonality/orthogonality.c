@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Measures module k and reports the cosine of its noise and the adapter's change. */
+/* Measures module k and shows the cosine of its noise with the adapter's change as progress. */
 static organ_status orthogonality_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -27,7 +27,7 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
     return ORGAN_OK;
 }
 
-/* Draws the report's charts into the output directory. */
+/* Draws the charts of the report and writes them to the output directory. */
 static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
                                  organ_error *error)
 {
@@ -44,6 +44,7 @@ static organ_status write_charts(const organ_output *output, const void *context
     return error->status;
 }
 
+/* Opens and matches the inputs, measures all modules, and writes the reports. */
 static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};

@@ -12,23 +12,24 @@ ORGAN_API_BEGIN
 
 typedef struct organ_orthogonality_options {
     const char *clean, *noisy, *adapter;
-    const char *noisy2;  /* NULL: none */
-    const char *output;  /* directory to make, for the reports and plots; NULL: none */
-    const char *modules; /* comma-separated shell patterns on the adapter's module names; NULL: all */
-    unsigned draws;      /* of random matrices per module; at least 2 */
-    unsigned top_k;      /* left singular vectors of K; 0: as many as K has */
+    const char *noisy2;  /* a second noisy model; NULL: none */
+    const char *output;  /* new directory for the reports and plots; NULL: none */
+    const char *modules; /* comma-separated shell patterns of names of modules of the adapter; NULL: all */
+    unsigned draws;      /* random matrices per module; at least 2 */
+    unsigned top_k;      /* number of left singular vectors of K whose leakage is measured; 0: all of them */
     unsigned seed;
     bool force;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_orthogonality_options;
 
-/* *report has schema organ.orthogonality/1 and is also written to `output` with orthogonality.json,
- * ORTHOGONALITY_REPORT.md and three plots; the caller releases it. On error it is NULL and no output remains. Weights
- * may have any storage that can be read as numbers. `engine->memory` limits the buffers; in addition the factors of
- * one module are in memory: B, A, the decomposition of their product, and k x in_features sums. Returns ORGAN_USAGE
- * for a pattern that matches no module, an output that exists or would damage an input, or too little memory;
- * ORGAN_BAD_INPUT for modules of the adapter that a model lacks or has in another shape (all are listed), values that
- * are not finite, or an adapter that is more than W + scale B A; ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Creates the report of schema organ.orthogonality/1, which the caller releases, and writes it to `output` as
+ * orthogonality.json, ORTHOGONALITY_REPORT.md and three plots. On error *report is NULL and no output remains. Weights
+ * may have any storage that can be read as numbers. `engine->memory` limits the buffers; in addition the factors of one
+ * module are in memory: B, A, the decomposition of their product, and k x in_features sums.
+ *
+ * Returns ORGAN_USAGE if a pattern matches no module, the output exists or would damage an input, or the memory is too
+ * small; ORGAN_BAD_INPUT if a model lacks a module of the adapter or has it in another shape (all are listed), if a
+ * value is not finite, or if the adapter changes more than W + scale B A; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Describes the numbers of a comparison in words, with the thresholds that were used. */
+ * Describes the figures of a comparison in words, by limits that the report states. */
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -11,14 +11,15 @@
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
-/* Clamps the cosine: rounding can make that of parallel vectors exceed 1. */
+/* Returns the cosine, limited to -1 to 1: rounding errors can make that of parallel vectors exceed 1. */
 double organ_compared_cosine(const organ_noise_comparison *c)
 {
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
 }
 
-/* Adds a module's comparison to a fold. `variance` sums |x|^2 |y|^2 / n, the variance of x . y for unrelated
- * directions; a module is beyond chance if |cosine| sqrt(n) exceeds ORGAN_Z_LIMIT. */
+/* Adds the comparison of a module to a fold. `variance` is the sum of |x|^2 |y|^2 / n, the variance of <x, y> for
+ * random directions. |z| of a module is |cosine| sqrt(n), because 1 / sqrt(n) is the standard deviation of the cosine
+ * by chance. */
 void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
     f->modules++;
@@ -50,14 +51,16 @@ static const char *percent_text(double share, char out[32])
     return out;
 }
 
+/* The cosine of a fold, and whether chance explains it. */
 typedef struct verdict_reading {
-    double cosine, chance, z; /* of the fold as one matrix */
-    size_t allowed;           /* beyond the limit by chance */
+    /* of all modules joined to one matrix: cosine, its standard deviation by chance, and their quotient */
+    double cosine, chance, z;
+    size_t allowed; /* number of modules that may be beyond ORGAN_Z_LIMIT by chance */
+    /* chance explains all cosines; those that it does not explain are negligible (ORGAN_SMALL_COSINE) */
     bool by_chance, tiny;
 } verdict_reading;
 
-/* Computes the cosine of noise and change over all modules as one vector, its deviation by chance and z, and whether
- * chance or a tiny cosine explains it. */
+/* Computes the reading of a fold. */
 static verdict_reading read_cosine(const organ_noise_fold *f)
 {
     verdict_reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
@@ -70,7 +73,7 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
-/* Returns the sentence that interprets the overall cosine: explained by chance, or its sign. */
+/* Returns the sentence that interprets a cosine that chance does not explain. */
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)
@@ -81,21 +84,21 @@ static const char *direction_of(const verdict_reading *r)
     return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
-/* Returns the sentence with the figures that the verdict on the cosine is based on. */
+/* Returns the sentence with the figures on which the verdict on the cosine is based. */
 static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
     if (f->signs > 0)
         snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
-    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance allows up to %zu outside), z of all modules as "
-                        "one matrix %.2f%s, "
+    return json_sprintf("|z| <= 3 in %llu of %llu modules (by chance up to %zu may exceed 3), z of all modules "
+                        "joined to one matrix %.2f%s, "
                         "largest |cosine| %.4f.",
                         (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z,
                         signs, f->largest);
 }
 
-/* Returns the verdict on the cosine of noise N and adapter K, a value of the document's "direction", and appends the
- * sentences that explain it. */
+/* Returns the level of the cosine of N and K, a value of "direction" in the report, and appends the sentences that
+ * explain it. */
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 {
     const verdict_reading r = read_cosine(f);
@@ -127,9 +130,9 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the verdict on the leakage, a value of the document's "leakage", and appends the sentence that explains it.
- * The leakage is the share of |N|^2 within the output directions of the adapter, the columns of U; noise without
- * direction has k of `out` directions, a share of k / out. It is undefined if U spans the whole output space. */
+/* Returns the level of the leakage, a value of "leakage" in the report, and appends the sentence that explains it. The
+ * leakage is the norm of the part of N in the output directions of K (the columns of U), relative to |N|. Noise without
+ * direction has a share k / out of its energy there. The leakage is undefined if U spans the whole output space. */
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->informative == 0 || !(f->inside_expected > 0)) {
@@ -152,9 +155,9 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the verdict on |N| / |K|, a value of the document's "magnitude", and appends the sentences that explain it.
- * Merging K into the noisy model leaves N, so it lowers the squared distance to the clean model with the adapter from
- * |N|^2 + |K|^2 + 2 <N, K> to |N|^2. */
+/* Returns the level of |N| / |K|, a value of "magnitude" in the report, and appends the sentences that explain it. The
+ * target is the clean model with the adapter, W_clean + K. The noisy model alone is N + K away from it, with the
+ * adapter it is N away: the squared distance falls from |N|^2 + |K|^2 + 2 <N, K> to |N|^2. */
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {
@@ -186,6 +189,8 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
+/* Returns the verdict on one noise: a word each for its direction, leakage and size, with their sentences.
+ * `beyond_allowed` is the number of modules whose |z| exceeds the limit by chance. */
 json_t *organ_noise_verdict(const organ_noise_fold *all)
 {
     json_t *sentences = json_array();
@@ -196,7 +201,7 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
                         SET("sentences", sentences));
 }
 
-/* Returns how much two noises agree, as a level and sentences. */
+/* Returns how far two noises agree, as a level and sentences. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
     const verdict_reading r = read_cosine(all);
@@ -222,7 +227,7 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
-/* Writes how the weights are stored: the scheme of the first, "and others" if they differ. `first` and the next are
+/* Writes the storage of the first weight, and "and others" if another one differs. The pointers to the weights are
  * `stride` bytes apart. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {

@@ -11,14 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How a tensor is cut. */
+/* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
     organ_matrices m;
-    uint64_t row_bytes, all; /* rows of all matrices */
-    uint64_t step;           /* rows of a unit: whole matrices, or a part of one */
+    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices of the stack */
+    uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 
-/* Plans row ranges of about ORGAN_CUT_BYTES, in multiples of `rows`; a small tensor stays whole. */
+/* Divides a tensor into ranges of at most about ORGAN_CUT_BYTES that are cut at multiples of `rows`. A smaller tensor
+ * stays one range. */
 static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 {
     cut_plan k = {.m = organ_tensor_matrices(tensor)};
@@ -26,7 +27,8 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     if (rows == ORGAN_CUT_NEVER || tensor->bytes <= ORGAN_CUT_BYTES)
         return k;
     k.row_bytes = tensor->bytes / k.all;
-    /* A unit is a part of the rows of one matrix, or some whole matrices; units are about equal in size. */
+    /* Cut inside matrices only if one matrix is too large. The ranges get about equal sizes, each a multiple of
+     * `granule` rows. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
     const uint64_t granule = inside ? rows : k.m.rows, extent = inside ? k.m.rows : k.all;
     const uint64_t max = organ_max(ORGAN_CUT_BYTES / (granule * k.row_bytes), 1) * granule,
@@ -35,16 +37,16 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     return k;
 }
 
-/* Returns the number of rows of the range that begins at `row`: at most `step`, and not from part of one matrix into
- * the next. */
+/* Returns the number of rows of the range that begins at `row` (counted over all matrices): `step`, or fewer at the end
+ * of the tensor. A range smaller than a matrix ends with its matrix. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t remaining = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
     return remaining < k->step ? remaining : k->step;
 }
 
-/* Appends a range of rows of a tensor as a unit of work: a tensor of rank 3 whose matrices are whole, or a part of one
- * matrix. A whole tensor keeps its name and shape. */
+/* Appends rows [row, row + rows) of tensor t to the list of row ranges: some whole matrices, or some rows of one
+ * matrix, as a tensor of rank 3. A whole tensor keeps its name and shape. Returns false if out of memory. */
 static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
 {
     const organ_tensor *const tensor = cuts->tensors[t];
@@ -73,7 +75,7 @@ static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan
     return true;
 }
 
-/* Adds the row ranges of tensor t; false if out of memory. */
+/* Appends the row ranges of tensor t to cuts->list. Returns false if out of memory. */
 static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t rows)
 {
     const cut_plan k = cut_plan_for(cuts->tensors[t], rows);
@@ -100,7 +102,7 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
         return organ_fail_memory(error, "the row ranges of large tensors");
     cuts->list = organ_rows_to_file(cuts->list, cuts->count * sizeof *cuts->list);
     cuts->first[count] = cuts->count;
-    for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
+    for (size_t k = 0; k < cuts->count; k++) /* shapes are set last: growing the list moved them */
         if (!organ_cuts_is_whole(cuts, k))
             cuts->list[k].tensor.shape = cuts->list[k].shape;
     return ORGAN_OK;
@@ -131,7 +133,7 @@ void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t by
         cuts->hashed = 0;
     }
     if (cuts->hashing != c->of || cuts->hashed != from)
-        return; /* another run or rank wrote the bytes before: organ_cuts_complete reads the tensor again */
+        return; /* another run or rank wrote the tensor's earlier bytes: organ_cuts_complete reads the tensor */
     XXH3_64bits_update(cuts->hash, data, bytes);
     cuts->hashed += bytes;
     if (cuts->hashed == cuts->tensors[c->of]->bytes)
@@ -140,6 +142,7 @@ void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t by
 
 /* ---- tensors that were written in row ranges ---- */
 
+/* A file of a model, as the context of read_written. */
 typedef struct cuts_place {
     const organ_model *model;
     uint32_t file;
@@ -151,21 +154,22 @@ static organ_status read_written(const void *context, void *data, size_t bytes, 
     return organ_model_read(p->model, p->file, data, bytes, offset, error);
 }
 
+/* Context of organ_cuts_complete's callbacks. */
 typedef struct cuts_reading {
     organ_cuts *cuts;
     const organ_model *written;
 } cuts_reading;
 
-/* Returns the bytes that must be read to compute the tensor's digest; 0 if one range has the whole tensor, whose digest
- * is known. */
+/* Returns the bytes that must be read to digest tensor t: 0 if it was written as one range, whose digest is known. */
 static uint64_t bytes_to_read(const void *context, size_t t)
 {
     const organ_cuts *const cuts = ((const cuts_reading *)context)->cuts;
     return range_count(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
-/* Computes the digest of a tensor from the written output. Does nothing if this rank digested the tensor while writing
- * it; other ranks do not have that digest, so the rank that is assigned the tensor decides whether it is read. */
+/* Computes the digest of tensor t from the written output. Does nothing if this rank digested the tensor while writing
+ * it. The assigned rank decides whether the tensor is read, because a rank has only digests of tensors that it
+ * wrote. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;

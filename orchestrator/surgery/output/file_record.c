@@ -18,7 +18,7 @@
 
 #define MAX_DIGESTED ((off_t)64 << 20)
 
-/* Returns the entry of a file: name, size and, of small files without weights, a digest. Returns NULL on an error. */
+/* Returns the entry of a file: its size and, for small files without weights, its digest. NULL on an error. */
 static json_t *file_entry(const char *path, organ_error *error)
 {
     char digest[17] = "";
@@ -41,8 +41,8 @@ static json_t *file_entry(const char *path, organ_error *error)
     return entry;
 }
 
-/* Returns true for files of this run's report folder, which the record does not list. Reports of the donor in
- * organ/donor/ are copied files and are listed. */
+/* Returns whether `name` is in this run's report folder, which the record leaves out. The donor's reports in
+ * organ/donor/ are copied files, so the record lists them. */
 static bool is_own_report(const char *name)
 {
     return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&

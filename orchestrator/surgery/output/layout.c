@@ -12,15 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEP ((size_t)1 << 20) /* read at once between tensors */
+#define STEP ((size_t)1 << 20) /* bytes between tensors that are read and stored at once */
 
-/* A donor's file, whether the model is it or was taken out of it. */
+/* A file that the layout writes again: a file of the model itself or, for an organ directory, a file of its donor. */
 typedef struct layout_source {
     const organ_model *model;
-    uint32_t index;
+    uint32_t index; /* index of the file in the model, or in the donor as the manifest lists its files */
     const char *name;
-    uint64_t size, data_offset;
-    size_t first, count;
+    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
+    size_t first, count;        /* its tensors in model->tensors: index of the first, and number */
 } layout_source;
 
 static size_t source_count(const organ_model *model)
@@ -28,7 +28,8 @@ static size_t source_count(const organ_model *model)
     return model->manifest ? model->manifest->file_count : model->file_count;
 }
 
-/* Returns source file k: of the donor that the organ directory was made from, or of the model itself. */
+/* Returns source file k: the k-th file of the model or, for an organ directory, of its donor as the manifest lists
+ * it. */
 static layout_source source_at(const organ_model *model, size_t k)
 {
     layout_source s = {.model = model, .index = (uint32_t)k};
@@ -50,7 +51,8 @@ static layout_source source_at(const organ_model *model, size_t k)
     return s;
 }
 
-/* Takes ownership of `data`, the bytes of a source file between its tensors. */
+/* Appends bytes of a source file that belong to no tensor to file->fillers. Takes ownership of `data`; NULL means that
+ * the caller had no memory. */
 static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data,
                                organ_error *error)
 {
@@ -64,8 +66,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     return ORGAN_OK;
 }
 
-/* Reads the file in which an organ directory keeps the bytes between tensors at `offset` of a source file, and adds
- * them to the layout. */
+/* Adds the bytes at `offset` of a donor file that belong to no tensor. An organ directory keeps them in its file
+ * `name`, which must have `bytes` bytes. */
 static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -83,7 +85,8 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
-/* Reads bytes between tensors; zeros are not stored unless `needed_as_zeros`. */
+/* Reads bytes of a source file that belong to no tensor, and adds them as a filler. If they are all zero, adds nothing
+ * unless `needed_as_zeros`: a new file has zeros where nothing is written. */
 static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool needed_as_zeros,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -104,7 +107,7 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
-/* Reads the bytes from .. to of a source file as fillers of at most STEP bytes. */
+/* Reads the bytes [from, to) of a source file and adds them as fillers of at most STEP bytes. */
 static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
                              organ_error *error)
 {
@@ -136,7 +139,8 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
     return error->status ? error->status : read_gap(s, end, s->size, file, error);
 }
 
-/* Returns tensor t as a piece of source file `file`, with its offset there. */
+/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the model's or donor's
+ * file. */
 static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
 {
     organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};
@@ -169,7 +173,6 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
-/* Makes space for `more` pieces. False without memory. */
 bool organ_layout_grow(organ_layout *layout, size_t more)
 {
     organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
@@ -218,7 +221,6 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-/* Lists the files of a model that are no weights. *root, which the caller frees, is the folder that has them. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The files of a model, complete before one is written: headers and other bytes in memory, and tensors of one model or
- * several. Verbs that take models apart or assemble them make a layout, and surgery/write writes it. */
+ * The plan of an output's files: headers and other bytes in memory, and tensors that are copied from one or several
+ * models. Verbs that take models apart or assemble them make a layout, and surgery/write writes it. */
 #ifndef ORGAN_LAYOUT_H
 #define ORGAN_LAYOUT_H
 
@@ -14,58 +14,66 @@
 
 /* A tensor of the output. */
 typedef struct organ_piece {
-    organ_tensor as;          /* as the output has it: name, type, shape, file (of the layout), offset there, anatomy */
-    const organ_model *model; /* where its bytes are */
-    const organ_tensor *from; /* a tensor of as many elements there; of another type if `kernels` can convert it */
-    const char *known;        /* digest that the manifest of an organ directory has of `from`, else NULL */
+    /* The tensor in the output: name, type, shape, index of its file in the layout, offset there, anatomy. */
+    organ_tensor as;
+    const organ_model *model; /* model from which it is copied */
+    /* Tensor of that model with the same number of elements; its type may differ if layout.kernels converts it. */
+    const organ_tensor *from;
+    /* Digest of `from` in the manifest of an organ directory; NULL if `model` is not an organ directory. */
+    const char *known;
 } organ_piece;
 
+/* A file of the output. */
 typedef struct organ_layout_file {
     const char *name;
-    uint64_t size, data_offset;
-    size_t first, count;   /* pieces, by offset */
-    size_t filler_count;   /* >= 1: the header first, then by offset */
-    organ_filler *fillers; /* owned by the layout, with their data */
+    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
+    /* Index of its first piece in organ_layout.pieces, and number of its pieces, sorted by offset. */
+    size_t first, count;
+    size_t filler_count;   /* at least 1: the first is the header, the others are sorted by offset */
+    organ_filler *fillers; /* header and bytes between tensors; owned by the layout with their data */
 } organ_layout_file;
 
-/* All zero is empty. */
+/* The files of an output and the tensors in them. All zero is an empty layout. */
 typedef struct organ_layout {
     const char *format; /* "GGUF", "safetensors" */
     size_t file_count, piece_count;
     organ_layout_file *files;
     organ_piece *pieces;
-    bool changed; /* its bytes are not those of a donor, which the manifest of an organ directory states */
-    const organ_kernels *kernels; /* for pieces whose type is not that of `from`; else NULL is allowed */
+    bool changed;                 /* an organ directory whose manifest states that its bytes differ from the donor's */
+    const organ_kernels *kernels; /* convert pieces whose type differs from that of `from`; NULL if there are none */
     /* Set by organ_layout_plan: */
-    organ_shard_piece *copies; /* of the pieces, one each, which is a unit; copying sets their digests */
-    organ_shard *shards; /* files of the output; of an organ directory: one for each filler of each file, then one for
-                            each piece */
-    organ_filler *kept;  /* of an organ directory: the fillers, each at the beginning of its file */
+    organ_shard_piece *copies; /* one for each piece, as surgery/write copies them; copying sets their digests */
+    /* Files of the output. Organ directory: one file for each filler of each layout file, then one for each piece. */
+    organ_shard *shards;
+    organ_filler *kept; /* organ directory: all fillers, each at offset 0 of a file of its own */
     organ_resharding *plan;
     organ_arena arena;
 } organ_layout;
 
-/* Makes the layout of a model's files, unchanged; for an organ directory: of the files that it was extracted from, with
- * the present bytes of the .bin files. `model` must outlive the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases
- * *layout also after an error. */
+/* Makes the layout that writes a model's files unchanged. For an organ directory: the files of its donor, with the
+ * present bytes of the .bin files. `model` must outlive the layout. Returns ORGAN_BAD_INPUT or ORGAN_IO if headers and
+ * bytes between tensors cannot be loaded. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
-/* Makes room for `more` pieces. False without memory: the layout is unchanged. */
+/* Reserves memory for `more` further pieces. Returns false, with the layout unchanged, if out of memory. */
 bool organ_layout_grow(organ_layout *layout, size_t more);
 
-/* Makes a writer with the key-values of a model, except split.*, because the split files are merged. */
+/* Creates *writer with the key-values of `gguf` except split.*, because the output is one file. The caller destroys it;
+ * it is NULL after an error. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Gives the only file the name `name`. With `written_again`, makes one file of all pieces, in their order: a
- * safetensors file with the entry "__metadata__" of the first file, or a GGUF file with the key-values of `writer`
- * (else NULL). ORGAN_BAD_INPUT if the format cannot store a piece. */
+/* Makes `name` the name of the layout's only file. With `written_again`, first replaces all files by one that has all
+ * pieces: a safetensors file with wider types first and the "__metadata__" of the first file, or a GGUF file with the
+ * pieces in their order and the key-values of `writer` (NULL for safetensors). Returns ORGAN_BAD_INPUT if the format
+ * cannot store a piece. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
-/* Returns organ_by_layer_json of the pieces; with `donor`, also the elements grafted from it. NULL if out of memory. */
+/* Returns organ_by_layer_json of the pieces. With `donor`, each layer also has the number of elements that come from
+ * it. NULL if out of memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor);
 
-/* Sums over some pieces. */
+/* Number of tensors, elements and bytes of some pieces. */
 typedef struct organ_amount {
     uint64_t tensors, elements, bytes;
 } organ_amount;
@@ -77,29 +85,32 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
 #define SET_AMOUNT(of)                                                                                                 \
     SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
-/* Returns the bytes that the files will have. */
+/* Returns the sum of the sizes of the files. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
-/* Plans the files of the output; `separate`: those of an organ directory, .bin files and kept headers. `model` is named
- * in errors. ORGAN_IO without memory. */
+/* Sets copies, shards and plan: the files of the output. `separate`: an organ directory, which has a .bin file for each
+ * piece and a file for each header and each gap between tensors. `model` is named in errors. Returns ORGAN_IO without
+ * memory, or the error of organ_resharding_of. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error);
 
-/* Creates the folders of an organ directory, unless they exist. ORGAN_IO. */
+/* Creates the folders of an organ directory if they are missing. Returns ORGAN_IO if one cannot be created. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);
 
-/* Returns whether piece `k`, after it was copied, differs from its digest in the manifest of its organ directory. */
+/* Returns whether the bytes of piece `k`, which was copied, differ from the digest in the manifest of its organ
+ * directory. Returns false if there is no such digest. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
 
 /* Returns the XXH3 of the copied piece `k` as 16 hexadecimal digits. NULL without memory. */
 json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 
-/* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes manifest.model. ORGAN_IO. */
+/* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes the member "model"; the caller
+ * keeps its reference. Returns ORGAN_IO if the file cannot be written or memory runs out. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
-/* Lists the files of a model without tensors, as names relative to *root. *root is to be freed. */
+/* Lists the files of a model that have no tensors, as names relative to *root. The caller frees *root and the list. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
 
-/* Copies these files into `directory`/`folder` ("" for none). */
+/* Copies the listed files from `root` into directory/folder (`folder` "": into the directory itself). */
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error);
 

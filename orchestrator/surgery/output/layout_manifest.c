@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes manifest.json of an organ directory: the files and tensors of its donor, with digests. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "orchestrator/report/text/document.h"
@@ -11,11 +12,11 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* Returns a digest as a JSON string of 16 hexadecimal digits. */
 static json_t *digest_json(uint64_t xxh3) { return json_sprintf("%016llx", (unsigned long long)xxh3); }
 
 json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->copies[k].xxh3); }
 
-/* Returns true if a copied piece differs from the digest that its manifest had. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 {
     const char *const known = layout->pieces[k].known;
@@ -24,7 +25,8 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
     return known && strcmp(known, digest) != 0;
 }
 
-/* Returns one entry of manifest.sources; `shards` are those of its fillers. NULL without memory. */
+/* Returns the entry of a donor file in manifest.sources: its size, header and gaps. `shards` are the files that keep
+ * its fillers, the header first. NULL without memory. */
 static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
     json_t *const gaps = json_array();
@@ -42,7 +44,7 @@ static json_t *layout_manifest_source_json(const organ_layout_file *file, const 
     return NULL;
 }
 
-/* Returns the source files with their fillers and digests, by name; NULL if out of memory. */
+/* Returns manifest.sources: an object with an entry for each donor file, keyed by its name. NULL if out of memory. */
 static json_t *sources_json(const organ_layout *layout)
 {
     json_t *sources = json_object();
@@ -60,7 +62,7 @@ static json_t *sources_json(const organ_layout *layout)
     return sources;
 }
 
-/* Returns the bytes between piece k and the next one, or the end of its file: zeros or a kept gap. */
+/* Returns the number of bytes between piece k and the next piece, or the end of its donor file. */
 static uint64_t padding_after(const organ_layout *layout, size_t k)
 {
     const organ_tensor *const as = &layout->pieces[k].as;
@@ -69,6 +71,7 @@ static uint64_t padding_after(const organ_layout *layout, size_t k)
     return next - as->offset - as->bytes;
 }
 
+/* Returns the entry of piece k in manifest.tensors. NULL without memory. */
 static json_t *piece_json(const void *context, size_t k)
 {
     const organ_layout *const layout = context;
@@ -89,7 +92,7 @@ static const char *piece_name(const void *layout, size_t k)
     return ((const organ_layout *)layout)->pieces[k].as.name;
 }
 
-/* Returns the number and bytes of the tensors in each folder. */
+/* Returns manifest.folders: number and bytes of the tensors in each folder. */
 static json_t *folders_json(const organ_layout *layout)
 {
     json_t *const folders = json_object();
@@ -101,7 +104,8 @@ static json_t *folders_json(const organ_layout *layout)
     return folders;
 }
 
-/* Returns true if the output has the same bytes as the donor's files. */
+/* Returns whether the output has the same bytes as the donor: the layout was unchanged, and all pieces have the digests
+ * of the manifest they were read from. */
 static bool equals_donor(const organ_layout *layout)
 {
     bool same = !layout->changed;

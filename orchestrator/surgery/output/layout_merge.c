@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Layouts of one file. The header is written from the list of tensors instead of copied. */
+ * Merges the pieces of a layout into one file with a new header. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/json_text.h"
@@ -16,8 +16,8 @@ static organ_status header_no_memory(const char *name, organ_error *error)
     return organ_fail_errno(error, ENOMEM, "%s: its header", name);
 }
 
-/* Replaces the files of the layout by one with this header, which it takes over. The offsets of the pieces are already
- * set. */
+/* Replaces the files of the layout by one file with this header, and assigns all pieces to it. The caller has set the
+ * pieces' offsets. Takes over `header` (organ_rows_take). */
 static organ_status replace_by_one_file(organ_layout *layout, const char *name, unsigned char *header,
                                         size_t header_bytes, uint64_t size, organ_error *error)
 {
@@ -52,8 +52,8 @@ static organ_status replace_by_one_file(organ_layout *layout, const char *name, 
 
 /* ---- safetensors ---- */
 
-/* Orders pieces by decreasing width of their types, as the safetensors library does, so that every tensor is aligned to
- * its type. */
+/* Orders pieces by decreasing element size, as the safetensors library does, so that every tensor is aligned to its
+ * element size. Pieces of equal size keep the order of their files and offsets. */
 static int by_width(const void *a, const void *b)
 {
     const organ_piece *const x = a, *const y = b;
@@ -67,7 +67,7 @@ static int by_width(const void *a, const void *b)
     return strcmp(x->as.name, y->as.name);
 }
 
-/* Copies the text of "__metadata__" from the header of the first file. */
+/* Writes the member "__metadata__" of the first file's header to `out`, if that header has one. */
 static void put_metadata(FILE *out, const organ_layout *layout)
 {
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;
@@ -79,7 +79,8 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* Writes the header after 8 bytes for its length, padded so that the data begins at a multiple of 8. */
+/* Makes the header of a safetensors file with the pieces in their order: 8 bytes for its length, which the caller fills
+ * in, then JSON padded with spaces so that the data begins at a multiple of 8. */
 static organ_status write_merged_header(const organ_layout *layout, char **header, size_t *length, organ_error *error)
 {
     organ_text text;
@@ -107,7 +108,8 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
     return error->status;
 }
 
-/* Plans one safetensors file: a new header, and the tensors after it without gaps. */
+/* Makes the layout of one safetensors file: sorts the pieces by width, makes a header and puts the tensors after it
+ * without gaps. */
 static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
     char *header = NULL;
@@ -141,7 +143,7 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     return error->status;
 }
 
-/* Plans one GGUF file: the header of `writer`, and the tensors at the offsets that it assigns. */
+/* Makes the layout of one GGUF file: the header of `writer`, and the tensors at the offsets that the writer assigns. */
 static organ_status merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;

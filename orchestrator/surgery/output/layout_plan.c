@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Plans the files of a layout: those that loaders open, or those of an organ directory. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/path.h"
@@ -12,11 +13,11 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define NAME_LENGTH 120 /* of a file made from the name of a tensor, before what makes it unique */
+#define NAME_LENGTH 120 /* characters of a tensor's name that a file name keeps, without suffix and digest */
 
 /* ---- the usual layout: files that loaders open ---- */
 
-/* Plans unchanged source files: each tensor at its offset, with the fillers between. */
+/* Plans the files of the layout: each has its fillers and its pieces at their offsets. */
 static void plan_source_files(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
@@ -32,8 +33,8 @@ static void plan_source_files(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* Makes a file name from a tensor's or module's name, which is untrusted: keeps letters, digits, "_" and "-", with
- * `dots` also "." except at the beginning, and replaces other characters by "_". */
+/* Makes a file name from the name of a tensor or file, which is untrusted input: keeps letters, digits, "_" and "-",
+ * with `dots` also "." except at the beginning, and replaces other characters by "_". */
 static void sanitize_name(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
@@ -82,7 +83,7 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
     return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
 }
 
-/* Plans an organ directory: a file for each filler and one for each tensor. */
+/* Plans the files of an organ directory: one for each filler, then one for each tensor. */
 static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_model *model, organ_error *error)
 {
     organ_name_table used = {0};
@@ -124,7 +125,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* Lists every piece as a copy and as a unit. */
+/* Fills layout->copies with an unchanged copy of every piece's source tensor. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {

@@ -12,7 +12,8 @@
 #define LEFTOVER "sparsity_config"
 #define CONFIG   "config.json"
 
-/* Returns whether tensors are stored as a bitmask and compressed values, which a sparsity_config describes. */
+/* Returns whether tensors of the model are stored as a bitmask and the values that are not zero, which sparsity_config
+ * describes. */
 static bool is_stored_so(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
@@ -25,15 +26,13 @@ static bool is_stored_so(const organ_model *model)
     return false;
 }
 
-/* Removes sparsity_config from config.json, unless the model's weights are stored as bitmasks and values. Loaders would
- * expect these. */
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error)
 {
     return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
-/* Replaces config.json by the edited one, if the output has one. */
+/* Replaces config.json in the directory `to` by the edited text. Does nothing if there is none. */
 static organ_status replace_config(const char *to, const organ_json_edit *config, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);
@@ -73,7 +72,6 @@ void organ_leftovers_note(const organ_progress *progress, size_t stripped)
                             " is removed: no tensor is stored as it describes, and servers reject a model with it");
 }
 
-/* Names the setting in the report if it was removed. */
 void organ_leftovers_report(json_t *document, size_t stripped)
 {
     if (stripped)

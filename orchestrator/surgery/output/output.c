@@ -25,8 +25,6 @@ bool organ_output_is_file(const char *path)
     return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
 }
 
-/* Returns the path under which a written copy of the donor is opened, in the same form as the donor: directory, index
- * or file. The caller frees it. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
     const char *name = single;
@@ -44,8 +42,8 @@ static bool output_is_within(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
-/* Sets `place` to the absolute name that `path` has or will have. Returns false if its parent does not exist;
- * organ_publish_begin reports that error. */
+/* Sets `place` to the absolute path that `path` has, or will have when it is created. Returns false if its parent does
+ * not exist; organ_publish_begin reports that error. */
 static bool output_place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
@@ -66,7 +64,7 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
     if (!realpath(model->directory, home) || !output_place_of(path, place))
-        return ORGAN_OK; /* a model that is not on this machine; a parent that is not there */
+        return ORGAN_OK; /* the model is not on this machine, or the output's parent does not exist */
     if (strcmp(place, home) == 0 || (model->whole_directory && output_is_within(place, home)))
         return fail_is_input(path, model->path, error);
     for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
@@ -134,8 +132,8 @@ void organ_output_remove_report(const char *path)
         unlink(path);
 }
 
-/* Begins the partial output. A run without a journal cannot continue an interrupted one, so it always replaces its
- * files. */
+/* Creates or reopens the hidden directory (organ_publish_begin). A run without a journal cannot be continued, so it
+ * always replaces the files of an interrupted run. */
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
     const organ_publish_mode way = {
@@ -146,8 +144,8 @@ static organ_status begin_partial(organ_output *output, bool resume, organ_error
     return error->status;
 }
 
-/* Opens the journal. If the interrupted run was of another verb or wrote no first line, it cannot be continued: its
- * partial output is removed and a new one begun. */
+/* Opens the journal. If the interrupted run was of a verb without one or wrote no first line, it cannot be continued:
+ * its hidden directory is removed and a new one created. */
 static organ_status begin_journal(organ_output *output, organ_error *error)
 {
     if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||
@@ -175,8 +173,9 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
-/* Lets the other ranks open the output that the first rank has begun, and checks that all ranks open the same
- * directory. */
+/* Makes the other ranks open the hidden directory that rank 0 has created, and checks that all ranks write into the
+ * same one: rank 0 writes a unique token into it that the others must find, then every rank writes a mark and reads the
+ * marks of all ranks. If that fails, the ranks do not share a file system. */
 static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};
@@ -250,7 +249,7 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
     const bool first = organ_ranks_first(output->ranks);
-    /* An output is not published if memory ran out: a report could lack members. */
+    /* If memory ran out anywhere, the output is not published: its report could lack members. */
     if (first && !error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
         const char *names[1 + ORGAN_OUTPUT_REPORTS + 1] = {organ_output_name(output)};
         memcpy(names + 1, output->reports, sizeof output->reports);
@@ -279,7 +278,7 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
     return output->seconds + (engine->began > 0 && output->seconds > 0 ? output->started - engine->began : 0.0);
 }
 
-/* Returns the report's section about the run: output, seconds, bytes per second. */
+/* Returns the members "output", "seconds", "bytes_per_second" and "resumed" of a report's "run". */
 static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
     return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),

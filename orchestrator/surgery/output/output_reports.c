@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes the reports of an output, in its folder organ/ or next to a single file, and the reports of a directory
+ * that has only reports. */
 #include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/path.h"
@@ -18,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Indices into organ_output.reports. */
 enum { JSON, MARKDOWN, PAGE, LINES };
 
 static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
@@ -28,7 +31,7 @@ static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
     }
 }
 
-/* Returns the length of "X." in "X.gguf". */
+/* Returns the length of "X." in "X.gguf": up to and including the last dot. */
 static int stem_of(const char *name) { return (int)(strrchr(name, '.') + 1 - name); }
 
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name)
@@ -38,7 +41,8 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
                   : organ_format("%s/" ORGAN_REPORT_FOLDER "/%s", directory, name);
 }
 
-/* Stores the names of the reports next to a single-file output: "X.purify.json" and so on for "X.gguf". */
+/* Stores in `names` the file names of the reports next to a single-file output: "X.purify.json" and so on for "X.gguf".
+ * The caller frees them. */
 static organ_status name_next_to(const organ_output *output, const organ_report_files *files,
                                  char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
 {
@@ -59,14 +63,17 @@ static organ_status name_next_to(const organ_output *output, const organ_report_
 
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
 {
-    char *names[ORGAN_OUTPUT_REPORTS] = {0}, *path = NULL;
+    char *names[ORGAN_OUTPUT_REPORTS] = {0};
     if (!output->single)
         return ORGAN_OK;
     name_next_to(output, files, names, error);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && names[k] && !error->status; k++) {
-        if (asprintf(&path, "%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]) < 0)
-            return organ_fail_memory(error, output->path);
-        organ_publish_check(path, NULL, output->force, error);
+        char *const path =
+            organ_format("%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]);
+        if (path)
+            organ_publish_check(path, NULL, output->force, error);
+        else
+            organ_fail_memory(error, output->path);
         free(path);
     }
     free_names(names);
@@ -139,14 +146,13 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory that may be there ---- */
 
-/* Returns whether this rank writes reports: -o was given, and it is rank 0. */
 static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);
 }
 
-/* Calls `use` for each of the three files. It allocates nothing, because it also removes the files after memory ran
- * out. */
+/* Calls `use` on the path of each of the three report files: JSON, Markdown and page. It allocates nothing, because it
+ * also removes the files after memory ran out. */
 static organ_status each_report(const organ_report_folder *folder,
                                 organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {

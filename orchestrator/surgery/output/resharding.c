@@ -24,20 +24,21 @@
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
+/* A file of the plan; `is` has all its bytes except those of tensors. */
 typedef struct shard {
     organ_shard is;
-    organ_filler header; /* its only filler where the plan was made here; owned */
-    const char *path;
+    organ_filler header; /* the only filler of a file that organ_resharding_plan or _plan_gguf planned; owns its data */
+    const char *path;    /* path of the file in the output; NULL before organ_resharding_begin */
 } shard;
 
 struct organ_resharding {
     const organ_model *model;
     organ_shard_piece *pieces;
     size_t count, file_count;
-    size_t *order; /* pieces by file and offset */
+    size_t *order; /* indices of the pieces, sorted by file and offset */
     shard *files;
-    uint64_t total;
-    char *index; /* its text; NULL where there is one file */
+    uint64_t total; /* bytes of all pieces */
+    char *index;    /* text of model.safetensors.index.json; NULL if there is one file */
     size_t index_bytes;
     const organ_kernels *kernels;
     organ_arena arena;
@@ -50,7 +51,7 @@ static organ_status resharding_no_memory(const organ_resharding *r, organ_error 
 
 /* ---- which shard, where in it ---- */
 
-/* Computes the bytes of each tensor and their sum; fails if that overflows or two tensors share a name. */
+/* Sets the bytes of each piece and r->total, their sum. Fails if a size overflows or two pieces have the same name. */
 static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
     organ_name_table names = {0};
@@ -74,7 +75,8 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* Assigns tensors to shards as other writers do: in order, with a new shard if the next tensor does not fit. */
+/* Assigns the pieces in order to shards, as transformers does: a new shard begins if the next piece would exceed `max`
+ * bytes. */
 static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;
@@ -90,8 +92,9 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Orders the tensors of a file: those of whole pages first, so that those after them begin on a page; then by
- * decreasing size of elements, so that every tensor is aligned to its type. */
+/* Orders indices of pieces by file, for qsort_r. In a file tensors of whole pages come first, so that each of them
+ * begins on a page, which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its
+ * elements. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
@@ -125,6 +128,7 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
     return ORGAN_OK;
 }
 
+/* Makes `data`, which the file owns from now on, the header of a file of `size` bytes. */
 static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
 {
     file->header = (organ_filler){.bytes = bytes, .data = (unsigned char *)data};
@@ -133,8 +137,8 @@ static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
     file->is.size = size;
 }
 
-/* Writes the header of file `f`, which gets the pieces order[first .. last), and sets their offsets. Pads the header
- * with spaces so that the data begin on a page. */
+/* Makes the safetensors header of file f, which has the pieces order[first .. last), and sets the pieces' offsets. Pads
+ * the header with spaces so that the data begin on a page. */
 static organ_status write_file_header(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
 {
     organ_text buffer;
@@ -168,6 +172,8 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     return ORGAN_OK;
 }
 
+/* Sets the name of file f: model-0000N-of-0000M.safetensors if there are several, else `single`, or model.safetensors
+ * if that is NULL. */
 static organ_status name_file(organ_resharding *r, size_t f, const char *single, organ_error *error)
 {
     char name[64];
@@ -195,7 +201,7 @@ static organ_status write_headers(organ_resharding *r, const char *single, organ
     return error->status;
 }
 
-/* Makes model.safetensors.index.json, which maps tensors to files. */
+/* Makes the text of model.safetensors.index.json, which maps tensors to files. */
 static organ_status make_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
@@ -214,6 +220,7 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
+/* Returns an empty plan for the pieces; NULL without memory. */
 static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
 {
     organ_resharding *const r = calloc(1, sizeof *r);
@@ -379,8 +386,8 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 
 /* ---- the files ---- */
 
-/* Creates a file of the plan with its fillers. If `stays` is set, an existing file of the right size keeps its other
- * bytes. */
+/* Creates a file of the plan and writes its fillers. If `stays` is set, an existing file of the right size keeps its
+ * other bytes, which are tensors that an interrupted run wrote. */
 static organ_status write_file(const char *path, const organ_shard *file, bool stays, organ_error *error)
 {
     struct stat info;
@@ -435,7 +442,7 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
     return digest;
 }
 
-/* The pieces of a copy, by the places of their transfers. */
+/* Context of organ_resharding_copy: pieces[k] is the index of the piece that transfers[k] copies. */
 typedef struct resharding_copying {
     const organ_resharding_watch *watch;
     const organ_transfer *transfers;
@@ -500,7 +507,7 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     const organ_shard_piece *const p = &r->pieces[piece];
     const uint64_t offset = p->offset + at;
     organ_direct_file
-        file; /* of this call alone: any thread may come, and there may be more shards than files that can be open */
+        file; /* opened for this call: any thread may call, and there may be more shards than a process can keep open */
     if (organ_direct_open(r->files[p->file].path, 0666, &file, error))
         return error->status;
     if (scratch && bytes >= PAGE && (((uintptr_t)data ^ offset) & (PAGE - 1)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Plans and writes the files of a new model: its tensors, their types and shapes, their shards and offsets. Unchanged
- * tensors are copied; the bytes of the others are written by the functions that compute them, from any thread, in any
- * order. */
+ * Plans and writes the files of a new model: its tensors with types and shapes, the shards they are in and their
+ * offsets. Unchanged tensors are copied from the source model; the bytes of other tensors are written with
+ * organ_resharding_put, by any thread in any order. */
 #ifndef ORGAN_RESHARDING_H
 #define ORGAN_RESHARDING_H
 
@@ -14,7 +14,7 @@
 
 #include <jansson.h>
 
-#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* default limit of a shard */
+#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* default of --max-shard-size, in bytes of tensor data */
 
 /* A tensor of the output. */
 typedef struct organ_shard_piece {
@@ -22,14 +22,15 @@ typedef struct organ_shard_piece {
     organ_dtype dtype;
     unsigned rank;
     const uint64_t *shape;
-    const organ_tensor
-        *same; /* whose bytes and type it has (the values, where the plan has kernels); NULL: its bytes are put in */
-    const organ_model *model; /* of `same`; NULL: the model of the plan */
+    /* Tensor that is copied into it: of the same type, or of another if the plan has kernels to convert it. NULL: the
+     * caller writes its bytes with organ_resharding_put. */
+    const organ_tensor *same;
+    const organ_model *model; /* model of `same`; NULL: the model of the plan */
     /* Set by the plan: */
     uint64_t bytes;
-    size_t file;
-    uint64_t offset; /* in that file */
-    uint64_t xxh3;   /* digest of copied bytes; set by an organ_writing */
+    size_t file;     /* index of its file */
+    uint64_t offset; /* of its first byte in that file */
+    uint64_t xxh3;   /* XXH3 of the copied bytes; set by surgery/write after the piece was copied */
 } organ_shard_piece;
 
 /* Bytes of a file outside tensors: its header, and any bytes between tensors that are not zero. All other bytes are
@@ -40,7 +41,7 @@ typedef struct organ_filler {
     unsigned char *data;
 } organ_filler;
 
-/* A file whose bytes are known but for the tensors in it. */
+/* A planned file: all its bytes except those of tensors. */
 typedef struct organ_shard {
     const char *name;
     uint64_t size;
@@ -53,73 +54,81 @@ typedef struct organ_resharding organ_resharding;
 /* Returns the piece of an unchanged tensor. */
 organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 
-/* Writes a tensor's entry of a safetensors header, its data from `begin` on. ORGAN_IO without memory. */
+/* Writes the entry `"NAME":{...}` of a piece into a safetensors header. Its data begin at `begin`, counted from the end
+ * of the header. Returns ORGAN_IO without memory. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
 
-/* Plans safetensors files for the pieces, in their order: a new shard begins if the next tensor would make the current
+/* Plans safetensors files for the pieces in their order: a new shard begins if the next tensor would make the current
  * one longer than `max` bytes of data. A single file is named `single` ("model.safetensors" if NULL), several are named
- * model-00001-of-000NN.safetensors and get an index. The data of a file begin on a page; tensors of whole pages come
- * first, then wider types before narrower ones, so that every tensor is aligned. The plan stores places in `pieces`,
- * which it does not copy; the pieces, their names and the model must outlive the plan. `single_only`: one file,
- * whatever its size. ORGAN_BAD_INPUT for two tensors of one name or an impossible size. *plan is NULL on error. */
+ * model-00001-of-000NN.safetensors and get an index. `single_only`: one file, whatever its size. The data of a file
+ * begin on a page; tensors of whole pages come first, then wider types before narrower ones, so that every tensor is
+ * aligned. The plan sets bytes, file and offset in `pieces`, which it does not copy; the pieces, their names and the
+ * model must outlive the plan. Returns ORGAN_BAD_INPUT for two tensors of one name or an impossible size. *plan is NULL
+ * on error. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
-/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. */
+/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. Otherwise like
+ * organ_resharding_plan. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error);
 
-/* Makes a plan from pieces that already have their bytes, files and offsets. All arguments must outlive the plan.
- * `kernels` convert pieces whose type is not that of `same`; may be NULL if there are none. */
+/* Makes a plan from pieces whose bytes, file and offset the caller has set, and from the files they are in. All
+ * arguments must outlive the plan. `kernels` convert pieces whose type is not that of `same`; NULL if there are
+ * none. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);
 void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
 
 size_t organ_resharding_files(const organ_resharding *plan);
-const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes); /* its name and size */
-uint64_t organ_resharding_bytes(const organ_resharding *plan); /* of all files, the index included */
-uint64_t organ_resharding_total(const organ_resharding *plan); /* of the tensors alone: total_size of the index */
+/* Returns the name of file number `file` of the plan, and sets *bytes (may be NULL) to its size. */
+const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes);
+uint64_t organ_resharding_bytes(const organ_resharding *plan); /* size of all files and of the index */
+/* Returns the bytes of all tensors, which the index calls total_size; 0 after organ_resharding_of. */
+uint64_t organ_resharding_total(const organ_resharding *plan);
 
-/* Return parts of a report: the files as [{"name", "bytes"}], and after a plan the unchanged pieces as {"tensors",
- * "bytes"}. */
+/* Return members of a report: the files as [{"name", "bytes"}], and the number and bytes of the pieces whose `same` is
+ * set as {"tensors", "bytes"}, after the plan has set their bytes. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
-/* Creates the files in `directory` (which must outlive the plan), writes headers and index, and reserves space for all
- * bytes. ORGAN_IO. */
+/* Creates the files in `directory` (which must outlive the plan), writes headers and index, and reserves disk space for
+ * all bytes. Returns ORGAN_IO if that fails. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* Begins like organ_resharding_begin, in a directory that an earlier run of the same plan has left: files of the right
- * size keep their bytes after the header. */
+/* Like organ_resharding_begin, in a directory that an interrupted run of the same plan left: files of the right size
+ * keep their tensors. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* Returns the XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and
- * place. */
+/* Returns the XXH3 of all fillers and the index. It is equal for plans that give every tensor the same type, shape,
+ * file and offset. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
-/* Chooses the pieces to copy, and is called after each of them was copied: one call of `copied` at a time, on any
- * thread. Its error ends the copy. */
+/* Callbacks of organ_resharding_copy. `is_selected` chooses the pieces to copy. `copied` is called after each copied
+ * piece with the XXH3 of its bytes, on any thread but one call at a time; its error ends the copy. */
 typedef struct organ_resharding_watch {
     void *context;
     bool (*is_selected)(void *context, size_t piece);
     organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
 } organ_resharding_watch;
 
-/* Copies the unchanged pieces; advances `progress` by their bytes and names. `watch` may be NULL: all are copied.
- * ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
+/* Copies the pieces whose `same` is set and that `watch` selects (NULL: all of them), and advances `progress` by their
+ * bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or writing fails, a source file
+ * changed, or a stop was requested. */
 organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
-/* Writes bytes [at, at + bytes) of a piece to its file. From any thread; ranges must not overlap. Fast if `data` is
- * aligned to 4096 and `at` is a multiple of it. Otherwise `scratch`, ORGAN_PUT_SCRATCH bytes of any alignment, avoids
- * the page cache; it may be NULL. ORGAN_IO. */
+/* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
+ * which avoids the page cache, needs `data` aligned to 4096 and `at` a multiple of 4096. Other calls use it only with
+ * `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; it may be NULL. Returns ORGAN_IO if writing
+ * fails. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error);
 
-/* Reads bytes [at, at + bytes) of a piece back. ORGAN_IO. */
+/* Reads bytes [at, at + bytes) of a piece back from its file. Returns ORGAN_IO if they cannot be read. */
 organ_status organ_resharding_read(const organ_resharding *plan, size_t piece, void *data, size_t bytes, uint64_t at,
                                    organ_error *error);
 

@@ -19,6 +19,7 @@
 
 #define READ_STEP ((size_t)4 << 20)
 
+/* Returns the entry of a file in organ_run_files. */
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
 {
     return ORGAN_OBJECT(SET_TEXT("file", name), SET_COUNT("bytes", bytes),
@@ -68,7 +69,8 @@ static organ_status move_lines(const organ_publish *publish, organ_run_journal *
     return error->status;
 }
 
-/* Returns the path in the output of the next journal of a rank other than the first, or false after the last one. */
+/* Sets `name` to the path, relative to the output, of the next journal of a rank other than 0, and *rank to its rank.
+ * Returns false after the last one. */
 static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
 {
     for (const struct dirent *entry; directory && (entry = readdir(directory));) {
@@ -83,8 +85,8 @@ static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
     return false;
 }
 
-/* Appends the journals of all other ranks. Does nothing if the main journal has no first line: that run cannot be
- * continued. */
+/* Appends the journals of all other ranks to the main journal. Does nothing if the main journal has no first line: such
+ * a run cannot be continued. */
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
                                     organ_error *error)
 {
@@ -98,8 +100,8 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
     return error->status;
 }
 
-/* Returns whether another rank has written tensors. `done` of the first rank lacks these if the ranks were lost before
- * they exchanged their journals. Also true if the folder cannot be read. */
+/* Returns whether another rank's journal has lines, or might have because the folder cannot be read. Rank 0 needs this
+ * because its count `done` lacks the units of ranks that were lost before they sent their journals. */
 static bool others_have_lines(const organ_publish *publish)
 {
     char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
@@ -131,7 +133,7 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     return error->status;
 }
 
-/* Opens a journal of its own for a rank other than the first. */
+/* Opens the journal file of a rank other than 0. */
 static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
 {
     char name[64];
@@ -176,7 +178,7 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-/* Refuses to continue if a member of the head that this run would write differs from that of the earlier run. */
+/* Fails if a member of `now`, the head of this run, differs from the head of the interrupted run. */
 static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
     organ_cache_difference d;
@@ -235,7 +237,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
                       organ_error *error)
 {
     if (publish->stage != ORGAN_OUTPUT_GROWING)
-        return; /* complete: no interrupted run can be continued */
+        return; /* the output is already complete or published */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
                            : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish)))) {
@@ -245,7 +247,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     if (journal->refused && publish->whole)
         organ_publish_keep(publish, ORGAN_JOURNAL_NAME, error);
     if (journal->refused)
-        return; /* the message names the next step */
+        return; /* the message of check_same_run names the next step */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
     organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",

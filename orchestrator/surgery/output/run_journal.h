@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The journal of a run that can be continued. It records the parameters of the run and the parts that are in the
+ * The journal of a run that can be continued. It records the parameters of the run and the units that are in the
  * unfinished output, and decides whether that output is kept when the run fails. */
 #ifndef ORGAN_RUN_JOURNAL_H
 #define ORGAN_RUN_JOURNAL_H
@@ -14,45 +14,45 @@
 
 typedef struct organ_run_journal {
     organ_journal journal;
-    char *path;
-    json_t *lines;            /* journal of the run that is continued: its head, then its parts; empty: a new run */
-    bool refused;             /* the lines belong to another run */
-    bool keep_if_interrupted; /* keep an interrupted run although no tensor is done, because its lines took long to
-                                 compute */
-    const char *resumed_by;   /* what continues the run when it fails, for the message; NULL: "--resume" */
+    char *path;    /* path of the journal's file; NULL: not open */
+    json_t *lines; /* lines of the run that is continued: its head, then its units; empty in a new run */
+    bool refused;  /* the lines are of a run with other parameters, so this run must leave them unchanged */
+    /* Keep an interrupted run even if no unit is done, because the journal has values that took long to compute. */
+    bool keep_if_interrupted;
+    const char *resumed_by; /* option that the error message names to continue the run; NULL: "--resume" */
 } organ_run_journal;
 
-/* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file at the path `config`, if it exists
- * (NULL: none). NULL without memory. */
+/* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file `config` (NULL or missing: left
+ * out). A continued run compares it to find inputs that changed. NULL without memory. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
-/* Opens or creates ORGAN_JOURNAL_NAME in the unfinished output, and moves the lines of the journals that several ranks
- * wrote there into it. ORGAN_IO. The caller closes the journal also after an error. */
+/* Opens or creates ORGAN_JOURNAL_NAME in the unfinished output, and appends to it the journals that other ranks of an
+ * interrupted run wrote there. Returns ORGAN_IO if that fails. The caller closes the journal also after an error. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
-/* Sends the lines of the continued run to all ranks once rank 0 has begun its journal; the other ranks open journals of
- * their own. */
+/* Sends the lines of the continued run to all ranks once rank 0 has begun its journal. Each other rank opens a journal
+ * file of its own, because several processes cannot append to one file safely. Does nothing if `ranks` is NULL. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error);
 
-/* Begins the journal with `head`, which describes the run (taken over; NULL: no memory). In a new journal it becomes
- * the first line. ORGAN_USAGE if the journal has a head with a different value of a member; `output` names the output
- * in the message. */
+/* Begins the journal. In a new run, `head`, which describes the run, becomes its first line. In a continued run, `head`
+ * is compared with the first line: returns ORGAN_USAGE if a member differs, naming `output` in the message. Takes
+ * `head` over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error);
 
-/* Appends a line (taken over; NULL: no memory). */
+/* Appends a line to this rank's journal. Takes it over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error);
 
-/* Returns the XXH3 of bytes [offset, offset + bytes) from `read`, as 16 hexadecimal digits, and advances the progress
- * by them. */
+/* Sets `digits` to the XXH3 of the bytes [offset, offset + bytes) that `read` reads, as 16 hexadecimal digits, and
+ * advances the progress by them. */
 typedef organ_status organ_run_read(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error);
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error);
 
-/* Keeps the unfinished output after an error if a later run can continue it, and adds that to the message; else removes
- * it. It contains `done` of `all` tensors, without those of ranks that were lost; it is also kept if another rank's
- * journal has lines. `journal` is that of the run. */
+/* After an error, keeps the unfinished output if a later run can continue it, and says so in the message; otherwise
+ * removes it. It is kept if tensors are in it: `done` of `all`, which rank 0 counts, or any in another rank's
+ * journal. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 

@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A machine and the places of the workers on it. */
 typedef struct machine_plan {
     organ_topology *topology;
-    organ_place *places; /* of the workers */
+    organ_place *places; /* place of each worker */
     size_t threads;
 } machine_plan;
 
@@ -34,7 +35,8 @@ static size_t workers_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
-/* Counts the bands in the memory of a node: organ_pass_run distributes bands over the workers in turn. */
+/* Returns the number of band buffers in the memory of a node: organ_pass_run gives band k to worker k mod threads, in
+ * whose node its buffer is. */
 static size_t bands_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
@@ -43,6 +45,7 @@ static size_t bands_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
+/* Returns the row of worker k: its CPU, core, package, and memory node. */
 static json_t *worker_json(const void *context, size_t k)
 {
     const machine_plan *const p = context;
@@ -54,6 +57,7 @@ static json_t *worker_json(const void *context, size_t k)
                         SET_FLAG("node_is_near", pu.near), SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu)));
 }
 
+/* Returns the row of memory node k: its size, cores, workers and band buffers. */
 static json_t *node_json(const void *context, size_t k)
 {
     const machine_plan *const p = context;
@@ -63,7 +67,9 @@ static json_t *node_json(const void *context, size_t k)
                         SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
-/* Adds a row for CPUs or nodes that are not used; takes ownership of `which`, their numbers. */
+/* Adds a row for CPUs or nodes that are not used: `what` they are, `which` numbers they have ("0-3,8"), and `why`.
+ * Takes ownership of `which`; an empty list adds nothing, and NULL means that there was no memory. Returns false
+ * without memory. */
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;
@@ -74,17 +80,18 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
     return done;
 }
 
-/* Adds a row for each part of the machine that organ may use and that has no worker. False without memory. */
+/* Adds rows for the CPUs that organ may use but that have no worker. Returns false without memory. */
 static bool add_idle(json_t *rows, const machine_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
     bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings);
-    /* Each list is taken over, also where another one got no memory. */
+    /* Call add_absence for every list even after a failure, because it frees the list. */
     done = add_absence(rows, "CPU", cores, "core without a worker: fewer threads than cores") && done;
     done = add_absence(rows, "CPU", slower, "slower kind of core without a worker: fewer threads than cores") && done;
     return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
+/* Returns the rows of all CPUs and memory nodes without work, with the reason. NULL without memory. */
 static json_t *left_out_rows(const machine_plan *p)
 {
     static const struct {
@@ -119,7 +126,8 @@ static json_t *list_json(const unsigned *numbers, size_t count)
     return json;
 }
 
-/* Returns the plan of this process as one rank of several. NULL without memory. */
+/* Returns this rank's row of the report: its host, and the CPUs and memory nodes of its workers. NULL without
+ * memory. */
 static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
@@ -138,7 +146,7 @@ static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
     return row;
 }
 
-/* Gathers the rows of all ranks and adds them to the report of each rank. */
+/* Gathers the rows of all ranks and adds them as "ranks" to the report of every rank. */
 static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
@@ -161,6 +169,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     return error->status;
 }
 
+/* Returns the report of this process, without "ranks". NULL without memory. */
 static json_t *machine_plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reports the placement of work on a machine: the core of each worker, the memory node of each buffer, and the unused
- * parts of the machine. */
+ * Reports how organ places its work on a machine: the CPU of each worker, the memory node of each band buffer, and the
+ * CPUs and nodes that it does not use. */
 #ifndef ORGAN_MACHINE_PLAN_H
 #define ORGAN_MACHINE_PLAN_H
 
@@ -13,14 +13,14 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_machine_plan_options {
-    const char *import;        /* a machine recorded by hwloc; NULL: this one */
-    size_t threads;            /* 0: one per core */
-    struct organ_ranks *ranks; /* (room ranks) report the plans of all; NULL: of this process alone */
+    const char *import;        /* file with the topology of another machine, recorded by hwloc; NULL: this machine */
+    size_t threads;            /* number of workers; 0: one per core */
+    struct organ_ranks *ranks; /* add the plans of all these ranks; NULL: the plan of this process only */
 } organ_machine_plan_options;
 
-/* *report has the schema organ.topology/1; the caller releases it; NULL on error. The plan is the one by which
- * organ_workers_create and organ_pass_run act. Nothing is bound or started. ORGAN_BAD_INPUT for a record that is none,
- * ORGAN_IO. */
+/* Returns in *report (schema organ.topology/1) the placement that organ_workers_create and organ_pass_run would choose.
+ * Binds and starts nothing. The caller releases *report, which is NULL on error. Returns ORGAN_BAD_INPUT if `import` is
+ * not a record of hwloc, ORGAN_IO if it cannot be read or memory runs out. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error);
 
 ORGAN_API_END

@@ -10,18 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Constants of the speed test: rows of both factors for each worker, their depth, bytes to copy, and seconds for each
- * of the two measurements. */
+/* Constants of the speed test: rows of both factors for each worker, their common dimension, bytes to copy, and the
+ * seconds that each of the two measurements repeats its call. */
 enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_SECONDS 0.05
-#define TEST_CALLS   20 /* fewer where they take longer than */
+#define TEST_CALLS   20 /* calls of a measurement, or fewer after this many seconds: */
 #define TEST_MAX     0.3
 
-#define BYTE_COPIES 6.0  /* copies of a byte within memory that take as long as to read, digest and write one */
-#define REACHED     0.75 /* of the best rate of products, by all work of a run */
-#define START       0.03 /* constant seconds of every run */
+/* Reading, digesting and writing a byte takes as long as this many copies of it within memory. */
+#define BYTE_COPIES 6.0
+#define REACHED     0.75 /* share of the measured speed of products that whole runs reach */
+#define START       0.03 /* seconds that every run takes in addition */
 
-/* Takes the greater of the plan's and the given need, because steps of a run follow each other. */
+/* Raises the plan's memory to these amounts. Takes the maximum, because the steps of a run follow each other and do not
+ * need their memory at the same time. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -29,8 +31,9 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
-/* Adds `count` matrices: per solve->squares, a product with H (rows x cols x block) and a factorisation (cols block^2 /
- * 3); per solve->weights, an operation on each weight; and solve->matrices each. */
+/* Adds the work on `count` matrices of rows x cols. The term with solve->squares is a product of the weights with the
+ * second moments (rows x cols x block) and a factorisation of their blocks (cols / block blocks of block^3 / 3
+ * each). */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {
@@ -47,6 +50,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* ---- the speed of the machine ---- */
 
+/* The test product C = A B^T: its factors and result, and the scratch of organ_products_run. */
 typedef struct test {
     const organ_engine *engine;
     organ_product product;
@@ -62,7 +66,7 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
-/* Prepares a product of ones, large enough to occupy all workers, whose time estimates the machine's speed. */
+/* Prepares a product of matrices of ones that is large enough to occupy all workers. Returns false without memory. */
 static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
@@ -95,14 +99,15 @@ static void plan_multiply(void *context)
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
+/* Copies TEST_BYTES bytes within the buffer `context`. */
 static void time_copy(void *context)
 {
     unsigned char *const bytes = context;
     memcpy(bytes, bytes + TEST_BYTES, TEST_BYTES);
-    __asm__ volatile("" : : "r"(bytes) : "memory"); /* the copy is not left out */
+    __asm__ volatile("" : : "r"(bytes) : "memory"); /* the compiler must not remove the copy */
 }
 
-/* Returns the seconds of the fastest of several calls. The slower ones were delayed by other programs. */
+/* Returns the seconds of the fastest of several calls, because other programs delayed the slower ones. */
 static double min_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();
@@ -117,8 +122,8 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
-/* Estimates the seconds of a run from a quick test of this machine: operations over the measured speed of products
- * (times REACHED, the share that whole runs reach), and bytes over that of copies. */
+/* Returns the predicted seconds of a run, with the speeds that it measures: START + operations / (REACHED x measured
+ * operations per second) + bytes x BYTE_COPIES / measured copied bytes per second. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     test t;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The plan that a dry run prints: bytes of the output, the least and the useful --memory, and the time. Each part of an
- * operation adds its work to one plan; the time is that work divided by the speed of this machine, which a short test
- * measures. docs/definitions/counts.md */
+ * The plan that a dry run prints: bytes of the output, the least and the useful --memory, and the time. Each step of an
+ * operation adds its work to one organ_plan; the time is that work divided by the speed of this machine, which
+ * organ_plan_time_json measures. docs/definitions/counts.md */
 #ifndef ORGAN_PLAN_H
 #define ORGAN_PLAN_H
 
@@ -11,38 +11,41 @@
 #include <stdint.h>
 
 typedef struct organ_plan {
-    uint64_t output_bytes; /* of all tensors of the output */
-    uint64_t memory_enough,
-        memory_good; /* --memory: the least for all parts; from the second on more changes neither result nor passes */
-    double products; /* operations (a multiplication and an addition are two) of products of FP32 matrices, and other
-                      * work as the number of operations that take as long */
-    double bytes;    /* read and written */
+    uint64_t output_bytes; /* bytes of all tensors of the output */
+    /* Values of --memory: `memory_enough` is the least with which the operation runs, `memory_good` the least with
+     * which it is fastest. */
+    uint64_t memory_enough, memory_good;
+    /* Operations of FP32 matrix products (a multiplication and an addition are two); other work is counted as the
+     * number of such operations that take equally long. */
+    double products;
+    double bytes; /* bytes read and written */
 } organ_plan;
 
-/* The work on a matrix of rows x cols, without the forward passes on the calibration text, in operations. */
+/* A method's operations on one matrix of rows x cols, without the forward passes on the calibration text. */
 typedef struct organ_plan_solve {
-    double squares;  /* for each of rows x cols^2 + cols^3 / 3 */
-    double weights;  /* for each of rows x cols */
-    double matrices; /* for each matrix: most of the work on small experts */
+    double squares;  /* factor of rows x cols^2 + cols^3 / 3 */
+    double weights;  /* factor of rows x cols */
+    double matrices; /* constant for each matrix; most of the work on small experts */
 } organ_plan_solve;
 
-#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: the least value of --memory */
+#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* least value of --memory, in bytes */
 
-/* Raises the memory of the plan to the amount that another part of the operation needs. `good` 0: the same as
- * `enough`. */
+/* Raises the plan's memory to the need of another step of the operation. `good` of 0 means the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 
-/* Adds `count` matrices of this shape, whose inputs are known in blocks of `block` columns (`cols` for the whole
- * matrix). */
+/* Adds the work on `count` matrices of rows x cols. The method works with the inputs' second moments in blocks of
+ * `block` columns (`cols`: of the whole matrix), so `block` replaces one factor cols in cols^2, and block^2 in
+ * cols^3. */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block);
 
-/* Returns {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}, which are equal on every machine. NULL
- * without memory. */
+/* Returns {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}, whose values are equal on every
+ * machine. NULL without memory. */
 json_t *organ_plan_json(const organ_plan *plan);
 
-/* Measures for about a tenth of a second how many products and copied bytes the engine does in a second. Returns
- * {"seconds", "products_per_second", "bytes_per_second", "threads"}. NULL without memory. */
+/* Measures for about a tenth of a second how many operations of products and how many copied bytes the engine does in a
+ * second, and divides the plan's work by these speeds. Returns {"seconds", "products_per_second", "bytes_per_second",
+ * "threads"}. NULL without memory. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 #endif

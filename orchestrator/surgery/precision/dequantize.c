@@ -15,7 +15,8 @@
 
 /* ---- output of each tensor ---- */
 
-/* Returns true if each element is a separate number or flag of a type that plain models have. */
+/* Returns whether the weight has a plain type already: each element is a separate number or flag of a type that plain
+ * models have, without a scale. */
 static bool is_plain(const organ_weight *weight)
 {
     const organ_dtype dtype = weight->codes->dtype;
@@ -23,12 +24,14 @@ static bool is_plain(const organ_weight *weight)
            (organ_dtype_describe(dtype)->elements == 1);
 }
 
-static bool dequantize_is_known(const organ_weight *weight)
+/* Returns whether the weight's values can be computed: its packing is supported. */
+static bool dequantize_is_supported(const organ_weight *weight)
 {
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) ||
            organ_can_widen(weight->codes->dtype);
 }
 
+/* Appends a piece to the output and its unit. `bytes_before`: bytes of its tensors in the input, for the progress. */
 static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] =
@@ -41,12 +44,12 @@ static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
-/* Plans one weight: a plain one and one of an unknown scheme are copied, others are decoded. */
+/* Plans one weight: a plain one and one with an unsupported packing are copied, others are decoded. */
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
         keep_tensor(job, weight->codes);
-    } else if (!dequantize_is_known(weight)) {
+    } else if (!dequantize_is_supported(weight)) {
         job->kept[job->kept_count++] = weight->codes;
         keep_tensor(job, weight->codes);
     } else {
@@ -83,7 +86,8 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* Copies the key-values of the model, removes those of its quantisation and sets general.file_type. */
+/* Makes the key-values of a GGUF output: those of the model without quantize.*, and general.file_type of the new type.
+ * Does nothing for safetensors. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -104,6 +108,7 @@ static organ_status dequantize_make_header(organ_dequantize_job *job, organ_erro
 
 /* ---- the run ---- */
 
+/* Opens the model, finds its weights and plans the pieces of the output. */
 static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) ||
@@ -114,7 +119,8 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
     return dequantize_make_header(job, error);
 }
 
-/* Prints notes before the run, for facts that a user should not have to search for in the report. */
+/* Prints notes before the run about tensors that are copied or removed, so that users need not search the report for
+ * them. */
 static void dequantize_note_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
@@ -154,12 +160,14 @@ static void note_after(const organ_dequantize_job *job)
     }
 }
 
+/* Implements organ_write.edit: removes the quantisation settings from config.json. */
 static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_dequantize_job *const job = context;
     return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }
 
+/* Implements organ_write.fill: decodes the packed weights and writes them. */
 static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Dequantisation: writes a model without packed tensors. Codes times scales become tensors of a plain type under the
- * names of the plain model. */
+ * Dequantisation: writes a model without packed tensors. The values that codes, scales and zero points represent become
+ * tensors of a plain type, under the names that the plain model has. */
 #ifndef ORGAN_DEQUANTIZE_H
 #define ORGAN_DEQUANTIZE_H
 
@@ -30,7 +30,7 @@ typedef struct organ_dequantize_options {
  * Returns
  *   - ORGAN_USAGE if options are invalid;
  *   - ORGAN_BAD_INPUT if the model is malformed, has an unsupported packing, or changed during the run;
- *   - ORGAN_IO or ORGAN_INTERRUPTED.
+ *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested.
  * With `evaluate` also returns the errors of organ_perplexity, before the first write if they can be detected then.
  * After a later error of the evaluation the finished output stays, and *report is set and contains the reason. */
 organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,

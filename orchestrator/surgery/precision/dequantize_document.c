@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ dequantize, and the journal entries of its weights. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -6,6 +7,7 @@
 
 #include <string.h>
 
+/* Sums over several weights: number, elements, bytes in the input and in the output, infinite and NaN values. */
 typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
 } dequantize_document_sums;
@@ -74,7 +76,8 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-/* Describes a stray tensor (one that belongs to no weight), or a packed tensor that stays packed. */
+/* Returns the row of a tensor that was not converted: k counts first the tensors that belong to no weight, then the
+ * packed tensors that stay packed. */
 static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
@@ -96,6 +99,7 @@ static json_t *dequantize_document_definitions_json(void)
                  "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }
 
+/* Members of a part in its journal line. */
 static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_dequantize_part, infinite, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
@@ -121,7 +125,7 @@ static const organ_weight *dequantised_weight(const void *job, size_t k)
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
-/* Returns the report of organ dequantize. */
+/* Returns the report of organ dequantize. NULL without memory. */
 json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;

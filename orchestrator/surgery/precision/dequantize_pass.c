@@ -1,18 +1,22 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Decodes packed weights in strips of rows, and writes their values into the output. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS 32 /* of a strip: whole pages of two-byte numbers where a row has a multiple of 64 */
+/* Rows of a strip are multiples of this: whole pages of 2-byte numbers if a row has a multiple of 64. */
+#define ROWS 32
 
+/* Counts of values that are not finite, in a strip. */
 typedef struct not_finite {
     uint64_t infinite, nan;
 } not_finite;
 
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
+/* Returns the bits of +infinity in a type: its exponent field is all ones and its mantissa 0. */
 static uint64_t infinity_bits(organ_dtype dtype)
 {
     if (dtype == ORGAN_F32)
@@ -20,8 +24,8 @@ static uint64_t infinity_bits(organ_dtype dtype)
     return dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
 }
 
-/* Returns true if a value is infinite or NaN. Tests eight bytes at a time: adding 1 to an exponent field of all ones
- * carries into the sign bit. */
+/* Returns whether any value is infinite or NaN, that is, has an exponent field of all ones. Tests eight bytes at a
+ * time: adding 1 to such a field carries into the sign bit. */
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
     const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
@@ -39,6 +43,7 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
     return ((any | ((word & mask) + one)) & sign) != 0;
 }
 
+/* Adds the numbers of infinite and of NaN values to *found. */
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
     const uint32_t exponent = (uint32_t)infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
@@ -51,6 +56,8 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
     }
 }
 
+/* Writes the decoded values of a strip of rows into the output and counts those that are not finite, on a worker
+ * thread. */
 static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -62,7 +69,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
                            error);
 }
 
-/* Returns the input bytes that `rows` rows of the part account for in the progress display. */
+/* Returns the share of the part's input bytes that its first `rows` rows account for in the progress. */
 static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);
@@ -70,7 +77,8 @@ static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-/* Adds the counts of a written strip to its weight, in order; the last strip completes the weight in the journal. */
+/* Adds the counts of a written strip to its part. Strips retire in order; after the last one the part is recorded as
+ * done. */
 static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                                  organ_error *error)
 {
@@ -88,6 +96,7 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     return ORGAN_OK;
 }
 
+/* Keeps the weight reader's remark about a part before its first strip. */
 static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
 {
     organ_dequantize_job *const job = context;
@@ -96,7 +105,7 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
-/* Decodes all weights that no earlier run has finished, as job->as, and writes them strip by strip. */
+/* Decodes the weights that this rank must still make, and writes them strip by strip. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Numbers of block types in GGUF files. */
+/* NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
 #define NUMBER(type, elements, bytes, number) NUMBER_##type = (number),
 enum { ORGAN_BLOCK_TYPES(NUMBER) };
 #undef NUMBER
 
 /* clang-format off */
+/* Columns of the table: name, grid (bits, unit that shares a scale, its size), type of codes, type of scales, narrower
+ * encoding, GGUF file type. */
 #define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
 #define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
     {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
@@ -49,6 +51,8 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->g
 
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
+/* Returns the integer encoding with the same bits and the largest smaller group that divides `cols`; NULL if there is
+ * none. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];
@@ -60,8 +64,6 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
-/* Returns the encoding for rows of `cols` values: the requested one, a smaller group that divides them, or the narrower
- * GGUF type with smaller blocks; NULL if none fits. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;

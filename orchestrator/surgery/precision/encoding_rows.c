@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Codes, blocks and scales of rows as an encoding stores them, and what values lose by them. */
+ * Encodes rows to codes, blocks and scales as an encoding stores them, decodes them, and sums the errors. */
 #include "orchestrator/surgery/precision/encoding.h"
 
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* Codes that are packed or unpacked at once: whole words, and whole groups of all encodings. */
+/* Number of codes that are packed or unpacked at once: whole words, and whole groups of all encodings. */
 #define TOGETHER ((size_t)2048)
 
-/* The offset of 4-bit codes, for each group. */
+/* Zero points of the groups of packed 4-bit codes, which are stored with 8 added. */
 static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* Returns the type of a code stored in a byte of its own. Packed codes are converted from or to this type. */
+/* Returns the code type of an encoding with one byte for each code. Packed codes are converted from or to it. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
@@ -31,7 +31,8 @@ size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
     return organ_grid_band(&encoding->grid, rows);
 }
 
-/* Packs codes of `bits` bits each, the first in the lowest bits; n is a multiple of 8. */
+/* Clamps n codes to `bits` bits, adds half of their range and packs them, the first in the lowest bits. n is a multiple
+ * of 8. */
 static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     const int half = 1 << (bits - 1);
@@ -47,7 +48,7 @@ static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, uns
     }
 }
 
-/* Decodes a row of packed codes, stored with half of their range added. */
+/* Decodes a row of packed codes, which are stored with half of their range added. */
 static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
                                         const uint8_t *codes, const float *scales, size_t cols, float *values)
 {
@@ -68,7 +69,6 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
-/* Decodes a row of `cols` codes to FP32, by its kind: blocks of GGUF, packed words, or codes with scales. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -89,8 +89,8 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* Stores a row's values as codes: GGUF blocks with their scales; 4-bit and whole codes by one kernel; other widths as
- * INT8 first, packed TOGETHER at a time. */
+/* Writes to `codes` the codes nearest to the values of a row. GGUF: blocks with their scales. 4-bit codes and codes of
+ * one byte: one kernel. Other widths: codes of one byte first, which are packed TOGETHER at a time. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -138,7 +138,7 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
-/* Returns the sum of squares, from mean and centred second moment. */
+/* Returns the sum of the squares of n values, from the mean and the centred second moment that the kernel computes. */
 static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
@@ -157,7 +157,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* Multiplies n values by `by`; n is a multiple of 16, as every row of blocks is. */
+/* Computes values[k] *= by[k]. n is a multiple of 16, as every row of blocks is. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)
@@ -186,8 +186,6 @@ static void encoding_rows_add(const organ_kernels *kernels, const float *values,
     sums->error_squares += encoding_rows_squares(kernels, lost, n);
 }
 
-/* Adds squares of values and of their errors and, if `roots` is given, of both times the roots of the columns'
- * importance. Overwrites values and back. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: each rank quantises a part of the rows of one matrix, because the layers must be processed in order. */
+ * Runs GPTQ on a matrix. Ranks: each rank quantises a part of the rows of one matrix, because the layers must be
+ * processed in order. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,11 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP        ORGAN_GPTQ_STRIP
-#define PANEL        ((size_t)256) /* columns of W - values that a worker has at once */
-#define CLIPPINGS    16            /* shares of a scale, from 1 to 17 / 32 */
-#define CLIPPED_BITS 4u            /* most bits of codes whose scales are shortened: 8 bits lose 5 % by it */
-#define ROUNDS       4             /* of refitted scales and a descent on codes */
+#define STRIP     ORGAN_GPTQ_STRIP
+#define PANEL     ((size_t)256) /* columns of W - values that a worker multiplies by H at once */
+#define CLIPPINGS 16            /* number of clipped scales that are tried: whole x (1 - k / 32), k = 0 .. 15 */
+/* Scales are clipped for codes of at most this many bits: at 8 bits the error grows by 5 %. */
+#define CLIPPED_BITS 4u
+#define ROUNDS       4 /* rounds of the refit: scales, then a descent on codes */
 
 /* ---- inputs ---- */
 
@@ -28,6 +30,7 @@ typedef struct visit {
     uint32_t column;
 } visit;
 
+/* Orders columns by falling diagonal entry of H, equal ones by their number. */
 static int by_falling_weight(const void *a, const void *b)
 {
     const visit *const x = a, *const y = b;
@@ -35,8 +38,8 @@ static int by_falling_weight(const void *a, const void *b)
                                   : (x->column > y->column) - (x->column < y->column);
 }
 
-/* Orders the columns of a block by falling mean square of their inputs (GPTQ's act-order) and copies H in that
- * order. */
+/* Sets in->order for a block of H: its columns by falling mean square of their inputs (GPTQ's act-order). Copies the
+ * block in that order to in->factor, where it is factorised. Returns false without memory. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
@@ -56,8 +59,9 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-/* Prepares what all matrices with these inputs share: the damped H, for each block the order of its columns by falling
- * diagonal, and the inverse factor of H in that order (Frantar et al. 2022, GPTQ, "act-order"). */
+/* Computes damped H and, for each block, the order of its columns and the factor U of its inverse in that order
+ * (Frantar et al. 2022, "act-order"). A failed factorisation means that H is not positive definite in spite of the
+ * damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
@@ -103,13 +107,14 @@ organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_ca
 
 /* ---- loss ---- */
 
+/* Context of residual_strip; `losses` has an entry for each row, or is NULL. */
 typedef struct residual {
     organ_gptq_job *job;
     double *losses;
 } residual;
 
-/* Computes the output error of each row, (w - v)^T H (w - v). `field` holds H (w - v). Lanes make the sum independent
- * of the instruction set. */
+/* Computes the loss of each row: its output error (w - v)^T H (w - v), where `field` has H (w - v). A fixed number of
+ * partial sums makes the result independent of the instruction set. */
 static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
 {
     for (size_t i = row; i < row + rows; i++) {
@@ -124,8 +129,8 @@ static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, doubl
     }
 }
 
-/* Computes (W - V) H for a strip of rows, V the values of the codes, block by block of H and panel by panel of its
- * rows; with `losses`, then the loss of each row. */
+/* Computes field = (W - V) H for a strip of rows, where V are the values of the codes, block by block of H and PANEL
+ * columns at a time. With `losses` it then computes the loss of each row. */
 static void residual_strip(void *context, size_t index, size_t worker)
 {
     const residual *const x = context;
@@ -172,14 +177,15 @@ static double gptq_sum_of(const double *losses, size_t rows)
 
 /* ---- first and stored scales ---- */
 
+/* Context of clip_strip and fit_strip. */
 typedef struct fitting {
     organ_gptq_job *job;
-    const float *weights; /* of columns */
+    const float *weights; /* weights of the columns' squared errors */
 } fitting;
 
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
-/* Returns the sum of squared errors of the nearest codes of a group with this scale, weighted by column. */
+/* Returns the sum of the squared errors of n values coded with this scale, each times the weight of its column. */
 static double clipping_error(const organ_gptq_job *job, const float *w, size_t n, const float *weights, float scale)
 {
     float codes[64];
@@ -197,8 +203,8 @@ static double clipping_error(const organ_gptq_job *job, const float *w, size_t n
     return sum;
 }
 
-/* Shortens the scales of a strip of rows: of CLIPPINGS shares of a scale that maps the greatest magnitude to the
- * largest code, the one with the least weighted error. */
+/* Chooses among CLIPPINGS shares of each scale the one with the least weighted error. The scale before maps the
+ * greatest magnitude to the largest code; a smaller one clips the greatest values but codes all others more finely. */
 static void clip_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -223,7 +229,7 @@ static void clip_strip(void *context, size_t index, size_t worker)
         }
 }
 
-/* Sets the first scales: each maps the greatest magnitude of its group to the largest code. */
+/* Sets the scales with which the greatest magnitude of each group has the largest code. */
 static void set_scales_from_greatest(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -243,13 +249,15 @@ static void set_scales_from_greatest(organ_gptq_job *job)
         }
 }
 
+/* Returns the bytes of a row of GGUF blocks; 0 for other grids. */
 static size_t row_bytes(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     return kind ? cols / kind->elements * kind->bytes : 0;
 }
 
-/* Computes column weights for the search for scales: the diagonal of H, divided by its mean and clamped. */
+/* Computes the weights of columns for the search for scales: the diagonal of H divided by its mean, within
+ * ORGAN_MIN_WEIGHT .. ORGAN_MAX_WEIGHT. */
 static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
@@ -265,7 +273,7 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
     }
 }
 
-/* Sets the scales that quantisation to the nearest code would choose for these weights. */
+/* Sets the scales of a strip of rows of GGUF blocks: those that the search of nearest quantisation finds for W. */
 static void fit_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -280,9 +288,9 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* Sets the scales that GPTQ starts from: of GGUF blocks those of the search that quantises to the nearest code, else
- * those that map the greatest magnitude to the largest code, shortened for integers if rows have scales of their own.
- * job->field is not in use yet and holds the weights of columns. */
+/* Sets the scales with which GPTQ codes the columns. GGUF: those of the search of nearest quantisation. Others: those
+ * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field,
+ * which is not used before the sweep, holds the weights of columns. */
 static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
@@ -304,7 +312,7 @@ static void set_initial_scales(organ_gptq_job *job)
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, fit_strip, &f);
 }
 
-/* Copies the scales, one per band, to the caller's array. */
+/* Copies the scales of each band of rows to the caller's array. */
 static void copy_final_scales(const organ_gptq_job *job)
 {
     const size_t band = rows_in_band(job->matrix);
@@ -315,11 +323,11 @@ static void copy_final_scales(const organ_gptq_job *job)
 
 /* ---- a matrix ---- */
 
-/* Returns the number of rows at whose multiples ranks divide a matrix: strips, and bands of rows that share their
+/* Returns the multiple of rows at which a matrix is divided among ranks: a strip, or a band of rows that share their
  * scales. */
 static size_t rows_between_cuts(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
-/* Collects the losses of all ranks' rows and adds them in the order of rows. */
+/* Completes `losses` with the rows of all ranks and sets *sum to their sum, added in order of rows. */
 static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -329,14 +337,15 @@ static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losse
     return error->status;
 }
 
-/* Codes, scales and losses of GPTQ, restored for rows that the refit does not improve. */
+/* Values, scales and losses that GPTQ found, to restore rows that the refit does not improve. */
 typedef struct before {
     float *values, *scales;
     double *losses;
 } before;
 
-/* Improves the result of GPTQ: alternates between refitting scales with the codes fixed and a sweep of coordinate
- * descent over the codes with the scales fixed. Rows whose loss rose get GPTQ's values and scales back. */
+/* Improves the result of GPTQ in ROUNDS rounds: refits the scales for fixed codes, then lowers the loss by a sweep of
+ * coordinate descent over the codes for fixed scales. Rows whose loss did not fall get GPTQ's values and scales
+ * back. */
 static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix;
@@ -364,8 +373,9 @@ static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double
     return ORGAN_OK;
 }
 
-/* Quantises this rank's rows by GPTQ, then refits scales and codes unless m->no_resolve. Sums the energy and the losses
- * of both steps over all ranks. `losses` and gptq->losses have an entry for each row of the whole matrix. */
+/* Quantises this rank's rows by GPTQ, then refits scales and codes unless m->no_resolve. Sums energy and losses over
+ * the rows of all ranks. `losses` and gptq->losses have an entry for each row of the whole matrix; other members have
+ * only this rank's rows. */
 static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
@@ -390,7 +400,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     return sum_losses_of_ranks(job, losses, &whole->loss, error);
 }
 
-/* Collects the values and scales of all ranks' rows. */
+/* Completes values and scales with the rows of all ranks. */
 static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -403,7 +413,8 @@ static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
                                      organ_max(step / band, 1), error);
 }
 
-/* Returns a view of the rows that this rank quantises: `all` with pointers to the first of them. */
+/* Returns the rows of `all` that this rank quantises, as a matrix whose arrays point into those of `all`. `numbers`:
+ * scales of a row. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
     const organ_row_range own = organ_ranks_own_rows(all->ranks, all->rows, rows_between_cuts(all));
@@ -431,8 +442,7 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            organ_inverse_factor_memory(cols);
 }
 
-/* Quantises the rows of this rank by GPTQ (arXiv:2210.17323) and gathers the rows of all ranks. A copy of GPTQ's codes
- * and scales is kept for rows that refitting the scales does not improve. */
+/* Quantises the rows of this rank, then gathers the rows of all ranks. */
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     const size_t workers = organ_workers_count(in->engine->workers);

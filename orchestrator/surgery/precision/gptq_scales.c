@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Refit of scales for fixed codes. The values of a row are linear in its scales and minima, so the least loss is the
- * solution of M d = b: one equation for each scale and minimum, with d the change of these numbers. A minimum enters as
- * the scale of codes that are all 1. */
+ * Refits scales for fixed codes. The values of a row are linear in its scales and minima, so the scales with the least
+ * loss solve the normal equations M d = b: one equation for each scale and minimum, with d the change of these numbers.
+ * A minimum enters as the scale of codes that are all 1. With c_g the codes of group g (0 elsewhere), M_gh = c_g^T H
+ * c_h and b_g = c_g^T H (w - v). */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -12,20 +13,21 @@
 #include <math.h>
 #include <string.h>
 
-#define PANEL  ((size_t)512) /* columns that are multiplied with those of a chunk at a time */
+#define PANEL  ((size_t)512) /* columns of H that are multiplied with a chunk of codes at a time */
 #define CHUNK  ORGAN_GPTQ_COLUMNS
 #define BUDGET ((size_t)4 << 20) /* bytes of the systems of a worker */
 #define LANES  16
-#define RIDGE  1e-6f /* of the mean of the diagonal */
+#define RIDGE  1e-6f /* added to the diagonal of M, as a share of its mean: rounding may leave M singular */
 
-/* Buffers of a worker for some rows. */
+/* Buffers of a worker for the rows that it solves together. */
 typedef struct scale_search {
     float *codes; /* rows x cols, then a row of ones */
     float *ones;
-    float *panel;  /* (rows + 1) x PANEL: codes of a chunk times H */
-    float *system; /* rows x unknowns x unknowns, on and above the diagonal: scales, then minima */
-    float *right;  /* rows x unknowns */
-    float *row;    /* 2 x unknowns, of one row */
+    float *panel; /* (rows + 1) x PANEL: codes of a chunk times H */
+    /* Matrix M of each row, rows x unknowns x unknowns, on and above the diagonal; unknowns: scales, then minima. */
+    float *system;
+    float *right; /* right-hand side b of each row, rows x unknowns */
+    float *row;   /* 2 x unknowns: the solution of one row, and the diagonal of its M */
     void *scratch;
 } scale_search;
 
@@ -41,6 +43,7 @@ static size_t rows_at_once(const organ_gptq_job *job)
 
 static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
+/* Divides a worker's scratch at `at` into the buffers. */
 static scale_search lay_out_search(const organ_gptq_job *job, float *at)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
@@ -63,8 +66,8 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job)
            ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Returns the dot product, summed in LANES sums that are added in a fixed order, so that every ISA gives the same
- * bits. */
+/* Returns the dot product of n values, summed in LANES sums that are added in a fixed order, so that every instruction
+ * set gives the same bits. */
 static float dot_in_lanes(const float *restrict a, const float *restrict b, size_t n)
 {
     float lanes[LANES] = {0}, sum = 0;
@@ -81,15 +84,16 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
 
 /* ---- the system ---- */
 
-/* Adds to M the products of a chunk with columns [from, to). These are in one group, the chunk's or a later one, and do
- * not cross the end of the chunk. */
+/* Adds to M of each row the products c^T H c of the codes of a chunk, which begins at column `chunk`, with those of
+ * columns [from, to), all of one group: the chunk's or a later one. b->panel has codes of the chunk times H from column
+ * `panel` on. */
 static void add_chunk_products(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t panel,
                                size_t from, size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
-    const float twice =
-        other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only products with columns at or to
-                                                            * the right of the chunk are computed */
+    /* H is symmetric, and products with columns to the left of the chunk are not computed, so those within a group
+     * count twice. */
+    const float twice = other == g && from >= chunk + CHUNK ? 2.0f : 1.0f;
     const float *const ones = b->ones + from, *const of_ones = b->panel + rows * PANEL + from - panel;
     for (size_t i = 0; i < rows; i++) {
         float *const system = b->system + i * unknowns * unknowns;
@@ -105,7 +109,8 @@ static void add_chunk_products(const organ_gptq_job *job, const scale_search *b,
     }
 }
 
-/* Adds the products of a chunk of columns of one group with the columns from the chunk to the end of its block of H. */
+/* Adds to M of each row the products of a chunk (`columns` columns of one group, from `chunk` on) with itself and with
+ * all columns to its right in the same block of H. */
 static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t columns,
                                   size_t rows)
 {
@@ -132,14 +137,14 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search 
 
 /* ---- its solution ---- */
 
-/* Returns the place of a row's scale or minimum that corresponds to an unknown of its system. */
+/* Returns the place of the scale or minimum of a row that is this unknown. */
 static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
 {
     return &job->scales[unknown * job->padded + row];
 }
 
-/* Stores the changed numbers of a row. A scale must remain positive (in GGUF blocks: not zero); else it keeps its
- * value. */
+/* Adds the solution `target` to the numbers of a row and rounds them to the stored type. A scale must remain positive
+ * (in GGUF blocks: not zero); otherwise it keeps its old value. */
 static void store_row(const organ_gptq_job *job, size_t row, const float *target)
 {
     const organ_grid *const grid = &job->matrix->grid;
@@ -152,8 +157,9 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *target
     }
 }
 
-/* Solves the system of a row. The factorisation overwrites the diagonal and above; for organ_gptq_refine the matrix is
- * copied below the diagonal, and its diagonal to `diagonal`. */
+/* Solves the equations of the row whose buffers are at index `at`, and stores its scales; keeps them if M is not
+ * positive definite. The factorisation overwrites the diagonal and the part above; organ_gptq_refine needs the original
+ * M, so it is copied below the diagonal, and its diagonal to `diagonal`. */
 static void solve_row(organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -180,7 +186,7 @@ static void solve_row(organ_gptq_job *job, const scale_search *b, size_t row, si
         store_row(job, row, x);
 }
 
-/* Computes the codes of a row and the right-hand side of its equations. */
+/* Computes the codes of a row from its values and scales, and the right-hand side of its equations. */
 static void begin_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {
@@ -209,8 +215,8 @@ static void decode_row(const organ_gptq_job *job, const scale_search *b, size_t 
     }
 }
 
-/* Refits the scales of some rows with their codes fixed: adds up the normal equations of each row in chunks of columns,
- * then solves them. */
+/* Refits the scales of the index-th rows_at_once rows: sums up the equations of each row in chunks of columns, then
+ * solves them. Runs on a worker. */
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;

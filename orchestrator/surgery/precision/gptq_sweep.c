@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Sweep over columns from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns compensate
- * the error of each code: with H^-1 = U^T U as in calibrated/sparsegpt.c, (w_j - q_j) / u_jj times u_jk is
- * subtracted from each w_k to the right. In coordinate descent each code is set to its optimum for the current
- * values of all others, and the residual of later columns is updated. A worker processes a strip of rows, stored
- * column by column. */
+ * Sweeps over the columns of a matrix from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns
+ * compensate the error of each code: with H^-1 = U^T U as in calibrated/sparsegpt.c, (w_j - q_j) / u_jj times u_jk is
+ * subtracted from each w_k to the right. In coordinate descent each code is set to its optimum for the current values
+ * of all others, and the residual of later columns is updated. A worker processes a strip of rows, stored column by
+ * column. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,19 +16,23 @@
 #define STRIP   ORGAN_GPTQ_STRIP
 #define COLUMNS ORGAN_GPTQ_COLUMNS
 
+/* The columns that sweep_strip processes: columns first .. first + n - 1 of the sweep, in the block of H that begins at
+ * `start`. */
 typedef struct gptq_sweep {
     const organ_gptq_job *job;
-    bool descent;
-    size_t start, width; /* of the block of H */
+    bool descent;        /* descent on codes (gptq_refine); false: the sweep of GPTQ */
+    size_t start, width; /* first column and width of the block of H */
     size_t first, n;     /* columns of the pass */
-    const float *u;      /* U, or H, at (first, first) */
+    const float *u;      /* U (GPTQ) or H (descent) from entry (first, first) on, in rows of `width` */
 } gptq_sweep;
 
+/* Parts of a strip of rows, column by column. */
 typedef struct gptq_sweep_buffers {
     float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;
 } gptq_sweep_buffers;
 
+/* Divides the scratch memory of a worker into the buffers of a strip. */
 static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
@@ -45,7 +49,8 @@ static size_t column_at(const gptq_sweep *s, size_t j)
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
 }
 
-/* Copies the sweep's columns of a strip of rows, transposed: the values of one column are adjacent. */
+/* Loads the columns of a strip of rows, transposed, so that the values of a column are adjacent. Missing rows are
+ * zeros. */
 static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -62,7 +67,7 @@ static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, si
             b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
-/* Copies the quantised values back. */
+/* Copies the values of a strip back to the matrix. */
 static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -80,19 +85,20 @@ static void subtract_scaled(float *restrict to, float factor, const float *restr
         to[i] -= factor * from[i];
 }
 
-/* Sets the codes of pruned weights to 0, whatever compensation they received. */
+/* Sets pruned weights to 0, whatever compensation they received. */
 static void clear_pruned(const float *restrict keep, float *restrict values)
 {
     for (size_t i = 0; i < STRIP; i++)
         values[i] = keep[i] > 0 ? values[i] : 0.0f;
 }
 
-/* The scales and minima of a column, row by row. */
+/* The scales and minima of a column for each row of a strip. */
 typedef struct gptq_sweep_place {
     const organ_grid *grid;
     const float *scales, *minima; /* minima NULL: none */
 } gptq_sweep_place;
 
+/* Returns the scales and minima of column j of the sweep for a strip of rows that begins at `row`. */
 static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_t row)
 {
     const organ_gptq_job *const job = s->job;
@@ -100,7 +106,7 @@ static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_
     return (gptq_sweep_place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
 }
 
-/* Rounds the compensated weights of a column (GPTQ). Errors are divided by the diagonal entry of U. */
+/* GPTQ: rounds the compensated weights of a column. errors = (field - values) / pivot, where pivot is u_jj. */
 static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                         float *restrict values, float *restrict errors)
 {
@@ -112,7 +118,8 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
         errors[i] = (field[i] - values[i]) / pivot;
 }
 
-/* Chooses the best code of each row while all other codes are fixed (descent). */
+/* Descent: moves each weight of a column to its optimum, values + field / pivot with pivot = h_jj, and rounds it.
+ * errors = new values - old values. */
 static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                            float *restrict values, float *restrict errors)
 {
@@ -159,7 +166,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
         job->inputs->engine->kernels->product(&product, b.scratch);
 }
 
-/* Walks the columns in groups of COLUMNS. Strips of rows are independent, so threads share them. */
+/* Processes COLUMNS columns at a time. Strips of rows are independent, so workers share them. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;

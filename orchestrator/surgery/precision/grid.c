@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define E4M3_MAX   448.0f
-#define E4M3_MIN   0.015625f /* the least normal number */
+#define E4M3_MIN   0.015625f /* least normal E4M3 number */
 #define F16_MAX    65504.0f
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
@@ -16,8 +16,6 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
-/* Returns the largest code magnitude that a scale is chosen for: half the range of integer codes, which are symmetric,
- * or the largest E4M3. */
 float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
@@ -33,7 +31,6 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols)
     return grid->size ? grid->size : cols;
 }
 
-/* Returns how many rows share a scale: those of a block, all with one scale for the tensor, or 1. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows)
 {
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
@@ -59,13 +56,11 @@ size_t organ_grid_supers(const organ_grid *grid, size_t cols)
     return blocks && blocks->coded ? cols / blocks->elements : 0;
 }
 
-/* Returns the floats of scales per row: one per group and super-block, and as many minima for affine types. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 {
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
-/* Returns the value that a scale has after it is stored in its type (FP16 or BF16). */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
     uint16_t stored;
@@ -83,8 +78,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* Returns the stored scale with which the greatest magnitude becomes the greatest code. A scale of 0 is replaced by the
- * one that other programs write for zeros: 1 for blocks, else that of compressed-tensors. */
+/* Returns the scale of values with this greatest magnitude, rounded to its stored type. A scale that rounds to 0 is
+ * replaced by the one that other programs write for zeros: 1 for blocks, else the one of compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -121,8 +116,8 @@ static void range_of(const organ_grid *grid, float *low, float *high)
 
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds n values to the grid of their scales (and minima if it is affine): to integers, or to E4M3 if the grid has no
- * bits. n is a multiple of 16; inner loops of 16 let the compiler use vectors. */
+/* Rounds each value to the nearest that its scale and minimum can represent. Inner loops of 16 let the compiler use
+ * vectors. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -154,8 +149,6 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 
 /* ---- blocks of GGUF ---- */
 
-/* Reads the numbers of a row of GGUF blocks: group scales, minima of groups (if the type has them), then super-block
- * scales d and dmin (if group scales are coded). `stride` is from one number to the next. */
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -180,9 +173,10 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* Returns the code of a group scale that is the product of code and d. */
+/* Returns the code of a group scale, which is `product` = code x d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
 
+/* Recovers the codes of a group from its values. */
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {
     const size_t n = organ_grid_blocks(grid)->group;
@@ -192,7 +186,6 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
-/* Writes a row of GGUF blocks from values and numbers in the order of organ_grid_split, with stride 1. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);

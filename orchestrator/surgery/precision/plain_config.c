@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/plain_config.h"
 
-/* Sets the type of the weights: torch_dtype, or dtype since transformers 5. `inside` is a member of the document for
- * the text model of a multi-part model, or NULL for the document. */
+/* Sets the member that declares the type of the weights, torch_dtype or (since transformers 5) dtype, to `name`.
+ * `inside`: the member of the document that describes the text model ("text_config"); NULL: the document itself. `add`:
+ * add torch_dtype if there is neither. */
 static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
                              organ_error *error)
 {
@@ -20,8 +21,6 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
-/* Removes quantisation from config.json. If weights were packed, also sets the declared type, at the top and in
- * text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
     const char *name = "bfloat16";

@@ -6,7 +6,8 @@
 #include "formats/base/json_edit.h"
 #include "formats/tensor/tensor.h"
 
-/* Removes the quantisation members from a config.json. If tensors were `packed`, sets the model's type to `dtype`. */
+/* Removes quantization_config, compression_config and quantization from a config.json. If tensors were `packed`, also
+ * declares `dtype` as the type of the weights, at the top and in text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
 #endif

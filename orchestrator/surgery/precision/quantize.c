@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks the options of the method; refuses those of GPTQ for another method. */
+/* Returns ORGAN_USAGE if --method is unknown, if gptq has no text, or if an option of gptq is given with another
+ * method. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {
@@ -36,7 +37,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     return ORGAN_OK;
 }
 
-/* Checks the options for a safetensors output. */
+/* Returns ORGAN_USAGE if an option has no meaning for a safetensors output. */
 static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
                                       organ_error *error)
 {
@@ -52,7 +53,7 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* Checks the options for a GGUF output. ORGAN_USAGE. */
+/* Returns ORGAN_USAGE if an option has no meaning for a GGUF output. */
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
@@ -61,7 +62,7 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-/* Finds the scheme and checks the options that do not fit its kind. */
+/* Sets job->encoding by --scheme and checks the options that depend on it. */
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -95,6 +96,7 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
     return ORGAN_OK;
 }
 
+/* Rejects safetensors models for a scheme of GGUF models. */
 static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *error)
 {
     const char *const path = job->model->path;
@@ -109,7 +111,7 @@ static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *er
 
 /* ---- the run ---- */
 
-/* Sets job->given: the weights that organ_weights_find lists, or each tensor of a GGUF model, whatever its name. */
+/* Sets job->given, the weights that may be targets: those that organ_weights_find lists, or for GGUF every tensor. */
 static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
     organ_model *const model = job->model;
@@ -169,8 +171,8 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
-/* Quantises all parts, calibrated ones first: they need more memory than the pass, so too small a --memory is refused
- * before any code is written. */
+/* Implements organ_write.fill: quantises all parts. Calibrated parts come first, because they need more memory than the
+ * pass over the others: if --memory is too small, the run is refused before any code is written. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -180,6 +182,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     return organ_quantize_pass(job, error);
 }
 
+/* Implements organ_write.check: fails if the imatrix changed during the run. */
 static organ_status check_imatrix(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_quantize_job *const job = context;
@@ -210,7 +213,8 @@ static void close_quantize(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
-/* Adds the work of the job to the plan. The measurement of mixed widths added its own work when it was opened. */
+/* Adds the work of the job to the plan of a dry run, except for the measurement of mixed widths, which
+ * organ_quantize_widths_find has already added. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
@@ -236,7 +240,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
 }
 
-/* Plans and writes the quantised model. */
+/* Checks the options, opens model and text, and writes the quantised model. */
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Quantisation: writes a model whose projections are stored in few bits. Safetensors models get scales and a
- * quantization_config that inference servers load, GGUF models get blocks that llama.cpp reads. */
+ * quantization_config that inference servers load; GGUF models get blocks that llama.cpp reads. */
 #ifndef ORGAN_QUANTIZE_H
 #define ORGAN_QUANTIZE_H
 
@@ -11,8 +11,7 @@
 
 ORGAN_API_BEGIN
 
-/* The names of schemes, separated by '|': first the schemes of safetensors models that have a single width, then
- * all. */
+/* Names of schemes, separated by '|': those of safetensors models with one width for all targets, and all schemes. */
 #define ORGAN_CODE_SCHEMES                                                                                             \
     "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
     "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
@@ -20,20 +19,22 @@ ORGAN_API_BEGIN
 
 typedef struct organ_quantize_options {
     const char *model;
-    const char *scheme;  /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
-                          * GGUF models accept the names that begin with q */
-    const char *targets; /* list for organ_targets_select; NULL: the projections, and for GGUF also the embeddings and
-                          * the output head */
-    const char *imatrix; /* GGUF: an importance matrix that weighs the errors of columns; NULL: equal weights, with gptq
-                          * those of the text */
+    const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
+                         * GGUF models accept the names that begin with q */
+    /* --targets, as in organ_targets_select; NULL: the projections, and for GGUF also embeddings and output head. */
+    const char *targets;
+    /* GGUF: file of an importance matrix, which weighs the errors of columns; NULL: equal weights, or with gptq those
+     * of the calibration text. */
+    const char *imatrix;
     organ_write_options write;
-    const char *method; /* "nearest" (also NULL), or "gptq", which needs a text: */
+    const char *method; /* "nearest" (also NULL), or "gptq", which needs the calibration text: */
     organ_calibration_text calibration;
     bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
                          it */
     bool no_resolve;  /* gptq: keep the scales and codes of GPTQ without refit */
     organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
-    bool one_width;                  /* "mixed": matrices that servers fuse into one get the same width */
+    /* "mixed": matrices that servers fuse into one (q, k, v; gate, up) get the same width. */
+    bool one_width;
 } organ_quantize_options;
 
 /* Writes a copy of the model with quantised targets. All other tensors keep their type and bytes.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Calibrated codes: the codes of each matrix are chosen for its inputs, and later layers get the inputs that these
- * codes make. */
+ * Quantises with a calibration text: GPTQ chooses the codes of each matrix for its inputs, and later layers get the
+ * inputs that the quantised earlier layers compute. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -11,24 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP_BYTES ((size_t)1 << 20) /* of codes that are written together, or a row */
+#define STRIP_BYTES ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
 
-/* A matrix that is encoded: rows in the order of the file. */
+/* Buffers for storing one matrix of a part, with rows in the order of the file. */
 typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
-    size_t rows, cols, row_bytes;
-    size_t numbers;         /* that decode a row: organ_grid_numbers */
-    size_t band, bands;     /* rows that share these numbers, and how many such bands there are */
-    uint64_t place;         /* of the codes in their piece */
-    float *values, *scales; /* decoded values of the matrix, and those numbers */
-    float *back;            /* of a row */
-    float *weights, *roots; /* of the columns by the imatrix; NULL: without */
-    float *donor;           /* the matrix before it was pruned, and which weights are kept; NULL if it is not pruned */
+    size_t rows, cols, row_bytes; /* shape of the matrix; bytes of the codes of a row */
+    size_t numbers;               /* numbers that decode a row: organ_grid_numbers */
+    size_t band, bands;           /* rows that share these numbers, and number of such bands */
+    uint64_t place;               /* offset of the matrix's codes in their piece, in bytes */
+    float *values, *scales;       /* decoded values of the matrix; `numbers` for each band */
+    float *back;                  /* decoded values of a row */
+    float *weights, *roots;       /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
+    float *donor; /* the matrix before it was pruned; `keep` as in organ_gptq. NULL if nothing is pruned */
     uint8_t *keep;
-    unsigned char *codes; /* of a strip */
+    unsigned char *codes; /* codes of `strip_rows` rows */
     size_t strip_rows;
-    void *stored, *put;
+    void *stored, *put; /* scales in the stored type; scratch of organ_write_put */
 } quantize_calibrated_storing;
 
 /* Returns the number of rows that are encoded and written at a time. All blocks of a GGUF matrix are written
@@ -53,8 +53,7 @@ static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing 
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
 
-/* Allocates the buffers for storing one matrix strip by strip: codes, scales, a row of decoded values; with an imatrix
- * the weights of columns, with pruning a copy of the matrix and its mask. */
+/* Allocates the buffers that the part needs. Returns false without memory. */
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
     const bool weighs = s->part->entry, prunes = s->job->pruning;
@@ -72,7 +71,7 @@ static bool storing_allocate(quantize_calibrated_storing *s)
            (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
-/* Allocates the memory to store the codes of one matrix of a part. */
+/* Prepares `s` for storing one matrix of its part. Call storing_close also after an error. */
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
@@ -93,8 +92,7 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* Returns the bytes of the buffers: scales in FP32 and, unless blocks contain them, in the stored type; rows of floats
- * for decoded codes and, in GGUF, for the imatrix weights and their roots. */
+/* Returns the bytes that storing_allocate takes, without the copies for pruning. */
 static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);
@@ -104,13 +102,14 @@ static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, ui
            strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-/* Returns the scales of the band that contains the row. */
+/* Returns the numbers that decode a row of the matrix. */
 static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
 {
     return s->scales + row / s->band * s->numbers;
 }
 
-/* Writes codes, scales and shape and adds the losses of `weights`. Overwrites `weights` if there is an imatrix. */
+/* Writes codes, scales and shape of a matrix, and adds its losses against `weights`, the original values, to its part.
+ * Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -137,8 +136,8 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     return organ_quantize_put_shape(job, s->part, error);
 }
 
-/* Reads the codes of a matrix that an earlier run has written and decodes them, so that later layers get the same
- * inputs. */
+/* Decodes into `weights` the codes of a matrix that an interrupted run has written, so that later layers get the same
+ * inputs as in that run. */
 static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -163,7 +162,8 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
 
 /* ---- for the walk ---- */
 
-/* Returns the bytes that one matrix needs in addition to the calibration's. */
+/* Returns the bytes that one matrix of `tensor` needs in addition to the calibration's buffers. Pruning and GPTQ do not
+ * need theirs at the same time. */
 static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
                                                   const organ_tensor *tensor)
 {
@@ -186,7 +186,8 @@ static bool quantize_calibrated_is_done(void *context, size_t target)
     return job->units[job->aimed_parts[target]->unit].done;
 }
 
-/* Restores a matrix from the codes that an earlier run wrote, with its rows in the order of the forward pass. */
+/* Sets `weights` to the values of the codes that an interrupted run wrote, with rows in the order of the forward
+ * pass. */
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                 organ_error *error)
 {
@@ -198,9 +199,9 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
-/* Prunes the matrix if the run prunes before it quantises: stores the donor's weights and the mask, and counts the
- * removed weights. Closes the inputs of GPTQ before, so that the copies of second moments for pruning and those for
- * codes are not in memory at the same time. */
+/* If the run also prunes: keeps the donor's weights in s->donor, prunes `weights`, sets s->keep and counts the removed
+ * weights. Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in
+ * memory at the same time. */
 static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                             float *weights, organ_error *error)
 {
@@ -220,6 +221,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     return ORGAN_OK;
 }
 
+/* Releases the inputs of GPTQ after a layer: no later matrix shares them. */
 static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
                                                        organ_error *error)
 {
@@ -229,8 +231,8 @@ static organ_status quantize_calibrated_release_inputs(void *context, const orga
     return error->status;
 }
 
-/* Adds the results of one matrix to its part. The last matrix of a stack completes the part. Matrices are not changed
- * in the order of the stack: those with the same inputs come together. */
+/* Adds the results of one matrix to its part. The last matrix of a stack completes the part's unit. The matrices of a
+ * stack may come in any order, since those with the same inputs are quantised together. */
 static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
                                                const organ_calibration_matrix *matrix, const organ_gptq *m,
                                                organ_error *error)
@@ -253,7 +255,8 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     return ORGAN_OK;
 }
 
-/* Quantises a matrix by GPTQ, stores its codes and leaves its decoded values in the layer. */
+/* Quantises a matrix by GPTQ and leaves its decoded values in `weights` for the layer's outputs. The rank that owns the
+ * matrix writes its codes and results. */
 static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                                  float *weights, organ_error *error)
 {
@@ -279,8 +282,8 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     return ORGAN_OK;
 }
 
-/* Prunes a matrix if requested and quantises it. Rows are reordered to those of the file, whose groups have the
- * scales. */
+/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. Rows are reordered to the
+ * order of the file, because groups and bands of scales are those of the file. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
@@ -301,6 +304,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 /* ---- opening and running ---- */
 
+/* Returns the bytes of a planned piece, whose `bytes` are not set yet. */
 static uint64_t piece_bytes(const organ_shard_piece *piece)
 {
     uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
@@ -309,7 +313,7 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* Opens the pruning, after the walk was opened. */
+/* Opens the pruning method, after the calibration was opened, with the sizes of the output. */
 static organ_status open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -326,8 +330,8 @@ static organ_status open_pruning(void *context, organ_error *error)
     return job->pruning->open(job->pruning->context, &held, error);
 }
 
-/* Opens the calibration that captures the inputs of the targets. If the run prunes first, the pruning method chooses
- * which streams and moments it needs. */
+/* Opens the calibration run that captures the inputs of `targets` in job->calib. If the run also prunes, the pruning
+ * method chooses which inputs and moments it needs. */
 static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
                                                   organ_error *error)
 {
@@ -370,7 +374,8 @@ organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
                               ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
 }
 
-/* Lists the parts that are quantised with the text. */
+/* Lists in job->aimed the tensors of the parts that are quantised with the text. Returns ORGAN_USAGE if there are
+ * none. */
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
     job->aimed.tensors = calloc(job->part_count + 1, sizeof *job->aimed.tensors);

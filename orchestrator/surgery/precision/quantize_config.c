@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes quantization_config, which states for loaders how the quantised weights of a safetensors model are stored. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
@@ -7,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns the module of a plain matrix: "model.layers.0.mlp.gate" of "model.layers.0.mlp.gate.weight". Stacked experts
- * may be parameters of their module: "model.layers.0.mlp.experts" of "model.layers.0.mlp.experts.down_proj". NULL for a
- * tensor that is no matrix, is looked up, or is a bias. */
+/* Returns the name of the module of a matrix: "model.layers.0.mlp.gate" for "model.layers.0.mlp.gate.weight". Stacked
+ * experts may be parameters of their module: "model.layers.0.mlp.experts" for "model.layers.0.mlp.experts.down_proj".
+ * NULL if the tensor is not a matrix that a linear layer multiplies (an embedding, a bias). */
 static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
     const bool weight = organ_ends_with(tensor->name, ".weight");
@@ -20,7 +21,7 @@ static json_t *quantize_config_module_json(const organ_tensor *tensor)
     return json_stringn(tensor->name, (size_t)(dot - tensor->name));
 }
 
-/* Returns true if the list has the name; searches from the end, where it was added last. */
+/* Returns whether the list has the name. Searches from the end, where a match is most likely. */
 static bool has_module(const json_t *rows, const json_t *name)
 {
     for (size_t k = json_array_size(rows); k > 0; k--)
@@ -29,7 +30,7 @@ static bool has_module(const json_t *rows, const json_t *name)
     return false;
 }
 
-/* Returns true if the output head is quantised, which lm_head in "ignore" would contradict. */
+/* Returns whether the output head is quantised; then "ignore" must not name lm_head. */
 static bool quantises_head(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++)
@@ -39,9 +40,9 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* Returns the modules that are no targets, in file order. Unless the output head is quantised, its name in loaders is
- * one of them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to
- * lm_head. */
+/* Returns the names of modules that stay unquantised, in file order. Unless the output head is quantised, the list also
+ * has its name in loaders, even if the file has no such tensor: a loader creates the head if it is tied to the
+ * embedding, and renames that of other files (embed_out) to lm_head. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
@@ -62,7 +63,7 @@ static json_t *ignored_json(const organ_quantize_job *job)
     return rows;
 }
 
-/* Returns quantization_config for blocks of FP8, as DeepSeek-V3 and Qwen3-FP8 have it. */
+/* Returns quantization_config for FP8 with scales of 128 x 128 blocks, in the form of DeepSeek-V3 and Qwen3-FP8. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -71,6 +72,8 @@ static json_t *blocks_json(const organ_quantize_job *job)
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
+/* Returns QuantizationArgs of compressed-tensors. Takes over `group_size`. `dynamic`: scales are computed at run time,
+ * as for activations. */
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
 {
     return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
@@ -80,12 +83,12 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
                         SET_TEXT("type", type));
 }
 
-/* All routed experts that are quantised have one scheme, and loaders look for it by this pattern: transformers takes
- * the scheme of the experts from the first group with a pattern that contains "experts". */
+/* Pattern for all quantised routed experts, which have one scheme. transformers takes the scheme of experts from the
+ * first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* Returns the modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other
- * routed experts stay plain. */
+/* Returns the names of the modules that have this encoding, in file order. The routed experts are one pattern, unless
+ * some of them stay plain. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -107,6 +110,7 @@ static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json
                         SET("weights", weights));
 }
 
+/* Returns whether no earlier part has the encoding of part `part`. */
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
@@ -115,8 +119,7 @@ static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
-/* Returns an object with a group for each scheme, in the order of the file, that lists its modules by name. NULL
- * without memory. */
+/* Returns config_groups with a group for each encoding, which lists its modules by name. NULL without memory. */
 static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
@@ -136,7 +139,7 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* Returns the group for all linear layers except ignored ones, for an output with one scheme. */
+/* Returns config_groups of an output with one encoding: a group for all linear layers, except ignored ones. */
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
@@ -153,7 +156,7 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* Returns the members that compressed-tensors writes. Servers quantise activations token by token if codes have one
+/* Returns quantization_config of compressed-tensors. Servers quantise activations for each token if codes have one
  * byte, and do not quantise them if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Definitions in the report of quantize: how scales and codes are chosen, and what the figures mean. */
+ * Makes the definitions in the report of quantize: sentences that say how scales and codes were chosen and what the
+ * figures mean. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-/* Returns how scales are computed in schemes of safetensors. */
+/* Returns the definition of scales in schemes of safetensors models. */
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
@@ -25,7 +26,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
                         block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
 }
 
-/* Returns how codes are computed in schemes of safetensors. */
+/* Returns the definition of codes in schemes of safetensors models. */
 static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
@@ -49,7 +50,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
         half - 1, half, rule);
 }
 
-/* Returns how the scales of GGUF blocks are computed. */
+/* Returns the definition of scales in GGUF blocks. */
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
     const bool solved = job->calib && !job->options->no_resolve;

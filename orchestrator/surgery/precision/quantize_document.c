@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The report of quantize. The condition of a member names the outputs that have it: job->writer is set for GGUF only,
- * `pruning` and `widths` for safetensors only. */
+ * Makes the report of quantize. Conditions of members name the outputs that have them: job->writer is set for GGUF
+ * only, `pruning` and `widths` for safetensors only. */
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -11,12 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Sums over several targets: their number, elements, and bytes in the input and in the output; other members as in
+ * organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
     double energy, gptq_loss, output_loss;
 } quantize_document_sums;
 
+/* Returns the bytes of a target's tensors in the output. */
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
@@ -25,7 +28,7 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return bytes;
 }
 
-/* Adds the figures of a quantised tensor to sums. */
+/* Adds the figures of a target to the sums. */
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
                                        const organ_quantize_part *part)
 {
@@ -56,14 +59,14 @@ static json_t *relative_json(const organ_quantize_job *job, const organ_encoding
     return error_json(job, loss->error_squares, loss->squares);
 }
 
-/* Returns the weighted error over the tensors that have an entry of the imatrix; null if there are none. */
+/* Returns the relative error with imatrix weights; null if no tensor has an entry of the imatrix. */
 static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return loss->squares > 0 ? relative_json(job, loss) : json_null();
 }
 
-/* Returns the output error over the calibrated tensors. For GGUF it is null if none is calibrated, or if all of them
- * are zeros. */
+/* Returns the relative error of outputs over the calibrated tensors. For GGUF it is null if no tensor is calibrated or
+ * all calibrated tensors are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
@@ -94,8 +97,8 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
-/* Returns the report's sums over the tensors of a role, or with `types` over those stored as a type, with `name` as
- * first member, which it takes over; NULL if there are none. */
+/* Returns the sums over the targets of one role or, with `types`, over those stored as one type; `group` is its number.
+ * `name`, an object with the first member, is taken over. NULL if there are none. */
 static json_t *group_json(const organ_quantize_job *job, bool types, size_t group, json_t *name)
 {
     quantize_document_sums s = {0};
@@ -120,7 +123,7 @@ static json_t *quantize_document_type_json(const void *job, size_t dtype)
     return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
-/* Returns the reason why a tensor has another type than the scheme's; null if it has not. */
+/* Returns why a target has another GGUF type than the scheme's; null if it has that type. */
 static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     const bool head = part->meant != job->encoding, falls_back = part->encoding != part->meant;
@@ -134,7 +137,7 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
     return json_string(why);
 }
 
-/* Returns the report's row for tensor k. */
+/* Returns the report's row for target k. */
 static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
@@ -166,7 +169,7 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
-/* Returns the options that determine the output, as JSON; options without effect in this run are left out. */
+/* Implements organ_write.parameters. Options that have no effect in this run are left out. */
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -206,8 +209,8 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* Returns the settings that a resumed run must share. --memory, and whether the hidden states are in it, are among
- * them, because they decide whether second moments are whole. */
+/* Implements organ_write.identity: further settings that a continued run must share. --memory and --scratch are among
+ * them, because they decide whether second moments are computed whole or in blocks. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -217,7 +220,7 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* Returns the share of the matrices that is quantised. Targets that are left plain do not count, nor do embeddings and
+/* Returns which share of the model's matrices is quantised. Targets that stay plain do not count, nor do embeddings and
  * output head, which GGUF quantises too. NULL without memory. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
@@ -233,7 +236,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
-/* Returns the report of organ quantize. */
+/* Returns the report of organ quantize. NULL without memory. */
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;

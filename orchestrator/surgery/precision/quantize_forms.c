@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the scheme of each target. Loaders hold the routed experts of a layer as one or two stacked tensors, and
- * transformers reads one scheme for the experts of all layers: routed experts get one scheme, or the run is refused
- * before anything is written. */
+ * Chooses the encoding of each target of a safetensors model. Loaders hold the routed experts of a layer as one or two
+ * stacked tensors, and transformers reads one scheme for the experts of all layers. So all routed experts get one
+ * encoding; if none fits, the run is refused before anything is written. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/machine/extent.h"
@@ -11,7 +11,8 @@
 
 /* ---- what no encoding can represent ---- */
 
-/* Returns why no safetensors scheme of any width can represent the tensor, NULL if one can. */
+/* Returns the sentence that says why no safetensors scheme can represent the tensor, whatever its rows; NULL if one
+ * can. */
 static const char *kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
@@ -39,11 +40,10 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 
 /* ---- which encoding a target gets ---- */
 
-/* The routed experts of a model. */
+/* The routed experts that are targets and can be packed. */
 typedef struct experts {
-    uint64_t
-        step; /* greatest common divisor of the lengths of their rows, of those that are targets and can be packed */
-    int32_t *layers; /* of these, ascending */
+    uint64_t step;   /* greatest common divisor of the lengths of their rows; 0: none */
+    int32_t *layers; /* layer of each of their tensors, ascending */
     size_t count;
 } experts;
 
@@ -59,7 +59,7 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
     return job->targets.chosen[tensor - job->model->tensors];
 }
 
-/* Returns true if the tensor is a target whose shape and type allow packing. */
+/* Returns whether the tensor is a target whose shape and type allow quantisation. */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return is_chosen(job, tensor) && !kind_obstacle(tensor);
@@ -71,7 +71,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Lists the layers of packable routed experts, and the greatest common divisor of their row lengths. */
+/* Sets *found to the routed experts that are targets and can be packed. The caller frees found->layers. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
@@ -87,8 +87,9 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* Checks that the routed experts of a layer are quantised all or not at all. ORGAN_USAGE if --targets takes some of a
- * layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold one of them. */
+/* Checks that the routed experts of each layer are quantised all or not at all. Returns ORGAN_USAGE if --targets
+ * selects only some of a layer's experts, ORGAN_BAD_INPUT if the scheme cannot represent one of the selected
+ * experts. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -110,7 +111,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
     return ORGAN_OK;
 }
 
-/* Fails with the first expert whose rows no group divides. */
+/* Fails with ORGAN_BAD_INPUT and names the first expert tensor whose rows no group divides. */
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
@@ -126,7 +127,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
-/* Chooses the group for all routed experts: the largest that divides every row. */
+/* Sets *encoding to the one that all routed experts get: its group is the largest that divides the length of all their
+ * rows. Leaves *encoding unchanged if no routed expert is a target. */
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
@@ -139,7 +141,6 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
-/* Chooses the encoding of each tensor (NULL: unquantised). All routed experts get the same one. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -166,7 +167,6 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
-/* Counts matrices of routed experts, except stacks, that stay unquantised. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
@@ -184,6 +184,7 @@ bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 
 /* ---- notes about loaders ---- */
 
+/* Prints a note about targets with smaller groups than the scheme's. */
 static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -196,7 +197,7 @@ static void note_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
-/* Writes a note about tensors whose last FP8 blocks are cut off at the edge. */
+/* Prints a note about tensors whose last FP8 blocks are clipped at the edge of the matrix. */
 static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;

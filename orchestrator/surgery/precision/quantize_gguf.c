@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * quantize for GGUF: which tensors become blocks of which type, the importance matrix that weighs their columns, and
- * the key-values of the output. */
+ * quantize for GGUF: chooses the block type of each tensor, reads the importance matrix that weighs its columns, and
+ * makes the key-values of the output. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* general.quantization_version: ggml's version of the block layouts. */
 enum { QUANTIZATION_VERSION = 2 };
 
 /* ---- the encoding of each tensor ---- */
@@ -27,15 +28,15 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Returns true for embeddings of tokens only: those of positions and token types are small. */
+/* Returns whether the tensor is an embedding of tokens. Position and type embeddings are small and stay unchanged. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-/* Returns true for the matrix that multiplies the last hidden states: the output head, or the token embedding if the
- * model has no head. */
+/* Returns whether the tensor multiplies the last hidden states: the output head, or the token embedding if the model
+ * has no head. */
 static bool is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
@@ -43,9 +44,9 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Returns the encoding for a tensor, NULL if it stays unchanged. Without --targets, token embeddings are quantised too,
- * and the output head becomes Q6_K (Q8_0 with Q8_0), as llama.cpp does, because its errors reach the logits
- * directly. */
+/* Returns the encoding that --scheme gives the tensor; NULL if it is not a target. Without --targets, token embeddings
+ * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because its errors
+ * reach the logits directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -57,8 +58,6 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return is_embedding(tensor) ? job->encoding : NULL;
 }
 
-/* Returns why a tensor cannot be quantised to GGUF blocks, as text in the job's arena; NULL if it can, or with an
- * error. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(tensor).cols;
@@ -76,7 +75,8 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
-/* Chooses the block type of each tensor: the one meant by the scheme, or one that fits the length of its rows. */
+/* Sets job->encodings: the block type of each tensor is that of --scheme, or a narrower one that divides the length of
+ * the rows. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -91,7 +91,6 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     return ORGAN_OK;
 }
 
-/* Writes notes about tensors that get another type than meant because of the length of their rows. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -116,8 +115,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* Finds the imatrix entry of a part. Embeddings and head need none: llama.cpp does not collect their inputs by
- * default. */
+/* Sets part->entry to the imatrix entry of a part, and counts in part->unreached the experts without tokens. Returns
+ * ORGAN_BAD_INPUT if the entry is missing or malformed. `known` caches the number of experts of each role. */
 static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
                                organ_error *error)
 {
@@ -136,7 +135,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Returns true if the imatrix must cover the tensor: all but embeddings, and the head if the file names it. */
+/* Returns whether the tensor is weighed by the imatrix: all tensors except embeddings, and the head only if the imatrix
+ * has an entry for it, because llama.cpp does not collect the inputs of these by default. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
@@ -148,7 +148,6 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
-/* Opens the imatrix and finds the entry of each tensor that needs one. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -163,9 +162,9 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     return error->status;
 }
 
-/* Computes the weights of the columns and their roots. On entry `roots` has the root mean square of each input. A
- * weight is the mean square of the input over the mean of all, plus ORGAN_MIN_WEIGHT, which keeps it above zero, and at
- * most ORGAN_MAX_WEIGHT. */
+/* Computes the weights of the columns and, in place, their roots; on entry `roots` has the root mean square of each
+ * input. A weight is the mean square of the input over the mean of all columns, plus ORGAN_MIN_WEIGHT, which keeps it
+ * above zero, and at most ORGAN_MAX_WEIGHT. */
 static void make_weights(float *weights, float *roots, size_t cols)
 {
     double sum = 0;
@@ -208,7 +207,6 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
-/* Copies the metadata, with file type and quantisation of the output instead of the input's. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Codes nearest to the weights. Each strip of a target is cut into bands of rows that share their scales: 128 rows of
- * blocks of values, else single rows; short rows of GGUF blocks are encoded several at a time. */
+ * Quantises to the nearest codes. Each strip of a target is cut into bands of rows that share their scales: 128 rows
+ * for scales of blocks of values, else single rows; short rows of GGUF blocks are encoded several at a time. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -11,31 +11,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Operations of a plan for each weight: to find its code, and with a search for the scales of its block. */
+/* Operations for each weight in the plan of a dry run: to find its code, and if the scales of its GGUF block are
+ * searched. */
 #define NEAREST 300.0
 #define BLOCKS  10000.0
 
-#define PENDING ((size_t)1 << 16) /* bytes of scales that are written together */
-#define BAND    ((size_t)4096)    /* values: short rows of blocks are encoded together */
+#define PENDING ((size_t)1 << 16) /* bytes of scales that are buffered before they are written */
+#define BAND    ((size_t)4096)    /* values of GGUF rows that are encoded together */
 
 /* The scratch memory of a worker for a strip. */
 typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
-    size_t cols, groups, group;
-    size_t step, row_bytes; /* rows that are encoded together, bytes of the codes of one */
-    unsigned char *codes;   /* of these rows */
-    float *back;            /* the decoded values of these rows */
-    float *scales;          /* of a band */
-    float *weights, *roots; /* of the columns by the imatrix; NULL: without */
-    unsigned char *pending; /* scales in the stored type, not yet written; the first has offset pending_at */
-    size_t pending_bytes, pending_room;
+    size_t cols, groups, group; /* columns; groups of a row; columns of a group */
+    size_t step, row_bytes;     /* rows that are encoded together; bytes of the codes of one row */
+    unsigned char *codes;       /* codes of these rows */
+    float *back;                /* the decoded values of these rows */
+    float *scales;              /* scales of a band */
+    float *weights, *roots;     /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
+    /* Scales in the stored type that are not written yet; the first has offset pending_at in its piece. */
+    unsigned char *pending;
+    size_t pending_bytes, pending_room; /* bytes in `pending`; bytes for which it has memory */
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } encode_buffers;
 
-/* Takes `bytes` of the scratch, aligned to a cache line; with NULL scratch only counts them. */
+/* Takes `bytes` of the scratch, in whole cache lines, and adds them to *used. Returns NULL if `scratch` is NULL: it
+ * then only counts. */
 static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
     void *const at = scratch ? scratch + *used : NULL;
@@ -43,7 +46,8 @@ static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
     return at;
 }
 
-/* Lays out the scratch memory of a worker and returns how many bytes that takes; `scratch` NULL: only counts. */
+/* Divides the scratch of a worker into the buffers of `b` for a strip of this part, and returns the bytes used.
+ * `scratch` NULL: only counts. */
 static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
                       encode_buffers *b)
 {
@@ -74,6 +78,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     return used;
 }
 
+/* Sets up the buffers for a strip, with the imatrix weights of its matrix. */
 static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
                                       encode_buffers *b, organ_error *error)
 {
@@ -88,7 +93,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-/* Writes the scales that are buffered. */
+/* Writes the buffered scales into their piece. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
@@ -98,7 +103,8 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-/* Writes a scale in its stored type and returns the stored value, which the codes are computed with. */
+/* Stores at `stored` the scale for values of this greatest magnitude, and returns its rounded value, with which the
+ * codes are computed. */
 static float round_scale(const encode_buffers *b, float greatest, unsigned char *stored)
 {
     const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
@@ -106,7 +112,8 @@ static float round_scale(const encode_buffers *b, float greatest, unsigned char 
     return scale;
 }
 
-/* Computes the scales of a band of rows from the greatest magnitude in each group of its columns. */
+/* Computes and buffers the scales of a band of rows, each from the greatest magnitude in a group of columns. A scale
+ * for the whole tensor is already written. */
 static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
     const size_t size = organ_encoding_scale_bytes(b->part->encoding);
@@ -132,7 +139,7 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
 
 /* ---- codes ---- */
 
-/* Encodes some rows and adds their losses; the sums become NaN if a value is not finite. */
+/* Encodes `rows` rows into b->codes and adds their losses to `sums`, which become NaN if a value is not finite. */
 static void make_rows(const encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
@@ -144,7 +151,8 @@ static void make_rows(const encode_buffers *b, float *values, size_t rows, organ
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* Encodes a strip and writes its codes, which overwrite values at the front of the strip that are encoded already. */
+/* Encodes a strip of rows and writes its codes, on a worker thread. The codes overwrite the front of strip->values,
+ * where the values are encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
@@ -173,8 +181,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* Returns the bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two
- * passes, each of which counts for half of the bytes. */
+/* Returns the bytes that a strip counts for in the progress. With one scale for the whole tensor each weight is read
+ * twice, so each pass counts half of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
@@ -182,6 +190,7 @@ static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
 }
 
+/* Adds the losses of an encoded strip to its part; after the last strip, records the part as done. */
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -194,6 +203,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
+/* Finds the greatest magnitude in a strip. Fails if a value is not finite. */
 static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -204,6 +214,7 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
+/* Raises part->greatest to the greatest magnitude of a strip. */
 static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
                                     organ_error *error)
 {
@@ -231,7 +242,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* Writes what does not depend on the codes: the shape of packed codes, the scale of a whole tensor. */
+/* Writes the small tensors of the first `count` parts of job->todo that do not depend on codes: the shape of packed
+ * codes, and the scale of a whole tensor. */
 static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -247,7 +259,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
     return error->status;
 }
 
-/* Returns the pass that writes codes. A pass with the same memory may run before it to find the greatest values. */
+/* Returns the pass that writes codes. */
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
@@ -268,7 +280,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-/* Reads the weights once to encode them; scales per tensor need a first pass for the greatest magnitude. */
+/* Encodes the weights in one pass. One scale for the whole tensor needs a pass before it that finds the greatest
+ * magnitude. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
@@ -283,6 +296,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
+/* Adds memory and operations of the pass to the plan of a dry run. */
 static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                            organ_error *error)
 {
@@ -297,7 +311,8 @@ static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_
 typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error);
 
-/* Calls one of the two functions above with the parts that are neither calibrated nor done. */
+/* Calls `use` (run_passes or quantize_pass_estimate) with the parts that are not calibrated and that this rank must
+ * still make. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Lists the tensors of the output: those of each target (codes, scales and shape, or blocks), and all others unchanged.
- */
+ * Lists the tensors of the output: codes, scales and shape, or blocks, of each target, and all other tensors
+ * unchanged. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -13,6 +13,8 @@ static const uint64_t two[] = {2};
 
 bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
+/* Returns the name of a tensor next to a weight, in the job's arena: "X.weight" with `end` "weight_scale" gives
+ * "X.weight_scale". NULL without memory. */
 static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
 {
     char *text = NULL;
@@ -23,6 +25,7 @@ static const char *name_next_to(organ_quantize_job *job, const char *weight, con
     return kept;
 }
 
+/* Appends a piece to the output and returns its index. */
 static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape)
 {
@@ -30,6 +33,7 @@ static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name,
     return job->piece_count++;
 }
 
+/* Appends a unit of `count` pieces from `first` on, and returns its index. `bytes`: bytes of the source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
     job->units[job->unit_count] =
@@ -37,8 +41,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* Returns true if the weight is quantised with the text. Embeddings and head of a GGUF model have no inputs in a layer,
- * and neither have matrices that no layer multiplies: they get the nearest codes. */
+/* Returns whether the weight is quantised with the text. In a GGUF model, embeddings, head and matrices that no layer
+ * multiplies get the nearest codes, because the calibration has no inputs for them. */
 static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_weight *weight)
 {
     const organ_role role = weight->anatomy.role;
@@ -47,8 +51,8 @@ static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_
     return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
-/* Adds the tensors of codes, scales and shape, with the names and shapes that compressed-tensors and DeepSeek-V3 use.
- */
+/* Plans the tensors of codes, scales and, if packed, shape of a part, with the names and shapes of compressed-tensors
+ * and DeepSeek-V3. */
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
@@ -74,8 +78,8 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
-/* Plans a target: a tensor of GGUF blocks, or codes and scales, and the unit of work that writes them. `meant` is the
- * encoding that the scheme gives it, `encoding` the one that fits the length of its rows. */
+/* Plans a target as a new part: its tensors in the output and their unit. `meant`: encoding of --scheme; `encoding`:
+ * the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *meant, organ_error *error)
 {
@@ -104,8 +108,8 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
-/* Returns the encoding that --scheme gives the tensor, NULL if it is not a target. *why becomes the reason why a target
- * stays unchanged, or NULL. */
+/* Returns the encoding that --scheme means for the tensor; NULL if it is not a target. *why: a sentence that says why
+ * the target stays unchanged, or NULL. */
 static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
                                                        const char **why, organ_error *error)
 {
@@ -119,7 +123,7 @@ static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, 
     return meant;
 }
 
-/* Plans a weight: quantised, or unchanged with the reason recorded. */
+/* Plans a weight: as a part, or unchanged. The reason why a target stays unchanged is listed in job->left_out. */
 static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
@@ -134,6 +138,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     return error->status;
 }
 
+/* Fails because no target is quantised, with the reason. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)
@@ -144,8 +149,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* Divides the tensors into quantised parts and tensors that stay as stored. A part has up to 3 pieces in the output:
- * codes, scales, shape. */
+/* Lists the pieces, units and parts of the output. A part has up to 3 pieces (codes, scales, shape), which sets the
+ * capacity. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget.
+ * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget of
+ * bits.
  *
- * Ranks: they meet before they measure, so that an unwritable --allocation FILE ends all of them before hours of
+ * Ranks: they agree before they measure, so that an unwritable --allocation FILE ends all of them before hours of
  * work. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
@@ -17,13 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NARROW      32 /* columns of a group */
+#define NARROW 32 /* columns of a narrow group */
+/* Bits of a scale, and bytes of a shape tensor, which is stored with each target. */
 #define SCALE_BITS  16.0
 #define SHAPE_BYTES 16.0
 
 /* ---- choices ---- */
 
-/* Returns the group size of a level: odd levels have the narrow group. */
+/* Returns the columns of a group at a level: odd levels have narrow groups. */
 static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
 /* Returns the encoding at a level; NULL if the level leaves the tensor unchanged. */
@@ -43,7 +45,6 @@ static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, si
 
 /* ---- options ---- */
 
-/* Checks that scheme mixed, --allocate, --budget and --method gptq are given together. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -75,7 +76,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-/* Factors the inputs' H unless the last call had the same inputs. */
+/* Prepares the second moments of the matrix's inputs for GPTQ, unless the last matrix had the same inputs. */
 static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
@@ -86,8 +87,8 @@ static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibra
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
-/* Returns the index of a target in w->held by name: the walk has only the targets whose curves are measured, so its
- * indices differ. */
+/* Returns the index of a target in w->targets by its name: the calibration has only the targets whose curves are
+ * measured, so its indices differ. */
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
@@ -96,7 +97,7 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-/* Quantises a matrix in its layer to the width of `level`, to measure the effect. */
+/* Implements organ_curves_work.make: replaces `weights` by their values after GPTQ at `level`. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
@@ -122,13 +123,14 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     return error->status;
 }
 
+/* Implements organ_curves_work.derive: computes the costs of levels that were not measured from those that were. */
 static void derive_narrow_cost(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
     organ_width_derive_costs(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
 }
 
-/* Quantises a matrix to a level for an exchange; levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
+/* Implements organ_exchanges_work.make: `given` is the level; the last one leaves the weights unchanged. */
 static organ_status make_given(void *context, const organ_calibration_matrix *m, double given, float *weights,
                                organ_error *error)
 {
@@ -142,6 +144,7 @@ static void quantize_widths_release_inputs(void *context)
     w->inputs_of = NULL;
 }
 
+/* Returns the bytes that quantize_widths_make needs for a matrix of the tensor. */
 static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
@@ -152,7 +155,8 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
-/* Lists the targets that can be quantised, and groups targets whose cost is measured together into one curve. */
+/* Lists the targets that can be quantised in w->targets, and groups them into curves: targets whose cost is measured
+ * together. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -171,14 +175,14 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether both are routed experts, which must all have the same width. */
+/* Returns whether both tensors are projections of routed experts, which must all have the same width. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Returns true if both must have one width: servers hold q, k and v as one matrix, and gate and up as one; transformers
- * reads one scheme for all routed experts of a model. */
+/* Returns whether both tensors should have one width: servers hold q, k and v as one matrix, and gate and up as one;
+ * transformers reads one scheme for all routed experts of a model. */
 static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role with[ORGAN_ROLE_COUNT] = {
@@ -267,7 +271,8 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
                       requested, plain + least / 8);
 }
 
-/* Writes the curves measured so far to --allocation FILE, so that a restarted run measures only the remaining ones. */
+/* Implements organ_curves_work.found: writes the curves measured so far to --allocation FILE, so that a restarted run
+ * measures only the remaining ones. */
 static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
@@ -276,7 +281,8 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
     return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
 }
 
-/* Describes the model, text and options that the curves depend on. */
+/* Sets w->identity: model, text and options that the curves depend on. Curves in a file are used only if it is
+ * equal. */
 static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -294,6 +300,7 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
+/* Returns the options of the calibration that measures costs. */
 static organ_calibration_run_options walk_of(const organ_quantize_options *o)
 {
     return (organ_calibration_run_options){.calibration = o->calibration,
@@ -305,7 +312,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_options *o)
                                            .moments_only = true};
 }
 
-/* Opens the calibration that measures the cost of each width. */
+/* Opens the calibration that measures the curves in w->walk. */
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -338,8 +345,8 @@ static double cost_change(const organ_quantize_widths *w, size_t c, size_t from,
            organ_quantize_width_cost(&w->choices.tensors[c], from);
 }
 
-/* Proposes an exchange: one unit gets the next smaller size, the other the best level that fits into the freed bits.
- * Returns INFINITY if there is none. */
+/* Sets *made to an exchange in which choice `down` gets the next smaller size and choice `up` the largest level that
+ * fits into the freed bits. Returns the predicted change of cost, INFINITY if there is no such exchange. */
 static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -403,8 +410,9 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     return error->status;
 }
 
-/* Opens each walk once before the first measurement, to detect errors early. Each is closed before the next is opened,
- * so that their memory is not added up. */
+/* Opens each calibration that the run will need before the first measurement, to return errors and memory needs early.
+ * Each is closed before the next is opened, so that their memory does not add up; the one that measures curves stays
+ * open. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
     organ_error other = {0}, third = {0};
@@ -419,7 +427,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Prints how long measuring will take, in a dry run. At this point the plan contains only the work of measuring. */
+/* In a dry run, prints how long measuring will take. At this point job->plan has only the work of measuring. */
 static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -435,7 +443,7 @@ static void print_dry_run(const organ_quantize_widths *w)
     json_decref(time);
 }
 
-/* Reads the curves from --allocation, or measures and stores them. */
+/* Reads the curves from --allocation FILE, or measures them and stores them there. */
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
@@ -452,6 +460,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
+/* Closes the calibration that measured the curves, and the inputs of its last matrix. */
 static void stop_measuring(organ_quantize_widths *w)
 {
     organ_curves_close(w->walk);
@@ -460,6 +469,7 @@ static void stop_measuring(organ_quantize_widths *w)
     w->inputs_of = NULL;
 }
 
+/* Sets the cost of each choice to the sum over its curves. */
 static void add_costs(organ_quantize_widths *w)
 {
     w->choices.levels = w->curves.levels;
@@ -469,8 +479,8 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-/* Chooses the widths: minimises the sum of the measured costs within the budget, then by exchanges, and sets the
- * encoding of each target. */
+/* Chooses the level of each choice: minimises the sum of the measured costs within the budget, then tries exchanges.
+ * Sets the encoding of each target. */
 static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
@@ -489,8 +499,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     return ORGAN_OK;
 }
 
-/* Returns the first tensor with another encoding than one that servers fuse with it (such as q, k and v); NULL if there
- * is none. */
+/* Returns the first tensor whose encoding differs from that of a tensor that servers fuse with it (such as q, k and v);
+ * NULL if there is none. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
@@ -501,6 +511,7 @@ static const organ_allocation_tensor *find_split_group(const organ_quantize_widt
     return NULL;
 }
 
+/* Prints a note if matrices that servers fuse have different widths. */
 static void note_split_widths(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const split = find_split_group(w);
@@ -511,7 +522,7 @@ static void note_split_widths(const organ_quantize_widths *w)
                             split->name);
 }
 
-/* Checks the output options before measuring, because measuring takes long. */
+/* Checks the output's path before measuring, because measuring takes long. */
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -520,7 +531,6 @@ static organ_status quantize_widths_check_output(const organ_quantize_job *job, 
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* Measures what each width costs each tensor (or reads it from the file) and divides the budget of bits. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);

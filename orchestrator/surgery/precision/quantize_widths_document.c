@@ -15,7 +15,7 @@ json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
                         SET_FLAG("one_width", o->one_width), SET_COUNT("rounds", a->rounds));
 }
 
-/* Returns the bits of a code, or the mean bits of an unchanged tensor's values. */
+/* Returns the bits of a code at a level; for an unchanged choice, the mean bits of its stored values. */
 static double quantize_widths_document_bits_of(const organ_quantize_widths *w, size_t c, size_t choice)
 {
     return choice < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[choice])
@@ -37,6 +37,7 @@ static json_t *quantize_widths_document_tensor_json(const void *context, size_t 
         SET_REAL("uniform_cost", organ_quantize_width_cost(t, w->uniform)), SET_FLAG("between", t->between));
 }
 
+/* Returns the numbers of exchanges that were tried and accepted, and the divergence before and after. */
 static json_t *exchanges_json(const organ_quantize_widths *w)
 {
     const organ_exchanges_report *const r = &w->exchanged;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads both models in parallel, band by band. Elements of target tensors are sorted into four classes; of other
- * tensors every byte is compared. */
+ * Compares a pruned model with its donor. Reads both models in step, band by band. Counts the elements of target
+ * tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors that differ. */
 #include "orchestrator/surgery/prune/audit.h"
 
 #include "formats/base/paged_rows.h"
@@ -17,41 +17,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_BLOCK 256 /* default block size of physarum v1 */
+#define MAP_BLOCK 256 /* first choice of the side of the report's tiles: the default block size of physarum v1 */
 
-/* Counts of one tensor. */
+/* Counts of one tensor or row range: `counts` for a target, `different` for another tensor. */
 typedef struct counted {
-    organ_audit_counts counts; /* targets */
-    uint64_t different;        /* of other tensors: bytes that differ */
+    organ_audit_counts counts; /* of a target: its elements by class */
+    uint64_t different;        /* of another tensor: number of bytes that differ */
 } counted;
 
-/* A tensor of the donor and its counterpart. */
+/* A tensor of the donor, its counterpart in the pruned model, and what their comparison found. */
 typedef struct audit_finding {
     const organ_tensor *donor, *copy; /* copy: NULL if absent or of another shape or dtype */
-    bool target;
+    bool target;                      /* pruning may change it */
     counted found;
 } audit_finding;
 
+/* State of an audit. */
 typedef struct audit {
     const organ_audit_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model *donor, *copy;
+    organ_model *donor, *copy; /* the pruned model is called the copy */
     organ_targets targets;
     audit_finding *findings; /* one per tensor of the donor */
     audit_finding **pairs;   /* findings with a counterpart in the copy */
     size_t pair_count;
-    const organ_tensor **sides; /* tensors of the donor, then those of the copy */
-    organ_compared compared;    /* the pairs, cut into row ranges */
+    const organ_tensor **sides; /* 2 x pair_count tensors: those of the donor, then their counterparts */
+    organ_compared compared;    /* the pairs, cut into row ranges that ranks share */
     counted *counts;            /* counts of each row range */
     organ_problems problems;
-    char fingerprint[17]; /* of the donor */
-    json_t *tile_map;     /* NULL: no target is a matrix */
+    char fingerprint[17]; /* fingerprint of the donor (organ_model_fingerprint) */
+    json_t *tile_map;     /* map of killed weights; NULL: no target is a matrix */
     double started;
 } audit;
 
-/* Returns the tensor of the copy to compare with `donor`; NULL, with a problem added, if there is none of the same
- * shape and dtype. */
+/* Returns the tensor of the copy that has the name, shape and dtype of `donor`. Returns NULL, after adding a problem,
+ * if there is none. */
 static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
@@ -69,6 +70,7 @@ static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
+/* Adds the number of bytes of a tile that differ to result->different. */
 static void tally_bytes(const organ_tile *tile, counted *result)
 {
     const unsigned char *x = tile->data, *y = tile->other;
@@ -78,7 +80,8 @@ static void tally_bytes(const organ_tile *tile, counted *result)
         result->different += x[k] != y[k];
 }
 
-/* Counts changed weights of a tile, or changed bytes if it is no target. */
+/* Counts the weights of a target's tile by class, or the bytes that differ in a tile of another tensor, into `result`.
+ * Runs on a worker thread. */
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
@@ -103,6 +106,7 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
+/* Adds the counts of a band's tiles to the counts of its row range, and advances the progress. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
@@ -116,7 +120,7 @@ static organ_status audit_retire_band(void *context, const organ_band *band, org
     return ORGAN_OK;
 }
 
-/* Pairs every tensor of the donor with that of the copy, and reports tensors that only the copy has. */
+/* Pairs every tensor of the donor with its counterpart, and adds a problem for each tensor that only the copy has. */
 static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
@@ -139,10 +143,10 @@ static organ_status pair_up(audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether the copy's index has errors that the donor's has not. */
+/* Returns whether the index of the copy has more errors than that of the donor. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Processes this rank's share of the row ranges. */
+/* Compares this rank's share of the row ranges. Fails if a model changed meanwhile. */
 static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
@@ -158,8 +162,8 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Divides the pairs of tensors into row ranges and allocates their counts. Adds the bytes of both sides of all pairs to
- * *bytes. */
+/* Divides the pairs into row ranges and allocates a->counts for them. Adds the bytes that will be read from both models
+ * to *bytes. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
@@ -177,7 +181,8 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
     return error->status;
 }
 
-/* Compares all pairs, each rank its share, and adds the counts. */
+/* Compares all pairs. Each rank counts its share of the row ranges; then every rank has all counts and adds them up by
+ * tensor. */
 static organ_status compare_models(audit *a, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -193,7 +198,8 @@ static organ_status compare_models(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain. */
+/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, and for each error
+ * that opening the copy found. */
 static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
@@ -215,8 +221,8 @@ static void report_changed_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* Returns true if the copy's index equals the donor's: the same tensors in the same shards. A donor without an index
- * needs none. */
+/* Returns whether every tensor of the copy is in the shard in which the donor has it and the copy's index has no
+ * errors. Adds a problem if not. If the donor has no index, the copy needs none. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;
@@ -233,7 +239,9 @@ static bool index_valid(audit *a)
     return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
 }
 
-/* Checks that the elements counted tensor by tensor add up to the shapes in both headers. */
+/* Checks that the target weights that were compared and the weights of other tensors add up to the full model, and that
+ * both models have the same number of weights. `accounted`: number of target weights in an allowed class. Adds a
+ * problem and returns false if not. */
 static bool denominators_agree(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
@@ -249,13 +257,13 @@ static bool denominators_agree(audit *a, uint64_t accounted)
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
-/* Sums over the findings, for the checks and the document. */
+/* Sums over all tensors of the donor, for the checks and the document. */
 typedef struct audit_sums {
-    uint64_t accounted, changed;
-    size_t others, identical, comparable;
+    uint64_t accounted, changed;          /* target weights: in an allowed class; in the class "changed" */
+    size_t others, identical, comparable; /* tensors: no target; of those byte-identical; with a counterpart */
 } audit_sums;
 
-/* Sums the findings of all tensors. */
+/* Returns the sums over all tensors of the donor. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -292,6 +300,7 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     return checks;
 }
 
+/* Returns the member "run": paths, time and speed, which differ between runs. */
 static json_t *audit_run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
@@ -304,8 +313,9 @@ static json_t *audit_run_json(const audit *a)
                         SET_ENGINE(a->engine));
 }
 
-/* Returns the targets; with `present` only those that the copy has. The count is at most that of the targets. NULL if
- * out of memory. */
+/* Returns a row with the counts of each target; with `present` only of targets that the copy has. `as_reported`: with
+ * --compensated, changed weights count as kept. *count: number of rows. The caller frees them with organ_rows_free;
+ * NULL if out of memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
@@ -324,6 +334,7 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
     return rows;
 }
 
+/* Adds the counts of targets, by tensor and in sums, and the tile map to the report. Returns -1 without memory. */
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
@@ -337,6 +348,7 @@ static int add_counts(json_t *document, const audit *a)
     return failed ? -1 : 0;
 }
 
+/* Computes the tile map of the target that differs most from the mean (tile_map.h) into a->tile_map. */
 static organ_status map_tiles(audit *a, organ_error *error)
 {
     size_t count;
@@ -348,13 +360,13 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns the report of organ audit. */
+/* Returns the report of organ audit. NULL without memory. */
 static json_t *audit_document_of(audit *a)
 {
     report_changed_tensors(a);
     const audit_sums s = sum_up(a);
     const bool denominators = denominators_agree(a, s.accounted);
-    json_t *checks = checks_json(a, &s, denominators); /* may add problems, so it runs before they are counted */
+    json_t *checks = checks_json(a, &s, denominators); /* adds problems, so it must run before they are listed */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
     json_t *const donor =
         organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
@@ -376,6 +388,8 @@ static json_t *audit_document_of(audit *a)
     return organ_json_joined(document, last);
 }
 
+/* Opens both models and chooses the targets. Returns ORGAN_BAD_INPUT if the donor has malformed parts; those of the
+ * copy are reported as problems. */
 static organ_status open_both(audit *a, organ_error *error)
 {
     if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
@@ -388,6 +402,7 @@ static organ_status open_both(audit *a, organ_error *error)
     return organ_model_fingerprint(a->donor, a->fingerprint, error);
 }
 
+/* Compares the models and makes the report; fails with ORGAN_CHECK_FAILED if there are problems. */
 static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
@@ -399,6 +414,7 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     return error->status;
 }
 
+/* Closes both models and frees the audit's lists. */
 static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);

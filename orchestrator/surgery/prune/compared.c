@@ -4,17 +4,18 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 
+/* Returns the bytes that comparing row range k reads from both models. */
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
 }
 
-/* Cuts the tensors into parts for ranks and pairs each with the same bytes of the other model's tensor. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
-    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* no sums over rows are needed */
+    /* Any row: no sums over groups of rows depend on the cuts. */
+    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error))
         return error->status;
     const size_t cut_count = pairs->cuts.count;
     pairs->others = organ_rows_take(cut_count + 1, sizeof *pairs->others);

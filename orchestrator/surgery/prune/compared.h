@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pairs of tensors of two models, for a pass that compares them. Large tensors are cut into row ranges, which are
- * assigned to ranks. */
+ * Pairs equal-shaped tensors of two models for a pass that compares them. Large tensors are cut into row ranges, which
+ * are divided among ranks. */
 #ifndef ORGAN_COMPARED_H
 #define ORGAN_COMPARED_H
 
@@ -11,7 +11,7 @@
 typedef struct organ_compared {
     organ_cuts cuts;             /* row ranges of the tensors of the first model */
     organ_tensor *others;        /* the same row ranges of the second model */
-    organ_pass_item *items;      /* one per row range; `elsewhere` if another rank processes it */
+    organ_pass_item *items;      /* one for each row range; `elsewhere` is set if another rank compares it */
     organ_assignment assignment; /* assignment of row ranges to ranks */
 } organ_compared;
 

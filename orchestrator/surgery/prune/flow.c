@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: a round of gains adds the counts of all ranks, because one gain applies to the whole model. */
+ * Runs the flow of physarum v1 over units, and searches the gain with which each target gets the requested sparsity.
+ * Ranks: a round of the search adds the counts of all ranks, because one gain applies to a whole tensor that ranks
+ * share. */
 #include "orchestrator/surgery/prune/gain_search.h"
 #include "orchestrator/surgery/prune/prune_job.h"
 
@@ -7,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Prepares a pass of the flow over the selected parts, in tiles of block_size x block_size. The caller frees
- * flow->parts and pass->items, also after an error. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
@@ -56,7 +56,6 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
-/* Adds the counts of a band's tiles to its part; fails if a tile had weights that are not finite. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -76,18 +75,20 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
     return ORGAN_OK;
 }
 
+/* State of the search for gains. */
 typedef struct flow_search {
     organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
-    organ_gain_search *states; /* one per target; gain 0: no search */
-    uint64_t *killed;          /* killed weights of each target in this round */
-    bool together;             /* search for targets that are cut: all ranks take part */
-    size_t open;               /* targets without a gain */
+    organ_gain_search *states; /* one for each target; gain 0: its gain is found or another rank searches it */
+    uint64_t *killed;          /* killed weights of each target in this round, by this rank, then by all ranks */
+    bool together;             /* searching for targets that are cut into row ranges: all ranks take part */
+    size_t open;               /* number of targets whose gain this search has not found */
 } flow_search;
 
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-/* Adds the killed weights of a finished part to its target, and clears the part's counts for the next round. */
+/* Adds the counts of a band to its unit. After the unit's last band, adds its killed weights to its target and clears
+ * the unit's counts for the next round. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;
@@ -101,7 +102,8 @@ static organ_status retire_search_band(void *context, const organ_band *band, or
     return ORGAN_OK;
 }
 
-/* Completes searches with the kill rates of this round, or sets the next gains to try. */
+/* Compares the killed weights of this round with the requested sparsity. Stores the gain of each target whose search is
+ * complete, and sets the gain to try next for each other target. */
 static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;
@@ -120,7 +122,7 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* Selects the units that this process reads in the next round. Returns their bytes. */
+/* Sets `searched` and the gain to try for each unit that this process reads in the next round. Returns their bytes. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
@@ -134,7 +136,7 @@ static uint64_t choose_units(flow_search *s)
     return bytes;
 }
 
-/* Prunes all tensors whose gain is still searched, without writing, and moves their gains. */
+/* Counts how many weights the flow kills with the gains of this round, without writing, and chooses the next gains. */
 static organ_status run_search_round(flow_search *s, organ_error *error)
 {
     organ_pass pass;
@@ -154,7 +156,8 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* Searches gains, either of targets that all ranks share or of targets that belong to one rank. */
+/* Searches the gains of the targets that have none. `together`: of targets that are cut and that all ranks share; else
+ * of whole targets that this rank prunes. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
@@ -172,8 +175,8 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
     return error->status;
 }
 
-/* Finds each target's gain for the requested sparsity in two searches, the second one with the results of the first,
- * and copies it to all units of the target. */
+/* Searches first the gains of whole targets, in which each rank needs its own number of rounds, then those of cut
+ * targets, in which all ranks do the same rounds. Copies each gain to the units of its target. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
     flow_search s = {.job = job,

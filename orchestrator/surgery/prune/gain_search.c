@@ -3,12 +3,13 @@
 
 #include <math.h>
 
-#define TOLERANCE  0.1     /* percentage points */
+#define TOLERANCE  0.1     /* allowed difference in percentage points */
 #define MIN_GAIN   0x1p-30 /* kills everything */
 #define MAX_GAIN   0x1p30  /* removes almost no weight; the squared flow stays finite */
 #define MAX_ROUNDS 64
 
-/* Narrows the bracket: a higher gain kills fewer weights. */
+/* Records the rate of the tried gain: as the best one if it is nearest, and as the new lower or upper end of the
+ * bracket. */
 static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
     const double error = fabs(rate - target_rate);
@@ -25,8 +26,9 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
-/* Brackets the gain by factors of 4, then interpolates between the ends. Returns true when the search is over: near
- * enough, too many rounds, or no further FP32 value between the ends. */
+/* Enters the rate that the last gain gave, and chooses the next gain. Brackets the gain by factors of 4, then
+ * interpolates between the ends. The search is over if the rate is near enough, after MAX_ROUNDS, or if the next gain
+ * is out of range or was tried before: it is an FP32 value. */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);
@@ -38,7 +40,8 @@ bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
     else if (s->low == 0.0)
         s->gain = s->high / 4.0;
     else {
-        /* Linear interpolation between both ends, kept away from them because the curve is not linear. */
+        /* Linear interpolation, but not nearer than a tenth of the bracket to its ends: the rate is not linear in the
+         * gain, so the bracket would shrink slowly. */
         double share = (s->low_rate - target_rate) / (s->low_rate - s->high_rate);
         if (share < 0.1)
             share = 0.1;

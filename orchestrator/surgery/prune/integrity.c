@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks the written copy of a pruned model against its donor, before it is published. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -10,8 +11,8 @@
 
 #define HEADER_STEP 16384
 
-/* Returns true if the first `bytes` of file `file` are the same in both models; false also if one cannot be read, with
- * an error. */
+/* Returns whether the first `bytes` bytes of file number `file` are the same in both models. Sets `error` and returns
+ * false if they cannot be read. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
@@ -37,6 +38,7 @@ static size_t same_headers(const organ_model *donor, const organ_model *copy, bo
     return same;
 }
 
+/* Returns the number of tensors of the donor that the copy has with the same dtype and shape. */
 static size_t same_tensors(const organ_model *donor, const organ_model *copy)
 {
     size_t same = 0;
@@ -47,7 +49,7 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     return same;
 }
 
-/* Compares the written copy's headers, index and shapes with the donor's. */
+/* Adds to `checks` the comparison of the copy's headers, index and shapes with the donor's. */
 static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;
@@ -66,7 +68,7 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     tensors, donor->tensor_count);
 }
 
-/* Adds the checks that every target tensor and every target weight was processed. */
+/* Adds to `checks` whether every target tensor and every target weight was processed. */
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
@@ -84,6 +86,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
 }
 
+/* Fails with ORGAN_IO if a check of the copy failed; the last failed check is named. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
@@ -94,7 +97,7 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Reads donor and copy for the report: the map of killed weights in blocks, and the magnitudes of killed weights. */
+/* Computes two members of the report from both models: the map of killed weights, and the histogram of magnitudes. */
 static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
     organ_tally *const rows = organ_prune_tally(job);
@@ -107,7 +110,6 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     return error->status;
 }
 
-/* Opens the written copy and checks it against the donor; if it is sound, computes the maps of the report. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;

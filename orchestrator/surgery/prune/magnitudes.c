@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: the counts are sums of the weights that each rank has read. */
+ * Counts the magnitudes of target weights. Ranks: the counts are sums of the weights that each rank has read. */
 #include "orchestrator/surgery/prune/magnitudes.h"
 
 #include "orchestrator/machine/extent.h"
@@ -10,29 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      ((size_t)1 << 14) /* weights per step */
+#define PIECE      ((size_t)1 << 14) /* weights that are read and widened at once */
 #define PER_OCTAVE 2
 #define FROM_LOG2  (-24)
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
 
+/* Number of weights that were counted; of these, zeros in the donor, and for each bin all others and the killed
+ * ones. */
 typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
 } magnitudes_sums;
 
+/* State of a histogram of magnitudes over `tensors`, the targets of the donor. */
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors;
     size_t count;
     const organ_kernels *kernels;
-    uint64_t weight_count, step; /* weights of all tensors; every step-th row is counted */
-    uint64_t *counted;           /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_add */
-    void *bytes;
-    float *before, *after;
+    uint64_t weight_count, step; /* `weight_count`: weights of all tensors; `step`: every step-th row is counted */
+    uint64_t *counted;           /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
+    void *bytes;                 /* PIECE stored weights */
+    float *before, *after;       /* PIECE weights of the donor and of the copy, in FP32 */
     magnitudes_sums found;
 };
 
-/* Returns the bin of a magnitude: the exponent gives the octave, whose second half begins at the root of 2. Subnormals
+/* Returns the bin of a magnitude. The exponent gives the octave; its second half begins at the root of 2. Subnormals
  * are in the first bin. */
 static size_t bin_of(float magnitude)
 {
@@ -44,7 +47,7 @@ static size_t bin_of(float magnitude)
     return half >= BINS ? BINS - 1 : (size_t)half;
 }
 
-/* Counts n weights of the donor by magnitude, and how many of them became zero. */
+/* Counts n weights, c->before in the donor and c->after in the copy. */
 static void count_pairs(organ_magnitudes *c, size_t n)
 {
     c->found.weights += n;
@@ -59,6 +62,7 @@ static void count_pairs(organ_magnitudes *c, size_t n)
     }
 }
 
+/* Reads n weights of a tensor from weight `from` on, and converts them to FP32 into `values`. */
 static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor,
                                  uint64_t from, size_t n, float *values, organ_error *error)
 {
@@ -68,8 +72,8 @@ static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, 
     return error->status;
 }
 
-/* Counts weights [from, to) of a tensor, which are in a counted row. Their values in the copy are in `data`, which
- * begins with weight `first`, or are read from `copy`. */
+/* Counts weights [from, to) of tensor t, which are in a counted row. Their stored values in the copy are in `data`,
+ * which begins with weight `first`; if `data` is NULL, they are read from `copy`. */
 static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
@@ -88,7 +92,7 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
     return ORGAN_OK;
 }
 
-/* Counts those of the weights [from, to) that are in counted rows. */
+/* Counts the weights of [from, to) that are in counted rows: rows 0, step, 2 step, ... of the tensor. */
 static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
@@ -102,8 +106,6 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
     return error->status;
 }
 
-/* Allocates the counts of weights by magnitude. In large models only every step-th piece is counted, so that about
- * `enough` weights are. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error)
@@ -134,8 +136,6 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
-/* Counts pruned values of a tensor while they are written. Tensors that are not counted so are read again at the end
- * (organ_magnitudes_json). */
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {
@@ -144,6 +144,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
+/* Returns the report of organ_magnitudes_json. NULL without memory. */
 static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(
@@ -153,7 +154,7 @@ static json_t *magnitudes_json(const organ_magnitudes *c)
         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
-/* Tensors that were not passed to organ_magnitudes_add; they are read from the copy. */
+/* Context for counting the tensors that were not passed to organ_magnitudes_add. */
 typedef struct unseen {
     organ_magnitudes *counts;
     const organ_model *copy;
@@ -165,6 +166,7 @@ static uint64_t bytes_uncounted(const void *context, size_t t)
     return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
+/* Counts tensor t, unless its bytes were passed to organ_magnitudes_add. */
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const unseen *const u = context;
@@ -172,7 +174,7 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
                                  : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
-/* Counts the tensors that writing did not count; each rank reads its share. */
+/* Counts this rank's share of the tensors that were not passed to organ_magnitudes_add. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     unseen uncounted = {c, copy};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Histogram of the magnitudes of target weights, and of those that were killed. */
+ * Histogram of the magnitudes of target weights, and of those that pruning killed. */
 #ifndef ORGAN_MAGNITUDES_H
 #define ORGAN_MAGNITUDES_H
 
@@ -7,7 +7,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* Recommended limit: so many weights suffice for a figure. */
+/* Recommended value of `enough`: this many weights suffice for a figure. */
 #define ORGAN_MAGNITUDES_ENOUGH ((uint64_t)1 << 24)
 
 /* Counts |w| of the donor's targets in half-octave bins, and in each bin the weights that are zero in the copy and
@@ -15,24 +15,24 @@
  * n-th row of each tensor from the first, with the smallest n that leaves about `enough` weights. */
 typedef struct organ_magnitudes organ_magnitudes;
 
-/* Opens a count of the magnitudes of `count` tensors. Donor and tensors must outlive the object. Call
- * organ_magnitudes_close even after an error. */
+/* Creates an empty histogram for `count` tensors of the donor. Donor and tensors must outlive it. Call
+ * organ_magnitudes_close even after an error. Returns ORGAN_IO without memory. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error);
 void organ_magnitudes_close(organ_magnitudes *magnitudes);
 
-/* Counts bytes [at, at + bytes) of tensor t, whole weights, from `data`, their bytes in the copy; these are then not
- * read again. The caller must pass either all bytes of a tensor once, or none. Errors are those of organ_model_read
- * for the donor. */
+/* Counts the weights of bytes [at, at + bytes) of tensor t. `data` are their bytes in the copy; the donor's are read
+ * from its file. Saves organ_magnitudes_json from reading the copy, so pass either all bytes of a tensor, each once, or
+ * none. Returns errors of organ_model_read. */
 organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error);
 
-/* Counts the tensors that no rank has passed to organ_magnitudes_add, by reading them from the files; each rank reads
- * its share. *report is {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero", "count":
- * [...], "killed": [...]}; bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin
- * include everything below and above. The caller releases *report, which is NULL if there is no weight. Returns
- * ORGAN_IO, ORGAN_BAD_INPUT as organ_model_read. */
+/* Counts the tensors that no rank has passed to organ_magnitudes_add, by reading them from donor and copy; each rank
+ * reads its share. *report is {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero", "count":
+ * [...], "killed": [...]}; bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin include
+ * everything below and above. The caller releases *report, which is NULL if there is no weight. Returns errors of
+ * organ_model_read, and ORGAN_IO without memory. */
 organ_status organ_magnitudes_json(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
                                    json_t **report, organ_error *error);
 

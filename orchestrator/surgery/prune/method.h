@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Interface between surgery/prune and methods of other rooms (surgery/calibrated): a job, which a method embeds
- * as its first member, and the functions that open it, write its targets and run it. A method is an
- * organ_prune_kind. */
+ * Interface between surgery/prune and pruning methods of other rooms (surgery/calibrated). A method embeds an
+ * organ_prune_job as its first member, describes itself by an organ_prune_kind, and calls the functions below, which
+ * open the job, write its targets and run it. */
 #ifndef ORGAN_PRUNE_METHOD_H
 #define ORGAN_PRUNE_METHOD_H
 
@@ -14,11 +14,12 @@
 /* A target tensor, or a row range of one. */
 typedef struct organ_prune_part {
     const organ_tensor *tensor;
-    size_t target; /* index into organ_prune_job.targets */
-    double gain;   /* of physarum v1, a float's value; 0: not searched for yet */
-    uint64_t tiles;
+    size_t target;  /* index into organ_prune_job.targets */
+    double gain;    /* gain of physarum v1, an FP32 value; 0: not searched yet */
+    uint64_t tiles; /* tiles that the flow pruned individually */
     organ_prune_counts counts;
-    char xxh3[17]; /* of its bytes in the output */
+    /* XXH3 of its bytes in the output, 16 hexadecimal digits; "" for a row range that is not a whole tensor. */
+    char xxh3[17];
     bool searched; /* the next round of the search for gains reads it */
     bool done;     /* its bytes are in the output */
 } organ_prune_part;
@@ -26,24 +27,25 @@ typedef struct organ_prune_part {
 typedef struct organ_prune_job organ_prune_job;
 typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune: prune_job.h */
 
-/* A method. Callbacks get the job. */
+/* A pruning method. Its callbacks get the organ_prune_job, as the first member of the method's own job. */
 typedef struct organ_prune_kind {
-    /* The callback `fill` of organ_write: calls organ_prune_begin, then prunes the row ranges that are not done with
+    /* Implements organ_write.fill: calls organ_prune_begin, then prunes the units that are not done, writing each with
      * organ_prune_part_write and organ_prune_part_done. */
     organ_status (*fill)(void *job, organ_writing *writing, organ_error *error);
-    /* Removes targets that the method cannot treat from job->targets. Called only if --targets does not name them.
-     * NULL: the method treats all. */
+    /* Removes targets that the method cannot prune from job->targets. Called only without --targets. NULL: the method
+     * prunes all. */
     organ_status (*narrow)(organ_prune_job *job, organ_error *error);
-    /* Returns the rows at which targets may be cut, in the form of the argument `rows` of organ_cuts_make. NULL:
-     * targets are not cut. */
+    /* Returns where targets may be cut into row ranges: the argument `rows` of organ_cuts_make. NULL: targets are not
+     * cut. */
     uint64_t (*cuts)(const organ_prune_job *job);
     json_t *(*parameters)(void *job); /* as in organ_write */
     json_t *(*identity)(void *job);   /* as in organ_write; may be NULL */
-    /* Change the document, and the line of a part in the journal and in prune.jsonl. Return -1 without memory. NULL:
-     * both stay as for physarum v1. */
+    /* Add members to the report, and to the line of a unit or target in the journal and in prune.jsonl. Return -1
+     * without memory. NULL: nothing is added. */
     int (*finish_document)(const organ_prune_job *job, json_t *document);
     int (*finish_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
-    /* Reads from the line of a finished part what finish_line has added. NULL: nothing. */
+    /* Restores from the journal line of a finished unit the members that finish_line added. NULL: nothing to
+     * restore. */
     void (*recall)(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
 } organ_prune_kind;
 
@@ -54,47 +56,52 @@ struct organ_prune_job {
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool calib;           /* ranks are assigned units during the calibration run: organ_unit.calib */
-    bool divides;         /* one budget is divided over the targets */
-    const double *shares; /* with `divides`, once it is divided: percent of zeros of each target; else NULL */
-    organ_plan plan;      /* of a dry run: the work in addition to reading the donor and writing the output */
+    bool calib;           /* value of organ_unit.calib for all units */
+    bool divides;         /* one sparsity for the whole model is divided over the targets */
+    const double *shares; /* with `divides`: percent of zeros of each target, once they are computed; else NULL */
+    organ_plan plan;      /* predicted work of a dry run, in addition to reading the donor and writing the output */
     /* set by organ_prune_job_open */
     organ_model *donor;
     organ_targets targets;
-    char fingerprint[17];    /* of the donor */
+    char fingerprint[17];    /* fingerprint of the donor */
     organ_cuts cuts;         /* the row ranges of the targets */
-    organ_prune_part *units; /* one for each row range: unit k of the run; NULL once the output is checked */
-    organ_prune_part *parts; /* one for each target, in file order; the sums of its units once the output is written */
+    organ_prune_part *units; /* one for each row range: unit k of organ_write_run; NULL after the output was checked */
+    /* One for each target, in file order; counts are the sums over its units after the output was written. */
+    organ_prune_part *parts;
     organ_prune_state *state;
     /* set by organ_prune_begin */
-    organ_writing *run;
+    organ_writing *run; /* the output that organ_write_run writes */
 };
 
-/* Opens the donor and chooses the targets. The caller closes the job whatever is returned. ORGAN_USAGE (no target),
- * ORGAN_BAD_INPUT, ORGAN_IO. */
+/* Opens the donor, chooses the targets and cuts them into units. The caller closes the job whatever is returned.
+ * Returns ORGAN_USAGE if no tensor is a target, ORGAN_BAD_INPUT if the donor is malformed or cannot be pruned, ORGAN_IO
+ * if reading or memory fails. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
 
-/* Prunes the donor of the open job into its output, or reports what would be pruned. Errors as of organ_write_run. */
+/* Prunes the donor of an open job into its output, or in a dry run reports what would be pruned. *report and errors as
+ * in organ_write_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
-/* Reads which row ranges an earlier run has completed or another rank makes. `fill` must call it first. */
+/* Sets `done` of the units that an interrupted run has completed or another rank makes. `fill` must call it first. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing);
 
-/* Writes bytes [at, at + bytes) of one of the units. Calls for a unit are in order, without gaps. ORGAN_IO. */
+/* Writes bytes [at, at + bytes) of a unit into the output. Calls for one unit must be in order without gaps. Returns
+ * ORGAN_IO if writing fails, or errors of reading the donor for the histogram. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error);
-/* Appends the unit's line to the journal and reports progress, after all its bytes are written and its counts are
- * final. After the last unit of a shard, also reports how many weights were killed so far. ORGAN_IO. */
+/* Appends the unit's line to the journal and reports progress; call it after all bytes of the unit are written and its
+ * counts are final. After the last unit of a shard it also reports how many weights were killed so far. Returns
+ * ORGAN_IO if the journal cannot be written or memory runs out. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error);
 
 /* Physarum v1, which surgery/calibrated also runs with one budget for all targets. */
 
-/* Checks the options and that this CPU can run the flow. ORGAN_USAGE. */
+/* Checks the options, and that this CPU computes the flow with them bit-identically. Returns ORGAN_USAGE if not. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
 /* Adds the memory and work of Physarum v1 to job->plan. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error);
-/* Finds the gains if a sparsity was requested, then prunes all units; called from `fill`. */
+/* Finds the gains if a sparsity was requested, then prunes all units that this rank must make. Called from `fill`. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 /* Returns the parameters of Physarum v1 that a resumed run must repeat; implements `parameters`. */
 json_t *organ_prune_parameters(void *job);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: the first rank writes the file of lines, which has a line for each tensor of the whole model. */
+ * Runs organ prune. Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: equivalent operations per weight and iteration, and typical number of passes that find the gains of a
- * sparsity. */
+/* For the plan of a dry run: operations per weight and iteration of the flow, and typical number of passes that find
+ * the gains for a sparsity. */
 #define ITERATION 32.0
 #define SEARCHES  5.0
 
-/* State of the main pass. */
+/* Context of the pass that prunes and writes. */
 typedef struct writer {
     organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
@@ -63,7 +63,7 @@ organ_status organ_prune_check_options(const organ_prune_options *options, organ
     return prune_check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
-/* Lists the targets and the units of work they are cut into. */
+/* Cuts the targets into units, and allocates job->parts, job->units and the shard clocks. */
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;
@@ -87,7 +87,6 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens the donor, chooses the targets and lists the parts. On error the caller still closes the job. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (!(job->state = calloc(1, sizeof *job->state)))
@@ -108,12 +107,13 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
         organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
                               job->engine->kernels, &job->state->sizes, error))
         return error->status;
-    /* A single file is written without other files of the donor. */
+    /* An output that is a single file has no copies of the donor's other files. */
     return organ_output_is_file(job->options->write.output)
                ? ORGAN_OK
                : organ_model_other_files(donor, &job->state->others, error);
 }
 
+/* Frees the state of a job; NULL is allowed. */
 static void free_state(organ_prune_state *state)
 {
     if (!state)
@@ -138,24 +138,24 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_rows_free(job->units);
 }
 
-/* Reports that the shard is complete. */
+/* Notes that shard `file` is complete, with the weights killed in it and in all finished units. */
 static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
-    uint64_t here = 0, all = 0, gone_through = 0;
+    uint64_t here = 0, all = 0, processed = 0;
     for (size_t k = 0; k < job->cuts.count; k++) {
         const organ_prune_part *const unit = &job->units[k];
         here += unit->tensor->file == file ? unit->counts.killed : 0;
         all += unit->done ? unit->counts.killed : 0;
-        gone_through += unit->done ? unit->tensor->elements : 0;
+        processed += unit->done ? unit->tensor->elements : 0;
     }
     organ_progress_note(job->progress, "%s is done: %s killed in it, %s so far, of %s target weights",
                         job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
-                        organ_count_text(gone_through, of));
+                        organ_count_text(processed, of));
 }
 
-/* Writes a piece of a unit; adds it to the digest and, unless an earlier run wrote a part of the tensor, to the
- * magnitudes. */
+/* Writes bytes of a unit into the output, and adds them to the digest of the tensor and to the histogram of magnitudes.
+ * If an interrupted run wrote a part of the tensor, organ_magnitudes_json counts the whole tensor later. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
@@ -170,7 +170,6 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
     return ORGAN_OK;
 }
 
-/* Records a finished unit in the journal and reports progress; after the last unit of a file, also the file. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
@@ -187,6 +186,8 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     return ORGAN_OK;
 }
 
+/* Takes a pruned band: adds its counts to its unit, writes its bytes and, after the last band, records the unit as
+ * done. */
 static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     writer *w = context;
@@ -210,8 +211,8 @@ static void start_clocks(organ_prune_job *job)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
-/* Sets the time of each shard: shards are processed one after another, so the start of a clock is moved to the time
- * when the previous shard was complete. */
+/* Computes when each shard began. All clocks started with the pass, but shards are processed in order, so a shard began
+ * when the previous one was complete. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -222,7 +223,7 @@ static void finish_clocks(organ_prune_job *job)
         }
 }
 
-/* Runs the flow on all pending parts in one pass. */
+/* Prunes and writes all units that this rank must make, in one pass. */
 static organ_status run_flow(organ_prune_job *job, organ_error *error)
 {
     writer w = {.job = job};
@@ -238,8 +239,8 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Reads the gains that an earlier run found. Journal lines are in the order of the parts, and repeat if a run searched
- * again. */
+/* Restores the gains that an interrupted run found, from the journal lines with "gain_of". The lines are in the order
+ * of the targets, so the search for each name starts at the previous one; names repeat if a run searched again. */
 static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
@@ -255,7 +256,8 @@ static void recall_gains(organ_prune_job *job)
     }
 }
 
-/* Finds the gains for --sparsity and writes them to the journal immediately, because they are expensive. */
+/* Finds the gains for the requested sparsity and appends them to the journal immediately, because they are
+ * expensive. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
     if (job->options->sparsity < 0 && !job->divides)
@@ -263,7 +265,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     recall_gains(job);
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        if (job->parts[k].gain != 0) /* gains of other ranks' parts may be unknown */
+        if (job->parts[k].gain != 0) /* 0: another rank has searched it */
             organ_write_note(
                 job->run,
                 ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
@@ -283,7 +285,8 @@ static uint64_t prune_count_of(const json_t *line, const char *key)
     return (uint64_t)json_integer_value(json_object_get(line, key));
 }
 
-/* Takes over a part that an interrupted run finished, from its line in the journal. */
+/* Restores counts, gain and digest of a unit that an interrupted run or another rank finished, from its "results" in
+ * the journal. Returns false if they are malformed. */
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
@@ -315,7 +318,7 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].done = organ_write_done(writing, k);
 }
 
-/* Sums the results of the row ranges of each target, after all ranges are written by any rank. */
+/* Sets job->parts to the sums over the units of each target, after all ranks have written all units. */
 static void fold_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {
@@ -334,6 +337,7 @@ static void fold_units(organ_prune_job *job)
     }
 }
 
+/* Prints prune.jsonl: a line for each target. */
 static organ_status print_lines(const void *context, FILE *out, organ_error *error)
 {
     const organ_prune_job *const job = context;
@@ -347,7 +351,7 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
 
 #define LINES_NAME "prune.jsonl"
 
-/* Checks the written copy, then writes the table with one line per tensor on the first rank. */
+/* Implements organ_write.check: checks the written copy against the donor; then rank 0 writes prune.jsonl. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -367,7 +371,6 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
-/* Writes the pruned copy: the driver organ_write_run calls the functions of the job's kind. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -397,7 +400,6 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
-/* Fills the plan of a dry run: memory of the flow and of the tile map, and arithmetic operations of all iterations. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -425,6 +427,7 @@ static organ_status prune_fill(void *job, organ_writing *writing, organ_error *e
 static const organ_prune_kind version_1 = {
     .fill = prune_fill, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
+/* Checks the options, opens the job and runs it. */
 static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
     if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||

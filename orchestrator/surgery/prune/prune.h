@@ -27,7 +27,8 @@ typedef struct organ_prune_options {
     unsigned iterations; /* within ORGAN_PRUNE_ITERATIONS */
     double beta;         /* > 0, <= 64; default 2 */
     double coupling;     /* 0 .. 8; default 1 */
-    double sparsity;     /* zeros in percent of a tensor's elements, 0 < S < 100; negative: the flow decides */
+    /* Requested percent of zeros in each target, 0 < S < 100; negative: the gain is fixed and the flow decides. */
+    double sparsity;
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
     organ_write_options write;
 } organ_prune_options;
@@ -36,10 +37,11 @@ typedef struct organ_prune_options {
  * or .safetensors; then the donor must be one such file. *report is the content of prune.json (schema organ.prune/1),
  * which the caller releases; NULL on error. With dry_run nothing is written and the report describes the planned work.
  *
- * Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or changed; no output remains),
- * ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output remains and can be resumed). With `evaluate` also errors of
- * organ_perplexity, before anything is written if they can be detected then; after later ones the complete output
- * remains, and *report is set and gives the reason why it was not scored. */
+ * Returns ORGAN_USAGE if options are out of range or the output exists; ORGAN_BAD_INPUT if the donor is malformed or
+ * changed during the run (no output remains); ORGAN_IO or ORGAN_INTERRUPTED if reading, writing or memory failed or a
+ * stop was requested (the unfinished output remains and can be resumed). With `evaluate` also errors of
+ * organ_perplexity; those that can be detected early are returned before anything is written. After a later one the
+ * complete output remains, and *report is set and gives the reason why it was not scored. */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of pruning, prune.json, and the lines of prune.jsonl and of the journal. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -11,11 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Files that usually contain weights, which this program does not prune if they are next to the model's own shards. */
+/* Names of files that usually contain weights. Files of the donor with such a name that are not its shards are copied
+ * unpruned, and the report lists them. */
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
 
+/* Sentences of the report about properties that it does not measure. The first is replaced after an evaluation. */
 static const char *const not_reported[] = {
     ("Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its perplexity "
      "before use."),
@@ -57,6 +60,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     return line;
 }
 
+/* Returns number, elements and bytes of the tensors that are not targets. */
 static json_t *untouched_json(const organ_prune_job *job)
 {
     uint64_t bytes = 0;
@@ -75,6 +79,7 @@ static bool is_weight_file(const char *name)
     return false;
 }
 
+/* Returns the names of the listed files; with `only_weights` only those that usually contain weights. */
 static json_t *files_json(const organ_file_list *list, bool only_weights)
 {
     json_t *names = json_array();
@@ -84,7 +89,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* Returns the row of a shard, and adds its killed weights to *killed_so_far. */
+/* Returns the row of shard f in the report, and adds the weights killed in it to *killed_so_far. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->state->clocks[f];
@@ -101,7 +106,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
 
-/* Returns the members that differ between runs and machines. */
+/* Returns the member "run", whose values differ between runs and machines. */
 static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
@@ -145,6 +150,8 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
     return rows;
 }
 
+/* Adds the counts of targets, by tensor and in sums, the tile map and the histogram to the report. Returns -1 without
+ * memory. */
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
@@ -158,7 +165,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
-/* Adds errata that apply to the document in its current state. */
+/* Adds the members "experiment" and "errata", which depend on the other members of the document. */
 static int add_errata(json_t *document)
 {
     return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: the map has the sums of the tiles that each rank has counted. */
+ * Maps the killed weights of a tensor. Ranks: the map has the sums of the tiles that each rank has counted. */
 #include "orchestrator/surgery/prune/tile_map.h"
 
 #include "orchestrator/surgery/prune/compared.h"
@@ -10,17 +10,19 @@
 
 enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 };
 
-/* The pass reads single rows, cut at the edges of tiles, so that bands are small for any size of tile. */
+/* State of making a map. The pass reads single rows, cut at the edges of tiles, so that its bands are small whatever
+ * the size of a tile. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
-    uint64_t matrices, matrix_rows, matrix_cols;
-    uint64_t side, rows, cols; /* size of a tile, and of the map in tiles */
-    uint64_t *killed;          /* rows x cols */
+    uint64_t matrices, matrix_rows, matrix_cols; /* matrices of the tensor, and the shape of each */
+    uint64_t side, rows, cols;                   /* `side`: edge of a tile in weights; rows x cols: tiles of the map */
+    uint64_t *killed;                            /* killed weights in each tile, rows x cols */
 } mapping;
 
 static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
+/* Sets the side of a tile, and the resulting numbers of rows and columns of tiles. */
 static void set_side(mapping *m, uint64_t side)
 {
     m->side = side;
@@ -38,7 +40,8 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
-/* Returns the matrix whose share of killed weights differs most from the mean over tensors. */
+/* Returns the tensor of rank 2 or more whose percentage of killed weights differs most from *mean, the mean over all
+ * rows. NULL if there is none. */
 static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
@@ -56,6 +59,7 @@ static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t cou
     return found;
 }
 
+/* Counts the killed weights of a part of a row within one tile. Runs on a worker thread. */
 static void count_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const mapping *const m = context;
@@ -68,7 +72,7 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
-/* Adds the killed weights of the tiles of a finished band to their cells of the map. */
+/* Adds the killed weights of a band (whole rows, cut at the edges of tiles) to the tiles of the map. */
 static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;
@@ -82,6 +86,7 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
     return ORGAN_OK;
 }
 
+/* Returns the report's map. NULL without memory. */
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
     return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),
@@ -91,7 +96,7 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Counts this rank's share of the row ranges. */
+/* Counts the killed weights in this rank's share of the row ranges. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {
@@ -108,6 +113,7 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
     return organ_pass_run(&pass, m->engine, error);
 }
 
+/* Counts the killed weights of all tiles of the map, and adds the counts of all ranks. */
 static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const other = organ_model_find(copy, m->tensor->name);
@@ -118,8 +124,6 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
-/* Maps the share of killed weights in each block of the tensor whose share is farthest from the mean. *map stays NULL
- * if there is no such tensor. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {

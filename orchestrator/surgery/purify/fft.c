@@ -18,15 +18,16 @@ struct organ_fft {
     fftw_plan forward, inverse;
 };
 
-/* FFTW plans in one thread at a time. Plans by estimate depend on nothing but the length and the CPU. */
+/* Only one thread may use FFTW's planner at a time. FFTW_ESTIMATE plans depend only on the length and the CPU, so
+ * results do not vary between runs. */
 static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
-static bool broken; /* FFTW aborted in a plan: see organ_guarded_call */
+static bool broken; /* FFTW aborted while planning: see organ_guarded_call */
 
-#define PLAN_BYTES 64 /* of a value, for the tables of both plans */
+#define PLAN_BYTES 64 /* bytes for each value, for the tables of both plans */
 
 static size_t bins_of(size_t n) { return n / 2 + 1; }
 
-/* n + 2 values (the powers of the bins take their place) and the bins. */
+/* Returns the bytes of n + 2 values, which the powers of the bins overwrite; the bins follow in the scratch. */
 static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
 uint64_t organ_fft_scratch(uint64_t n)
@@ -39,12 +40,13 @@ static fftw_complex *bins_in(void *scratch, size_t n)
     return (fftw_complex *)(void *)((char *)scratch + values_bytes(n));
 }
 
+/* Context of make_plans. */
 typedef struct fft_planning {
     organ_fft *fft;
     double *scratch;
 } fft_planning;
 
-/* Plans both transforms. FFTW's planner is not thread-safe, so the caller holds a lock. */
+/* Plans both transforms. The caller holds `planner`. */
 static void make_plans(void *context)
 {
     const fft_planning *const p = context;
@@ -53,8 +55,8 @@ static void make_plans(void *context)
     p->fft->inverse = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
 }
 
-/* Plans FFTW's transforms of n values. FFTW aborts the process when it gets no memory, so memory is set aside first and
- * the plan is made inside organ_guarded_call. */
+/* Creates the transforms for rows of n values. FFTW aborts the process if it gets no memory, so memory is set aside
+ * first, and plans are made inside organ_guarded_call. */
 organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
 {
     *result = NULL;
@@ -65,12 +67,11 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     organ_fft *fft = calloc(1, sizeof *fft);
     double *scratch = aligned_alloc(64, organ_fft_scratch(n));
     void *last = NULL;
-    /* FFTW aborts when it gets no memory. */
     if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
         fft->n = n;
         pthread_mutex_lock(&planner);
         if (!organ_guarded_call(make_plans, &(fft_planning){fft, scratch}, ORGAN_GUARDED_MILLISECONDS, &broken))
-            fft->forward = fft->inverse = NULL; /* lost */
+            fft->forward = fft->inverse = NULL; /* memory that FFTW may have allocated is lost */
         pthread_mutex_unlock(&planner);
     }
     free(last);
@@ -94,6 +95,7 @@ void organ_fft_destroy(organ_fft *fft)
     free(fft);
 }
 
+/* Returns the bits of a number; those of non-negative numbers have the order of the numbers. */
 static uint64_t fft_bits_of(double value)
 {
     uint64_t bits;
@@ -101,7 +103,8 @@ static uint64_t fft_bits_of(double value)
     return bits;
 }
 
-/* Moves those of values[from .. to) whose bit is 0 before the others; returns where the others begin. */
+/* Moves the values of [from, to) in which `bit` is 0 before those in which it is 1. Returns the index of the first
+ * value in which it is 1. */
 static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)
@@ -115,8 +118,8 @@ static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t 
     return from;
 }
 
-/* Returns the k-th smallest of n non-negative values, which it reorders. It decides bit by bit from the highest, so
- * that no order of the values makes it slow. */
+/* Returns the k-th smallest of n non-negative values, which it reorders. Decides bit by bit from the highest (bits of
+ * non-negative numbers have the order of the numbers), so that no order of the values makes it slow. */
 static double kth_smallest(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;
@@ -138,8 +141,8 @@ static double median_power(double *values, size_t n)
 
 static double bin_power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
 
-/* Attenuates the bins of a row's spectrum whose power is below threshold x noise. The powers of noise are exponentially
- * distributed, so that their mean is median / ln 2. FFTW's inverse needs a division by n. */
+/* Multiplies the weak bins of the row's spectrum by 1 - strength. The powers of noise are exponentially distributed, so
+ * their mean is median / ln 2. FFTW's inverse multiplies by n, so the result is divided by n. */
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch)
 {
     const size_t n = fft->n, bins = bins_of(n);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks the options and sets method and threshold; the default is 1 for haar, 3 for fft. */
+/* Checks the options and sets job->haar and job->threshold. */
 static organ_status purify_check_options(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
@@ -28,11 +28,13 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
 
 /* ---- selection of tensors ---- */
 
+/* Returns whether the tensor has rows of more than one value, which a filter can change. */
 static bool has_rows(const organ_tensor *tensor)
 {
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
+/* Returns whether the options select a tensor: with --type any tensor of these groups, else only projections. */
 static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
                                const organ_tensor *tensor)
 {
@@ -41,8 +43,8 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-/* Adds a tensor to the chosen ones; one of a type that cannot be written is left out, or refused if --type asks for
- * it. */
+/* Adds a selected tensor to the parts. One of a type that cannot be written is listed in left_out, or is an error if
+ * --type selects it. */
 static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
@@ -59,6 +61,7 @@ static organ_status select_tensor(organ_purify_job *job, const organ_tensor *ten
     return ORGAN_OK;
 }
 
+/* Fails because all selected tensors are of types that cannot be written. */
 static organ_status fail_unwritable(const organ_purify_job *job, organ_error *error)
 {
     static const char format[] =
@@ -70,8 +73,7 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
     return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
 }
 
-/* Selects the tensors to purify: those that --type and --layers name, else the projections. A selected tensor of a type
- * that cannot be written is left out and listed. */
+/* Fills job->parts and job->chosen with the tensors that --type and --layers select, or else the projections. */
 static organ_status select_tensors(organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;
@@ -102,6 +104,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
+/* Opens the donor, selects its tensors and creates their transforms. */
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
     if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||
@@ -112,7 +115,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Measures theta of the chosen tensors, before or after. */
+/* Measures theta of the chosen tensors in the donor or, with `after`, in the copy. */
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
@@ -132,7 +135,8 @@ static organ_status measure_theta(const organ_purify_job *job, const organ_model
     return error->status;
 }
 
-/* Opens the copy like any model, which checks that it can be read, and measures it. */
+/* Implements organ_write.check: opens the copy like any model, which checks that it can be read, and measures theta in
+ * both models. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     (void)to;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/purify: copies a model with weaker noise in its weights, and reports the changes. A filter
- * attenuates, row by row, small components of a Fourier spectrum (fft) or of a wavelet transform (haar). */
+ * Room surgery/purify: copies a model with weaker noise in its weights, and reports the changes. A filter attenuates,
+ * row by row, small components of a Fourier spectrum (fft) or of a wavelet transform (haar). */
 #ifndef ORGAN_PURIFY_H
 #define ORGAN_PURIFY_H
 
@@ -15,27 +15,32 @@ ORGAN_API_BEGIN
 typedef struct organ_purify_options {
     const char *model;
     const char *method; /* "fft" or "haar" */
-    double threshold;   /* k of fft, t of haar, within ORGAN_PURIFY_THRESHOLDS; negative: 3 for fft, 1 for haar */
-    double strength;    /* within ORGAN_PURIFY_STRENGTHS */
-    const char *types, *layers; /* in the syntax of organ_selection_parse; types NULL: the projections */
+    /* Threshold of the method, within ORGAN_PURIFY_THRESHOLDS; negative: the default, 3 for fft and 1 for haar. */
+    double threshold;
+    double strength; /* small components are multiplied by 1 - strength; within ORGAN_PURIFY_STRENGTHS */
+    /* In the syntax of organ_selection_parse; types NULL: the projections; layers NULL: all. */
+    const char *types, *layers;
     organ_write_options write;
 } organ_purify_options;
 
 /* Copies the model and purifies the selected tensors, which keep their types. The output is a directory with the
  * donor's files or, if the donor is one file and `output` has its extension, one file.
  *
- * Selection: the projections of the anatomy table; with `types` every tensor of those groups, where a vector counts
- * as one row. Projections in a type that cannot be written remain unchanged and are listed; if `types` names such a
+ * Selection: the projections of the anatomy table; with `types` every tensor of those groups, where a vector counts as
+ * one row. Projections in a type that cannot be written remain unchanged and are listed; if `types` names such a
  * tensor, the result is ORGAN_USAGE. Rows of one value remain unchanged.
  *
  * *report has the schema organ.purify/1; the caller releases it; NULL on error. The same report is written with a
  * PURIFY_REPORT.md and .html to the folder organ/ of the output, or next to a single file under its name.
  *
  * A run that ends with ORGAN_INTERRUPTED or ORGAN_IO after some tensors leaves them in .NAME.organ-partial; `resume`
- * continues it to the same bytes. After any other error no output remains. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the
- * donor is malformed, was changed, or contains NaN or infinity in a selected tensor), ORGAN_IO, ORGAN_INTERRUPTED.
- * With `evaluate` also those of organ_perplexity, before anything is written if they can be detected then; otherwise
- * a complete output is kept, and *report is set and contains the reason why it was not scored. */
+ * continues it to the same bytes. After any other error no output remains.
+ *
+ * Returns ORGAN_USAGE if options are out of range, select nothing or the output exists; ORGAN_BAD_INPUT if the donor is
+ * malformed, was changed, or has NaN or infinity in a selected tensor; ORGAN_IO or ORGAN_INTERRUPTED if reading,
+ * writing or memory fails or a stop was requested. With `evaluate` also errors of organ_perplexity, before anything is
+ * written if they can be detected then; after later ones a complete output is kept, and *report is set and gives the
+ * reason why it was not scored. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -1,14 +1,15 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ purify. */
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 
+#define MUCH 5.0 /* if more than this percentage of the energy is removed, the report warns */
 
-#define MUCH 5.0 /* percent of the energy, from which on the report warns */
-
-/* Sums over some parts; means of theta over those that have one before and after. */
+/* Sums over some parts; before, after: energies in the donor and in the copy. theta_before and theta_after are sums
+ * over the `thetas` parts that have a theta in both models. */
 typedef struct document_sums {
     uint64_t tensors, elements, bytes;
     double before, after, theta_before, theta_after;
@@ -17,7 +18,7 @@ typedef struct document_sums {
 
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
-/* Adds tensor k to sums. Thetas count only if they are defined before and after. */
+/* Adds part k to the sums. */
 static void document_add_part(document_sums *s, const organ_purify_job *job, size_t k)
 {
     const organ_purify_part *const part = &job->parts[k];
@@ -39,10 +40,10 @@ static double removed_percent(double before, double after)
     return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0;
 }
 
-/* null where there is none. */
+/* Sets a member to the mean sum / count; null if count is 0. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* Returns the sums of some tensors, without values that a dry run does not compute. */
+/* Returns the sums as members of the report, without values that a dry run does not compute. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
@@ -56,6 +57,7 @@ static json_t *document_sums_json(const organ_purify_job *job, const document_su
                                           SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
+/* Returns the sums over the parts of one role; NULL if there are none. */
 static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;
@@ -70,7 +72,7 @@ static json_t *document_role_json(const void *context, size_t role)
                      : NULL;
 }
 
-/* Returns the document's row of a tensor. */
+/* Returns the row of part k in the report. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;
@@ -105,13 +107,14 @@ json_t *organ_purify_parameters(void *context)
                         SET_BYTES_OF("layers", o->layers));
 }
 
-/* Returns the command that measures how much the model has lost: "organ evaluate MODEL OUTPUT --text TEXT". */
+/* Returns the command that measures how much the model has lost. */
 static json_t *command_json(const organ_purify_job *job)
 {
-    return organ_json_command((const char *const[]){"organ", "evaluate", job->donor->path,
-                                                        job->options->write.output, "--text", "TEXT", NULL});
+    return organ_json_command((const char *const[]){"organ", "evaluate", job->donor->path, job->options->write.output,
+                                                    "--text", "TEXT", NULL});
 }
 
+/* Returns the warning about removed energy; null if there is none. */
 static json_t *warning_json(const organ_purify_job *job, const document_sums *all)
 {
     if (job->options->write.dry_run || removed_percent(all->before, all->after) <= MUCH)
@@ -140,10 +143,10 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
-/* Returns the report of organ purify. */
+/* Returns the report of organ purify. NULL without memory. */
 json_t *organ_purify_document(void *context, const organ_writing *made)
 {
-    (void)made; /* tensors keep their places */
+    (void)made; /* tensors keep their files and offsets */
     const organ_purify_job *const job = context;
     document_sums all = {0};
     for (size_t k = 0; k < job->count; k++) {

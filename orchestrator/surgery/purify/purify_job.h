@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Structures and functions that the parts of a purification share: purify.c runs it, purify_pass.c filters rows,
- * purify_document.c writes the report. */
+ * Structures and functions that the sources of organ purify share: purify.c runs it, purify_pass.c filters rows,
+ * purify_document.c makes the report. */
 #ifndef ORGAN_PURIFY_JOB_H
 #define ORGAN_PURIFY_JOB_H
 
@@ -10,36 +10,37 @@
 #include "orchestrator/surgery/purify/purify.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* One tensor to purify. */
+/* A tensor that is purified. */
 typedef struct organ_purify_part {
     const organ_tensor *tensor;
-    const organ_fft *fft; /* for rows of this length; NULL with haar */
-    organ_z z_before, z_after;
+    const organ_fft *fft;      /* transforms for rows of its length; NULL with haar */
+    organ_z z_before, z_after; /* theta in the donor and in the copy */
 } organ_purify_part;
 
-/* Indices of the sums over rows: energies (the sum of the squares of the stored values), and the number of rows with
- * a value that is not finite. */
+/* Indices of organ_row.sums: energies (the sum of the squares of the stored values), and numbers of rows with a value
+ * that is not finite, in the donor and in the copy. */
 enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
+/* State of organ purify. */
 typedef struct organ_purify_job {
     const organ_purify_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool haar;
-    double threshold; /* the option, or its default */
+    bool haar;        /* the method is haar; false: fft */
+    double threshold; /* the option's value, or its default */
     organ_model *donor;
-    bool *chosen; /* a flag per tensor of the donor: it is purified */
+    bool *chosen; /* a flag for each tensor of the donor: it is purified */
     size_t count;
-    organ_purify_part *parts; /* one per chosen tensor, in file order */
+    organ_purify_part *parts; /* one for each chosen tensor, in file order */
     size_t left_out_count;
-    const organ_tensor **left_out; /* tensors in types that cannot be written: selected but unchanged */
+    const organ_tensor **left_out; /* selected tensors of types that cannot be written, which stay unchanged */
     size_t fft_count;
-    organ_fft **ffts;
-    organ_row_work rows;
+    organ_fft **ffts;    /* one for each length of rows */
+    organ_row_work rows; /* the filter, which organ_write_run calls for each row */
 } organ_purify_job;
 
-/* Creates the transforms that the parts need, and job->rows, which filters the rows; ORGAN_BAD_INPUT from job->rows
- * if values are not finite. */
+/* Creates the transforms that the parts need, and sets job->rows, which fails with ORGAN_BAD_INPUT if values are not
+ * finite. Returns errors of organ_fft_create and organ_measure_min. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);

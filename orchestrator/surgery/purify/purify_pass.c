@@ -1,10 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Filters the rows of the chosen tensors, and sums their energy before and after. */
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Returns the sum of the squares of n values. */
 static double energy_of(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread s;
@@ -12,8 +14,8 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
     return s.m2 + (double)s.n * s.mean * s.mean;
 }
 
-/* Purifies one row by the wavelet or Fourier transform and adds up its energy before and after. Leaves a row with
- * infinite values unchanged. */
+/* Implements organ_row_work.row: purifies a row and adds its energy before and after to the sums. A row with values
+ * that are not finite is only counted. */
 static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;
@@ -32,8 +34,8 @@ static void purify_row(void *context, const organ_row *row)
         organ_fft_purify(fft, row->values, job->threshold, strength, row->scratch);
     else
         row->kernels->haar_purify(row->values, row->cols, (float)job->threshold, (float)strength, row->scratch);
-    if (!isfinite(
-            energy_of(row->kernels, row->values, row->cols))) { /* GGUF blocks cannot store infinite values or NaN */
+    /* Checked before storing, because GGUF blocks cannot store infinite values or NaN. */
+    if (!isfinite(energy_of(row->kernels, row->values, row->cols))) {
         row->sums[ORGAN_INFINITE_AFTER]++;
         return;
     }
@@ -43,7 +45,7 @@ static void purify_row(void *context, const organ_row *row)
     row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-/* Fails if a tensor has values that are not finite, before or after purifying. */
+/* Implements organ_row_work.judge: fails if a tensor has values that are not finite, before or after purifying. */
 static organ_status check_part_sums(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
@@ -66,7 +68,7 @@ static void energy_remark(const double *sums, char remark[64])
     snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-/* Creates one FFT for each row length. */
+/* Creates one organ_fft for each row length of the parts. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* Returns the members that are known before the scoring, with null for the figures. */
+/* Returns "evaluation" with the members that are known before the scoring, and null for the figures. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
@@ -21,8 +21,6 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
-/* Checks before the work begins that the donor can be evaluated on this text with this memory, so that a wrong option
- * does not cost a whole run. */
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
     organ_scoring scoring;
@@ -37,6 +35,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
 }
 
+/* Fails if the text changed since organ_evaluation_prepare. */
 static organ_status check_text_unchanged(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
@@ -46,6 +45,7 @@ static organ_status check_text_unchanged(const organ_evaluation *e, const organ_
                       e->options->text, before, scoring->digest);
 }
 
+/* Adds the figures of both models and their comparison to e->document. */
 static organ_status add_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
@@ -57,8 +57,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* Scores the written model at `path` against the original and adds the figures to the report. An error does not fail
- * the run, whose output is complete: the report notes it. */
+/* Scores the original model and the output at `path`. The text of an error becomes the member "not_evaluated" of the
+ * evaluation. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;
@@ -91,7 +91,8 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
         return ORGAN_OK;
-    *error = (organ_error){0}; /* without the beginning of organ_error_output_whole: this message contains the same */
+    /* Without the words that organ_error_output_whole put first: this message says the same. */
+    *error = (organ_error){0};
     return organ_fail(error, e->fault.status, "%s is complete, but it could not be evaluated: %s", e->output,
                       e->fault.message);
 }

@@ -8,21 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An entry of the importance matrix: a matrix, or a stack of matrices. */
 typedef struct sums_entry {
     char name[ORGAN_INPUT_NAME];
-    size_t features, matrices;
-    double *sums, *counts; /* matrices x features, and one for each matrix */
+    size_t features, matrices; /* columns of each matrix; number of matrices */
+    double *sums, *counts;     /* sums of squares, matrices x features; number of tokens of each matrix */
 } sums_entry;
 
 struct organ_input_sums {
     const organ_forward *forward;
-    int32_t layer;
+    int32_t layer; /* layer of the last tap */
     sums_entry *entries;
     size_t count, capacity;
 };
 
-/* Creates empty sums of squared inputs for --write-imatrix; fails if the names of llama.cpp for this architecture are
- * unknown. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;
@@ -47,7 +46,7 @@ void organ_input_sums_close(organ_input_sums *sums)
     free(sums);
 }
 
-/* Returns the entry of that name, which is made if it is new; NULL and an error without memory. */
+/* Returns the entry with this name, which is added if it is new; NULL with an error without memory. */
 static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matrices, size_t features, organ_error *error)
 {
     for (size_t k = 0; k < s->count; k++)
@@ -67,7 +66,8 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     return &s->entries[s->count++];
 }
 
-/* Adds the squares of inputs, token by token, so that the sums do not depend on how tokens are grouped. */
+/* Implements organ_tap: adds the squares of inputs token by token, so that the sums do not depend on how tokens are
+ * grouped into batches. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {

@@ -17,7 +17,7 @@
 
 /* ---- the models ---- */
 
-/* Opens the tokenizer of the first model; later models must have the same. */
+/* Opens the tokenizer of the first model as scoring->tokenizer. For a later model, fails if its tokenizer differs. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -41,7 +41,8 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
-/* Opens a model and its forward pass. A planned output has no files yet, so it uses the donor's config. */
+/* Opens a model, its forward pass and its tokenizer. A model made from the first that has no config.json gets the
+ * config and directory of the first. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;
@@ -51,7 +52,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
     if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {
-        m->model->directory = scoring->models[0].model->directory; /* the directory of the tokenizer and other files */
+        m->model->directory = scoring->models[0].model->directory; /* where the tokenizer and other files are */
         m->model->config = scoring->models[0].model->config;
     }
     if (organ_forward_open(m->model, &scoring->engine, &m->forward, error) != ORGAN_OK ||
@@ -73,7 +74,7 @@ static bool is_utf8(const char *text, size_t bytes)
     return true;
 }
 
-/* Chooses style and context: the option's, or the default of the style within the model's context. */
+/* Sets scoring->protocol: style, window length and BOS, from the options or their defaults. */
 static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -100,7 +101,7 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Counts the bytes of text that the scored tokens cover, and for lm-eval also its words. */
+/* Sets scored_bytes and, for lm-eval, words: the bytes and words of text that the scored tokens cover. */
 static organ_status count_text(organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
@@ -133,14 +134,14 @@ static organ_status count_text(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of tokens to score: all, or --max-tokens. */
+/* Returns the number of tokens to use: all, or --max-tokens. */
 static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
 {
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
-/* Tokenizes the text, cuts it into windows by the style, and counts the scored tokens, bytes and words. */
-static organ_status scoring_allocate_batch(organ_scoring *scoring, organ_error *error)
+/* Tokenizes the text, plans the windows by the style, and counts scored bytes and words. */
+static organ_status scoring_plan_windows(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
     /* llama.cpp reads the names of special tokens in a text as characters. */
@@ -169,14 +170,14 @@ static size_t longest_window(const organ_perplexity_plan *plan)
     return longest;
 }
 
-/* The size of a trial: tokens of its longest window, and tokens of all windows together. */
+/* The size of a scoring: tokens of its longest window, and of all windows together. */
 typedef struct extent {
     organ_scoring *scoring;
     size_t longest, tokens;
 } extent;
 
-/* Returns the bytes that are allocated until the end: ids, targets and, for each model, the scores of each token, and
- * the sums of an importance matrix. */
+/* Returns the bytes that are allocated during the whole scoring: ids, targets and, for each model, the scores of each
+ * token, and the sums of an importance matrix. `tokens`: upper bound of scored tokens. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
     const organ_token_scores *const s = NULL;
@@ -186,9 +187,9 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     return (uint64_t)tokens * each + numbers * sizeof(double);
 }
 
-/* Divides the memory that remains after kept_bytes. With one model the forward pass gets all of it; with several it
- * gets half, and the hidden states of all models and the logits of the first get a quarter each. Returns false if a
- * share is too small for a window. */
+/* Divides `memory` after kept_bytes are subtracted. With one model the forward pass gets all of it; with several it
+ * gets half, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
+ * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);
@@ -223,8 +224,8 @@ static bool fits_all(void *context, uint64_t memory)
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* Returns the least memory for which `holds` is true. The forward passes read the engine of the trial, which is divided
- * again for its own memory at the end. */
+/* Returns the least memory in bytes for which `holds` returns true. `holds` divides the memory that it tries among the
+ * members of `scoring`, so afterwards scoring->memory is divided again. */
 static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -236,6 +237,7 @@ static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, u
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
+/* Divides scoring->memory; fails if it is too small, with the amount that is enough. */
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(error, scoring->memory, fits_window, &e,
@@ -243,7 +245,7 @@ static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ
                                 e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
-/* Replaces the message of a memory that is too small for the text by one whose amount also suffices for the windows. */
+/* If --memory is too small for the text, makes the message name an amount that also suffices for the windows. */
 static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
 {
     organ_error other = {0};
@@ -252,8 +254,8 @@ static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Allocates for each model the hidden states of a batch and a score per token; models after the first are compared with
- * it. */
+/* Allocates for each model the hidden states of a batch and the scores of each token; models after the first also get
+ * divergence and agreement. */
 static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
 {
     for (size_t m = 0; m < scoring->count && !error->status; m++) {
@@ -269,6 +271,7 @@ static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
     return error->status;
 }
 
+/* Sets scoring->utf8 and the digest of the text. */
 static void check_text_of(organ_scoring *scoring)
 {
     scoring->utf8 = is_utf8(scoring->text.bytes, scoring->text.size);
@@ -276,8 +279,8 @@ static void check_text_of(organ_scoring *scoring)
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
 
-/* Opens the text, the models and the tokenizer. *refusal is set instead of *error if the memory is too small for the
- * text, because a message that also covers the windows needs the models. */
+/* Opens the text, the models and the tokenizer. If the memory is too small for the text, *refusal is set and not
+ * *error, because a message that also covers the windows needs the models. */
 static organ_status scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                         organ_error *refusal, organ_error *error)
 {
@@ -315,7 +318,7 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     return scoring_share_memory(scoring, windows, error);
 }
 
-/* Opens the inputs and divides the memory; a refusal names the memory that both models need. */
+/* Opens the inputs, plans the windows and divides the memory. */
 static organ_status scoring_open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
 {
     organ_error refusal = {0};
@@ -323,7 +326,7 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
         return error->status;
     *error = refusal;
     if (!refusal.status)
-        scoring_allocate_batch(scoring, error);
+        scoring_plan_windows(scoring, error);
     if (organ_memory_named(error))
         restate_refusal(scoring, error);
     return error->status ? error->status : organ_scoring_fit(scoring, error);
@@ -348,8 +351,6 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
-/* Opens the evaluation of a model (`before`) and of the model made from it (`after`). Before that one exists, `after`
- * is NULL, and the checks use the first model in its place. */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error)
@@ -381,7 +382,7 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
-/* Runs a batch of windows through all layers of a model. */
+/* Implements organ_logit_source.run: runs a batch of windows through all layers of a model. */
 static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
     organ_scored_model *const m = context;
@@ -410,7 +411,8 @@ static organ_status scored_model_logits(void *context, const size_t *rows, size_
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
-/* Scores the windows of a share by all models. */
+/* Scores the windows of a share with all models; `scores` gets views of the models' scores from the share's first token
+ * on. */
 static organ_status score_share(organ_scoring *scoring, const organ_scoring_share *share,
                                 const organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
 {
@@ -426,7 +428,7 @@ static organ_status score_share(organ_scoring *scoring, const organ_scoring_shar
     return error->status;
 }
 
-/* Scores this rank's share of the windows with all models. */
+/* Scores this rank's share of the windows with all models, then sends the scores to all ranks. */
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
                                   organ_error *error)
 {
@@ -451,7 +453,8 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     return error->status;
 }
 
-/* Scores all windows with every model, in the same batches, and checks that no model changed meanwhile. */
+/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be
+ * compared. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

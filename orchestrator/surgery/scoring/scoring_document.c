@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the members of reports about a scoring: experiment, figures, comparison, definitions. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"
@@ -10,6 +11,7 @@
 
 static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
+/* Returns the words that say where BOS is put. */
 static const char *bos_policy(const organ_scoring *scoring)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;
@@ -21,7 +23,7 @@ static const char *bos_policy(const organ_scoring *scoring)
                                       : "BOS before the text and in place of the first token of every window";
 }
 
-/* Returns what determines the figures: text, tokenizer, style, windows, compute type. */
+/* Returns "experiment", which determines the figures: text, tokenizer, style, windows, compute type. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(scoring->tokenizer);
@@ -41,8 +43,8 @@ json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
         SET_BYTES_OF("compute_isa", scoring->engine.dots ? scoring->engine.dots->isa : NULL));
 }
 
-/* Returns the perplexity of model m and figures derived from it. nll is in nats per token; bits per byte = total / ln 2
- * / bytes. */
+/* Returns the perplexity of model m and figures derived from it. nll is in nats per token; bits per byte = total nll /
+ * ln 2 / bytes. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
 {
     const organ_perplexity_figures f = organ_perplexity_sum(scoring->models[m].scores.nll, scoring->plan.scored);
@@ -74,7 +76,7 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
         SET("top1_agreement_error", scoring_number(c.agreement_error)));
 }
 
-/* Returns the definition of a style, for the report. */
+/* Returns the definition of a style. */
 static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
@@ -99,7 +101,7 @@ static const char *compute_text(organ_compute compute)
                  "depend in their last digits on the instructions named.";
 }
 
-/* Returns the definitions of the report's words. */
+/* Returns "definitions", which depend on style, compute type and number of models. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;

@@ -23,7 +23,7 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* Cuts a rank's windows out of the plan: tokens, rows and targets are renumbered from its first window. */
+/* Computes the share of a rank. Its rows are renumbered from the share's first window. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
@@ -52,13 +52,12 @@ void organ_scoring_share_free(organ_scoring_share *share)
     *share = (organ_scoring_share){0};
 }
 
-/* Returns the number of batches of all ranks together, for progress. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
     for (size_t r = 0; r < ranks; r++) {
         const size_t from = window_of(plan, r, ranks);
-        /* How windows make batches depends on their lengths alone. */
+        /* The number of batches depends only on the lengths of the windows. */
         const organ_perplexity_plan windows = {.begin = plan->begin + from,
                                                .windows = window_of(plan, r + 1, ranks) - from};
         batches += organ_perplexity_batches(&windows, batch_tokens);
@@ -66,7 +65,7 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* Returns an array with the rank of each scored token. NULL without memory. */
+/* Returns the rank of each scored token. The caller frees it; NULL without memory. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);
@@ -78,7 +77,6 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
-/* Exchanges the scores of each rank's windows, so that every rank has those of all tokens. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error)
 {

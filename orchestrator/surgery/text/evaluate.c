@@ -18,16 +18,17 @@
 
 /* ---- both ---- */
 
+/* State of organ perplexity or organ evaluate. */
 typedef struct evaluate_scoring {
-    const organ_perplexity_options *perplexity; /* one of these */
-    const organ_evaluate_options *evaluate;
+    const organ_perplexity_options *perplexity; /* options of organ perplexity; NULL: organ evaluate */
+    const organ_evaluate_options *evaluate;     /* options of organ evaluate; NULL: organ perplexity */
     const organ_engine *engine;
     const organ_progress *progress;
-    const char **paths;
+    const char **paths; /* paths of the donor, then of its copies */
     organ_scoring scoring;
 } evaluate_scoring;
 
-/* Adds imatrix.gguf. Its chunks are the windows. */
+/* Implements organ_more_reports: writes imatrix.gguf, whose chunks are the windows of the text. */
 static organ_status write_imatrix(const organ_output *output, const void *context, const json_t *report,
                                   organ_error *error)
 {
@@ -44,6 +45,8 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     return error->status;
 }
 
+/* Writes the reports into the directory of -o, with the importance matrix if one is requested. Does nothing without
+ * -o. */
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
                                            const organ_report_files *files, const json_t *report, organ_error *error)
 {
@@ -61,6 +64,7 @@ static void close_scoring(evaluate_scoring *s)
 
 /* ---- perplexity ---- */
 
+/* Returns the entry of model m: its figures and, unless it is the first, the comparison with the first. */
 static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
@@ -123,7 +127,7 @@ static void pass_begin(void *context, const char *what, uint64_t bytes, size_t t
     organ_progress_begin(context, what, bytes, tensors);
 }
 
-/* Advances the progress without the tensor's name: hundreds of names for every model would not help the user. */
+/* Advances the progress without the tensor's name: an audit reports hundreds of names for each model. */
 static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     (void)tensor;
@@ -142,7 +146,7 @@ static json_t *number_or_null(const json_t *value)
     return json_is_number(value) ? json_incref((json_t *)value) : json_null();
 }
 
-/* Returns the audit's verdict on types and shapes. */
+/* Returns whether an audit found that all tensors have the types and shapes of the donor's. */
 static bool same_tensors(const json_t *audit)
 {
     size_t k;
@@ -155,7 +159,7 @@ static bool same_tensors(const json_t *audit)
     return false;
 }
 
-/* Returns the zeros of a pruned model, from the document of its audit. */
+/* Returns the counts of killed weights of a pruned model from the report of its audit. */
 static json_t *sparsity_json(const json_t *audit)
 {
     json_int_t changed = 0, zero_before = 0;
@@ -171,7 +175,8 @@ static json_t *sparsity_json(const json_t *audit)
                         SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
-/* Counts the killed weights of one model; *why says where that means nothing. */
+/* Counts the killed weights of model m by an audit. If that is impossible, because the models have other tensors,
+ * *sparsity stays NULL and `why` (`size` bytes) gets the reason. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                                  const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
 {
@@ -198,8 +203,8 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* Returns the history of model m: its experiment and its sparsity. Called before the scoring, so that a malformed log
- * is reported early. NULL with an error. */
+/* Returns the history of model m: the experiment from its pruning log, and its counted sparsity. Called before the
+ * scoring, so that a malformed log is reported early. NULL with an error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                           organ_error *error)
 {
@@ -223,7 +228,7 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
     return history;
 }
 
-/* Returns the histories of all models but the first. */
+/* Returns the histories of all models except the first, the donor. */
 static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
@@ -233,7 +238,7 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_s
     return histories;
 }
 
-/* Lists each experiment once, in the order of the models. */
+/* Returns a list of the different experiments in the order of the models. */
 static json_t *experiments_json(const json_t *histories)
 {
     json_t *const list = json_array();
@@ -248,7 +253,7 @@ static json_t *experiments_json(const json_t *histories)
     return list;
 }
 
-/* Appends a model to the group with the same matrices, or to a new group. */
+/* Appends a model to the group with equal "matrices", or to a new group. */
 static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *model)
 {
     size_t k;
@@ -264,8 +269,8 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
                                                  SET_HELD("matrices", matrices)));
 }
 
-/* Moves "matrices" from the sparsity of each model into a list: [{"models", "matrices"}], one for models whose counted
- * targets are the same share of the donor's matrices. */
+/* Moves "matrices" from the sparsity of each model into a list [{"models", "matrices"}], with one row for models whose
+ * counted targets are the same share of the donor's matrices. */
 static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();
@@ -281,7 +286,7 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
-/* Returns the document: the scores of all models with their pruning histories. */
+/* Returns the report: the scores of all models with their pruning histories. */
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);

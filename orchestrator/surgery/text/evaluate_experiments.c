@@ -7,6 +7,7 @@
 #include <fnmatch.h>
 #include <string.h>
 
+/* The options, and the histories of all models except the donor, in their order. */
 typedef struct naming_job {
     const organ_evaluate_options *options;
     json_t *histories;
@@ -27,7 +28,7 @@ static bool matches_pattern(const char *pattern, const char *path)
            (slash && fnmatch(pattern, slash + 1, 0) == 0);
 }
 
-/* Gives the experiments of the models the names of --experiment NAME=MODEL. */
+/* Sets the names of experiments from the options --experiment NAME=MODEL. */
 static organ_status name_models(const naming_job *s, organ_error *error)
 {
     const organ_evaluate_options *const o = s->options;
@@ -60,7 +61,7 @@ static json_t *unknown_experiment(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
-/* Gives models without a recorded experiment an entry that says so. */
+/* Sets the experiment of each model without a log. */
 static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
@@ -71,7 +72,7 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
     return ORGAN_OK;
 }
 
-/* Fails because two models without names come from different experiments; the message proposes names. */
+/* Fails because models a and b are of different experiments, and one has no name; the message proposes names. */
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
@@ -86,7 +87,7 @@ static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const ch
     return error->status;
 }
 
-/* Checks that models a and b come from one experiment, or from two with different names. */
+/* Checks that models a and b are of one experiment, or of two that have different names. */
 static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
@@ -102,8 +103,8 @@ static organ_status compare_experiments(const naming_job *s, size_t a, size_t b,
                       s->options->pruned[a], s->options->pruned[b], difference);
 }
 
-/* Refuses a pruned model of another donor than `donor`, which killed weights are counted against, unless its experiment
- * has a name. */
+/* Rejects a pruned model of another donor, unless its experiment has a name: its killed weights would be counted
+ * against a donor that it was not made from. */
 static organ_status check_donor(const naming_job *s, size_t m, const char *fingerprint, organ_error *error)
 {
     const json_t *const e = experiment_of(s, m);
@@ -117,8 +118,6 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
-/* Names the experiment of each pruned model from its log and checks that the models can be compared: experiments
- * differ, and all were pruned from this donor. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks that an evaluation lists two experiments in one table only under two names. */
+ * Names the experiments of pruned models, so that an evaluation lists two experiments in one table only under two
+ * names. */
 #ifndef ORGAN_EVALUATE_EXPERIMENTS_H
 #define ORGAN_EVALUATE_EXPERIMENTS_H
 
@@ -8,10 +9,11 @@
 
 #include <jansson.h>
 
-/* Assigns an experiment to each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of its
- * log, or null), "sparsity". A model without a log whose weights were killed gets an unknown experiment; then each
- * experiment gets the "name" that options->experiments assigns to its model. Returns ORGAN_USAGE if two experiments, or
- * one of another donor than `donor`, have no names, if two have the same name, or if a name matches no model. */
+/* Completes the experiment of each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of
+ * its log, or null) and "sparsity". A model without a log whose weights were killed gets an unknown experiment. Then
+ * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model. Returns ORGAN_USAGE if two
+ * experiments, or one of another donor than `donor`, have no names, if two have the same name, or if a name matches no
+ * model. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Questions with several choices: every choice of every question is a window of one trial. */
+ * Evaluates models on questions with several choices. Every choice of every question is a window of one scoring. */
 #include "orchestrator/surgery/text/evaluate_tasks.h"
 
 #include "orchestrator/report/text/members.h"
@@ -12,37 +12,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of an evaluation with --tasks. */
 typedef struct task_run {
     const organ_evaluate_options *options;
     organ_scoring scoring;
     organ_task_set set;
-    organ_task_answer *answers; /* models x questions */
-    double *values;             /* of the questions of a task: 1 or 0 */
+    organ_task_answer *answers; /* answers, models x questions */
+    double *values;             /* buffer for one value of each question of a task: 1 right, 0 wrong */
 } task_run;
 
 /* ---- figures ---- */
 
-/* One of the two metrics. */
+/* A metric, as lm-evaluation-harness names it. `normalised`: likelihoods are divided by the characters of the
+ * choices. */
 typedef struct task_metric {
     const char *name;
     bool normalised;
 } task_metric;
 static const task_metric task_metrics[] = {{"acc", false}, {"acc_norm", true}};
 
-/* Returns whether model m chose a right answer; `normalised` divides likelihoods by the choices' lengths. */
+/* Returns whether model m answered a question right by the metric. */
 static bool answered_right(const task_run *r, size_t m, size_t question, bool normalised)
 {
     const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
     return normalised ? answer->right_normalised : answer->right;
 }
 
-/* Returns whether the question belongs to the task. `task` is an index, or the number of tasks for all questions
- * together. */
+/* Returns whether the question belongs to the task. `task` is an index, or r->set.tasks for all tasks together. */
 static bool is_of_task(const task_run *r, size_t question, size_t task)
 {
     return task == r->set.tasks || r->set.questions[question].task == task;
 }
 
+/* Returns the comparison of a model's right answers with those of the first model. */
 static json_t *pairs_json(const organ_task_pairs *pairs)
 {
     const organ_task_difference d = organ_task_difference_of(pairs);
@@ -51,7 +53,7 @@ static json_t *pairs_json(const organ_task_pairs *pairs)
                         SET_REAL("p", organ_task_mcnemar(pairs)));
 }
 
-/* Returns a row of the results, for one task, metric and model. */
+/* Returns the row of the results for one task, metric and model. */
 static json_t *result_json(const task_run *r, size_t task, const task_metric *metric, size_t m)
 {
     organ_task_pairs pairs = {0};
@@ -72,7 +74,8 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
-/* Returns the results of all tasks, metrics and models, and of all tasks together if there are several. */
+/* Returns a row of results for each task, metric and model; if there are several tasks, also rows for all tasks
+ * together. */
 static json_t *results_json(const task_run *r)
 {
     const size_t pooled = r->set.tasks > 1;
@@ -86,7 +89,7 @@ static json_t *results_json(const task_run *r)
 
 /* ---- answers ---- */
 
-/* Returns model m's likelihood of each choice of the question. */
+/* Returns the log-likelihood of each choice of a question by model m. */
 static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
 {
     const organ_task_question *const q = &r->set.questions[question];
@@ -104,6 +107,7 @@ static json_t *answer_json(const task_run *r, size_t question, size_t m)
                         SET("likelihoods", likelihoods_json(r, question, m)));
 }
 
+/* Returns the row of a question: its right choices, and the answer of each model. */
 static json_t *question_json(const void *context, size_t question)
 {
     const task_run *const r = context;
@@ -120,7 +124,7 @@ static json_t *question_json(const void *context, size_t question)
 
 /* ---- the document ---- */
 
-/* Describes the file of tasks and the settings, which must be equal for results to be compared. */
+/* Returns the member "experiment": the file of tasks and the settings, which must be equal if results are compared. */
 static json_t *experiment_json(const task_run *r)
 {
     const organ_scoring *const t = &r->scoring;
@@ -172,6 +176,7 @@ static json_t *tasks_document(const task_run *r)
 
 /* ---- the run ---- */
 
+/* Rejects options that do not apply to --tasks. */
 static organ_status check_options(const organ_evaluate_options *o, organ_error *error)
 {
     const char *const style = o->experiment.style;
@@ -186,6 +191,7 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
     return ORGAN_OK;
 }
 
+/* Sets r->answers from the scores of the models. */
 static organ_status score_answers(task_run *r, organ_error *error)
 {
     r->answers = calloc(r->set.count * r->scoring.count, sizeof *r->answers);
@@ -198,7 +204,8 @@ static organ_status score_answers(task_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Scores all choices of all questions with each model and writes the reports. */
+/* Scores all choices of all questions with each model and writes the reports. Without --context, windows have the
+ * length for which the donor was trained. */
 static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
@@ -221,8 +228,6 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
                               NULL, NULL, *report, error);
 }
 
-/* Answers the questions of a task file with the donor and each pruned model, and compares their shares of right
- * answers. */
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of a generation. */
 typedef struct generation {
     const organ_generate_options *options;
     organ_engine engine;
@@ -21,17 +22,17 @@ typedef struct generation {
     organ_model *model;
     organ_tokenizer *tokenizer;
     organ_forward *forward;
-    organ_decode_cache *cache;
-    uint32_t *ids; /* of the prompt, then of the generated text */
-    size_t prompt, count;
-    bool ended; /* by EOS */
-    char *prompt_text, *text;
+    organ_decode_cache *cache; /* keys and values of the tokens so far */
+    uint32_t *ids;             /* tokens of the prompt, then generated ones */
+    size_t prompt, count;      /* tokens of the prompt; all tokens so far */
+    bool ended;                /* the model generated EOS */
+    char *prompt_text, *text;  /* prompt and generated text as printed, for the report */
     double seconds;
 } generation;
 
 /* ---- the prompt ---- */
 
-/* Encodes the prompt, with BOS first if the tokenizer adds it. */
+/* Encodes the prompt into g->ids, with BOS first if the tokenizer adds it, and leaves room for the new tokens. */
 static organ_status read_prompt(generation *g, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
@@ -57,7 +58,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-/* Opens the cache of keys and values for prompt and new tokens; notes a length that the model does not support. */
+/* Opens the cache of keys and values for prompt and new tokens. Prints a note if they exceed the model's context. */
 static organ_status allocate_generation(generation *g, organ_error *error)
 {
     const size_t max = g->prompt + g->options->count;
@@ -70,12 +71,13 @@ static organ_status allocate_generation(generation *g, organ_error *error)
 
 /* ---- token after token ---- */
 
+/* Context of choose_token: sets `top`, the token with the largest logit, and `finite`: all logits are finite. */
 typedef struct choice {
     size_t vocabulary, top;
     bool finite;
 } choice;
 
-/* Chooses the token of the largest logit, and records whether all logits are finite. */
+/* Callback of organ_forward_continue: stores the token with the largest logit, and whether all logits are finite. */
 static void choose_token(void *context, size_t k, float *logits)
 {
     choice *const c = context;
@@ -86,7 +88,7 @@ static void choose_token(void *context, size_t k, float *logits)
     c->top = organ_logits_top(logits, c->vocabulary);
 }
 
-/* Computes the logits after the last token and chooses the next one. */
+/* Computes the logits after the last token and sets *token to the next one. */
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
@@ -101,7 +103,7 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Passes the text of new tokens to the listener, without an incomplete UTF-8 character at the end. */
+/* Passes the text of new tokens to the listener, except an incomplete UTF-8 character at the end. */
 static organ_status print_text(const generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const char *text;
@@ -133,7 +135,7 @@ static organ_status generate_print_new(generation *g, organ_text_streamer *strea
     return print_text(g, streamer, error);
 }
 
-/* Passes the prompt through the streamer, for the document, then generates. */
+/* Makes the prompt's text for the report, then generates. */
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -171,6 +173,7 @@ static json_t *generate_document(const generation *g)
                        SET_ENGINE(&g->engine))));
 }
 
+/* Opens the model, generates the text and makes the report. */
 static organ_status generate_text(generation *g, json_t **report, organ_error *error)
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The document of a dry run of perplexity: the experiment and the plan of its work. */
+ * Makes the report of a dry run of perplexity: the experiment and the plan of its work. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 
-/* Returns the number of operations: all windows in the layers of a model, and its output head for each scored token. */
+/* Returns the operations of scoring a model: all windows in its layers, and the output head for each scored token. */
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);
@@ -25,7 +25,7 @@ static json_t *named_models_json(const organ_scoring *scoring)
     return models;
 }
 
-/* Returns the report of a dry run: memory, products and bytes read. Every batch of windows reads each model once. */
+/* Returns the report of a dry run. In the plan, every batch of windows reads each model once. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine)
 {
     organ_plan plan = {0};

@@ -13,8 +13,6 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
-/* Returns a model's answer to a question: the choice with the largest likelihood, and the one with the largest
- * likelihood per character (acc_norm of lm-evaluation-harness). The first of equal ones wins. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];
@@ -42,7 +40,7 @@ double organ_task_mcnemar(const organ_task_pairs *pairs)
 {
     const size_t n = pairs->only_first + pairs->only_other,
                  less = pairs->only_first < pairs->only_other ? pairs->only_first : pairs->only_other;
-    /* Binomial probabilities by their logarithms: 2^-n underflows for n above 1074. */
+    /* Computes binomial probabilities by their logarithms: 2^-n underflows for n above 1074. */
     double sum = 0, log_term = -(double)n * M_LN2;
     for (size_t k = 0; k <= less; k++) {
         sum += exp(log_term);

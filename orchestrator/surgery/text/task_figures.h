@@ -1,29 +1,31 @@
 /* SPDX-License-Identifier: MIT
- * Accuracies of models on questions with several choices, and differences between two models on the same questions. */
+ * Computes the answers of models to questions with several choices, and compares the accuracies of two models on the
+ * same questions. */
 #ifndef ORGAN_TASK_FIGURES_H
 #define ORGAN_TASK_FIGURES_H
 
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/surgery/text/task_file.h"
 
-/* The answer of a model to a question: indices of its choices, the lowest among equals. */
+/* The answer of a model to a question: indices of the question's choices, the lowest of equal ones. */
 typedef struct organ_task_answer {
-    size_t choice;     /* largest log-likelihood (acc) */
-    size_t normalised; /* largest log-likelihood divided by the characters of the choice (acc_norm) */
-    bool right, right_normalised;
+    size_t choice;                /* choice with the largest log-likelihood (acc) */
+    size_t normalised;            /* choice with the largest log-likelihood divided by its characters (acc_norm) */
+    bool right, right_normalised; /* whether `choice`, and `normalised`, is a right one */
 } organ_task_answer;
 
-/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` of its tokens, in their order. */
+/* Returns the log-likelihood of a choice in nats: minus the sum of the negative log-likelihoods `nll` (of all scored
+ * tokens of the plan) of its tokens, in their order. */
 double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
 
-/* Answers question `question` from the scores of a model. Source: lm-evaluation-harness 0.4.13,
+/* Returns the answer to question number `question` from a model's `nll`. Source: lm-evaluation-harness 0.4.13,
  * ConfigurableTask.process_results. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll);
 
-/* Paired comparison of right answers of two models to the same questions. */
+/* Paired comparison of the right answers of a first and another model to the same questions. */
 typedef struct organ_task_pairs {
     size_t count;                  /* questions */
-    size_t only_first, only_other; /* questions that one model alone answers right */
+    size_t only_first, only_other; /* questions that only the first, or only the other model answers right */
 } organ_task_pairs;
 
 /* Returns the p-value of the exact two-sided test of McNemar (1947): the probability, if both models are equally good,

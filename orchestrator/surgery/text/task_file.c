@@ -16,25 +16,29 @@ typedef struct task_tokens {
     size_t count;
 } task_tokens;
 
+/* State of reading a task file. */
 typedef struct task_reader {
     organ_task_set *set;
     organ_scoring *scoring;
     const char *path;
-    char label[512]; /* "FILE: line N" */
+    char label[512]; /* "FILE: line N", for messages */
     size_t line;
-    size_t input_room, window_room, row_room, target_room; /* allocated in the plan */
-    uint64_t bytes;                                        /* of the plan and the choices, stored or not */
-    bool full;                                             /* they exceed the memory: lines are only counted */
-    task_tokens context, whole;
-    uint32_t prefix; /* stands for a context without tokens */
+    /* Allocated entries of tokens, begin, rows and targets in the plan. */
+    size_t input_room, window_room, row_room, target_room;
+    /* Bytes of plan and choices, including those not stored because `full` is set. */
+    uint64_t bytes;
+    /* They exceed the memory: further lines are only counted, for the message. */
+    bool full;
+    task_tokens context, whole; /* of the current question: context alone; context, delimiter and choice */
+    uint32_t prefix;            /* BOS (EOS if there is none), in place of a context without tokens */
 } task_reader;
 
-/* Limits the tokens of a task file to half of --memory; the model's pass needs the rest. */
+/* Returns the limit of r->bytes: half of --memory; the model's pass needs the rest. */
 static uint64_t task_memory_limit(const task_reader *r) { return r->scoring->memory / 2; }
 
 /* ---- texts and tokens ---- */
 
-/* Returns the number of bytes without the white space at the end, as Python's str.rstrip leaves them. */
+/* Returns the number of bytes of a text without the white space at its end, as Python's str.rstrip cuts it. */
 static size_t length_without_trailing_space(const char *text)
 {
     const unsigned char *const s = (const unsigned char *)text;
@@ -48,7 +52,7 @@ static size_t length_without_trailing_space(const char *text)
     return kept;
 }
 
-/* Counts the characters of UTF-8 text; an invalid byte counts as one. */
+/* Returns the number of characters of a UTF-8 text; an invalid byte counts as one. */
 static size_t count_characters(const char *text)
 {
     size_t count = 0;
@@ -59,7 +63,8 @@ static size_t count_characters(const char *text)
     return count;
 }
 
-/* Encodes the text, with BOS before it if the tokenizer adds one and the text does not begin with it. */
+/* Encodes a text into `tokens`, whose old ids are freed. With `adds_bos`, puts BOS before it unless the text begins
+ * with it. */
 static organ_status task_encode(task_reader *r, const char *text, size_t bytes, bool adds_bos, task_tokens *tokens,
                                 organ_error *error)
 {
@@ -81,14 +86,14 @@ static organ_status task_encode(task_reader *r, const char *text, size_t bytes, 
 
 /* ---- the plan ---- */
 
-/* Inputs and scored tokens of one choice: all tokens but the last are inputs, the last `scored` tokens are scored. */
+/* Window of one choice: all tokens except the last are inputs, and the last `scored` tokens are scored. */
 typedef struct task_window {
     const uint32_t *tokens;
     size_t inputs, scored;
 } task_window;
 
-/* Returns whether the last planned window has these tokens and scores its last one, so that both choices can share
- * it. */
+/* Returns whether the last window of the plan has the same inputs and this choice has one scored token, so that both
+ * choices can share the window. */
 static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
 {
     if (!plan->windows)
@@ -99,7 +104,7 @@ static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
            plan->rows[plan->scored - 1] == begin + inputs - 1;
 }
 
-/* Makes room for `count` elements. */
+/* Grows *list until *capacity is at least `count`. Returns false without memory. */
 static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size)
 {
     while (*capacity < count)
@@ -108,8 +113,8 @@ static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size
     return true;
 }
 
-/* Appends a window, its scored rows and their targets to the plan. A choice with the same tokens before it shares the
- * window of the previous one. */
+/* Appends a window, its scored rows and their targets to the plan. If the choice can share the plan's last window,
+ * appends only its row and target. */
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
     organ_perplexity_plan *const plan = &r->scoring->plan;
@@ -131,7 +136,8 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
     return ORGAN_OK;
 }
 
-/* Adds the choice whose tokens follow those of the context in `whole`. `name` is its number in messages, from 1. */
+/* Adds the choice whose tokens follow those of the context in r->whole, and its window. `name`: its number in messages,
+ * from 1. */
 static organ_status add_choice(task_reader *r, size_t name, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -161,6 +167,8 @@ static organ_status add_choice(task_reader *r, size_t name, size_t characters, b
 
 /* ---- a line ---- */
 
+/* Members of a line of the task file; texts point into the line's JSON. `delimiter` is " " and `task` "" if the line
+ * does not have them. */
 typedef struct task_line {
     const char *context, *delimiter, *task;
     const json_t *choices, *gold;
@@ -171,7 +179,7 @@ static organ_status refuse_line(const task_reader *r, const char *what, organ_er
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);
 }
 
-/* Returns whether `gold`, an index or a list of indices, has the choice. */
+/* Returns whether `gold`, an index or a list of indices, names the choice. */
 static bool is_right(const json_t *gold, size_t choice)
 {
     if (json_is_integer(gold))
@@ -198,7 +206,7 @@ static bool is_valid_gold(const json_t *gold, size_t count)
     return json_array_size(gold) > 0;
 }
 
-/* Reads the members of a line of the task file into `line` and checks them. */
+/* Sets `line` to the members of a line and checks them. */
 static organ_status read_question(const task_reader *r, const json_t *tree, task_line *line, organ_error *error)
 {
     const json_t *const delimiter = json_object_get(tree, "delimiter"), *const task = json_object_get(tree, "task");
@@ -226,8 +234,8 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
     return ORGAN_OK;
 }
 
-/* Sets *task to the index of the task of that name, and adds it if it is new. Without a name the task is named after
- * the file. Searches from the end, because the lines of a task follow each other. */
+/* Sets *task to the index of the task with this name, which is added if it is new. "" is the name of the file without
+ * its ending. Searches from the end, because the lines of a task are usually consecutive. */
 static organ_status find_task(task_reader *r, const char *name, size_t *task, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -251,7 +259,7 @@ static organ_status find_task(task_reader *r, const char *name, size_t *task, or
     return ORGAN_OK;
 }
 
-/* Encodes context + delimiter + choice. The context ends before its final white space. */
+/* Encodes context + delimiter + choice into r->whole. */
 static organ_status encode_choice(task_reader *r, const task_line *line, const char *choice, organ_error *error)
 {
     const size_t context = strlen(line->context), delimiter = strlen(line->delimiter), own = strlen(choice);
@@ -266,7 +274,7 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
     return error->status;
 }
 
-/* Puts the prefix (BOS or EOS) before the tokens of a choice whose context has no tokens, unless they begin with it. */
+/* Puts r->prefix before the tokens in r->whole, unless they begin with it. For a choice whose context has no tokens. */
 static organ_status put_prefix(task_reader *r, organ_error *error)
 {
     if (r->whole.count && r->whole.ids[0] == r->prefix)
@@ -280,8 +288,8 @@ static organ_status put_prefix(task_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Encodes context and choices of a line and appends them to the set. A window must predict from at least one token, so
- * an empty context becomes the prefix token, as in lm-evaluation-harness. */
+/* Encodes context and choices of a line and appends them to the set. The model needs at least one token to predict
+ * from, so a context without tokens becomes the prefix token, as in lm-evaluation-harness. */
 static organ_status add_question(task_reader *r, const task_line *line, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -319,7 +327,7 @@ static bool is_empty_line(const char *bytes, size_t length)
     return true;
 }
 
-/* Reads a line of the task file as a question; empty lines are skipped. */
+/* Adds the question of a line; does nothing for an empty line. */
 static organ_status add_line(task_reader *r, const char *bytes, size_t length, organ_error *error)
 {
     json_t *tree = NULL;
@@ -336,7 +344,8 @@ static organ_status add_line(task_reader *r, const char *bytes, size_t length, o
 
 /* ---- the file ---- */
 
-/* Reads all lines of the task file. */
+/* Adds the questions of all lines of r->scoring->text. Fails if their windows exceed the memory, or if there is no
+ * question. */
 static organ_status read_lines(task_reader *r, organ_error *error)
 {
     const char *const text = r->scoring->text.bytes;
@@ -358,8 +367,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     return error->status;
 }
 
-/* Reads the questions, one JSON object a line, and tokenizes them. BOS, or EOS if there is none, stands for an empty
- * context. */
+/* Reads the questions and plans their windows. Without BOS and EOS, a context without tokens could not be scored, so
+ * such tokenizers are rejected. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Questions with several choices, read from a JSONL file, and the windows that score their choices.
+ * Reads questions with several choices from a JSONL file, and plans the windows that score their choices.
  *
  * A line is an object: "context", a text; "choices", 2 to 1024 texts; "gold", the index of the right choice or an array
  * of the indices of all right ones; optionally "task", the name of the task (default: the name of the file without its
@@ -10,42 +10,43 @@
 
 #include "orchestrator/surgery/scoring/scoring.h"
 
-#define ORGAN_TASK_CHOICES 1024 /* limit of choices of a question */
-#define ORGAN_TASK_NAMES   1024 /* limit of tasks in a file */
+#define ORGAN_TASK_CHOICES 1024 /* upper bound of choices of a question */
+#define ORGAN_TASK_NAMES   1024 /* upper bound of tasks in a file */
 
 typedef struct organ_task_choice {
-    size_t first, tokens; /* its scored tokens in the plan */
-    size_t characters;    /* of its text, without the delimiter; at least 1 */
-    bool gold;            /* a right choice */
+    size_t first, tokens; /* range of its scored tokens in organ_perplexity_plan */
+    size_t characters;    /* characters of its text, without the delimiter; at least 1 */
+    bool gold;            /* it is a right choice */
 } organ_task_choice;
 
 typedef struct organ_task_question {
     size_t task;           /* index of its task */
-    size_t line;           /* in the file, from 1 */
-    size_t first, choices; /* its choices */
+    size_t line;           /* line in the file, from 1 */
+    size_t first, choices; /* range of its choices in organ_task_set.choices */
 } organ_task_question;
 
+/* The questions of a file. */
 typedef struct organ_task_set {
-    char **names; /* of the tasks, in the order of the file */
+    char **names; /* names of the tasks, in the order of the file; owned */
     size_t tasks;
     organ_task_question *questions;
     size_t count;
     organ_task_choice *choices;
     size_t choice_count;
-    size_t cut; /* choices whose window lost tokens at its beginning, because it was longer than the context */
-    size_t task_room, question_room, choice_room; /* allocated */
+    size_t cut; /* number of choices whose window was longer than the context, so that its first tokens were cut */
+    size_t task_room, question_room, choice_room; /* allocated entries of names, questions and choices */
 } organ_task_set;
 
-/* Parses trial->text, tokenizes each question with trial->tokenizer and writes the windows of all choices to
- * trial->plan. The tokens of a choice are those that the text context + delimiter + choice has after as many tokens as
- * the context alone has; white space at the end of the context counts as the beginning of the choice. BOS comes first
- * if the tokenizer adds one; without tokens of a context, BOS (EOS if there is none) stands for it. A window has the
- * last trial->protocol.context inputs. Two choices with the same inputs share a window. Source:
+/* Reads the questions from scoring->text, tokenizes them with scoring->tokenizer, and adds a window for each choice to
+ * scoring->plan. The tokens of a choice are those that the text context + delimiter + choice has after as many tokens
+ * as the context alone has; white space at the end of the context counts as the beginning of the choice. BOS comes
+ * first if the tokenizer adds one; if the context has no tokens, BOS (EOS if there is none) takes its place. A window
+ * has at most the last scoring->protocol.context inputs. Two choices with the same inputs share a window. Source:
  * lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and HFLM._loglikelihood_tokens.
  *
- * ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more tokens
- * than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more than
- * half of trial->memory; ORGAN_IO without memory. organ_task_set_free must follow whatever it returns. */
+ * Returns ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more
+ * tokens than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more
+ * than half of scoring->memory; ORGAN_IO without memory. Call organ_task_set_free whatever it returns. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error);
 void organ_task_set_free(organ_task_set *set);
 

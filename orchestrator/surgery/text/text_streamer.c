@@ -12,7 +12,7 @@ organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error
     return organ_text_open(&streamer->text, error);
 }
 
-/* Returns whether the bytes are the beginning of a character that more bytes could complete. */
+/* Returns whether the `count` bytes are the beginning of a UTF-8 character that more bytes could complete. */
 static bool may_be_completed(const unsigned char *s, size_t count)
 {
     size_t whole = 0;
@@ -24,7 +24,8 @@ static bool may_be_completed(const unsigned char *s, size_t count)
     return count < whole;
 }
 
-/* Prints the first `bytes` held bytes, which are one character; control characters are made visible. */
+/* Moves the first `bytes` held bytes, which are one character or one invalid byte, to the text. Control characters are
+ * written as \xNN. */
 static void print_bytes(organ_text_streamer *streamer, size_t bytes)
 {
     char one[8];
@@ -40,8 +41,8 @@ static void print_bytes(organ_text_streamer *streamer, size_t bytes)
     memmove(streamer->held, streamer->held + bytes, streamer->count);
 }
 
-/* Prints the complete UTF-8 characters held back. If `more_comes`, an incomplete one at the end is kept for later;
- * otherwise it is printed byte by byte. */
+/* Moves the complete characters of the held bytes to the text. With `more_comes`, an incomplete one at the end stays
+ * held; otherwise it is written byte by byte. */
 static void print_complete_characters(organ_text_streamer *streamer, bool more_comes)
 {
     while (streamer->count) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/text: operations on models and a text, each with a report. tokenize lists the tokens of a text, generate
- * continues a prompt, perplexity and evaluate score how well models predict a text. */
+ * Room surgery/text: verbs that apply models to a text. tokenize lists the tokens of a text, generate continues a
+ * prompt, perplexity and evaluate score how well models predict a text. Each makes a report. */
 #ifndef ORGAN_TEXT_VERBS_H
 #define ORGAN_TEXT_VERBS_H
 

@@ -19,7 +19,8 @@ static organ_status check_stop(const organ_stop *stop, organ_error *error)
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Waits for input. A signal does not interrupt read(), so this polls for input and for a signal in turn. */
+/* Waits until standard input has data. Polls for 200 ms at a time, because a signal that requests a stop does not
+ * interrupt read(). */
 static organ_status wait_for_input(const organ_stop *stop, organ_error *error)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -33,7 +34,8 @@ static organ_status wait_for_input(const organ_stop *stop, organ_error *error)
     return error->status;
 }
 
-/* Reads standard input to its end; a signal to stop is noticed while waiting. */
+/* Reads standard input to its end into *bytes, which the caller frees also after an error. Checks for a stop while it
+ * waits. */
 static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *length, organ_error *error)
 {
     size_t capacity = 0, used = 0;
@@ -96,6 +98,7 @@ static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
                         SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
 }
 
+/* State of organ tokenize. */
 typedef struct tokenizing {
     const organ_tokenize_options *options;
     const organ_stop *stop;
@@ -106,6 +109,7 @@ typedef struct tokenizing {
     uint32_t *ids;
 } tokenizing;
 
+/* Returns the report of organ tokenize; `count`: number of tokens. NULL without memory. */
 static json_t *tokenize_document(const tokenizing *t, size_t count)
 {
     const organ_tokenize_options *const o = t->options;

@@ -6,14 +6,16 @@
 #include <ctype.h>
 #include <string.h>
 
+/* Bytes at the beginning and at the end of a file that are examined. */
 enum { HEAD_BYTES = 4096, TAIL_BYTES = 65536 };
 
+/* The first bytes of a file. */
 typedef struct sample {
     unsigned char bytes[HEAD_BYTES];
     size_t count;
 } sample;
 
-/* Files that are known by their beginning. */
+/* Formats that are recognised by bytes at the beginning of a file. */
 static const struct {
     const char *magic;
     size_t offset, length;
@@ -43,7 +45,7 @@ static const struct {
     {"ustar", 257, 5, ORGAN_FINDING_ARCHIVE, "an archive of tar"},
 };
 
-/* Files that are known by how their names end. */
+/* Formats that are recognised by the ends of names. */
 static const struct {
     const char *end;
     organ_finding_kind kind;
@@ -78,6 +80,7 @@ static const struct {
     {".ipynb", ORGAN_FINDING_PROGRAM, "a notebook, which is Python"},
 };
 
+/* The formats that are checked further, by the ends of names. */
 static const struct {
     const char *end;
     organ_content content;
@@ -95,21 +98,22 @@ static bool sample_has_magic(const sample *s, size_t offset, const void *magic, 
     return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
 }
 
-/* Returns whether the name ends so, in upper or lower case. */
+/* Returns whether the name, longer than `end`, ends with it, in upper or lower case. */
 static bool name_ends(const char *name, const char *end)
 {
     const size_t length = strlen(name), expected = strlen(end);
     return length > expected && strcasecmp(name + length - expected, end) == 0;
 }
 
-/* Tests for a safetensors head: a length within the size of the file, followed by a JSON object. */
+/* Returns whether the file begins like safetensors: with a length within the size of the file, followed by a JSON
+ * object. */
 static bool is_safetensors(const sample *s, uint64_t size)
 {
     const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
     return length >= 2 && length <= size - 8 && strchr("{ \t\r\n", s->bytes[8]) && s->bytes[8];
 }
 
-/* Reads a line that is a Python name with dots. Returns the offset of the next line, or 0. */
+/* Returns the offset after the line at `at` if that line is a Python name with dots; otherwise 0. */
 static size_t name_line(const sample *s, size_t at)
 {
     const size_t begin = at;
@@ -118,8 +122,8 @@ static size_t name_line(const sample *s, size_t at)
     return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
 }
 
-/* Recognises a pickle of protocol 0, which is text: a function that is called, a list, a dictionary, or arguments for a
- * function that follows. */
+/* Returns whether the file begins like a pickle of protocol 0, which is text: with a function that is called, a list, a
+ * dictionary, or arguments. */
 static bool is_text_pickle(const sample *s)
 {
     const size_t begin = s->bytes[0] == '(', module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
@@ -132,7 +136,8 @@ static bool is_text_pickle(const sample *s)
            memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
 }
 
-/* Tests for a pickle. Protocols 2 to 5 begin with a mark and their number, followed by an instruction. */
+/* Returns whether the file begins like a pickle. Protocols 2 to 5 begin with the byte 0x80 and the number of the
+ * protocol. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)
@@ -142,7 +147,7 @@ static bool is_pickle(const sample *s)
     return is_text_pickle(s);
 }
 
-/* Recognises a NumPy array whose elements are Python objects. */
+/* Returns whether the file is a NumPy array whose elements are Python objects: numpy stores them as a pickle. */
 static bool is_object_array(const sample *s)
 {
     return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
@@ -157,7 +162,7 @@ static bool read_end(organ_findings *findings, int fd, uint64_t size, void *byte
     return error.status == ORGAN_OK;
 }
 
-/* Returns true if a zip archive contains a pickle, according to its list of files, at its end, or its first entry. */
+/* Returns true if a zip archive contains a pickle, by its first entry or by the list of files at its end. */
 static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
@@ -171,14 +176,15 @@ static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, ui
     return false;
 }
 
-/* Returns whether the last byte is '.', the STOP opcode of every pickle. */
+/* Returns whether the last byte is '.', the opcode STOP, with which every pickle ends. */
 static bool ends_with_pickle_stop(organ_findings *findings, int fd, uint64_t size)
 {
     char last;
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
-/* Adds findings from the content of a file. A complete pickle ends with a full stop. */
+/* Adds findings by the content of a file and returns whether there were any. For bare numbers a pattern must have at
+ * least 4 bytes, and a pickle must also end as one. */
 static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
 {
     const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;
@@ -203,7 +209,7 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     return organ_findings_count(findings) > before;
 }
 
-/* Adds a finding for an ending such as .pkl or .py. */
+/* Adds the finding for the end of a name, such as .pkl or .py. */
 static void add_finding_by_ending(organ_findings *findings, const char *name)
 {
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
@@ -213,6 +219,9 @@ static void add_finding_by_ending(organ_findings *findings, const char *name)
         }
 }
 
+/* Identifies a file by its first bytes, and adds a finding if these or its name belong to a dangerous type, such as a
+ * pickle or a program. Returns the format that the caller should examine next. `bare`: the file is no part of a model;
+ * only its bytes count. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare)
 {
     sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};

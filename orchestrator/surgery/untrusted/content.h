@@ -8,18 +8,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The format of a file, which selects its further checks. */
 typedef enum organ_content {
-    ORGAN_CONTENT_OTHER,
-    ORGAN_CONTENT_SAFETENSORS,
-    ORGAN_CONTENT_GGUF,
-    ORGAN_CONTENT_JSON,     /* by its name */
-    ORGAN_CONTENT_TEMPLATE, /* by its name */
-    ORGAN_CONTENT_YAML      /* by its name */
+    ORGAN_CONTENT_OTHER,       /* no further check */
+    ORGAN_CONTENT_SAFETENSORS, /* by its first bytes or its name */
+    ORGAN_CONTENT_GGUF,        /* by its first bytes or its name */
+    ORGAN_CONTENT_JSON,        /* by its name */
+    ORGAN_CONTENT_TEMPLATE,    /* by its name */
+    ORGAN_CONTENT_YAML         /* by its name */
 } organ_content;
 
-/* Classifies the open file of `size` bytes. Adds a finding for a pickle, program or archive, recognised by its first
- * bytes under any name, or by its name. Unpacks nothing. `bare`: the file consists of numbers only, whose first
- * bytes can have any value; then only patterns that numbers do not produce by chance are findings. */
+/* Classifies the open file of `size` bytes; `name` is the name by which loaders find it. Adds a finding for a pickle,
+ * program or archive, recognised by its first bytes under any name, or by its name. Unpacks nothing. `bare`: the file
+ * consists of the numbers of a tensor, whose first bytes can have any value; then only patterns that numbers do not
+ * produce by chance are findings. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
 #endif

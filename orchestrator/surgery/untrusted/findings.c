@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Largest number of findings of one kind in the list. */
 enum { MAX_LISTED = 200 };
 
 static const struct {
@@ -57,7 +58,7 @@ static const struct {
     [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
-/* Returns the message without the file's name at its start, which the finding reports separately. */
+/* Returns the message without a leading file name, which the finding has in another member. */
 static const char *message_without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
@@ -65,6 +66,7 @@ static const char *message_without_file(const char *message, const char *file)
                                                                                           : message;
 }
 
+/* Adds a finding unless MAX_LISTED of its kind are listed; the count includes the unlisted ones. */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
 {
     char sentence[1000];
@@ -81,6 +83,8 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
         organ_memory_refused();
 }
 
+/* Adds an error of a reader as a finding of this kind. Lack of memory and failures of the system say nothing about the
+ * model: the first of these is kept in findings->failure instead. */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error)
 {
     if (error->status == ORGAN_OK)
@@ -94,6 +98,8 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
                            message_without_file(error->message, findings->file));
 }
 
+/* Returns true if the message ends with the text of an earlier finding, so that it is not reported twice; the readers
+ * put the name of the file before that text. */
 bool organ_findings_have(const organ_findings *findings, const char *message)
 {
     for (size_t k = 0; k < json_array_size(findings->list); k++) {
@@ -112,6 +118,7 @@ size_t organ_findings_count(const organ_findings *findings)
     return count;
 }
 
+/* Returns the row of kind k, or NULL if it has no findings. */
 static json_t *kind_json(const void *context, size_t k)
 {
     const organ_findings *const findings = context;

@@ -27,23 +27,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Configurations are small, tokenizers and indexes are larger; a file above this size is not a text that loaders
- * read. */
+/* Largest text that is read. Configurations are small, tokenizers and indexes larger; loaders read no text above this
+ * size. */
 #define TEXT_BYTES ((size_t)256 << 20)
 
+/* Limits of a walk: levels of directories, and entries in all. */
 enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
+/* One walk. */
 typedef struct tree {
     organ_findings *findings;
     organ_scanned_folder *scanned;
-    const char *path; /* as the user gave it */
-    char *root;       /* the same, resolved */
-    organ_link_base base;
-    uint64_t entries;
-    bool apart; /* an organ directory: its stored headers have no data, and its index has no shards */
+    const char *path;     /* the path of the download as the user gave it */
+    char *root;           /* the same path, resolved */
+    organ_link_base base; /* the directory that links must not leave */
+    uint64_t entries;     /* entries visited so far */
+    /* the download is an organ directory: its stored headers have no tensor data, and its index no shards */
+    bool apart;
 } tree;
 
-/* Adds a failed system call; an error of the system itself becomes the failure of the report instead. */
+/* Adds a finding for the failed system call `what`, or the failure of the report if the system itself has failed. Uses
+ * errno. */
 static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
@@ -57,8 +61,8 @@ static void add_refusal(const tree *t, organ_finding_kind kind, const char *what
 
 /* ---- one file ---- */
 
-/* Reads a text file whole and passes it to the checks for its kind. Only findings are reported: a file that cannot be
- * read is a finding, not an error. */
+/* Reads a text of `size` bytes and passes it to the checks for its format. A text that cannot be read becomes a
+ * finding. */
 static void walk_check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};
@@ -96,7 +100,7 @@ static bool is_bare_tensor(const tree *t)
            strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
 }
 
-/* Checks a file's bytes by the format that they have, whatever its name. */
+/* Determines the format of a file by its content or its name, and checks it. */
 static void check_content(const tree *t, const char *name, int fd, uint64_t size)
 {
     const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
@@ -110,8 +114,8 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
         walk_check_text(t, content, name, fd, size);
 }
 
-/* Checks the file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in
- * AT_FDCWD, may be a link. */
+/* Checks the file `stored` in the directory `at`; `name` is the name by which loaders find it. With AT_FDCWD, `stored`
+ * is the path of a single file, which may be a link. */
 static void check_file(const tree *t, int at, const char *stored, const char *name)
 {
     struct stat info;
@@ -131,16 +135,16 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
 
 /* ---- links ---- */
 
-/* Returns whether the path is the folder or something in it. */
+/* Returns whether the path is the folder or is inside it. */
 static bool walk_is_within(const char *path, const char *folder)
 {
     const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* Checks the target of a link. The files of a snapshot in the Hugging Face cache are links to its blobs: the check uses
- * the name of the link and the bytes of the blob. Targets of other links within the download are checked when the walk
- * reaches them. */
+/* Checks the target of a link. In the Hugging Face cache the files of a snapshot are links to blobs: checks the content
+ * of the blob under the name of the link. `text` is the text of the link, `end` and `target` are of organ_link_follow.
+ * Targets of other links are inside the download, where the walk visits them. */
 static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {
@@ -158,8 +162,8 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
     free(whole);
 }
 
-/* Checks where a symbolic link leads. A link may stay within the directory, or within the entry of a cache of Hugging
- * Face. */
+/* Adds a finding if the symbolic link `name` in the directory `at` leads out of the base or nowhere; otherwise checks
+ * its target. `path` is its path within the download. */
 static void check_link(tree *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
@@ -187,7 +191,7 @@ static void check_link(tree *t, int at, const char *name, const char *path)
 
 /* ---- directories ---- */
 
-/* Lists the names in a directory, sorted, and sets *count. */
+/* Returns the names in a directory, sorted, for the caller to free; *count is their number. Closes fd. */
 static char **walk_list_names(const tree *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
@@ -195,7 +199,7 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     size_t capacity = 0;
     *count = 0;
     if (folder)
-        errno = 0; /* stays so at the end of the directory */
+        errno = 0; /* readdir leaves it 0 at the end of the directory */
     for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MAX; errno = 0) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
@@ -217,7 +221,8 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     return names;
 }
 
-/* Checks a file of weights as a model: an index, a single file, a GGUF file or the first of several. */
+/* Checks a file as a model if it is an index, a single safetensors file (without `indexed`), a GGUF file or the first
+ * of a split one. */
 static void walk_check_model(const tree *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";
@@ -235,7 +240,7 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     free(place);
 }
 
-/* Checks the models of a directory. With an index, its shards are checked as one model. */
+/* Checks the models of a directory. If it has an index, its shards are checked together as one model. */
 static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
 {
     bool indexed = false;
@@ -252,8 +257,8 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
 
 static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
 
-/* Walks a folder and closes `fd`. If the folder is an entry of the hub's cache, links below it may lead only to places
- * within that entry. */
+/* Walks a folder and closes `fd`. If the folder is an entry of the Hugging Face cache, it is the base of the links
+ * below it. */
 static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
 {
     const organ_link_base outer = t->base;
@@ -272,7 +277,8 @@ static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
     t->base = outer;
 }
 
-/* Checks an entry of a directory by its kind. Descends into directories other than .git, to DEPTH_MAX levels. */
+/* Checks an entry of the directory `at` by its type; `path` is its path within the download. Descends into directories
+ * other than .git, to DEPTH_MAX levels. */
 static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;
@@ -301,7 +307,8 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     }
 }
 
-/* Takes over `fd`. */
+/* Checks the entries of a folder, then the models in it; closes `fd`. Opens no model if there are findings about links
+ * or devices so far, because opening the model could follow them. */
 static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
 {
     size_t count;
@@ -327,7 +334,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     free(names);
 }
 
-/* Checks a model: a directory with all that is in it, or a single file. */
+/* Checks the download: a directory with all its content, or a single file. Closes fd. */
 static void walk_path(tree *t, int fd, bool directory)
 {
     const char *const name = organ_path_name(t->path);
@@ -347,8 +354,8 @@ static void walk_path(tree *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Opens the directory that links may point into: the cache entry of which the directory is a snapshot, else the
- * directory itself. */
+/* Opens the base of links: the cache entry of which the directory is a snapshot, or the directory itself. Returns false
+ * with errno on failure. */
 static bool find_base(tree *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);
@@ -358,6 +365,8 @@ static bool find_base(tree *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
+/* Examines a folder and all below, or a single file. Returns an error only if `path` itself cannot be examined;
+ * walk_path closes `fd`. */
 organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
                                organ_error *error)
 {

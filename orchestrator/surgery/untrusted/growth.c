@@ -11,17 +11,18 @@
 
 /* Limits: at least four times the sizes in the largest known tokenizers. */
 enum {
-    WORDS_MAX = 1 << 21,
-    MERGES_MAX = 1 << 23,
-    ADDED_MAX = 1 << 16,
-    WORD_BYTES = (1 << 16) - 1,
-    REPLACEMENT_BYTES = 1024,
-    EXPANSION_MAX = 64,
-    STEPS_MAX = 256,
-    ID_SLACK = 4096,
-    BYTE_TOKEN = 6 /* tokenizer.ggml.token_type */
+    WORDS_MAX = 1 << 21,        /* words of a vocabulary */
+    MERGES_MAX = 1 << 23,       /* merges */
+    ADDED_MAX = 1 << 16,        /* added tokens */
+    WORD_BYTES = (1 << 16) - 1, /* bytes of a word */
+    REPLACEMENT_BYTES = 1024,   /* bytes of a replacement */
+    EXPANSION_MAX = 64,         /* factor by which all replacements together lengthen a text */
+    STEPS_MAX = 256,            /* steps of a normalizer, pre-tokenizer, post-processor or decoder */
+    ID_SLACK = 4096,            /* ids above twice the number of words */
+    BYTE_TOKEN = 6              /* value of tokenizer.ggml.token_type */
 };
 
+/* Adds a finding if `count`, the number of `what`, exceeds `max`. */
 static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t max)
 {
     if (count > max)
@@ -31,14 +32,15 @@ static void add_if_more(organ_findings *findings, const char *where, const char 
 
 /* ---- tokenizer.json ---- */
 
+/* The steps of one member of tokenizer.json. */
 typedef struct steps {
     organ_findings *findings;
-    const char *where; /* "normalizer" */
-    double growth;     /* of a text by all steps so far */
+    const char *where; /* name of the member: "normalizer" */
+    double growth;     /* largest factor by which the steps so far lengthen a text */
     size_t count;
 } steps;
 
-/* Reports a regular expression of the tokenizer that could run for very long. */
+/* Adds a finding if the regular expression of a step could run for very long. */
 static void check_pattern(steps *s, const json_t *pattern)
 {
     const json_t *const regex = json_object_get(pattern, "Regex");
@@ -49,8 +51,8 @@ static void check_pattern(steps *s, const json_t *pattern)
                            json_string_value(regex), risk);
 }
 
-/* Multiplies the step's growth by how much longer its replacement is than the text it replaces, and reports long
- * replacements. */
+/* Multiplies s->growth by the factor by which the replacement of a step is longer than the replaced text, and adds
+ * findings for long replacements. */
 static void check_replacement(steps *s, const json_t *step)
 {
     const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
@@ -65,7 +67,7 @@ static void check_replacement(steps *s, const json_t *step)
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
 
-/* Checks a step of the tokenizer and the steps within it. jansson bounds the depth of the tree. */
+/* Checks a step and the steps nested in it. The recursion is bounded by the depth that jansson allows. */
 static void check_steps(steps *s, const json_t *step)
 {
     const char *name;
@@ -87,7 +89,7 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
-/* Checks a member of tokenizer.json with steps: how many there are, and how much they can lengthen a text. */
+/* Checks the member `name` of tokenizer.json: the number of its steps, and how much they can lengthen a text. */
 static void check_step_member(organ_findings *findings, const organ_json_source *text, const char *name,
                               organ_json_span span)
 {
@@ -105,8 +107,8 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
                            "the replacements together make a text up to %.3g times as long", s.growth);
 }
 
-/* Checks the size of a vocabulary. If its ids are much larger than its number of words, arrays indexed by id would be
- * mostly empty. */
+/* Checks the size of a vocabulary, a list of words or an object of ids. Ids much larger than the number of words are a
+ * finding, because arrays indexed by id would be mostly empty. `known`: words of other files. */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -119,7 +121,7 @@ static void check_words(organ_findings *findings, const organ_json_source *text,
                            extent.greatest, extent.members);
 }
 
-/* Checks the added tokens: how many, how long, and ids that no vocabulary of this size needs. */
+/* Checks the added tokens: their number, lengths, and ids, which must fit a vocabulary of `words` words. */
 static void check_added(organ_findings *findings, const organ_json_source *text, organ_json_span span, uint64_t words)
 {
     organ_error error = {0};
@@ -141,7 +143,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_decref(list);
 }
 
-/* Finds the members of a value if it is an object; of several members with one name, the last. */
+/* Sets spans[k] to the value of the member names[k] of an object; the last one if a name is repeated. Spans of missing
+ * members stay unchanged. `what` is for messages. */
 static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -154,7 +157,7 @@ static void find_members(const organ_json_source *text, organ_json_span object, 
                 spans[k] = walk.value;
 }
 
-/* Checks a tokenizer.json for sizes that a loader would need too much memory or time for. */
+/* Checks a tokenizer.json for sizes for which a loader would need too much memory or time. */
 static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
@@ -188,7 +191,7 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
-/* Reports added_tokens_decoder if it lists too many tokens. */
+/* Callback of organ_json_keys: adds a finding if added_tokens_decoder at the top level lists too many tokens. */
 static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
@@ -200,13 +203,14 @@ static void check_decoder(void *context, const organ_json_key *key)
                     ADDED_MAX);
 }
 
+/* Selects the checks of a tokenizer's file by its name. In vocab.json an id cannot be far above the number of words. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
     if (strcasecmp(name, "tokenizer.json") == 0)
         check_tokenizer(findings, text);
     else if (strcasecmp(name, "tokenizer_config.json") == 0)
         organ_json_keys(text, check_decoder, findings);
-    else if (text->length > 0) /* ids of added tokens follow those of a vocabulary in another file */
+    else if (text->length > 0) /* in added_tokens.json the ids continue those of vocab.json */
         check_words(findings, text, "", (organ_json_span){0, text->length},
                     strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MAX);
 }
@@ -218,7 +222,8 @@ static bool is_byte_token(const char *text, uint64_t length)
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* Checks a byte token: loaders parse the text after "<0x" as a number from 0 to 255. */
+/* Checks the text of token `index`. `byte`: its type is BYTE_TOKEN; the text must then be "<0x" and two hexadecimal
+ * digits, which loaders parse as a number from 0 to 255. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
@@ -231,7 +236,7 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
 }
 
-/* Checks the texts of a GGUF file's tokens. */
+/* Checks the texts of all tokens of a GGUF file. */
 static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
 {
     const organ_gguf_kv *const types = organ_gguf_find(gguf, "tokenizer.ggml.token_type");
@@ -246,7 +251,7 @@ static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, 
     }
 }
 
-/* Checks a list with one entry per token: readers index it by the number of tokens and assume the size of these
+/* Checks a list with one number per token (`real`: F32, else integers): readers index it by token and assume these
  * types. */
 static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real,
                             uint64_t tokens)
@@ -264,6 +269,8 @@ static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, co
                            kv->count, tokens);
 }
 
+/* Checks the tokenizer in the metadata of a GGUF file: its number of words and merges, the words, and whether the lists
+ * of scores and types have one entry per word. */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
 {
     const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");

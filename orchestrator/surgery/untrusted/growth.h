@@ -15,8 +15,8 @@ bool organ_growth_is_tokenizer(const char *name);
  * text greatly. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text);
 
-/* Checks tokenizer.ggml.* of a GGUF file for the same dangers. Also finds lists whose type or length differs from what
- * readers assume, and byte tokens that name no byte ("<0x-1>"). */
+/* Checks the key-values tokenizer.ggml.* of a GGUF file for the same dangers. Also adds findings for lists whose type
+ * or length differs from what readers assume, and for byte tokens that name no byte ("<0x-1>"). */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* room for a name, with its NUL */
+/* Bytes of a name, with its NUL. */
 enum { NAME_ROOM = 65 };
 
 /* Returns the offset after the string that begins at `at`; the end of the text if the string does not end. */
@@ -24,6 +24,7 @@ static size_t skip_white_space(const organ_json_source *text, size_t at)
     return at;
 }
 
+/* Returns the end of the value that begins at `at`, or `at` + `max` if it is longer. Does not check the syntax. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
@@ -43,18 +44,19 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max
     return at;
 }
 
+/* State of organ_json_keys. */
 typedef struct json_keys_walk {
     const organ_json_source *text;
     organ_json_key_found *seen;
     void *context;
-    size_t depth;
+    size_t depth; /* number of open brackets */
     struct {
         bool object;
-        organ_json_span name; /* of the member that the walk is in, quotes and all */
+        organ_json_span name; /* name of the current member of this level, with its quotes */
     } levels[ORGAN_JSON_KEYS_DEPTH];
 } json_keys_walk;
 
-/* Writes the names of the objects around the current member, joined by dots: "a.b". */
+/* Writes the names of the enclosing members and of the current one, joined by dots: "a.b". */
 static void path_of(const json_keys_walk *w, char path[400])
 {
     size_t used = 0;
@@ -68,7 +70,7 @@ static void path_of(const json_keys_walk *w, char path[400])
     }
 }
 
-/* Decodes the escapes of a member's name to `name`. Returns false if the name is too long or malformed. */
+/* Decodes the escapes of a name, which is the string at `span`. Returns false if the name is too long or malformed. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
@@ -90,7 +92,7 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
     return fits;
 }
 
-/* Reports a string as a member's name if a colon follows it. */
+/* Calls the callback if the string at `span` is the name of a member, that is, a colon follows it. */
 static void check_member_of(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = skip_white_space(w->text, span.end);
@@ -102,6 +104,8 @@ static void check_member_of(const json_keys_walk *w, organ_json_span span)
     w->seen(w->context, &key);
 }
 
+/* Calls `seen` for the members of all objects without building a tree, so that a huge or malformed text is no danger.
+ * w.levels[d].name is the last string at depth d: the key, if a value follows. */
 void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context)
 {
     json_keys_walk w = {.text = text, .seen = seen, .context = context};
@@ -128,6 +132,8 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, 
     }
 }
 
+/* Counts the members of the list or object in `span`, and finds its longest string and, among its direct members, the
+ * greatest number. Counts commas, and one more if it is not empty. */
 organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Limits of following a link: directories below the base, and links. */
 enum { DEEPEST = 64, LINKS_MAX = 40 };
 
 #define BLOBS     "blobs"
@@ -26,8 +27,8 @@ static bool has_folder(int fd, const char *name)
 
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
-/* Returns true if the folder is named like an entry of the Hugging Face cache: models--OWNER--NAME, or the same of a
- * data set or a space. */
+/* Returns true if the name of the folder is that of an entry of the Hugging Face cache: models--OWNER--NAME, or the
+ * same with datasets or spaces. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
@@ -38,6 +39,8 @@ static bool is_named_as_store(const char *path)
     return false;
 }
 
+/* Makes the folder `fd` the base, which no link may leave, with a descriptor of its own. Takes `path`; NULL means that
+ * memory ran out. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path)
 {
     *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};
@@ -47,6 +50,7 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path)
     return base->fd >= 0;
 }
 
+/* Tries the prefixes of `root` that end before "/snapshots/", the longest first. */
 void organ_link_find_store(const char *root, organ_link_base *base)
 {
     static const char inner[] = "/" SNAPSHOTS "/";
@@ -81,24 +85,26 @@ void organ_link_base_close(organ_link_base *base)
 
 /* ---- one link ---- */
 
+/* State of organ_link_follow: the path of open directories from the base to the current one. */
 typedef struct climb {
     const organ_link_base *base;
-    organ_link_target *to;       /* its path is that of the innermost directory */
-    int folders[DEEPEST + 1];    /* from the base on */
-    size_t lengths[DEEPEST + 1]; /* of the path of each */
-    unsigned depth, links;
-    char rest[PATH_MAX]; /* remaining path to follow, relative to the innermost directory */
-    char word[NAME_MAX + 1];
+    organ_link_target *to;       /* to->path is the path of the current directory */
+    int folders[DEEPEST + 1];    /* descriptors of these directories; [0] is the base */
+    size_t lengths[DEEPEST + 1]; /* length of to->path at each of them */
+    unsigned depth, links;       /* index of the current directory; links followed so far */
+    char rest[PATH_MAX];         /* the path that remains, relative to the current directory */
+    char word[NAME_MAX + 1];     /* its first component, removed from `rest` by next_word */
 } climb;
 
-/* Returns to the parent of the current folder, for "..". */
+/* Makes the parent of the current directory the current one. */
 static void leave_folder(climb *c)
 {
     close(c->folders[c->depth--]);
     c->to->path[c->lengths[c->depth]] = '\0';
 }
 
-/* Takes the next word from the rest. 0 at its end, -1 with errno if the word is too long for a name. */
+/* Moves the first component of `rest` to `word`. Returns 1, 0 at the end of the path, or -1 with errno if the component
+ * is too long. */
 static int next_word(climb *c)
 {
     const char *const word = c->rest + strspn(c->rest, "/");
@@ -113,7 +119,7 @@ static int next_word(climb *c)
     return length > 0;
 }
 
-/* Opens the directory c->word of the current one and makes it the current one. */
+/* Opens the directory c->word in the current one and makes it the current one. Returns false with errno on failure. */
 static bool enter_folder(climb *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->word);
@@ -130,7 +136,8 @@ static bool enter_folder(climb *c)
     return true;
 }
 
-/* Replaces the word by the link's target, before the rest of the path. An absolute target starts at the base. */
+/* Inserts the text of the link c->word before `rest`. An absolute text is relative to the base; if it leads elsewhere,
+ * sets *end to ORGAN_LINK_LEAVES. Returns false, with *end and errno, on failure. */
 static bool splice_link(climb *c, organ_link_end *end)
 {
     char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
@@ -159,7 +166,7 @@ static bool splice_link(climb *c, organ_link_end *end)
     return true;
 }
 
-/* Appends the last component of the path, which is a file. */
+/* Completes c->to with the file c->word of the current directory. Returns false with errno on failure. */
 static bool append_file_name(climb *c)
 {
     organ_link_target *const to = c->to;
@@ -174,8 +181,8 @@ static bool append_file_name(climb *c)
     return to->folder >= 0;
 }
 
-/* Follows a path word by word from an open directory, without leaving it. Opens each directory relative to the last
- * one, so that a path changed meanwhile cannot lead elsewhere. */
+/* Follows the remaining path component by component, without leaving the base. Opens each directory relative to the
+ * previous one, so that a path that is changed meanwhile cannot lead elsewhere. */
 static organ_link_end follow_words(climb *c)
 {
     int taken;
@@ -206,14 +213,16 @@ static organ_link_end follow_words(climb *c)
     return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* Returns whether the path belongs to the cache. A folder that merely looks like an entry may be a home directory: only
- * its blobs and snapshots are those of the cache. */
+/* Returns whether a file below the base may be followed. A folder that merely has the folders of a cache entry may be a
+ * home directory, so only files in its blobs and snapshots may. */
 static bool is_of_snapshots(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||
            strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
 }
 
+/* Follows `path` segment by segment with links, without ever opening a folder outside base. On success target->folder
+ * is open; the caller closes it. errno says why the path leads nowhere. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
 {
     climb c = {.base = base, .to = target, .folders = {base->fd}};

@@ -8,20 +8,20 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* The directory that links may not leave: the download itself or, if `store`, the entry of the cache of Hugging Face
- * that it belongs to (models--ORG--NAME, with the folders blobs and snapshots). */
+/* The directory that links must not leave: the download itself or, if `store`, the entry of the Hugging Face cache that
+ * contains it (models--ORG--NAME, with the folders blobs and snapshots). */
 typedef struct organ_link_base {
     int fd;
     char *path; /* absolute and without links; allocated */
     bool store;
-    bool named; /* the entry's name has the form that the cache gives its entries */
+    bool named; /* the name of the entry has the form that the cache gives its entries */
 } organ_link_base;
 
-/* Returns whether the open directory has the folders of an entry of the cache. */
+/* Returns whether the open directory `fd` has the folders of a cache entry. */
 bool organ_link_is_store(int fd);
 
-/* Makes the open directory `fd` a base, and duplicates the descriptor. Takes ownership of `path` (NULL: the caller ran
- * out of memory). Returns false with errno. */
+/* Makes the open directory `fd` a base; the base gets a duplicate of the descriptor and takes over `path` (NULL: the
+ * caller ran out of memory). Returns false with errno on failure. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path);
 
 /* Opens the entry of the cache whose folder snapshots contains the directory `root` (absolute, without links). Sets
@@ -29,9 +29,10 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path);
 void organ_link_find_store(const char *root, organ_link_base *base);
 void organ_link_base_close(organ_link_base *base);
 
+/* The end of a link. */
 typedef enum organ_link_end {
-    ORGAN_LINK_LEAVES, /* leaves the base: by "..", by an absolute path, or to a part of an entry that has no files of a
-                          snapshot */
+    ORGAN_LINK_LEAVES,  /* it leaves the base: by "..", by an absolute path, or to a part of a cache entry other than
+                         * blobs  and snapshots */
     ORGAN_LINK_NOWHERE, /* the target does not exist or cannot be opened; errno has the reason */
     ORGAN_LINK_DIRECTORY,
     ORGAN_LINK_FILE /* a file, a pipe or a device */
@@ -43,7 +44,8 @@ typedef struct organ_link_target {
     char name[NAME_MAX + 1]; /* of the file in that directory */
 } organ_link_target;
 
-/* Follows `path`, relative to the base, through every link on the way. At most 40 links and directories 64 deep. */
+/* Follows `path`, relative to the base, and every link in it. Follows at most 40 links, into directories at most 64
+ * deep. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target);
 
 #endif

@@ -5,16 +5,20 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+/* Limits: length of a pattern, depth of groups, a single count; and the count from which on a repetition of a group is
+ * judged like an unlimited one. */
 enum { LONGEST = 65536, DEPTH = 256, COUNT_MAX = 1000, MANY = 10 };
 
-/* The number of repetitions of the preceding item. */
+/* The repetition of an item. */
 typedef struct quantifier {
-    size_t length; /* in the pattern; 0: there is none */
+    size_t length; /* length of its text; 0: there is none */
     unsigned long max;
+    /* without an upper limit; never gives up a match again ("*+"), so that it causes no backtracking */
     bool endless, possessive;
 } quantifier;
 
-/* Reads a count: "{3}", "{3,}", "{3,5}" or "{,5}". */
+/* Reads a count: "{3}", "{3,}", "{3,5}" or "{,5}". Returns false if there is none at `p`, which has `remaining`
+ * bytes. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -33,7 +37,7 @@ static bool read_count(const char *p, size_t remaining, quantifier *q)
     return true;
 }
 
-/* Returns the quantifier at `p`; length 0: none. */
+/* Returns the quantifier at `p`; its length is 0 if there is none. */
 static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};
@@ -50,7 +54,7 @@ static quantifier quantifier_at(const char *p, size_t remaining)
     return q;
 }
 
-/* Returns the offset after a class of characters "[...]", which may contain other classes. */
+/* Returns the offset after the character class "[...]" at `at`, which may contain other classes. */
 static size_t class_end(const char *p, size_t at, size_t length)
 {
     size_t depth = 0;
@@ -65,21 +69,23 @@ static size_t class_end(const char *p, size_t at, size_t length)
     return length;
 }
 
+/* Reads the pattern once: an unlimited repetition of a group that contains one, such as "(a+)+", can match a text in
+ * exponentially many ways, all of which a backtracking engine tries. */
 const char *organ_pattern_risk(const char *pattern, size_t length)
 {
-    bool endless[DEPTH + 1] = {false}; /* whether something in the group of that depth repeats without end */
+    bool endless[DEPTH + 1] = {false}; /* the group of that depth contains an unlimited repetition */
     size_t depth = 0;
     if (length > LONGEST)
         return "is longer than 64 KiB";
     for (size_t at = 0; at < length;) {
         const char c = pattern[at];
-        bool inner = false; /* what the quantifier is about is a group that repeats itself */
+        bool inner = false; /* the item is a group that contains an unlimited repetition */
         if (c == '(') {
             if (depth == DEPTH)
                 return "has groups within groups beyond 256";
             endless[++depth] = false;
             at++;
-            at += at < length && pattern[at] == '?'; /* no quantifier */
+            at += at < length && pattern[at] == '?'; /* the '?' of "(?:" is not a quantifier */
             continue;
         }
         if (c == ')' && depth > 0)

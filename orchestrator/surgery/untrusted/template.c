@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The longest string of a template that is looked at as one, and all strings of a tag together. */
+/* Bytes of a string literal that are checked together; bytes of all strings of a tag together; recent tokens; bytes of
+ * a template. */
 enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
-/* Jinja's sandbox allows ranges up to the first; nothing repeats a text the second so often. */
+/* Limits of a range, as in the sandbox of Jinja, and of the repetitions of a text, which no template reaches. */
 enum { RANGE_MAX = 100000, REPEAT_MAX = 1000000 };
 
+/* Kinds of findings; tricks[] has their messages. */
 typedef enum template_hazard {
     TRICK_DUNDER,
     TRICK_PIECE,
@@ -25,7 +27,7 @@ typedef enum template_hazard {
     TRICKS
 } template_hazard;
 
-/* The message for each kind; %s is the word. */
+/* The message of each kind; %s is the word found. */
 static const char *const tricks[TRICKS] = {
     [TRICK_DUNDER] = "it uses '%s', which gives access to the interpreter",
     [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
@@ -39,7 +41,7 @@ static const char *const tricks[TRICKS] = {
     [TRICK_LONG] = "it has %s bytes; only the beginning was examined",
 };
 
-/* Attributes and names that no conversation needs. */
+/* Attributes and names that no chat template needs, with the kind of the finding. */
 static const struct {
     const char *word;
     template_hazard template_hazard;
@@ -71,28 +73,30 @@ static const struct {
              {"url_for", TRICK_CALL},
              {"check_output", TRICK_CALL}};
 
-/* Parts of names that are looked for in texts, also where several texts of a tag make one. */
+/* Parts of names that are searched in strings, and in all strings of a tag joined together. */
 static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
                                     "popen",      "gi_frame", "f_globals"};
 
+/* A token of a template. */
 typedef struct template_token {
-    char kind; /* 'n' name, 's' string, '9' number, '(' '{' '%' ... a character; 0 none */
+    char kind; /* 'n' name, 's' string, '9' number, or the character of a mark such as '('; 0: none */
     char word[64];
 } template_token;
 
+/* The scan of one template. */
 typedef struct template_scan {
     organ_findings *findings;
     const char *where, *text;
-    size_t at, end, line;
-    bool seen[TRICKS];
-    template_token last[HISTORY]; /* the newest first */
-    char joined[TAG_ROOM];        /* all texts of the tag, concatenated */
+    size_t at, end, line;         /* position, end of the examined text, number of the current line */
+    bool seen[TRICKS];            /* kinds that have a finding already */
+    template_token last[HISTORY]; /* recent tokens of the tag, the newest first */
+    char joined[TAG_ROOM];        /* all strings of the tag, joined */
     size_t joined_length;
-    bool in_range, has_dict, is_raw;
-    size_t open; /* brackets of the tag */
+    bool in_range, has_dict, is_raw; /* the tag calls range, calls dict, begins a raw block */
+    size_t open;                     /* open brackets of the tag */
 } template_scan;
 
-/* Adds a finding about a template's construct, once for each kind. */
+/* Adds a finding of this kind with the current line, once for each kind. */
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
@@ -110,7 +114,8 @@ static void report_hazard(template_scan *s, template_hazard kind, const char *wo
 
 /* ---- texts ---- */
 
-/* Finds a name with two underscores on both sides, such as "__class__", and copies it to `name`. */
+/* Finds a name with two underscores on both sides, such as "__class__", and copies it to `name`. Returns false if there
+ * is none. */
 static bool has_dunder(const char *text, char name[64])
 {
     for (const char *begin = text; (begin = strstr(begin, "__")); begin++) {
@@ -125,8 +130,8 @@ static bool has_dunder(const char *text, char name[64])
     return false;
 }
 
-/* Returns true if the text could be a piece of a Python name with two underscores at both ends (__class__), which a
- * template could join: "__cla", "ss__" or "__". */
+/* Returns true if the text could be a piece of a name such as __class__, which a template could join from pieces:
+ * "__cla", "ss__" or "__". */
 static bool is_piece(const char *text)
 {
     const size_t length = strlen(text);
@@ -137,7 +142,7 @@ static bool is_piece(const char *text)
            (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
 }
 
-/* Reports a string in a template that names Python internals, such as "__class__" or parts of such a name. */
+/* Adds findings for names of Python internals in a string, such as "__class__" or "subclasses". */
 static void check_string_literal(template_scan *s, const char *text)
 {
     char name[64];
@@ -148,8 +153,7 @@ static void check_string_literal(template_scan *s, const char *text)
             report_hazard(s, TRICK_PIECE, parts[k]);
 }
 
-/* Checks a string literal of a template, and joins it to the others of its tag, since a name may be put together from
- * pieces. */
+/* Checks a string of a template, and appends it to s->joined, because a name may be joined from pieces. */
 static void check_string(template_scan *s, const char *text)
 {
     check_string_literal(s, text);
@@ -170,7 +174,7 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-/* Puts a token before the earlier ones; last[0] is the newest. */
+/* Makes a token the newest, last[0]. */
 static void push_token(template_scan *s, char kind, const char *word)
 {
     memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
@@ -178,7 +182,7 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
 }
 
-/* Returns the number that the next `count` digits represent, or -1 if there are fewer. */
+/* Returns the value of the next `count` digits, or -1 if there are fewer. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -190,8 +194,8 @@ static long digits_of(const char *text, size_t remaining, size_t count, int base
     return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
 }
 
-/* Decodes an escape in a Python string; *taken is its length in characters. Characters outside of ASCII do not occur
- * in the names searched for. */
+/* Decodes the escape of a Python string at `text`; *taken is its length in bytes. Characters outside ASCII become '?',
+ * because the searched names do not contain them. */
 static char decode_escape(const char *text, size_t remaining, size_t *taken)
 {
     static const struct {
@@ -218,8 +222,7 @@ static char decode_escape(const char *text, size_t remaining, size_t *taken)
     return remaining > 1 ? text[1] : '\\';
 }
 
-/* Reads a string literal with its escapes decoded, so that "\x5f\x5fclass__" is found too, and checks it for names of
- * hazards. */
+/* Scans a string with its escapes decoded, so that "\x5f\x5fclass__" is found, too, and checks it. */
 static void scan_string(template_scan *s)
 {
     const char quote = s->text[s->at++];
@@ -234,7 +237,7 @@ static void scan_string(template_scan *s)
         if (length + 1 < sizeof word && c)
             word[length++] = c;
         s->at += taken;
-        if (length + 1 == sizeof word) { /* a long text is looked at piece by piece, with an overlap */
+        if (length + 1 == sizeof word) { /* a long string is checked in overlapping parts */
             word[length] = 0;
             check_string_literal(s, word);
             memmove(word, word + length / 2, length - length / 2);
@@ -247,7 +250,7 @@ static void scan_string(template_scan *s)
     push_token(s, 's', word);
 }
 
-/* Reports the filter attr, and the joining of names of a dict(...), which can spell any name. */
+/* Adds findings for the filter attr, and for joining the keys of dict(...), which can spell any name. */
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
@@ -256,7 +259,8 @@ static void check_filter(template_scan *s, const char *word)
         report_hazard(s, TRICK_LETTERS, "dict(...) | join");
 }
 
-/* Checks a name of a template: attributes with underscores, filters, tags that load other files. */
+/* Checks a name outside strings: attributes with underscores, filters, tags that load other files, and the table
+ * `words`. */
 static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
@@ -293,7 +297,8 @@ static void scan_name(template_scan *s)
     push_token(s, 'n', word);
 }
 
-/* Skips a number, whose digits may have underscores between them. */
+/* Scans a number, whose digits may have underscores between them. Adds a finding if it is the argument of a large range
+ * or repeats a text too often. */
 static void scan_number(template_scan *s)
 {
     char word[64] = "";
@@ -311,8 +316,8 @@ static void scan_number(template_scan *s)
     push_token(s, '9', word);
 }
 
-/* Reads one character that is no name, number or string, and counts open brackets. Notes calls of range and dict, and
- * reports a string of underscores that is multiplied: such a string can be a part of "__class__". */
+/* Scans a character that begins no name, number or string, and counts open brackets. Notes calls of range and dict.
+ * Adds a finding for a string of underscores that is multiplied, which may become a part of "__class__". */
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
@@ -330,13 +335,14 @@ static void scan_mark(template_scan *s)
         push_token(s, c, mark);
 }
 
-/* Returns whether the rest of the template begins with `text`. */
+/* Returns whether the text at the current position begins with `text`. */
 static bool text_follows(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
 
-/* Scans {{ ... }} or {% ... %}; s->at is after its beginning. The end is not recognised within brackets. */
+/* Scans {{ ... }} or {% ... %} up to `end`, which is not recognised inside brackets; s->at is after the opening
+ * braces. */
 static void scan_tag(template_scan *s, const char *end)
 {
     memset(s->last, 0, sizeof s->last);
@@ -361,7 +367,7 @@ static void scan_tag(template_scan *s, const char *end)
     check_string_literal(s, s->joined);
 }
 
-/* Skips a comment, or text between tags, which is never executed. */
+/* Skips a comment up to its `end`, or with NULL the text up to the next tag. */
 static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&
@@ -370,7 +376,7 @@ static void skip_untagged(template_scan *s, const char *end)
     s->at += end && s->at < s->end ? 2 : 0;
 }
 
-/* Skips the text after {% raw %} up to its end tag: it is not code. */
+/* Skips the text after {% raw %} up to the end of its end tag: it is printed, not executed. */
 static void skip_raw(template_scan *s)
 {
     while (s->at < s->end && !text_follows(s, "endraw"))
@@ -378,8 +384,8 @@ static void skip_raw(template_scan *s)
     skip_untagged(s, "%}");
 }
 
-/* Searches the whole text, tags or not, for names that every escape from the sandbox needs: an engine may find tags
- * where this check does not. */
+/* Searches the whole text for names that every escape from the sandbox needs, also outside tags: an engine may find
+ * tags that this scan does not. */
 static void check_hazard_names(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
@@ -395,6 +401,8 @@ static void check_hazard_names(template_scan *s, size_t length)
     }
 }
 
+/* Scans the first LONGEST bytes of a Jinja chat template. Reads the code between {{ }} or {% %}; skips texts, comments
+ * {# #} and raw blocks. Then reports the names that it collected and that sandboxes forbid. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
     template_scan s = {

@@ -17,9 +17,9 @@ typedef struct organ_untrusted_options {
     const char *model; /* a directory with any content, or one file */
 } organ_untrusted_options;
 
-/* Examines a download without loading it. *report has the schema organ.untrusted/1; the caller releases it. Returns
- * ORGAN_CHECK_FAILED, with the report, if there is a finding; ORGAN_USAGE for a URL, ORGAN_IO if the path cannot be
- * read or memory is insufficient, both without a report. */
+/* Examines a download without loading it and creates the report of schema organ.untrusted/1, which the caller releases.
+ * If there is a finding, returns ORGAN_CHECK_FAILED together with the report. Returns ORGAN_USAGE for a URL, and
+ * ORGAN_IO if the path cannot be read or memory is insufficient, both without a report. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error);
 
 ORGAN_API_END

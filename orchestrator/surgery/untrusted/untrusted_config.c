@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Larger files of JSON are lists of words and tensors: their readers check them. */
+/* Largest file that must be strict JSON, and largest value that is checked. Larger files are vocabularies and indexes,
+ * which have their own checks. */
 #define STRICT_BYTES ((size_t)1 << 20)
 
+/* Checks the value of a member and adds findings. */
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
-/* Copies the beginning of a value, as written, for a message. */
+/* Copies the beginning of the value of a member, as written, for a message. */
 static void value_excerpt(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
@@ -22,7 +24,8 @@ static void value_excerpt(const organ_json_key *key, char out[100])
              length > 80 ? "..." : "");
 }
 
-/* Reports auto_map unless it is empty: loaders that trust the model import the code that it names. */
+/* Adds a finding for auto_map and similar members unless they are empty: loaders that trust the model import the code
+ * that they name. */
 static void check_auto_map(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
@@ -37,7 +40,7 @@ static void check_remote_code(organ_findings *findings, const organ_json_key *ke
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
 }
 
-/* Reports a parent module that is not one of transformers: peft imports it, and so runs its code. */
+/* Adds a finding for a parent module outside transformers: peft imports it, which runs its code. */
 static void check_parent_module(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     const char *const module = json_string_value(value);
@@ -73,7 +76,7 @@ static void check_chat_template(organ_findings *findings, const organ_json_key *
     }
 }
 
-/* Keys that loaders act on, wherever they stand. */
+/* Members that loaders act on, at any depth. */
 static const struct {
     const char *name;
     key_check *check;
@@ -88,15 +91,18 @@ static const struct {
             {"default_chat_template", check_chat_template},
             {"tool_use_template", check_chat_template}};
 
-/* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
+/* Largest number of such members that are checked in a file. Real files have a handful; nested ones are parsed again
+ * for each enclosing member, which takes quadratic time. */
 enum { KEYS_MAX = 1000 };
 
+/* State of organ_config_check. */
 typedef struct config_reading {
     organ_findings *findings;
-    size_t keys;
+    size_t keys; /* members that loaders act on, so far */
 } config_reading;
 
-/* Parses the value of a key and passes it to its check. A value that is too long is a finding. */
+/* Parses the value of a member and passes it to its check. A value that cannot be parsed or is too long is a
+ * finding. */
 static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;
@@ -113,7 +119,7 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_decref(value);
 }
 
-/* Runs the check of the table for a member of config.json, for at most KEYS_MAX members. */
+/* Callback of organ_json_keys: checks a member that is in the table `keys`. */
 static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;
@@ -122,6 +128,8 @@ static void check_key_of(void *context, const organ_json_key *key)
             config_check_key(r->findings, key, keys[k].check);
 }
 
+/* Adds findings for keys of a configuration that make loaders run code or read other files. Long texts are searched for
+ * keys, but not parsed strictly. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};
@@ -137,6 +145,7 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
                            "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
 }
 
+/* Searches a YAML file for three texts that make loaders run Python. Does not parse YAML. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
 {
     static const struct {

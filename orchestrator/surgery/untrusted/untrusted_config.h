@@ -11,7 +11,7 @@
  * is a finding too. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text);
 
-/* Searches a YAML text for tags and keys that call Python. */
+/* Adds a finding for each tag or key in a YAML text that calls Python. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length);
 
 #endif

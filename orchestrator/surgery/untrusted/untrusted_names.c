@@ -36,8 +36,8 @@ static const char *const known[] = {"config.json",
                                     "README.md",
                                     "LICENSE"};
 
-/* Letters of other scripts that are drawn like Latin ones, after folding of case and compatibility forms: Cyrillic,
- * Greek, Armenian, and Latin letters for special purposes; and marks that look like those of file names. */
+/* Letters of other scripts that look like Latin ones, after folding of case and compatibility forms: Cyrillic, Greek,
+ * Armenian, Cherokee, and special Latin letters; and punctuation that looks like that of file names. */
 static const struct {
     uint16_t code;
     char like;
@@ -69,7 +69,7 @@ static const struct {
                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
                  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
 
-/* Returns whether the code point is displayed as nothing. */
+/* Returns whether the code point has no visible form. */
 static bool is_invisible(uint32_t code)
 {
     for (size_t k = 0; k < sizeof invisible / sizeof *invisible; k++)
@@ -78,6 +78,7 @@ static bool is_invisible(uint32_t code)
     return organ_utf8_hidden(code);
 }
 
+/* Returns true if the text has an invisible character or invalid UTF-8, and sets *code to the character or byte. */
 bool organ_names_hide(const char *text, unsigned *code)
 {
     uint32_t one;
@@ -91,7 +92,7 @@ bool organ_names_hide(const char *text, unsigned *code)
     return false;
 }
 
-/* Returns the Latin letter that a character resembles, or 0. */
+/* Returns the Latin letter or ASCII mark that a character resembles, or 0. */
 static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
@@ -100,9 +101,9 @@ static char latin_lookalike(int32_t code)
     return 0;
 }
 
-/* Reduces a name to its appearance in ASCII: compatibility forms and case folded, lookalikes replaced, marks removed
- * if `bare`. Returns NULL if another letter remains, or without memory. *foreign is the first lookalike letter, 0:
- * none. The caller frees the result. */
+/* Returns the ASCII text that a name looks like, for the caller to free: case and compatibility forms are folded,
+ * lookalikes replaced, and with `bare` accents removed. Returns NULL if another letter remains, or without memory.
+ * *foreign is the first lookalike, 0: none. */
 static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
@@ -132,7 +133,8 @@ static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
     return (char *)folded;
 }
 
-/* Replaces characters by the ASCII letters that they resemble, in place; the text never becomes longer. */
+/* Replaces ASCII characters and pairs by the letter that they resemble, such as "rn" by "m", in place; the text never
+ * becomes longer. */
 static void fold_ascii(char *text)
 {
     static const struct {
@@ -154,8 +156,9 @@ static void fold_ascii(char *text)
     *to = 0;
 }
 
-/* Returns true if the name resembles a standard name of a model's file: *of becomes that name, otherwise unchanged;
- * *foreign a letter outside of ASCII. A name that differs in case only counts as the standard name itself. */
+/* Returns true if the name looks like a standard name of a file of a model, but is another name; *of becomes the
+ * standard name, and *foreign the first lookalike, 0 if all characters are ASCII. Names that differ only in case count
+ * as equal. */
 static bool resembles_standard_name(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
@@ -183,7 +186,7 @@ static bool is_ascii(const char *text)
     return *text == 0;
 }
 
-/* Finds letters of another script among Latin ones; a name in a single script is not misleading. */
+/* Adds a finding for letters of another script among Latin ones. A name in a single script is not misleading. */
 static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;

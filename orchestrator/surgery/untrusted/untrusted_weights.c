@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* the largest alignment that organ writes; files have 32 */
+/* Largest alignment of a GGUF file without a finding; real files have 32. */
 enum { ALIGNMENT_MAX = 1 << 24 };
 
-/* Adds a fault that the format reader has found as a finding. */
+/* Callback of the format readers: adds a fault of a tensor as a finding. */
 static void add_tensor_fault(void *context, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -24,6 +24,7 @@ static void add_tensor_fault(void *context, const char *message)
     organ_findings_add_error(context, ORGAN_FINDING_TENSOR, &fault);
 }
 
+/* Adds a finding for each name of a tensor with invisible characters. */
 static void check_tensor_names(organ_findings *findings, const organ_tensor_list *list)
 {
     unsigned code;
@@ -56,6 +57,8 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
                                  gguf->kvs[k].size - 8);
 }
 
+/* Adds findings for the header of a GGUF file: its faults, names of tensors, alignment, templates and tokenizer.
+ * `data`: checks also that the data of each tensor is inside the file. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
@@ -79,7 +82,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     organ_tensor_list_release(&list);
 }
 
-/* Adds a fault of the model unless the same message is there already. */
+/* Adds a fault of the model unless a finding has the same message. */
 static void add_once(organ_findings *findings, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -89,6 +92,7 @@ static void add_once(organ_findings *findings, const char *message)
     organ_findings_add_error(findings, ORGAN_FINDING_MODEL, &fault);
 }
 
+/* Adds a finding if the index cannot be read, and one for each shard that it names and that does not exist. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder)
 {
     organ_error error = {0};
@@ -104,6 +108,7 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
     organ_shards_release(&shards);
 }
 
+/* Opens the whole model as other verbs do, and adds findings for problems that the files had not shown alone. */
 void organ_weights_check_model(organ_findings *findings, const char *path)
 {
     organ_error error = {0};

@@ -8,17 +8,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Adds the faults in the header of an open safetensors file, and in the names in it. */
+/* Adds the faults in the header of an open safetensors file of `size` bytes, and in the names of its tensors. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* Checks a GGUF file, including its metadata: chat templates and the tokenizer. With `data` false the file is a header
+/* Does the same for a GGUF file; also checks its chat templates and tokenizer. With `data` false the file is a header
  * without the tensor data. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 
-/* Adds the files that the index at `path` names and that do not exist in its directory `folder`. */
+/* Adds a finding for each file that the index at `path` names and that does not exist in the directory `folder`. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder);
 
-/* Adds the faults of the model at `path` as a whole, except those found before. */
+/* Opens the model at `path` and adds its faults, except those that are among the findings already. */
 void organ_weights_check_model(organ_findings *findings, const char *path);
 
 #endif

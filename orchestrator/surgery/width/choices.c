@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Stores the choices on the disk until the output is complete, in a hidden directory next to it: the refitted values
- * and a journal. The directory is never renamed.
+ * Stores the choices on the disk until the output is complete, in a hidden directory next to it: a file with the
+ * refitted values of all parts, and a journal. The directory is never renamed.
  *
- * Ranks: the first rank writes the directory, and all continue by its journal. */
+ * Ranks: rank 0 writes the directory, and all ranks continue by its journal. */
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "formats/base/file_calls.h"
@@ -25,7 +25,7 @@
 
 /* ---- values ---- */
 
-/* Reads bytes of the file of choices, for the digest. */
+/* Reads bytes [offset, offset + bytes) of the file of values. */
 static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_width_choices *const c = context;
@@ -41,7 +41,7 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     return error->status;
 }
 
-/* Returns the offset of a row of the part's refitted weights in the file of choices. */
+/* Returns the offset in the file of values of a row of the part. */
 static uint64_t value_at(const organ_width_part *part, uint64_t row)
 {
     return part->at + row * organ_width_columns(part) * sizeof(float);
@@ -61,7 +61,7 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
     return read_values(&job->choices, values, bytes, value_at(part, first), error);
 }
 
-/* Computes the digest of the part's weights in the file of choices, as 16 hexadecimal digits. */
+/* Sets `digits` to the XXH3 of the part's values in the file, as 16 hexadecimal digits. */
 static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
                                   organ_error *error)
 {
@@ -71,7 +71,7 @@ static organ_status values_digest(const organ_width_job *job, const organ_width_
 
 /* ---- lines ---- */
 
-/* "blocks" is the name of block_diagonal in a line. */
+/* Members of organ_narrow_report in a journal line; block_diagonal is called "blocks" there. */
 #define REPORT(member, type) ORGAN_STRUCT_FIELD(organ_narrow_report, member, type)
 static const organ_struct_field choices_report[] = {
     REPORT(energy, EXACT),
@@ -80,7 +80,7 @@ static const organ_struct_field choices_report[] = {
     REPORT(tokens, U64),
     {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 
-/* Records a finished projection in the journal: its kept channels, its figures, and a digest of its stored values. */
+/* Appends the part's line to the journal. It has the kept units, the report, and the digest of the stored values. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];
@@ -97,7 +97,7 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         error);
 }
 
-/* Returns the part that a journal line belongs to, or NULL if the run has no such part. */
+/* Returns the part of a journal line; NULL if the run has no such part. */
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
@@ -109,7 +109,8 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     return NULL;
 }
 
-/* Reads kept channels: ascending, and as many as the part keeps. */
+/* Sets `kept` to the kept units in a journal line; returns false unless they are ascending and as many as the part
+ * keeps. */
 static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
 {
     json_int_t before = -1;
@@ -124,7 +125,8 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
     return true;
 }
 
-/* Reads a line back. A line whose values are missing on the disk is ignored. */
+/* Restores the choice of a part from its journal line. A line whose values are not in the file is ignored, so the part
+ * is chosen again. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
@@ -148,7 +150,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
 
 /* ---- begin and end ---- */
 
-/* Returns the first line of the journal. */
+/* Returns the first line of the journal: parameters, text and model files. NULL without memory. */
 static json_t *choices_head_of(organ_width_job *job)
 {
     char *const config = organ_format("%s/config.json", job->model->directory);
@@ -160,7 +162,7 @@ static json_t *choices_head_of(organ_width_job *job)
                              organ_width_identity(job));
 }
 
-/* Sets the path of the file of choices, next to the output. */
+/* Sets choices.place, the path of the directory next to the output. */
 static organ_status name_choices_file(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -169,7 +171,7 @@ static organ_status name_choices_file(organ_width_job *job, organ_error *error)
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-/* Creates the file of values with its final size. A file of another size was not completed and is discarded. */
+/* Creates the file of values with its final size, unless an interrupted run has left it complete in size. */
 static organ_status make_values(const organ_width_choices *c, organ_error *error)
 {
     struct stat info;
@@ -181,7 +183,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
     return organ_transfer_file(c->path, c->bytes, error);
 }
 
-/* Creates the journal, and the file of values unless an interrupted run has left it. Only the first rank calls it. */
+/* Begins the journal and the file of values. Only rank 0 calls it. */
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -190,7 +192,7 @@ static organ_status begin_values(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Restores the choices of an interrupted run from the journal's lines after the first. */
+/* Restores the choices from the lines of the journal after the first, on all ranks. */
 static organ_status recall_choices(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
@@ -200,7 +202,6 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
-/* Creates or reopens the folder with the choices of a run. All ranks read its journal; the first one writes. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -224,7 +225,8 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
                                                                                   : recall_choices(job, error);
 }
 
-/* Ends the run so that its message states once how to continue: keeps the message of the cause if it does. */
+/* Ends an interrupted run. If the message of the error already says how to continue, keeps it, so that it does not say
+ * so twice. */
 static void end_interrupted(organ_width_choices *c, organ_error *error)
 {
     const organ_error cause = *error;
@@ -233,7 +235,7 @@ static void end_interrupted(organ_width_choices *c, organ_error *error)
         *error = cause;
 }
 
-/* Removes the directory. If this fails, prints its path. */
+/* Removes the directory; prints a note if that fails. */
 static void remove_choices(const organ_width_job *job, organ_publish *publish)
 {
     struct stat info;
@@ -242,7 +244,6 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
-/* Removes the folder of choices after a complete run; keeps it after an interrupted one, for --resume. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

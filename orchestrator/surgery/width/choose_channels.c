@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Runs the calibration text through the model. Each projection loses columns before later layers are calibrated, so
- * later layers compensate for earlier ones.
+ * Chooses the columns that each projection loses while the calibration text runs through the model. A projection is
+ * narrowed before later layers are calibrated, so later layers compensate for earlier ones.
  *
- * Ranks: all ranks compute the same values, because later layers need them; the first rank stores them. */
+ * Ranks: all ranks compute the same values, because later layers need them; rank 0 stores them. */
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,14 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns, and per matrix. */
+/* For the plan of a dry run: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns, by score, and
+ * for each matrix. */
 #define NARROW_LOSS   10.0
 #define NARROW_WANDA  4.0
 #define NARROW_MATRIX 1e8
 
-#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together, but at least a row */
+#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together; at least a row */
 
-/* Rows of a part without the removed columns. */
+/* Rows of a part's values, rows x cols, in which `cols` counts only the kept columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;
@@ -35,7 +36,7 @@ static organ_status open_strip(const organ_width_part *part, choose_strip *s, or
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
 
-/* Copies between a row with all columns and one with the kept columns. */
+/* Copies the kept columns of a row: from `whole`, which has all columns, to `kept` if `out`, else back. */
 static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
 {
     const size_t n = part->share->columns;
@@ -45,7 +46,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
-/* Writes the kept columns of the refitted weights to the file of choices, and their entry to its journal. */
+/* Writes the kept columns of the refitted `weights` of a part to the file of values, and its line to the journal. */
 static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->total * part->share->columns;
@@ -63,7 +64,7 @@ static organ_status store_values(organ_width_job *job, organ_width_part *part, f
 
 /* ---- for the walk ---- */
 
-/* Returns the memory for choosing in one matrix, beyond that of the calibration pass. */
+/* Implements organ_calibration_work.memory: bytes for choosing in one matrix, in addition to the calibration's. */
 static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
@@ -75,7 +76,7 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
-/* Returns whether all matrices of the target have been chosen by an interrupted run. */
+/* Implements organ_calibration_work.done: whether an interrupted run has chosen for all matrices of a target. */
 static bool choose_is_done(void *context, size_t target)
 {
     const organ_width_job *const job = context;
@@ -85,7 +86,8 @@ static bool choose_is_done(void *context, size_t target)
     return true;
 }
 
-/* Reads a refitted matrix that an earlier run has stored; removed columns are 0. */
+/* Implements organ_calibration_work.restore: reads a refitted matrix that an interrupted run has stored; removed
+ * columns are 0. */
 static organ_status choose_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                    organ_error *error)
 {
@@ -104,12 +106,13 @@ static organ_status choose_restore(void *context, const organ_calibration_matrix
     return error->status;
 }
 
-/* Returns the bytes of the donor that a part uses. */
+/* Returns the bytes of a part in the donor, for the progress. */
 static uint64_t choose_bytes_of(const organ_width_part *part)
 {
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
+/* Advances the progress by a part, with the share of its outputs' energy that it lost. */
 static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];
@@ -119,7 +122,8 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-/* Chooses the channels or heads to keep of one matrix and refits it; an expert without tokens is chosen by norms. */
+/* Chooses the units of a matrix to keep and refits it. The matrix of an expert without tokens has no calibration and is
+ * chosen by norms. */
 static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *part,
                                       const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
@@ -135,7 +139,7 @@ static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *pa
                                (size_t)matrix->cols, part->kept, &part->report, error);
 }
 
-/* Narrows one matrix. All ranks compute the same values; the first one stores them. */
+/* Implements organ_calibration_work.change: narrows one matrix and stores its values on rank 0. */
 static organ_status choose_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
@@ -152,8 +156,8 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
-/* Returns ORGAN_USAGE if a tensor's orientation in the cut, derived from the architecture, is not that of the forward
- * pass, which also compares shapes. */
+/* Returns ORGAN_USAGE if the cut, which derives a tensor's orientation from the architecture, would disagree with the
+ * forward pass, which also compares shapes. */
 static organ_status check_orientation(const organ_width_job *job, organ_error *error)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;
@@ -168,11 +172,12 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens the calibration walk that narrows one projection after the other, on inputs from the layers narrowed before. */
+/* Opens the calibration text. Later projections get the inputs that the narrowed earlier layers compute. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     job->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                                .file_layers = true,
                                                 .method = "width",
                                                 .verb = "narrow",
                                                 .doing = "narrowing",
@@ -196,7 +201,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
-/* Estimates time and traffic of the choice. The file of choices is written once and read once. */
+/* Adds the memory and the work of calibration and choice to job->plan; the file of values is written once and read
+ * once. */
 void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
@@ -205,7 +211,7 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
-/* Runs the walk if a projection has no choice yet, then frees it. */
+/* Chooses the units of all parts on the text. The text is not run if an interrupted run has chosen for all parts. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;

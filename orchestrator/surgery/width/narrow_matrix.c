@@ -19,42 +19,42 @@
 #include <string.h>
 
 #define PENDING ((size_t)128) /* columns whose updates are collected */
-/* Rows of a part of U^T U. Products sum in chunks of this many values of k, so a part needs no chunk beyond its own
- * rows. */
-#define BAND  ((size_t)256)
-#define STRIP ((size_t)512) /* rows that are refitted together */
-#define SOLVES                                                                                                         \
-    3 /* the first computes the solution, the others remove the rounding errors that FP32 and many updates left in P   \
-       */
+/* Rows of the product U^T U that are computed together. Row i needs only rows 0 .. i of U, so a band of rows needs
+ * fewer values of k, in chunks of this many. */
+#define BAND   ((size_t)256)
+#define STRIP  ((size_t)512) /* rows of W that are refitted together */
+#define SOLVES 3 /* solutions: the first, and corrections of the rounding errors that many FP32 updates left in P */
 
+/* State of narrowing one matrix. P, G, q, h, p: as in the first comment of this file. */
 typedef struct narrowing {
     const organ_engine *engine;
     const organ_narrow_options *options;
     const organ_input_moments *moments;
     organ_narrow_report *report;
     float *weights;
-    size_t rows, cols, groups;
-    float *p, *g;          /* with the blocks of H */
-    double *own_p, *own_g; /* diagonals of P and G, with the collected updates applied */
-    bool *gone;            /* removed groups */
-    float *lost[3];        /* PENDING x cols each: q, h, p of the columns whose updates are collected */
-    size_t pending;
-    double *losses;        /* loss of each group at the present step */
-    double *group_squares; /* three square matrices of a group's width for each worker, if groups have more than one
-                              column */
-    void *scratch;
+    size_t rows, cols, groups; /* shape of W; number of groups of columns */
+    float *p, *g;              /* P and G: diagonal blocks like those of H */
+    double *own_p, *own_g;     /* diagonals of P and G in FP64, with the collected updates applied */
+    bool *gone;                /* a flag for each removed group */
+    float *lost[3];            /* q, h and p of the columns whose updates are collected, PENDING x cols each */
+    size_t pending;            /* number of these columns */
+    double *losses;            /* loss of each group if it were removed next */
+    /* For groups of several columns: three square matrices of a group's width for each worker; else NULL. */
+    double *group_squares;
+    void *scratch; /* scratch memory of organ_products_run, which computes `products` */
     organ_product *products;
 } narrowing;
 
+/* Indices into narrowing.lost: q, h, p. */
 enum { Q, H, ROW };
 
-/* The block of H that contains a column: first column, width, offset. */
+/* A block of H; `at`: offset of its values in P and G. */
 typedef struct narrow_matrix_block {
-    size_t start, width;
+    size_t start, width; /* first column; number of columns */
     size_t at;
 } narrow_matrix_block;
 
-/* Returns the block of the moments that holds the column: first column, width, offset of its values. */
+/* Returns the block that contains a column. */
 static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;
@@ -68,8 +68,8 @@ static organ_status out_of_memory(const narrowing *x, organ_error *error)
 
 /* ---- P and G ---- */
 
-/* Computes H^-1 = U^T U of a block. First clears the part below the diagonal of U, which the factorisation leaves
- * undefined. Row i of the product needs only rows 0 .. i of U. */
+/* Computes P = H^-1 = U^T U of a block from the factor U in x->g. First clears the part below the diagonal of U, which
+ * the factorisation leaves undefined. */
 static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 {
     float *const u = x->g + b->at, *const p = x->p + b->at;
@@ -111,7 +111,7 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* Returns H per token in FP32, with ORGAN_NARROW_DAMPING of the mean diagonal added so that it can be inverted. */
+/* Returns H per token in FP32, with damping so that it can be inverted. The caller frees it; NULL without memory. */
 static float *damped_moments(const narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
@@ -143,7 +143,7 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 
 /* ---- removal of a column ---- */
 
-/* Applies the collected updates to P and G. */
+/* Applies the collected updates to P and G: P - sum p q^T, G - sum (q h^T + h q^T). */
 static void narrow_matrix_finish(narrowing *x)
 {
     static const struct {
@@ -168,8 +168,8 @@ static void narrow_matrix_finish(narrowing *x)
     x->pending = 0;
 }
 
-/* Subtracts from `row` the sum over the collected columns c of lost[coefficients][c][column] x the block of
- * lost[vectors][c]. */
+/* Subtracts from `row`, a row of a block of P or G, the collected updates: the sum over the collected columns c of
+ * lost[coefficients][c][column] x lost[vectors][c]. */
 static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int coefficients,
                              int vectors, float *row)
 {
@@ -184,8 +184,9 @@ static void subtract_pending(const narrowing *x, size_t column, const narrow_mat
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
-/* Removes a column by the equations at the head of this file. Rows of P and G in memory lack the updates of the pending
- * columns, so these are subtracted from the one row that is needed; the diagonals are kept current in FP64. */
+/* Removes a column by the equations at the head of this file and collects its updates. Rows of P and G in memory lack
+ * the collected updates, so these are first subtracted from the one row that is needed; the diagonals are kept current
+ * in FP64. */
 static void remove_column(narrowing *x, size_t column)
 {
     const narrow_matrix_block b = block_at(x, column);
@@ -216,8 +217,8 @@ static void remove_column(narrowing *x, size_t column)
 
 /* ---- the choice ---- */
 
-/* Copies the square of a group from P or G, widened to FP64. No updates may be pending. Columns in different blocks of
- * H have no common element, so their entries are 0. */
+/* Copies the square of a group's columns from P or G, widened to FP64. No updates may be pending. Columns in different
+ * blocks of H have no common entry, so it is 0. */
 static void copy_square(const narrowing *x, const float *from, size_t first, double *square)
 {
     const size_t n = x->options->group;
@@ -231,7 +232,7 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
     }
 }
 
-/* Computes the loss of a group in FP64: removes its columns one after another, by the formulas of remove_column
+/* Computes the loss of a group in FP64, on a worker: removes its columns in order, by the formulas of remove_column
  * restricted to the squares of the group. */
 static void weigh_group(void *context, size_t group, size_t worker)
 {
@@ -259,7 +260,7 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-/* Computes the loss of each group of columns if it is removed: for a single column the diagonal of G over that of P. */
+/* Computes the loss of each group: for groups of one column the diagonal of G over that of P, else weigh_group. */
 static void compute_losses(narrowing *x)
 {
     if (x->options->group == 1) {
@@ -272,7 +273,8 @@ static void compute_losses(narrowing *x)
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
-/* Computes the losses without a refit and without interaction between groups: sum of |w|^2 H(j, j). */
+/* Sets the losses to sum |w|^2 H(j, j) over the columns of each group: without a refit and interaction between
+ * groups. */
 static void weigh_by_magnitude(narrowing *x)
 {
     const organ_input_moments *const m = x->moments;
@@ -283,7 +285,7 @@ static void weigh_by_magnitude(narrowing *x)
     }
 }
 
-/* Returns the remaining group with the smallest loss. */
+/* Returns the group with the smallest loss among those that are not removed. */
 static size_t least_loss_group(const narrowing *x)
 {
     size_t best = x->groups;
@@ -293,7 +295,7 @@ static size_t least_loss_group(const narrowing *x)
     return best;
 }
 
-/* Removes group after group, each time the one with the least loss, until o->keep are left. */
+/* Removes groups, each time the one with the least loss, until o->keep are left, and lists the kept ones. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
@@ -318,13 +320,14 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
 
 /* ---- refit of the remaining columns ---- */
 
+/* A strip of rows of W, and buffers of its size. */
 typedef struct narrow_matrix_strip {
     size_t rows;
-    float *weights; /* rows x cols, overwritten with the solution */
+    float *weights; /* rows x cols: W, overwritten with the solution V */
     float *donor, *difference, *product;
 } narrow_matrix_strip;
 
-/* Sets removed columns to 0. */
+/* Sets the removed columns of some rows to 0. */
 static void clear_gone(const narrowing *x, float *values, size_t rows)
 {
     for (size_t i = 0; i < rows; i++)
@@ -333,7 +336,7 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
                 memset(values + i * x->cols + k * x->options->group, 0, x->options->group * sizeof *values);
 }
 
-/* Computes (W - V) H, the negative gradient of the error, which the solution makes 0 on the kept columns. */
+/* Sets `product` to (W - V) H, half the negative gradient of the loss; it is 0 on the kept columns of the solution. */
 static organ_status multiply_residual(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                       organ_error *error)
 {
@@ -342,8 +345,8 @@ static organ_status multiply_residual(const narrowing *x, const organ_block_matr
     return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
 }
 
-/* Adds the residual on the kept columns times H_KK^-1, the remaining part of P: one Newton step, exact except for
- * rounding. */
+/* Computes V for a strip of rows: adds (W - V) H on the kept columns times H_KK^-1, the remaining part of P, which is
+ * one Newton step, exact except for rounding. Adds energy and loss to the report. */
 static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                 organ_error *error)
 {
@@ -369,7 +372,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     return ORGAN_OK;
 }
 
-/* Computes V on the kept columns from P, strip by strip of rows. */
+/* Computes V, strip by strip of rows. */
 static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);
@@ -393,8 +396,8 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
-/* Allocates the deferred updates of P, G and the weights (PENDING rows each), the diagonal blocks of one group per
- * worker, and the lists of groups. */
+/* Allocates the collected updates, the squares of a group for each worker, and the lists of groups. Returns false
+ * without memory. */
 static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;
@@ -420,8 +423,6 @@ static void narrow_matrix_release(const narrowing *x)
                       x->group_squares, x->scratch, x->products);
 }
 
-/* Chooses the kept columns of a matrix and refits them: inverts H, removes groups one at a time, solves for the kept
- * columns. Writes the indices of kept groups to `kept`. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Chooses channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have the
- * greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
+ * Chooses the channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have
+ * the greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
 #include "formats/base/paged_rows.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/rows.h"
@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `count` rows of channels from row `first` on. */
+/* Rows first .. first + count - 1 of a weight. */
 typedef struct rows {
     uint64_t first;
     size_t count;
 } rows;
 
-/* Multiplies each channel's score by the squared norm of its row. */
+/* Multiplies scores[r] by the squared norm of row of.first + r of the weight. */
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
@@ -31,7 +31,7 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     return error->status;
 }
 
-/* Computes the squared norms of the columns of one matrix of a stack. */
+/* Adds to `squares` the squared norms of the columns of the given rows, which are one matrix of a stack. */
 static organ_status square_columns(const organ_width_job *job, const organ_weight *w, rows of, double *squares,
                                    organ_error *error)
 {
@@ -44,8 +44,8 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
     return error->status;
 }
 
-/* Multiplies the scores by the columns of an expert's gate and up in a stack that is stored as in_features x
- * out_features. */
+/* Multiplies the scores by the squared norms of the columns of an expert's gate and up, in a stack of in_features x
+ * out_features matrices. */
 static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                  organ_error *error)
 {
@@ -62,7 +62,7 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     return error->status;
 }
 
-/* Multiplies the scores by the rows of an expert's gate or up, or of a matrix with both halves. */
+/* Multiplies the scores by the squared norms of the rows of an expert's gate or up; a fused weight has both. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
@@ -81,7 +81,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
-/* Compares by layer, expert and position in the list of weights, for qsort and the search in fold_expert. */
+/* Orders by layer, expert and address of the weight, for qsort and the search in fold_expert. */
 static int by_layer_and_expert(const void *a, const void *b)
 {
     const organ_width_before *const x = a, *const y = b;
@@ -92,7 +92,7 @@ static int by_layer_and_expert(const void *a, const void *b)
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
-/* Returns true if the weight is a projection of a routed expert that precedes its down projection. */
+/* Returns whether the weight is a gate or up projection of a routed expert. */
 static bool is_before(const organ_anatomy *a)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED &&
@@ -124,7 +124,7 @@ void organ_width_norms_free(organ_width_job *job)
     organ_rows_free(job->before);
 }
 
-/* Multiplies the scores by the norms of the rows of the expert's gate and up projections. */
+/* Multiplies the scores by the squared norms of the rows of the expert's gate and up projections. */
 static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
                                 organ_error *error)
 {
@@ -145,7 +145,7 @@ static organ_status fold_expert(const organ_width_job *job, const organ_width_pa
     return error->status;
 }
 
-/* Multiplies each channel's score by the squared norm of its column of the down projection. */
+/* Multiplies each channel's score by the squared norm of its column of `weights`, the down projection. */
 static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
 {
     const size_t cols = part->share->total, count = (size_t)organ_width_rows(part);
@@ -157,7 +157,8 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
     }
 }
 
-/* Removes the channel with the least score, the first of equals, until the number to keep is left. */
+/* Removes the channels with the least scores (of equal ones the first), and lists the kept channels in part->kept.
+ * `gone` gets a flag for each removed channel. */
 static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->total;
@@ -173,8 +174,6 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
             part->kept[n++] = (uint32_t)c;
 }
 
-/* Chooses channels of an expert that got no tokens: those with the largest product of the norms of gate row, up row and
- * down column. Removed columns become 0; kept weights are unchanged. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;

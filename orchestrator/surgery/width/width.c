@@ -23,7 +23,7 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
     return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
 }
 
-/* Writes a refitted part in the type and place of the output. */
+/* Reads the refitted values of a part and writes them into the output, rounded to its type. */
 static organ_status write_refitted_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
                                         organ_error *error)
 {
@@ -37,7 +37,7 @@ static organ_status write_refitted_part(const organ_width_job *job, organ_cut_ru
     return error->status;
 }
 
-/* Writes the refitted projections that the output does not have yet, and then copies all other tensors. */
+/* Implements organ_write.fill: writes the refitted projections that the output lacks, then copies all other tensors. */
 static organ_status write_refitted_parts(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -48,7 +48,7 @@ static organ_status write_refitted_parts(void *inner, organ_writing *writing, or
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
-/* Writes the narrowed model, or with `dry` only plans it. */
+/* Writes the narrowed model; with `dry` only makes the report of a dry run. */
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
     organ_write_options requested = job->options->write;
@@ -74,7 +74,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
     return organ_cut_make(&made, report, error);
 }
 
-/* Runs all checks of the cut before the calibration, which takes long. */
+/* Makes and discards a dry run, to find errors of the cut before the calibration, which takes long. */
 static organ_status try_cut(organ_width_job *job, organ_error *error)
 {
     json_t *report = NULL;
@@ -83,8 +83,8 @@ static organ_status try_cut(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Chooses channels and heads on the text, then writes the model. Each choice is stored at once, so that an interrupted
- * run continues. */
+/* Chooses channels and heads on the text, then writes the model. Each choice is stored immediately, so that an
+ * interrupted run continues with it. */
 static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -98,7 +98,7 @@ static organ_status narrow_model(organ_width_job *job, json_t **report, organ_er
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
         organ_model_unchanged(job->model, error))
         return organ_width_choices_end(job, false, error);
-    /* ORGAN_USAGE: another run holds the output. The choices are removed, because no later run could continue from
+    /* After ORGAN_USAGE (another run has the output) the choices are removed too, because no later run could use
      * them. */
     width_cut(job, false, report, error);
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);

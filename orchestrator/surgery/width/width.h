@@ -13,20 +13,21 @@ ORGAN_API_BEGIN
 
 typedef struct organ_width_options {
     const char *model;
-    /* The share of channels to keep in each feed-forward and each expert, "75%", or their number; NULL: all. A shared
-     * expert without a gate is narrowed by the same ratio; one with a gate keeps its width. */
+    /* --ffn: share of channels to keep in each feed-forward and each expert, "75%", or their number; NULL: all. A
+     * shared expert without a gate is narrowed by the same ratio; one with a gate keeps its width. */
     const char *ffn;
-    const char *heads;    /* likewise, heads of K and V to keep */
-    unsigned multiple_of; /* the number of kept channels is a multiple of it; 0: 256 for a GGUF model whose width is a
-                             multiple of 256, else 32 */
+    const char *heads; /* --heads: share or number of heads of K and V to keep; NULL: all */
+    /* The number of kept channels is a multiple of this; 0: 256 for a GGUF model whose width is a multiple of 256, else
+     * 32. */
+    unsigned multiple_of;
     organ_calibration_text calibration;
-    const char *score; /* "loss", or "wanda" to compare with */
-    bool no_resolve;   /* kept columns keep their values */
+    const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
+    bool no_resolve;   /* do not refit the kept columns */
     organ_write_options write;
 } organ_width_options;
 
 /* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. Chooses the channels
- * layer by layer on the text, with the layers before already narrowed; the number of channels is the same in every
+ * layer by layer on the text, on inputs from the already narrowed layers; the number of channels is the same in every
  * layer. Then writes the output.
  *
  * *report has the schema organ.width/1; it is also written with WIDTH_REPORT.md and .html into the output's organ/

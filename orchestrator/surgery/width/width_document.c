@@ -1,11 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of organ width. */
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <string.h>
 
-/* Returns the widths before and after for one kind of part; null if none is removed. */
+/* Returns the numbers of units before and after for one kind; null if none is removed. */
 static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
 {
     const organ_width_share *const share = &job->shares[kind];
@@ -19,7 +20,7 @@ static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->total * share->keep))));
 }
 
-/* Returns the options that determine the output, as JSON. */
+/* Implements organ_write.parameters. */
 json_t *organ_width_parameters(void *context)
 {
     const organ_width_job *const job = context;
@@ -34,6 +35,7 @@ json_t *organ_width_parameters(void *context)
         SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
 }
 
+/* Implements organ_write.identity: the digest of the calibration text. */
 json_t *organ_width_identity(void *context)
 {
     const organ_width_job *const job = context;
@@ -46,7 +48,7 @@ static double lost_percent(double loss, double energy)
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
 }
 
-/* Returns the number of the expert of a part; -1 for other parts. */
+/* Returns the number of a part's routed expert; -1 if it has none. */
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -55,8 +57,8 @@ static int64_t expert_of(const organ_width_part *part)
     return a->expert < 0 ? (int64_t)part->matrix : a->expert;
 }
 
-/* Returns the report's row for projection k; in a dry run only its sizes. `foretold_percent` is the loss that the
- * choice predicted, `lost_percent` the loss after refitting. */
+/* Returns the row of part k in the report; in a dry run only its sizes. `foretold_percent` is the loss that the choice
+ * predicted, `lost_percent` the loss after refitting. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_width_job *const job = context;
@@ -77,7 +79,7 @@ static json_t *document_part_json(const void *context, size_t k)
                           SET_FLAG("block_diagonal", r->block_diagonal)));
 }
 
-/* Returns means over the projections of a kind that had tokens; null if none lost columns. */
+/* Returns means over the parts of a kind that had tokens; null if there are no parts. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
     const bool chosen = !job->options->write.dry_run;
@@ -102,8 +104,8 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
 }
 
-/* Returns the bytes of the second moments of all experts of the layer with most, which are in memory together if
- * --memory permits. */
+/* Returns the bytes of the second moments of all experts of a layer, of the layer with most: they are in memory
+ * together if --memory permits. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
     uint64_t max = 0;
@@ -118,7 +120,7 @@ static uint64_t moments_bytes(const organ_width_job *job)
     return max;
 }
 
-/* Returns the memory that a run needs. */
+/* Returns the member "memory" of a dry run: bytes that a run would use; null otherwise. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
@@ -154,7 +156,7 @@ static json_t *width_definitions_json(const organ_width_job *job)
                                  "the original output; all other kept weights are copied byte for byte."));
 }
 
-/* Returns the report of organ width. */
+/* Returns the report of organ width. NULL without memory. */
 json_t *organ_width_document(void *context, const organ_writing *made)
 {
     const organ_width_job *const job = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Lists the projections that lose columns, and describes them to the room of cuts. */
+ * Lists the projections that lose columns, and the kept units of each layer for surgery/cut. */
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/width/width_job.h"
 
@@ -22,7 +22,7 @@ organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tens
     return organ_tensor_is_crossed(job->model, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Checks that a projection is a matrix, or a stack of matrices for experts. */
+/* Checks that a projection is a matrix with the expected columns, or a stack of as many as the router has experts. */
 static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                       organ_error *error)
 {
@@ -40,7 +40,7 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     return ORGAN_OK;
 }
 
-/* Checks that the tensor has the shape of its kind and a type that can be refitted. */
+/* Checks shape and type of a projection: only BF16, F16 and F32 can be refitted. */
 static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                organ_error *error)
 {
@@ -54,7 +54,7 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     return organ_target_is_float(t) ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
 }
 
-/* Adds a matrix whose columns are chosen; at first it keeps the leading ones. */
+/* Adds a part for one matrix of a tensor; until units are chosen it keeps the first ones. */
 static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
@@ -75,7 +75,7 @@ static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64
     return ORGAN_OK;
 }
 
-/* Adds the matrices of a tensor to the parts, and the tensor to the targets of the calibration. */
+/* Adds the parts of a tensor, and the tensor to the targets of the calibration. */
 static organ_status add_parts_of_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t matrices = organ_tensor_matrices(t).count;
@@ -124,7 +124,8 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Divides a list of all experts into the parts of their layers. */
+/* Allocates job->experts, which has an entry for each routed expert of the model, and makes each layer point to the
+ * entries of its experts. */
 static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;
@@ -141,7 +142,7 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Enters the kept channels or heads of a part in its layer of the cut. */
+/* Stores the kept units of a part in its layer of the cut, which points to part->kept. */
 static void enter_kept_channels(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -158,7 +159,7 @@ static void enter_kept_channels(organ_width_job *job, const organ_width_part *pa
         layer->channels = keep;
 }
 
-/* Lists the layers for the cut. Their channel numbers are set later, when the parts are chosen. */
+/* Lists the layers for the cut. They point to the parts' kept units, which are chosen later. */
 static organ_status list_layers(organ_width_job *job, organ_error *error)
 {
     job->layer_count = organ_cut_layers(job->model);

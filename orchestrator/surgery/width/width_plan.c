@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Counts the channels and heads of a model, and decides how many are kept. */
+ * Counts the channels and heads of a model, and computes from the options how many are kept. */
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "formats/base/path.h"
@@ -10,18 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW  32  /* multiple that kernels of floats need */
-#define MANY 256 /* multiple that the K-quants of GGUF need */
+#define FEW  32  /* multiple of channels that kernels of floats need */
+#define MANY 256 /* multiple of channels that the K-quants of GGUF need */
 
 /* ---- numbers of the options ---- */
 
-/* The value of an option: a share or number of `total` things; `what` names them in messages. */
+/* An option (`option` names it) whose value `text` is a share or a number of `total` units; `what` names the units in
+ * messages. Kept numbers are multiples of `multiple`. */
 typedef struct setting {
     const char *option, *text, *what;
     size_t total, multiple;
 } setting;
 
-/* Reads a decimal number and returns the text after it; NULL if there is none. */
+/* Reads a decimal number into *value and returns the text after it; NULL if there is no number. */
 static const char *plan_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
@@ -32,8 +33,7 @@ static const char *plan_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
-/* Converts a percentage to a number of channels or heads, rounded to the required multiple. Fails if that is none or
- * all. */
+/* Sets *keep to a percentage of the units, rounded to the required multiple. Fails if that is none or all. */
 static organ_status read_percent(const setting *w, double percent, size_t *keep, organ_error *error)
 {
     if (!(percent > 0 && percent < 100))
@@ -52,8 +52,8 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
     return ORGAN_OK;
 }
 
-/* Reads the option's value, a percentage or a number. */
-static organ_status read_tensor_query(const setting *w, size_t *keep, organ_error *error)
+/* Parses the value of an option, a percentage or a number, into *keep. */
+static organ_status parse_setting(const setting *w, size_t *keep, organ_error *error)
 {
     double value = 0;
     const char *const unit = plan_number(w->text, &value);
@@ -73,7 +73,8 @@ static organ_status read_tensor_query(const setting *w, size_t *keep, organ_erro
 
 /* ---- widths of the model ---- */
 
-/* Checks that all layers, and all experts, have the same width: config.json and GGUF store one for each. */
+/* Sets the width of the kind of a down projection, after checking that it equals that of earlier layers: config.json
+ * and GGUF store one number for all layers. */
 static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_width_matrices(job, t).cols;
@@ -87,7 +88,7 @@ static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ
     return ORGAN_OK;
 }
 
-/* Computes from --ffn and --multiple-of how many channels of the kind stay. */
+/* Sets the number of kept channels of a kind from --ffn and --multiple-of. Does nothing if the model has none. */
 static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -98,11 +99,12 @@ static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind,
     share->multiple = o->multiple_of;
     if (!share->multiple)
         share->multiple = job->model->gguf && share->total % MANY == 0 ? MANY : FEW;
-    return read_tensor_query(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
+    return parse_setting(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
 }
 
 /* Sets the kept channels of shared experts. A shared expert as wide as several routed ones is narrowed with them,
- * because its width is a multiple of theirs in the config. One with a width of its own is not changed. */
+ * because the config states its width as a multiple of theirs. One with a gate, or with a width of its own in the
+ * config, is not narrowed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -123,7 +125,8 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the widths of feed-forwards and experts. A number is ambiguous for a model with both, so it needs a share. */
+/* Sets the shares of feed-forwards and experts from --ffn. For a model with both, a number would be ambiguous, so a
+ * percentage is required. */
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -168,7 +171,7 @@ static organ_status refuse_heads(const organ_width_job *job, const char *why, or
     return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);
 }
 
-/* Returns an error if the attention has heads that cannot be removed. */
+/* Fails if the heads of the attention cannot be removed. */
 static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
 {
     if (config->latent.rank)
@@ -181,7 +184,7 @@ static organ_status check_attention(const organ_width_job *job, const organ_forw
     return ORGAN_OK;
 }
 
-/* Sets the number of heads of K and V to keep; the query heads of each are removed with it. */
+/* Sets the share of heads of K and V from --heads; the query heads of each are removed with it. */
 static organ_status plan_heads(organ_width_job *job, organ_error *error)
 {
     organ_forward_config config;
@@ -200,7 +203,7 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     if (share->total < 2)
         return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V, so --heads can remove none",
                           job->model->path);
-    return read_tensor_query(&w, &share->keep, error);
+    return parse_setting(&w, &share->keep, error);
 }
 
 organ_status organ_width_plan(organ_width_job *job, organ_error *error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prepares an output: its place, its files, its units, its config.json, and the list of further files to copy. */
+ * Prepares an output before anything is written: checks its path, plans its files and units, edits config.json, and
+ * lists the files without tensors that are copied. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/input_file.h"
@@ -18,8 +19,9 @@
 
 /* ---- the place ---- */
 
-/* Checks the ending of the output's name. A copy can be a single file only if the model is a single file of that
- * kind. */
+/* Checks that the output's file extension suits the model. A GGUF model gives one .gguf file. A copy with replaced
+ * tensors can be a single file only if the model is a single file with the same extension. Returns ORGAN_USAGE
+ * otherwise. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
     const char *const dot = strrchr(m->requested->output, '.');
@@ -40,7 +42,8 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     return ORGAN_OK;
 }
 
-/* Checks that the output can be created: its ending, that it is not the input, and that nothing is in its place. */
+/* Checks that the output can be created: its extension fits the model, its path is not the input, and neither the
+ * output nor a report next to it exists already (unless --force allows to replace it). */
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -57,8 +60,9 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
 
 /* ---- files and units ---- */
 
-/* Divides the replaced tensors into row ranges, at the same rows on every machine, since results are summed by
- * range. */
+/* Fills w->tensors with the replaced tensors, cuts them into row ranges (w->cuts), and allocates rows->results, one for
+ * each range. The cuts are the same on every machine, so that the sums of the rows, which are added range by range, are
+ * too. */
 static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -76,7 +80,8 @@ static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Plans an output with the files of the model: pieces and units are ranges of its tensors, whose bytes are replaced. */
+/* Plans an output that has the same files as the model. Each row range of a replaced tensor becomes one piece and one
+ * unit; a piece is at the same file and offset as in the model. */
 static organ_status prepare_cuts(organ_writing *w, organ_error *error)
 {
     w->cuts = w->write->cuts;
@@ -98,7 +103,8 @@ static organ_status prepare_cuts(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans an output with new files, whose tensors are those of the verb. */
+/* Plans an output with new files for m->pieces: safetensors shards of at most --max-shard-size, or one GGUF file. Sets
+ * w->source_bytes to the bytes of all tensors of the model. */
 static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -117,7 +123,8 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 
 /* ---- config.json ---- */
 
-/* Loads the config.json that the output gets, without settings that no longer apply, and lets the verb edit it. */
+/* Loads the model's config.json into w->config, removes obsolete settings (output/leftovers.h), and calls the verb's
+ * `edit`. If the model has no config.json, w->config_path becomes NULL and `edit` is not called. */
 static organ_status prepare_config(organ_writing *w, organ_error *error)
 {
     char *bytes = NULL;
@@ -137,8 +144,9 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Lists the additional files of an output with new shards. A copy needs no list, because organ_model_copy_begin
- * copies all files. */
+/* Lists in w->extra the files without tensors that go into an output with new shards, and prepares its config.json. For
+ * a copy with replaced tensors it only counts obsolete settings in w->stripped, because organ_model_copy_begin copies
+ * all files. */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
@@ -149,8 +157,8 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
     return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
-/* Prepares --evaluate. A single file without config.json cannot be evaluated if the original's describes packed
- * weights. */
+/* Opens the evaluation of --evaluate. Rejects an output that is a single safetensors file if m->repacked is set: it has
+ * no config.json of its own, and the model's does not describe its weights. */
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -162,6 +170,7 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
+/* Checks the path of the output, and plans its files and units for the kind of output that the verb has chosen. */
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
     if (w->write->layout)
@@ -181,8 +190,8 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
 
 /* ---- files without tensors ---- */
 
-/* Returns whether a file is copied: it has no tensors, is not written by this run, and does not describe the old shards
- * (as their index does). */
+/* Returns whether the file `name` of the model is copied. config.json and the index are not, because this run writes
+ * its own; neither are files listed in `left_out` and files that have the name of a planned shard. */
 static bool prepare_is_copied(const organ_writing *w, const char *name)
 {
     const organ_model *const model = w->write->model;
@@ -198,8 +207,8 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
     return true;
 }
 
-/* Copies the additional files. The donor's reports in organ/ are copied to organ/donor, because organ/ gets the reports
- * about the output. */
+/* Copies the files of w->extra from w->root to the directory `to`. The model's own reports in organ/ become
+ * organ/donor/, because organ/ gets the reports about the output. */
 static organ_status prepare_copy_extra(const organ_writing *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs the work on rows of replaced tensors (write_rows.h): reads row ranges in bands, calls the verb on each row on
+ * the workers, writes the new rows back and adds up their sums. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
@@ -8,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A pass over the row ranges that `rows` works on. */
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items;
-    size_t *todo; /* which of the row ranges each item is */
+    size_t *todo; /* index of each item's row range in w->cuts->list */
     size_t count;
-    size_t floats; /* that stand before the scratch */
+    size_t floats; /* floats at the start of a worker's buffer for the row's values; the verb's scratch follows them */
 } row_walk;
 
 void organ_row_store(const organ_row *row)
@@ -22,7 +25,8 @@ void organ_row_store(const organ_row *row)
     organ_widen(row->kernels, row->tensor->dtype, row->data, row->values, row->units);
 }
 
-/* Widens each row of a tile to FP32 and calls the verb's function on it, on a worker thread. */
+/* Converts each row of a tile to FP32 and calls the verb's `row` on it. Runs on a worker thread. `result` is the tile's
+ * array of ORGAN_ROW_SUMS sums, which `row` adds to. */
 static void work_rows(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const row_walk *const walk = context;
@@ -44,6 +48,7 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     }
 }
 
+/* Returns the result of a row range as the "results" of its journal line. NULL without memory. */
 static json_t *result_json(const organ_row_result *result)
 {
     json_t *const sums = json_array();
@@ -52,8 +57,8 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* Restores the result of a row range from its journal line. If the row range is a whole tensor, its digest is also the
- * digest of the tensor. */
+/* Restores the sums and the digest of row range `cut` from the "results" of its journal line; returns false if they are
+ * incomplete. If the range is a whole tensor, its digest is also stored as the digest of the tensor in cuts->xxh3. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;
@@ -67,8 +72,9 @@ bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
     return complete;
 }
 
-/* Adds the sums of a tensor's row ranges; the result of tensor t replaces that of range t. Tensor t begins at range t
- * or later, so no range is overwritten before it is read. */
+/* Replaces the results of row ranges by those of tensors: results[t] gets the sums over the ranges of tensor t and the
+ * digest of the tensor. Works in place: the ranges of tensor t begin at index t or later, so results[t] is overwritten
+ * only after it was read. */
 void organ_row_work_fold(const organ_writing *w)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -79,12 +85,12 @@ void organ_row_work_fold(const organ_writing *w)
             for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
                 all.sums[k] += rows->results[cut].sums[k];
         memcpy(all.xxh3, cuts->xxh3[t], sizeof all.xxh3);
-        rows->results[t] =
-            all; /* a tensor has a row range at least; those that follow are not overwritten before they are read */
+        rows->results[t] = all;
     }
 }
 
-/* Records a finished row range in the journal and advances the progress. */
+/* Records in the journal that row range `cut` is written, and advances the progress. `sums` and digest of the range
+ * become the line's "results". */
 static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -101,7 +107,9 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return ORGAN_OK;
 }
 
-/* Adds the sums of a band of tiles in order, lets the verb judge them, and writes the band's bytes. */
+/* Takes the processed rows of a band, which come in order of rows. Adds the sums of the band's tiles to the sums of the
+ * row range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range
+ * as finished after its last band. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
@@ -131,7 +139,7 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
     return (size_t)cols;
 }
 
-/* Lists the row ranges that are not done yet. */
+/* Lists the row ranges that this rank must still process as items of the pass. */
 static void list_rows(row_walk *walk)
 {
     const organ_cuts *const cuts = walk->w->cuts;
@@ -142,7 +150,8 @@ static void list_rows(row_walk *walk)
         }
 }
 
-/* Reads the tensors in bands of rows, calls the verb's function on each, and writes the result. */
+/* Processes all row ranges that this rank must still make: reads them in bands of rows, calls the verb's `row` on each
+ * row on the workers, and writes the new rows into the output. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

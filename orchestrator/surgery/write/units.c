@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Units of an output: bytes that are put and read, finished units, copied ones. */
+ * Writes and reads the bytes of units, records finished units in the journal, and copies unchanged pieces. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
@@ -50,7 +50,7 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 
 /* ---- bytes written by callbacks ---- */
 
-/* Appends a range of bytes to the list; false if out of memory. */
+/* Appends an extent to the list. Returns false if out of memory. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
     if (all->count == all->capacity) {
@@ -65,7 +65,6 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
     return true;
 }
 
-/* Writes bytes at offset `at` of a piece and notes the extent with its digest, for the journal. */
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
@@ -86,7 +85,8 @@ static int by_offset(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Returns [[at, bytes, "xxh3"], ...] in order of the offsets, and empties the list. NULL without memory. */
+/* Returns the extents of a piece as [[at, bytes, "xxh3"], ...] sorted by offset, and empties the list. NULL without
+ * memory. */
 static json_t *extents_json(organ_unit_extents *all)
 {
     json_t *const rows = json_array();
@@ -108,7 +108,8 @@ static json_t *extents_json(organ_unit_extents *all)
     return NULL;
 }
 
-/* Records a finished unit in the journal: the extents of its pieces and the verb's results, which it takes over. */
+/* Appends {"unit", "pieces", "results"} to the journal. Among ranks it also keeps the line in own_lines, which
+ * organ_units_join sends to the other ranks. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];
@@ -136,13 +137,14 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
 
 /* ---- copied pieces ---- */
 
+/* Returns whether an unchanged piece must still be copied by this rank. */
 static bool units_is_selected(void *context, size_t piece)
 {
     const organ_writing *const w = context;
     return !w->units[w->log.unit_of[piece]].done;
 }
 
-/* Records a copied piece with its digest as finished. */
+/* Records the unit of a copied piece as finished, with the digest of the whole piece as its only extent. */
 static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
 {
     organ_writing *const w = context;

@@ -1,32 +1,36 @@
 /* SPDX-License-Identifier: MIT
- * The units of an output that organ_write_run writes, as its callbacks use them. A unit is an independent part of the
- * output: one piece or several consecutive ones. A finished unit is written into the journal with digests of its bytes;
- * a run that continues takes over the units whose bytes in the output still have these digests. */
+ * Functions that the callbacks of organ_write call while organ_write_run writes an output. The output is divided into
+ * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together. The
+ * journal has a line for each finished unit with digests of its bytes. A run that continues an interrupted one makes
+ * only those units again whose bytes in the output do not have these digests. */
 #ifndef ORGAN_WRITE_UNITS_H
 #define ORGAN_WRITE_UNITS_H
 
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/layout.h"
 
-/* The pieces that are made of one source tensor. */
+/* A unit: the pieces of the output that are made from one source tensor. `first` and `count` give their range in the
+ * list of pieces. */
 typedef struct organ_unit {
-    size_t first, count; /* consecutive pieces */
-    size_t item;         /* number of the source tensor, as the verb counts */
-    uint64_t bytes;      /* of the source, for the progress */
-    bool done;           /* the bytes of all its pieces are in the output, or another rank makes them */
-    bool calib;          /* the walk on a calibration text assigns it to a rank, not the driver */
+    size_t first, count; /* range of pieces: first .. first + count - 1 */
+    size_t item;         /* index of the source tensor in the verb's own list; passed to `recall` */
+    uint64_t bytes;      /* bytes of the source tensor, for the progress bar */
+    bool done;           /* this rank has nothing to do: all its bytes are in the output, or another rank makes it */
+    bool calib;          /* the calibration walk assigns this unit to a rank; organ_units_assign leaves it out */
 } organ_unit;
 
-typedef struct organ_writing organ_writing; /* an output that is being written */
+typedef struct organ_writing organ_writing; /* state of organ_write_run for one output (writing.h) */
 
-/* Returns whether an earlier run or another rank makes the unit. */
+/* Returns organ_unit.done: this rank need not make the unit, because its bytes are in the output or another rank makes
+ * them. */
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
-/* Returns the number of units that this rank must still make, and in *bytes the sum of their bytes. */
+/* Returns the number of units that this rank must still make. *bytes: sum of organ_unit.bytes over them. */
 size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
 
-/* Writes bytes [at, at + bytes) of a piece and keeps their digest. `scratch` as in organ_resharding_put. From any
- * thread; for replaced tensors from one thread at a time. ORGAN_IO. */
+/* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
+ * organ_resharding_put. May be called from any thread; for an output with replaced tensors, from one thread at a time.
+ * Returns ORGAN_IO if the bytes cannot be written or memory runs out. */
 organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                              void *scratch, organ_error *error);
 
@@ -35,27 +39,34 @@ organ_status organ_write_put(organ_writing *writing, size_t piece, const void *d
 organ_status organ_write_read(const organ_writing *writing, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error);
 
-/* Records in the journal that all bytes of the unit are written. `results` (an object, taken over; NULL: no memory) is
- * passed to `recall` when the run is continued. To be called from one thread at a time. ORGAN_IO. */
+/* Appends to the journal the line of a unit whose bytes are all written. `results`: an object with the verb's results
+ * of the unit, which a run that continues passes to `recall`. The function takes it over; NULL means that the caller
+ * had no memory. Call it from one thread at a time. Returns ORGAN_IO if the journal cannot be written or memory ran
+ * out. */
 organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
 
-/* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit.
- * `keep_if_interrupted`: because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
+/* Appends a line to the journal for a value that took long to compute and belongs to no unit. The function takes `line`
+ * over; NULL means that the caller had no memory. `keep_if_interrupted`: if the run is interrupted before a unit is
+ * done, the output is still kept for --resume, because of this line. Returns ORGAN_IO if the journal cannot be written
+ * or memory ran out. */
 organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
-/* Adds a line like organ_write_note if all ranks have its value: rank 0 appends it. */
+/* Like organ_write_note with keep_if_interrupted, for a value that all ranks have computed: rank 0 appends the line,
+ * all other ranks release it. */
 organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 
-/* Returns the array of journal lines of the run that is continued; empty if there is none. */
+/* Returns the array of journal lines that the interrupted run wrote before this run continued it; empty in a new run.
+ * Owned by `writing`. */
 const json_t *organ_write_lines(const organ_writing *writing);
 
-/* Return, for `document`, the output and the files of new shards (NULL for replaced tensors). */
+/* Return, for `document`, the output and the plan of its new files; the plan is NULL for replaced tensors, whose files
+ * are those of the model. Owned by `writing`. */
 const organ_output *organ_write_output(const organ_writing *writing);
 const organ_resharding *organ_write_files(const organ_writing *writing);
 
 /* Returns the context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
 void *organ_write_inner(const organ_writing *writing);
 
-/* Returns, for `document` of a layout, the number and bytes of the files that are copied in addition to the tensors. */
+/* Returns, for `document` of a layout, the list of the files without tensors that are copied. Owned by `writing`. */
 const organ_file_list *organ_write_extra_files(const organ_writing *writing);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Units that an earlier run has finished: what its journal says is compared with the bytes of the output. */
+ * Finds the units that an interrupted run finished: compares the digests in its journal with the bytes of the
+ * unfinished output. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/name_table.h"
@@ -9,19 +10,21 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* A piece of the output, as the context of read_piece. */
 typedef struct units_place {
     const organ_writing *w;
     size_t piece;
 } units_place;
 
-/* Reads bytes of a piece in the unfinished output, for the digest. */
+/* Reads bytes [offset, offset + bytes) of a piece of the unfinished output; organ_run_digest calls it. */
 static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const units_place *const p = context;
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* Returns whether the extents cover the piece without a gap and its bytes have their digests. */
+/* Sets *holds to whether `rows`, the extents of a piece in the journal, cover the piece without a gap and its bytes in
+ * the output have their digests. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *holds,
                                 organ_error *error)
 {
@@ -50,7 +53,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
     return ORGAN_OK;
 }
 
-/* Returns whether the bytes of a unit have the digests of its journal line. */
+/* Sets *holds to whether all pieces of the unit have, in the output, the digests of its journal line. */
 static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *holds, organ_error *error)
 {
     const organ_unit *const u = &w->units[unit];
@@ -62,7 +65,7 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
     return ORGAN_OK;
 }
 
-/* Restores the results of a finished unit; false if the verb cannot use them. */
+/* Passes the journal's results of a finished unit to the verb. Returns false if they are malformed. */
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
@@ -74,7 +77,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
     organ_shard_piece *const first = &w->pieces[u->first];
-    /* A piece that was copied is one row, or none if it is empty. */
+    /* The line of a copied piece has one extent with its digest, or none if the piece is empty. */
     const char *const digits =
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)
@@ -83,7 +86,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     w->done += u->done;
 }
 
-/* Stores in line_of[unit] the last line of the journal about each unit. */
+/* Sets line_of[unit] to the last line of the journal about each unit; it stays NULL for units without a line. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
     organ_name_table names = {0};
@@ -103,15 +106,16 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     return error->status;
 }
 
-/* Units whose bytes are in the output, as the ranks find them: a flag for each unit. */
+/* The check of the units that the journal lists: arrays with an entry for each unit. */
 typedef struct inventory {
-    const json_t **line_of;
+    const json_t **line_of; /* its journal line; NULL: none */
     uint64_t *bytes;
-    uint32_t *owner; /* the rank that checks it */
-    bool *holds;
+    uint32_t *owner; /* rank that compares its bytes with the digests */
+    bool *holds;     /* its bytes in the output match the digests of the line */
 } inventory;
 
-/* Finds the journal line of each unit, and assigns the units to ranks by their bytes for checking. */
+/* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally
+ * many bytes each. */
 static organ_status make_inventory(const organ_writing *w, inventory *inventory_found, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
@@ -135,7 +139,8 @@ static void free_inventory(inventory *there)
     free(there->holds);
 }
 
-/* Checks the units of the unfinished output that this rank owns; each rank checks its share. */
+/* Sets holds[u] for the units that this rank checks: their bytes in the unfinished output have the digests of the
+ * journal. Prints a note for each unit that differs. */
 static void check_found_units(const organ_writing *w, inventory *there, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -154,7 +159,8 @@ static void check_found_units(const organ_writing *w, inventory *there, organ_er
     organ_progress_end(w->write->progress);
 }
 
-/* Continues an interrupted output: restores the units whose bytes still have the digests of the journal. */
+/* Continues an interrupted output. Ranks check their shares of the units and exchange the verdicts; then every rank
+ * restores the results of all units that passed. */
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory listed = {0};

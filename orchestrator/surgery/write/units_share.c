@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Divides the units of an output among the ranks, and sends the journal lines of finished units to all ranks. */
 #include "formats/base/memory_watch.h"
 #include "formats/base/name_table.h"
 #include "orchestrator/surgery/write/writing.h"
@@ -25,7 +26,8 @@ organ_status organ_units_assign(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Takes over the units listed in the journal lines of another rank. */
+/* Marks the units in `lines`, the journal lines of another rank, as done and restores their results. `names` maps the
+ * names of units to their indices. Returns ORGAN_IO if a line is malformed or names a unit that this rank made. */
 static organ_status recall_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
 {
     bool no_memory = false;
@@ -45,7 +47,8 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     return error->status;
 }
 
-/* Marks the units that other ranks have finished, from the journal lines that each rank sends. */
+/* Replaces the assumption that other ranks finish their units by the facts: resets `done` of all units that this rank
+ * left to others, then marks those that are in the journal lines of the other ranks. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};
@@ -72,7 +75,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
     if (fflush(w->log.own_lines))
         organ_fail_memory(error, w->journal.path);
     organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
-    /* Also after an error, because the message states how much is done. */
+    /* Also after an error, because the error message states how many units are done. */
     recall_shares(w, &all, &untaken);
     organ_gathered_free(&all);
     if (untaken.status && !error->status)

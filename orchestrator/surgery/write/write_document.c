@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Documents of an output: the first line of its journal, and its report. */
+ * Makes the JSON documents of an output: the first line of its journal and its report. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/text_buffer.h"
@@ -11,8 +11,8 @@
 
 /* ---- the journal ---- */
 
-/* Returns the files of a model and the file that describes it: config.json, or, for layouts, the manifest of an organ
- * directory. NULL without memory. */
+/* Returns organ_run_files of a model and of the file that describes it: config.json, or, for a layout of an organ
+ * directory, its manifest. NULL without memory. */
 static json_t *document_files_json(const organ_writing *w, const organ_model *model)
 {
     const bool manifest = w->write->layout && model->manifest;
@@ -41,7 +41,8 @@ json_t *organ_writing_head(const organ_writing *w)
 
 /* ---- the report ---- */
 
-/* Returns the document of the verb with the members that all documents of such verbs have. NULL without memory. */
+/* Returns the verb's document, to which it adds the members that all verbs with a `schema` share. NULL without
+ * memory. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -59,7 +60,8 @@ static json_t *document_of(const organ_writing *w)
     return made;
 }
 
-/* Adds the predictions of a dry run to the document: "plan", and the time in "run". Returns -1 without memory. */
+/* Adds the predictions of a dry run to its report: the object "plan", and the predicted time in "run". Returns -1
+ * without memory. */
 static int document_add_plan(const organ_writing *w, json_t *report)
 {
     const organ_write *const m = w->write;

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
+ * with its report. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
@@ -17,6 +19,7 @@ static bool write_is_planned(const void *planned, const char *name)
     return organ_name_table_find(planned, name) != NULL;
 }
 
+/* Returns the name of file `file` of the output that has tensors. */
 static const char *write_file_name(const organ_writing *w, size_t file)
 {
     if (w->plan)
@@ -24,8 +27,8 @@ static const char *write_file_name(const organ_writing *w, size_t file)
     return w->output.single ? organ_output_name(&w->output) : w->write->model->files[file].name;
 }
 
-/* Keeps the files with tensors. All other files are made again: a half written one must not become part of the output.
- */
+/* Removes all files of the interrupted output except those with tensors, whose bytes the journal's digests verify.
+ * Other files have no digest, and a half-written one must not become part of the output; this run writes them again. */
 static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
     organ_name_table planned = {0};
@@ -41,8 +44,8 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
 
 /* ---- the tensors ---- */
 
-/* Begins the journal, removes unusable files of an interrupted run and writes what does not depend on the bytes of
- * tensors. Only the first rank calls it. */
+/* Begins the journal, removes the files of an interrupted run that cannot be verified, and writes config.json and the
+ * other files that do not depend on the bytes of tensors. Only rank 0 calls it. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
     if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
@@ -51,7 +54,7 @@ static organ_status write_begin(organ_writing *w, organ_error *error)
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
 
-/* Creates the files of the output, or opens those that an interrupted run or the first rank has made. */
+/* Creates the files of the output, or opens them if an interrupted run or rank 0 has created them. */
 static organ_status write_open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -63,8 +66,9 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
 }
 
-/* Creates or opens the files: the first rank makes them and sends the others how, then each rank copies its share of
- * the bytes around the pieces. */
+/* Creates the files on rank 0, then opens them on the other ranks. For a copy of the model's files, rank 0 sends the
+ * others how it made the copy (organ_model_copy_made), and every rank begins to copy its share of the bytes that are
+ * not replaced. */
 static organ_status write_make_files(organ_writing *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -82,7 +86,7 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Computes and writes the new bytes. A layout has none: it only copies. */
+/* Computes and writes the bytes that this rank must make. A layout has none, since all its tensors are copied. */
 static organ_status write_fill(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -91,7 +95,8 @@ static organ_status write_fill(organ_writing *w, organ_error *error)
     return m->fill ? m->fill(organ_write_inner(w), w, error) : ORGAN_OK;
 }
 
-/* Writes all units that are not done: each rank those assigned to it. */
+/* Writes the units that are not done. Each rank writes the units assigned to it, then receives the results of the
+ * others. */
 static organ_status write_units(organ_writing *w, organ_error *error)
 {
     uint64_t bytes = w->source_bytes;
@@ -114,7 +119,7 @@ static char *write_opens_by(const organ_writing *w)
     return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
 }
 
-/* Checks the output whose tensors are not yet written. */
+/* Calls the verb's `begun`, which checks the output before any tensor is written. */
 static organ_status write_check_begun(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -145,7 +150,8 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 
 /* ---- what depends on the bytes of tensors ---- */
 
-/* Computes the digests of tensors that no rank wrote alone, then adds up the sums of all ranks. */
+/* Completes cuts->xxh3 with the digests of tensors that several ranks or runs wrote, by reading them from the output at
+ * `path`. Then adds up the sums of each tensor's row ranges. */
 static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
@@ -157,7 +163,8 @@ static organ_status write_finish_cuts(const organ_writing *w, const char *path, 
     return error->status;
 }
 
-/* Checks that the models are unchanged and the output is whole. All ranks call it; only the first writes. */
+/* Checks that the input models did not change during the run, calls the verb's `check`, and writes the files that
+ * depend on the bytes of tensors. All ranks call it; only rank 0 writes. */
 static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -174,7 +181,8 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
-/* Writes the tensors, then config.json and other files, syncs them, and makes the report. */
+/* Writes the whole output: config.json and other files, then the tensors, then the files that depend on them; syncs it
+ * to disk and makes the report. */
 static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
@@ -196,7 +204,7 @@ static organ_status write_complete_output(organ_writing *w, json_t **report, org
 
 /* ---- the run ---- */
 
-/* Begins, writes and ends the output. All ranks call it. */
+/* Creates the output's hidden directory, writes the output into it, and publishes it. All ranks call it. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
     const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->extra.bytes;
@@ -210,6 +218,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     return organ_output_end(&w->output, error);
 }
 
+/* Makes the report of a dry run, after checking that the output could be written. */
 static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
@@ -217,6 +226,7 @@ static organ_status write_dry_run_report(organ_writing *w, json_t **report, orga
     return organ_writing_report(w, NULL, report, error);
 }
 
+/* Frees what the run owns, after the output has ended. */
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);
@@ -235,6 +245,7 @@ static void write_release(organ_writing *w)
     free(w->config_path);
 }
 
+/* Returns the initial state of a run, from the verb's organ_write. */
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;

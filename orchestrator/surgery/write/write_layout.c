@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Writes an output that a verb has laid out: files as other programs open them, or an organ directory, and the other
- * files of the model that the layout is of. */
+ * Writes an output that a verb has laid out (output/layout.h): files as loaders open them, or an organ directory, and
+ * copies of the model's files without tensors. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/paged_rows.h"
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+/* Makes each piece of the layout a unit of its own, and takes the plan of the files from the layout. */
 static organ_status write_layout_units(organ_writing *w, organ_error *error)
 {
     const organ_layout *const layout = w->write->layout;
@@ -34,7 +35,8 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
     if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
         organ_layout_plan(m->layout, m->model, m->apart, error) || write_layout_units(w, error))
         return error->status;
-    /* A model that was only taken apart and is put together again keeps all settings: it is the donor again. */
+    /* A layout of one model restores the donor, whose config.json keeps all settings. With tensors of a second model
+     * the output is a new model, so obsolete settings are removed. */
     return m->source && !m->apart && !w->output.single ? organ_leftovers_strip_copy(m->model, NULL, &w->stripped, error)
                                                        : ORGAN_OK;
 }
@@ -49,6 +51,7 @@ organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, 
     return w->stripped ? organ_leftovers_strip_copy(m->model, to, &again, error) : ORGAN_OK;
 }
 
+/* Writes manifest.json of an organ directory. */
 static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)
 {
     json_t *const about = organ_model_json(w->write->model);
@@ -60,7 +63,7 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* Writes the record of files into a directory that has no report. */
+/* Writes the record of the written files (output/file_record.h) into the report folder of `to`, which has no report. */
 static organ_status write_layout_record(const char *to, organ_error *error)
 {
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
@@ -80,6 +83,6 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
         return ORGAN_OK;
     if (w->write->apart)
         return write_layout_manifest(w, to, error);
-    /* Without a second model the output is the donor again, with no file more. */
+    /* Without a second model the output restores the donor, so it must have no additional file. */
     return w->write->source ? write_layout_record(to, error) : ORGAN_OK;
 }

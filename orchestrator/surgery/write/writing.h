@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The state of organ_write_run, which the files of this folder share: write_driver.c runs, prepare.c plans the
- * output, write_layout.c plans it for a layout, write_document.c makes reports, units.c makes units, units_recall.c
- * recalls those of an earlier run, units_share.c assigns them to ranks, row_work.c works on rows. */
+ * The state of organ_write_run, shared by the files of this folder: write_driver.c runs, prepare.c plans the output,
+ * write_layout.c plans it for a layout, write_document.c makes journal head and report, units.c writes and records
+ * units, units_recall.c restores those of an interrupted run, units_share.c divides them among ranks, row_work.c
+ * processes rows. */
 #ifndef ORGAN_WRITING_H
 #define ORGAN_WRITING_H
 
@@ -11,7 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-/* Bytes of a piece that were put in one call. */
+/* Bytes [at, at + bytes) of a piece that one call of organ_write_put wrote, and their digest. */
 typedef struct organ_unit_extent {
     uint64_t at, bytes, xxh3;
 } organ_unit_extent;
@@ -21,51 +22,53 @@ typedef struct organ_unit_extents {
     size_t count, capacity;
 } organ_unit_extents;
 
-/* The extents of pieces whose unit is not finished, and the shares of ranks. */
+/* The extents of pieces whose unit is not finished yet, and the division of units among ranks. */
 typedef struct organ_unit_log {
-    pthread_mutex_t lock;
-    bool open;
-    organ_unit_extents *of_piece;
-    size_t *unit_of; /* of each piece */
-    bool *elsewhere; /* units that another rank makes: they count as done meanwhile */
-    FILE *own_lines; /* among ranks: the lines of the units that this one has made, */
-    char *text;      /* as a text, */
-    size_t length;   /* of this length */
+    pthread_mutex_t lock;         /* guards of_piece: any thread may call organ_write_put */
+    bool open;                    /* organ_units_begin was called, so organ_units_end must release the log */
+    organ_unit_extents *of_piece; /* extents of each piece */
+    size_t *unit_of;              /* index of the unit of each piece */
+    bool *elsewhere; /* a flag for each unit: another rank makes it. Its `done` is set until organ_units_join */
+    FILE *own_lines; /* among ranks: stream of the journal lines of the units that this rank has made, */
+    char *text;      /* its text, */
+    size_t length;   /* and its length */
 } organ_unit_log;
 
+/* State of organ_write_run. */
 struct organ_writing {
-    const organ_write *write; /* the caller's */
+    const organ_write *write; /* the verb's description of the output, owned by the caller */
     organ_output output;
     organ_run_journal journal;
     const organ_stop *stop;
-    organ_resharding *plan; /* of pieces and of a layout; NULL: `copy` */
-    organ_model_copy *copy; /* of the model's files, while it is written */
+    organ_resharding *plan; /* new files of an output of pieces or of a layout; NULL: `copy` makes the files */
+    /* Copy of the model's files in which tensors are replaced, while it is written; else NULL. */
+    organ_model_copy *copy;
     organ_shard_piece *pieces;
     size_t piece_count;
-    organ_unit *units; /* in the order of their pieces; each piece belongs to one */
+    organ_unit *units; /* in the order of their pieces; each piece belongs to one unit */
     size_t unit_count, done;
     organ_unit_log log;
-    uint64_t source_bytes; /* of all units */
-    organ_cuts *cuts;      /* of replaced tensors */
+    uint64_t source_bytes; /* sum of the source bytes of all units, for the progress */
+    organ_cuts *cuts;      /* row ranges of replaced tensors; NULL for other kinds of output */
     /* Released by organ_write_run: */
-    organ_cuts own_cuts; /* for rows, */
-    const organ_tensor **tensors;
+    organ_cuts own_cuts;          /* row ranges made for `rows` (`cuts` points here), and */
+    const organ_tensor **tensors; /* their tensors */
     organ_shard_piece *own_pieces;
     organ_unit *own_units;
-    organ_file_list extra; /* files to copy, */
-    char *root;            /* from this directory */
-    char *config_path;     /* of the model's config.json; NULL: none is written */
+    organ_file_list extra; /* files without tensors to copy */
+    char *root;            /* directory from which they are copied */
+    char *config_path;     /* path of the model's config.json; NULL: the output gets none from here */
     organ_json_edit config;
-    size_t stripped; /* settings that are left out of config.json (output/leftovers.h) */
+    size_t stripped; /* number of obsolete settings removed from config.json (output/leftovers.h) */
     organ_evaluation evaluation;
 };
 
 /* ---- prepare.c: before anything is written ---- */
 
-/* Checks the place, plans files and units, edits config.json and opens the evaluation. */
+/* Checks the output's path, plans files and units, edits config.json and opens the evaluation. Writes nothing. */
 organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 
-/* Writes what does not depend on the bytes of tensors into the directory `to`. */
+/* Writes config.json and the other files without tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
 /* ---- write_layout.c: plans and begins the files of a layout, and writes the files after its tensors ---- */
@@ -76,48 +79,53 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
 
 /* ---- write_document.c ---- */
 
-/* Returns everything that the output depends on, as the first line of the journal. NULL without memory. */
+/* Returns the first line of the journal, which has everything that the output depends on: definition, parameters, input
+ * files, plan. NULL without memory. */
 json_t *organ_writing_head(const organ_writing *w);
 
-/* Evaluates the output at `path` (NULL in a dry run), makes the report, and writes it into the output. */
+/* Evaluates the output at `path` and writes the report into the output; returns the report in *report. `path` is NULL
+ * in a dry run: the report is only returned. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
 
 /* ---- units.c ---- */
 
-/* Copies the pieces that stay the same and are not done yet; each is a unit. With a copy of the model's files, the
- * bytes around the pieces. Errors of organ_resharding_copy and organ_model_copy_finish. */
+/* Copies the pieces whose `same` is set and whose unit this rank must still make. For a copy of the model's files,
+ * copies the bytes that are not replaced. Returns the errors of organ_resharding_copy and organ_model_copy_finish. */
 organ_status organ_units_copy(organ_writing *w, organ_error *error);
 
-uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* in the output */
+uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the unit's pieces in the output */
 
 /* ---- units_recall.c ---- */
 
-/* Marks the units that the journal lists as done, after comparing their bytes in the output with the digests; each rank
- * compares its share. organ_units_end must follow whatever it returns. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Allocates the log and marks the units that the journal lists as done, after comparing their bytes in the output with
+ * the digests; each rank compares its share. Call organ_units_end whatever it returns. Returns ORGAN_IO if reading or
+ * memory fails, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error);
 void organ_units_end(organ_writing *w);
 
-/* Takes over the results in the journal line of a unit whose bytes are in the output. */
+/* Restores the results of a unit from its journal line and marks it as done. The caller has checked that its bytes are
+ * in the output. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line);
 
 /* ---- units_share.c ---- */
 
-/* Gives each rank its share of the units that are not done; those of the others count as done until organ_units_join.
- */
+/* Divides the units that are not done among the ranks by bytes. Units of other ranks count as done until
+ * organ_units_join. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error);
 
-/* Waits until all ranks have made their units, and takes over the results of the other ranks; also after an error. */
+/* Waits until all ranks have made their units, and restores the results of the units of other ranks. Every rank calls
+ * it, also after an error; it returns that error or the first new one. */
 organ_status organ_units_join(organ_writing *w, organ_error *error);
 
 /* ---- row_work.c ---- */
 
-/* Works on the rows of the units that are not done. Errors of organ_pass_run, organ_write_put and `judge`. */
+/* Processes the rows of the units that this rank must still make. Returns errors of organ_pass_run, organ_write_put and
+ * `judge`. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error);
 
-/* Restores the sums and the digest of a row range from its journal line; returns false if the line lacks them. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line);
 
-/* Folds the results of row ranges into those of tensors. */
+/* Replaces the results of row ranges by those of tensors: results[t] is the sum over the ranges of tensor t. */
 void organ_row_work_fold(const organ_writing *w);
 
 #endif

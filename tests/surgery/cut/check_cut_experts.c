@@ -126,6 +126,19 @@ static const struct stack {
      "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj_scale_inv = model.layers.0.mlp.experts.down_proj_scale_inv 0:1,3\n"},
+    /* Mistral 4: a scale for each half of gate and up, one for down, and one for the inputs of each expert. */
+    {"{\"num_experts\": 4, \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": null}}",
+     "model.layers.0.mlp.gate.weight BF16 4,8\nmodel.layers.0.mlp.experts.gate_up_proj F8_E4M3 4,12,8\n"
+     "model.layers.0.mlp.experts.gate_up_proj_scale_inv F32 4,2,1\n"
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale F32 4\n"
+     "model.layers.0.mlp.experts.down_proj F8_E4M3 4,8,6\nmodel.layers.0.mlp.experts.down_proj_scale_inv F32 4,1,1\n",
+     "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj = model.layers.0.mlp.experts.gate_up_proj 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj_scale_inv = model.layers.0.mlp.experts.gate_up_proj_scale_inv 0:1,3\n"
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale = "
+     "model.layers.0.mlp.experts.gate_up_proj_activation_scale 0:1,3\n"
+     "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"
+     "model.layers.0.mlp.experts.down_proj_scale_inv = model.layers.0.mlp.experts.down_proj_scale_inv 0:1,3\n"},
     {"{\"model_type\": \"gemma4\", \"num_experts\": 4}",
      "model.layers.0.router.proj.weight BF16 4,8\nmodel.layers.0.mlp.router.weight BF16 "
      "4,8\nmodel.layers.0.router.per_expert_scale BF16 "
@@ -220,6 +233,26 @@ START_TEST(groups_and_names)
 }
 END_TEST
 
+/* A block for multi-token prediction with a prefix stays whole, and names of its modules keep their numbers. */
+START_TEST(drafts_stay_whole)
+{
+    rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", "
+              "\"ignored_layers\": [\"mtp.layers.0.mlp.experts.1.up_proj\", \"re:^mtp\\\\.layers\\\\.0\\\\..*\", "
+              "\"model.mtp.layers.0.mlp.experts.3\", \"model.layers.0.mlp.experts.0\"]}}",
+              "model.layers.0.mlp.gate.weight BF16 4,8\n" E "up_proj.weight BF16 4,6,8\n"
+              "mtp.layers.0.mlp.gate.weight BF16 4,8\nmtp.layers.0.mlp.experts.1.up_proj.weight BF16 6,8\n"
+              "model.mtp.layers.0.mlp.experts.down_proj BF16 4,6,8\n");
+    must_cut("out", (cut_way){0});
+    made_of("out", "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n" E "up_proj.weight = " E
+                   "up_proj.weight 0:1,3\nmtp.layers.0.mlp.gate.weight = mtp.layers.0.mlp.gate.weight\n"
+                   "mtp.layers.0.mlp.experts.1.up_proj.weight = mtp.layers.0.mlp.experts.1.up_proj.weight\n"
+                   "model.mtp.layers.0.mlp.experts.down_proj = model.mtp.layers.0.mlp.experts.down_proj\n");
+    ck_assert_str_eq(config_says("out", "quantization_config"),
+                     "{\"quant_method\":\"fp8\",\"ignored_layers\":[\"mtp.layers.0.mlp.experts.1.up_proj\","
+                     "\"re:^mtp\\\\.layers\\\\.0\\\\..*\",\"model.mtp.layers.0.mlp.experts.3\"]}");
+}
+END_TEST
+
 /* Matrices of kept experts get other values, in their own tensors and in a stack; packed ones cannot. */
 START_TEST(resolved_matrices)
 {
@@ -257,7 +290,7 @@ END_TEST
 Suite *cut_experts_suite(void)
 {
     const suite_case cases[] = {
-        {"experts", {experts_of_their_own, experts_of_gguf, groups_and_names, resolved_matrices}},
+        {"experts", {experts_of_their_own, experts_of_gguf, groups_and_names, drafts_stay_whole, resolved_matrices}},
     };
     Suite *const suite = suite_of("cut experts", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
     TCase *const tables = tcase_create("packed");

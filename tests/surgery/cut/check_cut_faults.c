@@ -156,7 +156,7 @@ static const struct requested {
      "its first axis is not that of the 4 experts", ORGAN_BAD_INPUT},
     {config, "model.layers.0.ffn.gate.tid2eid I64 64,2\n", "e0:1,3 e1:0,2", "may depend on the number of experts",
      ORGAN_BAD_INPUT},
-    {config, "mtp.layers.0.mlp.experts.0.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "outside the model's layers",
+    {config, "drafter.layers.0.mlp.experts.0.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "outside the model's layers",
      ORGAN_BAD_INPUT},
     {config, "model.layers.2.mlp.gate.weight BF16 4,64\n", "e0:1,3 e1:0,2",
      "layer 0 would have 2 experts and layer 2 4", ORGAN_USAGE},

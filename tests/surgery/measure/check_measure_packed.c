@@ -201,7 +201,7 @@ static void rows_as_held(const organ_model *model, const organ_weight *weight, c
 
 START_TEST(held_matrices_are_not_read_again)
 {
-    static const char *const models[] = {"ct-packed-stacked", "fp8-stacked", "gpt-oss-mxfp4",
+    static const char *const models[] = {"ct-packed-stacked", "fp8-stacked", "fp8-stacked-halves", "gpt-oss-mxfp4",
                                          "awq-gemm-32",       "gptq-v1-8",   "modelopt-nvfp4"};
     run_engine room;
     run_engine_open(&room, (run_way){0});

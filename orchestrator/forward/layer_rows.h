@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * Reads rows of a layer's weights from the file: in the order of Hugging Face, and transposed if the weight is crossed,
+ * that is, stored as in_features x out_features. */
+#ifndef ORGAN_LAYER_ROWS_H
+#define ORGAN_LAYER_ROWS_H
+
+#include "orchestrator/forward/forward_job.h"
+
+/* Reads rows [first, first + rows) of a slot that is not packed to `values`, the first of the slot; `scratch`: the
+ * plan's `reading` bytes. */
+organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
+                                     const organ_weight_reader *reader, size_t first, size_t rows,
+                                     unsigned char *values, unsigned char *scratch, organ_error *error);
+/* Returns true if the layer has the slot's matrices as in_features x out_features. */
+static inline bool organ_forward_is_crossed(const organ_layer *layer, const forward_slot *slot)
+{
+    return layer->as_stored && slot->transposed && !slot->decoded;
+}
+/* Returns the bytes of a row of the slot's values. */
+size_t organ_forward_row_bytes(const forward_slot *slot);
+/* Returns how many rows one call of organ_forward_read_rows reads; plan->reading is the scratch for them. */
+size_t organ_forward_piece_rows(const forward_slot *slot);
+
+#endif
