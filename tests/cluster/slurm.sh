@@ -112,7 +112,7 @@ scontrol update "JobId=$job" "TimeLimit=$((SECONDS / 60 + 1))"
 judge "no signal comes" until_true 600 signalled
 to_rank CONT 0 1 2
 judge "the job is not put back into the queue" until_true 600 is "$job" PENDING
-judge "it has not ended by the signal" grep -q 'interrupted .*--resume continues' job.log
+judge "it has not ended by the signal" until_true 600 grep -q 'interrupted .*--resume continues' job.log
 judge "there is an output" test ! -e new
 judge "there is nothing to go on with" test -d .new.organ-partial
 scancel "$job"
