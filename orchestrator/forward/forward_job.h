@@ -484,8 +484,8 @@ size_t organ_forward_stream_room(const organ_forward_config *config, size_t toke
 
 #define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
 
-/* Returns the bytes of a loaded layer if the forward pass has `memory`: those of the whole layer, or if that is less, a
- * quarter of the memory for experts, at least one, and the rest of the layer. */
+/* Returns the bytes that a loaded layer occupies if the forward pass has `memory` bytes: the smaller of the whole layer
+ * and its weights other than experts plus a quarter of `memory` (at least one expert) for experts. */
 size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
 /* Returns the maximum of organ_forward_layer_need over the layers. */
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);

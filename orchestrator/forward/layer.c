@@ -376,8 +376,9 @@ static const forward_plan *plans_of_tensor(const organ_forward *forward, const o
     return forward->plans + organ_min(layer * each, c->layers);
 }
 
-/* Returns true if the forward pass offers the inputs of a tensor's matrices: it loads them as matrices in their stored
- * shape. */
+/* Returns true if the forward pass gives this tensor's inputs to the tap: it multiplies inputs by the tensor, a matrix
+ * or a stack of matrices, in the shape of the file. attn_k_b of GGUF files is excluded, because it multiplies queries.
+ */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;

@@ -122,8 +122,9 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
 }
 
 /* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the
- * directory. Removes the journals of the other ranks first: a later run does not use them without the first rank's
- * journal. */
+ * directory. Without `journal` the note is a new file. With it, the note is appended to the first rank's journal, which
+ * is then renamed to the note, and the folder of journals is removed. The journals of the other ranks are removed
+ * before, because the folder must be empty. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {

@@ -107,7 +107,8 @@ typedef struct organ_struct_field {
 #define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
 #define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)
 
-/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL if out of memory. */
+/* Adds the members of `row` to `object`, whose reference it takes over, and returns `object`. Returns NULL if memory
+ * runs out, or if `object` is NULL because an earlier allocation failed. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row);
 /* Sets the members of `row` from `object`: those that it lacks, or has with another type or below the range, to 0 or
  * "". Returns whether it has all, each of its type; a text that is too long is cut. */

@@ -47,8 +47,9 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     return error->status;
 }
 
-/* Replaces the assumption that other ranks finish their units by the facts: resets `done` of all units that this rank
- * left to others, then marks those that are in the journal lines of the other ranks. */
+/* Sets `done` of the units of other ranks. Until now, units that this rank left to others counted as done. Clears their
+ * `done`, then sets it for each unit that the journal lines of another rank list. Does the same for calibrated units
+ * that this rank has not done. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};
