@@ -32,7 +32,7 @@ static bool part_exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-/* Returns the name of a part: of its names in this architecture the first that the file has, else the first; or NULL. */
+/* Returns the first of the part's names in this architecture that the file has; if it has none, the first; or NULL. */
 static const char *name_of(const builder *b, forward_part part)
 {
     const forward_family *const f = b->forward->family;
