@@ -94,7 +94,10 @@ refused 3 "architecture 'OlmoHybridForCausalLM' cannot be converted: llama.cpp h
     convert olmo_hybrid -o no.gguf --to gguf --quiet
 # the norm of Mamba-2 before its gate has no form in GGUF
 make falcon_h1-norm
-refused 3 "the norm of Mamba-2 is 2, but programs would read 1" convert falcon_h1-norm -o no.gguf --to gguf --quiet
+refused 3 "the norm of Mamba-2 is before the gate, but programs would read after the gate" convert falcon_h1-norm -o no.gguf --to gguf --quiet
+# a setting that is an enumeration is named by its word
+make llama-relu
+refused 3 "activation is relu, but programs would read silu" convert llama-relu -o no.gguf --to gguf --quiet
 # the multipliers of Falcon-H1 are in the weights of the file, which scores like the model
 make falcon_h1
 cp falcon_h1.json falcon_h1/tokenizer.json

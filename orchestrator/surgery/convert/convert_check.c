@@ -4,6 +4,8 @@
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #define CHECK_FIELDS(X)                                                                                                \
     X(layers)                                                                                                          \
@@ -106,12 +108,36 @@ static double check_mixed_norm(const organ_forward_config *c)
 /* Returns the number of the router's groups of experts; 0 for one group, which has no effect. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
+/* Words for settings whose numbers are enumerators. */
+static const struct {
+    const char *setting, *words[ORGAN_MIXER_LIGHTNING + 1];
+} check_words[] = {
+    {"activation", {"silu", "gelu_tanh", "gelu", "relu", "relu2", "xielu"}},
+    {"norms", {"before each part", "before and after each part", "after each part", "on each sum"}},
+    {"norm", {"RMSNorm", "LayerNorm"}},
+    {"qk_norm", {"none", "over each head", "over all heads", "over each head with its own weights"}},
+    {"the norm of Mamba-2", {"none", "after the gate", "before the gate"}},
+    {"the kind of a layer",
+     {"a feed-forward", "attention", "a delta rule", "a short convolution", "Mamba", "Mamba-2", "lightning attention"}},
+};
+
+/* Writes the value of a setting to `text`: the word for an enumerator, else the number. */
+static const char *check_value_text(const char *what, double value, char text[24])
+{
+    for (size_t k = 0; k < sizeof check_words / sizeof *check_words; k++)
+        if (strcmp(check_words[k].setting, what) == 0)
+            return check_words[k].words[(size_t)value];
+    snprintf(text, 24, "%g", value);
+    return text;
+}
+
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
                                  organ_error *error)
 {
+    char was[24], is[24];
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %s is %g, but programs would read %g from %s: this model cannot be converted to it",
-                      job->model->path, what, before, after,
+                      "%s: %s is %s, but programs would read %s from %s: this model cannot be converted to it",
+                      job->model->path, what, check_value_text(what, before, was), check_value_text(what, after, is),
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
