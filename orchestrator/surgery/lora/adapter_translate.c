@@ -319,7 +319,9 @@ static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
     return ORGAN_OK;
 }
 
-/* Sets t->family and t->gguf_family for the base's architecture and, if the formats differ, reads its configuration. */
+/* Sets t->family and t->gguf_family, the base's architecture in both formats. t->family becomes NULL if names cannot be
+ * translated: the architecture is unknown, or base or adapter is GGUF and llama.cpp lacks it. Reads the base's
+ * configuration if base and adapter have different formats. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
     const bool gguf = base->gguf != NULL; /* models with and without experts have the same names */
