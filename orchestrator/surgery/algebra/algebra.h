@@ -34,7 +34,8 @@ double organ_sum_of_squares(const float *values, size_t n);
 /* Computes the block of four words for a 128-bit counter under a 64-bit key, least significant word first. */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
 
-/* Writes numbers `first` .. first + n of the stream, uniform in [-1, 1): multiples of 2^-23. Any thread may call it. */
+/* Writes the numbers [first, first + n) of the stream, uniform in [-1, 1): multiples of 2^-23. Any thread may call
+ * it. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
 
 /* Writes numbers like organ_philox_uniform, but from the normal distribution of mean 0 and deviation 1 (Box and
@@ -80,7 +81,7 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
  * workers. */
 uint64_t organ_inverse_factor_memory(uint64_t n);
 
-/* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the result are those of
+/* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the returned value are as in
  * organ_inverse_factor. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
 

@@ -16,7 +16,8 @@
  * eigenvectors that rounding left. */
 #define SOLVES 3
 #define STARTS 8 /* random vectors that are tried for one eigenvector */
-/* Eigenvalues nearer than this share of the largest: their vectors become orthogonal only by orthogonalisation. */
+/* Vectors of eigenvalues that differ by less than this share of the largest are orthogonalised: inverse iteration alone
+ * does not make them orthogonal. */
 #define NEAR 1e-3
 
 /* The decomposition of one symmetric n x n matrix. */
@@ -234,8 +235,9 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
     }
 }
 
-/* Runs inverse iteration from a random vector. Returns the factor by which the last solve lengthened the vector; its
- * reciprocal is the residual. Returns 0 if a solve overflows. */
+/* Computes vector `at` by inverse iteration from a random vector, orthogonal to vectors [first, at). Returns the factor
+ * by which the last solve lengthened the vector; the reciprocal of the factor is the residual. Returns 0 if a solve
+ * overflows. */
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
 {

@@ -120,7 +120,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     return error->status;
 }
 
-/* Returns ||A - B A_r||_F / ||A||_F from the energies: sqrt(1 - captured / energy). */
+/* Returns ||W - U diag(sigma) V^T|| / ||W|| from the energies: sqrt(1 - captured / energy), at least 0. */
 double organ_svd_residual(const organ_svd *svd)
 {
     return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;

@@ -41,8 +41,8 @@ typedef struct organ_low_rank_options {
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 
-/* Returns the bytes that organ_low_rank allocates in addition to the strips, *svd included, and organ_residual in
- * addition to the strips and its factors. */
+/* Return two numbers of bytes: those that organ_low_rank allocates for *svd and its buffers, without the strips, and
+ * those that organ_residual allocates, without the strips and the factors. */
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
                               const organ_engine *engine);
 uint64_t organ_residual_bytes(const organ_engine *engine);

@@ -229,8 +229,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
     return any;
 }
 
-/* Makes the block orthonormal and orthogonal to the basis. Runs twice: the second pass removes rounding errors of the
- * first. */
+/* Makes the block orthonormal, replaces lost vectors, and makes the block orthogonal to the basis and orthonormal
+ * again: once, or twice if a vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);

@@ -163,7 +163,7 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
     return error->status;
 }
 
-/* Ends the adding of tokens, once; their number must be the declared one. */
+/* Checks that each part got the declared number of tokens, and at the first call finishes the sums over the tokens. */
 static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
@@ -178,7 +178,8 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* Solves for D on all tokens, or only on those of ORGAN_RIDGE_FIT. */
+/* Solves for D on all tokens, or only on those of ORGAN_RIDGE_FIT if `all` is false. Sets ridge->found to whether D was
+ * found; it is not if all inputs are 0. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];

@@ -185,8 +185,8 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-/* Returns the bytes that a unit needs in addition to the calibration: a copy of the matrix, the method's work, pooled
- * weights and variants. */
+/* Returns the bytes that measuring a matrix of `tensor` needs in addition to the calibration: a copy of the matrix, the
+ * work of the method, pooled weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
@@ -209,7 +209,8 @@ static bool curves_is_known(void *context, size_t target)
 
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
-/* Restores a target whose curve is known: the walk leaves the donor's layers unchanged. */
+/* Called for a target with a known curve instead of a measurement. Does nothing, because the walk leaves the donor's
+ * layers unchanged. */
 static organ_status leave_unchanged(void *context, const organ_calibration_matrix *matrix, float *weights,
                                     organ_error *error)
 {

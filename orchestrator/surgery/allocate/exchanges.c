@@ -82,8 +82,8 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
-/* Returns the bytes that a unit needs in addition to the calibration: a copy of the matrix, the method's work, pooled
- * weights and variants. */
+/* Returns the bytes that changing a matrix of `tensor` needs in addition to the calibration: a copy of the matrix, the
+ * work of the method, pooled weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
@@ -298,8 +298,8 @@ static double cost_slope(const organ_allocation *a, const organ_allocation_tenso
     return (above - below) / (2 * step * (double)t->elements);
 }
 
-/* Proposes to move STEP of the smaller tensor's weights from the tensor whose curve is steeper to the other; false if a
- * share would leave the limits. */
+/* Proposes to move zeros from the tensor with the steeper curve to the other one: as many as STEP times the elements of
+ * the smaller tensor. Returns false if a sparsity would leave its limits. */
 static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *exchange)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;

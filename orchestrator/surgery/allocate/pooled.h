@@ -17,7 +17,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
                                           const organ_kernels *kernels);
 void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
 
-/* the tensor has more than one matrix */
+/* Returns whether the tensor has more than one matrix. */
 bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor);
 
 /* Returns an upper bound of the bytes of a layer's matrices: of all together, or without `all` of one tensor at a time

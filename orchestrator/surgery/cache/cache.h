@@ -91,7 +91,7 @@ json_t *organ_cache_numbers_json(const organ_cache_numbers *numbers);
  * U64. */
 bool organ_cache_numbers_read(const organ_cache_numbers *numbers, const json_t *array);
 /* Reads member numbers->name of `row`, which is number `k` of the array `rows` of the document at `path`. Returns
- * ORGAN_BAD_INPUT, naming the member, if it is no such array. */
+ * ORGAN_BAD_INPUT, naming the member, if organ_cache_numbers_read rejects the member. */
 organ_status organ_cache_numbers_take(const organ_cache_numbers *numbers, const json_t *row, const char *rows, size_t k,
                                       const char *path, organ_error *error);
 

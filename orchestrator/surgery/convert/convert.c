@@ -51,9 +51,9 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
 
 /* ---- the model ---- */
 
-/* Parses config.json of a safetensors model into job->file and job->text: organ_forward_config lacks the members that
- * only GGUF files need. Sets job->family, exchange and gguf_family to the architecture's rows; without rows it prepares
- * a conversion by name, and job->own_config keeps the text. */
+/* Parses config.json of a safetensors model into job->file and job->text, because organ_forward_config lacks the
+ * members that only GGUF files need. Sets job->family, exchange and gguf_family to the architecture's rows. If the
+ * tables have no rows for it, prepares a conversion by name and keeps the text of config.json in job->own_config. */
 static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
@@ -82,8 +82,8 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
 }
 
 /* Sets job->exchange again, now that config.json is read: some architectures have one GGUF name for dense models and
- * another for models with experts. llama.cpp expects experts in all feed-forwards of the second, so a dense one is an
- * error. */
+ * another for models with experts. In a file with the name for experts llama.cpp expects experts in all feed-forwards,
+ * so a dense feed-forward is then an error. */
 static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -137,9 +137,9 @@ static organ_status convert_same_bytes(const organ_model *model, const organ_ten
     return error->status;
 }
 
-/* Clears job->config.tied_output if config.json ties the head to the embeddings but the file has another head. That
- * head is kept, because the forward pass and transformers use it; a copy of the embeddings is left out of a GGUF
- * file. */
+/* Clears job->config.tied_output if config.json ties the head to the embeddings, but the file has a head with other
+ * bytes. The output then has this head, because the forward pass and transformers use it. A head that is a copy of the
+ * embeddings is left out of a GGUF file. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
     char name[256];

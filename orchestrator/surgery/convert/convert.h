@@ -24,9 +24,9 @@ typedef struct organ_convert_options {
 } organ_convert_options;
 
 /* Writes the model in the other format: tensors with the names, shapes and order of rows that the format's programs
- * expect, the configuration and the tokenizer. Values are rounded once, to nearest even, if the type does not have
- * them. Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them;
- * matrices whose rows are not whole blocks of the type become F16.
+ * expect, the configuration and the tokenizer. Values that the type cannot represent are rounded once, to nearest even.
+ * Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them; matrices
+ * whose rows are not whole blocks of the type become F16.
  *
  * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
  * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is
@@ -34,11 +34,11 @@ typedef struct organ_convert_options {
  * organ_quantize_model.
  *
  * Returns
- *   - ORGAN_USAGE if options are invalid or the model has the format already;
- *   - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format, if
- *     a tensor is missing, or if the model changed during the run;
- *   - ORGAN_IO or ORGAN_INTERRUPTED;
- *   - with `evaluate` also the errors of organ_perplexity. */
+ * - ORGAN_USAGE if options are invalid or the model has the format already;
+ * - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format, if
+ * a tensor is missing, or if the model changed during the run;
+ * - ORGAN_IO or ORGAN_INTERRUPTED;
+ * - with `evaluate` also the errors of organ_perplexity. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 

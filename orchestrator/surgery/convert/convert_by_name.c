@@ -78,8 +78,8 @@ static forward_part named_counterpart(forward_part part, bool stacked)
     return part;
 }
 
-/* The tensors whose names named_has searches: norms around the feed-forward change the meaning of other norms'
- * names. */
+/* The tensors among which named_has searches. If a layer has norms before and after the feed-forward, the names of its
+ * other norms have another meaning. */
 typedef struct named_tensors {
     const organ_convert_job *job;
     bool pieces; /* search the pieces of the output, not the weights of the model */
@@ -191,8 +191,8 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
     return true;
 }
 
-/* Writes to `made` the other format's name of a tensor; false if there is none. *number is the expert: set if
- * `to_gguf`, else read. */
+/* Writes to `made` the name of the tensor `name` in the other format; returns false if there is none. *number is the
+ * number of the expert: a result with `to_gguf`, else an argument. */
 static bool named_other(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE], int64_t *number)
 {
     long long layer;

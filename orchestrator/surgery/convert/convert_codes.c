@@ -183,8 +183,8 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
 
 /* ---- one window ---- */
 
-/* Consecutive rows of a piece that are not yet written. `rows` begins in `pages` as many bytes after a page boundary as
- * these rows begin in the file, so that direct I/O writes them without another copy. */
+/* Consecutive rows of a piece that are not yet written. `rows` points into `pages`, at the same distance from a page
+ * boundary that the rows have in the file, so that direct I/O writes them without another copy. */
 typedef struct code_output {
     organ_convert_job *job;
     size_t piece, row;           /* index of the piece, and bytes of its row */
@@ -283,8 +283,8 @@ static organ_status code_take(const code_share *s, const convert_place *p, code_
     return error->status;
 }
 
-/* Copies the rows of the windows to all places that are not yet written. With at most two places each has an output of
- * its own, which collects rows of several windows; more places share one, which is written after each place. */
+/* Copies the rows of the windows to all places that are not yet written. At most two places have an output each, which
+ * collects rows of several windows. More places share one output, which is written after each place. */
 static organ_status code_window_take(const code_share *s, code_window windows[2], code_output outputs[2],
                                      organ_error *error)
 {
@@ -348,8 +348,8 @@ static void code_worker(void *context, size_t worker)
     code_output_close(&outputs[1], error);
 }
 
-/* Returns code_share.step. Windows with whole blocks let the rows of a reordered block be written in the order of the
- * output: `block` rows, or 1 if no place reorders rows or the block is larger than the buffers. */
+/* Returns code_share.step: the rows of a block if a place reorders rows and a block fits in the buffers, else 1. If a
+ * window has whole blocks, the rows of a reordered block can be written in the order of the output. */
 static uint64_t code_step(const code_share *s)
 {
     const organ_weight *const w = s->source->weight;

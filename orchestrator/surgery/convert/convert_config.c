@@ -28,8 +28,8 @@ static json_t *config_real(double value)
     return json_real(strtod(text, NULL));
 }
 
-/* Returns the partial_rotary_factor for `part` rotated of `width` dimensions: a factor with few digits whose product
- * with `width` loaders round down to `part`. */
+/* Returns partial_rotary_factor if `part` of `width` dimensions are rotated: a number with few digits. Loaders multiply
+ * it by `width` and round down, which gives `part`. */
 static json_t *config_part(unsigned part, unsigned width)
 {
     double power = 1, factor = (double)part / width;
@@ -105,7 +105,7 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
 }
 
 /* Returns the first of the members, separated by spaces, that the architecture has; else the first that does not begin
- * with "swa."; NULL if there is none. *length becomes its length. */
+ * with "swa."; NULL if there is none. Sets *length to the length of this member. */
 static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
 {
     const char *first = NULL;
@@ -123,7 +123,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
 }
 
 /* Converts one key-value of the GGUF file to the member of config.json that the row of the exchange table names.
- * Members of the rotation go to `rope`. Returns nonzero if an allocation was refused. */
+ * Members of the rotation are added to `rope`. Adds nothing if the file lacks the key or has an array. Returns nonzero
+ * if an allocation was refused. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -175,7 +176,8 @@ static bool config_is_windowed(const organ_layer_kind *kind) { return kind->wind
 static bool config_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 static bool config_is_indexed(const organ_layer_kind *kind) { return kind->indexed; }
 
-/* Adds sliding_window, and layer_types if only some layers have the window. */
+/* Adds sliding_window, and layer_types if only some layers have the window. Without a window sliding_window is null;
+ * Laguna then has layer_types too. Adds nothing for architectures without these members. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -366,7 +368,8 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
-/* Adds Gemma 4's partial_rotary_factor: the first divisors, of rotated pairs, are 1, the others ORGAN_CONVERT_STILL. */
+/* Adds Gemma 4's partial_rotary_factor. The pairs that rotate come first and have the divisor 1; the others have
+ * ORGAN_CONVERT_STILL. Fails for other divisors. */
 static organ_status config_find_part(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     const unsigned count = job->config.rope.dimensions / 2;
@@ -410,8 +413,8 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 /* ---- the whole file ---- */
 
-/* Adds members of the rows for all architectures, then of those that this one lists; to `rope` those of the
- * rotation. */
+/* Adds the members of the rows that apply to all architectures, then of the rows that job->exchange lists. Members of
+ * the rotation are added to `rope`. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;
@@ -425,8 +428,9 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Adds the rotation to config.json: `rope` as rope_scaling, or rope_parameters with an object for layers with and one
- * for layers without a window, if the bases or the rotated parts of their heads differ. */
+/* Adds the rotation to config.json. If layers with and without a window rotate alike, `rope` becomes rope_scaling. If
+ * their bases or the rotated parts of their heads differ, adds rope_parameters with one object for each of the two
+ * kinds of layers. */
 static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;
@@ -523,8 +527,8 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Returns the text of config.json for a conversion by name: that in the GGUF file, or one with members for its common
- * key-values. NULL with an error; the caller frees it. */
+/* Returns the text of config.json for a conversion by name: the text that the GGUF file contains, or one with members
+ * for common key-values. NULL with an error; the caller frees it. */
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
     json_t *config;

@@ -188,8 +188,8 @@ uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
 /* Returns a place that copies all rows of the weight, in their order, to the rows of a piece from `at` on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
-/* Returns whether a piece with rows of the source is neither written by an earlier run or another rank nor copied
- * whole. */
+/* Returns whether the pass must write a piece with rows of the source. Pieces that an earlier run or another rank
+ * writes, or that are copied whole, do not count. */
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source);
 /* Subtracts `rows` written rows from facts[piece].left, and records the piece in the journal if none are left. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
@@ -284,7 +284,8 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
 bool organ_convert_is_scaled(const organ_convert_job *job);
 /* Returns whether organ_convert_is_scaled, and a multiplier of this part is not 1. */
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part);
-/* Adds the places of a tensor if organ_convert_is_scaled: like `all`, with values times the multipliers of the part. */
+/* Adds the places of a tensor of a model for which organ_convert_is_scaled is true: like `all`, but values are
+ * multiplied by the multipliers of the part. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
 /* Sets the member `flag.key` of config.json to `value`; does nothing if the architecture has no such member (key NULL).
  * Returns nonzero if an allocation was refused. */

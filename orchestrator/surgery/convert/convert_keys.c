@@ -139,8 +139,8 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
     return error->status;
 }
 
-/* Sets a key to the cuts of all layers (Gemma 3n): gates that are not so many standard deviations above the mean become
- * 0; -inf for layers without a cut. */
+/* Sets a key to an array with the cut of each layer (Gemma 3n): gates that exceed the mean by less than this number of
+ * standard deviations become 0. The cut is -inf for a layer that has none. */
 static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -173,8 +173,8 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
     return keys_set_array(job, key, row->type, sections, 4, error);
 }
 
-/* Returns full_attention_interval, the number of layers from one with attention to the next: the first has number
- * interval - 1. 0 without attention. */
+/* Returns full_attention_interval, the distance between layers with attention: 1 + the number of the first of them.
+ * Returns 0 if no layer has attention. */
 static unsigned keys_interval(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)

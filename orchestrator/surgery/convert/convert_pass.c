@@ -254,8 +254,8 @@ static bool pass_takes(const organ_convert_job *job, const convert_place *place,
     return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
 }
 
-/* Returns the number of values that buffers for these sources need: a strip, or a block with its counterpart if
- * larger. */
+/* Returns the number of values for which buffers are needed in a pass over the sources with this `as` and `block`:
+ * ORGAN_STRIP_VALUES, or the values of the largest block and its counterpart, if these are more. */
 static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t block)
 {
     uint64_t most = ORGAN_STRIP_VALUES;

@@ -28,8 +28,8 @@ bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward
 }
 
 /* Adds places that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per head:
- * place.outer x place.inner heads become inner x outer heads. Blocks have the greatest common divisor of rows, since
- * all blocks of a source have one size. */
+ * place.outer x place.inner heads become inner x outer heads. A block has the greatest common divisor of `first` and
+ * `each` rows, since all blocks of a source have the same size. */
 static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
                                         organ_error *error)
 {
@@ -185,8 +185,8 @@ static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-/* Returns whether a layer has the feed-forward that its word in config.json implies. A word for a layer without a mixer
- * that implies the usual feed-forward does not fit a mixture. */
+/* Returns whether a layer has the feed-forward that its word in config.json implies. FEED_USUAL fits every
+ * feed-forward, except a mixture in a layer without a mixer. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {

@@ -203,7 +203,7 @@ static organ_status to_hf_transposed(const hf_move *move, forward_part to, forwa
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the biases of gate, together with those of up, which alternate with them in one tensor of safetensors. */
+/* Plans the biases of gate and of up as one tensor of safetensors, in which they alternate. */
 static organ_status to_hf_picked(const hf_move *move)
 {
     const organ_weight *const w = move->weight;

@@ -252,7 +252,8 @@ static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *e
     return check_names(a, error);
 }
 
-/* Plans the cut. A plan that fails means that the copy is no cut of the donor. */
+/* Plans the cut. If no such cut can be planned, the copy is no cut of the donor: the result is then
+ * ORGAN_CHECK_FAILED. */
 static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_prepare(&a->run, error);

@@ -97,7 +97,7 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
 }
 
-/* Compares the key-values of the copy with those of the planned cut. */
+/* Compares the key-values of the copy with those of the planned cut, except "split.*". */
 static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;

@@ -90,7 +90,8 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* Copies all parts on all workers; on a single one if the memory has no buffers for all. */
+/* Copies all parts, except those that an earlier run has written and those that get new values. Uses all workers, or
+ * one worker if the memory has no buffers for all. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;

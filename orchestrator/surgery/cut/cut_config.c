@@ -25,8 +25,8 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
-/* Sets a list whose numbers are all `before` to a list of as many `after`. Returns false, and changes nothing, if it is
- * no such list. */
+/* If member `key` is a list of numbers that are all `before`, replaces each number by `after`. Otherwise changes
+ * nothing and returns false. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
@@ -62,7 +62,8 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 /* ---- experts ---- */
 
-/* Sets the number of experts, and limits the number that a token uses to it. Returns how many members were found. */
+/* Sets the number of experts, and limits the number of experts that a token uses to the new number. Returns how many
+ * members were found. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -97,8 +98,8 @@ static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* Sets LFM2's width of the feed-forward. LFM2 computes the width from intermediate_size, or from block_ff_dim, unless
- * block_auto_adjust_ff_dim is false. */
+/* Sets LFM2's width of the feed-forward, and block_auto_adjust_ff_dim to false. While this member is true, LFM2
+ * computes another width from intermediate_size or block_ff_dim. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
     organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
@@ -108,7 +109,8 @@ static size_t set_unadjusted(const organ_cut_config *c)
     return 1;
 }
 
-/* Sets the width of the feed-forward. Returns how many members were found. */
+/* Sets the width of the feed-forward. Returns how many members were found. Refuses BLOOM and MPT, whose width follows
+ * from the hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
@@ -177,7 +179,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     return found_settings;
 }
 
-/* Sets the numbers of heads. A missing head_dim is added, since its default depends on them. */
+/* Sets the numbers of heads. A missing head_dim is added, since its default depends on the number of heads. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
@@ -196,8 +198,8 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
-/* Sets the number of layers, without those of multi-token prediction after them. Returns how many members were
- * found. */
+/* Sets the number of layers, which does not include the layers for multi-token prediction after them. Returns how many
+ * members were found. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};

@@ -99,8 +99,8 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Checks shared experts whose width is a multiple of the routed width: they must be cut by the same share. Other shared
- * experts have a key of their own, which cannot be changed here. */
+/* Checks the cut of shared experts. If their width is a multiple of the routed width, both widths must keep the same
+ * share. If their width has a key of its own, their channels cannot be cut. */
 static void check_shared(const keys *k)
 {
     const bool counted =
@@ -112,7 +112,8 @@ static void check_shared(const keys *k)
                    "channels of shared experts can be cut only if it is absent");
 }
 
-/* Sets the numbers of heads and, since their defaults depend on them, the sizes of keys and values. */
+/* Sets the numbers of heads. Also adds the sizes of keys and values if they are missing, because their defaults depend
+ * on the number of heads. */
 static void edit_heads(const keys *k)
 {
     static const char *const lengths[] = {"attention.key_length", "attention.value_length"};

@@ -154,8 +154,9 @@ static void edit_layer_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* Sets num_kv_shared_layers to the kept ones of these last layers, which use the keys and values of the last earlier
- * layer of the same type. Rejects the cut if a kept layer would lose them. */
+/* num_kv_shared_layers is the number of last layers that use the keys and values of an earlier layer: the last one of
+ * the same type. Sets it to the number of these layers that are kept. Rejects the cut if a kept layer would lose the
+ * keys and values that it uses. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";

@@ -42,8 +42,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* Appends to `to`, whose numbers are in `list`, the rows of each number that `keep` keeps: number k has the `each` rows
- * from skip + k * each on. */
+/* For each number n in `keep`, appends the `each` rows from skip + n * each on to `to`. `list` is the memory for the
+ * numbers of `to`. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -98,7 +98,8 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
-/* Lists the kept rows of each expert's fused gate and up: pairs of rows, or two halves. */
+/* Lists the kept rows of each expert's fused gate and up: rows of gate and up alternate (has_pairs), or gate is the
+ * first half and up the second. */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);
@@ -372,8 +373,9 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
-/* Refuses to cut experts of a model that has others outside its layers. A block for multi-token prediction keeps its
- * experts, because transformers does not load the block, and the forward pass does not run it. */
+/* Refuses to cut experts if the tensor `t`, which is outside of the layers, belongs to an expert. A block for
+ * multi-token prediction keeps its experts, because transformers does not load the block, and the forward pass does not
+ * run it. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
@@ -383,8 +385,8 @@ static organ_status check_experts_outside_layers(const organ_cut_run *run, const
     return ORGAN_OK;
 }
 
-/* Sets `keep` for an axis that has the same number of entries for each layer, `size` in total: entries of kept
- * layers. */
+/* Sets `keep` to the entries of the kept layers on an axis of `size` entries, on which every layer has the same number
+ * of consecutive entries. Fails if the numbers cannot be equal. */
 static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
                                  organ_error *error)
 {

@@ -17,11 +17,11 @@ typedef struct organ_cut_config {
 
 /* ---- cut_settings.c ---- */
 
-/* Sets a member to `value`, whose reference is taken, and notes the change if the value differs. `value` NULL: sets the
- * error of a failed allocation. */
+/* Sets a member to `value` and notes the change if the old value differs. Takes over the reference `value`. `value`
+ * NULL: sets the error of a failed allocation. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value);
 
-/* Notes a changed setting. References of both values are taken; NULL: there is no such value. */
+/* Notes a changed setting. Takes over the references `before` and `after`; NULL: the setting has no such value. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error);
 

@@ -94,7 +94,8 @@ static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error
     return ORGAN_OK;
 }
 
-/* Fails unless all layers keep the same number of experts: no reader accepts a list. */
+/* Fails unless all kept layers with experts keep the same number of experts: no reader accepts a number for each
+ * layer. */
 static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *error)
 {
     size_t first = SIZE_MAX;
@@ -188,7 +189,8 @@ static bool is_requested(const organ_cut_run *run, int cut_kind)
     return false;
 }
 
-/* Checks that all experts of a layer keep the same number of channels, and that this is the number of other layers. */
+/* Checks that all experts of a layer keep the same number of channels, and that the layers before it keep this number
+ * too. */
 static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};

@@ -115,8 +115,8 @@ static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes
     return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
 }
 
-/* Returns the next bytes of a cut tensor, at most ORGAN_CUT_WINDOW: kept runs of the stored tensor, joined. Values set
- * by the caller (`values`) are returned in one call. Returns 0 at the end or on error. */
+/* Returns the next bytes of a cut tensor, at most ORGAN_CUT_WINDOW: kept runs of the stored tensor, joined. If the plan
+ * computed the bytes (part->values), returns all of them in one call. Returns 0 at the end or on error. */
 size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
 {
     size_t filled = 0;

@@ -56,7 +56,8 @@ static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, 
     return made;
 }
 
-/* Writes the overriding list if the pattern is no longer valid for the kept layers. */
+/* Writes the overriding list if the model has the pattern but not the list, and the pattern is no longer valid for the
+ * kept layers. */
 static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     uint64_t period = p->period;
@@ -71,8 +72,8 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Sets layer_types of Cohere2MoeConfig if leading dense layers exist and the list is absent: they have a sliding-window
- * pattern of their own, and the pattern of the other layers begins at the first of them. */
+/* Sets layer_types of Cohere2MoeConfig, which lacks the list, if it has leading dense layers. The dense layers have a
+ * sliding-window pattern of their own; the pattern of the other layers begins at the first of the other layers. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
@@ -93,8 +94,9 @@ static void list_dense_prefix(const organ_cut_config *c)
     organ_cut_set(c, key, list);
 }
 
-/* Writes indexer_types of GlmMoeDsaConfig out, which overrides the other forms: F or S in index_topk_pattern, or every
- * index_topk_freq-th layer. */
+/* Sets indexer_types of GlmMoeDsaConfig if it is absent. The list overrides both other settings of indexers, from which
+ * it is computed: letters F and S in index_topk_pattern, or index_topk_freq, which gives every n-th layer an
+ * indexer. */
 static void list_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -128,9 +130,10 @@ static void list_indexers(const organ_cut_config *c)
 /* ---- steps that no list overrides ---- */
 
 /* A setting that gives a kind to layers at regular steps: layer l has it if (l + shift) % step is 0, or, with a member
- * for an offset, if l % step is the offset. `key` and `offset` name the members with step and offset; only layers from
- * the number in member `from` to that in `to` count. If model_type begins with `model`, absent members have the values
- * `otherwise` and `offset_otherwise`; `model` NULL: an absent `key` means that the model has no such setting. */
+ * for an offset, if l % step is the offset. `key` and `offset` name the members with step and offset; only layers in
+ * the range from the number in member `from` to the number in member `to` count. If model_type begins with `model`,
+ * absent members have the values `otherwise` and `offset_otherwise`; `model` NULL: an absent `key` means that the model
+ * has no such setting. */
 typedef struct patterns_step {
     const char *key, *offset, *from, *to, *model;
     uint64_t shift, otherwise, offset_otherwise;

@@ -46,7 +46,7 @@ typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
 
-/* Returns the index of the digest of a row, which is not before of->skip. */
+/* Returns the index of the digest of `row`, which must be at least of->skip. */
 static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 {
     if (of->halves)
@@ -123,8 +123,8 @@ typedef struct recover_block {
     size_t count; /* number of digests */
 } recover_block;
 
-/* Adds the digest of a norm or a projection of K or V to those of its block. Kept blocks are recognised by these
- * tensors, because healing does not change them. */
+/* Adds the digest of a norm or a projection of K or V to the digests of its block. Ignores other tensors, and tensors
+ * above 1 GiB. Kept blocks are recognised by these tensors, because healing does not change them. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {

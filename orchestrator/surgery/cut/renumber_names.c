@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result of renumbering a text: nothing changed, a number was replaced, it names a removed layer or expert, or it
- * has a number that cannot be replaced. */
+/* The result of renumbering a text: nothing changed, a number was replaced, the text names a removed layer or expert,
+ * or the text has a number that cannot be replaced. */
 typedef enum outcome { SAME, CHANGED, GONE, UNCLEAR } outcome;
 
-/* Finds the number after one of the words, which may be separated by the escaped dot of a pattern. Returns its first
- * character and sets *digits to its length; NULL if there is none. */
+/* Finds the number after one of the `count` words. A dot is between word and number, in a pattern an escaped dot.
+ * Returns its first character and sets *digits to its length; NULL if there is none. */
 static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)

@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* How an axis of a stored tensor has the rows or columns of the plain matrix: `per` rows or columns occupy `places`
- * entries of the axis. */
+/* How the rows or columns of the plain matrix are stored on an axis of a tensor: `per` rows or columns occupy `places`
+ * entries of the axis. `per` 0: one entry serves all rows or columns. */
 typedef struct packing {
     uint64_t per, places;
 } packing;

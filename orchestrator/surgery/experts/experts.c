@@ -152,7 +152,7 @@ static bool experts_recall(void *context, const organ_tensor *tensor, const json
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* Returns the text that a refitted output depends on, in addition to the parameters. */
+/* Returns a description of the calibration text, on which a refitted output depends in addition to the parameters. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
@@ -203,7 +203,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
     return organ_cut_make(&all, report, error);
 }
 
-/* Checks before the text is run that the output can be written. */
+/* Checks the options, opens the model, checks that the output can be written, creates empty scores and reads --keep. */
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

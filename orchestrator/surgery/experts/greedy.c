@@ -39,8 +39,8 @@ static bool removal_is_local(const organ_forward_config *c)
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-/* Returns greedy.width: how many experts' removals can change a token's output, the `used` experts that serve it, or
- * all if routing depends on all. */
+/* Returns greedy.width, the number of experts with a removal that can change the output of a token: the `used` experts
+ * that serve the token, or all experts if removal_is_local is false. */
 static size_t candidates_per_token(const organ_forward_config *c)
 {
     return removal_is_local(c) ? c->experts_used : c->experts;
@@ -160,8 +160,8 @@ static void sum_tokens(const greedy *g)
     }
 }
 
-/* Computes the loss with the kept experts, and g->sums: the loss if each of them were removed too. Sums over all
- * ranks. */
+/* Sets *loss to the loss with the kept experts, and g->sums[e] to the increase of the loss if expert e is removed too,
+ * for each expert that may be removed. Both are sums over the tokens of all ranks. */
 static organ_status score_all(greedy *g, const char *where, double *loss, organ_error *error)
 {
     organ_expert_measure *const m = g->measure;
@@ -191,8 +191,8 @@ static unsigned expert_of_least_loss(const greedy *g)
     return least;
 }
 
-/* Removes the expert. Marks tokens whose stored differences are no longer valid because it served them or was their
- * next choice. */
+/* Removes the expert. Marks the tokens with stored values that are no longer valid: those that the expert served or
+ * would serve next, or all tokens if removal_is_local is false. */
 static void remove_expert(greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;

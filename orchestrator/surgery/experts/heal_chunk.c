@@ -90,8 +90,8 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
     return ORGAN_OK;
 }
 
-/* Computes rows of the least-squares problem for a chunk: targets from the donor's layer, inputs from the layer with
- * kept experts. */
+/* Runs the states `donor` of a chunk through the layer with all experts. If the layer is refitted, also runs `changed`
+ * through the layer with the kept experts, and computes the rows of the least-squares problem from both results. */
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -68,8 +68,8 @@ static void add_block_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* Refits the matrix of an expert, or reads it back, and stores it in the layer and the output. `block` is its index
- * among the kept experts. Quantised blocks of a layer that is not refitted keep their bytes. */
+/* Refits the matrix of an expert, or reads it back, and stores it in the layer and the output. `block` is the index of
+ * the expert among the kept experts. Quantised blocks of a layer that is not refitted keep their bytes. */
 static organ_status finish_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

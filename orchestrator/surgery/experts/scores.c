@@ -88,7 +88,7 @@ static double scores_difference(const organ_expert_layer *layer, organ_expert_sc
     return (double)layer->frequency[a] - (double)layer->frequency[b];
 }
 
-/* Returns whether expert a is removed before b. */
+/* Returns whether expert a is removed before b: it has the smaller score, or the same score and the higher number. */
 static bool is_removed_before(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     const double x = scores_difference(layer, score, a, b);

@@ -91,7 +91,7 @@ organ_status organ_expert_scores_write(const organ_expert_scores *scores, const 
 /* Reads such a document, or the member "scores" of a report of organ experts. *whole is false if there is no file or a
  * layer is missing. Returns ORGAN_BAD_INPUT for another document, and ORGAN_USAGE if the identity differs or if
  * with_loss is set and the file has no losses. Messages name the member and end with the text `written_again`, which
- * advises the user. After an error only dense layers may be known. */
+ * advises the user. After an error no layer is known, except dense ones. */
 organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path,
                                       const char *written_again, bool *whole, organ_error *error);
 

@@ -18,7 +18,7 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* Sets sums[r] to the total of those of the `count` rows, all of one layer, that belong to row r of the anatomy. */
+/* Sums the `count` rows of one layer by row of the anatomy: sums[r] is the total of those that belong to row r. */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)

@@ -12,8 +12,8 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20)
 
-/* Returns the number of experts in the layer and role of a tensor of one expert, 0 for other tensors. `known` caches
- * the last layer, since callers ask in the order of layers. */
+/* For a tensor of one expert, returns 1 + the highest number of an expert with this layer and role; 0 for other
+ * tensors. `known` caches the last layer, since callers ask in the order of layers. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -103,8 +103,8 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
-/* Reads the root mean square of each input of a matrix. For an expert without tokens: the values over all experts,
- * since gate and up of a layer's experts have the same inputs, but 1 for down. */
+/* Reads the root mean square of each input of a matrix. If an expert got no tokens, its gate and up get the values over
+ * all experts, because all experts of a layer have the same inputs there, and its down gets 1. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

@@ -15,9 +15,9 @@ typedef struct organ_expert_census {
     uint64_t experts[ORGAN_ROLE_COUNT];
 } organ_expert_census;
 
-/* Returns, for a tensor of one expert, the number of experts that have a tensor of this role in this layer; 0 for any
- * other tensor. `known` caches the last layer: calls in the order of layers search the model once per layer and
- * role. */
+/* For a tensor of one expert, returns 1 + the highest number of an expert with a tensor of this role in this layer.
+ * Returns 0 for any other tensor. `known` caches the last layer: calls in the order of layers search the model once per
+ * layer and role. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known);
 
 /* Computes the XXH3 of the imatrix file, as 16 hexadecimal digits. Returns ORGAN_IO if the file cannot be read or

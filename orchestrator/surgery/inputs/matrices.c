@@ -105,8 +105,8 @@ static void fold_name(const char *name, char out[160])
     out[used] = 0;
 }
 
-/* Adds a matrix that is no target to the counts of its kind. Limits the number of kinds, because in a file with a
- * million different names the search would be too slow and the list too large. */
+/* Adds a matrix that is no target to the counts of its kind. After MAX_KINDS kinds, a new kind is counted as "other
+ * names": with a million different names the search would be too slow and the list too large. */
 static void count_left_out(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];

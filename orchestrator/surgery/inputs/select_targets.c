@@ -136,7 +136,7 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
 
 /* Returns true if the linear layers of a model are stored as in_features x out_features, as in GPT-2 (Conv1D): its
  * projection to q, k and v (c_attn) has three times as many columns as rows. GPTBigCode has the same name for an
- * ordinary linear layer, which has more rows than columns. */
+ * ordinary linear layer, which has more rows than columns. Returns false for GGUF. */
 static bool has_transposed(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {

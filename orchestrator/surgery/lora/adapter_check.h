@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks an adapter, which peft can read, for properties that vLLM, a server of adapters, rejects or silently handles
- * in another way. */
+ * Checks an adapter that peft can read for properties that vLLM rejects or silently handles in another way. "Servers"
+ * means vLLM here. */
 #ifndef ORGAN_ADAPTER_CHECK_H
 #define ORGAN_ADAPTER_CHECK_H
 
@@ -14,18 +14,18 @@
  * 0 if there is none. */
 unsigned organ_served_rank(uint64_t rank);
 
-/* Returns why servers cannot load the tensor `name` of an adapter: its name has an unsupported word, or it is not a
- * factor (`factor` false). NULL if they can. GGUF adapters may have factors of any weight, because llama.cpp applies
- * them. */
+/* Returns the reason why servers cannot load the tensor `name` of an adapter: the name has an unsupported word, or the
+ * tensor is not a factor (`factor` is false). Returns NULL if they can load it. The words are not checked in a GGUF
+ * adapter, because llama.cpp applies factors of any weight. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
 
-/* Returns why servers cannot load a pair of factors, NULL if they can. In addition to organ_lora_unservable: vLLM
- * serves no stacks of experts. */
+/* Returns the reason why servers cannot load a pair of factors: a reason of organ_lora_unservable, or, unless the
+ * adapter is GGUF, that the pair belongs to a stack of experts. Returns NULL if they can load the pair. */
 const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
 
 /* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above
- * `max`. With `base`, the weights of the base model (NULL: not checked), also for modules that the base lacks or has in
- * another shape. Does not read values. Returns ORGAN_IO without memory. */
+ * `max`. `base` has the weights of the base model; if it is not NULL, modules that the base lacks or has in another
+ * shape are also findings. Does not read values. Returns ORGAN_IO without memory. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error);
 

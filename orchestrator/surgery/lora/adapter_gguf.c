@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Writes adapter_model.gguf, which llama.cpp loads. The writer first appends the tensors of a GGUF adapter to a
- * safetensors file, because the header of a GGUF file precedes them and depends on all of them; this file then copies
- * them. */
+ * safetensors file, because the header of a GGUF file precedes the tensors and depends on all of them. The functions
+ * below then copy the tensors. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Returns the value of adapter.lora.alpha that gives every pair the scale alpha / rank = 1: the rank of all pairs, or
- * 0, with which llama.cpp does not scale, if ranks differ. */
+/* Returns the value of adapter.lora.alpha with which llama.cpp scales no pair. If all pairs have the same rank, this is
+ * the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does not scale. */
 static float alpha_of(const organ_model *model)
 {
     uint64_t rank = 0;

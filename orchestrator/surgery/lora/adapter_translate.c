@@ -349,7 +349,7 @@ static organ_status translate_all(translation *t)
 }
 
 /* Returns whether the adapter must be translated for the base. An adapter with DoRA is translated only if its file
- * format differs, because peft applies DoRA to layers only, not to bare parameters. */
+ * format is not the base's, because peft applies DoRA to layers only, not to bare parameters. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)

@@ -192,7 +192,8 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
 
 /* ---- several ranks ---- */
 
-/* A tensor that a rank has appended: its row in the rank's tensors_json, the rank, and its index there. */
+/* A tensor that a rank has appended: its row in the list tensors_json of the rank, the number of the rank, and the
+ * index of the row in the list. */
 typedef struct tensors_json {
     const json_t *row;
     size_t rank, index;

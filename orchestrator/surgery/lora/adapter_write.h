@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Writes adapter directories in the format of peft (adapter_config.json, adapter_model.safetensors) or of llama.cpp
  * (adapter_model.gguf), with a report. The directory is published complete or not at all. Tensors are appended one by
- * one, so that only one of them is in memory and its rank need not be known in advance.
+ * one, so that only one tensor is in memory, and the rank of its factors need not be known in advance.
  *
  * A turn is a number for the tensors of one module. Each turn belongs to one rank, which appends its tensors; at the
- * end the writer merges the files of all ranks in the order of turns, so that the adapter does not depend on their
- * number. */
+ * end the writer merges the files of all ranks in the order of turns, so that the adapter does not depend on the number
+ * of ranks. */
 #ifndef ORGAN_ADAPTER_WRITE_H
 #define ORGAN_ADAPTER_WRITE_H
 
@@ -54,7 +54,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
 void organ_adapter_writer_turn(organ_adapter_writer *writer, size_t turn);
 
 /* For adapters that can be continued. organ_adapter_writer_recall sets the turn. If the file has the bytes that an
- * interrupted run appended in this turn, it keeps them and returns the results that the run passed to
+ * interrupted run appended in this turn, the function keeps the bytes and returns the results that the run passed to
  * organ_adapter_writer_done (owned by the writer). If it returns NULL, the caller must append the tensors, or `error`
  * is set. organ_adapter_writer_done, called after all tensors of a turn, writes the turn to the journal with `results`,
  * an object that it takes over; returns ORGAN_IO if that fails. */
@@ -84,7 +84,7 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ
                                        const organ_tensor *tensor, const char *name, organ_error *error);
 
 /* Copies the other files of an adapter, such as tokenizer and README, but not its config, its weights and the folder
- * organ/. */
+ * organ/. Only rank 0 copies. Does nothing if the old or the new adapter is GGUF. */
 organ_status organ_adapter_writer_copy_files(organ_adapter_writer *writer, const organ_adapter *adapter,
                                              organ_error *error);
 

@@ -19,16 +19,15 @@ static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_r
 
 /* ---- modules ---- */
 
-/* Sums over the changed modules: their number, elements of their weights, parameters of their factors; `unchanged`
- * counts the others. change, norm, rest: as in organ_lora_module; the explained share of a module is 1 - rest /
- * change. */
+/* Sums over the changed modules: number of modules, elements of weights, parameters of factors. `unchanged` counts the
+ * other modules. change, norm, rest: as in organ_lora_module; the explained share of a module is 1 - rest / change. */
 typedef struct extract_document_sums {
     json_int_t modules, unchanged, elements, parameters;
     size_t rank_from, rank_to;        /* smallest and largest rank of a module */
     double change, norm, rest, worst; /* worst: least explained share of a module */
 } extract_document_sums;
 
-/* Adds a module to the sums of its role or of all. */
+/* Adds a module to the sums `s`. An unchanged module (rank 0) only adds to s->unchanged. */
 static void add_module(extract_document_sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
@@ -143,7 +142,8 @@ static json_t *other_json(const void *context, size_t k)
 
 /* ---- text ---- */
 
-/* Returns the member "method": whether the base is quantised, and so what B A approximates. */
+/* Returns the member "method": A if no base weight of a module is quantised, else B, with a text that states what B A
+ * approximates. */
 static json_t *method_json(const organ_lora_job *job)
 {
     const char *text =
@@ -190,8 +190,8 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     return adapter;
 }
 
-/* Returns the number of changed weights of the tuned model without factors that are stored whole (`kept`) or not at
- * all. */
+/* Returns the number of changed weights of the tuned model that get no factors and are stored whole (`kept` true) or
+ * not stored (`kept` false). */
 static size_t count_others(const organ_lora_job *job, bool kept)
 {
     size_t count = 0;

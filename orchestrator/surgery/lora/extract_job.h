@@ -16,7 +16,7 @@ typedef struct organ_lora_module {
     char *name;      /* name of the module, without ".weight"; owned */
     char *note;      /* notes of the weight readers, one for each line; owned; NULL: none */
     float *spectrum; /* `rank` largest singular values of dW; owned */
-    size_t turn; /* turn of its tensor, if `kept` */ /* turn of its factors (adapter_write.h) */
+    size_t turn;     /* turn of its factors (adapter_write.h) */
     /* A stack of experts that is a parameter of a module of peft. peft wraps a module once for each of its parameters
      * that has factors: */
     bool parameter; /* it is such a stack */

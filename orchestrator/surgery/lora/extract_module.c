@@ -44,8 +44,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     return ORGAN_OK;
 }
 
-/* Returns how many singular values to keep: all, or with --rank-by energy the fewest whose squares reach the share.
- * *short_of_share: they do not reach it. */
+/* Returns the number of singular values to keep: all, or with --rank-by energy the smallest number with a sum of
+ * squares that reaches the share. Sets *short_of_share to whether even all computed values do not reach the share. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -170,8 +170,9 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     return error->status;
 }
 
-/* Writes the factors of all experts with the rank of the expert that needs most. If only the other parameter of the
- * module changed, this one gets zeros of rank 1, because peft names wrappers by their number. */
+/* Writes the factors of all experts with the largest rank of an expert. If only the other parameter of the module
+ * changed (m->paired), writes zeros of rank 1, because peft names wrappers by their number, so that both parameters
+ * need one. Writes nothing if neither changed. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -233,7 +234,7 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
 }
 
 /* Returns the bytes that decomposing a matrix needs in addition to its strips: the larger of the decomposition's
- * buffers and of singular vectors with factors. */
+ * buffers, and the singular vectors together with the factors. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);

@@ -52,8 +52,8 @@ static const forward_mixture *plan_mixture(const organ_lora_job *job)
     return family ? family->mixture : NULL;
 }
 
-/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. Not for
- * architectures whose files do not say whether the matrices are transposed. */
+/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. False for GGUF, and
+ * for architectures whose files do not show whether the matrices are transposed. */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);
@@ -272,8 +272,9 @@ static json_t *kept_of(const organ_lora_job *job)
     return words;
 }
 
-/* Returns the rank of the factors that are stored in the adapter, 0 if there are none. If only the other parameter of a
- * peft module changed, this one has zeros of rank 1, because peft names wrappers by their number. */
+/* Returns the rank of the factors that are stored in the adapter, 0 if there are none. If only the other parameter of
+ * the peft module changed (m->paired), the factors are zeros of rank 1, because peft names wrappers by their number, so
+ * that both parameters need one. */
 static size_t stored_rank(const organ_lora_module *m) { return m->rank ? m->rank : m->paired; }
 
 /* Adds target_parameters: the names of the parameters that have factors. */

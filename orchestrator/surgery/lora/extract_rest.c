@@ -121,8 +121,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 
 /* ---- weights that are stored whole ---- */
 
-/* Sets *wrapped to whether peft wraps the layer of a bias (`name`, whose first `length` characters are the module): a
- * layer is wrapped if it gets factors, that is if its weight changed. */
+/* Sets *wrapped to whether peft wraps the module of the tensor `name`. The first `length` characters of `name` are the
+ * name of the module. A module is wrapped if it gets factors, that is, if its weight changed. */
 static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
                                  organ_error *error)
 {

@@ -74,7 +74,7 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
 
 /* ---- factors from other places ---- */
 
-/* A stored pair and the expert in it that has the factors of one expert. */
+/* Position of the factors of one expert: a stored pair, and the number of the expert in this pair. */
 typedef struct stored_pair {
     const organ_adapter_pair *pair; /* NULL: the expert has no factors, which count as zeros */
     uint64_t expert;
@@ -129,7 +129,8 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
     }
 }
 
-/* Fills both factors of experts first .. end - 1, which have one stored pair. */
+/* Fills both factors of experts first .. end - 1, which are stored in one pair; leaves them zero if no pair is
+ * stored. */
 static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {

@@ -75,8 +75,8 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* Returns the first line of the journal. It has the number of ranks, because ranks divide the modules by their number
- * and write separate files. NULL if out of memory. */
+/* Returns the first line of the journal. It has the number of ranks, because this number determines which rank
+ * processes which module, and each rank writes a file of its own. NULL if out of memory. */
 static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -269,8 +269,8 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Checks the memory before the adapter is begun. If it is too small, the error also considers what comparing the other
- * weights needs. */
+/* Checks the memory before the adapter is begun. If it is too small, the message names an amount that is also enough
+ * for comparing the other weights. A dry run does not compare them. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};

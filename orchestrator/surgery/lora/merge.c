@@ -129,7 +129,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* Sets *report to one that lists the keys of the adapter that match nothing, and fails. */
+/* Makes the report, which lists the keys of the adapter that match no weight of the base, and fails. */
 static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);

@@ -26,13 +26,12 @@ typedef struct organ_lora_merge_options {
  * *report lists all such keys; with any other error *report is NULL. Files that remain after an error, and `resume`,
  * are as for organ_quantize_model.
  *
- * Returns
- *   - ORGAN_USAGE if the output exists or is an input, the base is behind a URL, or DoRA is given a scale;
- *   - ORGAN_BAD_INPUT if files are malformed or changed during the run, factors are not finite, or values exceed the
- *     range of the type;
- *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested.
- * With `evaluate` also errors of organ_perplexity, before anything is written if they can be detected then; after later
- * ones the complete output remains, and *report is set and gives the reason why it was not scored. */
+ * Returns - ORGAN_USAGE if the output exists or is an input, the base is behind a URL, or DoRA is given a scale; -
+ * ORGAN_BAD_INPUT if files are malformed or changed during the run, factors are not finite, or values exceed the range
+ * of the type; - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. With
+ * `evaluate`, also returns errors of organ_perplexity. Errors that can be detected early are returned before anything
+ * is written. After a later error the complete output remains, *report is set, and it gives the reason why the output
+ * was not scored. */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 

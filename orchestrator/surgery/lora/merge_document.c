@@ -54,8 +54,8 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-/* Returns the row of tensor k of the base that belongs to no weight, if its `dropped` is the given one; else NULL.
- * Dropped tensors are those that a plain model does not need. */
+/* Returns the row of the k-th tensor of the base that belongs to no weight; NULL if its flag `dropped` is not the given
+ * one. The flag is set for tensors that a plain model does not need. */
 static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_unmatched_tensor *const one = &job->weights->unmatched[k];

@@ -94,9 +94,9 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
-/* Computes the codes of one block of rows from `values`, the base's. d: a buffer for D; codes: the result, and a buffer
- * before. `part` NULL: the adapter does not change the weight. Adds to `sums`, and sets sums->overflow if a value
- * exceeds the range of the type. */
+/* Computes the codes of rows [first, first + rows) of a weight. `values` has these rows of the base; `d` is a buffer
+ * for D. `codes` gets the result, and is a buffer before. `part` NULL: the adapter does not change the weight. Adds to
+ * `sums`, and sets sums->overflow if a value exceeds the range of the type. */
 static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
                         size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {

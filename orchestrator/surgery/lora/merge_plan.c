@@ -174,7 +174,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* With use_dora, checks that every pair has magnitudes and that its weight is not transposed. */
+/* With use_dora, adds every pair that has no magnitudes or a transposed weight to job->unplaced. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rewrites the modules of an adapter. They are independent of each other: the workers process a batch of as many
- * modules as fit in memory, one module each, which is then written in order.
+ * Rewrites the modules of an adapter. The workers process a batch of modules at a time, each worker one module after
+ * another. A batch has at most as many modules as fit in memory; its modules are then written in order.
  *
  * Ranks: only rank 0 copies the unchanged tensors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
@@ -76,8 +76,8 @@ static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
            (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 
-/* Calls `work` on the workers for all rows of this rank whose elements have `width` bytes (0: any), then `then` for
- * each of them in order. Batches fit in --memory. */
+/* Processes all rows of this rank whose elements have `width` bytes (0: any) in batches that fit in --memory. Calls
+ * `work` on the workers for the rows of a batch, then `then` for each row of the batch in order. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
                              organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
@@ -134,8 +134,8 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-/* Sets row->rank to the smallest rank that keeps the share of energy; for a stack, to that of the expert that needs
- * most. */
+/* Sets row->rank to the smallest rank that keeps the share of energy; for a stack, to the largest such rank of an
+ * expert. */
 static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
                                   organ_error *error)
 {

@@ -60,8 +60,9 @@ typedef struct organ_lora_output {
     json_t *(*document)(const void *context); /* returns the report; NULL if out of memory */
 } organ_lora_output;
 
-/* Writes the adapter after a survey: all rows and `rest`, wide types first, the other files of the old adapter, and the
- * report, which *report gets. Returns an error if the old adapter has changed since it was opened. */
+/* Writes the adapter after organ_lora_survey: the factors of all rows and the tensors `rest` (wide types first), the
+ * other files of the old adapter, and the report. Sets *report to the report. Returns an error if the old adapter has
+ * changed since it was opened. */
 organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report,
                               organ_error *error);
 

@@ -74,8 +74,8 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its change, or its own norm if the base
- * does not have it. */
+/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its difference from the base's weight, or
+ * its own norm if there is no base or no such weight. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
@@ -263,8 +263,8 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
-/* Finds everything that servers would reject. With --check it reports that; otherwise it writes the adapter without
- * it. */
+/* Lists everything in the adapter that servers would reject. With --check only reports the list; otherwise writes the
+ * adapter without the listed parts. */
 static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;

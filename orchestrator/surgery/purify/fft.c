@@ -27,7 +27,8 @@ static bool broken; /* FFTW aborted while planning: see organ_guarded_call */
 
 static size_t bins_of(size_t n) { return n / 2 + 1; }
 
-/* Returns the bytes of n + 2 values, which the powers of the bins overwrite; the bins follow in the scratch. */
+/* Returns the bytes of the first part of the scratch: n + 2 numbers, which are the row's values and later the powers of
+ * the bins. The second part has the bins. */
 static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
 uint64_t organ_fft_scratch(uint64_t n)
@@ -95,7 +96,7 @@ void organ_fft_destroy(organ_fft *fft)
     free(fft);
 }
 
-/* Returns the bits of a number; those of non-negative numbers have the order of the numbers. */
+/* Returns the bits of a number as an integer. The integers of non-negative numbers have the order of the numbers. */
 static uint64_t fft_bits_of(double value)
 {
     uint64_t bits;
@@ -118,8 +119,8 @@ static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t 
     return from;
 }
 
-/* Returns the k-th smallest of n non-negative values, which it reorders. Decides bit by bit from the highest (bits of
- * non-negative numbers have the order of the numbers), so that no order of the values makes it slow. */
+/* Returns the k-th smallest (k from 0) of n non-negative values, and reorders the values. Partitions them bit by bit
+ * from the highest bit, so that the time does not depend on their order. */
 static double kth_smallest(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;

@@ -18,9 +18,9 @@ void organ_fft_destroy(organ_fft *fft); /* NULL is allowed */
 /* Returns the bytes of scratch that organ_fft_purify needs for n values, aligned to 64; 0 if n is too long. */
 uint64_t organ_fft_scratch(uint64_t n);
 
-/* Multiplies those bins of the row's real spectrum by 1 - strength whose power is below threshold x (median power of
- * the bins / ln 2). The median of an even number of bins is the mean of the two middle values. All values must be
- * finite. */
+/* Computes the real spectrum of the row, multiplies every bin by 1 - strength that has a power below threshold x
+ * (median power of the bins / ln 2), and transforms the spectrum back into `row`. The median of an even number of bins
+ * is the mean of the two middle values. All values must be finite. */
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch);
 
 #endif

@@ -34,7 +34,8 @@ static bool has_rows(const organ_tensor *tensor)
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
-/* Returns whether the options select a tensor: with --type any tensor of these groups, else only projections. */
+/* Returns whether --type and --layers select a tensor. Without --type only projections are selected. Tensors with rows
+ * of one value are never selected. */
 static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
                                const organ_tensor *tensor)
 {
@@ -43,8 +44,8 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-/* Adds a selected tensor to the parts. One of a type that cannot be written is listed in left_out, or is an error if
- * --type selects it. */
+/* Adds a selected tensor to the parts. A tensor of a type that cannot be written is added to job->left_out instead;
+ * with --type, it is an error. */
 static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
@@ -115,7 +116,8 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Measures theta of the chosen tensors in the donor or, with `after`, in the copy. */
+/* Measures theta of the chosen tensors in `model`. Stores it in z_after of the parts if `after` is set (`model` is the
+ * copy), else in z_before (`model` is the donor). */
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};

@@ -38,9 +38,9 @@ typedef struct organ_purify_options {
  *
  * Returns ORGAN_USAGE if options are out of range, select nothing or the output exists; ORGAN_BAD_INPUT if the donor is
  * malformed, was changed, or has NaN or infinity in a selected tensor; ORGAN_IO or ORGAN_INTERRUPTED if reading,
- * writing or memory fails or a stop was requested. With `evaluate` also errors of organ_perplexity, before anything is
- * written if they can be detected then; after later ones a complete output is kept, and *report is set and gives the
- * reason why it was not scored. */
+ * writing or memory fails or a stop was requested. With `evaluate`, also returns errors of organ_perplexity. Errors
+ * that can be detected early are returned before anything is written. After a later error the complete output is kept,
+ * *report is set, and it gives the reason why the output was not scored. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -39,8 +39,8 @@ typedef struct organ_purify_job {
     organ_row_work rows; /* the filter, which organ_write_run calls for each row */
 } organ_purify_job;
 
-/* Creates the transforms that the parts need, and sets job->rows, which fails with ORGAN_BAD_INPUT if values are not
- * finite. Returns errors of organ_fft_create and organ_measure_min. */
+/* Creates the transforms that the parts need, and sets job->rows. The functions of job->rows return ORGAN_BAD_INPUT if
+ * values are not finite. Returns errors of organ_fft_create and organ_measure_min. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);

@@ -15,7 +15,7 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
 }
 
 /* Implements organ_row_work.row: purifies a row and adds its energy before and after to the sums. A row with values
- * that are not finite is only counted. */
+ * that are not finite is only counted. With strength 0 the row keeps its bits. */
 static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;

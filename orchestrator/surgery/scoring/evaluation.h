@@ -21,7 +21,7 @@ typedef struct organ_evaluation {
     const char *output;             /* path of the output, as the user named it */
     organ_made_as made_as;          /* how the operation changes the weights */
     /* Set by the functions below. */
-    json_t *document, *run; /* "evaluation" of the report; its member of "run" */
+    json_t *document, *run; /* "evaluation" of the report, and "evaluation" of its "run" */
     organ_error fault;      /* error of a failed evaluation of a complete output */
 } organ_evaluation;
 

@@ -187,9 +187,10 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     return (uint64_t)tokens * each + numbers * sizeof(double);
 }
 
-/* Divides `memory` after kept_bytes are subtracted. With one model the forward pass gets all of it; with several it
- * gets half, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
- * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
+/* Subtracts kept_bytes from `memory` and divides the rest. With one model the forward pass gets the whole rest; with
+ * several models the forward passes get half, and the hidden states of all models and the logits of the first get a
+ * quarter each. `longest` and `inputs`: tokens of the longest window, and of all windows. Returns false if a share is
+ * too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);
@@ -224,8 +225,8 @@ static bool fits_all(void *context, uint64_t memory)
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* Returns the least memory in bytes for which `holds` returns true. `holds` divides the memory that it tries among the
- * members of `scoring`, so afterwards scoring->memory is divided again. */
+/* Returns the least memory in bytes for which `holds` returns true. Each call of `holds` changes members of `scoring`,
+ * so at the end the original scoring->memory is divided again. */
 static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};

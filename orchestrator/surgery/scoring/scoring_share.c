@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Returns the first window of a rank's share. */
+/* Returns the index of the first window in the share of `rank`. For rank == ranks, returns the number of windows. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
 {
     return plan->windows * rank / ranks;
@@ -65,7 +65,8 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* Returns the rank of each scored token. The caller frees it; NULL without memory. */
+/* Returns an array with the rank that scores each token of the plan. The caller frees the array; NULL without
+ * memory. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);

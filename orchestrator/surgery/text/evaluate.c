@@ -28,7 +28,8 @@ typedef struct evaluate_scoring {
     organ_scoring scoring;
 } evaluate_scoring;
 
-/* Implements organ_more_reports: writes imatrix.gguf, whose chunks are the windows of the text. */
+/* Implements organ_more_reports: writes the importance matrix imatrix.gguf. Each window of the text is one chunk of the
+ * file. */
 static organ_status write_imatrix(const organ_output *output, const void *context, const json_t *report,
                                   organ_error *error)
 {
@@ -89,7 +90,8 @@ static json_t *evaluate_document(const organ_scoring *scoring, const char *schem
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
-/* Scores one model, or compares two, and writes the reports. */
+/* Scores one model, or two for a comparison, sets *report and writes the reports. With --dry-run only plans the work.
+ * Fails if an importance matrix is requested without -o. */
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
@@ -203,8 +205,9 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* Returns the history of model m: the experiment from its pruning log, and its counted sparsity. Called before the
- * scoring, so that a malformed log is reported early. NULL with an error. */
+/* Returns the history of model m: experiment, method, definition and requested sparsity from the model's pruning log,
+ * and the sparsity counted from its weights or, in "not_counted", the reason why it was not counted. Called before the
+ * scoring, so that a malformed log is reported early. Returns NULL on error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                           organ_error *error)
 {
@@ -238,7 +241,8 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_s
     return histories;
 }
 
-/* Returns a list of the different experiments in the order of the models. */
+/* Returns the experiments of all histories in the order of the models, each experiment once. A history without an
+ * experiment adds none. */
 static json_t *experiments_json(const json_t *histories)
 {
     json_t *const list = json_array();
@@ -269,8 +273,8 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
                                                  SET_HELD("matrices", matrices)));
 }
 
-/* Moves "matrices" from the sparsity of each model into a list [{"models", "matrices"}], with one row for models whose
- * counted targets are the same share of the donor's matrices. */
+/* Removes "matrices" from the sparsity of each model and returns a list [{"models", "matrices"}] instead. All models
+ * with equal "matrices" are in one row of the list. */
 static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();

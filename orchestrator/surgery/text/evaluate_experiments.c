@@ -7,7 +7,7 @@
 #include <fnmatch.h>
 #include <string.h>
 
-/* The options, and the histories of all models except the donor, in their order. */
+/* The options, and the histories of all models except the donor, in the order of options->pruned. */
 typedef struct naming_job {
     const organ_evaluate_options *options;
     json_t *histories;

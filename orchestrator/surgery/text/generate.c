@@ -71,7 +71,8 @@ static organ_status allocate_generation(generation *g, organ_error *error)
 
 /* ---- token after token ---- */
 
-/* Context of choose_token: sets `top`, the token with the largest logit, and `finite`: all logits are finite. */
+/* Context of choose_token, which sets `top` to the token with the largest logit, and `finite` to whether all logits are
+ * finite. */
 typedef struct choice {
     size_t vocabulary, top;
     bool finite;
@@ -135,7 +136,8 @@ static organ_status generate_print_new(generation *g, organ_text_streamer *strea
     return print_text(g, streamer, error);
 }
 
-/* Makes the prompt's text for the report, then generates. */
+/* Sets g->prompt_text to the prompt as the report prints it, then generates the text and sets g->text and g->seconds.
+ * Fails if the model's files changed meanwhile. */
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -4,8 +4,8 @@
 
 #include "orchestrator/surgery/scoring/scoring.h"
 
-/* Returns the report of a dry run: that of a run without figures, with "dry_run": true, "plan" and "run.plan"
- * (surgery/plan/plan.h). NULL without memory. */
+/* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
+ * "run.plan" (surgery/plan/plan.h). NULL without memory. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
 
 #endif

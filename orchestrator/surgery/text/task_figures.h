@@ -7,15 +7,16 @@
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/surgery/text/task_file.h"
 
-/* The answer of a model to a question: indices of the question's choices, the lowest of equal ones. */
+/* The answer of a model to a question. Choices are numbered within the question; the first of equally likely choices is
+ * the answer. */
 typedef struct organ_task_answer {
     size_t choice;                /* choice with the largest log-likelihood (acc) */
     size_t normalised;            /* choice with the largest log-likelihood divided by its characters (acc_norm) */
     bool right, right_normalised; /* whether `choice`, and `normalised`, is a right one */
 } organ_task_answer;
 
-/* Returns the log-likelihood of a choice in nats: minus the sum of the negative log-likelihoods `nll` (of all scored
- * tokens of the plan) of its tokens, in their order. */
+/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` over the tokens of the choice. `nll` has the
+ * negative log-likelihood of every scored token of the plan, in the plan's order. */
 double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
 
 /* Returns the answer to question number `question` from a model's `nll`. Source: lm-evaluation-harness 0.4.13,

@@ -27,7 +27,7 @@ typedef struct task_reader {
     size_t input_room, window_room, row_room, target_room;
     /* Bytes of plan and choices, including those not stored because `full` is set. */
     uint64_t bytes;
-    /* They exceed the memory: further lines are only counted, for the message. */
+    /* `bytes` exceeds task_memory_limit: further lines are only counted, for the message. */
     bool full;
     task_tokens context, whole; /* of the current question: context alone; context, delimiter and choice */
     uint32_t prefix;            /* BOS (EOS if there is none), in place of a context without tokens */
@@ -92,8 +92,8 @@ typedef struct task_window {
     size_t inputs, scored;
 } task_window;
 
-/* Returns whether the last window of the plan has the same inputs and this choice has one scored token, so that both
- * choices can share the window. */
+/* Returns whether the choice of `w` can share the last window of the plan: the choice has one scored token, and both
+ * windows have the same inputs. */
 static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
 {
     if (!plan->windows)
@@ -136,8 +136,8 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
     return ORGAN_OK;
 }
 
-/* Adds the choice whose tokens follow those of the context in r->whole, and its window. `name`: its number in messages,
- * from 1. */
+/* Adds a choice and its window. The tokens of the choice are those in r->whole after the tokens of the context. Fails
+ * if there are none, or more than a window has. `name`: number of the choice in messages, from 1. */
 static organ_status add_choice(task_reader *r, size_t name, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -234,8 +234,8 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
     return ORGAN_OK;
 }
 
-/* Sets *task to the index of the task with this name, which is added if it is new. "" is the name of the file without
- * its ending. Searches from the end, because the lines of a task are usually consecutive. */
+/* Sets *task to the index of the task with this name, and adds the task if it is new. If `name` is "", the name of the
+ * file without its ending is used. Searches from the end, because the lines of a task are usually consecutive. */
 static organ_status find_task(task_reader *r, const char *name, size_t *task, organ_error *error)
 {
     organ_task_set *const set = r->set;

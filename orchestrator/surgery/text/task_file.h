@@ -38,11 +38,11 @@ typedef struct organ_task_set {
 } organ_task_set;
 
 /* Reads the questions from scoring->text, tokenizes them with scoring->tokenizer, and adds a window for each choice to
- * scoring->plan. The tokens of a choice are those that the text context + delimiter + choice has after as many tokens
- * as the context alone has; white space at the end of the context counts as the beginning of the choice. BOS comes
- * first if the tokenizer adds one; if the context has no tokens, BOS (EOS if there is none) takes its place. A window
- * has at most the last scoring->protocol.context inputs. Two choices with the same inputs share a window. Source:
- * lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and HFLM._loglikelihood_tokens.
+ * scoring->plan. The text context + delimiter + choice is tokenized as a whole. If the context alone has n tokens, the
+ * tokens of the choice are those after the first n; white space at the end of the context counts as the beginning of
+ * the choice. BOS comes first if the tokenizer adds one; if the context has no tokens, BOS (EOS if there is none) takes
+ * its place. A window has at most the last scoring->protocol.context inputs. Two choices with the same inputs share a
+ * window. Source: lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and HFLM._loglikelihood_tokens.
  *
  * Returns ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more
  * tokens than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more
