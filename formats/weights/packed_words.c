@@ -238,9 +238,10 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Returns the scheme of a qweight. The shapes of qweight, qzeros and scales decide: a word has codes of 32 / bits
- * rows (GPTQ), of eight columns (AWQ gemm), or of eight columns with padded rows of scales (AWQ gemv). If several or
- * none fit, the config decides. */
+/* Returns the scheme of a qweight, for which the shapes of qweight, qzeros and scales decide. A word contains codes of
+ * 32 / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv, the rows of the scales are padded; in AWQ gemm
+ * they are not. If exactly one of the three layouts fits, returns it; otherwise the config decides. If several fit and
+ * no config states the method, reports an error. */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -263,8 +264,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns true if codes of `bits` bits agree with the rows of words, the columns of zero points and the length of
- * g_idx. Sets *in to the number of inputs (the weight's columns). */
+/* Returns true if codes of `bits` bits agree with the number of rows of words, the columns of the zero points, and
+ * the length of g_idx (if there is one). Sets *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -274,8 +275,8 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs, from the shapes. Bits other than the
- * config's are accepted only if there is a g_idx, whose length confirms the number of inputs. */
+/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the
+ * shapes. Other bits are accepted only if there is a g_idx, because its length confirms the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
