@@ -20,8 +20,8 @@
 #define USUAL_PATIENCE   60     /* seconds */
 #define USUAL_READ       300000 /* ms */
 #define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-/* Bytes that are requested for a small read, of which later reads are served; doubled while reads continue where the
- * last span ended. */
+/* FIRST_SPAN bytes are requested for a small read; later reads are served from these bytes. If reads continue near
+ * the end of a span, the next span is twice as long, up to LONGEST_SPAN. */
 #define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
 #define SPANS        8 /* enough for threads that read several tensors at once not to discard each other's spans */
@@ -147,8 +147,10 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before try number `failures` + 1, with growing waits; returns an error instead after the last try. `at` is
- * the file offset of the request, for messages. */
+/* Waits before the next try after `failures` failed ones. The wait doubles with each failure up to LONGEST_WAIT; if
+ * the server asks for a longer one, that is used. Returns an error instead of waiting if the allowed tries are used
+ * up, if a further try cannot help, or if the server asks for more than the allowed patience. `at` is the file offset
+ * of the request, for messages. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {

@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Sets *block_side so that blocks divide `side` rows or columns into `count` equal parts. Returns false unless it is
- * a power of two (any side if count is 1): for 130 rows and 2 blocks, real blocks have 128 rows and the second one
- * is cut off, not 65 each. */
+/* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the size of a block. Returns false
+ * if there is no such division, or if count is above 1 and the size is no power of two: 130 rows in 2 blocks, for
+ * example, are a block of 128 and a block that is cut off, not two blocks of 65. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -33,8 +33,8 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
-/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but there are none. Zero points that the
- * config denies are used, and noted. */
+/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but the weight has none. If the weight has
+ * zero points although the config says that there are none, they are used, and a note states it. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group)
 {
@@ -129,8 +129,8 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Returns whether the two scales of each matrix are those of the halves of a fused gate and up: transformers stores
- * them so for stacks of experts (Mistral 4) whose other weights have one scale each. */
+/* Returns true if the two scales of each matrix belong to the two halves of a fused gate and up. transformers stores
+ * stacks of experts so (Mistral 4) if the model's other weights have one scale each. */
 static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
 {
     return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
