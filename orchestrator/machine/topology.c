@@ -100,8 +100,8 @@ static organ_topology *create_empty(void)
     return NULL;
 }
 
-/* Restricts the machine to the CPUs of `requested` and adds all others to absent[why]. If no CPU would remain, sets
- * *none and changes nothing. */
+/* Restricts the machine to the CPUs of `requested`, and adds all CPUs that it loses to absent[why]. If no CPU would
+ * remain, sets *none to true and changes nothing. */
 static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t requested, organ_absence why, bool *none,
                                 organ_error *error)
 {
@@ -216,8 +216,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a topology with the record loaded; NULL if memory is exhausted or the record is malformed, which sets
- * *malformed. hwloc returns the same error in both cases, so a second attempt decides. */
+/* Returns a topology with the recorded machine loaded. Returns NULL if memory is exhausted, or if the record is
+ * malformed: then sets *malformed. hwloc returns the same error in both cases, so loading is tried a second time. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;

@@ -224,8 +224,8 @@ static void send_end(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sends a text to rank 0, but only within a stage: between stages all ranks have the same texts, and rank 0 displays
- * its own. */
+/* Sends a text to rank 0 if this rank is within a stage. Between stages nothing is sent: there all ranks have the
+ * same texts, and rank 0 displays its own. */
 static void send_note_text(void *context, const char *text)
 {
     organ_ranks *const ranks = context;

@@ -68,8 +68,9 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
-/* Returns the arrival whose fault all ranks adopt: that of the lowest rank whose fault is no interruption, because
- * interruptions mostly follow another rank's fault. NULL if no rank has a fault. */
+/* Returns the arrival with the fault that all ranks adopt: the fault of the lowest rank that has one other than an
+ * interruption, or else of the lowest rank with an interruption. Interruptions come last because they mostly follow
+ * the fault of another rank. Returns NULL if no rank has a fault. */
 static const arrival *find_fault(const organ_ranks *ranks, const arrival *arrivals)
 {
     const arrival *found = NULL;
