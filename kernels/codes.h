@@ -78,12 +78,13 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 /* Returns the values of 16 codes of FP8 E5M2, which is the upper byte of an F16. */
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* Returns the values of 16 codes of FP8 E5M2FNUZ. The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ
- * it belongs to numbers, so F16 cannot represent the codes. The bits of a code go to the low exponent bits of FP32
- * and to the mantissa, and 111 is added to the exponent: `once`. For exponent 0 this would add an implicit leading
- * one; there `twice` (the same with 112, so twice the number) less 2^-15 is correct. For all other codes that
- * difference is not smaller than `once`, so the minimum selects the correct value. No intermediate result is
- * subnormal, because subnormals cost dozens of cycles. */
+/* Returns the values of 16 codes of FP8 E5M2FNUZ. F16 cannot represent them: its largest exponent means infinity or
+ * NaN, but in E5M2FNUZ that exponent belongs to numbers. So the exponent and fraction of a code are moved to the
+ * corresponding bits of an FP32, and the bias is corrected. Adding 111 to the exponent gives `once`, which is correct
+ * if the code's exponent is not 0. If the exponent is 0, the code has no implicit leading one: adding 112 instead
+ * gives `twice`, and subtracting 2^-15 from it removes the leading one. For all other codes twice - 2^-15 is not
+ * below `once`, so the minimum of the two is correct for every code. No intermediate result is subnormal, because
+ * subnormals cost dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
@@ -269,8 +270,9 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
-/* Maps codes to ranks so that exactly the codes of infinities and NaN have ranks of at least special_from
- * (decode_fp8). */
+/* Returns a rank for each code. In the FNUZ types only the code 0x80 (NaN) gets the rank 0xff. In the other types the
+ * rank is the code without its sign bit, so that infinities and NaN have the largest ranks. decode_fp8 compares ranks
+ * with special_from. */
 INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;

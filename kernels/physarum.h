@@ -213,8 +213,9 @@ INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const 
         physarum_grow_strip(t, from, square, mixed, 1);
 }
 
-/* Runs the last iteration on a row (none if `still`) and sets the elements that do not survive to +0. Returns the
- * number of survivors. */
+/* Runs the last iteration on row i, and sets the elements of `row` whose tubes end below the threshold to +0. If
+ * `still` is 1, runs no iteration and compares the current tubes. Returns the number of elements whose tubes
+ * survive. */
 INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, const enum element_type type,
                                    const int still, const int square)
 {

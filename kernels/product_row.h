@@ -53,8 +53,8 @@ INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_par
         add_last_columns(totals, a, b, k, end, type);
 }
 
-/* Computes the product of one row without packing b, which would cost more than the product: strip by strip of its
- * columns, with the chunks of k of the blocked product, so that the bits are the same. */
+/* Computes the product of one row `a` without packing b, because packing would cost more than the product. Computes
+ * strip by strip of the rows of b, in the same chunks of k as the blocked product, so that the bits are the same. */
 INLINE void row_by_strips(const organ_product *p, const float *a, const enum element_type type)
 {
     _Alignas(64) float totals[ROW_STRIP];

@@ -3,9 +3,9 @@
  * The states of 16 channels are processed at a time; the caller bounds the channels of a call so that their states
  * stay in the cache closest to the core. */
 
-/* Processes one token of n channels, up to 16, from channel `from` on, by the recurrence of Mamba (Gu and Dao 2023):
- * for each state i, h_i = exp(A_i dt) h_i + B_i dt x; then y = sum of C_i h_i + D x. Here rates, steps, writes, reads
- * and skip are A, dt, B, C and D; y replaces x. */
+/* Processes one token of n <= 16 channels from channel `from` on by the recurrence of Mamba (Gu and Dao 2023). For
+ * each state i of a channel: h_i = exp(A_i dt) h_i + B_i dt x. Then y = sum of C_i h_i + D x, which replaces x. In
+ * the structure, A is `rates`, dt `steps`, B `writes`, C `reads` and D `skip`. */
 INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, const size_t n)
 {
     float *const at = s->values + t * s->value_stride + from;

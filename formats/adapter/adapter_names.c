@@ -54,9 +54,10 @@ static bool target_selects_parameter(const char *target, const char *module, siz
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* Returns the name of the parameter that wrapper number `index` of the module changes, 0 being the innermost, and
- * sets *count to the number of wrappers: peft wraps a module once for each parameter in target_parameters. NULL if
- * there is none; "" if the order is unknown. */
+/* peft wraps a module once for each of its parameters in target_parameters. Returns the name of the parameter that
+ * wrapper number `index` of the module changes (0 is the innermost), and sets *count to the number of wrappers.
+ * Returns NULL if there is no such wrapper; "" if several targets match that are not in `ordered`, so that their
+ * order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {

@@ -33,8 +33,9 @@ typedef struct open_state {
 
 /* ---- files ---- */
 
-/* Sets adapter.path to the directory of the adapter: `path`, or the directory of the file `path`. For a GGUF file it
- * is the file, and adapter.gguf is set. */
+/* Sets adapter.path. If `path` is a directory, adapter.path is `path` without trailing slashes; if `path` is the
+ * safetensors file or its index, it is the directory of that file. If `path` is a GGUF file, it is `path`, and
+ * adapter.gguf is set. Rejects URLs and other files. */
 static organ_status find_directory(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
@@ -213,8 +214,9 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-/* Sets in_features, out_features, experts and (unless peft's parameter layout, which needs it) rank of a pair from
- * the shapes of its factors. Returns false if the shapes contradict each other. */
+/* Sets in_features, out_features, experts and rank of a pair from the shapes of its factors. In the layout
+ * ORGAN_FACTORS_PARAMETER the rank must be set before: the number of experts follows from it. Returns false if the
+ * shapes contradict each other. */
 static bool adapter_find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;

@@ -30,8 +30,9 @@ static size_t skip_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the span to delete in order to remove a member whose value is `value`. It starts at `before`, the end of
- * the previous member; for the first member it includes the comma after the value. */
+/* Returns the span to delete in order to remove a member: from `before`, the end of the previous member, to the end
+ * of the member's `value`. For the first member (`first`) the span includes the comma after the value, if there is
+ * one. */
 static organ_json_span span_to_delete(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
     const size_t after = skip_space(text, value.end);
@@ -39,8 +40,8 @@ static organ_json_span span_to_delete(const organ_json_source *text, size_t befo
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
-/* Sets *to to the first member called `name` in the object in `span`; to->found stays false if there is none. Nested
- * objects are searched too, `deep` levels down. */
+/* Sets *to to the position of the first member called `name` in the object in `span`. Also searches the objects
+ * nested in it, `deep` levels down. If there is no such member, to->found stays false. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -149,16 +150,17 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
     return ORGAN_OK;
 }
 
-/* Returns the white space between the opening brace and the first member: its line break and indentation, if the object
- * has them. */
+/* Returns the span of the white space between the opening brace and the first member. In an object that is written on
+ * several lines, it contains a line break and the indentation of the members. */
 static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);
     return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
 }
 
-/* Returns the value as text in the style of the object, which the caller frees: on several lines with its
- * indentation if `indent` contains a line break, else on one line. NULL if memory is exhausted. */
+/* Returns the value as text, which the caller frees, and sets *length. If the span `indent` contains a line break,
+ * the value is written on several lines, and each line break is replaced by the white space of `indent`; otherwise
+ * the value is written on one line. Returns NULL if memory is exhausted. */
 static char *value_as_text(const organ_json_source *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
@@ -182,8 +184,8 @@ static char *value_as_text(const organ_json_source *text, organ_json_span indent
 }
 
 /* Sets *place to the empty span at which a new last member is inserted, and *first to true if the object has no
- * members. `indent` is the white space after the opening brace (indent_of); in an object without members, the new
- * member is inserted where it begins. */
+ * members. The place is the end of the last member's value; in an object without members it is the beginning of
+ * `indent`, the white space after the opening brace. */
 static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *place, bool *first, organ_error *error)
 {

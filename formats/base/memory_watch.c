@@ -112,8 +112,8 @@ json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_m
     return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
 }
 
-/* Begins a piece of work that counts refused allocations. The returned state restores the count of the work that
- * contains it. */
+/* Begins a piece of work in which refused allocations are counted from 0. Returns the state of the surrounding work,
+ * which organ_memory_work_end restores. */
 organ_memory_work organ_memory_work_begin(void)
 {
     const organ_memory_work work = {.outer = refusals_before, .within = working};

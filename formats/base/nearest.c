@@ -33,8 +33,9 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
-/* Returns the name with the least edit distance to `typed`, or NULL if all differ in too many letters. A name that
- * begins with `typed` counts as one edit. */
+/* Returns the name with the least edit distance to `typed`. A name that begins with `typed` (at least 3 bytes) has
+ * distance 1. Returns NULL if no name has a distance below both the length of `typed` and a third of that length + 2,
+ * or if `typed` is empty or too long. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);

@@ -25,8 +25,9 @@ typedef struct organ_gguf_cursor {
 /* Returns the number of bytes of the file from the cursor on. */
 uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor);
 
-/* Returns the address of the next `bytes` bytes, valid until the next call, and moves past them. Returns NULL after
- * an error, and with ORGAN_BAD_INPUT if the file ends before them; `field` is their name in the message. */
+/* Returns the address of the next `bytes` bytes of the header and moves the cursor past them. The address is valid
+ * until the next call. Returns NULL after an earlier error, and reports ORGAN_BAD_INPUT if the file has fewer bytes
+ * left; `field` names the bytes in the message. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes);
 
 /* Returns the next little-endian number of `bytes` bytes, or 0 after an error. */

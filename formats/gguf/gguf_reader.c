@@ -21,7 +21,7 @@ typedef struct gguf_reader {
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } gguf_reader;
 
-/* Sets *padded to `value` rounded up to the alignment; false if that overflows. */
+/* Sets *padded to `value` rounded up to a multiple of `alignment`. Returns false if *padded overflows. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
 {
     const uint64_t over = value % alignment;
@@ -36,8 +36,8 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* Returns a remark for the message about a wrong magic number, which says what the file is: users often pass such
- * files under the name of a GGUF file. "" if unknown. */
+/* Users sometimes pass other files under the name of a GGUF file. Returns a remark for the message about a wrong
+ * magic number that says what the file is; "" if the magic number is unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -58,8 +58,8 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Reads and checks magic and version. The version of a big-endian file has its bytes reversed, so its low 16 bits
- * are 0. In version 1, lengths have 32 bits. */
+/* Reads and checks the magic number and the version. Rejects a big-endian file: its version is stored with reversed
+ * bytes, so the low 16 bits are 0. Sets cursor.narrow for version 1, in which counts and lengths have 32 bits. */
 static organ_status read_version(gguf_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -78,8 +78,8 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Reads the number of items (`field` is its name). Rejects it if the rest of the file has no room for that many
- * items of at least `shortest` bytes. */
+/* Reads and returns the number of items, whose name in messages is `field`. Reports an error if the rest of the file
+ * is too short for that many items of `shortest` bytes each. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -195,8 +195,10 @@ static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads the offset of the tensor's data, which must be the end of the previous tensor, rounded up to the alignment.
- * tensor->offset counts from the beginning of the data until place_data adds that beginning. */
+/* Reads tensor->offset, the position of the tensor's data relative to the beginning of the data of all tensors. It
+ * must be the end of the previous tensor's data, rounded up to the alignment; after a fault in the previous tensor
+ * (r->lost), any multiple of the alignment is accepted that does not overlap an earlier tensor. place_data later
+ * makes it an offset in the file. */
 static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -349,7 +351,9 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
-/* Checks that all tensors end within the file, and that no bytes remain after the last. */
+/* Checks that the data of each tensor ends within the file; passes such faults to `faults` if it is not NULL. If all
+ * tensors of the header could be read, also checks that the file has no bytes after the padding of the last
+ * tensor. */
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {

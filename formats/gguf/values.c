@@ -37,8 +37,8 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Extends cursor->image to at least the file's first `end` bytes. Each read doubles it, so that long headers need
- * few reads. `end` is not above the size of the file. */
+/* Extends cursor->image to at least the first `end` bytes of the file; `end` is not above the size of the file. Each
+ * read doubles the bytes in the image, so that a long header needs few reads. */
 static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;

@@ -29,8 +29,8 @@ typedef struct cursor {
     char where[200]; /* the item being read, for messages */
 } cursor;
 
-/* Returns true if the file can be of llama.cpp's old format, which has no magic number: its first number is then the
- * count of entries, for which the file must be long enough. */
+/* Returns true if the file can have llama.cpp's old format, which has no magic number: `first`, the first number of
+ * the file, would be the count of entries, and the file must be long enough for that many entries. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
@@ -52,7 +52,8 @@ static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
         c->at += bytes;
 }
 
-/* Returns the next number; 0 with an error if it is outside [least, max]. `field` is its name in messages. */
+/* Reads the next number, 32 bits. Returns 0 with an error if the number is outside [least, max]; `field` is the name
+ * of the number in messages. */
 static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};

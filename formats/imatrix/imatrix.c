@@ -200,8 +200,9 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-/* Sets *stored to the count of a matrix as the file has it. An entry of GGUF has one count for all matrices of a
- * stack, or one for each; the old format's count is in memory (organ_imatrix_bytes.counts). */
+/* Sets *stored to the count of a matrix as the file has it. A GGUF entry has one count for all matrices of a stack,
+ * or one for each matrix; the count is read from the file. For the old format, the count is already in memory
+ * (organ_imatrix_bytes.counts). */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -213,8 +214,8 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-/* Sets *count to the count of a matrix: tokens that reached it, or chunks. Returns ORGAN_BAD_INPUT for 0, because
- * the sums are divided by it. */
+/* Sets *count to the number by which the sums of a matrix are divided: of tokens that reached the matrix, or of
+ * chunks in the old format. Returns ORGAN_BAD_INPUT if the number is below 1 or not finite. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {
@@ -249,8 +250,8 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
-/* Sets *differ to true if the inputs of one matrix have different sums: older files of llama.cpp have the same
- * number for all inputs of an expert without tokens. */
+/* Reads the sums of one matrix and sets *differ to true if they are not all equal. In old files, an expert without
+ * tokens has the same sum for all inputs. */
 static organ_status columns_differ(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
                                    bool *differ, organ_error *error)
 {
@@ -266,8 +267,9 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to true if tokens reached the matrix: its count is not 0. Files of the old format have no counts for
- * experts, so sums that differ show it. */
+/* Sets *reached to true if tokens of the text reached the matrix. In GGUF, a matrix with its own count is reached if
+ * that count is not 0; a matrix without its own count counts as reached. The old format has no counts for experts: a
+ * matrix of a stack counts as reached if the sums of its inputs differ, and any other matrix always. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {

@@ -51,10 +51,11 @@ typedef struct organ_imatrix_place {
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error);
 
-/* Sets norms[j] to sqrt(sum of squares / count) of input j of a matrix with `features` inputs, and *count to the
- * number that the sums are over: tokens, or chunks in an older file. `tensor` is the name for messages. Returns
- * ORGAN_BAD_INPUT unless the entry has matrices x features values, all finite and not negative, not all zero, and a
- * count of 1 or more; also for an expert without tokens in an older file, whose values are all equal. */
+/* Sets norms[j] to sqrt(sum of squares / count) for each input j of a matrix with `features` inputs. Sets *count to
+ * that count: the number of tokens, or of chunks in an older file. `tensor` is the name of the matrix in messages.
+ * Returns ORGAN_BAD_INPUT unless the entry has matrices x features values, all finite and not negative and not all
+ * zero, and a count of at least 1. In an older file, equal values of an expert are also an error: the expert had no
+ * tokens. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error);
 

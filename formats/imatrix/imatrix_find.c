@@ -75,8 +75,9 @@ static bool fits_request(const organ_imatrix_entry *e, const find_requested *req
            kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
-/* Returns the entry with the first of `roles` that has one, or NULL. Sets *second to another entry that fits the
- * same role, which makes the choice ambiguous, or to NULL. */
+/* Tries each of `roles` in order, and returns an entry that fits the request with the first role for which there is
+ * one; NULL if there is none for any role. If a second entry fits with the same role, sets *second to it, because the
+ * choice is then ambiguous; otherwise sets *second to NULL. */
 static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
                                                const organ_role *roles, const organ_imatrix_entry **second)
 {
@@ -89,9 +90,9 @@ static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, con
     return found;
 }
 
-/* Returns true if the inputs of the tensor's entry have another order than the tensor's columns: llama.cpp's
- * converter reorders the heads of linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next, which alone has an entry
- * ssm_ba. */
+/* Returns true if the inputs in the entry of this tensor have another order than the columns of the tensor.
+ * llama.cpp's converter reorders the heads of linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next. Only
+ * Qwen3-Next has an entry ssm_ba, so the lack of that entry shows the reordering. */
 static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, int32_t layer)
 {
     char name[48];

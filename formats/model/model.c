@@ -35,8 +35,8 @@ typedef struct model_state {
     bool missing; /* the server answered 404 to the last request */
 } model_state;
 
-/* Raises the process's soft limit of open files (usually 1024), because models of a thousand shards exceed it: to
- * four models of `count` files and 256 more, or as far as the hard limit allows. */
+/* Raises the process's soft limit of open files (usually 1024) to 4 x `count` + 256, or to the hard limit if that is
+ * lower: models of a thousand shards exceed the usual limit, and a run may open several models. */
 static void raise_file_limit(size_t count)
 {
     struct rlimit limit;
@@ -198,8 +198,8 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* Loads and parses the index. If the place has none, which is so for a directory at a URL and for a single file, the
- * usual name is tried; a missing file is then no error and place.index stays NULL. */
+/* Loads and parses the index of the model. For a model whose place has no index (a directory at a URL), tries the
+ * usual name: if that file does not exist, there is no error, and place.index stays NULL. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -334,8 +334,8 @@ static organ_status note_deviations(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a GGUF file, and all other parts if its name and metadata say that it is part of a split model, unless
- * access->alone is set. */
+/* Opens a GGUF file. If its name and metadata say that it is part of a split model, also opens all other parts,
+ * unless access->alone is set. Then reads the config from the key-values. */
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;

@@ -228,8 +228,8 @@ static bool grow_file_lists(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_capacity, sizeof *r->donors);
 }
 
-/* Compares the digest of a stored header with that in the manifest, because the tensors are described only by the
- * header. */
+/* Checks the XXH3 digest of a stored header against the digest in the manifest: only the header describes the
+ * tensors, so a changed header would go unnoticed. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -477,8 +477,8 @@ static organ_status read_manifest(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
-/* Reads the manifest and the stored headers of an organ directory into the outputs. *files is NULL after an error;
- * otherwise the caller frees it. */
+/* Reads the manifest and the stored headers of an organ directory into *list, *files, *manifest and *gguf (see
+ * organ_directory.h). The caller frees *files, which is NULL after an error. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error)
 {

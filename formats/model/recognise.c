@@ -22,8 +22,9 @@
 #define UNLISTED    ", which no report, manifest or index of organ there lists"
 #define STEP        ((size_t)1 << 16) /* bytes that are compared at a time */
 
-/* The position of a directory in an output, which determines the files that it may contain: the output itself, its
- * folder of reports (or the donor's in that), a folder of an organ directory with tensors or headers, any other. */
+/* The position of a directory in an output; it determines which files the directory may contain. ROOT is the output
+ * itself. REPORTS is its folder of reports, or the folder of the donor's reports in that folder. PARTS is a folder
+ * with tensors or headers of an organ directory. ELSEWHERE is any other. */
 typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
 
 /* State of the check of one output directory. */
@@ -61,8 +62,8 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
     return true;
 }
 
-/* Returns a descriptor, or -1 if the file cannot be opened. Sets an error only for a failure of the system (memory,
- * number of open files), not for a missing file. */
+/* Opens the file `name` relative to the directory `at` and returns a descriptor, or -1 if the file cannot be opened.
+ * Sets an error only for a failure of the system (memory, number of open files), not for a missing file. */
 static int open_if_exists(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -71,8 +72,9 @@ static int open_if_exists(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns true if the model `like` has a file with the bytes of `fd` at `path`, at files/`path`, or, for a path in
- * files/, outside of that folder: an organ directory keeps the files of a model in files/. */
+/* Returns true if the model `like` has a file with the same bytes as `fd` at the same place. An organ directory keeps
+ * the files of a model in files/, so files/`path` also counts as the same place, and for a `path` in files/ also the
+ * path without that folder. */
 static bool has_same_copy(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";

@@ -159,8 +159,9 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Adds the files with weights of an output of an old version, which listed no files: those with a usual name, and
- * all of one format if their number equals `of_input`, the number of the input's files. */
+/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote
+ * it. Adds files with a usual name, and for each format all files if their number equals `of_input`, the number of
+ * files of the run's input. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
@@ -223,9 +224,9 @@ static void read_sources(organ_written *w, const char *like, organ_error *error)
     json_decref(manifest);
 }
 
-/* Lists the files that organ wrote to a directory, from the most reliable list: its record or manifest, or else the
- * index and the reports. With a record or manifest, the weaker lists are ignored, because a file that the strong one
- * lacks was added later. */
+/* Lists the files that organ wrote to a directory. Uses the record or the manifest if there is one, and then ignores
+ * the index and the reports: a file that the record or manifest lacks was added later. Without both, uses the index
+ * and the reports. Without a record, also adds the original files of `like` (read_sources). */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *w, organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();

@@ -17,7 +17,7 @@
 #define ORGAN_RECORD        ORGAN_REPORT_FOLDER "/files.json"
 #define ORGAN_RECORD_SCHEMA "organ.files/1"
 
-/* The files of an output directory that organ's lists claim as its own. */
+/* The files in an output directory that the lists of organ name as written by organ. */
 typedef struct organ_written {
     bool organ_directory; /* the directory is an organ directory: it has a manifest */
     json_t *parts;        /* keys: paths of the files of tensors and headers in the manifest */
@@ -26,9 +26,9 @@ typedef struct organ_written {
     char donor[PATH_MAX]; /* path of the input of the run that made the directory, from its report; "" if unknown */
 } organ_written;
 
-/* Reads the lists of `directory` into *written. If `directory` has neither record nor manifest and `like` (may be
- * NULL) is an organ directory, also adds the names of the original files that `like` was made from. A list that is
- * not valid JSON counts as empty. Returns ORGAN_IO if memory is exhausted or a file cannot be read. */
+/* Reads the lists of `directory` into *written. If `directory` has no record and `like` (may be NULL) is an organ
+ * directory, also adds the names of the original files that `like` was made from. A list that is not valid JSON
+ * counts as empty. Returns ORGAN_IO if memory is exhausted or a file cannot be read. */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *written, organ_error *error);
 void organ_written_release(organ_written *written);
 

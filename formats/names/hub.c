@@ -160,8 +160,8 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
                       text, entry, known);
 }
 
-/* Sets *snapshot to the folder of the name's revision (default "main"): the one that refs/REVISION names, or
- * snapshots/REVISION if there is no such ref. */
+/* Sets *snapshot to the folder of the revision in `name` (default "main"). If refs/REVISION exists, it contains the
+ * name of that folder in snapshots/; otherwise the folder is snapshots/REVISION. */
 static organ_status find_snapshot(const char *text, const organ_hub_name *name, const char *entry, organ_arena *arena,
                                   const char **snapshot, organ_error *error)
 {
@@ -186,9 +186,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns the bytes of an unfinished download of the blob, or -1 if there is none. Its file is
- * blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. With an empty
- * `blob`, any unfinished download of the entry counts. */
+/* Returns the bytes of an unfinished download of `blob` in the entry, or -1 if there is none. The download is the
+ * file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If `blob` is
+ * empty, any unfinished download of the entry counts. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};

@@ -222,9 +222,9 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 
 /* ---- streaming ---- */
 
-/* Returns what to append to the URL of the repository's folder to open its model: "" if it has safetensors that
- * organ_model_open_with finds in a folder; the name of the (first part of the) only GGUF model; NULL if there is
- * neither. */
+/* Returns the part of the URL after the repository's folder with which organ_model_open_with opens the only model: ""
+ * if the folder has model.safetensors or its index, else the name of the only GGUF model (of its first part if it is
+ * split). Returns NULL if there is no GGUF model, if there are several, or if the only one is in a subfolder. */
 static const char *only_model(const organ_hub_files *found)
 {
     const char *gguf = NULL;

@@ -28,8 +28,9 @@ static bool begins_gguf(const char *name)
     return organ_ends_with(name, ".gguf") && (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
-/* Adds the names of a folder's models: the folder itself ("PREFIX SUFFIX" without the space), or PREFIX/FILE SUFFIX
- * for each GGUF model if the folder has several and nothing else that is a model. */
+/* Appends the names of the models in a folder. If the folder has safetensors, a config.json, exactly one GGUF model,
+ * or no files at all, appends `prefix` followed by `suffix`: the name of the folder itself. Otherwise appends
+ * `prefix`, '/', the file and `suffix` for each GGUF model, and nothing if there is none. */
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error)
 {

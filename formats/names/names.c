@@ -42,8 +42,9 @@ bool organ_name_is_remote(const char *text, organ_arena *arena)
 
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
-/* Reports that `text` is neither a path nor a cached model, if it has the form ORG/NAME and there is a cache. Otherwise
- * sets *path to `text`: the caller's open then reports the missing file. */
+/* Handles a `text` without prefix that names no existing path. If it has the form ORG/NAME and the folder of the
+ * Hugging Face cache exists, reports that there is no such model, with a similar name. Otherwise sets *path to
+ * `text`, and the caller's open reports the missing file. */
 static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_error ignored = {0};

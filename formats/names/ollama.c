@@ -94,8 +94,9 @@ static const char *digest_digits(const char *digest)
     return strspn(digest + 7, "0123456789abcdef") == DIGEST_DIGITS ? digest + 7 : NULL;
 }
 
-/* Sets *found to the only layer of the type "application/vnd.ollama.image.model" in the manifest's `tree`. Returns
- * ORGAN_BAD_INPUT if there is none or more than one, or if the model has a LoRA adapter. */
+/* Sets *found to the layer with the weights in the manifest's `tree`: the only layer of the type
+ * "application/vnd.ollama.image.model". Returns ORGAN_BAD_INPUT if there is none or more than one, or if there is a
+ * layer with a LoRA adapter. */
 static organ_status find_layer(const char *manifest, const json_t *tree, const json_t **found, organ_error *error)
 {
     size_t k;
@@ -189,8 +190,9 @@ static json_t *find_gguf_manifest(const json_t *list)
     return NULL;
 }
 
-/* If *tree is a list of manifests, replaces it by the manifest for GGUF files. That manifest is either inside the
- * list or a blob; *manifest then becomes the path of the blob. */
+/* If *tree is a list of manifests, replaces it by the manifest for GGUF files in that list. The list contains the
+ * manifest itself or the digest of a blob; a blob is loaded, and *manifest becomes the path of the blob. Returns
+ * ORGAN_BAD_INPUT if the list has no manifest for GGUF files. Does nothing if *tree is no list. */
 static organ_status choose_manifest(const char **manifest, const char *root, organ_arena *arena, json_t **tree,
                                     organ_error *error)
 {

@@ -253,8 +253,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return answer->too_long ? 0 : length;
 }
 
-/* Returns true and sets the answer's fault if the transfer takes longer than allowed; the time allowed grows with
- * the bytes received. */
+/* Returns true and sets the answer's fault if the transfer takes longer than allowed. Allowed are request->seconds,
+ * plus the time that the bytes received so far take at ORGAN_HTTP_MIN_RATE. */
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;

@@ -20,8 +20,8 @@
 #define USUAL_PATIENCE   60     /* seconds */
 #define USUAL_READ       300000 /* ms */
 #define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-/* Bytes that are requested for a small read, of which later reads are served; doubled while reads continue where the
- * last span ended. */
+/* FIRST_SPAN bytes are requested for a small read; later reads are served from these bytes. If reads continue near
+ * the end of a span, the next span is twice as long, up to LONGEST_SPAN. */
 #define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
 #define SPANS        8 /* enough for threads that read several tensors at once not to discard each other's spans */
@@ -147,8 +147,10 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before try number `failures` + 1, with growing waits; returns an error instead after the last try. `at` is
- * the file offset of the request, for messages. */
+/* Waits before the next try after `failures` failed ones. The wait doubles with each failure up to LONGEST_WAIT; if
+ * the server asks for a longer one, that is used. Returns an error instead of waiting if the allowed tries are used
+ * up, if a further try cannot help, or if the server asks for more than the allowed patience. `at` is the file offset
+ * of the request, for messages. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {
@@ -203,8 +205,9 @@ static organ_status fail_changed(const organ_http_file *file, const char *what, 
                       what, before, *now ? now : "no longer sent");
 }
 
-/* Sets size and validator (ETag or date) of the file from its first answer; later answers must agree, otherwise the
- * file was changed during the run. */
+/* If the answer is the first for the file, sets size and validator (ETag or date) of the file from it. Returns
+ * ORGAN_BAD_INPUT if a later answer has another size or validator: the file was changed on the server during the
+ * run. */
 static organ_status check_same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
 {
     char before[32], now[32];
@@ -223,8 +226,8 @@ static organ_status check_same_file(organ_http_file *file, const organ_http_answ
     return ORGAN_OK;
 }
 
-/* Returns an error unless the answer contains the requested range, and the file's size and validator are those of its
- * first answer. */
+/* Returns an error unless the answer contains only bytes of the requested range, begins with the first of them, is
+ * not compressed, and has the size and validator of the file's first answer. */
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
@@ -254,8 +257,9 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
     return check_same_file(file, answer, error);
 }
 
-/* Forgets the remembered target of a redirect if the server rejects it, because such URLs expire. Returns true if
- * so: the original URL must then be requested again. */
+/* Handles a server that rejects the remembered target of a redirect (401, 403, 404, 410), because such URLs expire.
+ * Forgets the target and returns true: the original URL must be requested again. Returns false for any other
+ * answer. */
 static bool forget_expired(organ_http_file *file, const organ_http_answer *answer)
 {
     const long code = answer->code;
@@ -266,8 +270,8 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     return true;
 }
 
-/* Remembers the URL after redirects for later requests, if this request was answered with a part; otherwise forgets
- * it. */
+/* If the request was redirected and answered with a part (206), remembers the URL at the end of the redirects for
+ * later requests; if it was redirected and had another answer, forgets the remembered URL. */
 static void remember_place(organ_http_file *file, organ_http_answer *answer)
 {
     if (!answer->resolved)
@@ -277,8 +281,8 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
     answer->resolved = NULL;
 }
 
-/* Returns true if the answer needs no further try. A part that broke off is usable if it has bytes: the caller
- * requests the bytes after them. */
+/* Returns true if the request need not be repeated after this answer. A part whose transfer broke off is usable if it
+ * has at least one byte: the caller then requests the bytes after the last one. */
 static bool is_usable_answer(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_transient_fault(answer->code))
@@ -354,8 +358,9 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* Returns the number of bytes to read ahead at `offset`: twice that of a span that ends or begins near it, and no
- * more than up to the next span or the end of the file. */
+/* Returns the number of bytes to read ahead at `offset`. It is twice the step of a span of this file that ends near
+ * `offset`, at most LONGEST_SPAN, or FIRST_SPAN if there is no such span. It never passes the beginning of the next
+ * span or the end of the file. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
@@ -438,8 +443,8 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Makes the record of the file `name` of the model, whose URL is http->base, the name in URL encoding, and
- * http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
+/* Makes the record of the file `name` of the model. The URL of the file consists of http->base, the URL-encoded name
+ * and http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);

@@ -92,8 +92,8 @@ static const char *const trunk_words[] = {"model",
 /* Words that precede a layer number. */
 static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
-/* The first word of a name after its trunk words, if the tensor belongs to a part that the text forward pass does
- * not run. */
+/* Rows for the parts of a model that the text forward pass does not run: a tensor belongs to such a part if the first
+ * word of its name after the trunk words is `word`. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
@@ -376,8 +376,9 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
-/* Returns false if a tensor with the suffix `leaf` after the name of a weight of this role is a parameter of its
- * own: packers leave norms unpacked, and routers have a parameter called "scale". */
+/* Returns true if a tensor that is named like a weight of this role with the suffix `leaf` can be a part of that
+ * weight when it is packed. Returns false for norms, which packers leave unpacked, and for "scale" of routers, which
+ * is a parameter of its own. */
 static bool role_can_be_packed(organ_role role, const char *leaf)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);

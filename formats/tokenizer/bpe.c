@@ -64,10 +64,11 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
     return true;
 }
 
-/* Splits a word into symbols, one for each character. A character that is no token becomes the tokens of its bytes,
- * or else the unknown token; a run of unknown characters becomes one unknown token if the tokenizer fuses them. In
- * vocabularies with scores, such a character keeps ORGAN_NO_ID, because it may be part of merges; emit_ids then
- * writes its bytes. Returns false if memory is exhausted. */
+/* Splits a word into symbols, one for each character. A character that is no token becomes the tokens of its bytes if
+ * all of them exist, or else the unknown token; a run of unknown characters becomes one unknown token if the
+ * tokenizer fuses them. In vocabularies with scores, a character that is no token instead becomes a symbol with the
+ * id ORGAN_NO_ID, because it may be part of merges; emit_ids later writes its bytes. Returns false if memory is
+ * exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -228,9 +229,9 @@ static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
     return true;
 }
 
-/* Appends the ids of one word. Splits it where no merge can cross, between two characters that are not adjacent in
- * the result of any merge: the pieces are shorter and more often in the cache. Does not split after an unknown
- * character, which may be fused with the next one. */
+/* Appends the ids of one word. Between two characters that are not adjacent in the result of any merge, no merge can
+ * cross: splits the word there, because shorter pieces are faster and more often in the cache. Does not split after
+ * an unknown character, which may be fused with the next one. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;

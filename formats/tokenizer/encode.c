@@ -176,8 +176,8 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
     return run_steps(e, step + 1, letters->data, letters->used, first, error);
 }
 
-/* Applies a Metaspace step, then the following steps: replaces spaces by the step's mark, puts the mark before the
- * text if the step requires it and the text does not begin with it, and, if step->cuts is set, cuts the result
+/* Applies a Metaspace step, then the following steps. Replaces spaces by the step's mark. Puts the mark before the
+ * text if the step requires it there and the text does not begin with it. If step->cuts is set, cuts the result
  * before each mark. */
 static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                   organ_error *error)

@@ -38,9 +38,9 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Sets the piece of a token: its letters as bytes, the byte of <0xNN>, or its text with blanks for marks. A token
- * with characters that are no letters keeps its text. `piece` is scratch memory. Returns false if memory is
- * exhausted. */
+/* Sets the piece of a token. In byte-level vocabularies it consists of the bytes that the letters of the text
+ * represent; a text with other characters is its own piece. The piece of <0xNN> is that byte. Of other tokens it is
+ * the text with blanks for the marks. `piece` is scratch memory. Returns false if memory is exhausted. */
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
     const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Returns the number of bytes at s, where no valid sequence begins, that one U+FFFD replaces: the longest prefix of
- * a sequence that could have become valid, as Unicode recommends. */
+/* Returns the number of bytes at `s` that one U+FFFD replaces; no valid sequence begins at `s`. As Unicode
+ * recommends, these bytes are the longest prefix of a valid sequence, at least one byte. */
 static size_t broken_length(const unsigned char *s, size_t remaining)
 {
     /* Table 3-7 of the Unicode Standard: range of the first byte, range of the second byte, length of the sequence. */

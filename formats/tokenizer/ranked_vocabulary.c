@@ -7,8 +7,8 @@
 
 /* ---- merges ---- */
 
-/* Sets *id to the id of the text, a part of a token; ORGAN_NO_ID if it is no token. A single character that is no
- * token gets a number after the vocabulary, so that it can be merged. Returns false if memory is exhausted. */
+/* Sets *id to the id of the token `text`. If `text` is no token but a single character, gives it a number after the
+ * vocabulary, so that it can be merged; otherwise sets *id to ORGAN_NO_ID. Returns false if memory is exhausted. */
 static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
@@ -76,7 +76,8 @@ static bool add_group(const char *digits, bool last, organ_bytes *word, bool *ha
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }
 
-/* Adds token `id`, whose bytes the file has as base64; its text is their letters. `word` is scratch memory. */
+/* Adds token `id`, given in the file as `bytes` base64 digits. The token's text consists of the letters that stand
+ * for its bytes in byte-level vocabularies. `word` is scratch memory. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error)
 {

@@ -94,8 +94,8 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 
 /* ---- vocabulary ---- */
 
-/* Sets *kv to the array `key`, which must have `count` values, one for each token; to NULL if it is missing and not
- * `needed`. */
+/* Sets *kv to the array `key`, which must have `count` values, one for each token. If the key is missing, it is an
+ * error if `needed` is true; otherwise *kv becomes NULL. */
 static organ_status find_token_array(const gguf_source *s, const char *key, bool needed, uint64_t count,
                                      const organ_gguf_kv **kv)
 {

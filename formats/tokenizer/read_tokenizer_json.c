@@ -49,9 +49,9 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
 
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Finds the members of the object in `object` that `names` lists, and sets their spans, empty for missing ones.
- * Returns an object with the first `small` of them as trees, which the caller releases. `what` names the object in
- * messages. */
+/* For each of the `count` names in `names`, sets spans[k] to the span of the member with that name in the object in
+ * `object`, or to an empty span if there is none. Returns an object with the parsed values of the first `small`
+ * members, which the caller releases. `what` names the object in messages. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {

@@ -156,8 +156,9 @@ static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "
                                      "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
 enum { CATEGORIES = sizeof categories / sizeof *categories };
 
-/* Returns the set of categories of the class at the position, if it consists of \p{Lu}, \p{M} and the like up to
- * "&&", and sets *end to the offset of "&&". Returns 0 if it contains anything else. */
+/* The position is at the beginning of a class. If the class consists of general categories such as \p{Lu} or \p{M} up
+ * to "&&", returns the set of these categories and sets *end to the offset of "&&". Returns 0 if the class contains
+ * anything else before "&&", or no "&&". */
 static uint32_t categories_until_and(const regex_scan *s, size_t *end)
 {
     uint32_t all = 0;

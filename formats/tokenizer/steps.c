@@ -269,7 +269,8 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
-/* Appends the steps of the object `from`, whose type is a step or a Sequence of objects, which are read recursively. */
+/* Appends the steps of the object `from`. Its member "type" names a kind of step or "Sequence"; the objects of a
+ * sequence are read recursively, at level `depth`. */
 static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;

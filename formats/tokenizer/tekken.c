@@ -131,7 +131,7 @@ static organ_status add_special_token(const tekken_reading *r, uint32_t id, cons
     return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
-/* Adds entry number `index` of special_tokens, whose number must be its rank. */
+/* Adds entry number `index` of special_tokens as special token. The member "rank" of the entry must equal `index`. */
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
 {
     const json_t *const rank = json_object_get(one, "rank");

@@ -54,7 +54,8 @@ static bool read_rank(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
-/* Adds the token of one line; `number` is that of the line, `word` scratch memory. */
+/* Adds the token of one line, which consists of `bytes` bytes at `line`. `number` is the number of the line, for
+ * messages; `word` is scratch memory. */
 static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {

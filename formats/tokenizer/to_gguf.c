@@ -40,8 +40,8 @@ static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
-/* Adds the array of `count` elements to the writer under `key`, and frees it. `complete` is false if memory was
- * exhausted while it was built, which is then reported. */
+/* Adds the array `from` of `count` elements to the writer under `key`, and frees `from`. If `complete` is false,
+ * memory was exhausted while the array was built: reports that error instead. */
 static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
                               bool complete, organ_gguf_writer *writer, organ_error *error)
 {
@@ -68,7 +68,8 @@ static bool is_between(const char *text, size_t bytes, const char *prefix, const
     return bytes >= head + tail && memcmp(text, prefix, head) == 0 && memcmp(text + bytes - tail, suffix, tail) == 0;
 }
 
-/* Returns true if a token that files mark as ordinary is a control token by its name; the list is llama.cpp's. */
+/* Returns true if llama.cpp's converter treats a token of this name as a control token although the file marks it as
+ * an ordinary one. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};

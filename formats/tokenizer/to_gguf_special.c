@@ -107,8 +107,9 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
-/* Sets the names of the special tokens from tokenizer_config.json, and whether they are added to a text: from the
- * post-processor `post`, or else from the config. */
+/* Sets the names of the special tokens from tokenizer_config.json; without bos_token or eos_token, cls_token or
+ * sep_token takes its place. Sets for each kind whether the token is added to a text: as the post-processor `post`
+ * says, or as the config says if `post` does not. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {

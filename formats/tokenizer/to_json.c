@@ -245,8 +245,9 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
 
 /* ---- tokenizer_config.json ---- */
 
-/* Copies the text of the special token whose id the GGUF key `key` has to the config's member. Returns non-zero if
- * memory is exhausted; a missing token is no error. */
+/* Sets the member `member` of the config to the text of the special token whose id is the value of the GGUF key
+ * `key`. Does nothing if the key is missing or its value is not the id of a token. Returns non-zero if memory is
+ * exhausted. */
 static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
                      const char *member)
 {

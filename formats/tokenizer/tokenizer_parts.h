@@ -107,8 +107,9 @@ typedef struct organ_token {
     bool unused;                 /* an unused entry of a GGUF file */
 } organ_token;
 
-/* A slot of the hash table of pairs, which has two kinds. Two tokens: the pair can be merged to the token `merged`.
- * Two characters: the pair is adjacent in the result of some merge; rank and `merged` are unused. */
+/* A slot of the hash table of pairs. The table contains two kinds of pairs. A pair of tokens can be merged to the
+ * token `merged`. A pair of characters occurs side by side in the text of some merged token; its rank and `merged`
+ * are unused. */
 typedef struct organ_merge {
     uint64_t pair;         /* kind and the two ids or code points; 0 if the slot is free */
     uint32_t rank, merged; /* the lowest rank is merged first */
@@ -206,9 +207,9 @@ bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);
 /* Returns a new organ_growth with the limit of each step's output for a text of `text` bytes: the tokenizer's
  * memory, or 64 KiB plus 16 times the text if that is more, but at most 64 KiB plus 128 times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Enclose a step: the caller calls organ_growth_begin before the step writes to `made`, and organ_growth_end after
- * it. `so_far` is what the step wrote for the text before. organ_growth_end returns ORGAN_OK if `good` is true:
- * memory sufficed and the output is within the limit. */
+/* The caller calls organ_growth_begin before a step writes to `made`, and organ_growth_end after the step. `so_far`
+ * is the number of bytes that the step has already written for the text. `good` is false if memory was exhausted or
+ * the limit was exceeded; organ_growth_end then reports which, and returns ORGAN_OK otherwise. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);

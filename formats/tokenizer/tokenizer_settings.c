@@ -53,7 +53,9 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-/* Sets facts.bos, facts.eos and facts.adds_bos. add_bos_token of the config takes precedence over the template. */
+/* Sets facts.bos and facts.eos from bos_token and eos_token of the config; without bos_token, facts.bos is the token
+ * that the template in `post` puts before a text. facts.adds_bos is add_bos_token of the config or, if that is
+ * missing, true if the template puts a token before a text. Rejects facts.adds_bos without a BOS token. */
 static organ_status apply_settings(organ_tokenizer *t, const char *label, const json_t *config, const json_t *post,
                                    organ_error *error)
 {

@@ -38,9 +38,10 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Searches for a match that begins in [from, *last], with at most `limit` steps for each start; returns the result
- * of pcre2_match. Sets *last so that the steps of one call stay below STEPS_AT_ONCE, and charges them to
- * search->steps_left. */
+/* Searches for a match that begins in [from, *last], with at most `limit` steps for each start, and returns the
+ * result of pcre2_match. Chooses *last so that `limit` times the number of starts stays below STEPS_AT_ONCE; if
+ * `limit` is not below STEPS_AT_ONCE, only one start is tried. Subtracts `limit` from search->steps_left for each
+ * start that was tried. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -56,8 +57,8 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
     return found;
 }
 
-/* Searches for a match from `from` on, first with a small limit of steps, which is enough for patterns in use;
- * raises it only if PCRE2 reports that it was reached. Returns the result of pcre2_match. */
+/* Searches for a match from `from` on and returns the result of pcre2_match. Begins with a small limit of steps,
+ * which is enough for patterns in use, and raises the limit whenever PCRE2 reports that it was reached. */
 static int match_with_growing_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                     size_t from)
 {

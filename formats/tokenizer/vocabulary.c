@@ -46,8 +46,8 @@ size_t organ_utf8_put(uint32_t code, char *to)
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
 }
 
-/* Returns the printable character that byte-level BPE (GPT-2) writes for a byte: itself if it is visible in Latin-1,
- * else one from U+0100 on. */
+/* Returns the printable character that byte-level BPE (GPT-2) writes for a byte: the character with the code of the
+ * byte if Latin-1 has a visible one, else a character from U+0100 on. */
 uint32_t organ_letter_of(unsigned char byte)
 {
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
@@ -226,8 +226,8 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters all pairs of adjacent characters of a token. A word can be split between two characters whose pair is not in
- * the table, because no merge crosses that place. Returns false if memory is exhausted. */
+/* Enters all pairs of adjacent characters of the text of a token. If the pair of two characters is not in the table,
+ * no merge crosses the place between them, so a word can be split there. Returns false if memory is exhausted. */
 static bool note_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;

@@ -9,7 +9,8 @@
 #define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
 #define NVFP4_GROUP 16 /* values that share a scale in NVIDIA's NVFP4 */
 
-/* Types that scales may have: of INT8, of FP8, and powers of two as bare exponents (MXFP4). */
+/* Types that scales may have: float_scales of INT8, fp8_scales of FP8, exponents of MXFP4, where a scale is a power
+ * of two stored as its exponent. */
 static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_DTYPE_COUNT};
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
@@ -68,9 +69,9 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     return ORGAN_OK;
 }
 
-/* Sets weight->global to the FP32 tensor scale of NVFP4: one number, or one for each matrix of a stack.
- * compressed-tensors' _global_scale divides the values, ModelOpt's _scale_2 multiplies them. The first `length`
- * bytes of the codes' name precede these suffixes. */
+/* Finds the FP32 tensor scale of NVFP4 and sets weight->global to it: one number, or one for each matrix of a stack.
+ * Its name is the first `length` bytes of the codes' name, followed by _global_scale in compressed-tensors (the
+ * values are divided by it) or by _scale_2 in ModelOpt (the values are multiplied by it). */
 static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
@@ -174,9 +175,10 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
-/* Decides what a tensor with a type of codes is if no packed weight uses it. A scale next to it, or a config that
- * says that its module is quantised, is an error. Otherwise the tensor is a plain weight whose codes are its values,
- * which a note states; 32- and 16-bit integers need no note. */
+/* Checks a tensor that belongs to no packed weight. A tensor of a code type with 2 or more axes is an error if there
+ * is a scale next to it, or if the config says that its module is quantised. Otherwise it is a plain weight whose
+ * values are the codes: counts it in search->alone_count, from which a note is made. Integers of 16 and 32 bits are
+ * an error with a scale, and need no note without one. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
@@ -232,9 +234,10 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* Adds the weight whose codes are `tensor` if it is a *_blocks tensor of gpt-oss: MXFP4 codes [experts, out, in /
- * 32, 16 bytes] with scales [experts, out, in / 32]. Names in the first release have a dot (X.blocks) and the weight
- * has these axes; the weight of X_blocks, as transformers loads it, is transposed: [experts, in, out]. */
+/* Finds MXFP4 weights of gpt-oss. If `tensor` is named X.blocks or X_blocks and has the shape [experts, out, in / 32,
+ * 16 bytes], adds the weight with these codes and with scales [experts, out, in / 32], and sets *found. X.blocks is
+ * the name in the first release; the weight is then [experts, out, in]. X_blocks is the name in transformers; the
+ * weight is then transposed to [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");

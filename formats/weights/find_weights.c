@@ -115,8 +115,10 @@ static organ_status check_method(const organ_weight_search *search, const organ_
                       search->config->file, method, tensor->name);
 }
 
-/* Adds each tensor that belongs to no packed weight: as a plain weight, or, if the model is quantised, perhaps to
- * the list of unmatched tensors. */
+/* Adds each tensor that belongs to no packed weight as a plain weight. If the model is quantised (`quantised`) and
+ * organ_weight_add_unmatched gives a reason why the tensor is no weight, adds it to the list of unmatched tensors
+ * instead. With a config, first checks that the tensor cannot be codes of an unsupported method or without a
+ * scale. */
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;

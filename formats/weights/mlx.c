@@ -93,8 +93,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Sets *bits and *group to the only pair that MLX can write whose product is `product`, the bits of a group. Returns
- * false if there are several pairs or none. */
+/* Looks for the values of *bits and *group that MLX can write and whose product is `product`, the bits of a group.
+ * Returns true and sets both if there is exactly one such pair. */
 static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};

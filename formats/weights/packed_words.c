@@ -24,7 +24,8 @@ static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTY
 
 static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
-/* Words that `codes` codes need in the dense layout, and below in the padded one. */
+/* Return the number of words that `codes` codes of `bits` bits need: dense_words if codes may cross words,
+ * padded_words if each word has WORD_BITS / bits whole codes. */
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
@@ -92,8 +93,9 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     return ORGAN_OK;
 }
 
-/* Sets weight->bits: to the config's bits if `cols` codes of them need `words` words in some layout, or, without a
- * config, to the only number from 1 to 8 for which that is so. */
+/* Sets weight->bits, the bits of a code. If the config states a number, that number must fit: `cols` codes need
+ * `words` words in the dense or the padded layout. Otherwise takes the number from 1 to 8 that fits; several such
+ * numbers, or none, are an error. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
                               const organ_quant_group *group)
 {
@@ -162,9 +164,9 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
     return search->error->status;
 }
 
-/* Checks scales, zero points and group index of a weight whose shape is known, and sets block_rows, block_cols and
- * dense_words. A weight of which only one layout is possible decides the layout of ambiguous ones
- * (search->layouts_found). */
+/* Checks the scales, zero points and group index of a weight whose shape is known, and sets block_rows, block_cols
+ * and dense_words. If only one layout is possible for this weight, notes it in search->layouts_found, because it also
+ * decides the layout of weights for which both are possible. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
@@ -215,8 +217,8 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     return organ_weight_add(search, &weight);
 }
 
-/* Sets dense_words of the weights whose shapes allow both layouts: one tool writes one layout, so they have that of
- * the model's other weights. Returns ORGAN_BAD_INPUT if no other weight shows it. */
+/* Sets dense_words of the weights whose shapes allow both layouts. A tool writes all weights in one layout, so the
+ * layout of the model's other weights applies. Returns ORGAN_BAD_INPUT if no other weight shows the layout. */
 organ_status organ_weight_resolve_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {
@@ -236,9 +238,10 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Returns the scheme of a qweight. The shapes of qweight, qzeros and scales decide: a word has codes of 32 / bits
- * rows (GPTQ), of eight columns (AWQ gemm), or of eight columns with padded rows of scales (AWQ gemv). If several or
- * none fit, the config decides. */
+/* Returns the scheme of a qweight, for which the shapes of qweight, qzeros and scales decide. A word contains codes of
+ * 32 / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv, the rows of the scales are padded; in AWQ gemm
+ * they are not. If exactly one of the three layouts fits, returns it; otherwise the config decides. If several fit and
+ * no config states the method, reports an error. */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -261,8 +264,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns true if codes of `bits` bits agree with the rows of words, the columns of zero points and the length of
- * g_idx. Sets *in to the number of inputs (the weight's columns). */
+/* Returns true if codes of `bits` bits agree with the number of rows of words, the columns of the zero points, and
+ * the length of g_idx (if there is one). Sets *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -272,8 +275,8 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs, from the shapes. Bits other than the
- * config's are accepted only if there is a g_idx, whose length confirms the number of inputs. */
+/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the
+ * shapes. Other bits are accepted only if there is a g_idx, because its length confirms the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {

@@ -24,9 +24,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* Adds the rules for one name of a list of modules. If `exact` is true (compressed-tensors), it is a module's whole
- * name or, without a dot, a class; otherwise it is any part of a module's name. "re:" marks a regular expression,
- * '*' or '?' a glob. */
+/* Adds a rule for `text`, an entry of a list of modules. "re:" at its beginning marks a regular expression, '*' or
+ * '?' in it a glob. Any other text is a part of modules' names or, if `exact` is true (compressed-tensors), the whole
+ * name of a module or, without a dot, a class. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
@@ -136,9 +136,9 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Reads the settings of single modules in the member `key_of_all`, and adds a rule of kind `kind` for each. In
- * GPTQ's "dynamic", "+:PATTERN" has its own numbers and modules of "-:PATTERN" are not quantised. ModelOpt's
- * "quantized_layers" has names of modules. */
+/* Reads the settings of single modules in the object `key_of_all`, and adds a rule of kind `kind` for each of its
+ * members. In GPTQ's "dynamic", "+:PATTERN" gives the modules that match the pattern their own numbers, and
+ * "-:PATTERN" excludes them from quantisation. In ModelOpt's "quantized_layers", the keys are names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)
 {
@@ -299,8 +299,8 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-/* Sets *group to the settings of a module and *named to true if the config says that it is quantised: by a rule for
- * it or, if the config has no groups, by its method for the whole model. */
+/* Sets *group to the settings for a module. Sets *named to true if the config says that the module is quantised: a
+ * rule selects the module or, in a config without groups, the method holds for the whole model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {

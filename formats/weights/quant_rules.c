@@ -10,9 +10,9 @@
 #include <string.h>
 
 #define PATTERN_LIMIT 4096u /* bytes of a regular expression */
-/* Limits of matching regular expressions. A match is tried with few steps of PCRE2, then with more; each try adds
- * its charge to the total of the config, so that hostile patterns cost seconds at most. Nearly all names need less
- * than the first limit. */
+/* Limits of matching regular expressions. A match is tried with `steps` steps of PCRE2, and again with the next row
+ * if that is not enough. Each try adds `charge` to the total of the config, which is bounded by CHARGE_MAX, so that
+ * hostile patterns cost seconds at most. Nearly all names need less than the first limit. */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;

@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Sets *block_side so that blocks divide `side` rows or columns into `count` equal parts. Returns false unless it is
- * a power of two (any side if count is 1): for 130 rows and 2 blocks, real blocks have 128 rows and the second one
- * is cut off, not 65 each. */
+/* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the size of a block. Returns false
+ * if there is no such division, or if count is above 1 and the size is no power of two: 130 rows in 2 blocks, for
+ * example, are a block of 128 and a block that is cut off, not two blocks of 65. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -33,8 +33,8 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
-/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but there are none. Zero points that the
- * config denies are used, and noted. */
+/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but the weight has none. If the weight has
+ * zero points although the config says that there are none, they are used, and a note states it. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group)
 {
@@ -59,8 +59,10 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
                              organ_shape_text(rank, shape, needs));
 }
 
-/* Sets *size to the columns of a group: the config's size if it gives `groups` groups, else the only equal division
- * of the columns into `groups` powers of two, which is noted if it contradicts the config. */
+/* Sets *size to the columns of a group. Takes the group size of the config (negative or too large: all columns) if it
+ * gives `groups` groups. Otherwise divides the columns into `groups` equal groups with a power of two of columns (any
+ * number if there is one group), and notes a contradiction if the config states another size. Without such a
+ * division, returns ORGAN_BAD_INPUT. `group` may be NULL: no size is stated. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size)
 {
@@ -90,8 +92,9 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
         organ_divide_up(cols, declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared));
 }
 
-/* Returns true if there is one scale for the whole weight, or one for each matrix of a stack. `blocks` is true if
- * the config declares blocks: a 1 x 1 grid is then one block. */
+/* Returns true if there is one scale for the whole weight, or one for each matrix of a stack. If the config declares
+ * blocks (`blocks`), a scale tensor with as many axes as the weight is a grid of blocks instead, also one with a
+ * single element. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -129,15 +132,17 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Returns whether the two scales of each matrix are those of the halves of a fused gate and up: transformers stores
- * them so for stacks of experts (Mistral 4) whose other weights have one scale each. */
+/* Returns true if the two scales of each matrix belong to the two halves of a fused gate and up. transformers stores
+ * stacks of experts so (Mistral 4) if the model's other weights have one scale each. */
 static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
 {
     return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
 }
 
-/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix: the config's blocks if
- * they give these numbers, else groups in rows, else an equal division into powers of two. */
+/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix. Tries in this order: the
+ * config's blocks, if they give these numbers; groups in rows, if there are scales for each row; the two halves of a
+ * fused gate and up (has_halves); without sizes in the config, an equal division into blocks whose sides are powers
+ * of two. Returns ORGAN_BAD_INPUT if none applies. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
                                        const organ_quant_group *group)
 {

@@ -27,8 +27,9 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-/* Notes that the property `what` is said0 (x said1) in the config and found0 (x found1) in the weight's tensors.
- * Equal notes are counted; when the list is full, its last entry counts all further ones. */
+/* Notes that the property `what` is said0 (x said1) in the config, but found0 (x found1) in the weight's tensors. An
+ * equal note that exists is counted instead of repeated. When the list is full, its last entry counts all further
+ * notes. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
 {

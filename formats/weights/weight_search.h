@@ -66,13 +66,14 @@ static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigne
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* Notes that the property `what` has the value said0 (x said1) in the config, but found0 (x found1) in the weight's
- * tensors; the second numbers are 0 unless the property is a block. */
+/* Notes that the config contradicts the weight's tensors in the property `what`: it states said0, but the tensors
+ * show found0. If the property is a block, the config states said0 x said1 and the tensors show found0 x found1;
+ * otherwise said1 and found1 are 0. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1);
 
-/* Sets *group to the config's settings for the weight `name`, and *named to true if the config says that it is
- * quantised. `name` is NULL if organ_weight_name had no memory. */
+/* Sets *group to the settings in the config for the weight called `name`, and *named to true if the config says that
+ * this weight is quantised. If `name` is NULL, organ_weight_name has run out of memory, which is reported. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named);
 
@@ -121,8 +122,9 @@ organ_status organ_weight_find_words(organ_weight_search *search, const organ_te
 
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
-/* Returns ORGAN_BAD_INPUT if `codes` has a type of codes and the config says that it is quantised, because its scale
- * is then missing. Otherwise it is a plain weight. */
+/* Returns ORGAN_BAD_INPUT if `codes`, which belongs to no packed weight, has a type of codes and either there is a
+ * scale next to it, or the config says that it is quantised (its scale is then missing). Otherwise `codes` is a plain
+ * weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
 /* Gives weights whose words fit both layouts the layout of the model's other weights. Call it after all weights are
@@ -134,9 +136,9 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 /* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* Returns the reason why a tensor that no packed weight claimed is not a weight, or NULL if it is a plain weight.
- * Sets *dropped to true if an unpacked model does not need it. Call it after the packed weights are found and their
- * names entered. */
+/* Returns the reason why a tensor that no packed weight has claimed is not a weight; NULL if it is a plain weight.
+ * Sets *dropped to true if the model without quantisation does not need the tensor. The names of all packed weights
+ * must have been entered before. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */

@@ -9,8 +9,8 @@
 
 #define MAX ((uint64_t)1 << 62) /* bytes: result if no amount fits */
 
-/* Returns the least number of bytes above `given` for which `fits` returns true, by doubling and bisection, which
- * needs `fits` to be monotonic; MAX if there is none below MAX. */
+/* Returns the least number of bytes above `given` for which `fits` returns true, or MAX if no number below MAX does.
+ * Doubles the number until it fits and then bisects; `fits` must be monotonic. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;
@@ -69,12 +69,12 @@ organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memo
     return error->status;
 }
 
-/* Parts of the messages, by which amounts are found in them again. */
+/* Parts of the messages: amounts of bytes are found in a message by the words before and after them. */
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
                   offer_ends[] = " with --scratch DIR";
 
-/* Returns the bytes of the amount between the last `before` in the message and the `after` that follows it; 0 if
- * there is none. */
+/* Finds the last `before` in an ORGAN_USAGE message and returns the bytes of the amount between `before` and the next
+ * `after`. Returns 0 for other errors and if there is no such amount. */
 static uint64_t amount_between(const organ_error *error, const char *before, const char *after)
 {
     char option[24];
@@ -91,16 +91,16 @@ static uint64_t amount_between(const organ_error *error, const char *before, con
 
 uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
 
-/* Returns the bytes that suffice with --scratch according to the message; without such an offer the bytes that
- * suffice without. */
+/* Returns the bytes that the message calls enough with --scratch. If the message does not mention --scratch, returns
+ * the bytes that it calls enough for --memory. */
 static uint64_t bytes_with_scratch(const organ_error *error)
 {
     const uint64_t offered = amount_between(error, offer_begins, offer_ends);
     return offered ? offered : organ_memory_named(error);
 }
 
-/* Appends to a message about too little memory that `enough` bytes suffice with --scratch, if that is less. Replaces
- * an earlier offer. */
+/* Appends to a message about too little memory that `enough` bytes suffice with --scratch, if `enough` is less than
+ * the amount in the message. Replaces an earlier text about --scratch. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
@@ -113,8 +113,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Sets *error to the one of two errors about memory that names more bytes; its offer of --scratch must be enough for
- * both parts of the task. */
+/* Sets *error to `other` if *error is no error or names fewer bytes. If both errors name bytes, also states in the
+ * message how many bytes are enough with --scratch: the larger number of the two. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);

@@ -15,8 +15,9 @@ static struct sigaction before[SIGNALS];                /* actions of the signal
 static _Thread_local sigjmp_buf
     *way_back; /* state to return to, of the thread that makes the guarded call; NULL on all other threads */
 
-/* Handles a signal during a guarded call: on the calling thread jumps back to its start. On other threads, the
- * signal gets the action that it had before. */
+/* Handles a signal during a guarded call. On the thread of the guarded call, jumps back to call_guarded, which then
+ * ends the call. On any other thread, restores the earlier action of the signal and raises the signal again; ignores
+ * an expired time limit there. */
 static void return_from_fault(int number)
 {
     if (way_back)
@@ -45,7 +46,8 @@ static bool start_timer(unsigned milliseconds, timer_t *timer)
     return false;
 }
 
-/* Calls call(context) with a state to return to. Sets *broken to true if a signal ended the call. */
+/* Runs call(context). If a signal arrives meanwhile, return_from_fault ends the call, and *broken stays true;
+ * otherwise *broken becomes false. */
 static void call_guarded(void (*call)(void *context), void *context, bool *broken)
 {
     sigjmp_buf here;
@@ -58,8 +60,8 @@ static void call_guarded(void (*call)(void *context), void *context, bool *broke
     way_back = NULL;
 }
 
-/* Calls call(context) and abandons it after `milliseconds` of processor time. Sets *broken to true if it faulted or
- * was abandoned. */
+/* Runs call(context) for at most `milliseconds` of processor time, without a limit if no timer can be started. Sets
+ * *broken to true if the call raised a signal or reached the limit. */
 static void call_with_time_limit(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     timer_t timer;
@@ -74,8 +76,9 @@ static void call_with_time_limit(void (*call)(void *context), void *context, uns
     pthread_sigmask(SIG_SETMASK, &before_call, NULL);
 }
 
-/* Calls a function of a library that may crash or hang if memory is exhausted. Returns false if it did so or
- * exceeded the time limit, and in all later calls with the same *broken, because the library's state is unknown. */
+/* Runs call(context), which calls a library that may crash or hang if memory is exhausted. Returns true if the call
+ * returned. Otherwise sets *broken and returns false. If *broken is already true, returns false without the call,
+ * because the state of the library is unknown. */
 bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     const struct sigaction guard = {.sa_handler = return_from_fault, .sa_flags = SA_ONSTACK};

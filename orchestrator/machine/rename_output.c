@@ -65,8 +65,8 @@ static char *numbered_path(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
-/* Returns the first free path with a number in its name, from 2 on, which the caller frees; NULL if there is none or
- * memory is exhausted. */
+/* Returns the first numbered_path of `path`, from number 2 on, at which no file exists; the caller frees it. Returns
+ * NULL if there is none below MAX_NAMES or memory is exhausted. */
 static char *name_with_number(const char *path)
 {
     struct stat info;

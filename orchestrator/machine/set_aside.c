@@ -7,8 +7,9 @@ enum {
     PIECE = 64 << 10
 }; /* bytes; smaller than allocations for which malloc maps pages that free returns to the system */
 
-/* Returns true if `bytes` bytes can be allocated: allocates and frees them in pieces, which the allocator keeps.
- * *last, allocated after them, keeps the heap from returning them to the system. */
+/* Allocates `bytes` bytes in pieces and frees the pieces, which the allocator keeps for later requests. Returns false
+ * if the memory is not available. Sets *last to a small allocation that follows the pieces in the heap: as long as it
+ * exists, the allocator does not return the pieces to the system. */
 bool organ_set_aside(size_t bytes, void **last)
 {
     const size_t count = bytes / PIECE + 1;

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-/* Writes `s` as one word of a POSIX shell, quoted if necessary; control characters in bash's $'
- * ' notation. */
+/* Writes `s` as one word of a POSIX shell, in single quotes if necessary. A word with control characters is written
+ * in bash's notation $'...'. */
 void organ_shell_word(FILE *out, const char *s);
 
 #endif

@@ -100,8 +100,8 @@ static organ_topology *create_empty(void)
     return NULL;
 }
 
-/* Restricts the machine to the CPUs of `requested` and adds all others to absent[why]. If no CPU would remain, sets
- * *none and changes nothing. */
+/* Restricts the machine to the CPUs of `requested`, and adds all CPUs that it loses to absent[why]. If no CPU would
+ * remain, sets *none to true and changes nothing. */
 static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t requested, organ_absence why, bool *none,
                                 organ_error *error)
 {
@@ -118,8 +118,8 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t r
     return error->status;
 }
 
-/* Records CPUs that are offline and nodes without memory, and excludes CPUs that the cpuset of the process forbids,
- * according to the machine or its record. */
+/* Records the CPUs that are offline and the memory nodes without memory. Excludes the CPUs that the cpuset of the
+ * process (of a recorded machine: the record) forbids. */
 static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
     hwloc_topology_t const machine = topology->machine;
@@ -162,8 +162,8 @@ static organ_status keep_listed_cpus(organ_topology *topology, const char *allow
     return error->status;
 }
 
-/* Ends the creation of a topology: excludes CPUs and surveys the loaded machine into *topology, or releases it if
- * there is an error. */
+/* Ends the creation of a topology: excludes CPUs, surveys the machine that `made` has loaded, and sets *topology to
+ * `made`. Releases `made` if there is an error, also an earlier one in `error`. */
 static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
@@ -216,8 +216,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a topology with the record loaded; NULL if memory is exhausted or the record is malformed, which sets
- * *malformed. hwloc returns the same error in both cases, so a second attempt decides. */
+/* Returns a topology with the recorded machine loaded. Returns NULL if memory is exhausted, or if the record is
+ * malformed: then sets *malformed. hwloc returns the same error in both cases, so loading is tried a second time. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -330,8 +330,9 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return format_and_free_set(set, done);
 }
 
-/* Returns the list of CPUs from number `threads` on in the order of workers that are further CPUs of a core
- * (`sibling`), or first CPUs of a core of a slower (`slower`) or of the fastest kind. NULL if memory is exhausted. */
+/* Returns a list of the CPUs that stay idle if there are `threads` workers: of worker_cpus from number `threads` on.
+ * If `sibling` is true, lists those that are not the first CPU of their core. Otherwise lists first CPUs: of cores of
+ * slower kinds if `slower` is true, else of the fastest kind. Returns NULL if memory is exhausted. */
 static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();

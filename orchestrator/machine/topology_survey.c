@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Orders CPUs as workers get them (for qsort): first CPUs of cores before their siblings, then faster cores, then
- * one core of each node in turn. */
+/* Orders CPUs as workers get them (for qsort): the first CPU of each core before all further CPUs of cores; among
+ * these, faster cores first; among equally fast cores, the nodes in turn. */
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;
@@ -70,9 +70,9 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     return nearest;
 }
 
-/* Returns the usable memory node nearest to the CPU with OS number `pu`. If a core has several kinds of memory, the
- * first is ordinary memory. If the local node has no usable memory, sets *near to false and returns the node nearest
- * to it, or any. */
+/* Returns the usable memory node for the CPU with OS number `pu`: the first local one, which is ordinary memory if
+ * the core has several kinds. If no local node is usable, sets *near to false and returns the usable node nearest to
+ * the local one, or any usable node, or the machine's first node if none is usable. */
 static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
 {
     hwloc_obj_t own = NULL, any = NULL;

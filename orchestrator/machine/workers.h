@@ -26,7 +26,8 @@ organ_place organ_workers_place(const organ_workers *workers, size_t worker);
  * reentrant. */
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context);
 
-/* Runs `work` in two steps: organ_workers_start returns at once, organ_workers_wait returns when all threads have. */
+/* Run `work` in two steps: organ_workers_start starts it on all threads and returns at once; organ_workers_wait
+ * returns when the work has returned on all threads. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context);
 void organ_workers_wait(organ_workers *workers);
 

@@ -131,8 +131,9 @@ typedef struct pieces {
     size_t size, stride;
 } pieces;
 
-/* Copies the elements that `rank` owns, in order, from the array to `packed`, or, if `put` is true, back. Returns
- * their bytes; if `packed` is NULL it only counts. */
+/* Copies the elements that `rank` owns from the array `p` to `packed`, in order and without gaps. If `put` is true,
+ * copies them from `packed` to the array instead. Returns the number of bytes; if `packed` is NULL, copies
+ * nothing. */
 static size_t pack_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
 {
     size_t at = 0;
@@ -224,8 +225,8 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
     return error->status;
 }
 
-/* Exchanges results of different lengths: first the lengths, then the bytes. `of` is NULL if this rank has no
- * memory: it then takes part in the exchange, which reports that. */
+/* Exchanges results of different lengths: first the lengths, then the bytes. If this rank could not allocate `of`, it
+ * passes NULL and an error, which the exchange reports to all ranks. */
 static organ_status exchange_found(const organ_assignment *assignment, const char *where, found_result *of,
                                    organ_error *error)
 {
@@ -243,8 +244,9 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
     return error->status;
 }
 
-/* Exchanges results of variable size, whose pointers are at first + k * stride. Sizes are those of `bytes`, or of
- * strings if it is NULL. */
+/* Exchanges results of variable size. The pointer to the result of part k is at `first` + k * `stride`, and the
+ * function `bytes` returns the size of the result; if `bytes` is NULL, the results are strings. Does nothing without
+ * ranks. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error)

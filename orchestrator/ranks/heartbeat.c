@@ -23,8 +23,8 @@ typedef struct note {
 } note;
 _Static_assert(sizeof(note) <= ORGAN_TRANSPORT_NOTE_BYTES, "a note fits the wire");
 
-/* A note of a stage of the progress that rank 0 has not begun yet; there are at most as many as the stage has
- * tensors. */
+/* A note that arrived on rank 0 before rank 0 began the note's stage of the progress. A stage has at most one such
+ * note for each of its tensors. */
 struct organ_early_note {
     struct organ_early_note *next;
     note note;
@@ -126,7 +126,8 @@ static void advance_shown(void *context, uint64_t bytes, const char *tensor, con
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sets the number of begun stages, the largest of all ranks, and displays or drops kept notes accordingly. */
+/* Sets the number of stages that have begun to `stages`, the largest number of all ranks. Then displays the kept
+ * notes of the current stage and drops those of earlier stages. */
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -223,8 +224,8 @@ static void send_end(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sends a text to rank 0, but only within a stage: between stages all ranks have the same texts, and rank 0 displays
- * its own. */
+/* Sends a text to rank 0 if this rank is within a stage. Between stages nothing is sent: there all ranks have the
+ * same texts, and rank 0 displays its own. */
 static void send_note_text(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -286,8 +287,8 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     }
 }
 
-/* Receives notes until `spoken` notes for display of that rank have arrived or a rank is lost. A note can arrive
- * after a later collective call of its sender, but belongs before it. */
+/* Receives notes until `spoken` notes for display have arrived from rank `rank`, or until a rank is lost. Notes are
+ * not ordered with collective calls: a note that was sent before a collective call can arrive after it. */
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_heartbeat_receive(ranks);

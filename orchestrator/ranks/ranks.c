@@ -43,8 +43,8 @@ typedef struct arrival {
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
-/* Reports that the rank `silent` has sent nothing for too long. That replaces an interruption of this rank, which
- * abandon_run has requested because of the silence. */
+/* Reports ORGAN_IO: the rank `silent` has sent nothing for too long. If *error is an interruption, the new message
+ * replaces it and quotes its text, because abandon_run requests an interruption when a rank is silent. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;
@@ -68,8 +68,9 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
-/* Returns the arrival whose fault all ranks adopt: that of the lowest rank whose fault is no interruption, because
- * interruptions mostly follow another rank's fault. NULL if no rank has a fault. */
+/* Returns the arrival with the fault that all ranks adopt: the fault of the lowest rank that has one other than an
+ * interruption, or else of the lowest rank with an interruption. Interruptions come last because they mostly follow
+ * the fault of another rank. Returns NULL if no rank has a fault. */
 static const arrival *find_fault(const organ_ranks *ranks, const arrival *arrivals)
 {
     const arrival *found = NULL;
@@ -157,8 +158,8 @@ static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
     return true;
 }
 
-/* Broadcasts the bytes of each rank to all->of, after all ranks have reported that they have memory: a rank without
- * it could not take part in the broadcasts, and the others would wait for it. */
+/* Broadcasts the bytes of each rank to all->of. Before the broadcasts the ranks exchange whether each has memory: a
+ * rank without memory could not take part, and the other ranks would wait for it. */
 static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
                                        organ_gathered *all, organ_error *error)
 {
@@ -281,8 +282,8 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* Waits before test number `attempt` of a broadcast. All ranks have arrived, so the wait is short: it yields at
- * first, because sleeping would delay the transfer. */
+/* Waits before test number `attempt` of a broadcast. All ranks have arrived at the broadcast, so it ends soon: the
+ * first BRIEF_TURNS waits only yield the processor, and later ones sleep. */
 static void wait_briefly(unsigned attempt)
 {
     if (attempt < BRIEF_TURNS)

@@ -43,9 +43,9 @@ const char *organ_launch_silence(void); /* value of ORGAN_SILENCE, or "" */
  * started, if versions differ, or if ORGAN_SILENCE is not a number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
-/* Waits until all ranks have called this function: at the end of a run, or of a part from whose faults a run
- * recovers. A fault of one rank becomes that of all, even if the ranks were at different steps when they received
- * it. Returns the common status. */
+/* Waits until all ranks have called this function: at the end of a run, or after a part of the run that may fail
+ * without ending the run. A fault of one rank becomes the fault of all ranks, even if they were at different steps
+ * when they learned of it. Returns the common status. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* Lets the ranks continue after organ_ranks_sync_status without the part that failed: clears the request to halt
@@ -68,11 +68,11 @@ bool organ_ranks_without_first(const organ_ranks *ranks);
 const char *organ_ranks_host(const organ_ranks *ranks,
                              size_t rank); /* name of the host of a rank, if there are several */
 
-/* A meeting point: waits until all ranks have called it, also ranks with an error. If a rank has an error, all ranks
- * return it: that of the lowest rank; an interruption only if there is no other fault. If this rank's error records
- * a complete output (organ_error_output_whole), the message of another rank's ORGAN_IO or interruption begins with
- * that output. After an error, ranks that continue can meet again. `where` names the step; ranks at different steps
- * are an error. */
+/* A meeting point: waits until all ranks have called this function, also ranks with an error. If some ranks have an
+ * error, all ranks get the error of the lowest of these ranks; an interruption counts only if there is no other
+ * fault. If this rank's error records a complete output (organ_error_output_whole) and the common error is ORGAN_IO
+ * or an interruption, this rank's message begins with that output. After an error, ranks that continue can meet
+ * again. `where` names the step; ranks at different steps are an error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* Bytes of all `count` ranks: of[r] has bytes[r] bytes and a NUL. Release it with organ_gathered_free after success
@@ -83,8 +83,8 @@ typedef struct organ_gathered {
     uint64_t *bytes;
 } organ_gathered;
 
-/* Meets like organ_ranks_agree, and gives all ranks the bytes of every rank, even if one has an error. `mine` are
- * this rank's bytes. Without ranks it copies them. */
+/* Meets like organ_ranks_agree, and gives all ranks the bytes of every rank, even if one has an error. `mine` points
+ * to the `bytes` bytes of this rank. Without ranks, *all gets a copy of `mine`. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error);
 void organ_gathered_free(organ_gathered *all);

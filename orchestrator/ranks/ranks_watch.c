@@ -36,8 +36,8 @@ static void abandon_run(organ_ranks *ranks, int silent)
     organ_stop_request(ranks->stop);
 }
 
-/* Receives all signs of life that have arrived. Each resets the count of its rank; one that names a lost rank ends
- * the run. */
+/* Receives all signs of life that have arrived. A sign of life resets the count of its sender; one that names a lost
+ * rank ends the run. */
 static void receive_heartbeats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -51,9 +51,10 @@ static void receive_heartbeats(organ_ranks *ranks)
     }
 }
 
-/* Ends the run if a watched rank was silent for too long. Counts wake-ups instead of seconds: if this process was
- * stopped for a while, no time has passed for it, and signs of life that arrived meanwhile are processed first. One
- * second is added for the interval between two signs of life. */
+/* Counts a wake-up for each watched rank, and ends the run if a rank has sent no sign of life for w->seconds + 1
+ * seconds of wake-ups; the extra second is the interval between two signs of life. Wake-ups are counted instead of
+ * time, because a process that was stopped for a while has not missed any: signs of life that arrived meanwhile are
+ * received first. */
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
