@@ -55,14 +55,15 @@ size_t organ_forward_attention_scratch(const organ_forward_config *c)
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
-/* Returns the floats of a token's keys; in latent attention, of its latent row. */
+/* Returns the floats of a token's keys; with latent attention, the floats of its row (latent vector and rotated part).
+ */
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
 }
 
-/* Returns the floats of a token's values; latent attention has them in its latent rows, so only the indexer's key
- * remains. */
+/* Returns the floats of a token's values. With latent attention the rows of the keys also are the values, so v only has
+ * the key of the indexer, if the layer has an indexer. */
 size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
@@ -83,8 +84,8 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 /* ---- norms and rotation of heads ---- */
 
 /* Normalises `count` heads of q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector.
- * All heads share the weights of `part`; head_norms has weights for each head. With qk_norm_bare there are no weights,
- * and only rotated layers are normalised. */
+ * The weights are those of `part` for all heads, or those of head_norms for each head. With qk_norm_bare there are no
+ * weights, and only rotated layers are normalised. Does nothing if the layer has none of these norms. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -102,7 +103,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
-/* Limits values to -limit .. limit; a limit of 0 is none. */
+/* Limits values to -limit .. limit; does nothing if `limit` is 0. */
 static void clip_values(float limit, float *values, size_t n)
 {
     for (size_t k = 0; limit > 0 && k < n; k++) {
@@ -111,7 +112,8 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises, limits and rotates the heads of a token, in this order (OLMoE). With qk_norm_last the norm comes last. */
+/* Normalises the heads of a token, limits their values to +-clip_qkv, and rotates them if the layer is rotated, in this
+ * order (OLMoE). With qk_norm_last the norm comes after the rotation. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -125,7 +127,7 @@ static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t c
         norm_heads(j, heads, count, norm);
 }
 
-/* Divides each head of v by its root mean square, if the architecture has that norm. */
+/* Divides each head of v of a token by its root mean square, if the architecture has that norm. */
 static void norm_values(const attention_job *j, float *heads)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -134,8 +136,9 @@ static void norm_values(const attention_job *j, float *heads)
         organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
 }
 
-/* Completes k and v of token t of the group: norms, rotation, v = k if the layer has no v. Copies them to the token's
- * state if later layers use them; without a KV cache that is where these layers read them. */
+/* Completes k and v of token t of the group: sets v = k if the layer has no v, normalises v, and normalises and rotates
+ * k. If later layers use k and v, copies both to the token's state, where these layers read them if there is no KV
+ * cache. */
 static void complete_keys_and_values(const attention_job *j, size_t t)
 {
     float *const k = j->k + (j->cached_tokens + t) * j->k_width, *const v = j->v + (j->cached_tokens + t) * j->v_width;
@@ -150,8 +153,8 @@ static void complete_keys_and_values(const attention_job *j, size_t t)
     }
 }
 
-/* Copies q, k and v of a token from a fused projection: `groups` groups of heads, each with its q, then k, then v (v
- * before k in ORGAN_FUSED_QUARTERS). */
+/* Copies q, k and v of a token from the fused projection `from`. The projection has `groups` groups of heads; each
+ * group has its q, then its k, then its v. In ORGAN_FUSED_QUARTERS v comes before k. */
 static void split_fused_qkv(const attention_job *j, const float *from, float *q, float *k, float *v)
 {
     const organ_fused fused = j->group->forward->config.fused;
@@ -168,8 +171,8 @@ static void split_fused_qkv(const attention_job *j, const float *from, float *q,
             memcpy(parts[p].to + g * parts[p].width, from, parts[p].width * sizeof *from);
 }
 
-/* Copies q of a token from a projection `both` in which a head's gate follows its q, and moves the gates to the
- * beginning of `both`. */
+/* `both` has, for each head of a token, its q and then its gate. Copies the q of all heads to `q`, and moves the gates
+ * of all heads to the beginning of `both`. */
 static void split_gates(const attention_job *j, float *both, float *q)
 {
     const size_t dim = j->kind->head_dim;
@@ -179,8 +182,8 @@ static void split_gates(const attention_job *j, float *both, float *q)
     }
 }
 
-/* Separates the projections of token t into q, k and v (fused projections, gates that follow the q of a head) and
- * limits v to +-clip_qkv if that is set. */
+/* Copies q, k and v of token t from a fused projection, or q from a projection in which a gate follows each head's q.
+ * Does nothing if q, k and v have projections of their own. Then limits v to +-clip_qkv if that is set. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -191,7 +194,8 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits, normalises and rotates q, k and v of token t of the group, and multiplies q by its factor. */
+/* Splits the projections of token t of the group into q, k and v, normalises and rotates q, multiplies q by its factor,
+ * and completes k and v unless they are those of an earlier layer. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;
@@ -206,8 +210,8 @@ static void split_and_rotate_task(void *context, size_t t)
 
 /* ---- scores ---- */
 
-/* Returns the first key to which the query at position `at` of a window attends: limited by a sliding window and a
- * chunk. */
+/* Returns the first key to which the query at position `at` of a window attends: 0, or the first key of the sliding
+ * window or of the chunk, whichever is later. */
 static size_t first_key(const organ_layer_kind *kind, size_t at)
 {
     const size_t window = kind->window ? kind->window : SIZE_MAX;
@@ -215,8 +219,9 @@ static size_t first_key(const organ_layer_kind *kind, size_t at)
     return kind->chunk ? organ_max(from, at / kind->chunk * kind->chunk) : from;
 }
 
-/* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys first_key .. at.
- * Other scores become 0. */
+/* Converts the scores of keys [first, first + keys) to numerators of the softmax, for each query of the tile. Query
+ * `at` attends to keys first_key .. at, with sparse attention only to the chosen ones; the numerators of all other keys
+ * become 0. Adds the biases of ALiBi before. */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                             const attention_head *head)
 {
@@ -238,8 +243,8 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     }
 }
 
-/* Adds keys [first, first + keys) of the window to the online softmax and the outputs of all queries of the tile:
- * scores, numerators, weighted sum of v. */
+/* Processes keys [first, first + keys) of the window for all queries of the tile: computes the scores, converts them to
+ * numerators of the softmax, and adds the sums of v weighted by the numerators to the outputs. */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                          const attention_head *head)
 {
@@ -266,8 +271,8 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
     kernels->product(&sums, packed);
 }
 
-/* Computes the outputs of a head for the queries of a tile, block of keys by block of keys, and divides them by the
- * sums of the softmax at the end. */
+/* Computes the outputs of a head for the queries of a tile, one block of keys after another. At the end it divides each
+ * output by the sum of the softmax and multiplies it by value_scale (0: 1). */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
     const double factor = j->group->forward->config.value_scale;
@@ -289,8 +294,9 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
             out[i * head->out_stride + x] = out[i * head->out_stride + x] * scale / sums[i];
 }
 
-/* Computes tile `t` of head `number` with latent attention: q becomes queries for latent vectors, which are the keys
- * and the values of all heads, and the sums become values of the head. Queries and sums are in the worker's scratch. */
+/* Computes tile `t` of head `number` with latent attention. Maps q to queries for the latent vectors, which are keys
+ * and values of all heads; attends to them; and maps the weighted sums of latent vectors to values of the head. Mapped
+ * queries and sums are in the worker's scratch. */
 static void attend_latent(const attention_job *j, const attention_tile *t, size_t number, attention_head head,
                           float *scratch)
 {
@@ -308,7 +314,7 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
-/* Computes the attention of one head for a tile of queries: task `index` is a pair of tile and head. */
+/* Computes the attention of head index % heads for the queries of tile index / heads. */
 static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;
@@ -333,8 +339,9 @@ static void attend_task(void *context, size_t index, size_t worker)
 
 /* ---- a group ---- */
 
-/* Computes for each token of the group its row in the rotation tables (*positions, which the caller frees) and its
- * factor of q, and cuts the group's windows into tiles of queries. */
+/* For each token of the group, computes its row in the rotation tables (*positions, which the caller frees) and the
+ * factor of its q (j->factors; NULL if the layer has no such factors). Cuts the windows of the group into tiles of
+ * queries. */
 static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *rotation, size_t **positions,
                                            organ_error *error)
 {
@@ -364,7 +371,8 @@ static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *r
     return ORGAN_OK;
 }
 
-/* Returns the bias of q, k or v (p = 0, 1, 2), or NULL. If the weight is a part of a fused one, so is its bias. */
+/* Returns the bias of q, k or v (p = 0, 1, 2), or NULL. If the weight is a part of the fused weight of q, its bias is
+ * the same part of the bias of q. */
 static const float *bias_of(const organ_layer *layer, unsigned p)
 {
     const forward_view q = layer->plan->parts[PART_Q], own = layer->plan->parts[PART_Q + p];
@@ -373,8 +381,9 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
     return bias && fused ? bias + own.row : bias;
 }
 
-/* Computes q, k and v of the group's tokens, from three projections or a fused one, then splits gates and heads,
- * normalises and rotates. Matrices that share an input pass it to the tap once. */
+/* Computes q, k and v of the group's tokens, from three projections or a fused one; then splits fused parts and gates,
+ * normalises and rotates. Skips k and v that an earlier layer has computed. If q, k and v are in one tensor, their
+ * input is passed to the tap once. */
 static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -406,8 +415,9 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     return organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error);
 }
 
-/* Sparse attention: chooses the keys to which each token attends, or takes the choice of an earlier layer from the
- * tokens' states. Does nothing if all keys are attended to. */
+/* Sparse attention: a layer with an indexer chooses the keys to which each token attends, and stores the choice in the
+ * tokens' states if later layers share it. A layer without an indexer takes the choice from the states. Does nothing if
+ * all keys are attended to. */
 static organ_status choose_keys_of(attention_job *j, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
@@ -449,7 +459,8 @@ static organ_status project_output(const attention_job *j, float *projected, org
 }
 
 /* Returns the work of all tiles in the units of organ_share_work. Each score costs a dot product over key_dim, a term
- * of the weighted sum over value_dim, and an exp. With sliding windows it is an upper bound. */
+ * of the weighted sum over value_dim, and an exp. All keys up to the end of a tile count, so with sliding windows the
+ * result is an upper bound. */
 static double work_of_tiles(const attention_job *j)
 {
     double scores = 0;
@@ -458,7 +469,8 @@ static double work_of_tiles(const attention_job *j)
     return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
-/* Computes the attention of a group of tokens: q, k and v, the heads, the gate, and the output projection. */
+/* Computes the attention of a group of tokens: q, k and v, the outputs of the heads, their gate, and the output
+ * projection. */
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const size_t tasks = j->tile_count * j->kind->heads;
@@ -493,9 +505,9 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-/* Runs attention on a group of tokens: lays out q, output, k and v in `scratch`. k and v are instead in the KV cache
- * (g->before), or in the tokens' states if an earlier layer has computed them (shared keys). In MLA a latent row is the
- * key of all heads, and its first `rank` values are their value. */
+/* Runs attention on a group of tokens. q, the output, k and v are in `scratch`, with two exceptions: k and v are in the
+ * KV cache if there is one (g->before), else in the tokens' states if an earlier layer has computed them (shared keys).
+ * In MLA a latent row is the key of all heads, and its first `rank` values are their value. */
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {

@@ -24,8 +24,8 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
-/* Copies the hidden states out of the wider states of the model or, with `back`, into them; some models store more than
- * one vector per token. */
+/* Some models store more than one vector per token. For them, copies the hidden states out of the wider states to
+ * g->hidden, or with `back` from g->hidden into the states. Does nothing for other models. */
 static void copy_hidden(const forward_group *g, bool back)
 {
     if (g->hidden != g->states)
@@ -74,8 +74,8 @@ static organ_status run_streams(forward_group *g, organ_error *error)
                : organ_forward_streams_per_layer(g, error);
 }
 
-/* Runs one layer on a group of tokens. The start of g->room is reserved for copies of the hidden states that some
- * architectures need; mixer and feed-forward use the remainder. */
+/* Runs one layer on a group of tokens. Some architectures need copies of the hidden states, which are at the start of
+ * g->room; mixer and feed-forward use the remainder. */
 organ_status organ_forward_block(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;

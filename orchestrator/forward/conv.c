@@ -27,8 +27,8 @@ size_t organ_forward_conv_tail(size_t width, size_t channels) { return (width - 
 
 size_t organ_forward_conv_scratch(size_t width) { return 2 * width * CHANNELS * sizeof(float); }
 
-/* Returns the input `back` tokens before token t, which may be in the cache's tail, or NULL if it is before the text.
- */
+/* Returns the input `back` tokens before token t: from the window, else from the cache's tail; NULL if there is no
+ * tail, because the text begins with the window. */
 static const float *conv_input(const forward_conv *conv, const conv_block *b, size_t t, size_t back)
 {
     if (back <= t)
@@ -54,7 +54,8 @@ static void convolve_token(const organ_kernels *kernels, const forward_conv *con
         kernels->gate_silu(row, b->ones, b->n);
 }
 
-/* Copies the last width - 1 inputs of the text, which may begin in the old tail, to `next`. */
+/* Copies the last width - 1 inputs of the text to `next`. If the window has fewer tokens, the first of them come from
+ * the old tail. */
 static void store_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
 {
     for (size_t j = 0; j + 1 < conv->width; j++) {

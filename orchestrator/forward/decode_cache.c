@@ -22,7 +22,8 @@ struct organ_decode_cache {
     bool holds_head;
 };
 
-/* Returns the floats of keys and values of one token in a layer; 0 for a layer that uses those of an earlier one. */
+/* Returns the floats of keys and values of one token that the cache has for a layer; 0 for a layer without attention or
+ * one that uses the keys and values of an earlier layer. */
 static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
@@ -31,9 +32,9 @@ static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
                : 0;
 }
 
-/* Returns the offset, in floats, of layer `layer` in a cache of `max` tokens: each layer has its keys, its values and
- * then its state. With the number of layers it is the size of the whole cache; UINT64_MAX / 4 stands for an
- * overflow. */
+/* Returns the number of floats in the cache before layer `layer`, with room for `max` tokens: keys, values and state of
+ * each earlier layer. If `layer` is the number of layers, this is the size of the whole cache. Returns UINT64_MAX / 4
+ * if the number would be larger. */
 static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer)
 {
     uint64_t floats = 0;
@@ -45,7 +46,8 @@ static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer
     return floats;
 }
 
-/* Returns the keys and values that a layer uses, of the tokens processed so far, and its state after them. */
+/* Returns the keys and values that layer `layer` reads and extends, which may be those of an earlier layer, and its
+ * state after the `count` tokens in the cache. */
 static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
@@ -70,8 +72,8 @@ static bool fits_text(void *context, uint64_t memory)
     return organ_forward_fits(g->forward, memory, g->together, g->kept);
 }
 
-/* Returns true if the rotation changes while a text grows from `first` to `max` tokens: then all tokens are processed
- * again, and a pass needs memory for `max` tokens. */
+/* Returns true if the rotation changes while a text grows from `first` to `max` tokens. All tokens are then processed
+ * again, so a pass needs memory for `max` tokens. */
 static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t max)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, max) ||
@@ -91,8 +93,8 @@ static void choose_resident_layers(const organ_forward *f, organ_decode_cache *c
     cache->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
-/* Returns whether the layer is streamed if it does not stay in memory: layers with experts are, since a token needs few
- * of them. */
+/* Returns whether a layer that does not stay in memory is streamed: only layers with experts are, because a token needs
+ * few of the experts. */
 static bool decode_cache_streams(const organ_forward *f, unsigned layer)
 {
     return f->may_stream && f->config.kinds[layer].mixture;
@@ -179,8 +181,8 @@ static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache
     return cache->holds_head && !cache->head ? organ_forward_load_head(f, &cache->head, error) : ORGAN_OK;
 }
 
-/* Runs the tokens after those in the cache and passes the logits of the last one to `each`. Rotations that depend on
- * the length may change with it; then the cache is emptied and all tokens run. */
+/* Runs the tokens that the cache does not have yet and passes the logits of the last token to `each`. If the rotation
+ * for `count` tokens differs from that of the cached tokens, the cache is first emptied and all tokens run. */
 organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
                                     void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error)

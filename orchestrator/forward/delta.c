@@ -50,7 +50,7 @@ static size_t state_of_head(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that a delta-rule layer needs per token, in the order of organ_forward_delta. */
+/* Returns the floats of scratch that organ_forward_delta needs for each token. */
 size_t organ_forward_delta_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -74,8 +74,8 @@ size_t organ_forward_delta_scratch(const organ_forward_config *c)
 
 /* ---- projections ---- */
 
-/* Copies q, k, v and z of a token from a projection in which those of one key head and of the value heads that it
- * serves follow each other. */
+/* Copies q, k, v and z of token t from a fused projection. The projection has, for each key head in turn, the q and k
+ * of this head, then the v and z of the value heads that the key head serves. */
 static void split_token_heads(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
@@ -90,7 +90,8 @@ static void split_token_heads(const delta_job *j, size_t t)
     }
 }
 
-/* Copies b and a of token t from a projection in which those of the value heads of one key head follow each other. */
+/* Copies b and a of token t from a fused projection. The projection has, for each key head in turn, the b and then the
+ * a of the value heads that the key head serves. */
 static void split_token_gates(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
@@ -120,7 +121,7 @@ typedef struct delta_linear {
     size_t width;
 } delta_linear;
 
-/* Computes those of the `count` linear layers whose weights the layer has. */
+/* Computes each of the `count` linear layers whose weight the layer has; skips the others. */
 static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -161,7 +162,7 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
                                 split_heads, j, error);
 }
 
-/* Convolves q, k and v: as one block of channels, or separately if the model has a convolution for each. */
+/* Convolves q, k and v as one block of channels, or each separately if the model has three convolutions. */
 static organ_status delta_convolve(const delta_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -185,7 +186,7 @@ static organ_status delta_convolve(const delta_job *j, organ_error *error)
 
 /* ---- the recurrence ---- */
 
-/* Divides the heads of q and k of a token by their lengths, and q by sqrt(d). */
+/* Divides each head of q and k of token t by its length, and q by sqrt(key_dim). */
 static void normalise_q_and_k(const delta_job *j, size_t t)
 {
     const size_t dim = j->sizes->key_dim;
@@ -257,7 +258,7 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) silu(z), or norm(o) logistic(z), for a token. */
+/* Computes z = norm(o) silu(z) for token t; Kimi Linear (by_channel): z = norm(o) logistic(z). */
 static void delta_gate(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -276,8 +277,8 @@ static void delta_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* Runs a layer with the gated delta rule: projections, convolution, normalisation of q and k with the gates of each
- * token, the recurrence, a task for each head of each window, the gated norm, and the output projection. */
+/* Runs a layer with the gated delta rule: projections, convolution, normalisation of q and k and the gates of each
+ * token, the recurrence (a task is one head of one window), the gated norm, and the output projection. */
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -295,8 +296,8 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs a gated delta-rule layer on a group of tokens: assigns `scratch` to q, k, v, gate and decays by how the model
- * joins its projections. */
+/* Runs a gated delta-rule layer on a group of tokens. Assigns parts of `scratch` to q, k, v, gate and decays; their
+ * arrangement depends on how the model joins its projections. */
 organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -31,8 +31,8 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Checks that each token is in the vocabulary, and that the model has a learned position for each token of a window.
- * `before` tokens of the text are in the cache: the windows continue them. */
+/* Checks that each token is in the vocabulary, and that the model has a learned position for each token of a window
+ * that begins at position `before`. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
@@ -42,8 +42,8 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
-/* Reads rows `numbers` of the matrix `weight`, one for each token, to the hidden states. `added`: adds the rows to the
- * states, which are positions; else multiplies them by embedding_scale. */
+/* Reads for each token t the row numbers[t] of the matrix `weight`. With `added`, adds the row to the hidden state of
+ * the token (a position); else sets the state to the row times embedding_scale (an embedding). */
 static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
                                 size_t tokens, float *states, organ_error *error)
 {
@@ -75,8 +75,8 @@ typedef struct wave_job {
 } wave_job;
 
 /* Adds the sinusoidal positions of TOKENS_AT_ONCE tokens: sin(p f) to the first half of a state and cos(p f) to the
- * second, with f = 10000^(-k / (half - 1)). Frequencies and angles are rounded to FP32 like those of the training
- * code. */
+ * second, with p = numbers[t] and f = 10000^(-k / (half - 1)). Skips tokens with p = position_padding. Frequencies and
+ * angles are rounded to FP32 like those of the training code. */
 static void add_waves(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -96,7 +96,8 @@ static void add_waves(void *context, size_t index, size_t worker)
     }
 }
 
-/* Adds learned or sinusoidal positions to the states; `before` tokens precede each window. */
+/* Adds to each state the learned or sinusoidal position of its token; the first token of each window has position
+ * `before`. */
 static organ_status add_positions(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                   organ_error *error)
 {
@@ -143,7 +144,8 @@ static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *stat
                                 norm_states, &j, error);
 }
 
-/* Writes the hidden states before the first layer. `before` is the number of earlier tokens, for learned positions. */
+/* Computes the hidden states before the first layer: embeddings, then positions, the norm and the streams of AltUp if
+ * the model has them. `before` is the number of tokens before the windows. */
 organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                        organ_error *error)
 {

@@ -38,8 +38,8 @@ size_t organ_forward_rows_scratch(const organ_weight_reader *reader)
     return row_bytes_of(reader) + organ_to_line(organ_weight_reader_scratch(reader, 1));
 }
 
-/* Reads the rows of TOKENS_AT_ONCE tokens, scaled, to the results, or adds them with r->added. Ids beyond the table get
- * row 0. */
+/* Reads the rows of TOKENS_AT_ONCE tokens and writes row x scale to the results; with r->added, adds row x scale to the
+ * results instead. Ids beyond the table use row 0. */
 static void embed_read(void *context, size_t index, size_t worker)
 {
     row_job *const j = context;

@@ -10,8 +10,8 @@
 
 /* ---- groups of experts ---- */
 
-/* Returns the slot of gate, up or down (k = 0, 1, 2) of an expert and the number of its matrix there; NULL for up if
- * the slot of gate has both. */
+/* Returns the slot of gate, up or down (k = 0, 1, 2) of an expert, and sets *matrix to the number of the expert's
+ * matrix in this slot. Returns NULL for up if gate and up are in one slot. */
 static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, size_t k, size_t *matrix)
 {
     const forward_view *const views = plan->experts + 3 * expert;
@@ -22,8 +22,8 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. A range of such a stack is read to the beginning of its slot,
- * so only one range is in memory. */
+/* Returns whether the slot is a stack of packed matrices. Matrices of such a stack are always read to the beginning of
+ * the slot, so only one range of them can be in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
 static bool has_packed_stack(const forward_plan *plan)
@@ -34,9 +34,10 @@ static bool has_packed_stack(const forward_plan *plan)
     return any;
 }
 
-/* Returns the end of the group of experts from `first` on that are loaded together: as many with tokens as fit in their
- * share of the memory. begin[e] .. begin[e + 1] are the rows of expert e. A packed stack is read as one range, so its
- * group ends at the first expert without tokens. */
+/* Returns the end of the group of experts from `first` on that are loaded together: as many experts with tokens as fit
+ * a quarter of the memory, at least one. begin[e] .. begin[e + 1] are the rows of expert e. If a slot is a packed
+ * stack, which is read as one range, the group ends at the first expert without tokens; if expert `first` has none, the
+ * group is this expert alone. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
@@ -90,7 +91,7 @@ static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k
     return error->status;
 }
 
-/* Reads one of the three matrices of an expert to which tokens are routed; experts without tokens are not read. */
+/* Reads matrix index % 3 (gate, up, down) of expert r->first + index / 3, unless no token is routed to the expert. */
 static void read_task(void *context, size_t index, size_t worker)
 {
     stream_reading *const r = context;
@@ -115,8 +116,8 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
     return error->status;
 }
 
-/* Gives the memory pages of experts [first, last) back to the system, except pages that they share with other experts.
- */
+/* Gives the memory pages of experts [first, last) back to the system, except pages at the edges, which also have bytes
+ * of other weights. */
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the feed-forward of `tokens` tokens needs. If layers of the model may be streamed, all layers
- * get the room of a streamed one, which processes more tokens together; if a token has more floats than its hidden
+/* Returns the floats that the feed-forward of `tokens` tokens needs in any layer. If the model may be streamed, this is
+ * the room of a streamed layer, which processes more tokens together. If the state of a token is wider than its hidden
  * state, a streamed layer also needs contiguous copies of the hidden states. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
@@ -22,8 +22,9 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
            organ_max(mixed, 2 * dense * f->dense_width);
 }
 
-/* Computes out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))), the feed-forward of Gemma 4. The router's input
- * is the hidden state over its root mean square, times weights and 1 / sqrt(hidden size). */
+/* Computes the feed-forward of Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's
+ * input is the hidden state divided by its root mean square, times the weights of PART_ROUTER_SCALE and 1 / sqrt(hidden
+ * size). Overwrites `normed`. */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
                              float *out, float *scratch, organ_error *error)
 {
@@ -41,8 +42,9 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
-/* Computes the dense feed-forward of a layer of LongCat-Flash. A layer with a mixture copies the output of the mixture
- * for the same input to the states of the tokens; the next layer adds it to `out`. */
+/* Computes the dense feed-forward of a layer of LongCat-Flash. If the layer has a mixture, also computes the mixture
+ * for the same input and stores its output in the states of the tokens. If not, adds the output that the layer before
+ * has stored there to `out`. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)
 {
@@ -64,7 +66,8 @@ static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, 
     return ORGAN_OK;
 }
 
-/* Computes the feed-forward of some tokens: dense, mixture of experts, or with a shortcut. */
+/* Computes the feed-forward of tokens [first, first + tokens): that of LongCat-Flash (shortcut), a mixture of experts
+ * if the layer has experts, else a dense one. */
 static organ_status run_feed_forward(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                      float *scratch, organ_error *error)
 {
@@ -76,8 +79,8 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
-/* Runs the feed-forward part on a group of tokens, FORWARD_GROUP at a time; streamed experts process more together, so
- * that each is read less often. */
+/* Adds the feed-forward to the hidden states of the group, FORWARD_GROUP tokens at a time; a streamed layer takes more
+ * tokens together, so that it reads each expert less often. Does nothing if the layer has no feed-forward. */
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;

@@ -41,8 +41,8 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
-/* Writes to `name` the name that the file has for a part outside of the layers (embedding, positions, norms, output
- * head). */
+/* Writes to `name`, and returns, the name in the file of a part outside of the layers (embedding, positions, norms,
+ * output head). */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
@@ -55,8 +55,9 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Returns the prefix of tensor names. A file that contains only the base model leaves out the architecture's prefix, or
- * its first word ("model." of OPT). */
+/* Returns the prefix of tensor names: that of the architecture, without leading words until the embedding has that name
+ * in the file. A file that contains only the base model leaves out the whole prefix, or its first word ("model." of
+ * OPT). For architectures without a prefix of their own, returns organ_text_prefix. */
 static const char *find_prefix(organ_forward *f)
 {
     char name[256];
@@ -68,7 +69,8 @@ static const char *find_prefix(organ_forward *f)
     return f->prefix;
 }
 
-/* Finds and reads a vector of `count` numbers as FP32; returns NULL and sets `error` on failure. */
+/* Finds the vector `name` of `count` numbers, sets *weight to it and returns its numbers as FP32. Returns NULL and sets
+ * `error` on failure. */
 static float *read_vector(const organ_forward *f, const char *name, uint64_t count, const organ_weight **weight,
                           organ_error *error)
 {
@@ -152,8 +154,8 @@ static void measure_widths(organ_forward *f)
 
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
-/* Computes the largest needs of any layer: the memory to read it, and the scratch of a worker, which products and
- * attention use in turn. */
+/* Computes from the plans of all layers: max_reading, the largest memory for reading a layer; worker_bytes, the scratch
+ * of a worker, which products, attention and per-layer embeddings use in turn; and min_memory. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
@@ -171,8 +173,8 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the sizes of layers whose weights would be stored as `as`, for the plan of a dry run. The forward pass
- * cannot run afterwards. */
+/* Changes the sizes in all plans to those of layers whose weights are stored as `as`, for the plan of a dry run. The
+ * forward pass cannot run afterwards. */
 organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_error *error)
 {
     f->hypothetical = true;
@@ -235,7 +237,8 @@ const organ_forward_config *organ_forward_describe(const organ_forward *forward)
 
 /* ---- a layer ---- */
 
-/* Returns the end of a group of windows: up to FORWARD_GROUP tokens, or one window. */
+/* Returns the end of the group that begins with window `window`: as many windows as have FORWARD_GROUP tokens together,
+ * at least one. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
     size_t until = window + 1;
@@ -254,8 +257,8 @@ static void choose_windows(forward_group *g, float *states, size_t first, size_t
     g->states = g->hidden = states + g->first * g->forward->config.state;
 }
 
-/* Runs the layer group by group. A streamed layer runs the feed-forward once, on all groups after their mixers, so that
- * each expert is read once. */
+/* Runs the layer group by group. If the layer is streamed, runs only the mixers of each group, and then the
+ * feed-forward once for the tokens of all groups, so that each expert is read as few times as possible. */
 static organ_status run_groups(forward_group *g, float *states, organ_error *error)
 {
     const size_t count = g->windows->count;
@@ -281,7 +284,8 @@ static size_t floats_of_largest_group(const organ_forward *forward, const organ_
     return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
 }
 
-/* Runs the layer with scratch of the workers and counts of routed tokens. g.room may be NULL if `error` is set. */
+/* Allocates the counts of routed tokens, takes the scratch of the workers, and runs the layer on all groups. Does
+ * nothing if `error` is set already, as when the caller could not allocate g.room. */
 static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
@@ -295,8 +299,8 @@ static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_er
     return error->status;
 }
 
-/* Runs a loaded layer on all windows and updates `hidden`. With `before`, keys and values of earlier tokens come from
- * the decode cache. */
+/* Runs a loaded layer on all windows and updates `hidden`. With `before`, the keys and values of earlier tokens are
+ * those of the decode cache. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error)
@@ -324,8 +328,8 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Returns the bytes of `memory` that remain after the scratch of the workers and the larger of two needs: a layer
- * with the activations of a group or its loading buffers, or the logits. 0 if none remain. */
+/* Returns the bytes of `memory` that remain, or 0, after `scratch` and the larger of two needs: the logits alone; or a
+ * layer, together with the larger of its loading buffers and the activations of a group of `group` tokens. */
 static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch,
                                   uint64_t loading, uint64_t logits)
 {
@@ -337,8 +341,8 @@ static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* Returns memory_left_after with the scratch and the loading buffers of the engine's workers and the logits of `rows`
- * tokens. */
+/* Returns memory_left_after with three numbers of this engine: the scratch of its workers, their loading buffers, and
+ * the logits of `rows` tokens. */
 static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
@@ -349,8 +353,8 @@ static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, si
 /* Returns the tokens of a group with windows of `context` tokens. */
 static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
-/* Returns how many tokens of hidden states fit in the memory next to a layer and the head; 0 if less than one window
- * does. */
+/* Returns the number of tokens whose hidden states fit in the memory in addition to a layer and the logits; 0 if not
+ * even one window of `context` tokens fits, or if `context` is 0. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
@@ -361,8 +365,8 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* Checks two needs separately: a layer with its activations, and a layer with the logits of one token, because a layer
- * stays in memory while logits are computed. */
+/* Returns whether two needs fit, each with `bytes` and the states of `together` tokens: a layer with its activations;
+ * and a layer with the logits of one token, because a layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = memory_left_of_layer(f, memory, together, 0),
@@ -373,15 +377,15 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
     return remaining > bytes && remaining - bytes >= states;
 }
 
-/* Returns the bytes that a running layer leaves for other uses. A sixteenth of the memory stands for the scratch of the
- * workers, so that the result does not depend on their number. */
+/* Returns the bytes of the engine's memory that remain while a layer runs. Counts a sixteenth of the memory as scratch
+ * of the workers, so that the result does not depend on their number. */
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
     return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
-/* Returns the bytes of `memory` that a running layer leaves: with the scratch of this engine's workers, or with a
- * sixteenth of the memory as scratch, whichever is less. */
+/* Returns the smaller of two numbers of bytes that remain of `memory` while a layer runs: with the scratch of this
+ * engine's workers, and with a sixteenth of the memory as scratch. */
 uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size_t context)
 {
     const uint64_t here = memory_left_of_layer(f, memory, group_of(context), 0);
@@ -389,10 +393,12 @@ uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size
     return here < anywhere ? here : anywhere;
 }
 
-/* Does not depend on the number of threads: their read buffers are part of the reserved sixteenth. */
+/* Returns the bytes of the largest layer, whole. Read buffers of threads do not count, because they are part of the
+ * sixteenth that is reserved for threads, so the result does not depend on the number of threads. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forward_largest_layer(f, UINT64_MAX); }
 
-/* Lets experts be loaded in groups, if the family's feed-forward permits it, which lowers min_memory. */
+/* Permits streamed layers if the model has experts and its layers are neither parallel nor dual_ffn, and computes
+ * min_memory for them. */
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */

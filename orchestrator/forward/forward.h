@@ -54,8 +54,8 @@ typedef struct organ_input_place {
 } organ_input_place;
 /* Returns whether llama.cpp has the model's architecture, and so names for its matrices. */
 bool organ_forward_has_input_names(const organ_forward *forward);
-/* Finds where an imatrix stores the inputs of `tensor`, the name that a tap reports, of a layer. Returns false if
- * llama.cpp has no such matrix, or has its columns in another order. */
+/* Finds where an imatrix stores the inputs of `tensor`, a tensor of layer `layer` by the name that a tap reports.
+ * Returns false if llama.cpp has no such matrix, or has the columns of the matrix in another order. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
 /* Returns an upper bound on the number of sums and counts in an imatrix of this model. */
@@ -79,45 +79,46 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 typedef struct organ_layer organ_layer;
 /* Loads the weights of layer `layer`. Returns ORGAN_USAGE if the model has no such layer. */
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
-/* Loads a layer for runs only in place of *loaded (NULL: none), which it frees and whose memory it reuses: the kernel
- * clears new memory, which takes as long as reading the weights. Matrices that are stored as in_features x out_features
- * are not transposed, so the functions below that read and write weights are not for such a layer. The caller frees
- * *loaded, also after an error. */
+/* Loads a layer that is only run. It replaces *loaded (NULL: none), which is freed; the new layer reuses its memory,
+ * because the kernel clears new memory, which takes as long as reading the weights. Matrices that are stored as
+ * in_features x out_features are not transposed, so the functions below that read and write weights do not accept such
+ * a layer. The caller frees *loaded, also after an error. */
 organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
  * packed is read by one rank and sent to the others. If reading fails on one rank, the function returns that error on
  * all ranks. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
-/* Finds a weight by its plain name: rows x cols values, row-major, as stored in the layer, which owns them. Returns
- * false if the layer does not have the weight or has it packed. For stacked experts, NAME is the matrices of all
- * experts, one below the other, and "NAME[E]" that of expert E. Rows of Q and K from GGUF files of the llama kind are
- * in the order of Hugging Face. */
+/* Finds a weight by its plain name and sets *values to its rows x cols values, row-major and owned by the layer.
+ * Returns false if the layer does not have the weight or has it packed. For stacked experts, NAME is the matrices of
+ * all experts, one below the other, and "NAME[E]" is the matrix of expert E. Rows of Q and K from GGUF files of the
+ * llama kind are in the order of Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values);
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns the layer of the forward pass that uses the tensor, which belongs to this model; -1 for tensors outside of
- * layers. It is the number in the tensor's name, but a layer of a LongCat-Flash file is two layers: each has an
- * attention and a dense feed-forward, and the first also has the experts. */
+ * layers. The layer is the number in the tensor's name. Exception: a layer L of a LongCat-Flash file is the layers 2 L
+ * and 2 L + 1, each with an attention and a dense feed-forward; the experts belong to layer 2 L. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
-/* Returns true if the forward pass gives the inputs of this tensor to the tap: it is a matrix, or a stack of matrices,
- * of a linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass
- * does not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this
- * model. */
+/* Returns true if the tap receives inputs of this tensor: it is a matrix, or a stack of matrices, of a linear layer.
+ * Returns false for tensors outside of the layers or of draft layers, for matrices that the forward pass does not
+ * multiply (indexers), for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF files, which
+ * multiplies queries. `tensor` belongs to this model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
-/* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing rounds
- * to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if kernels->fit has their
- * type. The functions do nothing for other packed weights. */
+/* Read and write the values of a weight in FP32, for callers that change the weight between two runs (pruning).
+ * organ_layer_write rounds to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if
+ * kernels->fit has their type. The functions do nothing for other packed weights, and for tensors that the layer does
+ * not have. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
-/* Returns the values of a weight in the type in which the layer has them, and their bytes, for exchange with the same
- * layer in another process. Returns NULL if organ_layer_matrix returns false. */
+/* Returns the address of a weight's values in the type in which the layer has them, and sets *bytes to their size, for
+ * exchange with the same layer in another process. Returns NULL if organ_layer_matrix returns false for the weight. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* Returns the blocks of a matrix that is stored as GGUF blocks, and their bytes, for callers that re-encode them.
- * Returns NULL for other matrices. */
+/* Returns the address of a matrix that is stored as GGUF blocks, and sets *bytes to the bytes of the blocks, for
+ * callers that re-encode them. Returns NULL for other matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
 /* Runs the layer on all windows and replaces their states in `hidden` (config.state floats for each token). `tap` may
@@ -136,8 +137,8 @@ typedef struct organ_choice {
 /* Returns the number of experts of a layer; 0 for a dense layer, which mixture models may have too. */
 unsigned organ_layer_experts(const organ_layer *layer);
 
-/* The parameters of a layer's router. `correction` has one bias for each expert, `scales` one factor for each expert,
- * by which its factor is multiplied last; NULL: the router has none. */
+/* The parameters of a layer's router. `correction` has a bias for each expert; NULL: none. `scales` has a number for
+ * each expert, by which the router's factor of the expert is multiplied last; NULL: none. */
 typedef struct organ_router {
     const organ_kernels *kernels;
     const organ_forward_config *config;
@@ -159,18 +160,18 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen);
 
-/* Computes, for each expert, the factor that multiplies the token's input if the expert is chosen. Only for models with
- * router.into_inputs (Llama 4), whose outputs have no factors; the factor of an expert depends on its own logit
- * alone. */
+/* Computes into `factors`, for each expert, the factor by which the token's input is multiplied if the expert is
+ * chosen. Only for models with router.into_inputs (Llama 4), which scale the inputs of experts and not their outputs.
+ * The factor of an expert depends on its own logit alone. */
 void organ_forward_input_factors(const organ_router *router, const float *logits, float *factors);
 
 /* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
  * group, at least two. */
 unsigned organ_forward_min_experts(const organ_forward_config *config);
 
-/* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's
- * `logits` (tokens x experts). Called on the thread that runs the layer, once for these tokens of the batch, before
- * any of their experts, with ascending `first`. */
+/* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's `logits`
+ * (tokens x experts) of tokens [first, first + tokens) of the batch. Called on the thread that runs the layer, before
+ * any expert of these tokens runs, with ascending `first`. */
 typedef organ_status organ_routed(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                   const float *logits, organ_error *error);
 /* Sets the callback for all later runs of the layer; NULL removes it. A layer without experts never calls it. */
@@ -180,15 +181,16 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
  * the activations times the router's factor of the token. */
 void organ_layer_weigh(organ_layer *layer, bool weigh);
 
-/* Makes later runs pass the inputs of all tokens to the taps of the flagged experts, instead of those of the routed
- * tokens, as if the router had sent every token to the expert (never times router weights). The output of the layer
- * does not change. `experts` has a flag for each expert and must outlive the runs; NULL: no expert. The run then
- * computes each flagged expert again, on all tokens. */
+/* Changes what taps of the flagged experts receive in later runs: the inputs of all tokens, as if the router had sent
+ * every token to the expert, instead of those of the routed tokens. These inputs are never multiplied by router
+ * weights, and the output of the layer does not change. `experts` has a flag for each expert and must outlive the runs;
+ * NULL: no expert. For each flagged expert, a run then computes the products of all tokens in addition to those of the
+ * routed tokens. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
-/* Makes later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL:
- * all). Returns ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep
- * different numbers. */
+/* Makes later runs of the layer behave like those of a model that has only the kept experts. `kept` has a flag for each
+ * expert; NULL: all are kept. Returns ORGAN_USAGE if the layer has no experts, if fewer experts are kept than a token
+ * uses, or if the groups of experts keep different numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
 /* Runs one expert on any rows. x is count x hidden_size. inner, count x the expert's intermediate size, becomes
@@ -197,8 +199,8 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error);
 
-/* The norm before the output head: hidden_size weights, to which `plus` is added when they are applied; NULL for
- * architectures whose norms have no weights. Owned by the forward pass. */
+/* The norm before the output head. `weights` has hidden_size numbers, each of which is increased by `plus` when the
+ * norm is applied; NULL for architectures whose norms have no weights. The forward pass owns the weights. */
 typedef struct organ_final_norm {
     const organ_tensor *tensor;
     const float *weights;
@@ -230,17 +232,17 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
  * tokens. */
 typedef struct organ_decode_cache organ_decode_cache;
 
-/* Creates a cache for one text, which has `first` tokens in the first call of organ_forward_continue and at most `max`
- * in the end. Returns ORGAN_USAGE if it does not fit the engine's memory in addition to a layer. *cache is NULL on
- * error. Close the cache before the forward pass. */
+/* Creates a cache for one text. The first call of organ_forward_continue will have `first` tokens, and the text at most
+ * `max` tokens in the end. Returns ORGAN_USAGE if the cache and a layer do not fit the engine's memory together. *cache
+ * is NULL on error. Close the cache before the forward pass. */
 organ_status organ_decode_cache_open(organ_forward *forward, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error);
 void organ_decode_cache_close(organ_decode_cache *cache); /* NULL is allowed */
 
-/* Computes the logits of the last of `count` tokens, which must be the tokens of the previous call and at least one
- * more. The logits have the bits of organ_forward_run on one window of all tokens. All tokens are processed again after
- * an error, and if the rotation depends on the length of the text (dynamic, longrope beyond its original context) and
- * has changed. */
+/* Computes the logits of the last of `count` tokens. `tokens` begins with the tokens of the previous call and has at
+ * least one more. The logits have the bits of organ_forward_run on one window of all tokens. All tokens are processed
+ * again after an error, and if the rotation depends on the length of the text (dynamic, longrope beyond its original
+ * context) and has changed. */
 organ_status organ_forward_continue(organ_forward *forward, organ_decode_cache *cache, const uint32_t *tokens,
                                     size_t count, void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error);
@@ -252,23 +254,25 @@ typedef enum organ_made_as {
     ORGAN_MADE_16,     /* packed weights become values of 16 bits */
     ORGAN_MADE_32      /* packed weights become values of 32 bits */
 } organ_made_as;
-/* Makes later estimates of memory refer to the model that an operation will write (an upper bound). Loading a layer
- * then fails with ORGAN_USAGE. */
+/* Makes later estimates of memory refer to the model that an operation will write, whose types change as `as` says; the
+ * estimates are upper bounds. Loading a layer then fails with ORGAN_USAGE. */
 organ_status organ_forward_estimate(organ_forward *forward, organ_made_as as, organ_error *error);
 
-/* Lets organ_layer_load leave out the experts of a layer that needs more than a quarter of the engine's memory for
- * them; each run of the layer then reads the experts that tokens reach, in groups, and frees them. The results have the
- * same bits. For callers that only run layers: organ_layer_matrix and its like, taps and organ_layer_keep need layers
- * that are in memory. Call it after organ_forward_open. */
+/* Permits streamed layers: organ_layer_load then loads a layer without its experts if the experts need more than a
+ * quarter of the engine's memory. Each run of the layer reads the experts that tokens reach, in groups, and frees them.
+ * The results have the same bits. Only for callers that run layers: organ_layer_matrix and the other functions that
+ * read or write weights, taps and organ_layer_keep need layers that are in memory. Does nothing for models without
+ * experts, with parallel layers, or with a dense feed-forward next to the experts (dual_ffn). Call it after
+ * organ_forward_open. */
 void organ_forward_stream(organ_forward *forward);
 
 /* Returns the number of tokens that a batch may have so that the weights, activations and buffers of one layer fit
  * the engine's memory; 0 if not even one window of `context` tokens fits. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
-/* Returns the bytes of the engine's memory that a layer and its buffers do not need while windows of `context` tokens
- * pass through it, or 0. A sixteenth of the memory is reserved for threads, so that the result does not depend on their
- * number. */
+/* Returns the bytes of the engine's memory that remain free while windows of `context` tokens pass through a layer, or
+ * 0. Counts a sixteenth of the memory as used by threads, so that the result does not depend on the number of threads.
+ */
 uint64_t organ_forward_spare_memory(const organ_forward *forward, size_t context);
 
 /* Returns the bytes of the largest layer while it is loaded, for callers that have another layer in memory. */

@@ -36,11 +36,12 @@ static size_t shared_expert_floats(const organ_forward_config *c)
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Returns the number of floats of a token in `read` and `sums`, if they are not the input and the output of the
- * mixture. */
+/* Returns the floats of a token in `read` and `sums` with expert_latent; 0 without it, because `read` is then the input
+ * of the mixture and `sums` its output. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
-/* Returns the floats of workspace for streamed experts on `tokens` tokens. */
+/* Returns the floats of workspace for streamed experts on `tokens` tokens. At most FORWARD_GROUP sorted rows are in the
+ * buffers at a time; the shared expert runs afterwards and uses the same memory. */
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
@@ -50,8 +51,8 @@ size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
                      organ_min(tokens, FORWARD_GROUP) * shared_expert_floats(c));
 }
 
-/* Returns the floats of workspace for experts on `tokens` tokens: for the routed ones or the shared one, which run in
- * turn. */
+/* Returns the floats of workspace for experts on `tokens` tokens: the larger of the needs of the routed experts and of
+ * the shared expert, which runs after them in the same memory. */
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
@@ -77,7 +78,8 @@ static float output_factor(const experts_job *j, size_t row)
     return j->group->forward->config.router.into_inputs ? 1 : j->weight_of[row];
 }
 
-/* Sums the outputs of a token's experts, weighted by the router, in the order of its choices. */
+/* Sets the sum of token t to the outputs of its experts times their factors, added in the order of the choices.
+ * Identity experts are left out. */
 static void sum_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -97,7 +99,8 @@ static void sum_token(void *context, size_t t, size_t worker)
     }
 }
 
-/* Adds the factor of each identity expert times the input of token t, after the outputs of all other experts. */
+/* For each identity expert of token t, adds its factor times the input of the token to the sum of the token. Runs after
+ * sum_token. */
 static void add_identities(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -109,8 +112,8 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
-/* Copies the input of a sorted row's token to the buffer of rows, times the router's factor in models that scale inputs
- * instead of outputs. */
+/* Copies the input of the token of sorted row base + row to j->inputs; in models that scale inputs instead of outputs,
+ * times the router's factor. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -123,8 +126,8 @@ static void gather_row(void *context, size_t row, size_t worker)
         to[x] *= factor;
 }
 
-/* Sorts the choices by expert (counting sort; tokens of an expert stay in order): fills begin, place, token_of and
- * weight_of. */
+/* Sorts the choices by expert with a counting sort, which leaves the tokens of an expert in order, and fills begin,
+ * place, token_of and weight_of. Identity experts have no rows: their place is IDENTITY. */
 static void sort_by_expert(experts_job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -149,8 +152,8 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-/* Returns gate (0), up (1) or down (2) of an expert. If gate and up alternate, the result for gate has the
- * rows of both. Without a gate, gate and up are the same. */
+/* Returns gate, up or down (`which` 0, 1, 2) of an expert. If gate and up alternate in one matrix, the result for gate
+ * has the rows of both. In models without a gate, the result for gate is up. */
 static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
 {
     const organ_forward_config *const c = &layer->forward->config;
@@ -164,7 +167,8 @@ static forward_linear expert_linear(const organ_layer *layer, size_t expert, uns
     return linear;
 }
 
-/* Adds the product of one of an expert's matrices (`which`: gate, up, down) with the inputs of its tokens. */
+/* Adds the product of matrix `which` (gate, up, down) of an expert with the rows x of its tokens to the list; y
+ * receives the result. Rows outside of [base, base + rows) are left out. */
 static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
                                organ_error *error)
 {
@@ -181,7 +185,8 @@ static bool captures_all_tokens(const forward_group *g, size_t expert)
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* Passes the inputs of an expert's matrix to the tap; gate and up in one tensor are passed once. */
+/* Passes the inputs of matrix `which` of an expert to the tap. Skips up if it is in one tensor with gate, and experts
+ * whose taps get the inputs of all tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -193,7 +198,8 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
-/* Multiplies the activated values of a row by the router's weight before the down projection. */
+/* Computes, for a sorted row, up = gate x the router's factor, where `gate` has the activations: the inputs of the down
+ * projection as the tap receives them. */
 static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -222,7 +228,8 @@ static const float *down_inputs_of(experts_job *j, organ_error *error)
     return j->up;
 }
 
-/* Passes the normalised inputs and the router's scores to the caller that captures them. */
+/* Passes the normalised inputs and the router's logits of the tokens to the callback of organ_layer_tap_router, if
+ * there is one and the group has tokens. */
 static organ_status tap_router(const experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -293,8 +300,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds COLUMNS_AT_ONCE columns of the rows in the buffers to their tokens' sums, in ascending order of experts like
- * sum_token. */
+/* Adds COLUMNS_AT_ONCE columns of the output rows in the buffers, times their factors, to the sums of their tokens.
+ * Rows are added in ascending order of experts, as in sum_token. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -326,7 +333,8 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
     return error->status;
 }
 
-/* Runs the experts group by group, as many as fit into memory, and reads only those that a token chose. */
+/* Runs the experts in groups, as many at a time as fit in their share of the memory. Reads the weights of experts that
+ * a token chose, and skips groups that no token chose. */
 static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -343,7 +351,8 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* Computes act(gate) * up of one expert for `rows` rows x and writes it to `inner`. `up` and `pairs` are scratch. */
+/* Computes act(gate) * up of one expert for `rows` rows x and writes it to `inner`; without a gate, act(up). `up` and
+ * `pairs` are scratch. */
 static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
                               float *pairs, organ_error *error)
 {
@@ -360,8 +369,8 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Passes the inputs of an expert's matrices for all tokens to the tap. Uses the buffers of the routed tokens, which
- * have at least as many rows and are no longer needed. */
+/* Passes the inputs of an expert's matrices for all tokens to the tap, and computes the inputs of its down projection
+ * for that. Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -394,8 +403,8 @@ typedef struct shared_job {
     float *out;
 } shared_job;
 
-/* Adds the output of the shared expert to token t, times the gate of the token. Without a gate the factor is 1, which
- * does not change a bit. With shared_average the sum is halved. */
+/* Adds the output of the shared expert to the output of token t, times the gate of the token. Without a gate the factor
+ * is 1, which changes no bit of the product. With shared_average the sum is then halved. */
 static void add_shared_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -408,8 +417,8 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] /= 2;
 }
 
-/* Adds the product that computes the logit of the shared expert's gate for each token; run_shared runs it with the next
- * products. */
+/* Adds a product to the list that computes the logit of the shared expert's gate for each token; run_shared runs the
+ * list with its next products. */
 static organ_status compute_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed,
                                         float *shares, organ_error *error)
 {
@@ -420,7 +429,8 @@ static organ_status compute_shared_gate(forward_group *g, size_t first, size_t t
     return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
 }
 
-/* Adds the shared expert's output to `out`, multiplied by logistic(normed . gate) if the model has that gate. */
+/* Adds the output of the shared expert to `out` for tokens [first, first + tokens). If the model has a gate, the output
+ * of each token is multiplied by logistic(normed . gate). */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                float *scratch, organ_error *error)
 {
@@ -438,7 +448,8 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
                                add_shared_token, &j, error);
 }
 
-/* Runs the routed experts, between the projections of Nemotron 3 if the model has them. */
+/* Runs the routed experts. If the model has expert_latent (Nemotron 3), the experts read a projection of `normed`, and
+ * a second projection maps their sums to `out`. */
 static organ_status run_routed(experts_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -457,8 +468,9 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
 
-/* Routes tokens to experts, runs each expert on its tokens, and adds the weighted outputs and that of the shared expert
- * to `out`. Streamed experts process at most FORWARD_GROUP rows together, which keeps their buffers small. */
+/* Routes tokens to experts, runs each expert on its tokens, and writes the weighted sums of their outputs to `out`;
+ * then adds the output of the shared expert if the model has one. A streamed layer processes at most FORWARD_GROUP rows
+ * together, which keeps its buffers small. */
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error)
 {
@@ -498,9 +510,9 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-/* Runs one expert on `count` rows x, up to FORWARD_GROUP at a time, and writes its inner values to `inner` and its
- * outputs to `out`; either may be NULL. With projections around the expert (expert_latent numbers), g->room has its
- * input and output first; then 2 rows of the expert's width for each row, and 2 for pairs. */
+/* Runs one expert on `count` rows x, up to FORWARD_GROUP at a time. Writes the inputs of its down projection to `inner`
+ * and its outputs to `out`; either may be NULL. g->room has, for each of these rows: with expert_latent, the input and
+ * the output of the expert; then 2 rows of the expert's inner width; then 2 more if gate and up alternate. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {
@@ -526,8 +538,8 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
     return error->status;
 }
 
-/* Runs one expert on `count` rows x; `inner` gets the inputs of its down projection, `out` the outputs without router
- * weight. */
+/* Runs one expert on `count` rows x. `inner` receives the inputs of its down projection, `out` its outputs, which are
+ * not multiplied by factors of the router. Returns ORGAN_USAGE if there is no such expert. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error)
 {

@@ -140,7 +140,7 @@ struct organ_forward {
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
     bool hypothetical;   /* the plans describe a model that does not exist yet */
-    /* layers with more bytes than organ_forward_layer_need leave their experts in the file (organ_forward_stream) */
+    /* layers whose bytes exceed organ_forward_layer_need are loaded without their experts (organ_forward_stream) */
     bool may_stream;
 };
 
@@ -183,18 +183,19 @@ typedef struct forward_linear {
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
 /* Plans the output head alone. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
-/* Changes the sizes in the plan to those of the layer in the model that organ_forward_estimate describes. */
+/* Changes the sizes in the plan to those of the layer after its weights were converted to `as`
+ * (organ_forward_estimate). */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error);
-/* Marks the slots of experts, and computes plan->expert and plan->resident. Pages at the edges of an expert's matrix
- * stay in memory when the expert is dropped, so they count as resident. */
+/* Marks the slots of experts, and computes plan->expert and plan->resident. A page at the edge of an expert's matrix is
+ * never given back to the system, so it counts as resident. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
 /* Returns the placement of a layer's norms. */
 static inline organ_norm_placement organ_forward_norms_of(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->norms_before ? ORGAN_NORMS_BEFORE : c->norms;
 }
-/* Returns the number of experts that a router chooses from, with those that only return their input. */
+/* Returns the number of experts that a router chooses from, with identity experts (output = input). */
 static inline unsigned organ_forward_choices(const organ_forward_config *c) { return c->experts + c->identity_experts; }
 
 /* Returns the width of the vectors that routed experts read and write. */
@@ -205,33 +206,36 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
 void organ_forward_plan_release(forward_plan *plan);
 /* Writes the name of a part of a layer, with the prefix of the text model. Returns `name`. */
 const char *organ_forward_layer_name(const organ_forward *forward, unsigned layer, const char *part, char name[256]);
-/* Returns the weight with another shape, in the order in which the file stores its values; the caller frees it. Returns
- * NULL and sets `error` on failure. */
+/* Returns a new object that describes the same stored values with another shape; their order in the file stays. The
+ * caller frees the object. Returns NULL and sets `error` on failure. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error);
-/* Returns the weight of that name and shape: matrices > 1: a stack; matrices 1: a matrix, or a vector if rows is 0;
- * matrices 0: rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have additional
- * dimensions of 1: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as
- * channels x 1 x width. Returns NULL and sets ORGAN_BAD_INPUT if the weight is missing or has another shape. */
+/* Returns the weight `name` with the shape matrices x rows x cols (a stack). `matrices` 1: a matrix, or a vector if
+ * `rows` is 0. `matrices` 0: rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may
+ * have additional dimensions of 1: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of
+ * convolutions as channels x 1 x width. Returns NULL and sets ORGAN_BAD_INPUT if the weight is missing or has another
+ * shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error);
-/* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
+/* Returns the weight `name` if it is a vector of `cols` numbers (rows 0) or a matrix of rows x cols. Returns NULL and
+ * sets `error` if the weight is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
-/* Returns the weight of safetensors named by the text model's prefix and `name`, like organ_forward_weight_named. */
+/* Calls organ_forward_weight_named with the prefix of the text model before `name`. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error);
 /* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);
-/* Compute bytes of a worker's scratch: organ_forward_panel_size to decode a panel of the weight,
- * organ_forward_load_size to load a piece of the slot. Return ORGAN_BAD_INPUT for a type that is not numeric. */
+/* Set *bytes to the scratch of one worker: organ_forward_panel_size for decoding a panel of the weight,
+ * organ_forward_load_size for loading a piece of the slot. Return ORGAN_BAD_INPUT for a type that is not numeric. */
 organ_status organ_forward_panel_size(const organ_forward *forward, const organ_weight *weight, size_t *bytes,
                                       organ_error *error);
 organ_status organ_forward_load_size(const organ_forward *forward, const forward_slot *slot, size_t *bytes,
                                      organ_error *error);
 /* Returns the values of a part of rank 1, or NULL if the layer does not have it. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
-/* Returns the values of a view of vectors from the row of the view on, or NULL if the layer does not have it. */
+/* Returns the values of a slot of vectors, from the first row of the view on, or NULL if the layer does not have the
+ * slot. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view);
 /* Returns the linear layer of a view with `out` output features, without bias. The layer must have the view's slot. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
@@ -271,20 +275,20 @@ typedef struct forward_products {
 /* Adds y = x w^T + bias for `tokens` rows. The result for a token depends only on its own row. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error);
-/* Computes the products and empties the list. `scratch` has worker_bytes of the forward pass for each worker. */
+/* Computes the products and empties the list. `scratch` has forward->worker_bytes bytes for each worker. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *forward, void *scratch,
                                         organ_error *error);
 void organ_forward_products_release(forward_products *products);
 
 /* Returns the panels of a source that begin at row `row`. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row);
-/* Returns the row in the file of row `row` of the forward pass. In llama.cpp's order, the rows of a head of h rows
- * are stored as 0, h/2, 1, h/2 + 1, ... */
+/* Returns the row in the file of row `row` of the forward pass: the same row if turned_head_dim is 0. Otherwise the
+ * file has the rows of each head of h = turned_head_dim rows in llama.cpp's order 0, h/2, 1, h/2 + 1, ... */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* Returns ORGAN_USAGE if the model has learned positions, but fewer than `tokens`. */
 organ_status organ_forward_check_window(const organ_forward *forward, size_t tokens, organ_error *error);
-/* Embeds windows that continue after `before` tokens, as organ_forward_embed embeds whole ones. */
+/* Computes embeddings like organ_forward_embed, for windows whose first token is at position `before`. */
 organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
                                        float *states, organ_error *error);
 
@@ -323,7 +327,8 @@ organ_status organ_forward_streams_open(organ_forward *forward, organ_error *err
 void organ_forward_streams_close(organ_forward *forward);
 /* Computes streams 1, 2, ... from stream 0 in the states of tokens. */
 organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
-/* Merges the streams of tokens `rows` to one hidden state each. `work`: 2 x count x hidden floats. */
+/* Merges the streams of each of the `count` tokens `rows` into one hidden state: `merged` is count x hidden floats.
+ * `work`: 2 x count x hidden floats. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
 /* Returns the floats of memory that a layer with streams needs for a group of that many tokens. */
@@ -345,10 +350,10 @@ typedef struct forward_norm {
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
 /* Returns the mean of the squares of n values. */
 float organ_forward_mean_square(const float *x, size_t n);
-/* Computes x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
+/* Computes x = max(x - (mean + cut x standard deviation), 0), with mean and deviation (over n) of the n numbers. */
 void organ_forward_cut(float *x, size_t n, float cut);
-/* Computes rates = -e^A_log of `count` numbers of the tensor A_log, or copies them if the file has -e^A_log
- * (exp_stored). `stored` may be `rates`. */
+/* Computes rates[k] = -e^stored[k] for `count` numbers of the tensor A_log, or copies them if the file already has
+ * -e^A_log (sizes->exp_stored). `stored` may be `rates`. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count);
 /* Replaces each value by 1 / (1 + e^-x). */
@@ -386,19 +391,21 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 /* Computes the frequencies of a rotation. `rope` must outlive it. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error);
-/* Returns the kind of a window of that length. One kind has the same frequencies; 0: those of the original context. */
+/* Returns the kind of a window of `tokens` tokens. Windows of the same kind are rotated with the same frequencies; kind
+ * 0 has the frequencies of the original context. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* Begins a group: call it before organ_forward_rotation_reach for its windows. May drop rows of earlier groups. */
+/* Begins a group: call it before organ_forward_rotation_reach for the group's windows. May drop rows of earlier groups.
+ */
 void organ_forward_rotation_begin(forward_rotation *rotation);
-/* Sets *first to the row of position 0 for a window of `tokens` tokens; the other positions follow. May reallocate
- * the tables. */
+/* Sets *first to the table row of position 0 for a window of `tokens` tokens; the rows of the other positions follow.
+ * May reallocate the tables. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 /* Rotates the first 2 x rotation->half numbers of a head, in place, by the angles of row `position`. Pairs are
  * neighbours, (2 k, 2 k + 1), or (k, k + half). */
 void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* Computes logits like organ_forward_logits, with the output head `held`, or one read from the file if that is NULL. */
+/* Computes logits like organ_forward_logits, with the loaded output head `held`; NULL: reads its rows from the file. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
@@ -407,8 +414,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
 size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);
 uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
 
-/* Loads layer `number` like organ_layer_load, with its weights in `memory`, which must outlive it; NULL: in memory of
- * its own. */
+/* Loads the whole layer `number`. `memory` (NULL: memory of its own) receives its weights and must outlive it. */
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error);
 /* Loads layer `number` without the matrices of its experts, which each run reads when tokens reach them. The layer
@@ -424,11 +430,10 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* The part of a KV cache for one layer. Keys and values are organ_forward_keys_width and organ_forward_values_width
- * floats for each token. The first `tokens` rows belong to tokens before the group, which is one window; the layer
- * writes the rows of the group after them. `state`, organ_forward_mixer_state floats, is the state of recurrent mixers
- * after these tokens; the layer replaces it by the state after the group. With 0 tokens its contents have no
- * meaning. */
+/* The part of a KV cache for one layer: rows of organ_forward_keys_width and organ_forward_values_width floats. The
+ * first `tokens` rows belong to earlier tokens of the text. The group is one window that continues the text; the layer
+ * writes its rows after them. `state`, organ_forward_mixer_state floats, is the state of recurrent mixers before the
+ * group, which the layer replaces by the state after it; with `tokens` 0 its contents have no meaning. */
 typedef struct forward_keys {
     float *keys, *values, *state;
     size_t tokens;
@@ -454,7 +459,8 @@ typedef struct forward_group {
     size_t *routed; /* for each expert, tokens of the batch that were routed to it in earlier groups */
 } forward_group;
 
-/* Returns memory that the layer keeps for its next run; not for concurrent use. NULL and an error on failure. */
+/* Returns memory for `floats` floats that the layer keeps for its next run; not for concurrent use. Returns NULL and
+ * sets `error` on failure. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
 /* Runs a layer like organ_layer_run, on one window that continues after `before`; NULL: on whole windows. */
@@ -462,19 +468,20 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);
 
-/* Returns true if `memory` bytes are enough for `bytes` in addition to a layer with one window of `together` tokens and
- * the logits of one token. */
+/* Returns true if `memory` bytes are enough for `bytes` bytes of the caller, a layer with one window of `together`
+ * tokens, and the logits of one token. */
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
 /* Returns the bytes of a worker's scratch for attention, in addition to ORGAN_PRODUCT_SCRATCH. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
-/* Return the floats of a token in k, in v, and in all buffers of a layer's attention but the hidden states. With latent
- * attention, k has the latent vector and the rotated part, and v the key of the indexer, or nothing. */
+/* Return the floats of a token: in k, in v, and in all buffers of a layer's attention without the hidden states. With
+ * latent attention, k has the latent vector and the rotated part of the key; v has the key of the indexer, or nothing.
+ */
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
-/* Return the floats that the feed-forward of `tokens` tokens needs: for any layer with `memory` bytes, and for experts
- * that are all in memory. */
+/* Return a number of floats for `tokens` tokens: organ_forward_ffn_room for the feed-forward of any layer of the model
+ * with `memory` bytes, organ_forward_experts_room for a mixture whose experts are all in memory. */
 size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 /* Returns the floats of memory that the experts of a streamed layer need for that many tokens. */
@@ -484,21 +491,21 @@ size_t organ_forward_stream_room(const organ_forward_config *config, size_t toke
 
 #define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
 
-/* Returns the bytes that a loaded layer occupies if the forward pass has `memory` bytes: the smaller of the whole layer
- * and its weights other than experts plus a quarter of `memory` (at least one expert) for experts. */
+/* Returns the smaller of the whole layer's bytes and the bytes of its weights other than experts plus a quarter of
+ * `memory` for experts (at least one expert). If layers may not be streamed, or without experts, returns the former. */
 size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
 /* Returns the maximum of organ_forward_layer_need over the layers. */
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
 /* Returns true if a layer with that plan is streamed. */
 bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
-/* Returns how many tokens pass through a streamed layer's experts together, so that each expert is read once for all of
- * them: as many as fit a fixed share of `memory`. */
+/* Returns the number of tokens that a streamed layer passes through its experts together: as many as fit a fixed share
+ * of `memory`. The layer reads each expert once for all these tokens. */
 size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory);
-/* Returns the end of the group of experts from `first` on that are in memory together. begin[e] is the first row of
- * expert e among the rows of a batch, which are sorted by expert. */
+/* Returns the end of the group of experts that begins with `first` and is in memory at once. begin[e] is the first row
+ * of expert e among the rows of a batch, which are sorted by expert. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first);
-/* Reads the matrices of experts [first, last) that have rows to their places in the layer; organ_forward_drop_experts
- * gives the memory back. */
+/* Reads the matrices of those experts of [first, last) that have rows in `begin` to their places in the layer.
+ * organ_forward_drop_experts gives the memory of experts [first, last) back. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error);
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
@@ -509,30 +516,29 @@ void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t
                          size_t keys);
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
-/* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `scratch` has
- * as many floats as the output. With gate_in_q, `scratch` has twice as many, and the row of a token begins with the
- * values of that layer. Without a gate it does nothing. */
+/* Multiplies the attention's output (tokens x heads x value_dim) by its gate, if the model has one. The gate is a
+ * linear layer of `normed`, computed into `scratch`, as many floats as the output. With gate_in_q, `scratch` has twice
+ * as many floats, and the first half of each token's row already has the values of that linear layer. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
 /* Run a layer on the group and replace g->states. g->room has organ_forward_block_room floats. organ_forward_block_mix
- * runs only the mixers; for a streamed layer, organ_forward_ffn then runs the feed-forward, whose experts are loaded
- * one by one. */
+ * runs only the mixers of a streamed layer; organ_forward_ffn then runs the feed-forward. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
 organ_status organ_forward_block_mix(forward_group *group, organ_error *error);
-/* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `hidden`, or with `back`
- * from there to the states. */
+/* Copies the hidden states of tokens [first, first + tokens) of the group from g->states to `hidden`; with `back`, from
+ * `hidden` to g->states. */
 void organ_forward_copy_hidden(const forward_group *group, size_t first, size_t tokens, float *hidden, bool back);
-/* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
- * processes the feed-forward of several groups together. */
+/* Returns the floats of activations for a group of `tokens` tokens. A streamed layer processes the feed-forward of
+ * several groups together, so the number depends on `batch`, the tokens of the batch. */
 size_t organ_forward_block_room(const organ_forward *forward, uint64_t memory, size_t tokens, size_t batch);
 
-/* Computes the output of the per-layer embeddings of tokens [first, first + tokens) of the group for hidden states x.
- * `scratch`: 2 x tokens x per_layer_width floats. */
+/* Computes into `out` the per-layer embeddings of tokens [first, first + tokens) of the group, whose hidden states are
+ * x. `scratch`: 2 x tokens x per_layer_width floats. */
 organ_status organ_forward_per_layer(forward_group *group, size_t first, size_t tokens, const float *x, float *out,
                                      float *scratch, organ_error *error);
-/* The steps of a layer with AltUp: states become predictions, of which stream 0 is copied to `hidden`; `laurel` is
- * computed from `hidden` before the attention and added after it; states are corrected by the change of `hidden`; the
- * output of the per-layer embeddings is added to streams 1, 2, ... */
+/* The steps of a layer with AltUp, in order: the states become predictions, and stream 0 is copied to `hidden`;
+ * `laurel` is computed from `hidden` before the attention; `laurel` is added after the attention; all streams are
+ * corrected by the change of `hidden`; the output of the per-layer embeddings is added to streams 1, 2, ... */
 organ_status organ_forward_streams_predict(forward_group *group, organ_error *error);
 organ_status organ_forward_laurel(forward_group *group, organ_error *error);
 organ_status organ_forward_laurel_add(forward_group *group, organ_error *error);
@@ -544,9 +550,10 @@ organ_status organ_forward_attention(forward_group *group, const float *normed, 
                                      organ_error *error);
 /* Adds the feed-forward: hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
-/* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
- * `normed` to `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE).
- * Products already in the group's list are computed with the first ones. `scratch`: 2 x tokens x inner floats. */
+/* Computes inner = act(x gate) * (x up), then the down product of inner, for tokens [first, first + tokens) of the
+ * group: x is `normed`, the result is `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared
+ * expert (PART_SHARED_GATE). Products that are already in g->products are computed together with gate and up.
+ * `scratch`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *scratch, organ_error *error);
 /* Computes the mixture of experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested`
@@ -565,15 +572,15 @@ organ_status organ_forward_apply(forward_group *group, forward_part part, size_t
 /* Computes y = norm(x) for `tokens` rows of the hidden size, or copies x if the layer does not have that norm. */
 organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y,
                                     size_t tokens, organ_error *error);
-/* Computes the norm of rows of `width` numbers in place, if the layer has that part. */
+/* Computes the norm of `tokens` rows of `width` numbers in place, if the layer has the norm `part`. */
 organ_status organ_forward_norm_inner(const forward_group *group, forward_part part, float *x, size_t tokens,
                                       size_t width, organ_error *error);
-/* Adds `out`, tokens x hidden_size, times the residual factor to `hidden`. If the layer has a norm of outputs (`part`),
- * `out` is normalised first; with norms on sums, `hidden` becomes norm(sum) instead. */
+/* Adds `out`, tokens x hidden_size, times the residual factor to `hidden`. With norms on outputs, `out` is first
+ * normalised by the norm `part`; with norms on sums, `hidden` becomes norm(hidden + factor x out). */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
-/* Sets hidden = alpha normed if the model has residual_normed, else does nothing. `half` selects the factor: 0 that of
- * mixers, 1 that of feed-forwards. */
+/* Sets hidden = alpha x normed if the model has residual_normed, else does nothing. `half` selects the factor alpha: 0
+ * for mixers, 1 for feed-forwards. */
 organ_status organ_forward_keep_normed(const forward_group *group, unsigned half, const float *normed, float *hidden,
                                        size_t tokens, organ_error *error);
 /* Computes to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
@@ -585,8 +592,8 @@ organ_status organ_forward_gate_all(const forward_group *group, float *gate, flo
 /* Splits rows of 2 x width numbers, in which gate and up alternate, into `gate` and `up`, rows x width each. */
 organ_status organ_forward_split_all(const forward_group *group, const float *pairs, float *gate, float *up,
                                      size_t rows, size_t width, organ_error *error);
-/* Passes inputs of the view's matrix to the tap if there is one: tokens x in, of tokens [first, first + tokens) of the
- * batch. */
+/* Passes inputs of the view's matrix, tokens x in, to the tap; they belong to tokens [first, first + tokens) of the
+ * batch. Does nothing without a tap or without tokens. */
 organ_status organ_forward_tap(const forward_group *group, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error);
 

@@ -32,7 +32,7 @@ static bool part_exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-/* Returns the first of the part's names in this architecture that the file has; if it has none, the first; or NULL. */
+/* A part may have several names: returns the first that exists in the file, else the first of all, or NULL if none. */
 static const char *name_of(const builder *b, forward_part part)
 {
     const forward_family *const f = b->forward->family;
@@ -103,7 +103,7 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
                : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
 }
 
-/* Adds a stack of matrices; rows 0 means a vector. */
+/* Adds a stack of matrices; rows 0: one vector for each matrix. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
@@ -195,7 +195,7 @@ static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
     add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
-/* Marks rows of q and k that llama.cpp has reordered. */
+/* Marks the rows of a part of q or k if llama.cpp has reordered them. */
 static void mark_reordered_rows(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
@@ -470,7 +470,7 @@ static void add_numbered(builder *b)
         views[3 * e] = views[3 * e + 1];
 }
 
-/* Returns whether a weight of one row is stored as a matrix, and not as a vector as in older GGUF files. */
+/* Returns whether a weight of one row has two dimensions; in older GGUF files it is a vector. */
 static bool has_row(const builder *b, forward_part part)
 {
     char name[256];
@@ -478,7 +478,7 @@ static bool has_row(const builder *b, forward_part part)
     return !is_gguf(b) || (weight && weight->rank == 2);
 }
 
-/* Adds the shared expert with its gate, or fails if the file has one that the config does not mention. */
+/* Adds the shared expert and its gate. Fails if the file has a shared expert but the config does not mention one. */
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -533,7 +533,7 @@ static void add_experts(builder *b)
     add_shared(b);
 }
 
-/* Adds what only Gemma 3n and Gemma 4 have. */
+/* Adds the tensors of Gemma 3n and Gemma 4, and the dense feed-forward that some layers have next to a mixture. */
 static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];
@@ -544,7 +544,7 @@ static void add_gemma(builder *b)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
 }
 
-/* Adds the norms before, after or around mixer and feed-forward. */
+/* Adds the norms before, after or around mixer and feed-forward, unless they have no weights. */
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;

@@ -33,7 +33,8 @@ static void add_tokens(void *context, size_t t)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Multiplies act(gate) by up for a token, clamped or scaled if the layer asks for it. */
+/* Computes gate = act(gate) * up for token t. First multiplies gate and up by gate_scale and up_scale if the model has
+ * these; uses the clamped SwiGLU if `limit` is above 0. */
 static void gate_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -48,7 +49,7 @@ static void gate_tokens(void *context, size_t t)
         organ_forward_gate(j->kernels, j->activation, gate, up, j->width);
 }
 
-/* Separates interleaved values of gate and up. */
+/* Splits the row of token t, in which gate and up alternate, into gate (j->to) and up. */
 static void split_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -58,8 +59,8 @@ static void split_tokens(void *context, size_t t)
     }
 }
 
-/* Runs a task for each token on the workers; `work_of_number` is the work for each value in the units of
- * ORGAN_SHARE_NUMBER. */
+/* Runs `task` for each token on the workers. `work_of_number` is the work for each number of a row, in the units of
+ * organ_share_work. */
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number, organ_token_task *task,
                                  organ_error *error)
 {
@@ -67,7 +68,8 @@ static organ_status share_tokens(const forward_group *g, token_job *j, int work_
     return organ_forward_tokens(g->forward->engine, j->tokens, work, task, j, error);
 }
 
-/* Normalises tokens from x to y by a norm of the layer; copies them if the layer has no such norm. */
+/* Sets y to the norm `part` of x, for `tokens` rows of the hidden size. Copies x if the layer does not have that norm
+ * and norms of this model have weights. */
 organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens,
                                     organ_error *error)
 {
@@ -87,7 +89,8 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
-/* Normalises values inside a layer in place, if it has that norm. */
+/* Normalises `tokens` rows of `width` numbers in place by the norm `part`; does nothing if the layer does not have it.
+ */
 organ_status organ_forward_norm_inner(const forward_group *g, forward_part part, float *x, size_t tokens, size_t width,
                                       organ_error *error)
 {
@@ -100,8 +103,9 @@ organ_status organ_forward_norm_inner(const forward_group *g, forward_part part,
     return j.norm.weights ? share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error) : ORGAN_OK;
 }
 
-/* Adds the output of a part to the hidden states, scaled by residual_scale, with the norm that the family places on the
- * output or on the sum. */
+/* Adds `out`, the output of a mixer or a feed-forward, times residual_scale (with residual_normed, times beta of the
+ * layer) to `hidden`. The norm `part` is applied to `out` before, or to the sum after, as the family places its norms.
+ */
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
@@ -143,8 +147,8 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
-/* Cuts the gates of a token as Gemma 3n's sparse layers do (_gaussian_topk in transformers'
- * modeling_gemma3n.py). */
+/* Applies organ_forward_cut to the gates of token t, as the sparse layers of Gemma 3n do (_gaussian_topk in
+ * transformers' modeling_gemma3n.py). */
 static void cut_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -170,7 +174,7 @@ static forward_xielu xielu_of(const organ_layer *layer)
                            *values[2], *values[3]};
 }
 
-/* Applies the activation to each value of x. */
+/* Applies the activation of the model to `tokens` rows of `width` numbers x, in place. */
 static organ_status activate_all(const forward_group *g, float *x, size_t tokens, size_t width, organ_error *error)
 {
     token_job j = {.to = x,
@@ -209,8 +213,8 @@ organ_status organ_forward_split_all(const forward_group *g, const float *pairs,
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
-/* Passes the inputs of a matrix to the caller's tap, under its tensor's name; a matrix of a stack gets its index in
- * brackets. */
+/* Passes the inputs of a matrix to the caller's tap under the name of its tensor; for a matrix of a stack, its number
+ * in brackets is added to the name. */
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error)
 {
@@ -250,7 +254,8 @@ float *organ_forward_head_state(const forward_group *g, size_t head, size_t floa
     return memset(state, 0, floats * sizeof *state);
 }
 
-/* Adds a projection of the group's inputs to the pending products, and taps the inputs. */
+/* Passes the group's inputs x of the linear layer `part` to the tap, and adds the product y = x W^T + bias to the list.
+ */
 organ_status organ_forward_add_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
                                       size_t out, organ_error *error)
 {
@@ -273,7 +278,8 @@ static const float *bias_of(const organ_layer *layer, forward_part part)
     return biases[part] ? organ_forward_values(layer, biases[part]) : NULL;
 }
 
-/* Computes a projection of tokens [first, first + tokens) at once, and taps the inputs. */
+/* Passes the inputs x of the linear layer `part` to the tap and computes y for tokens [first, first + tokens) at once,
+ * with the products that are already in the list. */
 organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error)
 {
@@ -288,7 +294,8 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
 
 /* ---- three products ---- */
 
-/* Adds y = x W^T + bias to the group's products. `part` is one of a dense feed-forward or of the shared expert. */
+/* Adds y = x W^T + bias to the group's list of products. `part` is a matrix of a dense feed-forward or of the shared
+ * expert, and the bias is that of the part, if it has one. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {
@@ -297,16 +304,19 @@ static organ_status group_add_product(forward_group *g, forward_part part, size_
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 
-/* Applies the activation sparsity of Gemma 3n to the gates of a token: gates below mean + gate_cut x standard deviation
- * of the token's gates become 0, the others are reduced by that threshold. Does nothing for layers without it. */
+/* Applies the activation sparsity of Gemma 3n to the gates of each token: gates below mean + gate_cut x standard
+ * deviation of the token's gates become 0, and this threshold is subtracted from the others. Does nothing for layers
+ * without it. */
 static organ_status cut_gates(const forward_group *g, float *gates, size_t tokens, size_t width, organ_error *error)
 {
     token_job j = {.to = gates, .tokens = tokens, .width = width, .scale = g->layer->kind->gate_cut};
     return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
-/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and taps their inputs. `work` has
- * 2 x tokens x inner floats; without a gate, `up` is activated alone. */
+/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and passes their inputs to the
+ * tap. `gate` is PART_GATE or PART_SHARED_GATE; with PART_GATE, the sparsity of Gemma 3n and the norm before the down
+ * projection are applied if the layer has them. In models without a gate, the activation is applied to up. `work` has 2
+ * x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *work, organ_error *error)
 {

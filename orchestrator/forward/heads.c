@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Computes the factor as get_llama_4_attn_scale of transformers' modeling_ministral3.py and Llama4TextAttention.forward
- * do. */
+/* Returns 1 + beta ln(1 + floor((position + offset) / length)), as get_llama_4_attn_scale of transformers'
+ * modeling_ministral3.py and Llama4TextAttention.forward do; 1 without a query scale, or for rotated layers if only
+ * unrotated ones have it. */
 float organ_forward_query_factor(const organ_forward_config *c, const organ_layer_kind *kind, size_t position)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -19,9 +20,9 @@ float organ_forward_query_factor(const organ_forward_config *c, const organ_laye
  * ALiBi (Press, Smith and Lewis 2021, arXiv:2108.12409): the score of a key at distance d gets -slope d. The slopes are
  * those of the authors' get_slopes. */
 
-/* Returns the slope of a head with ALiBi, with m = `max`. For the first n heads, n being the largest power of two up to
- * the number of heads, slopes are 2 ^ (-m / n), 2 ^ (-2 m / n), ...; for further heads 2 ^ (-m / 2n), 2 ^ (-3 m / 2n),
- * ... */
+/* Returns the slope of head `head` with ALiBi. Let n be the largest power of two that is at most the number of heads,
+ * and m = `max`. The first n heads have the slopes 2 ^ (-m / n), 2 ^ (-2 m / n), ...; the other heads have 2 ^ (-m /
+ * 2n), 2 ^ (-3 m / 2n), ... */
 static double slope_of(double max, unsigned heads, size_t head)
 {
     unsigned whole = 1;
@@ -45,9 +46,9 @@ static float to_bf16(float value)
  * modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
-/* Adds the bias of ALiBi, -slope x distance, to the scores of the token at `at` with keys first .. first + keys - 1.
- * Scores are multiplied by attention_scale later, so the bias is divided by it. Falcon's bias is rounded to BF16 and is
- * not divided. */
+/* Adds the bias of ALiBi, -slope x distance, to the scores of the query at position `at` with keys first .. first +
+ * keys - 1. The caller multiplies scores by attention_scale afterwards, so the bias is divided by attention_scale.
+ * Falcon (alibi_rounded): the bias is slope x (key - at) with products rounded to BF16, and is not divided. */
 void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,
                          size_t keys)
 {
@@ -66,7 +67,7 @@ typedef struct gate_job {
     size_t gate_width, stride, out_width, head;
 } gate_job;
 
-/* Multiplies the outputs of a token by their gates, one for each number or for each head. */
+/* Multiplies the outputs of token t by the logistic (or softplus) of their gates; j->head outputs share a gate. */
 static void gate_tokens_of_heads(void *context, size_t t)
 {
     const gate_job *const j = context;
@@ -80,8 +81,9 @@ static void gate_tokens_of_heads(void *context, size_t t)
         j->out[t * j->out_width + x] *= gates[x / j->head];
 }
 
-/* Multiplies the attention's output by a sigmoid gate per head or per value, if the family has one: from its own
- * projection, or from the second half of q. */
+/* Multiplies the attention's output by its gates, one for each head or for each value: the logistic or softplus of a
+ * linear layer of `normed` (PART_HEAD_GATE), or with gate_in_q of the gates that project_qkv has left in `scratch`.
+ * Does nothing if the model has no gate. */
 organ_status organ_forward_gate_output(forward_group *g, const float *normed, float *out, float *scratch,
                                        organ_error *error)
 {

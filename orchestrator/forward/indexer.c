@@ -16,8 +16,8 @@
 
 #define INDEX_EPS 1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
-/* Returns the floats for the chosen keys as bits, and for the scores of some queries; 0 if so few keys exist that all
- * are attended to. */
+/* Returns the floats for the choices of `tokens` tokens, as bits, and for the scores of up to FORWARD_QUERIES queries.
+ * Returns 0 if there is no indexer or no more than index_topk keys, because all keys are then attended to. */
 size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
 {
     return c->keys == 0 || total <= c->keys
@@ -36,7 +36,7 @@ typedef struct index_turn {
     const forward_latent *latent;
 } index_turn;
 
-/* Normalises and rotates the keys, and rotates the queries. */
+/* Normalises and rotates the indexer's key of token t, and rotates its queries. */
 static void prepare_index_tokens(void *context, size_t t)
 {
     const index_turn *j = context;
@@ -71,7 +71,7 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 
 /* ---- scores ---- */
 
-/* Scores of `queries` queries of a window with the keys before them. */
+/* The scores of `queries` queries of a window for all keys up to the last query. */
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;
@@ -140,8 +140,9 @@ static uint32_t index_rank(float score)
     return bits >> 31 ? ~bits : bits | 0x80000000U;
 }
 
-/* Returns the rank (index_rank) of the `chosen`-th largest score, found from its highest byte to its lowest by counting
- * (radix selection), and sets *above to the number of scores with a higher rank. */
+/* Returns the rank (index_rank) of the `chosen`-th largest of `count` scores, and sets *above to the number of scores
+ * with a higher rank. Radix selection: counts the values of the highest byte, then of each lower byte among the scores
+ * that share the bytes found so far. */
 static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
 {
     uint32_t prefix = 0, mask = 0;
@@ -161,8 +162,8 @@ static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, s
     return prefix;
 }
 
-/* Sets the bits of the keys with the highest scores of query i, at most as many as the model attends to; of equal
- * scores the earlier keys. */
+/* Sets the bits of the index_topk keys with the highest scores of query i; among equal scores the earlier keys. Sets
+ * the bits of all keys up to the query if they are not more than index_topk. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;
@@ -183,8 +184,8 @@ static void choose_keys(void *context, size_t i, size_t worker)
     }
 }
 
-/* Scores all keys for some queries and marks for each query the keys with the best scores (index_topk); all keys if
- * there are no more. */
+/* Scores all keys for `queries` queries and marks, for each query, the index_topk keys with the best scores. If there
+ * are no more than index_topk keys, marks all of them without scoring. */
 organ_status organ_forward_index_choose(forward_group *g, const forward_index *index, const float *keys, size_t token,
                                         size_t query, size_t queries, organ_error *error)
 {
@@ -201,8 +202,8 @@ organ_status organ_forward_index_choose(forward_group *g, const forward_index *i
 
 /* ---- choices that later layers use, too ---- */
 
-/* Stores the keys that a token has chosen in its state, for layers that share them: number + 1 in the bits of a float;
- * 0 ends the list. */
+/* Stores the keys that a token has chosen in `state`, for layers that share them: each key's number + 1 as an integer
+ * in the bits of a float, at most `max`. A 0 ends the list. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max)
 {
     const uint32_t *const bits = index->chosen + token * index->words;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the family whose GGUF names the matrices get: that of GGUF files to which organ converts the model. NULL if
- * llama.cpp does not have the architecture. */
+/* Returns the family whose GGUF names the matrices get: the family of the GGUF file to which organ converts the model.
+ * Returns NULL if llama.cpp does not have the architecture. */
 static const forward_family *gguf_family_of(const organ_forward *f)
 {
     if (f->model->gguf || f->family->gguf)
@@ -20,7 +20,8 @@ static const forward_family *gguf_family_of(const organ_forward *f)
 
 bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
-/* Adds llama.cpp's name of a part in the layer to the names of its input. */
+/* Adds llama.cpp's name of the part in the layer to place->names. Does nothing if the part has no name there or
+ * place->names is full. */
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
     const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, true, 0);
@@ -28,8 +29,8 @@ static void add_input_name(const organ_forward *f, int32_t layer, forward_part p
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }
 
-/* Adds the names of the stacks that have the slot's experts: two for gate and up in one. Returns false if the slot has
- * no experts. */
+/* If the slot has matrices of experts, adds the names of llama.cpp's stacks that have them, two names if the slot has
+ * gate and up, sets the number of the expert and the number of experts, and returns true. Otherwise returns false. */
 static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -47,8 +48,9 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
-/* Adds the names of the part that the slot has. A tensor with several parts (q, k and v; gate and up) has one name in
- * both formats, except gate and up of a shared expert, which llama.cpp has apart. */
+/* Adds llama.cpp's names of the part that the slot has. q, k and v in one tensor, or gate and up in one tensor, have a
+ * joint name there too. Exceptions: gate and up of a shared expert, and a mixer's input that llama.cpp splits, get two
+ * names; an output of recurrent mixers whose columns the converter reorders gets none. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -75,8 +77,8 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         add_input_name(f, layer, PART_SHARED_UP, place);
 }
 
-/* Finds under which names of llama.cpp an imatrix has the inputs of a tensor. False for the matrices of single heads in
- * latent attention, which have no entry. */
+/* Finds under which names of llama.cpp an imatrix has the inputs of a tensor. Returns false for tensors that the layer
+ * or llama.cpp does not have, and for the matrices of single heads in latent attention, which have no entry. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];

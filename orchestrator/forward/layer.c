@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Returns the loaded values of a slot from row `row` on; of a crossed weight those of one matrix. */
+/* Returns the loaded values of a slot from row `row` on; for a crossed weight, only the rows of the matrix that has
+ * this row. */
 static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
@@ -47,14 +48,15 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
     return layer->reserved && slot->of_experts;
 }
 
-/* Returns the number of pieces that a tensor is loaded in; 0 for an expert that is left out. */
+/* Returns the number of pieces in which a slot is loaded; 0 if loading leaves the slot out. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Finds the slot of piece `index` of the layer, and the piece's number within it. */
+/* Returns the slot that has piece `index` of the layer, and sets *k to the number of the slot and *within to the number
+ * of the piece in it. */
 static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
     const forward_plan *const plan = layer->plan;
@@ -64,7 +66,8 @@ static const forward_slot *find_piece(const organ_layer *layer, size_t index, si
     return &plan->slots[*k];
 }
 
-/* Returns the rank that reads the piece. Packed weights are not exchanged, so every rank reads them. */
+/* Returns the rank that reads piece `index`: this rank for packed weights, which are not exchanged; otherwise the ranks
+ * read pieces in turn. */
 static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size_t index)
 {
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
@@ -91,7 +94,8 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* Sends each piece from the rank that read it to all other ranks. First returns the error of any rank on all ranks. */
+/* Returns the error of any rank on all ranks. If there is none, sends each piece that is not packed from the rank that
+ * read it to all other ranks. Does nothing without ranks. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
@@ -120,8 +124,9 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
-/* Reads all weights of a layer, each piece once over all ranks, and exchanges the pieces. Readers of packed weights
- * stay open, since they decode panels later. The memory that a former layer's runs used serves as the buffers. */
+/* Reads all weights of a layer and exchanges the pieces between ranks; each piece that is not packed is read by one
+ * rank. Closes the readers, except those of packed weights and of experts that are read later. Uses the memory that the
+ * former layer's runs used as read buffers, if there is any. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
@@ -146,8 +151,8 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Frees `former` (may be NULL), which the layer replaces, but gives the layer its memory for runs, and its memory for
- * weights if that is enough. */
+/* Frees `former`, which the layer replaces, but keeps its memory for runs, and its memory for weights if that is large
+ * enough. If `former` is NULL, allocates a new forward_room. */
 static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
 {
     layer->room = former ? former->room : calloc(1, sizeof *layer->room);
@@ -162,8 +167,8 @@ static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
     organ_layer_free(former);
 }
 
-/* Gives the layer memory for its weights if it has none. A streamed layer gets address space, whose pages exist once
- * they are written to. */
+/* Gives the layer memory for its weights if it has none: `memory`, or memory of its own if that is NULL. A streamed
+ * layer instead reserves address space, in which the system provides a page when it is first written to. */
 static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
     if (layer->owned)
@@ -213,7 +218,8 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
     return load_plan(forward, &forward->head, (layer_load){0}, loaded, error);
 }
 
-/* Loads a layer after checking that it exists and fits in memory. */
+/* Loads layer `number` after checking that the layer exists, is not hypothetical (organ_forward_estimate) and fits in
+ * memory. */
 static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
                                organ_error *error)
 {
@@ -259,7 +265,8 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
     return load_layer(forward, number, (layer_load){.streamed = layer_streams(forward, number)}, loaded, error);
 }
 
-/* The products of the CPU's dot instructions do not take transposed factors. */
+/* Matrices keep their stored layout only with exact arithmetic. The dot instructions of the CPU, which the other
+ * settings of --compute use, do not take transposed factors. */
 organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     return load_layer(forward, number,
@@ -274,8 +281,8 @@ organ_status organ_layer_load_together(organ_forward *forward, int32_t number, o
     return load_layer(forward, number, (layer_load){.ranks = forward->engine->ranks}, loaded, error);
 }
 
-/* Frees a layer. Its values are an own mapping (streamed experts), borrowed from the caller, or from
- * organ_forward_floats. */
+/* Frees a layer. The values of a streamed layer are a mapping of its own. Other values are from organ_forward_floats,
+ * or belong to the caller (owned is 0) and are not freed. */
 void organ_layer_free(organ_layer *layer)
 {
     if (!layer)
@@ -294,8 +301,8 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* Grows the layer's memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
- * layer. */
+/* Grows the layer's memory for runs if it has fewer than `floats` floats. The memory is kept until the layer is freed,
+ * because a text needs many runs of a layer. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
     forward_room *const room = layer->room;
@@ -326,7 +333,7 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
     return values;
 }
 
-/* Returns true if the slot has that name, or if `tensor` is "NAME[E]", matrix E of a stack. */
+/* Returns true if `tensor` is the name of the slot, or "NAME[E]", matrix E of a stack; sets *matrix to E, else to 0. */
 static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
 {
     const char *name = slot->weight->name;
@@ -345,8 +352,8 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
-/* Returns the number of the half of a layer of LongCat-Flash that has the tensor: the number after "self_attn",
- * "mlps" or the name of a norm. Router and experts belong to the first. */
+/* Returns the half, 0 or 1, of a layer of LongCat-Flash that has the tensor: the number after "self_attn", "mlps" or
+ * the name of a norm. Router and experts have no such number and belong to half 0. */
 static int32_t half_of(const organ_tensor *tensor)
 {
     static const char *const words[] = {".self_attn.", ".mlps.", "_layernorm."};
@@ -364,8 +371,8 @@ int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor 
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
-/* Returns the first plan of the layer that has the tensor, and the end of its plans: a layer of LongCat-Flash in the
- * file has two. An empty range if the forward pass does not run that layer. */
+/* Returns the first plan of the file's layer that has the tensor, and sets *end to the end of its plans. A layer of a
+ * LongCat-Flash file has two plans. The range is empty if the forward pass does not run that layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {
@@ -376,9 +383,9 @@ static const forward_plan *plans_of_tensor(const organ_forward *forward, const o
     return forward->plans + organ_min(layer * each, c->layers);
 }
 
-/* Returns true if the forward pass gives this tensor's inputs to the tap: it multiplies inputs by the tensor, a matrix
- * or a stack of matrices, in the shape of the file. attn_k_b of GGUF files is excluded, because it multiplies queries.
- */
+/* Returns true if the tap receives inputs of this tensor: the forward pass multiplies inputs by it, and the slot has
+ * rank above 1, is no vector and keeps the shape of the file. Returns false for attn_k_b of GGUF files, which
+ * multiplies queries instead of inputs, and for the two-dimensional stacks of DBRX (`reshaped`). */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;
@@ -400,7 +407,8 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
     return false;
 }
 
-/* Returns the slot of that name and the first of the rows that the name means; NULL if there is none. */
+/* Returns the slot that `tensor` names, and sets the first row, the number of rows and the columns of the matrix that
+ * it means. Returns NULL if there is no such slot. */
 static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
                                      uint64_t *cols)
 {
@@ -417,7 +425,8 @@ static const forward_slot *find_slot(const organ_layer *layer, const char *tenso
     return NULL;
 }
 
-/* Sets *values to the matrix in a loaded layer; false if it is not there or is packed. */
+/* Sets *values to the matrix `tensor` of a loaded layer, which has *rows x *cols values. Returns false if the layer
+ * does not have the matrix or has it packed. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values)
 {
@@ -435,7 +444,8 @@ static const organ_dtype_info *blocks_of(const forward_slot *slot)
     return slot->packed && type->elements > 1 && type->ggml >= 0 ? type : NULL;
 }
 
-/* Returns the blocks of row `row` in the order of the forward pass; the file may have another order. */
+/* Returns the address of the blocks of row `row`, a number in the order of the forward pass; the file may store rows in
+ * another order. */
 static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_dtype_info *const type = blocks_of(slot);
@@ -443,7 +453,7 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-/* Decodes rows that are loaded in blocks of a packed type. */
+/* Decodes rows [first, first + rows) of a slot that is loaded as GGUF blocks. Does nothing for other packed types. */
 static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                          float *values)
 {
@@ -485,7 +495,8 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
                                                                                      (size_t)(rows * cols));
 }
 
-/* Returns the address and the bytes of a loaded matrix; NULL if it is not there or is packed. */
+/* Returns the address of a loaded matrix and sets *bytes to its size. Returns NULL if the layer does not have the
+ * matrix or has it packed. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;
@@ -496,7 +507,8 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + first * organ_forward_row_bytes(slot);
 }
 
-/* Returns the address and the bytes of a matrix that is loaded as GGUF blocks, else NULL. */
+/* Returns the address of a matrix that is loaded as GGUF blocks and sets *bytes to its size. Returns NULL for other
+ * matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;
@@ -536,7 +548,8 @@ const float *organ_forward_view_values(const organ_layer *layer, forward_view vi
     return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
-/* Returns the projection of a view: the loaded matrix, or the panels of a packed one, which the product decodes. */
+/* Returns the linear layer of a view: the values in memory, or for a packed weight the panels that the product decodes.
+ */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];

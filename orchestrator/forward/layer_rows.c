@@ -9,7 +9,8 @@
 
 size_t organ_forward_row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Returns the rows of one read (a piece): whole heads of reordered rows, a whole matrix of a crossed weight. */
+/* Returns the rows of one read (a piece): a whole matrix if the file has it transposed; all rows of a packed weight;
+ * else about PIECE_BYTES, in whole heads if llama.cpp has reordered the rows. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -19,7 +20,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
-/* Returns how many stored rows of a crossed weight are read at a time. */
+/* Returns how many stored rows of a transposed matrix are read at a time: about PIECE_BYTES. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
@@ -34,7 +35,7 @@ static size_t transpose_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
 }
 
-/* Sets *bytes to the buffers for loading one piece of a slot. */
+/* Sets *bytes to the buffers for loading one piece of a slot; 0 for a packed slot. */
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {
@@ -46,7 +47,8 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
     return error->status;
 }
 
-/* Copies `count` items of `bytes` bytes, from item `first` on, to their places in the order of Hugging Face. */
+/* Copies items [first, first + count) of `bytes` bytes from llama.cpp's order to the order of Hugging Face. `from`
+ * begins with item `first`, `to` with item 0. */
 static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
                           size_t count, size_t bytes)
 {
@@ -56,8 +58,8 @@ static void reorder_items(const forward_slot *slot, const unsigned char *from, u
     }
 }
 
-/* Copies rows x cols items to their transposed places; `stride` items are between the rows of the result. Blocks keep
- * the lines of both sides in the cache. */
+/* Copies the transpose of rows x cols items of `bytes` bytes (2 or 4) to `to`, whose rows begin `stride` items apart.
+ * Works in blocks, so that the cache has the lines of both sides. */
 static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
                             size_t bytes)
 {
@@ -74,8 +76,8 @@ static void transpose_items(const unsigned char *from, unsigned char *to, size_t
                 result[col * stride + r] = source[r * cols + col];
 }
 
-/* Reads the matrix that begins at row `first`, which is stored as in_features x out_features, and transposes it unless
- * organ_forward_is_crossed. */
+/* Reads the matrix whose first row is `first`, which is stored as in_features x out_features. Transposes it, unless the
+ * layer keeps it as stored (organ_forward_is_crossed). */
 static organ_status read_crossed(const organ_layer *layer, const forward_slot *slot, const organ_weight_reader *reader,
                                  size_t first, unsigned char *values, unsigned char *scratch, organ_error *error)
 {
@@ -93,8 +95,9 @@ static organ_status read_crossed(const organ_layer *layer, const forward_slot *s
     return error->status;
 }
 
-/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. GGUF stores
- * rows of rotated heads in another order (turned_head_dim), which is reversed here. */
+/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. Transposed
+ * matrices are read by read_crossed. Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back
+ * into the order of Hugging Face. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
                                      unsigned char *values, unsigned char *scratch, organ_error *error)

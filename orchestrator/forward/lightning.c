@@ -49,8 +49,8 @@ size_t organ_forward_lightning_scratch(const organ_forward_config *c)
     return state_of(&c->recurrent) * sizeof(float);
 }
 
-/* Computes the factor exp(-s) by which the state of each head decays per token: s = 2^(-8 (h + 1) / heads) (1 - layer /
- * (layers - 1 + 1e-5) + 1e-5), as in transformers' MiniMaxLightningAttention. */
+/* Computes, for each head, the factor e^(-s) by which its state decays per token (equation at the top of the file), as
+ * in transformers' MiniMaxLightningAttention. */
 static void make_decays(const lightning_job *j)
 {
     const forward_group *const g = j->group;
@@ -99,7 +99,7 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) logistic(z) for a token. */
+/* Computes z = norm(o) logistic(z) for token t. */
 static void lightning_gate(void *context, size_t t)
 {
     const lightning_job *const j = context;
@@ -110,8 +110,8 @@ static void lightning_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* Runs a lightning-attention layer (linear attention with a fixed decay per head) on a group: projections, recurrence
- * per window and head, norm and gate, output projection. */
+/* Runs a lightning-attention layer (linear attention with a fixed decay for each head) on a group: projections, the
+ * recurrence (a task is one head of one window), norm and gate, output projection. */
 organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the type in which a weight is loaded: BF16 and F16 matrices unchanged, all else as FP32. */
+/* Returns the type in which a weight is loaded: BF16 and F16 matrices keep their type; vectors and all other types are
+ * loaded as FP32. */
 organ_real organ_forward_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
@@ -26,17 +27,17 @@ organ_dtype organ_forward_dtype(organ_real type)
     return type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
 }
 
-/* Returns the row at which GGUF stores row `row` of a rotated head: both halves of a head are interleaved there, so row
- * i of the first half is at 2 i and row i of the second half at 2 i + 1. turned_head_dim is the width of a head, 0 if
- * rows are in order. */
+/* Returns the row at which a GGUF file stores row `row` of a rotated head. llama.cpp interleaves both halves of a head
+ * of turned_head_dim rows: row i of the first half is at 2 i, and row i of the second half is at 2 i + 1. Returns `row`
+ * if turned_head_dim is 0. */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
 {
     const uint64_t dim = turned_head_dim, in_head = dim ? row % dim : 0;
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-/* Decodes rows [first, first + count) of a weight to `values`, for organ_panels. Rows that llama.cpp reordered are read
- * one by one in the order of transformers. */
+/* Decodes rows [first, first + count) of a weight to `values`; the function `make` of organ_panels. If llama.cpp has
+ * reordered the rows, reads them one by one in the order of Hugging Face. */
 static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
                                       organ_error *error)
 {
@@ -66,7 +67,7 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-/* Appends the product y = x W^T + bias to the list. */
+/* Appends the product y = x W^T + bias for `tokens` rows x to the list; the bias may be NULL. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error)
 {
@@ -88,7 +89,8 @@ organ_status organ_forward_products_add(forward_products *products, const float 
     return ORGAN_OK;
 }
 
-/* Computes all listed products and empties the list. */
+/* Computes all products of the list with the engine's arithmetic and empties the list. Returns ORGAN_INTERRUPTED if a
+ * stop is requested. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
                                         organ_error *error)
 {

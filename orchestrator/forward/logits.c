@@ -17,7 +17,7 @@ organ_final_norm organ_forward_final_norm(const organ_forward *f)
                               f->norm_biases != NULL};
 }
 
-/* Applies the final norm, if the model has one, to `tokens` hidden states. */
+/* Applies the final norm to `tokens` hidden states; copies them if the model has no final norm. */
 void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
 {
     const size_t width = (size_t)f->config.hidden;
@@ -42,7 +42,8 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
-/* Scales and caps the logits of one token and passes them to the caller's function. */
+/* Multiplies the logits of one token by logit_scale, applies the soft cap if the model has one, and passes the logits
+ * to the caller's function. */
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -56,24 +57,24 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
-/* Returns how many tokens' logits are computed together: as many as fit in a quarter of the memory, from MIN_TOKENS to
- * HEAD_TOKENS. */
+/* Returns the number of tokens whose logits are computed together: as many as fit in a quarter of `memory`, but at
+ * least MIN_TOKENS and at most HEAD_TOKENS. */
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
     return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, HEAD_TOKENS);
 }
 
-/* Returns the bytes for computing the logits of `rows` tokens; models with streams need two more states per token to
- * merge them. */
+/* Returns the bytes for computing the logits of `rows` tokens: their normed hidden states and logits, and in models
+ * with streams two more hidden states per token for merging the streams. */
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
     const uint64_t width = f->config.streams ? 3 * f->config.hidden : f->config.hidden;
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
-/* Computes the logits of the tokens `rows`: final norm, output projection, soft cap, and passes each row to the
- * receiver. */
+/* Computes the logits of j->tokens tokens, which have the numbers `rows` in `hidden`: merges their streams if the model
+ * has several, applies the final norm and the output projection, and passes each token's logits to pass_logits_row. */
 static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
@@ -91,7 +92,8 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
-/* Sets j->head to the loaded output head `held`, or if that is NULL to panels that are read from the file. */
+/* Sets j->head to the loaded output head `held`. If `held` is NULL, opens a reader and sets j->head to panels of rows
+ * that the products read from the file. */
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;
@@ -109,8 +111,8 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
-/* Computes the logits of the given rows of `hidden`, as many together as fit in memory, and passes each to `each`.
- * `held` is a loaded head, NULL if the file must be read. */
+/* Computes the logits of tokens rows[0 .. count) of `hidden`, organ_forward_head_rows tokens at a time, and passes the
+ * logits of each token to `each`. `held` is a loaded output head; NULL: reads the file. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)

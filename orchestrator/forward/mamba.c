@@ -27,7 +27,7 @@ typedef struct mamba_job {
     const float *rates, *skip; /* A_log, D */
 } mamba_job;
 
-/* Returns the floats of scratch that a Mamba layer needs per token, in the order of organ_forward_mamba. */
+/* Returns the floats of scratch that organ_forward_mamba needs for each token. */
 size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -47,14 +47,15 @@ size_t organ_forward_mamba_scratch(const organ_forward_config *c)
     return organ_max(2 * states * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Copies x from rows that contain x and z. */
+/* Copies x of token t from its row of the input projection, which has x and z. */
 static void copy_inputs(void *context, size_t t)
 {
     const mamba_job *const j = context;
     memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
 }
 
-/* Normalises the short vector, B and C where the architecture does, and copies the short vector. */
+/* Copies the short vector of token t to j->shorts. If the architecture has these norms, also normalises the copy, and B
+ * and C in place. */
 static void prepare_mixed(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -75,8 +76,8 @@ static void softplus_steps(void *context, size_t t)
     j->group->forward->engine->kernels->softplus(j->steps + t * j->inner, j->inner);
 }
 
-/* Runs the recurrence of up to CHANNELS channels over one window: task `index` is block index % blocks of window index
- * / blocks. The state is that of the cache if the group continues a text, else it begins as zeros. */
+/* Runs the recurrence of block index % blocks, up to CHANNELS channels, over window index / blocks of the group. The
+ * state is that of the cache if the group continues a text, else it begins as zeros. */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;
@@ -113,7 +114,7 @@ static void mamba_recur(void *context, size_t index, size_t worker)
     kernels->selective_scan(&scan);
 }
 
-/* Computes x = silu(z) x for a token. */
+/* Computes x = silu(z) x for token t. */
 static void mamba_gate(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -122,9 +123,9 @@ static void mamba_gate(void *context, size_t t)
     memcpy(x, z, j->inner * sizeof *x);
 }
 
-/* Computes what the recurrence of Mamba needs (Gu and Dao 2023, arXiv:2312.00752): x and the gate from the input
- * projection, the convolution of x, then from x the matrices B and C of each token and its time step, which a second
- * projection expands from a low rank. */
+/* Computes what the recurrence of Mamba needs (Gu and Dao 2023, arXiv:2312.00752). The input projection gives x and the
+ * gate z; x is convolved. A projection of x gives B, C and the short vector of each token, and a projection of the
+ * short vector gives the time step, to which softplus is applied. */
 static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -153,8 +154,8 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     return organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
-/* Runs a Mamba layer (arXiv:2312.00752) on a group: inputs and steps, selective scan per window and block of channels,
- * gate, output projection. */
+/* Runs a Mamba layer (arXiv:2312.00752) on a group: inputs and time steps, the selective scan (a task is a block of
+ * channels of one window), the gate, the output projection. */
 organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -40,7 +40,8 @@ static size_t head_floats(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that a Mamba-2 layer needs per token: projected row, output, decay per head. */
+/* Returns the floats of scratch that a Mamba-2 layer needs for each token: the row of the input projection, the output,
+ * and a decay for each head. */
 size_t organ_forward_mamba2_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -59,7 +60,7 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Multiplies z, x, B, C and dt of a token by the factor of each (Falcon-H1). */
+/* Multiplies z, x, B, C and dt of token t by a factor each (Falcon-H1). */
 static void scale_rows(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -69,8 +70,8 @@ static void scale_rows(void *context, size_t t)
             j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes for a token the step s of each head, limited to step_min .. step_max, and its decay g (equations at the top
- * of this file). */
+/* Computes for each head of token t the step s = softplus(dt + dt_bias), limited to step_min .. step_max, and the decay
+ * g (equations at the top of this file). */
 static void prepare_steps(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -129,7 +130,8 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Adds D x to a token's output, multiplies it by silu(z) and normalises it, before (norm_first) or after the gate. */
+/* Computes y = (y + D x) silu(z) for token t, with the norm of groups after the gate or with norm_first before it, and
+ * multiplies the result by out_scale. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -148,8 +150,8 @@ static void gate_tokens(void *context, size_t t)
         y[k] *= r->out_scale;
 }
 
-/* Runs a layer of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): one projection to the gate, x, B, C and the time steps;
- * the convolution of x, B and C; the recurrence, a task for each head of each window; the gated norm; the output
+/* Runs a layer of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): the projection to the gate, x, B, C and the time steps;
+ * the convolution of x, B and C; the recurrence (a task is one head of one window); the gated norm; the output
  * projection. */
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
 {
@@ -179,7 +181,8 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs a Mamba-2 layer (arXiv:2405.21060) on a group; assigns `scratch` to projected rows, outputs and decays. */
+/* Assigns parts of `scratch` to the rows of the input projection, the outputs and the decays, and runs a Mamba-2 layer
+ * (arXiv:2405.21060) on a group. */
 organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -17,7 +17,8 @@ static float math_fold_lanes(const float lanes[16])
     return sums[0];
 }
 
-/* Returns the mean square of n values, summed in 16 lanes in a fixed order, which all instruction sets share. */
+/* Returns the mean square of n values. They are summed in 16 lanes in a fixed order, so the bits are the same with all
+ * instruction sets. */
 float organ_forward_mean_square(const float *x, size_t n)
 {
     float lanes[16] = {0};
@@ -51,7 +52,8 @@ static float sum_about(const float *x, size_t n, const float *mean)
     return math_fold_lanes(lanes);
 }
 
-/* Computes LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias. */
+/* Computes LayerNorm: y = (x - mean) / sqrt(variance + eps) x (plus + weight) + bias; without weights the factor is 1.
+ */
 static void layer_norm(const forward_norm *norm, const float *x, size_t n, float *y)
 {
     const float mean = sum_about(x, n, NULL) / (float)n;
@@ -70,8 +72,8 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
         organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
 }
 
-/* Subtracts mean + cut x standard deviation and sets negative results to 0: only the largest activations remain (Gemma
- * 3n). */
+/* Subtracts mean + cut x standard deviation from each of n values and sets negative results to 0, so only the largest
+ * activations remain (Gemma 3n). */
 void organ_forward_cut(float *x, size_t n, float cut)
 {
     float lanes[16] = {0};
@@ -103,8 +105,9 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_gelu(gate, up, n);
 }
 
-/* Computes g logistic(alpha g) = silu(alpha g) / alpha with the kernel of SiLU: gate becomes alpha g and up becomes (up
- * + 1) / alpha. A NaN stays a NaN. */
+/* Computes gate = g logistic(alpha g) (clamped up + 1), with g the smaller of gate and limit. Uses the kernel of SiLU:
+ * g logistic(alpha g) is silu(alpha g) / alpha, so gate is set to alpha g and up to (up + 1) / alpha first. A NaN stays
+ * a NaN. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n)
 {
@@ -116,9 +119,9 @@ void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float
     kernels->gate_silu(gate, up, n);
 }
 
-/* Adds keys [lo, hi) of a block of n to an online softmax: *top is the largest score so far, *sum the sum of exp(score
- * - *top), and out the weighted sum of values so far. A new maximum rescales both. Scores become exp(score - *top), 0
- * outside [lo, hi). */
+/* Adds keys [lo, hi) of a block of n keys to an online softmax. *top is the largest score so far, *sum the sum of
+ * exp(score - *top), and out the weighted sum of values so far. If a score is larger than *top, *sum and out are
+ * rescaled to the new *top. The scores become exp(score - *top), and 0 outside [lo, hi). */
 void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
                                  float *top, float *sum, float *out)
 {
@@ -153,7 +156,7 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 
 #define VALUES_AT_ONCE ((size_t)256)
 
-/* Applies a gated kernel with up = 1, which does not change a bit of act(x). */
+/* Computes act(x) of n values with a gated kernel, whose factor up is 1 and changes no bit. */
 static void activate_by_gate(const organ_kernels *kernels, organ_activation activation, float *x, size_t n)
 {
     float ones[VALUES_AT_ONCE];
@@ -172,8 +175,7 @@ static float brief_expm1(float t)
     return t * sum;
 }
 
-/* Computes xIELU (Huang and Schlag 2024): positive x^2 + beta x above 0, else (exp(min(x, eps)) - 1 - x) negative +
- * beta x. */
+/* Computes xIELU of up to VALUES_AT_ONCE values (equation above): `positive` is a, `negative` is b. */
 static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
 {
     float powers[VALUES_AT_ONCE];
@@ -203,7 +205,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
         activate_by_gate(kernels, activation, x, n);
 }
 
-/* Computes the rates of decay, -exp(stored), unless the file stores them already. */
+/* Computes rates = -e^stored; copies `stored` if the file already has these numbers (exp_stored). */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count)
 {

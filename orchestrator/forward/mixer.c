@@ -55,8 +55,9 @@ size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
            organ_forward_index_room(&f->config.latent, tokens, tokens);
 }
 
-/* Runs the layer's mixer on the normed hidden states and adds its output to them. Hybrid layers run two mixers on the
- * same inputs. The state of recurrent mixers is cleared at the first token. */
+/* Normalises the hidden states, runs the layer's mixer on them and adds its output to the hidden states. A hybrid layer
+ * runs two mixers on the same input and adds the sum of their outputs. Clears the state of recurrent mixers in the
+ * cache if no token was processed before. Does nothing if the layer has no mixer. */
 organ_status organ_forward_mix(forward_group *g, organ_error *error)
 {
     const organ_layer_kind *const kind = g->layer->kind;

@@ -40,7 +40,8 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
-/* Normalises the latents of q and of the keys and values of a token, and rotates the shared part of the keys. */
+/* Normalises the latent vector of q (if the model has one) and the latent vector of keys and values of token t,
+ * multiplies the latter by latent.scale if that is set, and rotates the shared part of the keys in rotated layers. */
 static void norm_latents(void *context, size_t t)
 {
     const mla_job *j = context;
@@ -59,8 +60,8 @@ static void norm_latents(void *context, size_t t)
         organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }
 
-/* Rotates the rotated part of each head's query, after its part without rotation, and scales queries by the token's
- * factor. */
+/* Rotates, in rotated layers, the rotated part of each head's query of token t, which follows the plain part. Then
+ * multiplies the queries by the factor of the token and by latent.q_scale, if these are set. */
 static void rotate_queries(void *context, size_t t)
 {
     const mla_job *j = context;
@@ -77,8 +78,8 @@ static void rotate_queries(void *context, size_t t)
         q[x] *= c->latent.q_scale;
 }
 
-/* Passes the input of kv_b_proj (in a GGUF file, of V) to the tap: the first `rank` numbers of each row of the latent
- * keys, copied without the rotated part. */
+/* Passes the input of kv_b_proj (in a GGUF file with split matrices, of V) to the tap: the first `rank` numbers of each
+ * row of the latent keys, copied without the rotated part to j->low. */
 static organ_status tap_latents(mla_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -90,8 +91,9 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-/* Computes q (by a low-rank pair of projections if q_rank is set) and the latent rows of keys and values, then
- * normalises and rotates them. */
+/* Computes q, by a low-rank pair of projections if q_rank is set, and the latent rows of keys and values, then
+ * normalises and rotates them. In a layer with an indexer it also computes the queries, keys and weights of the
+ * indexer. */
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {
@@ -122,7 +124,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 
 /* ---- a tile of queries ---- */
 
-/* Returns the head's matrix K or V: rows of kv_b_proj, or a matrix of its own in a GGUF file, which has K^T. */
+/* Returns matrix K (`of_key`) or V of a head: rows of kv_b_proj, or a matrix of its own in a GGUF file, which stores
+ * K^T instead of K. */
 static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
     const organ_latent_config *const l = &g->forward->config.latent;
@@ -140,8 +143,8 @@ static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_
     return factor;
 }
 
-/* Maps a head's queries to latent space, where the keys are: the plain part is multiplied by the head's factor of
- * kv_b_proj, the rotated part is copied after it. */
+/* Maps the queries of a head to latent space, where the keys are. The plain part of each query is multiplied by the
+ * head's matrix K; the rotated part is copied after the result. */
 void organ_forward_latent_query(const forward_group *g, size_t head, const float *q, size_t queries, float *to,
                                 void *packing)
 {
@@ -160,8 +163,8 @@ void organ_forward_latent_query(const forward_group *g, size_t head, const float
         memcpy(to + i * width + l->rank, q + i * stride + l->plain, l->rotated * sizeof *to);
 }
 
-/* Expands the attention's sums over latent rows (queries x rank) to a head's values, by the head's factor of
- * kv_b_proj. */
+/* Multiplies the attention's weighted sums of latent vectors (queries x rank) by the head's matrix V, which gives the
+ * outputs of the head. */
 void organ_forward_latent_value(const forward_group *g, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing)
 {

@@ -19,8 +19,9 @@ static const organ_weight *find_named(const organ_forward *f, const char *name, 
                           : organ_forward_text_weight(f, name, rows, cols, error);
 }
 
-/* Finds the tensors of per-layer embeddings (Gemma 3n): a table with a row of layers x width per token, a projection of
- * the embedding to the same width, and its norm. */
+/* Finds the tensors of per-layer embeddings (Gemma 3n, Gemma 4) and opens their readers: a table with a row of layers x
+ * width numbers for each token, a projection of the embedding to the same number of values, and the norm of the
+ * projection. Does nothing if the model has none. */
 organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -71,8 +72,8 @@ size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens
 
 /* ---- the input ---- */
 
-/* The per-layer inputs of `tokens` tokens: `table` has the rows of the per-layer embedding, `inputs` the projections,
- * which become the sums. */
+/* The per-layer inputs of `tokens` tokens. `table` has the tokens' rows of the per-layer embedding. `inputs` has the
+ * projections at first, and then the complete inputs. */
 typedef struct input_job {
     const organ_forward *forward;
     const float *table;
@@ -80,8 +81,7 @@ typedef struct input_job {
     size_t tokens;
 } input_job;
 
-/* Combines both per-layer inputs of a token (Gemma 3n): the projection of the embedding, scaled and normalised,
- * plus the row of the table, times 1 / sqrt 2. */
+/* Completes the per-layer input of token t: (norm(projection / sqrt(hidden)) + row of the table) / sqrt(2). */
 static void complete_inputs(void *context, size_t t)
 {
     const input_job *const j = context;
@@ -98,7 +98,7 @@ static void complete_inputs(void *context, size_t t)
 }
 
 /* Computes the per-layer inputs, count x width, of the `count` tokens at `tokens`. `embedding` and `table` are scratch
- * for their rows of both matrices. */
+ * for the tokens' rows of the embedding and of the per-layer table. */
 static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t count, float *embedding, float *table,
                                 float *inputs, organ_error *error)
 {

@@ -27,8 +27,8 @@ organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
     return f;
 }
 
-/* Returns the standard error of Y - X, two perplexities exp(mean(y)) and exp(mean(x)), to first order (delta method):
- * the error of the mean of Y y_k - X x_k. */
+/* Returns the standard error of Y - X to first order (delta method), where X = exp(mean(x)) and Y = exp(mean(y)) are
+ * two perplexities: the standard error of the mean of Y y_k - X x_k. */
 static double difference_error(const double *x, const double *y, double X, double Y, size_t count, double *weighed)
 {
     for (size_t k = 0; k < count; k++)
@@ -36,8 +36,8 @@ static double difference_error(const double *x, const double *y, double X, doubl
     return organ_mean_of(weighed, count).error;
 }
 
-/* Compares a model with the first one on the same tokens: X and Y are their perplexities. Errors are those of paired
- * differences. */
+/* Compares the scores of a model with those of the first model on the same tokens; X and Y are the perplexities of the
+ * first and of the other model. Standard errors are those of the differences on each token. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error)
 {

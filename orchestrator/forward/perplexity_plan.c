@@ -30,8 +30,8 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* Adds a window of sequence[at .. at + inputs). Each input predicts the next token; those from `first` on are scored.
- */
+/* Adds a window with the inputs sequence[at .. at + inputs). Each input predicts the token after it; the predictions of
+ * inputs `first` and later are scored. */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
     const size_t begin = plan->begin[plan->windows];
@@ -43,14 +43,15 @@ static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, si
     plan->begin[++plan->windows] = begin + inputs;
 }
 
-/* Adds the last token of the last window, if the protocol has it among the inputs. */
+/* Adds the last token of the last window to its inputs if the protocol says so (`whole`). */
 static void add_last(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, uint32_t token)
 {
     if (protocol->whole)
         plan->tokens[plan->begin[plan->windows]++] = token;
 }
 
-/* Plans windows as transformers' examples score a text: windows without overlap, all tokens but the first scored. */
+/* Plans windows as transformers' examples score a text: adjacent windows of `context` tokens, the last one shorter; all
+ * tokens but the first of each window are scored. A last window of one token is left out. */
 static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence,
                     size_t count)
 {
@@ -63,8 +64,8 @@ static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol
     }
 }
 
-/* Plans windows as llama-perplexity does: full windows only, the second half scored, BOS in place of the first
- * token. */
+/* Plans windows as llama-perplexity does: whole windows of `context` tokens, of which the second half is scored. If the
+ * model needs BOS, it replaces the first token of each window. */
 static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol,
                            const uint32_t *sequence, size_t count)
 {
@@ -77,8 +78,9 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
     }
 }
 
-/* Plans windows as lm-evaluation-harness does: each predicts the next `context` tokens, the last one those that are
- * left, with as many tokens before them as fit. `sequence` begins with the prefix. */
+/* Plans windows as lm-evaluation-harness does. Each window predicts the next `context` tokens, the last window the
+ * remaining ones. The inputs are the tokens before the predicted ones, up to `context`. `sequence` begins with the
+ * prefix (BOS or EOS). */
 static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
 {
     for (size_t predicted = 0; predicted + 1 < count;) {
@@ -116,7 +118,7 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
     return ORGAN_OK;
 }
 
-/* Cuts the tokens, after the prefix that the style adds, into windows of inputs, and lists the scored positions (rows)
+/* Puts the prefix of the style before the tokens, cuts them into windows of inputs, and lists the scored inputs (rows)
  * with the tokens that they should predict (targets). */
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error)

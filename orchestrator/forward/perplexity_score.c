@@ -34,7 +34,8 @@ typedef struct perplexity_score_tile {
     double *sums; /* organ_logits_log_sum of each row */
 } perplexity_score_tile;
 
-/* Scores a token by the first model, and keeps its logits for the comparison with others. */
+/* Computes the negative log-likelihood of scored token k under the first model. If there are other models, keeps the
+ * logits for the comparison. */
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -46,7 +47,8 @@ static void receive_first(void *receiver, size_t k, float *logits)
     t->sums[k] = sum;
 }
 
-/* Scores a token by another model, with its divergence from the first and whether both have the same top token. */
+/* Computes, for scored token k, the negative log-likelihood under another model, the divergence from the first model,
+ * and whether both models have the same most likely token. */
 static void receive_other(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -72,7 +74,8 @@ typedef struct scoring_pass {
     size_t *rows; /* inputs of a tile, relative to the batch */
 } scoring_pass;
 
-/* Returns the end of a batch that begins with window `window`. */
+/* Returns the end of the batch that begins with window `window`: as many windows as have `batch_tokens` inputs
+ * together, at least one. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
 {
     size_t end = window + 1;
@@ -100,7 +103,8 @@ static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, 
     return ORGAN_OK;
 }
 
-/* Scores tokens [first, first + count) with all models; their batch begins at input `origin`. */
+/* Scores tokens [first, first + count) of the plan with all models. The tokens are in one batch, which begins with
+ * input `origin` of the plan. */
 static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size_t origin, organ_error *error)
 {
     for (size_t k = 0; k < count; k++)
@@ -125,7 +129,8 @@ static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size
     return ORGAN_OK;
 }
 
-/* Scores windows [from, to). *next is their first scored token and becomes that of the following windows. */
+/* Scores windows [from, to). *next is the number of the first scored token in these windows, and becomes that of the
+ * first one after them. */
 static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;
@@ -165,7 +170,8 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports the perplexity of the first model over the tokens scored so far. */
+/* Reports the number of finished windows and, if any token was scored, the perplexity of the first model over all
+ * tokens so far. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];
@@ -177,8 +183,8 @@ static void print_progress(const scoring_pass *s, size_t window, size_t scored, 
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 
-/* Scores all windows, a batch at a time. With several models, the logits of the first are kept for `tile_rows` tokens,
- * so that the others can be compared with them. */
+/* Scores all windows, a batch at a time. With several models, keeps the first model's logits of up to `tile_rows`
+ * tokens, so that the logits of the other models can be compared with them. */
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Sets plan->expert to the largest number of bytes of one expert, and plan->resident to the bytes of the other weights:
- * the sizes of a layer whose experts are streamed. Each matrix of an expert may need a partial page at both ends
- * (`edges`). */
+/* Sets plan->expert to the bytes of the largest expert, and plan->resident to the bytes of all other weights: the sizes
+ * of a layer whose experts are streamed. Each matrix of an expert may begin and end within a page (`edges`: two pages),
+ * so these pages count in both sizes. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts)
 {
     const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
@@ -30,12 +30,12 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
         plan->resident += plan->slots[k].of_experts ? 0 : organ_to_line(plan->slots[k].bytes);
 }
 
-/* The type of a packed weight is not known yet. Its codes, scales and other inputs have at most twice the bytes of the
- * panel, plus read buffers of this size. */
+/* For weights that will be packed, the type is not known yet. The codes, scales and other inputs of a panel have at
+ * most twice the bytes of the panel, and the read buffers have this many bytes. */
 #define MADE_ROOM ((size_t)1 << 18)
 
-/* Changes the plan to that of a layer whose weights are made as `as`: its bytes, and the scratch for loading and
- * panels. */
+/* Changes the plan to that of a layer whose weights are stored as `as`: the bytes of its slots, and the scratch for
+ * loading and for panels. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error)
 {

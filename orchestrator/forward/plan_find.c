@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes "blk.N.PART" for GGUF, else the prefix of the text model, the list of layers, the number and the part. With
- * `shortcut` (LongCat-Flash) a layer of the file is two layers here, and '%' in the part is the number of its half. */
+/* Writes "blk.N.PART" for GGUF; otherwise the prefix of the text model, the word for its list of layers, the number and
+ * the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here, and a '%' in the part is replaced by
+ * the number of the half. */
 const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, const char *part, char name[256])
 {
     const bool shortcut = f->config.shortcut;
@@ -24,7 +25,8 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
-/* Fails with the stored shape of a weight and the one that the config requires. rows == 0: a vector of `cols`. */
+/* Fails with a message that states the stored shape of a weight and the shape that the config requires (rows 0: a
+ * vector of `cols` numbers). */
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -54,8 +56,9 @@ static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
     return weight->elements == shape[0] * shape[1];
 }
 
-/* Returns the weight of that name and shape. matrices > 1: a stack; rows == 0: a vector, which a file may store with
- * leading axes of 1. NULL after an error. */
+/* Returns the weight `name` if it has the shape matrices x rows x cols: matrices above 1: a stack; rows 0: a vector of
+ * `cols` numbers. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns NULL and sets `error` if the
+ * weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -82,8 +85,9 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a copy of a weight with another shape of rank 3 over the same bytes; rows and columns of its quantisation
- * blocks are swapped. Returns NULL after an error. */
+/* Returns a copy of a weight's description with the rank 3 and another shape, for the same bytes. Rows and columns of
+ * its quantisation blocks are swapped. Returns NULL and sets `error` if memory runs out, or if the weight has two
+ * dimensions and is quantised. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
     if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {

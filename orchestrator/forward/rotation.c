@@ -13,8 +13,9 @@
 /* rows computed at a time, so that a growing text does not extend its table for each token */
 #define ROWS_AT_ONCE ((size_t)64)
 
-/* Scales a frequency as Llama 3.1 does: waves much longer than the original context are divided by the factor, short
- * ones are kept, those between are interpolated. Llama 4 Scout has the same number for both bounds. */
+/* Scales a frequency as Llama 3.1 does. A wave shorter than original_context / high_freq_factor keeps its frequency;
+ * the frequency of a wave from original_context / low_freq_factor on is divided by the factor; those between are
+ * interpolated. Llama 4 Scout has the same number for both bounds. */
 static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
@@ -34,9 +35,9 @@ static double yarn_dimension(const organ_rope_config *rope, double turns)
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
 }
 
-/* Scales the frequency of pair k as YaRN does (Peng et al. 2023, arXiv:2309.00071): pairs that make more than beta_fast
- * turns over the original context are kept, those with fewer than beta_slow divided by the factor, with a ramp
- * between. */
+/* Scales the frequency of pair k as YaRN does (Peng et al. 2023, arXiv:2309.00071). Pairs that make more than beta_fast
+ * turns over the original context keep their frequency. The frequencies of pairs with fewer than beta_slow turns are
+ * divided by the factor. Those between are interpolated linearly in k. */
 static float yarn_frequency(const organ_rope_config *rope, float frequency, unsigned k)
 {
     double low = yarn_dimension(rope, rope->beta_fast), high = yarn_dimension(rope, rope->beta_slow);
@@ -66,7 +67,8 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 
 /* ---- opening ---- */
 
-/* Reads a tensor of factors by which a GGUF file divides the frequencies; NULL if the file does not have it. */
+/* Sets *factors to the `half` factors of the tensor `name`, by which a GGUF file divides the frequencies; NULL if the
+ * file does not have the tensor. Returns ORGAN_BAD_INPUT if a factor is not above 0. */
 static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
                                  organ_error *error)
 {
@@ -83,8 +85,8 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     return error->status;
 }
 
-/* Divides the frequencies by the factors of rope_freqs.weight if the file has them: GGUF files of Llama 3 do, for texts
- * of any length. */
+/* Divides the frequencies by the factors of rope_freqs.weight, if the file has this tensor, as GGUF files of Llama 3
+ * do. The factors apply to texts of any length. */
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;
@@ -96,9 +98,9 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
 }
 
 /* Computes the frequencies of a rotation: theta^(-2 k / dimensions), changed by its kind (linear, llama3, YaRN,
- * proportional), and reads the factors of LongRoPE. rope_freqs.weight of a GGUF file divides the frequencies of the
- * main rotation; those of the second rotation (local layers) only in families whose local layers use the same factors.
- */
+ * proportional), and reads the factors of LongRoPE. The factors of rope_freqs.weight of a GGUF file divide the
+ * frequencies of the main rotation. They divide those of the second rotation (local layers) only in families whose
+ * local layers use the same factors. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error)
 {
@@ -138,8 +140,9 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
-/* Returns the frequency of pair k for a kind of window (organ_forward_rotation_kind): for LongRoPE 1 if the text
- * exceeds the original context, for dynamic NTK scaling the length of the text, which raises theta. */
+/* Returns the frequency of pair k for a kind of window (organ_forward_rotation_kind). `length` is that kind: for
+ * LongRoPE 1 if the text exceeds the original context, else 0; for dynamic NTK scaling the length of such a text, which
+ * raises theta, else 0. */
 static float frequency_of(const forward_rotation *r, size_t length, size_t k)
 {
     const organ_rope_config *const rope = r->rope;
@@ -158,7 +161,8 @@ static float frequency_of(const forward_rotation *r, size_t length, size_t k)
 }
 
 /* Fills the rows of `part` with cos and sin of position x frequency, times the attention factor: long_attention_factor
- * for long windows of LongRoPE, if the config has it. */
+ * for long windows of LongRoPE if the config has it, else the factor of the rotation. Angles are negative if the
+ * rotation is reversed. */
 static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
     const bool lasting = part->kind && r->rope->long_attention_factor > 0;
@@ -204,8 +208,8 @@ static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *e
     return ORGAN_OK;
 }
 
-/* Sets *first to the row of the tables at which the angles for `tokens` positions begin; computes them if no table of
- * this kind is long enough. */
+/* Sets *first to the table row of position 0 for a window of `tokens` tokens. Computes new rows if no part of the
+ * tables has the kind of this window and enough positions. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
 {
     const size_t kind = organ_forward_rotation_kind(rotation, tokens), before = rotation->rows;

@@ -39,8 +39,9 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
-/* Computes the logistic function of the logits, or copies them if the rule applies it after the choice (`late`).
- * Returns the divisor of the values, as softmax_numerators does; here 1. */
+/* Computes the logistic function of the logits, after a soft cap if the rule has one. If the rule applies the function
+ * only after the choice (`late`), the logits are not changed by it here. Returns 1, the divisor of the values, as
+ * softmax_numerators returns its own. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
@@ -52,8 +53,8 @@ static float logistics_of(const organ_router *r, const float *logits, float *scr
     return 1;
 }
 
-/* Returns the score by which an expert is chosen: its value plus the correction, which the factors of outputs do not
- * include. */
+/* Returns the score by which an expert is chosen: its value plus its correction. The correction is not part of the
+ * factor of the expert's output. */
 static float score_of(const organ_router *r, const float *scratch, unsigned expert)
 {
     return r->correction ? scratch[expert] + r->correction[expert] : scratch[expert];
@@ -61,8 +62,9 @@ static float score_of(const organ_router *r, const float *scratch, unsigned expe
 
 /* ---- groups ---- */
 
-/* Returns the score of a group of experts [first, first + size): the score of its best kept expert, or the sum of its
- * two best. A group with fewer kept experts has -infinity and is chosen last. */
+/* Returns the score of a group of experts [first, first + size): the score of its best kept expert (best_in_group), or
+ * the sum of its two best. If the group does not keep that many experts, the result is -infinity, so the group is
+ * chosen last. */
 static float group_score(const organ_router *r, const bool *kept, const float *scratch, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -77,7 +79,8 @@ static float group_score(const organ_router *r, const bool *kept, const float *s
     return r->config->router.best_in_group ? best : best + next;
 }
 
-/* Sets the experts of all but the best groups to -infinity. Among equal groups the lower number is better. */
+/* Sets the values of all experts to -infinity, except those in the router_groups_used groups with the best scores.
+ * Among groups with equal scores the one with the lower number is better. */
 static void close_groups(const organ_router *r, const bool *kept, float *scratch)
 {
     const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;
@@ -95,8 +98,8 @@ static void close_groups(const organ_router *r, const bool *kept, float *scratch
 
 /* ---- the choice ---- */
 
-/* Returns the best kept expert that is not among the first `taken` of `chosen`. A NaN is never better than another
- * score; if no score is better, the lowest number is returned. */
+/* Returns the kept expert with the highest score that is not among the first `taken` of `chosen`, the lowest number
+ * among equals. A NaN is never higher than another score. */
 static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch, const organ_choice *chosen,
                           unsigned taken)
 {
@@ -126,8 +129,9 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
-/* Returns SparseMixer's factor of the expert with value `top`, the highest except that of expert `without`: its softmax
- * over the values that are lower by at most `jitter` times the larger of their magnitude and top. */
+/* Returns SparseMixer's factor of the chosen expert, whose value is `top`, the highest of the kept experts without
+ * expert `without`: 1 / the sum of e^(value - top) over the experts near the top. A value is near if top - value is at
+ * most `jitter` times the larger of |value| and top. */
 static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
 {
     float near[64], sum = 0;
@@ -144,8 +148,8 @@ static float sparse_factor(const organ_router *r, const bool *kept, const float 
     return 1 / sum;
 }
 
-/* Chooses two experts by SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of transformers): the
- * second is chosen among the others, with a softmax of its own. */
+/* Chooses two experts as SparseMixer does at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of
+ * transformers). The second expert is chosen among all but the first, with a softmax of its own. */
 static void route_sparse(const organ_router *r, const bool *kept, const float *logits, organ_choice *chosen)
 {
     for (unsigned k = 0; k < 2; k++) {
@@ -155,8 +159,8 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, 2);
 }
 
-/* Chooses the experts of a token and their weights from its logits: softmax or logistic scores, groups, corrections,
- * normalisation and scales as the config says. With `kept`, only kept experts. */
+/* Chooses the experts of a token and their factors from its logits: softmax or logistic scores, groups, corrections,
+ * normalisation and scales as the config says; SparseMixer has its own rule. `kept` NULL: all experts may be chosen. */
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen)
 {
@@ -232,8 +236,9 @@ unsigned organ_forward_min_experts(const organ_forward_config *c)
     return c->router_groups * (each < least ? least : each);
 }
 
-/* Returns whether each group keeps the same number of experts, of `count` in all. A group is a range of expert numbers,
- * so after renumbering all groups must have the same size. True without groups or if `kept` is NULL. */
+/* Returns whether each group keeps the same number of experts; `count` experts are kept in all. This is needed because
+ * a group is a range of expert numbers, and all groups must have the same size when the kept experts are renumbered.
+ * Returns true without groups or if `kept` is NULL. */
 static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
 {
     const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;
@@ -247,8 +252,8 @@ static bool groups_are_even(const organ_forward_config *c, const bool *kept, uns
     return true;
 }
 
-/* Restricts the router of a loaded layer to the kept experts (NULL: all), for measuring a smaller model without writing
- * it. */
+/* Restricts the router of a loaded layer to the kept experts (NULL: all), so that a smaller model can be measured
+ * without writing it. After an error the router may choose all experts. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {
     const organ_forward_config *c = &layer->forward->config;

@@ -27,7 +27,7 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
     return organ_forward_conv_scratch(c->recurrent.kernel);
 }
 
-/* Multiplies x by B for a token; a row of `rows` holds B, C and x. */
+/* Computes x = B x for token t; a row of j->rows has B, C and x. */
 static void gate_inputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;
@@ -36,7 +36,7 @@ static void gate_inputs(void *context, size_t t)
         row[2 * j->hidden + k] *= row[k];
 }
 
-/* Computes outs = C x for a token. */
+/* Computes outs = C x for token t, where x has been convolved. */
 static void gate_outputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;
@@ -45,8 +45,8 @@ static void gate_outputs(void *context, size_t t)
         j->outs[t * j->hidden + k] = row[j->hidden + k] * row[2 * j->hidden + k];
 }
 
-/* Runs a short-convolution layer (LFM2) on a group: projects to b, c and x, convolves b * x over tokens, multiplies by
- * c, projects back. */
+/* Runs a short-convolution layer (LFM2) on a group: projects the input to B, C and x, convolves B x over the tokens,
+ * multiplies the result by C, and applies the output projection. */
 organ_status organ_forward_short_conv(forward_group *g, const float *normed, float *out, float *work,
                                       organ_error *error)
 {

@@ -15,7 +15,8 @@
 
 /* ---- the matrices at both ends of the model ---- */
 
-/* Opens the reader of the projection of one stream; a GGUF file has those of all streams in a stack. */
+/* Opens the reader of the projection of stream number + 1. A GGUF file has the projections of all streams in one stack,
+ * safetensors have a tensor for each. */
 static organ_status open_projection(organ_forward *f, forward_part part, unsigned number, forward_source *source,
                                     organ_error *error)
 {
@@ -34,8 +35,9 @@ static organ_status open_projection(organ_forward *f, forward_part part, unsigne
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
 
-/* Opens the projections that split a token's state into streams before the first layer and merge them after the last
- * (AltUp, arXiv:2301.13310). */
+/* Opens two projections for each further stream (AltUp, arXiv:2301.13310): one makes the stream from the embedding
+ * before the first layer, the other maps the stream back after the last layer, before the streams are merged. Does
+ * nothing for models without streams. */
 organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
 {
     const unsigned others = f->config.streams ? f->config.streams - 1 : 0;
@@ -82,7 +84,7 @@ typedef struct split_job {
     float *states;
 } split_job;
 
-/* Makes the further streams of a token from its projected embedding, each scaled to the embedding's size. */
+/* Scales streams 1 .. n - 1 of token t, which are projections of its embedding, to the root mean square of stream 0. */
 static void split_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -93,7 +95,8 @@ static void split_token(void *context, size_t t, size_t worker)
         scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
 }
 
-/* Computes streams 1 .. n - 1 of each token by projections of stream 0, scaled to its magnitude (split_token). */
+/* Computes streams 1 .. n - 1 of each token: projections of stream 0, scaled to the root mean square of stream 0
+ * (split_token). */
 organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -114,8 +117,8 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
-/* Writes the mean of a token's streams to `merged`: stream 0, and the others projected back and scaled to its
- * magnitude. */
+/* Writes to `merged`, for each token, the mean of stream 0 and of the projections of the other streams, which are first
+ * scaled to the root mean square of stream 0. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -168,7 +171,8 @@ static organ_status share_streams(streams_job *j, organ_token_task *task, organ_
                                 error);
 }
 
-/* Normalises the inputs of the router of streams and divides them by hidden_size (AltUp, Gemma 3n). */
+/* Computes, for token t, the input of the router of streams: the norm of its hidden state, divided by hidden_size
+ * (AltUp, Gemma 3n). */
 static void norm_inputs(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -181,7 +185,8 @@ static void norm_inputs(void *context, size_t t)
         normed[k] /= (float)hidden;
 }
 
-/* Computes coefficients(tanh(router(norm(from) / hidden))) for each token. */
+/* Computes part(tanh(router(norm(from) / hidden_size))) for each token, `width` coefficients each. `part` is a linear
+ * layer: PART_STREAMS_PREDICT or PART_STREAMS_CORRECT. */
 static organ_status route_streams(streams_job *j, forward_part part, size_t width, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -194,7 +199,8 @@ static organ_status route_streams(streams_job *j, forward_part part, size_t widt
     return organ_forward_apply(g, part, j->first, j->tokens, routed, j->coefficients, width, error);
 }
 
-/* Replaces the streams of a token by their predictions and copies that of stream 0. */
+/* Replaces the streams of token t by their predictions, and copies the prediction of stream 0 to g->hidden:
+ * prediction_m = stream_m + sum over n of coefficient_mn stream_n. */
 static void predict_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -224,7 +230,8 @@ static streams_job streams_job_of(forward_group *g, size_t first)
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
 
-/* Routes hidden states, `stride` floats apart from `from` on, to `width` coefficients each, and runs the task. */
+/* For each token of the group, computes `width` coefficients (route_streams) from its hidden state at from + token x
+ * stride, and then runs `task` on the token. */
 static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
                                     organ_token_task *task, organ_error *error)
 {
@@ -268,7 +275,7 @@ organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 
 /* ---- per-layer embeddings of streams ---- */
 
-/* Copies the first stream of each token, multiplied by the layer's scale if it has one. */
+/* Copies stream 0 of token t to j->normed, multiplied by PART_STREAMS_SCALE if the layer has it. */
 static void scale_first(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -281,7 +288,7 @@ static void scale_first(void *context, size_t t)
     }
 }
 
-/* Adds the output of the per-layer embeddings to all streams but the first. */
+/* Adds the output of the per-layer embeddings (in j->coefficients) to streams 1, 2, ... of token t. */
 static void add_to_others(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -308,7 +315,8 @@ organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *erro
 
 /* ---- Laurel ---- */
 
-/* Computes g->laurel: the normed stream plus a low-rank projection of it (LAuReL, arXiv:2411.07501). */
+/* Computes g->laurel: n + norm(right(left(n))), where n is the norm of the hidden state, and left and right are a
+ * low-rank pair of linear layers (LAuReL, arXiv:2411.07501). */
 organ_status organ_forward_laurel(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;

@@ -10,7 +10,7 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define MAX_SLOTS        256
 
-/* Bytes of the item that the pass reads; 0 if another rank reads it. */
+/* Returns the bytes of the item that this pass reads; 0 if another rank processes the item. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
 /* The tensor as a grid of units. A unit is an element, or a block of elements that are stored together. */
@@ -19,7 +19,7 @@ typedef struct unit_grid {
     size_t rows, cols;
 } unit_grid;
 
-/* Returns the tensor as rows of storage units: single values, or blocks of a packed type. */
+/* Returns the tensor as a grid of units: single values, or blocks of a block type. */
 static unit_grid grid_of(const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -27,7 +27,7 @@ static unit_grid grid_of(const organ_tensor *tensor)
     return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
 }
 
-/* Returns the bytes of a tile of a tensor without rows of tiles: FLAT_TILE, rounded down to a multiple of the unit. */
+/* Returns the bytes of a tile of a flat pass: FLAT_TILE, rounded down to a multiple of the unit. */
 static size_t flat_tile(const organ_tensor *tensor)
 {
     const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;
@@ -36,7 +36,7 @@ static size_t flat_tile(const organ_tensor *tensor)
 
 static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
 
-/* Returns the bytes of one row of tiles: the smallest possible band of this item. */
+/* Returns the bytes of one row of tiles, or of one tile in a flat pass: the smallest possible band of this tensor. */
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)
@@ -57,14 +57,15 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 
 size_t organ_band_max_slots(size_t workers) { return organ_min(MAX_SLOTS, 2 * workers + 6); }
 
-/* The inputs of a plan, and the plan that is made of them. */
+/* The inputs and the result of planning. */
 typedef struct band_plan_planning {
     const organ_pass *pass;
     size_t workers, least; /* least: bytes that a band must have */
     organ_band_plan plan;
 } band_plan_planning;
 
-/* Chooses the sizes of bands and tiles for `memory` bytes. Returns false if two bands do not fit. */
+/* Chooses the bytes of a band, and from them the tiles and the number of slots, for `memory` bytes. Returns false if
+ * two bands or pass->least bytes do not fit; always true if the pass has no bytes. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -84,8 +85,8 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-/* Sets the members that do not depend on the memory. *widest is the tensor with the longest row of tiles; NULL if there
- * are no bytes. */
+/* Returns the members of the planning that do not depend on the memory. Sets *widest to the tensor with the most bytes
+ * in a row of tiles, NULL if there are no bytes. */
 static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     band_plan_planning p = {.pass = pass, .workers = workers};
@@ -108,8 +109,8 @@ uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
     return organ_memory_enough(0, plan_bands, &p);
 }
 
-/* Chooses the sizes of bands and the number of buffers for the memory; fails with the needed memory if two bands do not
- * fit. */
+/* Chooses the sizes of bands and the number of slots for the memory. If two bands and the scratch do not fit, returns
+ * ORGAN_USAGE with the needed memory in the message. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
                                   organ_error *error)
 {
@@ -124,7 +125,7 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     return ORGAN_OK;
 }
 
-/* Shapes a band for a pass without a grid: one row of bytes, in tiles of about equal size. */
+/* Shapes the next band of a flat pass: one row of bytes, a whole number of tiles as far as `remaining` bytes allow. */
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t remaining,
                        organ_band_shape *shape)
 {
@@ -137,7 +138,8 @@ static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, 
     shape->tile_cols = tile;
 }
 
-/* Shapes a band of whole rows of one matrix, starting at the row that byte `done` of the tensor begins. */
+/* Shapes a band of whole rows of tiles of one matrix. Byte `done` of the tensor is the first byte of the band's first
+ * row. */
 static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, const organ_tensor *tensor, uint64_t done,
                        organ_band_shape *shape)
 {
@@ -153,7 +155,8 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
-/* Returns the next band of the pass in *shape and advances the cursor; false after the last band. */
+/* Sets *shape to the next band of the pass and moves the cursor past it; returns false after the last band. Skips items
+ * without bytes and items of other ranks. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {
@@ -174,7 +177,7 @@ bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_
     return true;
 }
 
-/* Returns tile t of a band, with its place in `data` (and in `other`, the band of a second model). */
+/* Returns tile t of a band whose bytes are at `data` (and at `other`, the band of the counterpart, or NULL). */
 organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other)
 {
     const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;

@@ -32,7 +32,8 @@ typedef struct copy_tree_walk {
     organ_error *error;
 } copy_tree_walk;
 
-/* Returns whether the entry is not copied: marks and unfinished outputs of organ, and the caller's list. */
+/* Returns whether the entry is left out: marks, unfinished outputs and notes of organ, and names in the caller's list.
+ */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
@@ -57,8 +58,8 @@ static void list_file(copy_tree_walk *w, const struct stat *info)
 
 static void list_folder(copy_tree_walk *w, size_t length, int depth);
 
-/* Lists the file at w->path (`length` bytes), or the content of the folder there. A link to a file counts as a file; a
- * link to a folder is ignored. */
+/* If w->path (`length` bytes) is a file or a link to a file, lists it; if it is a folder, lists its content. Ignores
+ * all other entries, such as links to folders and sockets. */
 static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 {
     struct stat info;
@@ -73,8 +74,8 @@ static void visit_entry(copy_tree_walk *w, size_t length, int depth)
         list_folder(w, length, depth);
 }
 
-/* Lists the folder at w->path, a path of `length` bytes. Does not use fts(3), because glibc's crashes if an allocation
- * fails. */
+/* Lists the folder at w->path, a path of `length` bytes; fails if folders are nested deeper than DEEPEST. Does not use
+ * fts(3), because that of glibc crashes if an allocation fails. */
 static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;
@@ -99,7 +100,7 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
         closedir(folder);
 }
 
-/* Lists the files below a directory, with relative paths, sorted; `skip` names files to leave out. */
+/* Lists the files below a directory, with paths relative to it, in byte order; `skip` has the names to leave out. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error)
 {
@@ -125,7 +126,8 @@ void organ_list_free(organ_file_list *list)
     *list = (organ_file_list){0};
 }
 
-/* Creates the folders of a path after its first `root` bytes; existing ones are no error. */
+/* Creates the folders on `path` after its first `root` bytes, without the last component. Folders that exist already
+ * are no error. */
 organ_status organ_make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
@@ -139,7 +141,8 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
     return error->status;
 }
 
-/* Copies an open file by reflink, or else its bytes, and synchronises it to disk. */
+/* Copies the open file `from` to `to_path` by reflink, or else its bytes, and synchronises the copy. Removes an earlier
+ * file at `to_path`. */
 static organ_status copy_open(int from, const char *from_path, const char *to_path, organ_error *error)
 {
     struct stat info;
@@ -157,7 +160,7 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     return error->status;
 }
 
-/* Copies a file and makes the folders of its new path. */
+/* Copies directory/name to to_directory/to_name and creates missing folders of the new path. */
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
                              organ_error *error)
 {

@@ -15,8 +15,8 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
-/* Opens the file twice: for writing through the page cache (`fd`) and, if the file system supports it, past it
- * (`direct`). */
+/* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing past it. `direct` is -1
+ * if the file system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
@@ -35,8 +35,8 @@ organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, o
     return ORGAN_OK;
 }
 
-/* Sets a file's size and reserves its blocks, so that a full disk is reported now; file systems that cannot reserve
- * only set the size. */
+/* Sets a file's size and reserves its blocks, so that a full disk is reported now. If the file system cannot reserve
+ * blocks, only sets the size. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
     if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
@@ -65,8 +65,9 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
     return ORGAN_OK;
 }
 
-/* Writes whole pages with O_DIRECT. Returns the number of written bytes; the caller writes the rest through the page
- * cache, because some file systems accept O_DIRECT at open and reject it at the first write. */
+/* Writes whole pages with O_DIRECT and returns the number of written bytes. The caller writes the rest through the page
+ * cache. There is a rest if the file system accepts O_DIRECT at open and rejects it at the first write (file->direct is
+ * then closed). Sets *errnum to the errno of any other error, else to 0. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -129,8 +130,8 @@ void organ_direct_close(organ_direct_file *file)
 
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-/* Copies by pread and pwrite, with O_DIRECT if `to` supports it. Each step but the first begins on a page, as O_DIRECT
- * requires. */
+/* Copies bytes with pread and organ_direct_write, past the page cache if `to` supports it. Each step but the first
+ * begins on a page of `to`, as O_DIRECT requires. */
 static organ_status copy_in_memory(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
                                    uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -157,7 +158,8 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
     return error->status;
 }
 
-/* Copies bytes between files inside the kernel, or through memory if the file systems cannot. */
+/* Copies bytes between files inside the kernel (copy_file_range). If the file systems do not support that, copies the
+ * remaining bytes through memory. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -180,16 +182,16 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
     return ORGAN_OK;
 }
 
-/* Returns whether the file is on a network file system: copy_file_range then copies on the server, without sending the
- * bytes. */
+/* Returns whether the file is on a network file system, where copy_file_range copies on the server and no bytes are
+ * sent. */
 static bool is_served(int fd)
 {
     struct statfs system;
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
-/* Copies bytes to the same offset of another file: past the page cache, or with copy_file_range if direct I/O is not
- * supported, the range is short, or the file is on a network file system. */
+/* Copies bytes to the same offset of another file, past the page cache. Uses copy_file_range instead if direct I/O is
+ * not supported, the range is short, or `to` is on a network file system. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error)
 {

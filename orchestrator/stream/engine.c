@@ -24,8 +24,8 @@ void organ_engine_destroy(organ_engine *engine)
     free(own);
 }
 
-/* Creates an engine: kernels (NULL: the best), worker threads (0: one per core) and the memory limit in bytes (0: the
- * default). */
+/* Creates an engine. `kernels` NULL: the best for this CPU; `threads` 0: one per core; `memory` 0: USUAL_MEMORY bytes.
+ */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error)
 {
@@ -62,8 +62,9 @@ static double time_tile(const organ_kernels *kernels, float *tile, void *scratch
     return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 }
 
-/* Times a physarum tile with both tables of kernels, alternating, and returns the second only if it is clearly
- * faster. */
+/* Times a physarum tile TRIALS times with each of two tables, the engine's kernels and their twin, in turn. Returns the
+ * twin only if its least time is below CLEARLY_QUICKER of the other's; also returns the engine's kernels if there is no
+ * twin or no memory. */
 const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine)
 {
     const organ_kernels *const tables[] = {engine->kernels, organ_kernels_twin(engine->kernels)};

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reads the whole journal. Returns NULL with errno on a read error, so that a failing disk does not look like a shorter
- * journal. */
+/* Returns the text of the whole journal and sets *size. Returns NULL with errno if reading fails, so that a failing
+ * disk is not mistaken for a shorter journal. */
 static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
@@ -31,8 +31,9 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* Appends the complete lines of `text`, parsed, to `lines` and returns how many bytes they have. Stops at a line that
- * is not a JSON object. Sets *no_memory if an allocation failed, so that the line is not taken for a malformed one. */
+/* Parses the complete lines of `text`, appends them to `lines`, and returns the number of their bytes. Stops at a line
+ * that is not a JSON object. Sets *no_memory if an allocation failed, so that the line is not mistaken for a malformed
+ * one. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
@@ -49,7 +50,8 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     return whole;
 }
 
-/* Opens or creates a journal and reads its lines. A last line without an end, left by a crash, is cut off. */
+/* Opens or creates a journal and reads its lines. Cuts off an incomplete last line, which a crash has left, and
+ * everything from the first line on that is not a JSON object. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
 {
     *journal = (organ_journal){.path = path};
@@ -74,7 +76,8 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     return ORGAN_OK;
 }
 
-/* Appends a line with one write and without a buffer, so that a killed run leaves all earlier lines complete. */
+/* Appends a line with one write and without a buffer, so that all lines before it stay complete if the run is killed.
+ */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
     char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;

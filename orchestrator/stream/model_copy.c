@@ -19,7 +19,8 @@
  * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
-/* A copy of a model whose bytes outside of `replaced` a thread copies, while the caller writes the replaced tensors. */
+/* A copy of a model. A thread copies the bytes outside of the replaced tensors, while the caller writes the replaced
+ * tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
@@ -42,7 +43,7 @@ struct organ_model_copy {
     organ_error fault; /* error of the thread; guarded by the lock */
 };
 
-/* Lists the index of the safetensors shards, which a copy of the shards needs, as the only other file. */
+/* Lists one file, the index of the safetensors shards, without which the copied shards could not be read together. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     char *const path = organ_format("%s/%s", donor->directory, donor->index);
@@ -60,8 +61,8 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     return error->status;
 }
 
-/* Lists the files of a model's directory without weights: all if the donor is the whole directory, else only its
- * index. */
+/* Lists the files of a model's directory that have no weights. If the model is not the whole directory, lists only the
+ * index of its shards, or nothing if it has no index. Returns ORGAN_USAGE for a model of several files at a URL. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -98,8 +99,8 @@ typedef struct model_copy_pair {
     bool written; /* this rank has written into the copy */
 } model_copy_pair;
 
-/* Returns whether this process copies the next `bytes` bytes. Each process copies one contiguous share of the bytes of
- * all files, in the order of the files. */
+/* Returns whether this rank copies the next `bytes` bytes, and moves copy->passed past them. Each rank copies one
+ * contiguous share of the bytes of all files, in the order of the files. */
 static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
@@ -107,8 +108,9 @@ static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* Copies this rank's share of bytes [from, to) of a file. Blocks that an interrupted run may have reflinked are copied
- * with organ_copy_range, which reflinks them again. */
+/* Copies the part of bytes [from, to) of a file that is in this rank's share. For a file of an interrupted run it uses
+ * organ_copy_range, which can reflink blocks: that run may have reflinked them, and a copy of their bytes would need
+ * disk space. */
 static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
                               organ_error *error)
 {
@@ -135,7 +137,8 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
     return bytes;
 }
 
-/* Copies the header, gaps and tensors that are not replaced. Tensors are sorted by offset. */
+/* Copies all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted
+ * by offset. */
 static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     const organ_model *donor = copy->donor;
@@ -165,8 +168,8 @@ static organ_status with_pair(organ_model_copy *copy, size_t f,
     return error->status;
 }
 
-/* Copies a shard and starts its synchronisation at once, so that the disk works during the computation. Small files of
- * an organ directory are synchronised at the end. */
+/* Copies a shard, and synchronises it at once if this rank has written into it, so that the disk works while the caller
+ * computes. Small files of an organ directory are synchronised at the end instead. */
 static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     copy_around(copy, p, error);
@@ -202,8 +205,9 @@ static void *copy_all(void *context)
     return NULL;
 }
 
-/* Creates a file of the output with the size of the model's file. A reflink shares its blocks with the original, so
- * only changed bytes are written. */
+/* Creates a file of the output with the size of the model's file, and sets its state. In a new output the file becomes
+ * a reflink of the original if possible, so that only replaced tensors need disk space. A resumed output keeps its
+ * file. */
 static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     if (copy->publish->resumed)
@@ -213,10 +217,11 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 
-/* Returns whether another rank created the output: only that rank has its lock. */
+/* Returns whether another rank created the output: only the rank that created it has its lock. */
 static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
-/* Creates the output's file for each file of the model; `single` names it if there is only one. */
+/* Sets the path of each file of the copy; `single` (or NULL) is the name if the model has one file. Creates the files,
+ * unless another rank has created them. */
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
@@ -252,7 +257,8 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
     return copy->made;
 }
 
-/* Starts the copying thread for the share of rank `writer` of `writers`. made[f] is the state of file f. */
+/* Starts the copying thread for the share of rank `writer` of `writers`. made[f] is the state of file f: SHARED,
+ * RESUMED or PLAIN. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
@@ -268,8 +274,8 @@ organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, si
                   : ORGAN_OK;
 }
 
-/* Creates the output's files with the donor's sizes and checks the free space; `replaced` marks tensors that the caller
- * writes. */
+/* Creates the output's files with the sizes of the donor's files and checks the free space. `replaced` flags the
+ * tensors that the caller writes. In a rank that joined the output, only sets the paths. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
                                     const char *single, const organ_stop *stop, organ_model_copy **result,
                                     organ_error *error)
@@ -294,7 +300,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     return error->status;
 }
 
-/* Sets `error` to the fault of the copying thread, if any, unless it has one already. */
+/* Copies the error of the copying thread, if there is one, to `error`, unless `error` is set already. */
 static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
 {
     pthread_mutex_lock(&copy->lock);
@@ -304,7 +310,8 @@ static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
     return error->status;
 }
 
-/* Writes bytes of a replaced tensor. Fails if the copying thread has failed. */
+/* Writes bytes of a replaced tensor at `offset` of file `file`. Returns the error of the copying thread if it has
+ * failed. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
                                     uint64_t offset, organ_error *error)
 {

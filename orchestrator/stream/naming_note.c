@@ -39,7 +39,8 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
     json_decref(json);
 }
 
-/* Reads the last complete line of the note about a renaming; a line before it means that it began as a journal. */
+/* Reads the last line of the note at `path`. note->there is false if the file does not exist or its last line is
+ * incomplete. If there is a line before the last, the note began as a journal. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
     char *text = NULL;
@@ -88,8 +89,8 @@ int organ_naming_remove_choice(const char *final)
 
 /* ---- finishing the work of a killed run ---- */
 
-/* Removes the file or directory at `path`, which had the output's name before. If it was changed meanwhile, keeps it
- * under a free name next to `final` and sets an error. */
+/* Removes the file or directory at `path`, which had the output's name before. If organ_check_replaceable does not
+ * accept it, because it was changed meanwhile, keeps it under a free name next to `final` and sets an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
@@ -104,8 +105,8 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-/* Completes the rename of a directory that was interrupted: removes the earlier output if the new one is in place, or
- * the incomplete one. */
+/* Removes the directory p->partial, which is left after a directory got the name of the output. Without the mark it is
+ * the former output, which remove_former checks. With the mark its removal had begun, or it is an unfinished run. */
 static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
 {
     char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
@@ -130,8 +131,8 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Completes one file of a single-file output: renames a report of the partial directory to its name, or removes the
- * file that had the name before. */
+/* Completes file `name` of a single-file output. If the note lists the file in the partial directory, it is a report of
+ * this output and is renamed to its name. Otherwise it is the file that had the name before, and is removed. */
 static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                  organ_error *error)
 {
@@ -163,7 +164,7 @@ static int is_entry(const struct dirent *entry)
            strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
-/* Renames all files of the partial directory to their names and removes it. */
+/* Calls publish_file for all files of the partial directory, except the mark, and removes the directory. */
 static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
 {
     struct dirent **entries = NULL;
@@ -181,8 +182,8 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name: renames the reports, removes former files and
- * the note. */
+/* Finishes a run whose note is complete and whose output has its name: renames the reports, and removes former files,
+ * the output of choices if the note says so, and the note. */
 static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {
@@ -197,8 +198,9 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a renaming that a crash interrupted, if the note's file has the final name already and no process holds the
- * lock. */
+/* Finishes a renaming that a crash interrupted, if the file or directory with the final name has the first inode of the
+ * note and no process holds the lock of the partial directory. Removes a note that has neither a partial directory nor
+ * such an output. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

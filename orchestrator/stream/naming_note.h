@@ -48,9 +48,9 @@ typedef struct organ_naming_place {
  * an errno. */
 int organ_naming_remove_choice(const char *final);
 
-/* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the
- * files that had these names before, then the note. Does nothing if there is no such note or if another process writes
- * the output. Returns ORGAN_IO if a file cannot be renamed or removed. */
+/* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
+ * output, removes the files that had these names before, then removes the note. Does nothing if there is no such note
+ * or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

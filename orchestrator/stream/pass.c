@@ -54,7 +54,7 @@ static void halt_pass(pass_run *r)
     pthread_cond_broadcast(&r->freed);
 }
 
-/* Reads a band of the tensor, and of the other model's, into a slot. */
+/* Reads the band s->shape of the tensor, and of its counterpart if it has one, into the slot. */
 static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
 {
     const organ_pass_item *item = &r->pass->items[s->shape.item];
@@ -117,7 +117,8 @@ static void *read_bands(void *context)
     return NULL;
 }
 
-/* Returns the oldest filled slot with tiles left, on `node` if there is one. Call with the lock held. */
+/* Returns the oldest filled slot on `node` that has tiles left, else the oldest on any node, else NULL. Call with the
+ * lock held. */
 static pass_slot *slot_with_work(pass_run *r, unsigned node)
 {
     pass_slot *any = NULL;
@@ -133,8 +134,9 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes tiles [*from, *to) of a band: a fraction of its remaining tiles, so that many small tiles need the lock once
- * and the last tiles are spread over the workers. Returns the band's slot, or NULL at the end of the pass. */
+/* Takes tiles [*from, *to) of a band: a fraction of its remaining tiles. With many small tiles a worker then needs the
+ * lock rarely, and the last tiles are spread over the workers. Waits if no tiles are left in memory. Returns the slot
+ * of the band, or NULL if the pass has ended, was halted or is asked to stop. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -171,8 +173,8 @@ static void work_on_tiles(void *context, size_t worker)
     }
 }
 
-/* Waits until all tiles of the oldest band are done. Returns its slot, or NULL after the last band or if the pass was
- * halted. Notices requests to stop. */
+/* Waits until all tiles of the oldest band are done. Returns the slot of the band, or NULL after the last band or if
+ * the pass was halted. Halts the pass itself if a stop is requested. */
 static pass_slot *await_band(pass_run *r)
 {
     pass_slot *s = NULL;
@@ -195,7 +197,8 @@ static pass_slot *await_band(pass_run *r)
     return s;
 }
 
-/* Runs on the calling thread: passes completed bands to `retire` in order and frees their slots. */
+/* Runs on the calling thread: passes completed bands to `retire` in order and frees their slots. Halts the pass if
+ * `retire` fails. */
 static void retire_all(pass_run *r)
 {
     for (pass_slot *s; (s = await_band(r));) {
@@ -220,7 +223,8 @@ static void retire_all(pass_run *r)
     }
 }
 
-/* Allocates the slots on the memory nodes of the workers in turn, so that nodes without a worker hold no slot. */
+/* Allocates the scratch of each worker on its memory node, and the slots on the nodes of the workers in turn, so that
+ * nodes without a worker have no slot. */
 static organ_status allocate_ring(pass_run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
@@ -266,7 +270,8 @@ static void release_ring(pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Asks the system to read ahead. This has no cost for cached files and hides the latency of the disk for others. */
+/* Announces to the system that the files will be read in order, so that it reads ahead. This costs nothing for cached
+ * files. */
 static void expect_sequential(const organ_model *model)
 {
     for (size_t f = 0; model && f < model->file_count; f++)

@@ -6,11 +6,11 @@
 
 #include <string.h>
 
-/* Sizes of the parts of a product that workers compute: PART_ROWS rows of a, as many as the kernel packs at once, and
- * MIN_COLUMNS to MAX_COLUMNS rows of b. Many rows of b make packing a cheap; few make at least PARTS_A_WORKER parts for
- * each worker, counted over all products of a call, so that no worker waits long for the last part. A panel of b has
- * about PANEL_BYTES, in multiples of MIN_PANEL rows; it is decoded once for all rows of a, or, if there are fewer
- * panels than workers, once for each part. */
+/* Sizes of the parts of a product that workers compute. A part has PART_ROWS rows of a, as many as the kernel packs at
+ * once, and MIN_COLUMNS to MAX_COLUMNS rows of b. More rows of b make packing a cheaper. Fewer rows give at least
+ * PARTS_A_WORKER parts to each worker, counted over all products of a call, so that no worker waits long for the last
+ * part. A panel of b has about PANEL_BYTES, in multiples of MIN_PANEL rows. It is decoded once for all rows of a; if
+ * there are fewer panels than workers, once for each part. */
 enum {
     PART_ROWS = 256,
     MIN_COLUMNS = 64,
@@ -50,7 +50,8 @@ size_t organ_panel_bytes(size_t k, organ_real type)
 /* Returns whether b of the product is decoded into panels while it runs. */
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
-/* Divides the result of a product into parts for the workers: rows and columns of a part, and their number. */
+/* Returns how the result of product number `product` is divided into parts for the workers: rows and columns of a part,
+ * and the number of parts. */
 static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
@@ -66,7 +67,8 @@ static product_cut product_cut_of(const product_split *d, size_t product)
 
 size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Returns the operand from `row` on: rows are `stride` elements apart, or one element if it is transposed. */
+/* Returns the operand from row `row` on. Rows are `stride` elements apart; in a transposed operand they are adjacent
+ * elements. */
 organ_factor organ_factor_from(organ_factor operand, size_t row)
 {
     const size_t rows = row * (operand.transposed ? 1 : operand.stride);
@@ -74,8 +76,8 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Decodes the panel of rows [first, first + part->n) of b into `scratch` and makes it part->b. Returns false if
- * decoding failed here or in another part. */
+/* Decodes rows [first, first + part->n) of b into `scratch` and sets part->b to them. Returns false if decoding failed
+ * here or in another part. */
 static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];
@@ -91,7 +93,8 @@ static bool make_panel(product_split *d, size_t product, size_t first, organ_pro
     return true;
 }
 
-/* Copies the biases of a product with FP32 sums, if it has any, to the part of c that begins at that column. */
+/* Copies the biases of a product, if it has any, to each row of part->c; the part begins at column `column` of the
+ * result. Only products with FP32 results have biases. */
 static void copy_biases(const product_split *d, size_t product, size_t column, const organ_product *part)
 {
     const float *const biases = d->panels ? d->panels[product].biases : NULL;
@@ -99,8 +102,8 @@ static void copy_biases(const product_split *d, size_t product, size_t column, c
         memcpy((float *)part->c + row * part->c_stride, biases + column, part->n * sizeof *biases);
 }
 
-/* Computes one part of one of the products; parts are numbered product by product. Parts differ only in rows and
- * columns, so the division does not change the bits. */
+/* Computes part `index`, counted over all products of the call. Parts differ only in rows and columns of c, so the
+ * division does not change the bits of the sums. */
 static void run_part(void *context, size_t index, size_t worker)
 {
     product_split *const d = context;
@@ -134,7 +137,8 @@ size_t organ_products_scratch(const organ_engine *engine)
     return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Returns the cost of a product: multiplications, plus the values that are read or decoded for panels. */
+/* Returns the cost of a product in the units of organ_share_work: its multiplications, plus ORGAN_SHARE_NUMBER for each
+ * value that is decoded for panels. */
 static double work_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];

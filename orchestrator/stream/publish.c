@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Returns whether `path` is a directory without entries; false if it cannot be read. */
+/* Returns whether `path` is a directory without entries; false also if the directory cannot be read. */
 static bool is_empty_directory(const char *path)
 {
     DIR *directory = organ_open_folder(path);
@@ -33,7 +33,8 @@ static bool is_empty_directory(const char *path)
     return entries == 0;
 }
 
-/* Derives final, parent, partial and note from the user's path. */
+/* Derives publish->final, parent, partial and note from the user's path. Returns ORGAN_USAGE if the path is empty or
+ * ends with ".", ".." or "/" as a name. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->final = strdup(path);
@@ -78,7 +79,7 @@ static organ_status fail_names(const organ_publish *publish, int fault, organ_er
     return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
 }
 
-/* Puts the mark of an unfinished output into the partial directory and syncs it. */
+/* Creates the mark of an unfinished output in the partial directory and synchronises the directory. */
 static organ_status set_mark(const organ_publish *publish, organ_error *error)
 {
     const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
@@ -97,7 +98,7 @@ static organ_status remove_entry(const organ_publish *publish, const char *name,
     return error->status;
 }
 
-/* Removes the mark: the output is complete from here on. */
+/* Removes the mark, which makes the output complete (ORGAN_OUTPUT_KEPT). */
 static organ_status remove_mark(organ_publish *publish, organ_error *error)
 {
     if (remove_entry(publish, ORGAN_GROWING_MARK, error) == ORGAN_OK)
@@ -105,7 +106,7 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Removes the folder of journals if it is empty; it stays if it contains reports. */
+/* Removes the folder of journals if it is empty. A folder that contains reports stays, without an error. */
 static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
     if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_is_system_failure(errno))
@@ -113,7 +114,7 @@ static organ_status remove_journal_folder(const organ_publish *publish, organ_er
     return error->status;
 }
 
-/* Renames the journal to the note, or the note to the journal. */
+/* Renames the journal to the note or, with `back`, the note to the journal. */
 static organ_status move_journal(const organ_publish *publish, const char *journal, bool back, organ_error *error)
 {
     const bool moved = back ? renameat(AT_FDCWD, publish->note, publish->lock, journal) == 0
@@ -121,10 +122,10 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
     return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
 }
 
-/* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the
- * directory. Without `journal` the note is a new file. With it, the note is appended to the first rank's journal, which
- * is then renamed to the note, and the folder of journals is removed. The journals of the other ranks are removed
- * before, because the folder must be empty. */
+/* Writes the note. Call it when the output is on the disk. `names` are the files of the output; NULL: the output is the
+ * whole partial directory. If `journal` is NULL, the note is a new file. Otherwise `journal` is the name of the first
+ * rank's journal: removes the journals of the other ranks, appends the note to the first rank's journal, renames that
+ * journal to the note, and removes the folder of journals if it is then empty. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -150,9 +151,9 @@ static organ_status write_finished_note(const organ_publish *publish, const char
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* Removes the note of the run, with two exceptions. An output that is finished but not yet renamed keeps it if it has a
- * journal, so that the same command can continue. If the former file of the name, or a temporary choice, could not be
- * removed (`rest`), the note stays and the next run removes that file. */
+/* Removes the note of the run, except in two cases. A finished output that could not be renamed keeps its note if it
+ * has a journal, so that the same command can continue. A renamed output keeps its note if the partial directory still
+ * exists or the output of choices cannot be removed; the next run then removes both. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
@@ -170,20 +171,21 @@ static bool entry_exists(const organ_publish *publish, const char *name)
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Returns whether the output is a single file, which grows in the partial directory. */
+/* Returns whether the output is a single file, by the ending of its name. Such a file is written in the partial
+ * directory. */
 static bool is_single(const organ_publish *publish)
 {
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
-/* Returns whether the partial directory has the mark of an unfinished output, or a journal to continue from. */
+/* Returns whether the partial directory has the mark of an unfinished output, or a journal. */
 static bool is_unfinished(const organ_publish *publish)
 {
     return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* Returns whether the partial directory contains nothing of value: a run was killed at its beginning, or the single
- * file was already renamed and at most its reports are left. */
+/* Returns whether the partial directory contains nothing of value. It is empty if a run was killed at its beginning. If
+ * a single file was already renamed, the directory has at most its reports, which organ_check_replaceable accepts. */
 static bool has_nothing_of_value(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
@@ -193,7 +195,8 @@ static bool has_nothing_of_value(const organ_publish *publish)
            organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 
-/* Fails because a finished output waits for its name. The run may have taken hours, so only the user may remove it. */
+/* Fails because the partial directory contains a finished output; the message has the command that renames it. The run
+ * may have taken hours, so only the user may remove the output. */
 static organ_status fail_awaiting_name(const organ_publish *publish, organ_error *error)
 {
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
@@ -216,8 +219,8 @@ static organ_status fail_awaiting_name(const organ_publish *publish, organ_error
     return error->status;
 }
 
-/* Returns whether the partial directory contains the finished output of the note (the same inode), which does not have
- * its name yet. */
+/* Returns whether the partial directory contains the finished output that the note lists: its file or directory has the
+ * inode of the note. */
 static bool has_noted_output(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
@@ -226,7 +229,8 @@ static bool has_noted_output(const organ_publish *publish, const organ_naming_no
            info.st_ino == note->nodes[0];
 }
 
-/* Turns the finished output back into an unfinished run whose journal lists all tensors as done. */
+/* Turns a finished output back into an unfinished run: sets the mark and renames the note to the journal, which lists
+ * all tensors as done. Sets publish->whole and resumed. */
 static organ_status reopen_finished(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
@@ -237,8 +241,11 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Decides what happens to the partial directory of an earlier run. Continues it if it contains a finished output with a
- * journal, or with way.resume; removes it if it is worthless or way.force is set; else fails. */
+/* Decides what happens to the partial directory of an earlier run. If it contains a finished output with a journal and
+ * the caller uses journals (way.journal), the output is reopened. An unfinished run is continued with way.resume,
+ * removed with way.force, and an error with neither; a finished output counts as one if neither the note nor the caller
+ * has a journal. Any other finished output is an error. A directory without anything of value is continued with
+ * way.resume, else removed. */
 static organ_status take_over_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     organ_naming_note note;
@@ -267,7 +274,8 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     return error->status;
 }
 
-/* Creates the partial directory, or takes over that of an earlier run. */
+/* Creates the partial directory, or continues that of an earlier run. Returns ORGAN_USAGE if the parent directory does
+ * not exist. */
 static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     struct stat info;
@@ -293,8 +301,9 @@ static organ_status finish_killed(const organ_publish *publish, organ_error *err
     return organ_naming_finish(&place, error);
 }
 
-/* Fails if the output exists, unless it is an empty directory, or `force` is set and it may be replaced. publish->final
- * has no slash at its end: with a slash lstat would follow a symbolic link. */
+/* First finishes the renaming of an earlier run that was killed. Then fails if the output exists, unless it is an empty
+ * directory, or `force` is set and organ_check_replaceable accepts it. publish->final has no slash at its end, because
+ * lstat would follow a symbolic link with a slash. */
 static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
@@ -326,7 +335,7 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
     return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
-/* Removes a finished output that could not get its name. An unfinished one stays for --resume. */
+/* Removes a finished output that could not get its name, and its note. An unfinished output stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
@@ -365,8 +374,8 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
 
 /* ---- renaming ---- */
 
-/* How a complete output gets its name. The plan is made while the output still has its mark, because after that no
- * allocation may fail: the output gets its name, or the message states how to rename it. */
+/* How a complete output gets its name. The plan is made while the output still has its mark. After the mark is removed,
+ * no allocation may fail: either the output gets its name, or the message states how to rename it. */
 typedef struct naming_plan {
     char *grown, *final; /* present and final path */
     char *command;       /* shell command that renames the output by hand, for messages */
@@ -379,8 +388,9 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* Plans to rename a file of the partial directory, or the whole directory if `name` is NULL, to `final`, or if `final`
- * is NULL to `name` in the parent. `note` is the note that stays if the renaming fails, or NULL. */
+/* Plans a renaming. The old path is file `name` of the partial directory, or the partial directory if `name` is NULL.
+ * The new path is `final`, or `name` in the parent directory if `final` is NULL. `note` (or NULL) is the note that
+ * stays if the renaming fails; the command for the user then also removes it. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {
@@ -391,8 +401,8 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Renames the output. A single-file output counts as complete once its main file has its name, even if reports do not.
- */
+/* Renames the output as planned; on success the stage becomes ORGAN_OUTPUT_NAMED. For a single-file output this happens
+ * when the first file, the model, has its name, even if a report cannot be renamed afterwards. */
 static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
@@ -405,7 +415,7 @@ static organ_rename_result publish_rename(organ_publish *publish, const naming_p
     return naming;
 }
 
-/* Fails because the output has its name but the disk did not confirm the renaming. */
+/* Fails because the output has its name but `path` could not be synchronised with the disk. */
 static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
 {
     return organ_fail_errno(error, errnum,
@@ -414,7 +424,8 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Marks a directory before its removal: if the run is killed meanwhile, the next run may remove the rest. */
+/* Sets the mark of an unfinished output in the directory `former` before it is removed. If the run is killed during the
+ * removal, the mark permits the next run to remove the rest. */
 static void mark_former(const char *former)
 {
     const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -425,8 +436,8 @@ static void mark_former(const char *former)
         close(folder);
 }
 
-/* Synchronises the new name, then removes the former output. In the reverse order a power cut could leave a part of the
- * former output under the name. */
+/* Synchronises the new name, then removes the former output if `removes`. In the reverse order, a power cut could leave
+ * a part of the former output under the name. */
 static organ_status finish_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
@@ -439,8 +450,8 @@ static organ_status finish_name(const organ_publish *publish, const char *former
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 
-/* Synchronises the directories that got or lost entries after the data was synchronised: reports, the journal, the
- * mark. Returns 0 or an errno. */
+/* Synchronises the folder of journals, if it exists, and the partial directory: they got or lost entries (reports,
+ * journal, mark) after the data was synchronised. Returns 0 or an errno. */
 static int sync_names(const organ_publish *publish)
 {
     const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -452,8 +463,8 @@ static int sync_names(const organ_publish *publish)
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
 }
 
-/* Gives the finished output its final name. Data and notes are synchronised first, so that after a crash the name never
- * has an incomplete output. */
+/* Gives the finished output its final name. Data and the note are synchronised first, so that after a crash an
+ * incomplete output never has the name. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
@@ -481,8 +492,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
 
-/* Renames one file of a single-file output. The file that had the name is removed at once, because the partial
- * directory must be empty in the end. */
+/* Renames one file of a single-file output. If another file had the name, removes that file at once, because the
+ * partial directory must be empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     if (publish_rename(publish, plan, error) == ORGAN_RENAMED_REPLACING && organ_remove_tree(plan->grown))
@@ -490,7 +501,7 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-/* Gives the files of a finished output their final names, one at a time, after data and notes are synchronised. */
+/* Gives the files of a finished output their final names, one at a time. Data and the note are synchronised before. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -519,7 +530,8 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     return error->status;
 }
 
-/* Keeps a finished output under its temporary name after its renaming failed, and fails with how to rename it. */
+/* Turns a reopened output (publish->whole) back into a finished output under its temporary name: renames the journal to
+ * the note and removes the mark. Then fails with the command that renames the output. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error)
 {
     *error = (organ_error){0};

@@ -60,33 +60,34 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 
 /* Allows another rank to write into this output: stores `token`, any text, in the partial directory. */
 organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
-/* Opens, in another rank, the output with that token. Returns ORGAN_IO if it is not visible, because the ranks do not
- * share a file system. */
+/* Opens, in another rank, the output whose mark has the token. Returns ORGAN_IO if that output is not visible, because
+ * the ranks do not share a file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
-/* Checks that the file system supports several writers of one file. Each of `count` ranks writes its mark
- * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). Returns ORGAN_IO if
- * the file cannot be written, or a mark is missing, whose rank the message names. */
+/* Check that the file system supports several writers of one file. First each of `count` ranks writes its mark
+ * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). Return ORGAN_IO if the
+ * file cannot be written, or if a mark is missing; the message names the rank of the missing mark. */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
- * files only to finish the renaming of an output whose run was killed after it got its name (organ_naming_finish). */
+ * files in one case only: if an earlier run was killed after its output got the name `final`, finishes the renaming of
+ * its other files (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
-/* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can write it
- * again. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output; ORGAN_IO if it cannot be
- * removed. */
+/* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
+ * run. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output, ORGAN_IO if the output
+ * cannot be removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
 /* Returns "partial/name", which the caller frees; NULL if there is no memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 
-/* Renames the partial directory to `final` and synchronises the rename. Without `force` it never replaces an existing
- * file. With `force` it checks the existing output again and removes it, or keeps it under another name if it was
- * changed meanwhile. Files in the partial directory must have been synchronised before. When the rename can no longer
- * fail, it removes `journal` (a file of the partial directory, or NULL), the journals of other ranks, and
- * ORGAN_JOURNAL_FOLDER if it is then empty. After ORGAN_IO, publish->stage is the state of the output, and the message
- * says what the user can do. */
+/* Renames the partial directory to `final` and synchronises the rename. Files in the partial directory must have been
+ * synchronised before. Without `force` the function never replaces an existing file. With `force` it checks the
+ * existing output before it removes that output; an output that was changed meanwhile is kept under another name.
+ * `journal` is a file of the partial directory, or NULL; it is removed when the rename can no longer fail, with the
+ * journals of other ranks and with ORGAN_JOURNAL_FOLDER if that is then empty. After ORGAN_IO, publish->stage is the
+ * state of the output, and the message says what the user can do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Publishes an output that consists of single files, as organ_publish_commit publishes a directory. `names` are up to
@@ -96,8 +97,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error);
 
-/* Leaves a finished output (publish->whole) of another run, which organ_publish_begin has found, unchanged. Returns
- * ORGAN_USAGE, with the command that renames the output in the message. */
+/* Leaves a finished output (publish->whole) of another run, which organ_publish_begin has found, under its temporary
+ * name. Always returns an error: ORGAN_USAGE, with the command that renames the output in the message, or ORGAN_IO. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Removes the partial directory, unless it contains a complete output. */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Writes the token into the mark, by which other ranks recognise the output (organ_publish_join). */
+/* Writes the token into the mark of the unfinished output, where organ_publish_join of the other ranks reads it. */
 organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error)
 {
     const size_t length = strlen(token);
@@ -23,7 +23,8 @@ organ_status organ_publish_set_token(const organ_publish *publish, const char *t
     return error->status;
 }
 
-/* Opens, on another rank, the output that rank 0 began; the token in its mark proves that the file system is shared. */
+/* Opens, on another rank, the output that rank 0 began. If the mark has the token, the ranks share the file system;
+ * otherwise returns ORGAN_IO. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error)
 {
     *publish = (organ_publish){.lock = -1};
@@ -43,8 +44,8 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     return ORGAN_OK;
 }
 
-/* The marks follow the token, which has less than MARKS_OFFSET bytes. They are adjacent, so that several ranks write to
- * the same page, as they do with ranges of an output. */
+/* The marks of the ranks follow the token, which has less than MARKS_OFFSET bytes. They are adjacent, so that several
+ * ranks write to one page, as they will with the ranges of an output. */
 #define MARKS_OFFSET ((off_t)64)
 #define MARK_BYTES   24
 
@@ -70,7 +71,8 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
     return error->status;
 }
 
-/* Reads the marks that all ranks wrote: the file system must show each rank what the others wrote to the same page. */
+/* Reads the marks of all `count` ranks. A missing mark means that the file system does not show each rank what the
+ * others wrote to the same page. */
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
     char mark[MARK_BYTES + 1], found[MARK_BYTES], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

@@ -16,8 +16,8 @@
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* Removes the entries of a folder that the buffer lists, except ".", ".." and the mark. Continues after an entry that
- * cannot be removed. Returns 0 or the first errno. */
+/* Removes the entries of a folder that `entries` lists, except ".", ".." and the mark of an unfinished output.
+ * Continues after an entry that cannot be removed. Returns 0 or the first errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;
@@ -32,7 +32,7 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     return fault;
 }
 
-/* Removes everything below an open folder, the mark last. Returns 0 or an errno. */
+/* Removes everything below an open folder, the mark of an unfinished output last. Returns 0 or an errno. */
 static int empty_folder(int folder, int depth)
 {
     _Alignas(struct dirent64) char entries[4096];
@@ -46,8 +46,8 @@ static int empty_folder(int folder, int depth)
     return unlinkat(folder, ORGAN_GROWING_MARK, 0) && errno != ENOENT ? errno : 0;
 }
 
-/* Removes entry `name` of an open folder, with everything below it. Tries unlink and rmdir first, which need no
- * descriptor. Returns 0 or an errno. */
+/* Removes entry `name` of an open folder, with everything below it. Tries unlink and rmdir first, because they need no
+ * descriptor, and then empties the folder. Returns 0 or an errno; ELOOP if folders are nested deeper than DEEPEST. */
 static int remove_at(int folder, const char *name, int depth)
 {
     if (unlinkat(folder, name, 0) == 0)

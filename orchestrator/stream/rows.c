@@ -33,7 +33,8 @@ static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Runs on each worker that reads: reads units of the set until none remains. */
+/* Runs on each worker: workers below w->readers read units of the set until none remains or one fails; the others do
+ * nothing. */
 static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -53,7 +54,7 @@ static void rows_read_units(void *context, size_t worker)
     }
 }
 
-/* Runs tasks on a worker until none is left; a walk may use fewer workers than there are. */
+/* Runs on each worker: workers below w->helpers run tasks of the set until none is left; the others do nothing. */
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -62,7 +63,8 @@ static void rows_run_tasks(void *context, size_t worker)
         w->task(w->context, &r->set, k, worker);
 }
 
-/* Processes one set of rows: reads all its units, then runs the tasks on them, then passes it to `retire`. */
+/* Processes one set of rows: reads all its units, runs the tasks, then passes the set to `retire`. If a unit fails,
+ * returns its error without running the tasks. */
 static organ_status rows_run_set(rows_run *r, organ_error *error)
 {
     const organ_row_walk *const w = r->walk;
@@ -82,7 +84,7 @@ static organ_status rows_run_set(rows_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Walks over all rows, one set of rows after another: each set is read and processed before the next. */
+/* Walks over all rows, one set after another; ends at the first set that fails. */
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error)
 {
     rows_run r = {.walk = walk, .engine = engine};
@@ -95,8 +97,8 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
-/* Sets *rows to the rows that are read together from all sources: about `values` values, but whole steps of each
- * reader. */
+/* Sets *rows to the number of rows that are read at once from all sources: about `values` values, in whole steps of the
+ * reader with the largest step, at most all rows. */
 organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
 {
     *rows = 1;
@@ -110,7 +112,8 @@ organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, s
     return error->status;
 }
 
-/* Sets *bytes to the scratch that reading `rows` rows needs; sources are read in turn and share it. */
+/* Sets *bytes to the largest scratch that reading `rows` rows of one source needs. Sources are read in turn and share
+ * the scratch. */
 organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -150,8 +153,8 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 
 /* ---- rows of one weight, on one thread ---- */
 
-/* Opens a weight for reading its rows into a buffer of at most `capacity` rows. whole_steps: rows are read in steps of
- * the reader, such as blocks. */
+/* Opens a weight for reading its rows into a buffer of `capacity` rows, at most all rows. With whole_steps, `capacity`
+ * is first rounded up to a multiple of the reader's step. */
 organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error)
 {
@@ -179,8 +182,8 @@ organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t r
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }
 
-/* Reads the next rows of [first, end) that fit in the buffer and returns their number; 0 at the end or after an
- * error. */
+/* Reads the rows of [first, end) from `first` on that fit in the buffer, and returns their number; 0 at the end or
+ * after an error. */
 size_t organ_row_buffer_next(organ_row_buffer *b, uint64_t first, uint64_t end, organ_error *error)
 {
     if (error->status || first >= end)

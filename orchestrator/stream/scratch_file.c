@@ -28,8 +28,8 @@ static int open_named(const char *directory)
     return fd;
 }
 
-/* Creates a file without a name in a directory: it vanishes with the process. File systems that cannot do so get a
- * named one that is deleted at once. */
+/* Creates a file without a name in a directory; the system removes it when the process ends. On file systems without
+ * such files, creates a file with a name and removes the name at once. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = directory, .direct = -1};
@@ -40,7 +40,7 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
                          : organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
 }
 
-/* Reads bytes of a scratch file; its end counts as an input/output error. */
+/* Reads `bytes` bytes of a scratch file. If the file ends before, returns ORGAN_IO. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {

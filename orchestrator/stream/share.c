@@ -22,7 +22,8 @@ static void run_share(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
-/* Runs tasks 0 .. count - 1 on all workers, or on this thread if `work` is too little to wake them. */
+/* Runs tasks 0 .. count - 1 on all workers. Runs them on this thread, as worker 0, if there is one task or `work` is
+ * below GRAIN. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {

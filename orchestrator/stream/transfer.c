@@ -46,7 +46,7 @@ typedef struct transfer_worker {
     organ_error error;
 } transfer_worker;
 
-/* Creates a new file of that size; fails if it exists. */
+/* Creates a new file of `size` bytes; fails if the file exists. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
     const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
@@ -86,7 +86,8 @@ static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Asks the system to read the next bytes ahead. Ignores files that cannot be opened: reading them reports the error. */
+/* Announces the next STEP bytes of transfer c->ahead to the system, and moves the position of announcements past them.
+ * Files at a URL, and files that cannot be opened, are skipped; reading them reports the error. */
 static void announce_reads(transfer_pool *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
@@ -105,8 +106,8 @@ static void announce_reads(transfer_pool *c)
     }
 }
 
-/* Announces reads in the order of the transfers, ahead of all threads. Any thread that finds the lock free does this.
- */
+/* Announces reads in the order of the transfers until the announced bytes are AHEAD bytes more than the written ones.
+ * Does nothing if another thread is announcing. */
 static void announce_ahead(transfer_pool *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
@@ -119,7 +120,8 @@ static void announce_ahead(transfer_pool *c)
     pthread_mutex_unlock(&c->ahead_lock);
 }
 
-/* Opens the file of a transfer for this thread. It stays open, because the next tensor is usually in the same file. */
+/* Opens the file that a transfer writes, for this thread. The file stays open until a transfer to another file, because
+ * the next tensor is usually in the same file. */
 static organ_status open_target(transfer_worker *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
@@ -131,8 +133,8 @@ static organ_status open_target(transfer_worker *h, const organ_transfer *t)
     return h->error.status;
 }
 
-/* Opens a descriptor for this thread alone, because the system reads ahead of each descriptor separately. *fd is -1 for
- * a file at a URL. */
+/* Opens the file of the tensor for this thread alone, because the system reads ahead of each descriptor separately.
+ * Sets *fd to -1 for a file at a URL. */
 static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -142,7 +144,7 @@ static organ_status open_source(const organ_transfer *t, int *fd, organ_error *e
     return error->status;
 }
 
-/* Reads the next bytes of a tensor, through its own descriptor or, if fd is negative, through the model. */
+/* Reads `bytes` bytes of a tensor from its byte `done` on, through fd or, if fd is negative, through the model. */
 static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done,
                               organ_error *error)
 {
@@ -175,8 +177,8 @@ static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int 
     return h->error.status;
 }
 
-/* Converts a tensor to another type: reads, widens to FP32, narrows, writes. The buffer has room for all three stages.
- */
+/* Converts a tensor to type t->as in steps: reads, widens to FP32, narrows, writes. The three stages use different
+ * parts of the buffer. */
 static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
@@ -217,7 +219,7 @@ static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
     return h->error.status;
 }
 
-/* Takes the next transfer from the list; NULL if none is left or the copy must end. */
+/* Returns the next transfer of the list; NULL if none is left, a transfer has failed or a stop is requested. */
 static organ_transfer *next_transfer(transfer_pool *c)
 {
     if (transfers_must_end(c))
@@ -273,7 +275,7 @@ static void work_together(transfer_pool *c)
         pthread_join(threads[--started], NULL);
 }
 
-/* Moves tensors between files with several threads; the first error ends all. */
+/* Runs the transfers with several threads. The first error ends all threads. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error)
 {
@@ -300,7 +302,7 @@ organ_status organ_transfer_sync(const char *directory, organ_error *error)
     return error->status;
 }
 
-/* Fails with ENOSPC if the file system of `directory` has fewer than `bytes` free. */
+/* Returns ORGAN_IO with errnum ENOSPC if the file system of `directory` has less than `bytes` bytes free. */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error)
 {

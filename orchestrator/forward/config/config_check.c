@@ -18,8 +18,8 @@ static organ_status check_size(const char *label, const char *name, uint64_t val
                             max);
 }
 
-/* Allocates the layers' kinds, all as full attention with rotation and a dense feed-forward; family readers change
- * them. */
+/* Allocates the kinds of all layers, each with full attention, rotation and a dense feed-forward. The readers of the
+ * configuration change them afterwards. */
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
 {
     if (error->status || check_size(label, "num_hidden_layers", c->layers, MAX_LAYERS, error))
@@ -40,7 +40,8 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
     return ORGAN_OK;
 }
 
-/* Gives the layers from `first` on experts. Their dense width becomes 0 unless they have both. */
+/* Gives the layers from `first` on experts, and sets their dense width to 0 unless they also have a dense feed-forward
+ * (dual_ffn). If there are no such layers, the model has no experts. */
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
                                           organ_error *error)
 {
@@ -84,7 +85,8 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Returns the last layer before `first` that has a window if layer `of` has one; `first` if there is none. */
+/* Returns the last layer before `first` that, like layer `of`, has a window or has none; `first` if there is no such
+ * layer. */
 static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
 {
     for (unsigned l = first; l-- > 0;)
@@ -93,8 +95,9 @@ static unsigned source_of(const organ_forward_config *c, unsigned first, unsigne
     return first;
 }
 
-/* Lets the last `shared` layers use the keys and values of an earlier layer of the same kind. Each source layer gets
- * its place in the state that layers pass on. */
+/* Makes each of the last `shared` layers use the keys and values of an earlier layer of the same kind, and gives those
+ * of each earlier layer a place in the state of a token. Returns ORGAN_BAD_INPUT if no earlier layer has heads of the
+ * same sizes. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
 {
     const unsigned first = c->layers - shared;
@@ -118,7 +121,8 @@ organ_status organ_forward_config_share(const char *label, unsigned shared, orga
 
 /* ---- checks ---- */
 
-/* Returns the least width of a head in the layers that use the rotation; that of the model if no layer uses it. */
+/* Returns the least width of a head among the layers that use the rotation `rope`; the width of the model's heads if no
+ * layer uses it. */
 static unsigned rotated_width(const organ_forward_config *c, const organ_rope_config *rope)
 {
     unsigned least = 0;
@@ -169,7 +173,8 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* Checks the limit and alpha of a clamped SwiGLU: both finite and above 0, because it divides by alpha. */
+/* Checks the limit and alpha of a clamped SwiGLU: both must be finite and above 0, because the SwiGLU divides by alpha.
+ * Both are 0 if the model has none. */
 static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;

@@ -122,8 +122,9 @@ static void refuse_foreign_keys(const config_gguf_source *s)
         }
 }
 
-/* Returns whether q and k are normalised. The norm of Llama 4 has no weights: llama.cpp applies it unless there are 128
- * experts, the number of the published model without it. */
+/* Returns whether q and k are normalised: always, or for some architectures if the file has the norm of layer 0. The
+ * norm of Llama 4 has no weights; llama.cpp applies it unless there are 128 experts, the number of the published model
+ * without the norm. */
 static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config *c)
 {
     if (s->family->qk_norm_bare && s->family->qk_norm_key)
@@ -178,7 +179,8 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
-/* Reads the slopes of ALiBi. Files of MPT store the largest bias; for BLOOM llama.cpp computes with a constant of 8. */
+/* Reads the largest bias of ALiBi and the limit of q, k and v from files of MPT. For BLOOM llama.cpp computes with a
+ * constant of 8. Layers of models with learned positions or ALiBi do not rotate. */
 static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
 {
     if (s->family->early == EARLY_MPT) {

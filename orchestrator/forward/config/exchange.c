@@ -419,8 +419,9 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the row of the table for a GGUF architecture; NULL if none is for it. Several rows may have its name: `when`
- * is a key that must exist and not be 0, or with "!" must be missing or 0. */
+/* Returns the row for converting a GGUF file of this architecture to safetensors; NULL if there is none. Several rows
+ * may be for one architecture: a row with `when` applies only if that key exists and is not 0, or after "!" if it is
+ * missing or 0. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -486,7 +487,8 @@ static bool family_has_part(const forward_family *f, forward_part part)
     return true;
 }
 
-/* Returns whether the name matches the pattern, in which '#' stands for *number (-1 without '#'). */
+/* Returns whether the name matches the pattern. A '#' in the pattern matches a number, which is stored in *number;
+ * without a '#' *number is -1. */
 static bool matches_pattern(const char *name, const char *pattern, int64_t *number)
 {
     *number = -1;
@@ -507,8 +509,8 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-/* Returns whether the tail of a tensor's name matches the pattern of a part (with `bias`, of its bias), and enters the
- * part in `found`. */
+/* Returns whether the tail of a tensor's name matches the pattern of a part or, with `bias`, the name of the part's
+ * bias. If so, stores part, bias and number in `found`. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];
@@ -519,8 +521,9 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
     return true;
 }
 
-/* Finds the part of the model that the end of a tensor's name stands for. Tries the architecture's own names first,
- * then those that most architectures use. */
+/* Finds the part whose name is `tail`, or with `bias` the name of its bias: among the parts of a layer, or with `top`
+ * those outside of the layers. Tries the architecture's own names first, then those that most architectures use.
+ * Returns false if there is none. */
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
                               exchange_part *found)
 {
@@ -544,7 +547,8 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
-/* Finds the part that a tensor name's tail stands for; ".bias" also matches a part's weight. */
+/* Finds the part that the tail of a tensor's name stands for. If no part has this name and it ends with ".bias", finds
+ * the part that has it as a bias. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
@@ -565,8 +569,8 @@ void organ_exchange_attend(exchange_part *part)
         }
 }
 
-/* Writes the name of a part in that format, with the layer's or expert's number for "#". Returns false if the family
- * has none. */
+/* Writes the name of a part, or of its bias, in safetensors or with `gguf` in GGUF files; part->number replaces "#".
+ * Returns false if the family has no name for the part. */
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;

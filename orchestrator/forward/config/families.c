@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture with the same text model: rotation sections and deepstack layers matter only to
- * images. */
+/* Returns the GGUF architecture that has the same text model. Rotation sections and deepstack layers, in which these
+ * architectures differ, matter only to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
@@ -564,8 +564,7 @@ static int short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
-/* Writes the names of supported architectures to `known` as far as whole names fit, then the number of those that do
- * not fit. */
+/* Writes the names of supported architectures to `known`, as many as fit, and then the number of the remaining ones. */
 static void list_families(bool gguf, char *known, size_t size)
 {
     enum { REST = 40 }; /* bytes for ", and N more (docs/models.md)" */

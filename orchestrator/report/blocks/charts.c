@@ -14,7 +14,8 @@
 
 /* ---- bars ---- */
 
-/* Sets the ends of a bar's whisker to the least and the greatest value of the rows with the bar's name. */
+/* Sets the ends of a bar's whisker to the least and the greatest first value of those of `rows` that have the bar's
+ * name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -29,7 +30,8 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* Returns the bar of a row: for sums the existing bar with this name, else a new bar. */
+/* Returns a bar for a row with this name: with `sums` the existing bar of this name, if there is one; otherwise a new
+ * bar. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -51,7 +53,8 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns words over a row as text, which the caller frees; NULL if the text is empty or memory ran out. */
+/* Returns `words`, expanded over `row`, as text, which the caller frees; NULL if the text is empty or memory ran out.
+ */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -71,7 +74,8 @@ static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size
     }
 }
 
-/* Adds a row's values to its bar, or sets them; with the interval or the standard error if the style has one. */
+/* Sets the values of a bar to those of a row; with `sums` adds them. Sets the whisker to the interval or the standard
+ * error of the row, if the style has one, and the level of indentation. */
 static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
@@ -90,7 +94,8 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-/* Chooses the unit (kB, MB, ...) by the largest number of bytes and divides all by it. */
+/* Chooses the unit (kB, MB, ...) that fits the largest number of bytes, writes it to `unit`, and converts the values of
+ * all bars to it. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;
@@ -111,7 +116,7 @@ static int by_first_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Draws the bars, puts the chart on the page and frees the bars with their texts. */
+/* Draws the bars, puts the chart on the page, and frees the bars with their names and remarks. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -176,8 +181,8 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
-/* Makes the map of layers and roles of a block: combines the rows of a cell to their weighted mean, minimum or maximum,
- * and marks the cells of `marks` and those beyond the limit. */
+/* Makes the map of layers and roles of a block. The values of all rows in a cell are combined to their mean, minimum or
+ * maximum. The cells of `marks`, and values above style->beyond, are outlined. Returns NULL if out of memory. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -205,7 +210,8 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
     return map;
 }
 
-/* Returns whether the map is drawn: with `inside` it needs more than one cell, with `varies` different values. */
+/* Returns whether the map is drawn: it has a cell, with `inside` more than one, and with `varies` values that differ.
+ */
 static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
@@ -217,8 +223,8 @@ static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
     return cells > (style->inside ? 1 : 0) && (!style->varies || least < max);
 }
 
-/* Sets a scale from 0 to the largest value. For numbers of bytes it converts all values to the unit that fits the
- * largest, and names the unit in `label`. */
+/* Sets the scale of the map to 0 .. the largest value. With `bytes`, converts all values to the unit that fits the
+ * largest, and appends the name of the unit to the label of the values. */
 static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
 {
     double factor = 1;
@@ -234,7 +240,7 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *wo
         map->value[k] *= factor;
 }
 
-/* Draws a value of each layer and role as a heat map. */
+/* Puts the heat map of a MAP block on the page: a value for each role and layer. */
 void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;

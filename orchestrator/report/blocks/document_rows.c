@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds 1 to the member "count" of the kept row of this kind. The first row of a kind is copied to `kept`; `known` maps
- * the kind to this copy. Returns false if out of memory. */
+/* Merges a row into the rows of its kind. If `known` has the kind, adds 1 to the member "count" of its first row.
+ * Otherwise appends a copy of the row, with "count" 1, to `kept` and to `known`. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);
@@ -21,7 +21,8 @@ static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
 }
 
-/* Returns one row for each kind (the words of `same`), with the count of its rows. */
+/* Returns a copy of the first row of each kind, with the number of rows of this kind as "count". The kind of a row is
+ * the text of the words `same` over the row. */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
 {
     json_t *const kept = json_array(), *const known = json_object();
@@ -41,7 +42,7 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
     return NULL;
 }
 
-/* Returns the rows whose member `new` differs from that of the row before. */
+/* Returns the rows that satisfy `where` and whose member `new` differs from that of the last returned row. */
 json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();

@@ -38,8 +38,8 @@ void organ_layer_map_destroy(organ_layer_map *map)
     free(map);
 }
 
-/* Returns the number of the role; adds the role if there is room, else returns the last one or, with in_order_of_rows,
- * ORGAN_LAYER_MAP_ROLES. */
+/* Returns the number of a role, which is added if it is new. If the map is full, returns the number of the last role;
+ * with in_order_of_rows, returns ORGAN_LAYER_MAP_ROLES. */
 static size_t role_of(organ_layer_map *map, const char *role)
 {
     for (size_t k = 0; k < map->roles; k++)
@@ -51,7 +51,8 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
-/* Appends a value or mark for a role; ignores roles for which the map has no room in the order of rows. */
+/* Appends a value or a mark of `role` to the notes. Does nothing if the map keeps the order of rows and has no room for
+ * the role. */
 static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
@@ -92,7 +93,8 @@ static int layer_map_place_of(const char *role)
     return row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
-/* Sorts the roles by the order of a layer's computation, and renumbers those of the notes. */
+/* Sorts the roles by their order in the computation of a layer, and changes the numbers of the roles in the notes
+ * accordingly. */
 static void order_roles(organ_layer_map *map)
 {
     size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
@@ -119,7 +121,7 @@ static int by_cell(const void *a, const void *b)
                                 : (x->role > y->role) - (x->role < y->role);
 }
 
-/* Counts the layers and allocates the cells; false if out of memory. */
+/* Counts the layers in the notes, which are sorted, and allocates the cells; returns false if out of memory. */
 static bool allocate_layer_map(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)
@@ -131,8 +133,8 @@ static bool allocate_layer_map(organ_layer_map *map)
     return map->layer && map->value && map->marked;
 }
 
-/* Combines the notes of one cell, which are adjacent from note `first` on, to the cell's value. Returns their
- * number. */
+/* Sets the value and the mark of a cell from its notes, which are adjacent and begin with note `first`. Returns the
+ * number of these notes. */
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;
@@ -154,8 +156,8 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
     return count;
 }
 
-/* Arranges the collected values as a matrix of roles and layers; values outside the layers are in the last column.
- * Returns false if there are none, or if out of memory. */
+/* Arranges the collected values as a matrix of roles x layers; values outside the layers are in the last column.
+ * Returns false if there are no values, or if out of memory. */
 bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)

@@ -39,9 +39,9 @@ long long organ_row_layer(const json_t *row);
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);
 
-/* Adds the value of one tensor. Values of the same cell are combined by `fold`; a mean is weighted by `weight`, which
- * is above 0. NAN (and, for a mean, an infinity) only creates the cell. layer < 0: outside layers. `role` must outlive
- * the map. */
+/* Adds the value of one tensor to the cell of its layer and role; layer < 0: outside the layers. Values of the same
+ * cell are combined by `fold`; a mean is weighted by `weight`, which is above 0. A value that is NAN (for a mean, also
+ * an infinite one) only creates the cell. `role` must outlive the map. */
 void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight);
 
 /* Outlines the cell of a layer and role, which is created if it has no value. */
@@ -51,8 +51,9 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
  * is empty. */
 bool organ_layer_map_finish(organ_layer_map *map);
 
-/* Draws roles as rows and layers as columns. `style` supplies the words and the scale (row_label NULL: "role"); layers,
- * roles, values and marks are the map's. Returns NULL if memory ran out or the map has no cells. */
+/* Returns an SVG document with roles as rows and layers as columns. Layers, roles, values and marks are those of the
+ * map, all other words and the scale those of `style` (row_label NULL: "role"). Returns NULL if memory ran out or the
+ * map has no cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
 #endif

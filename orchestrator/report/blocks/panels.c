@@ -19,8 +19,8 @@ typedef struct panel_maps {
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX];
 } panel_maps;
 
-/* Makes a map of a member of `rows`, whose layer and role are those of the row of `places` with the same index. Returns
- * NULL if out of memory. */
+/* Makes a map of member `value` of `rows`, times `factor`. The layer and the role of row k are members of places[k];
+ * rows without them are left out. Returns NULL if out of memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -49,15 +49,16 @@ static bool add_map(panel_maps *p, organ_layer_map *map)
     return map != NULL;
 }
 
-/* Replaces each finite value by -INFINITY, with which a band reaches down to the floor of the plot. */
+/* Replaces each finite value by -INFINITY, so that the band extends down to the floor of the plot, and all others by
+ * NAN. */
 static void open_below(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->layers * map->roles; k++)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
-/* Makes a map of values for each series and, if there is a band, for its lower and upper edge. Returns false if out of
- * memory. */
+/* Makes a map of values for each series that has rows and, if the style has a band, two maps for its lower and upper
+ * edge. Returns false if out of memory. */
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, style->series[0].rows);
@@ -84,8 +85,8 @@ static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ
     return complete;
 }
 
-/* Makes a panel of each role from the maps, the last two of which may be the edges of a band. Returns the number of
- * panels. */
+/* Makes a panel for each role of the maps; with `band` the last two maps are the edges of a band. Returns the number of
+ * panels, at least 1: an empty panel shows that there are no values. */
 static size_t arrange_panels(panel_maps *p, bool band)
 {
     const organ_layer_map *const first = p->maps[0];

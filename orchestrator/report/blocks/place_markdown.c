@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Writes an empty line before a block, except between the items of a list. */
+/* Writes an empty line before a block, unless it is the first block or an item that follows another item of a list. */
 static void begin_block(organ_view_walk *walk, bool item)
 {
     if (walk->began && !(item && walk->in_list))
@@ -13,7 +13,7 @@ static void begin_block(organ_view_walk *walk, bool item)
     walk->in_list = item;
 }
 
-/* Prints the words of a block as Markdown, after the sign of its kind. */
+/* Prints a block of words as Markdown: the sign of its kind ("# ", "- "), then its text. */
 static void markdown_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     static const char *const leads[] = {

@@ -16,7 +16,7 @@ static void put_lines(organ_html *html, const char *text)
     }
 }
 
-/* Writes a block of text to a page; items are collected until their list ends. */
+/* Writes a block of words to a page. An item is only collected; it is written when its list ends. */
 static void page_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {

@@ -12,7 +12,7 @@
 
 /* ---- grids ---- */
 
-/* Stores in `used` the members of `style` that are a number in at least one row, and returns their number. */
+/* Stores in `used` those names of style->members that are a number in at least one row. Returns how many. */
 static size_t find_number_members(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
@@ -26,7 +26,8 @@ static size_t find_number_members(const organ_grid_of *style, const json_t *rows
     return count;
 }
 
-/* Counts the columns of a grid: the longest list of values or, with members, the names found in the rows. */
+/* Returns the number of columns of a grid: with style->members the number of members that rows have, which are stored
+ * in `used`; otherwise the length of the longest array style->values. */
 static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t max = 0;
@@ -86,7 +87,8 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- curves ---- */
 
-/* Makes a map in which each line of the chart is a role: a member of the rows, or a name that rows have. */
+/* Makes a map in which each line of the chart is a role: with style->name one line for each name that rows have,
+ * otherwise one for each member style->values. Rows outside the layers are left out. */
 static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *rows)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -106,7 +108,7 @@ static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *row
     return map;
 }
 
-/* Returns whether the line of this name is drawn: one of its rows satisfies style->only. */
+/* Returns whether the line `name` is drawn: style->only is NULL, or one of the rows with this name satisfies it. */
 static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, const json_t *rows, const char *name)
 {
     for (size_t k = 0; style->only && k < json_array_size(rows); k++) {
@@ -118,7 +120,7 @@ static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, 
     return !style->only;
 }
 
-/* Draws the lines of a CURVES block over the layers. */
+/* Draws the lines of a CURVES block over the layers. Puts no chart on the page if there are no lines. */
 void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_curves_of *const style = block->curves;
@@ -153,7 +155,7 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- points ---- */
 
-/* Sets `named` of the `max` points with the largest x + y: those farthest to the upper right. */
+/* Sets `named` of the `max` points with the largest x + y, which are farthest to the upper right. */
 static void name_farthest(organ_point *points, size_t count, size_t max)
 {
     for (size_t named = 0; named < max && named < count; named++) {
@@ -167,7 +169,8 @@ static void name_farthest(organ_point *points, size_t count, size_t max)
     }
 }
 
-/* Returns the number of the point's kind; points of other kinds get the last one. */
+/* Returns the number of the row's kind in style.kinds; the last number if the row's text is not among them, 0 without a
+ * member for the kind. */
 static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;
@@ -177,7 +180,7 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
     return kind;
 }
 
-/* Draws a POINTS block: a point for each row, and the names of the farthest ones. */
+/* Draws a POINTS block: a point for each row, and names next to the points farthest to the upper right. */
 void organ_points_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_points_of *const style = block->points;

@@ -13,8 +13,8 @@
 
 enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 };
 
-/* Returns the words as text in the form of the walk's output, which the caller frees. Without memory it records that in
- * the walk and returns NULL. */
+/* Returns the expanded words as text in the form of the walk's output; the caller frees the text. If memory runs out,
+ * records that in the walk and returns NULL. */
 static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->place->form);
@@ -45,7 +45,7 @@ static void put_table_of(organ_view_walk *walk, organ_table *table, const char *
     free(text);
 }
 
-/* Writes below a shortened table how many of its rows are shown. */
+/* Writes a sentence below a shortened table: it shows the first `max` of `count` rows; `what` names the rows. */
 static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
@@ -61,8 +61,8 @@ static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const 
     fputc('\n', walk->out);
 }
 
-/* Prints a TABLE block: a line for each JSON object, subtotals and the total. Pages and Markdown show at most
- * style->max lines. */
+/* Prints a TABLE block: a line for each row, then subtotals and the total. Leaves out columns whose condition is false
+ * for the report. Pages and Markdown files have at most style->max lines of rows. */
 static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
@@ -91,8 +91,8 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     free(total);
 }
 
-/* Stores the JSON objects whose values become columns of an ITEMS block: the elements at the path style->of (at most
- * ITEM_COLUMNS), or the walk's row. Returns how many. */
+/* Stores in `rows` the JSON objects whose values become columns of an ITEMS block, and returns their number: the
+ * elements at the path style->of, at most ITEM_COLUMNS; without style->of, the walk's row. */
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -105,7 +105,8 @@ static size_t value_rows(const organ_view_walk *walk, const organ_items_of *styl
     return 1;
 }
 
-/* Adds the lists of several rows to a table, one column for each row. */
+/* Adds the sentences of `list`, an array that each of the `count` rows may have, to a table: a column for each row, a
+ * line for each sentence. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
     size_t max = 0;
@@ -116,8 +117,8 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
-/* Writes a table with a row for each item and a column for each object of the report, such as two models side by
- * side. */
+/* Prints an ITEMS block: a table with a line for each item whose condition holds, and a column for each object of
+ * value_rows, such as two models side by side. */
 static void put_items(organ_view_walk *walk, const organ_block *block)
 {
     const organ_items_of *const style = block->items;
@@ -146,7 +147,8 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
         free(titles[k]);
 }
 
-/* Prints a HIGHLIGHTS block: the results at the top of a page, at most MAX_HIGHLIGHTS. */
+/* Prints a HIGHLIGHTS block: the results at the top of a page. Shows the first MAX_HIGHLIGHTS items whose condition
+ * holds. */
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
@@ -185,7 +187,8 @@ static void end_list(organ_view_walk *walk)
 
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count);
 
-/* Prints the inner blocks of a block with another row. The recursion is as deep as the constant tables of the view. */
+/* Prints the inner blocks of a block with `row` as their row. The recursion is as deep as the constant tables of the
+ * view. */
 static void walk_row(organ_view_walk *walk, const organ_block *block, const json_t *row)
 {
     const json_t *const before = walk->scope.row;
@@ -194,7 +197,7 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
     walk->scope.row = before;
 }
 
-/* Prints block->rest, a sentence about the rows that are not shown, for block->max of `all` rows. */
+/* Prints block->rest, a sentence that says how many of `all` rows are not shown. */
 static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
@@ -207,7 +210,8 @@ static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_
     json_decref(row);
 }
 
-/* Prints an EACH block: its inner blocks once for each row, up to its limit. */
+/* Prints an EACH block: its inner blocks once for each row, for block->max rows at most, and block->rest if there are
+ * more. */
 static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
@@ -219,7 +223,8 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-/* Prints a TOGETHER block: its inner blocks once for all selected rows, unless there are none. */
+/* Prints a TOGETHER block: its inner blocks once, with the row {"rows": the selected rows}. Prints nothing if no row is
+ * selected. */
 static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
@@ -238,7 +243,8 @@ static void put_list(organ_view_walk *walk, const organ_block *block)
         walk->place->list(walk, block, rows);
 }
 
-/* Prints a PART block: its inner blocks with an object of the report as the row, if it exists. */
+/* Prints a PART block: its inner blocks with the object at block->rows as their row. Prints nothing if that is no
+ * object. */
 static void put_part(organ_view_walk *walk, const organ_block *block)
 {
     if (json_is_object(walk_rows_of(walk, block)))
@@ -279,8 +285,8 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
-/* Prints each block whose output and condition apply. Consecutive ITEM blocks, also of an EACH block, form one list of
- * a page. */
+/* Prints each block whose output and condition apply. On a page, consecutive ITEM blocks, also those inside EACH
+ * blocks, form one list. */
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -340,7 +346,7 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
-/* Makes the HTML page of a report from its view. */
+/* Sets *text to the HTML page of a report, which the caller frees; NULL on error. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};

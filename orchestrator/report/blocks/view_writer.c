@@ -31,7 +31,7 @@ organ_table *organ_block_checks(const json_t *checks)
     return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
-/* Returns the objects at these paths, which blanks separate, as rows. */
+/* Returns an array of the objects at `paths`, several paths separated by blanks. */
 static json_t *rows_at(const organ_scope *scope, const char *paths)
 {
     json_t *const rows = json_array();
@@ -45,8 +45,9 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
-/* Returns the rows of a block after its filters: `where` (a condition), `same` (merge equal kinds), `new` (first row of
- * each value). The caller releases them. */
+/* Returns the rows of a block, selected by `where` (a condition), `same` (one row for each kind) and `new` (only rows
+ * with another value than the row before); the caller releases them. If block->rows has several paths, returns the
+ * objects at these paths. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))
@@ -90,8 +91,8 @@ char *organ_block_text(organ_view_walk *walk, const char *words)
     return NULL;
 }
 
-/* Returns the upper end of a scale: `high`, or with a `step` its smallest multiple that is at least every value,
- * `least` and 1, at most `high` (0: 100). */
+/* Returns the upper end of a scale. Without a `step` this is `high`. With a `step` it is the smallest multiple of
+ * `step` that is not below any value, `least` and 1; but at most `high` (0: 100). */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count)
 {
     double max = fmax(1, least);

@@ -57,9 +57,10 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block);
 void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
 /* Helpers of these functions. organ_block_chart puts an SVG document with its caption on the page and frees the
- * document. organ_block_text returns expanded words, which the caller frees (NULL: none, or empty). organ_block_number
- * returns the number at a path of a row times `factor` (0: times 1). organ_block_scale returns the upper end of a
- * scale: `high`, or with a `step` the first multiple of it that is at least every value and `least`, at most `high`. */
+ * document. organ_block_text returns expanded words, which the caller frees (NULL: no words, or an empty text).
+ * organ_block_number returns the number at a path of a row times `factor` (0: times 1). organ_block_scale returns the
+ * upper end of a scale: `high`; or with a `step` the smallest multiple of `step` that is not below any value and
+ * `least`, but at most `high`. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 char *organ_block_text(organ_view_walk *walk, const char *words);
 double organ_block_number(const json_t *row, const char *path, double factor);

@@ -14,7 +14,8 @@ enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };
 /* Returns whether the name of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
 static bool measures(const char *key, const char *kind) { return strcmp(key, kind) == 0 || organ_ends_with(key, kind); }
 
-/* Writes a member by its type; its name decides whether a number is a time or an amount. */
+/* Writes the value of a member by its type. For a number, the name `key` decides whether it is written as a time, an
+ * amount of bytes or a plain number. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
     char text[32], room[ORGAN_NUMBER_ROOM];
@@ -37,7 +38,7 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs("-", out);
 }
 
-/* Adds a cell with a value or with the values of a list, joined by commas. */
+/* Adds a cell with a value; for a list, with its values separated by commas. */
 static void value_cell(organ_table *table, const char *key, const json_t *value)
 {
     organ_text text;
@@ -55,7 +56,8 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
     organ_table_take(table, cell);
 }
 
-/* Adds the name of a member as a cell: "bytes_per_second" becomes "bytes per second". */
+/* Adds a cell with the name of a member, with blanks for "_": "bytes_per_second" becomes "bytes per second". `before`
+ * (or ""), the name of the object around the member, precedes it. */
 static void name_cell(organ_table *table, const char *before, const char *key)
 {
     char *name = organ_format("%s%s%s", before, *before ? ", " : "", key);
@@ -73,8 +75,8 @@ static bool is_omitted(const json_t *value)
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
-/* Adds a row for each member of `object` that is a number, a text or a short list, and for those of the objects in it;
- * `before` is the key of such an inner object, "" for `object` itself. */
+/* Adds a row for each member of `object` that is a number, a text or a short list. For a member that is an object, adds
+ * the rows of its members; `before` is then its key, and "" for `object` itself. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;
@@ -90,7 +92,7 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
     }
 }
 
-/* Writes an array of objects with equal members as a table whose columns are the members. */
+/* Writes an array of objects as a table. Its columns are the members of the first object, at most MAX_COLUMNS. */
 static void put_list(organ_html *html, const char *name, const json_t *list)
 {
     organ_column columns[MAX_COLUMNS];
@@ -109,7 +111,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_html_table(html, table, name);
 }
 
-/* Puts the section about the run: a table of its members, and lists of objects after it. */
+/* Puts the section about the run: a table of the members of `run`, then a table for each list of objects. */
 static void put_run(organ_html *html, const json_t *run)
 {
     static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};

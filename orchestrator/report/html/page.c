@@ -28,7 +28,7 @@ static void put_between(FILE *out, const char *before, const char *text, const c
     fputs(behind, out);
 }
 
-/* Puts the head of the page and its title. */
+/* Writes the HTML head with styles, and the header of the page: kind, title and, unless NULL, the lead. */
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
@@ -47,7 +47,7 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
     fputs("</header>\n", out);
 }
 
-/* Begins a page in three parts, which are joined at its end: head, table of contents, body. */
+/* Begins a page in three texts, which are joined at its end: front, table of contents, body. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error)
 {
     organ_html *const html = calloc(1, sizeof *html);
@@ -81,7 +81,7 @@ void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size
     fputs("</ul>\n", html->body.out);
 }
 
-/* Writes an anchor such as "3-sparsity-by-layer". */
+/* Writes the anchor of a section: "s", its number, and words of its title, such as "s3-sparsity-by-layer". */
 static void put_anchor(FILE *out, size_t number, const char *title)
 {
     bool gap = true;
@@ -162,8 +162,8 @@ void organ_html_fail(organ_html *html) { html->failed = true; }
 
 /* ---- tables ---- */
 
-/* Writes one class for each column that is not plain text aligned to the left. A class for each cell would be
- * longer. */
+/* Writes the class attribute of a table: a class for each column that is not plain text aligned to the left. Classes of
+ * cells would be longer. */
 static void put_column_classes(FILE *out, const organ_table_view *view)
 {
     bool first = true;
@@ -179,7 +179,8 @@ static void put_column_classes(FILE *out, const organ_table_view *view)
     fputs(first ? "" : "\"", out);
 }
 
-/* Writes cells [from, to) as rows of a table's body or foot (`group`); an incomplete last row is filled up. */
+/* Writes cells [from, to) as rows of `group`, a table's tbody or tfoot. If the last row is incomplete, fills it up with
+ * empty cells. An empty tfoot is not written. */
 static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
 {
     if (from >= to && strcmp(group, "tfoot") == 0)
@@ -196,8 +197,8 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
     fprintf(out, "</%s>\n", group);
 }
 
-/* Writes the caption. A table without one gets an invisible caption with the title of its section, for screen
- * readers. */
+/* Writes the caption of a table. Without a caption, the table gets an invisible one for screen readers: its number and
+ * the title of its section. */
 static void put_caption(const organ_html *html, const char *caption)
 {
     FILE *const out = html->body.out;
@@ -212,7 +213,7 @@ static void put_caption(const organ_html *html, const char *caption)
     fputs("</span></caption>\n", out);
 }
 
-/* Writes a table; it scrolls in its box if it is wider than the page. */
+/* Writes a table into a box, in which it scrolls if it is wider than the page. */
 static void put_table(const organ_html *html, const organ_table_view *view, const char *caption)
 {
     FILE *const out = html->body.out;
@@ -272,7 +273,8 @@ void organ_html_checks(organ_html *html, const json_t *checks)
 
 /* ---- charts ---- */
 
-/* Writes `svg` up to `mark` and returns what follows the mark; writes all of it if the mark is missing. */
+/* Writes `svg` up to `mark` and returns the address after the mark. If the mark is missing, writes all of `svg` and
+ * returns its end. */
 static const char *put_until(FILE *out, const char *svg, const char *mark)
 {
     const char *const found = strstr(svg, mark);
@@ -280,8 +282,9 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* Writes a chart without its style, which the page has once, and with the chart's number in all ids, which must be
- * unique in the page. Returns the start of the chart's table of numbers, or NULL if it has none. */
+/* Writes a chart without its style, which the page has once. The ids of the chart get its number, because ids must be
+ * unique in the page. Returns the start of the chart's table of numbers, which is left out here, or NULL if it has
+ * none. */
 static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
@@ -301,14 +304,15 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     return numbers + strlen("<metadata>");
 }
 
-/* Writes the figure's title, which is already escaped. */
+/* Writes the title of the chart `svg`, which is escaped already. */
 static void put_title(FILE *out, const char *svg)
 {
     const char *const title = strstr(svg, "<title>") + strlen("<title>");
     fwrite(title, 1, strcspn(title, "<"), out);
 }
 
-/* Writes the values of the figure as a folded table, for screen readers and for more digits than the figure has. */
+/* Writes the values of figure `number` as a folded table, for screen readers and because the table has more digits than
+ * the figure. */
 static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,
@@ -355,8 +359,8 @@ static void put_end(organ_html *html)
             organ_html_script);
 }
 
-/* Finishes all three texts, also after one has failed, because the caller frees them. Returns false if out of
- * memory. */
+/* Stores the three texts of the page in `parts`, which the caller frees. Continues after a text that failed, so that
+ * all three are released. Returns false if out of memory. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};
@@ -367,7 +371,8 @@ static bool write_parts(organ_html *html, char *parts[3])
     return complete;
 }
 
-/* Joins the parts of a page and frees it. */
+/* Joins the parts of a page to *text and frees `html`. The table of contents is left out if the page has fewer than two
+ * sections. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error)
 {
     char *parts[3] = {NULL, NULL, NULL};

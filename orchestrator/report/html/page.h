@@ -9,8 +9,8 @@
 
 #include <jansson.h>
 
-/* SHA-256 of the script that every page contains, as a source of its Content-Security-Policy: browsers run no other
- * script in a page. */
+/* SHA-256 of the script that every page contains. The Content-Security-Policy of the page permits only a script with
+ * this hash, so browsers run no other. */
 extern const char organ_html_script_hash[];
 
 typedef struct organ_html organ_html;
@@ -44,9 +44,9 @@ void organ_html_list(organ_html *html, const json_t *sentences);
 /* Writes a command line with a button that copies it. */
 void organ_html_command(organ_html *html, const char *command);
 
-/* Prints and destroys the table. A script sorts columns by their contents (1,234 and 4.2 MB as numbers) and filters the
- * rows of tables with more than a dozen; totals stay last. Without scripts all rows are visible. NULL caption: none is
- * displayed, and the table's accessible name is that of its section. */
+/* Prints and destroys the table. In a browser, a script sorts columns by their contents (1,234 and 4.2 MB as numbers)
+ * and filters the rows of tables with more than a dozen rows; totals stay last. Without scripts all rows are visible.
+ * `caption` NULL: no caption is displayed, and screen readers get the title of the section. */
 void organ_html_table(organ_html *html, organ_table *table, const char *caption);
 
 /* Prints and frees an SVG chart (svg/svg.h); the caption explains it. If `svg` is NULL (the chart failed),

@@ -51,7 +51,7 @@ static double at_y(const chart_drawing *d, double y)
     return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;
 }
 
-/* Writes the tooltip of a mark. */
+/* Writes the tooltip of a mark: name of the series, label and value of x, value of y. */
 static void put_tip(const chart_drawing *d, size_t series, double x, double y)
 {
     char place[32], value[32];
@@ -62,7 +62,8 @@ static void put_tip(const chart_drawing *d, size_t series, double x, double y)
     fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
-/* Draws a series as a line with gaps at missing values. */
+/* Draws a series as a line with gaps at missing values. In a reference series, a value without neighbours is drawn as a
+ * short stroke. */
 static void put_line(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
@@ -86,8 +87,8 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* Draws the markers of a series. A marker less than 9 pixels after the one before is left out, unless no line segment
- * reaches its value. */
+/* Draws the markers of a series. A marker that would be less than 9 pixels to the right of the marker before is left
+ * out, unless its value has no neighbours and so no line. */
 static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const double *const y = panel->y[series];
@@ -107,8 +108,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* Returns the smallest distance of neighbouring x values of a panel, in pixels, at least 0.02: the width of a group of
- * bars. */
+/* Returns the smallest distance of neighbouring x values in any panel, in pixels, at least 0.02. A group of bars may be
+ * that wide. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -124,7 +125,7 @@ static double smallest_x_step(const chart_drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
-/* Draws a series as bars; `slot` is its place among the `slots` bars of each x. */
+/* Draws a series as bars. At each x there is a group of `slots` bars, of which this series has number `slot`. */
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
     const double group_width = fmin(smallest_x_step(d) * 0.8, 64.0 * (double)slots),
@@ -144,7 +145,8 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* Returns whether the band exists at place k. A lower end of -INFINITY is the floor of the plot. */
+/* Returns whether the band has both edges at place k, above 0 on a logarithmic scale. A lower edge of -INFINITY counts
+ * as an edge, the floor of the plot. */
 static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     const double low = panel->band_low[k], high = panel->band_high[k];
@@ -157,8 +159,8 @@ static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel,
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
-/* Draws adjacent places of a band as one polygon: the upper edges, then the lower ones backwards. The outline is
- * visible in places where the fill is too thin. */
+/* Draws the band: each run of adjacent places as a polygon, the upper edges from left to right, then the lower edges
+ * backwards. The outline is visible where the fill is too thin. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = smallest_x_step(d) / 2, left = d->left_now, right = left + d->panel_width;
@@ -184,7 +186,8 @@ static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 
 /* ---- panels ---- */
 
-/* Draws the grid, the axis and, in the first column and last row of panels, their labels. */
+/* Draws the horizontal grid lines and the axis of a panel. Writes the labels of y in the first column of panels and the
+ * labels of x in the last row. */
 static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
@@ -332,15 +335,15 @@ static void choose_scales(chart_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
-/* Returns the number of panels per row, chosen so that rows are full: seven projections become four of attention above
- * three of the feed-forward. */
+/* Returns the number of panels in a row of `panels` panels, chosen so that rows are full or group well: of seven
+ * projections, four of the attention are above three of the feed-forward. */
 static size_t columns_for(size_t panels)
 {
     static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
     return panels < sizeof columns ? columns[panels] : 4;
 }
 
-/* Computes the places of panels, title and legend. */
+/* Computes the number of columns and rows of panels, their sizes, and the height of the chart with title and legend. */
 static void chart_arrange(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -416,7 +419,8 @@ static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *pan
     organ_svg_numbers_row(d->out);
 }
 
-/* Writes the table of numbers: the rows that have a value, panel by panel. */
+/* Writes the table of numbers, panel by panel: a row for each place at which a series has a value. Writes no table if
+ * the panels have more than MAX_ROWS places together. */
 static void chart_put_numbers(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;

@@ -8,8 +8,8 @@
 
 /* ---- numbers ---- */
 
-/* Stores the first `digits` decimal digits of |value|, without the decimal sign of the locale. Returns the power of ten
- * of the first digit. */
+/* Stores the first `digits` decimal digits of |value| in `figures`, without a decimal sign, and returns the power of
+ * ten of the first digit. */
 static int decimal_digits(double value, int digits, char figures[16])
 {
     char text[48];
@@ -23,8 +23,8 @@ static int decimal_digits(double value, int digits, char figures[16])
     return *at ? atoi(at + 1) : 0;
 }
 
-/* Writes a number with at most `digits` significant digits, without trailing zeros, in scientific notation if its
- * exponent is below -4 or above 8. */
+/* Writes a number with at most `digits` significant digits and without trailing zeros. If its power of ten is below -4
+ * or above 8, writes it in scientific notation. */
 char *organ_number_text(double value, int digits, char out[32])
 {
     char figures[16];
@@ -45,7 +45,7 @@ char *organ_number_text(double value, int digits, char out[32])
     return out;
 }
 
-/* Writes 10 with the exponent in superscript digits. */
+/* Writes the power 10^exponent as "10" and the exponent in superscript digits. */
 static void power_text(int exponent, char out[32])
 {
     static const char *const raised[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
@@ -56,7 +56,8 @@ static void power_text(int exponent, char out[32])
         used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
 }
 
-/* Writes count x mantissa x 10^exponent. Computes with integers where they suffice, so that 3 x 0.1 is "0.3". */
+/* Writes the label of a tick, count x mantissa x 10^exponent of the scale. Computes with integers if they suffice, so
+ * that 3 x 0.1 is "0.3". */
 static void tick_text(double count, const organ_scale *scale, char out[32])
 {
     const double integer = count * scale->mantissa;
@@ -80,7 +81,8 @@ static int chart_scale_within(int n, int least, int max)
     return n > max ? max : n;
 }
 
-/* Returns the smallest of 1, 2, 5 x 10^n that is at least `least`. */
+/* Sets the step of the scale (step, mantissa, exponent) to the smallest number of the form 1, 2 or 5 x 10^n that is at
+ * least `least`. */
 static void choose_step(organ_scale *s, double least)
 {
     char figures[16];
@@ -96,7 +98,8 @@ static void choose_step(organ_scale *s, double least)
     s->step = s->mantissa * pow(10, s->exponent);
 }
 
-/* Returns a logarithmic scale from low to high, in whole powers of 10, with about `ticks` ticks. */
+/* Returns a logarithmic scale that contains low and high and begins and ends at whole powers of 10, with about `ticks`
+ * ticks. */
 static organ_scale log_scale(double low, double high, unsigned ticks)
 {
     organ_scale s = {.log = true, .first = floor(log10(low)), .last = ceil(log10(high))};
@@ -107,8 +110,9 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
     return s;
 }
 
-/* Returns a scale from low to high with round steps: 1, 2 or 5 times a power of 10, or decades with `log`. low > high
- * means that there are no values. */
+/* Returns a scale that contains low and high and begins and ends at ticks. Its step is 1, 2 or 5 times a power of 10,
+ * or with `log` whole decades. low > high means that there are no values: the scale is then 0 .. 1, or 0.1 .. 1 with
+ * `log`. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
 {
     ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
@@ -151,7 +155,7 @@ double organ_scale_place(const organ_scale *s, double value)
     return ((s->log ? log10(value) : value / s->step) - s->first) / (s->last - s->first);
 }
 
-/* Makes ticks at 1, 2 and 5 of each decade; used if the scale has few decades. */
+/* Makes ticks at 1, 2 and 5 of each decade, for a logarithmic scale of at most two decades. Returns their number. */
 static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     static const double parts[] = {1, 2, 5};
@@ -164,7 +168,7 @@ static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS
     return count;
 }
 
-/* Returns the ticks of a scale, with their place from 0 to 1 and their label. */
+/* Writes the ticks of a scale, each with its place on the axis from 0 to 1 and its label, and returns their number. */
 size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     size_t count = 0;

@@ -22,12 +22,13 @@ typedef struct organ_tick {
     char text[32];
 } organ_tick;
 
-/* Returns a scale that contains low and high and begins and ends at ticks: about `ticks` of them, at most
- * ORGAN_MAX_TICKS; `integers`: at whole numbers only. low and high are finite, and above 0 if `log`. low > high means
- * that there are no values and gives a default scale. */
+/* Returns a scale that contains low and high and begins and ends at ticks. It has about `ticks` ticks, at most
+ * ORGAN_MAX_TICKS; with `integers` only at whole numbers. low and high are finite, and above 0 if `log`. low > high
+ * means that there are no values; the result is then a default scale. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers);
 
-/* Returns a linear scale like organ_scale_of, but from low to high exactly, which need not be ticks; low < high. */
+/* Returns a linear scale with the ticks of organ_scale_of, but whose ends are exactly low and high, where there need
+ * not be ticks; low < high. */
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers);
 
 /* Returns the position of a value on the axis: 0 at its beginning, 1 at its end. On a logarithmic axis the value must
@@ -56,8 +57,9 @@ void organ_extent_widen(organ_extent *extent, double value);
  * "1.5e-07", "3". Returns `out`. */
 char *organ_number_text(double value, int digits, char out[32]);
 
-/* Returns the number of decimals (0 to 6) with which the number `largest` has `digits` significant digits (1 to 9), for
- * all numbers of a column; -1 if each number should be formatted individually by organ_number_text. */
+/* Returns the number of decimals (0 to 6) for all numbers of a column, so that the number `largest` has `digits`
+ * significant digits (1 to 9). Returns -1 if `largest` is too large or too small for this; each number should then be
+ * formatted by organ_number_text. */
 int organ_decimals_for(double largest, int digits);
 
 /* Writes a number with a fixed number of decimals, 0 to 6, so that a column of numbers aligns: "4.90". |value| is below

@@ -63,7 +63,8 @@ static void choose_steps(heat_map_drawing *d)
     }
 }
 
-/* Computes a picture cell: the mean of the finite values of its block of cells; marked if one of these is. */
+/* Computes the cell of the picture at (row, column): the mean of the finite values of the cells that it stands for. The
+ * cell is marked if one of these is marked. */
 static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
@@ -84,8 +85,8 @@ static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
     d->marks = d->marks || marked;
 }
 
-/* Chooses the range of the colours (low, high) and the decimals of the numbers. The range is that of the map or, if it
- * has none, that of the values, widened if all are equal or nearly so. */
+/* Chooses the range of the colours (low, high) and the decimals of the numbers. The range is that of the map. If the
+ * map has none, it is the range of the values, widened if all values are equal or nearly equal. */
 static void choose_scale(heat_map_drawing *d)
 {
     organ_extent own = ORGAN_EXTENT_NONE;
@@ -116,7 +117,8 @@ static void choose_scale(heat_map_drawing *d)
 
 /* ---- numbers ---- */
 
-/* Formats a value with the decimals that all cells of the map have. */
+/* Writes a value to `out` with the decimals that all cells of the map have, and returns `out`. A value that these
+ * decimals would show as 0 gets one significant digit. */
 static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
     if (d->decimals >= 0 && value != 0 &&
@@ -125,14 +127,14 @@ static const char *value_text(const heat_map_drawing *d, double value, char out[
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
-/* Returns the colour's step for a value. */
+/* Returns the number of the colour of a value, from 0 to STEPS - 1. */
 static unsigned step_of(const heat_map_drawing *d, double value)
 {
     const double place = (value - d->low) / (d->high - d->low);
     return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
 }
 
-/* Returns the letter of the colours' CSS classes: diverging or from light to dark. */
+/* Returns the letter in the CSS classes of the colours: 'd' for a diverging scale, 'q' for one from pale to deep. */
 static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
 static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
@@ -145,7 +147,8 @@ static const char *heat_map_name_of(const char *const *names, size_t at, char nu
 
 /* ---- layout ---- */
 
-/* Returns the width of the widest name in pixels. If rows only have numbers, that is the last number. */
+/* Returns the width of the widest name in pixels, at most that of LONGEST_NAME characters. Without names, returns the
+ * width of the last number, since rows or columns are then numbered. */
 static double widest_name(const char *const *names, size_t count)
 {
     char number[32];
@@ -157,7 +160,7 @@ static double widest_name(const char *const *names, size_t count)
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
-/* Chooses the size of numbers in the cells; 0 if they do not fit. */
+/* Chooses the size of the numbers in the cells; 0 if they do not fit or the map is plain. */
 static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
@@ -169,8 +172,8 @@ static void choose_text_size(heat_map_drawing *d)
     d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
 }
 
-/* Returns whether the label of the rows is drawn horizontally above them, because it is longer than the rows are high.
- */
+/* Returns whether the label of the rows is written horizontally above them: it is longer than all rows together are
+ * high. */
 static bool label_lies(const heat_map_drawing *d)
 {
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
@@ -235,7 +238,7 @@ static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
     fputs("</title>", d->out);
 }
 
-/* Draws a cell with its tip and, if it fits, its number; a missing value is crossed out. */
+/* Draws a cell with its tooltip and, if the numbers fit, its number. A cell without a value is crossed out. */
 static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
 {
     char text[32];
@@ -257,7 +260,7 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     fprintf(d->out, " class=\"oc-t%c%u\">%s</text>\n", ramp_of(d), step, value_text(d, value, text));
 }
 
-/* Draws all cells of one colour as one path; neighbouring cells of a row are one rectangle. */
+/* Draws all cells of colour number `step` as one path, in which adjacent cells of a row are one rectangle. */
 static void put_colour(const heat_map_drawing *d, unsigned step)
 {
     bool open = false;
@@ -279,7 +282,8 @@ static void put_colour(const heat_map_drawing *d, unsigned step)
         fputs("\"/>\n", d->out);
 }
 
-/* Draws the cells; in a plain map one path per colour, which makes large maps small. */
+/* Draws the cells, then the outlines of the marked ones. In a plain map all cells of a colour are one path, which makes
+ * the file of a large map small. */
 static void put_cells(const heat_map_drawing *d)
 {
     if (d->map->plain)
@@ -303,8 +307,8 @@ static void put_cells(const heat_map_drawing *d)
 
 /* ---- names and scale ---- */
 
-/* Returns n = 1, 2, 5, 10, 20, ...: every n-th name is written, so that names of `name_size` points do not overlap in
- * cells of `pitch` points. */
+/* Returns the smallest n of 1, 2, 5, 10, 20, ... for which names of `name_size` pixels do not overlap if only every
+ * n-th is written; the cells are `pitch` pixels apart. */
 static size_t names_step(double pitch, double name_size)
 {
     static const unsigned char steps[] = {1, 2, 5};
@@ -314,7 +318,7 @@ static size_t names_step(double pitch, double name_size)
     return 1000000000;
 }
 
-/* Writes the names of rows, as many as fit. */
+/* Writes the names of the rows, every n-th if not all fit, and the label of the rows. */
 static void put_row_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -329,7 +333,8 @@ static void put_row_names(const heat_map_drawing *d)
     organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
-/* Writes the names of columns, slanted if they are long, as many as fit. */
+/* Writes the names of the columns, every n-th if not all fit and slanted if they are long, and the label of the
+ * columns. */
 static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -362,7 +367,7 @@ static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
                                        : heat_map_name_of(d->map->column_names, k * d->column_step, number));
 }
 
-/* Writes the values of the picture as a table, with the longer side as rows. */
+/* Writes the values of the picture as a table. The longer side of the picture has the rows of the table. */
 static void heat_map_put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;
@@ -441,7 +446,7 @@ static void put_heat_map(const heat_map_drawing *d)
     fputs("</svg>\n", d->out);
 }
 
-/* Draws a matrix as coloured cells; a large matrix is first averaged over blocks of cells. */
+/* Draws a matrix as coloured cells. Cells of a large matrix are first merged to means of blocks of cells. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
 {
     heat_map_drawing d = {.map = map};

@@ -32,8 +32,8 @@ typedef struct ranking_drawing {
     double left, width, top, row_height, height;
 } ranking_drawing;
 
-/* Writes a value with the unit to `out`: with d->decimals decimals, or with ranking->digits digits if that is negative.
- * Returns `out`. */
+/* Writes a value and the unit to `out` and returns `out`. The value has d->decimals decimals; if d->decimals is
+ * negative, it has ranking->digits significant digits. */
 static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
@@ -45,8 +45,8 @@ static const char *value_text(const ranking_drawing *d, double value, char out[6
 
 /* ---- layout ---- */
 
-/* Chooses the decimals of all values. If the smallest would then be written as 0, each value has its own instead
- * (-1). */
+/* Chooses the decimals of all values. If the smallest value that is not 0 would be written as 0, sets -1: each value
+ * then has its own decimals. */
 static void choose_decimals(ranking_drawing *d)
 {
     organ_extent sizes = {INFINITY, 0};
@@ -59,7 +59,7 @@ static void choose_decimals(ranking_drawing *d)
         d->decimals = -1;
 }
 
-/* Chooses the axis so that all values and intervals fit, with 0. */
+/* Chooses an axis that contains 0, all values and all whiskers. */
 static void choose_scale(ranking_drawing *d)
 {
     organ_extent all = {0, 0};
@@ -134,8 +134,8 @@ static void put_axis(const ranking_drawing *d)
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
 }
 
-/* Writes a bar with its tooltip, its whisker and, to the right of both, its number and remark. `v`: which of the two
- * series. */
+/* Draws bar `v` (0 or 1) of a row with its tooltip, and writes its number to the right of it. The first bar also has
+ * the whisker and the remark of the row. A missing value is a dash. */
 static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
 {
     char text[64];
@@ -184,8 +184,8 @@ static void put_row(const ranking_drawing *d, size_t k)
         put_bar(d, bar, 1, y + thick + 2, 10);
 }
 
-/* Writes the numbers of the chart as a table for screen readers, with columns for whiskers and remarks if any bar has
- * them. */
+/* Writes the numbers of the chart as a table for screen readers. The table has columns for whiskers and remarks if any
+ * bar has them. */
 static void ranking_put_numbers(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;

@@ -42,7 +42,8 @@ static double at_y(const scatter_drawing *d, double y)
 
 /* ---- the frame ---- */
 
-/* Widens the range of an axis on which all points have the same coordinate, so that they are in its middle. */
+/* If all points have the same coordinate on an axis, widens the range of the axis, so that the points are in its
+ * middle. */
 static void widen_single_value(organ_extent *range, bool log)
 {
     if (range->low != range->high)
@@ -131,7 +132,7 @@ static void put_axes(const scatter_drawing *d)
 
 /* ---- points ---- */
 
-/* Joins points of the same kind by lines, in their order. */
+/* Draws a line from each point with `joined` to the point before it of the same kind, if both can be drawn. */
 static void put_joins(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -162,7 +163,7 @@ static void put_point(const scatter_drawing *d, const organ_point *p)
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 
-/* Returns whether a label's box is inside the plot and overlaps no earlier one. */
+/* Returns whether the box of a label is inside the plot and overlaps no box that is taken already. */
 static bool is_free(const scatter_drawing *d, const box *b)
 {
     if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
@@ -175,7 +176,8 @@ static bool is_free(const scatter_drawing *d, const box *b)
     return true;
 }
 
-/* Writes a name to the right or left of the point, above or below it, at the first place that is free. */
+/* Writes the name of a point at the first free place: to the right of the point, to its left, above or below it. Writes
+ * nothing if no place is free. */
 static void put_name(scatter_drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
@@ -212,7 +214,8 @@ static void put_points(scatter_drawing *d)
 
 enum { MAX_ROWS = 400 };
 
-/* Writes the points as a table for screen readers, unless the page lists them already or they are too many. */
+/* Writes the points as a table for screen readers, unless the page has such a table already (`listed`) or there are
+ * more than MAX_ROWS points. */
 static void scatter_put_numbers(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;

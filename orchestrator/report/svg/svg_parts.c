@@ -79,8 +79,8 @@ void organ_svg_line_end(FILE *out, unsigned style)
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
-/* Begins a marker at (x, y); six shapes and several colours follow from the style's number. The caller writes its title
- * and closes the path. */
+/* Begins the marker of a style at (x, y): the number of the style selects one of six shapes and a colour. The caller
+ * writes the title of the marker and closes the path. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
     const unsigned kind = organ_svg_shape(style);

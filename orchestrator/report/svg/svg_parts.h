@@ -31,8 +31,8 @@ double organ_svg_pixels_cut(const char *s, size_t longest);
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
                      size_t longest);
 
-/* Writes title and subtitle (NULL: none), with a note ("": none) after the subtitle, which is cut to `longest` columns.
- */
+/* Writes the title and below it the subtitle (NULL: none) and a note ("": none), which together are cut to `longest`
+ * columns. */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
 
 /* Writes the label of a vertical axis, rotated and centred at `middle`. */
@@ -50,13 +50,13 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 
-/* Print the values of a figure as text inside it, for screen readers and for readers who need exact numbers. The text
- * is between <metadata> and </metadata>: one line a row, cells separated by tabs, the first row with the names of the
- * columns. A page makes a table of it (svg_embed.h). */
+/* Write the values of a figure as text inside the document, for screen readers and for readers who need exact numbers.
+ * The text is between <metadata> and </metadata>: a line for each row, cells separated by tabs, the names of the
+ * columns in the first row. A page makes a table from this text (svg_embed.h). */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 
-/* Writes the next cell of the row, empty for NULL, NaN and infinities. */
+/* Write the next cell of the row: a text (NULL: empty) or a number (not finite: empty). */
 void organ_svg_numbers_text(FILE *out, const char *s);
 void organ_svg_numbers_value(FILE *out, double value);
 

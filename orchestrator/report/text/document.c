@@ -66,7 +66,8 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* Prints an array, indented by `indent` blanks; on one line if it has only numbers or indent < 0. */
+/* Prints an array that is indented by `indent` blanks (< 0: the whole document is on one line). An array of numbers is
+ * on one line, with blanks after its commas. Returns false if out of memory. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -84,7 +85,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the key and separators before a member's value. */
+/* Prints the comma and line break before a member, unless it is the first, then its key and a colon. Returns false if
+ * out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -96,7 +98,8 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
     return complete;
 }
 
-/* Prints an object whose members are created one at a time, because all together would need much memory. */
+/* Prints an object whose members are created and released one at a time, because all together would need much memory.
+ * Returns false if out of memory. */
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
     bool complete = true;
@@ -113,7 +116,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints an object; the member rows->key, if `rows` is not NULL, is printed from `rows`. */
+/* Prints an object. If `rows` is not NULL, the value of the member rows->key is printed by print_rows instead. Returns
+ * false if out of memory. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -185,8 +189,8 @@ typedef struct draft {
     int fd;
 } draft;
 
-/* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME", for the caller to free. The caller raises the number if the name
- * is taken. */
+/* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME"; the caller frees it. If a file has this name already, the caller
+ * tries the next number. */
 static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
@@ -194,8 +198,8 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* Removes a draft of the file whose writer has ended: a running writer holds its lock. Files that are not reports of
- * organ are left alone. */
+/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock), and if it is
+ * empty or a report of organ. Keeps all other files. */
 static void remove_abandoned_draft(int folder, const char *name)
 {
     struct stat info;
@@ -224,8 +228,8 @@ static void remove_abandoned_drafts(const char *path)
     free(directory);
 }
 
-/* Locks the draft. Returns false if another process removes it as abandoned: that process holds the lock, or has
- * removed the name. */
+/* Locks a new draft. Returns false if another process takes it for abandoned and removes it: that process holds the
+ * lock, or has removed the name already. */
 static bool is_locked_draft(int fd)
 {
     struct stat info;
@@ -256,7 +260,8 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
     return organ_fail_errno(error, reason, "%s: cannot be written", path);
 }
 
-/* Renames the draft to its final name, or removes it if `status` is an error or closing fails. */
+/* Closes the draft and renames it to its final name. Removes it instead if `status` is an error, or if closing or
+ * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
@@ -284,8 +289,8 @@ typedef struct draft_stream {
     int fd, fault;
 } draft_stream;
 
-/* Writes a piece of the stream. Continues if a signal interrupts a write, which stdio alone does not. Returning 0 sets
- * the stream's error flag. */
+/* Writes a piece of the stream and returns its bytes. Continues if a signal interrupts a write, which stdio alone does
+ * not. After an error it returns 0, which sets the error flag of the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -294,7 +299,8 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Prints into the temporary file; reports errors of writing that stdio would lose. */
+/* Calls `print` with a stream into the temporary file. Also reports the errors of writing that stdio notices only when
+ * the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
@@ -376,8 +382,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the value at `path` of the first element in which that value is not empty. The recursion is as deep as a
- * constant path. */
+/* Returns the first value that is not empty among the values at `path` of the elements of `array`, or NULL. The
+ * recursion is as deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -388,7 +394,7 @@ static const json_t *first_at(const json_t *array, const char *path)
     return NULL;
 }
 
-/* Returns the first element one of whose members is the string `name`. */
+/* Returns the first element of `array` that has a member with the string `name` as its value, or NULL. */
 static const json_t *element_called(const json_t *array, const char *name)
 {
     const char *key;

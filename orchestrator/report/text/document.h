@@ -33,8 +33,8 @@ json_t *organ_document_string(const char *s);
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
-/* A member of a document, `key`, that is an object of `count` members, created one by one during printing: `name`
- * returns the key of member k, `row` a new reference to its value, or NULL if out of memory. */
+/* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
+ * returns the key of member k. `row` returns a new reference to the value of member k, or NULL if out of memory. */
 typedef struct organ_long_member {
     const char *key;
     size_t count;
@@ -43,13 +43,13 @@ typedef struct organ_long_member {
     const void *context;
 } organ_long_member;
 
-/* Writes a document like organ_document_write, with `rows` in place of the value that the document has for
+/* Writes a document like organ_document_write, but prints the members that `rows` creates as the value of the member
  * rows->key. */
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error);
 
-/* Writes a file like organ_text_write, with the text that `print` writes to `out` from `context`; the whole text is
- * never in memory. organ_printed_write checks the error flag of `out`. */
+/* Writes a file like organ_text_write; the text is what `print` writes to `out`, which is never in memory as a whole.
+ * `context` is passed to `print`. organ_printed_write checks the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-/* Adds the cell of a field for a row: by the field's function, its words, or the form of its number. */
+/* Adds the cell of a field for a row: by the field's function, else by its words, else the member at its path as text
+ * or as a number in the field's form. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
     char text[ORGAN_NUMBER_ROOM];
@@ -46,7 +47,7 @@ static organ_column column_of(const organ_field *field)
                           field->flags & ORGAN_FIELD_CODE};
 }
 
-/* Makes a table from rows: each field describes one column. At most `max` rows. */
+/* Returns a table with a column for each field and a line for each of the first `max` rows. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max)
 {
     organ_column columns[ORGAN_FIELDS_MAX] = {{0}};

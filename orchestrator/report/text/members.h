@@ -89,38 +89,42 @@ typedef enum organ_field_type {
     ORGAN_FIELD_EXACT   /* double: a string in hexadecimal, which keeps all bits */
 } organ_field_type;
 
-/* A member of a struct that is written to, and read from, a member `name` of a JSON object. */
+/* A field: a member of a struct, and the name and type of the member of a JSON object in which its value is stored. */
 typedef struct organ_struct_field {
     const char *name;
     organ_field_type type;
     size_t at, size; /* offset in the struct, and bytes there */
 } organ_struct_field;
 
-/* An organ_struct_field for the member `member` of the struct type `row`. `type`: U32, EXACT ... */
+/* Initializer of an organ_struct_field for the member `member` of the struct type `row`, with the name `name` in the
+ * JSON object. `type`: U32, EXACT ... */
 #define ORGAN_STRUCT_FIELD_NAMED(name, row, member, type)                                                              \
     {                                                                                                                  \
         name, ORGAN_FIELD_##type, offsetof(row, member), sizeof(((row *)0)->member)                                    \
     }
-/* An organ_struct_field whose name in the object is that of the struct's member. */
+/* The same; the name in the JSON object is the name of the struct's member. */
 #define ORGAN_STRUCT_FIELD(row, member, type) ORGAN_STRUCT_FIELD_NAMED(#member, row, member, type)
 /* Call organ_struct_add and organ_struct_read with a table that is an array. */
 #define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
 #define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)
 
-/* Adds the members of `row` to `object`, whose reference it takes over, and returns `object`. Returns NULL if memory
- * runs out, or if `object` is NULL because an earlier allocation failed. */
+/* Adds a member to `object` for each of the `count` fields, with the value that `row` has at that field, and returns
+ * `object`. Takes over the reference `object`. Returns NULL if `object` is NULL (an earlier allocation failed) or
+ * memory runs out. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row);
-/* Sets the members of `row` from `object`: those that it lacks, or has with another type or below the range, to 0 or
- * "". Returns whether it has all, each of its type; a text that is too long is cut. */
+/* Reads each of the `count` fields of `row` from the member of `object` that has the field's name. A field whose member
+ * is missing or has another type becomes 0 or "", and the function then returns false; otherwise it returns true. A
+ * negative number becomes 0 in an unsigned field, and a text that is longer than the field is cut. */
 bool organ_struct_read(const json_t *object, const organ_struct_field *fields, size_t count, void *row);
 
-/* Returns the JSON value of one field, whose value is at `at`; organ_field_read stores it back and returns false if it
- * has another type. */
+/* organ_field_json returns a field's value, which is at the address `at`, as JSON. organ_field_read stores a JSON value
+ * in a field at the address `at`; returns false if the value has another type than the field. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at);
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
 
-/* Returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL if out of memory.
- * organ_exact_value reads it back and returns false if `text` is not such a string. */
+/* organ_exact_json returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL if out of
+ * memory. organ_exact_value stores the double of such a string in *value; returns false if `text` is not such a string.
+ */
 json_t *organ_exact_json(double value);
 bool organ_exact_value(const json_t *text, double *value);
 

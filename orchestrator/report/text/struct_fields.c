@@ -37,7 +37,7 @@ static double real_value(const json_t *json)
     return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json);
 }
 
-/* Returns a member of a struct as JSON. */
+/* Returns the field at the address `at` as JSON, by its type. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at)
 {
     switch (field->type) {
@@ -61,8 +61,8 @@ json_t *organ_field_json(const organ_struct_field *field, const void *at)
     return NULL;
 }
 
-/* Stores an integer in a member of the field's type; a negative one as 0 if the type is unsigned. Returns false if the
- * value is no integer. */
+/* Stores an integer at the address `at` in the type of the field; a negative one as 0 if that type is unsigned. Stores
+ * 0 and returns false if `json` is not an integer. */
 static bool field_read_integer(organ_field_type type, const json_t *json, void *at)
 {
     const json_int_t value = json_integer_value(json);
@@ -75,7 +75,8 @@ static bool field_read_integer(organ_field_type type, const json_t *json, void *
     return json_is_integer(json);
 }
 
-/* Reads a member of a struct from JSON; returns false if the JSON has another type. */
+/* Stores `json` in the field at the address `at`. Returns false if `json` has another type than the field. Real fields
+ * also accept strings such as "inf". */
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at)
 {
     switch (field->type) {

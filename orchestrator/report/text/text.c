@@ -34,7 +34,8 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
-/* Writes text with invalid and invisible characters as \xNN, so that names from files cannot control the terminal. */
+/* Writes text in which invalid and invisible characters become \xNN, so that names from files cannot control the
+ * terminal. All other characters are passed to `put`. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
@@ -103,7 +104,8 @@ size_t organ_text_width(const char *s)
     return width;
 }
 
-/* Returns the text cut in its middle to `width` columns. The caller frees it. */
+/* Returns the text cut in its middle to `width` columns, with an ellipsis at the cut; a shorter text is copied
+ * unchanged. The caller frees the result. */
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
     const size_t full_width = organ_text_width(s);
@@ -123,7 +125,8 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     return organ_format("%.*s%s%s", (int)head, s, gap, s + tail);
 }
 
-/* Writes text after `lead`, broken at blanks to the page's width; further lines are indented by `indent`. */
+/* Writes `lead` and then the words of `s`, broken to the page's width; further lines are indented by `indent` columns.
+ */
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
 {
     size_t at = organ_text_width(lead);
@@ -150,8 +153,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
     fputc('\n', out);
 }
 
-/* Returns whether the line is a command of organ, alone or after a title and two blanks. Such a line is not wrapped, so
- * that it can be copied. */
+/* Returns whether the line has a command of organ, at its beginning or after a title and two blanks. Lines with a
+ * command are not wrapped, so that they can be copied. */
 static bool is_command(const char *line, size_t length)
 {
     const char *const command = strstr(line, "organ "), *const end = line + length;
@@ -159,8 +162,8 @@ static bool is_command(const char *line, size_t length)
     return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
-/* Writes one line of `length` bytes as lines of at most page->width columns (0: no limit). The continuation lines are
- * indented by 2 more columns; a break replaces the spaces before a word. */
+/* Writes one line of `length` bytes as lines of at most page->width columns (0: no limit). Continuation lines are
+ * indented by 2 columns more than the line. A line break replaces the blanks before a word. */
 static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
 {
     const size_t indent = strspn(line, " ");

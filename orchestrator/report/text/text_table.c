@@ -108,7 +108,7 @@ organ_status organ_table_view_of(const organ_table *table, organ_table_view *vie
 
 /* ---- terminal ---- */
 
-/* Computes the width of each column in characters. */
+/* Computes the width of each column in columns of the terminal: that of its widest cell or title. */
 static void text_table_measure(const organ_table *table, size_t *widths)
 {
     for (size_t c = 0; c < table->column_count; c++)
@@ -142,7 +142,7 @@ static size_t line_width(const organ_table *table, const text_table_part *p)
     return width;
 }
 
-/* Returns the number of columns that name a row: numbers up to the first text, and that text. */
+/* Returns the number of columns that name a row: the first column with text, and the columns of numbers before it. */
 static size_t names_of(const organ_table *table)
 {
     size_t names = 1;
@@ -151,8 +151,8 @@ static size_t names_of(const organ_table *table)
     return names < table->column_count ? names : 1;
 }
 
-/* Returns the part of the table that begins at column `from`: at least one column, and as many as fit in `limit` (0:
- * all). */
+/* Returns the part of the table that begins at column `from`. It has at least one column, and as many as fit in `limit`
+ * (0: all). If the table has a column at which a part begins (part_column), the part ends before that column. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
@@ -168,8 +168,8 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
     return p;
 }
 
-/* Shortens the columns that permit it, always the widest of them, until the table fits. If that is not enough, the
- * table is printed in parts, with longer names. */
+/* Shortens columns that permit it, always the widest by one, until the table fits in `limit`. If the table still does
+ * not fit, it is printed in parts, so these columns are instead shortened to half of `limit` only. */
 static void shrink_columns(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
@@ -191,8 +191,8 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
     }
 }
 
-/* Shortens the last column of the names or one more column, the wider first, if both together are still too wide; never
- * a column of numbers. */
+/* A part of the table has the columns of names and at least one more column. If such a part is too wide, shortens the
+ * last column of names or the other column, whichever is wider. Columns of numbers are never shortened. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -208,7 +208,7 @@ static void shrink_names_and_column(const organ_table *table, size_t *widths, si
     }
 }
 
-/* Prints a cell, padded to the column's width; no blanks follow the last one of a line. */
+/* Prints a cell, padded to the width of its column. The last cell of a line is not padded on the right. */
 static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
 {
     const size_t used = organ_text_width(text);
@@ -219,7 +219,7 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-/* Prints the columns of this part of a row with `count` cells. Returns false if out of memory. */
+/* Prints the columns of part `p` of a row that has `count` cells. Returns false if out of memory. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {
@@ -258,7 +258,7 @@ static void print_rule(const organ_table *table, const text_table_part *p, FILE 
     fputc('\n', out);
 }
 
-/* Prints the columns of one part of a table that is wider than the terminal. */
+/* Prints part `p` of the table: titles, a line, and the part's columns of all rows. Returns false if out of memory. */
 static bool print_part(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     print_titles(table, p, out);
@@ -274,8 +274,8 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
     return complete;
 }
 
-/* Prints a table within the page's width: first shortens texts, then prints columns that do not fit in further parts
- * below, each with the names. */
+/* Prints a table within the page's width. First shortens texts. Columns that still do not fit are printed in further
+ * parts below, each with the columns that name the rows. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
 {
     if (check_complete(table, error) != ORGAN_OK)
@@ -335,9 +335,9 @@ void organ_markdown_text(FILE *out, const char *s, bool code)
     }
 }
 
-/* Returns entry k as Markdown, counted row by row with the titles first, for the caller to free; entries past the last
- * cell are "", and NULL means out of memory. Entries are made one at a time, twice, because a table of 100,000 rows has
- * a million of them. */
+/* Returns entry k of the table as Markdown, which the caller frees; NULL if out of memory. Entries are the titles and
+ * then the cells, row by row; entries after the last cell are "". Each entry is made twice, to measure and to print it,
+ * instead of storing all: a table of 100,000 rows has a million entries. */
 static char *markdown_entry(const organ_table *table, size_t k)
 {
     const size_t column = k % table->column_count, cell = k - table->column_count;
@@ -356,7 +356,8 @@ static char *markdown_entry(const organ_table *table, size_t k)
     return entry;
 }
 
-/* Prints the line of dashes below the titles of a Markdown table; a colon marks columns aligned to the right. */
+/* Prints the line of dashes below the titles of a Markdown table; a colon at the end of the dashes aligns a column to
+ * the right. */
 static void markdown_rule(const organ_table *table, const size_t *widths, FILE *out)
 {
     for (size_t c = 0; c < table->column_count; c++) {

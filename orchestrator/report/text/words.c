@@ -32,15 +32,16 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
-/* Returns the number that the text `named` is, or else the amount at the path `named`. */
+/* Returns the text `named` as a number if it begins with a digit or a minus; otherwise the amount of the value at the
+ * path `named`. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
-/* Returns whether a term of a condition is true: "path", "!path", "path=value" or "path>value". The value may be
- * another path. */
+/* Returns whether a term of a condition is true: "path", "!path", "path=value" or "path>value". For a number, the value
+ * may be the path of another number. */
 static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
@@ -145,8 +146,8 @@ static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROO
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
-/* Returns x as a count. A document of another program may have any number: negative ones and NaN become 0, too large
- * ones UINT64_MAX. */
+/* Returns x as a count: 0 if x is negative or NaN, UINT64_MAX if x is too large. A document of another program may have
+ * any number. */
 static uint64_t words_count_of(double x)
 {
     if (!(x > 0))
@@ -154,8 +155,9 @@ static uint64_t words_count_of(double x)
     return x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX;
 }
 
-/* Writes a number in a form: "count", "bytes", "percent", "share" (times 100), "time", "~N" (N significant digits),
- * "%.Nf" (percent), ".Nf", ".Ne" or ".Ng". An unknown form gives ORGAN_FIELD_MISSING. */
+/* Writes a number in a form: "count", "bytes", "percent", "share" (x 100 as percent), "time", "~N" (N decimals;
+ * words_rounded), "%.Nf" and "%.N" (x 100, with and without a percent sign), ".Nf", ".Ne" or ".Ng". Returns
+ * ORGAN_FIELD_MISSING for an unknown form. */
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t capacity = ORGAN_NUMBER_ROOM;
@@ -182,7 +184,7 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     return out;
 }
 
-/* Returns the number of decimals that show two digits of an error: 4 to 6, or 2 to 4 for a percentage. */
+/* Returns the number of decimals that show two digits of an error, from 4 to 6, or from 2 to 4 for a percentage. */
 static int decimals_for(double error, bool percent)
 {
     const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
@@ -191,7 +193,8 @@ static int decimals_for(double error, bool percent)
     return digits > least + 2 ? least + 2 : digits;
 }
 
-/* Writes a number and its standard error, which is the member PATH_error: both, or one of them, as the form asks. */
+/* Writes a number and its standard error, which is the member at PATH_error. The form selects both (measured), the
+ * number (figure) or the error (deviation). */
 static void put_value_and_error(FILE *out, const organ_scope *scope, const char *path, const json_t *value,
                                 const char *form)
 {
@@ -235,8 +238,8 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
-/* Prints a model such as report.donor: "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)"; if parts are not
- * run, also "; not run: vision, 300 tensors of 800 MB". */
+/* Prints a model such as report.donor: "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)". If parts of the
+ * model are not run, adds for example "; not run: vision, 300 tensors of 800 MB" before the last parenthesis. */
 static void put_model(FILE *out, const json_t *model)
 {
     char size[16], count[32];
@@ -274,8 +277,7 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
     fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
-/* Writes the value of a placeholder in the form after its ':', such as {totals.bytes:bytes} or {names:join}. words.h
- * lists the forms. */
+/* Writes a value in the form of its placeholder, such as "bytes" in {totals.bytes:bytes}. words.h lists the forms. */
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
     char number[ORGAN_NUMBER_ROOM];
@@ -310,8 +312,8 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
-/* Returns how many of `length` characters come before the first `stop` that is not within inner braces; `length` if
- * there is none. */
+/* Returns the number of characters before the first `stop` that is not within inner braces, among the first `length`;
+ * `length` if there is none. */
 static size_t length_before(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;

@@ -21,7 +21,8 @@ static json_t *part_row(const void *context, size_t k)
                         SET_REAL_OF("grafted", grafted > 0, grafted));
 }
 
-/* Returns a copy of the report with "parts", "cells" (view_anatomy.h) and the definitions of its evaluation. */
+/* Returns a copy of the report with three more members: "parts", "cells" (view_anatomy.h), and "definitions", those of
+ * the report's evaluation. */
 static json_t *with_graft_rows(const json_t *report)
 {
     const json_t *const groups = json_object_get(report, "groups");

@@ -37,7 +37,8 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field files[] = {FILE_FIELDS};
 
-/* Adds a cell with the last part of the name of each tensor that stores the weight: "qweight scales qzeros g_idx". */
+/* Adds a cell that lists the tensors in which a weight is stored, by the last part of each name: "qweight scales qzeros
+ * g_idx". */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
@@ -89,8 +90,8 @@ static json_t *check_of(bool ok, const json_t *detail)
     return ORGAN_OBJECT(SET_TEXT("check", "headers, index and config"), SET_FLAG("ok", ok), SET_HELD("detail", detail));
 }
 
-/* Returns the rows of the block CHECKS: a failed check for each problem, or a passed one if there is none, and a passed
- * one for each warning. */
+/* Returns the rows of the block CHECKS: a failed check for each problem, or one passed check if there is no problem;
+ * then a passed check for each warning. */
 static json_t *checks_of(const json_t *report)
 {
     const json_t *const problems = json_object_get(report, "problems"), *const warnings =
@@ -106,8 +107,8 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, rows of
- * organ_size_rows and organ_layer_cells. "typed": the model type is not the same as the architecture. */
+/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, the rows of
+ * organ_size_rows and organ_layer_cells, and "typed", whether the model type differs from the architecture. */
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");

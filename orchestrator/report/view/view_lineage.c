@@ -44,8 +44,8 @@ static double lineage_rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Computes the fingerprint of a tensor, a row of "per_tensor". Returns false if figures are missing, and for constant
- * tensors, such as a new norm: they are equal in unrelated models, so they prove no kinship. */
+/* Computes the fingerprint of a tensor, a row of "per_tensor". Returns false if a figure is missing, or if the tensor
+ * is constant, such as a new norm: unrelated models have equal constant tensors, so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
@@ -76,7 +76,8 @@ static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *p
     return count;
 }
 
-/* Sets `owners` of each fingerprint to the models that have an equal one. Leaves the fingerprints sorted by model. */
+/* Sets `owners` of each fingerprint to the set of models that have an equal fingerprint. Leaves the fingerprints sorted
+ * by model. */
 static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
@@ -90,8 +91,9 @@ static void find_owners(fingerprint *prints, size_t count)
     qsort(prints, count, sizeof *prints, by_model);
 }
 
-/* Finds the model of the set `among` (a bit for each model) that has the most of these fingerprints, without those that
- * a model of the set `but` has. Returns their number and stores the model in *model; 0 and NONE if no model has any. */
+/* Sets *model to the model of the set `among` (a bit for each model) that has the most of these fingerprints, and
+ * returns how many it has. Fingerprints that a model of the set `but` has do not count. Sets *model to NONE and returns
+ * 0 if no model has any. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
@@ -107,9 +109,9 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
     return best;
 }
 
-/* Tests whether a model, given by its fingerprints, is a chimera of two models of the set `among`: the model that has
- * most of the fingerprints does not have all, and another one has all others. If so, sets body, donor and their counts,
- * and returns true. */
+/* Tests whether a model, given by its `count` fingerprints, is a chimera of two models of the set `among`. It is one if
+ * the model with the most of these fingerprints (the body) does not have all, and a single other model (the donor) has
+ * all that the body lacks. If so, sets body, donor and their counts, and returns true. */
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
@@ -124,9 +126,9 @@ static bool find_parents(const fingerprint *prints, size_t count, uint64_t among
     return true;
 }
 
-/* Fills lineage[] for the models of the fingerprints, which are sorted by model. The second pass leaves out chimeras as
- * parents, so that two chimeras of the same parents are not described by each other; if it finds none, the parents of
- * the first pass stay. */
+/* Fills lineage[] for the models of the fingerprints, which are sorted by model. The first pass finds parents among all
+ * models. The second pass excludes chimeras as parents, so that two chimeras of the same parents are not described by
+ * each other. If the second pass finds no parents of a model, those of the first pass stay. */
 static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;
@@ -146,8 +148,8 @@ static void lineage_finish(const fingerprint *prints, size_t known, organ_lineag
     }
 }
 
-/* Appends the model `root` to order[0 .. *used), and after each appended model the models that it is the body of.
- * `done` marks appended models: each is appended once, even if bodies form a circle. */
+/* Appends the model `root` to order[0 .. *used), and after each appended model the chimeras of which it is the body.
+ * `done` flags appended models, so that each is appended once, even if bodies form a circle. */
 static void put_in_order(const organ_lineage *lineage, size_t count, size_t root, size_t *order, size_t *used,
                          bool *done)
 {
@@ -165,7 +167,7 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
     }
 }
 
-/* Stores the indices of the models in `order`, chimeras after their bodies, and computes `depth` of each. */
+/* Stores the indices of the models in `order`, each chimera after its body, and sets `depth` of each model. */
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);

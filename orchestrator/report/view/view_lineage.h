@@ -15,8 +15,8 @@
 #define ORGAN_LINEAGE_MAX  60
 #define ORGAN_LINEAGE_NONE SIZE_MAX
 
-/* How a model is related to others, which are given by their indices, or ORGAN_LINEAGE_NONE. Counts are of tensors
- * whose values are not all the same. */
+/* How a model is related to other models, which are given by their indices; NONE is ORGAN_LINEAGE_NONE. Counts include
+ * only tensors whose values are not all the same. */
 typedef struct organ_lineage {
     size_t body;  /* of a chimera: the model that has most of its tensors; NONE: this model is no chimera */
     size_t donor; /* of a chimera: the model that has all tensors that the body does not have */

@@ -126,8 +126,8 @@ static const organ_item highlights[] = {
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
     {NULL, "gravitational wells", "{wells:size}"}};
 
-/* Returns a row for every `step`-th cell (role in a layer) that has a mean: {"name": the role, "group", "E", "K", "C"},
- * the means of maps[0], [1] and [2]. */
+/* Returns rows for the charts: {"name": the role, "group", "E", "K", "C"} for a cell (a role in a layer), with the
+ * cell's means in maps[0], [1] and [2]. Cells without a mean are left out; of the others, every `step`-th has a row. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
 {
     json_t *const rows = json_array();
@@ -153,8 +153,9 @@ static size_t finite_cells(const organ_layer_map *map)
     return count;
 }
 
-/* Returns {"rows", "step"} for the charts of a model with too many tensors for a point each: means over the tensors of
- * each role in each layer. The step limits the rows to about 3 * MAX_POINTS. */
+/* Returns {"rows", "step"} for the charts of a model that has too many tensors for a point each. A row has the means
+ * over the tensors of a role in a layer. If there would be more than about 3 * MAX_POINTS rows, only every "step"-th is
+ * kept. */
 static json_t *means_of(const json_t *model)
 {
     static const char *const keys[] = {"E", "K", "C"};
@@ -313,8 +314,8 @@ static const organ_block large_model[] = {
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
-/* Returns {"models", "many_cells"}. "many_cells": the heat maps of the models would have more than MAX_CELLS cells, so
- * line charts replace them. */
+/* Returns {"models", "many_cells"}. "many_cells" is true if the heat maps of all models would have more than MAX_CELLS
+ * cells; line charts then replace them. */
 static json_t *cells_counted(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

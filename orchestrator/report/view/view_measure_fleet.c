@@ -65,8 +65,8 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
                         SET_COUNT("tensors", tensors));
 }
 
-/* Adds the rows of a model to the table of kin: two for the body and the donor of a chimera, else one for the model
- * that shares most tensors with it, if any does. */
+/* Adds the rows of a model to the table of kin. A chimera has two rows, for its body and its donor. Another model has
+ * one row, for the model that shares the most tensors with it, or none if no model shares any. */
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
@@ -82,8 +82,8 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
     }
 }
 
-/* Returns an array with the mean theta of each layer, at the index of its number; null for a missing layer. Layers from
- * MAX on are left out, because a false number would make the array huge. */
+/* Returns an array with the mean theta of each layer, at the index of the layer's number; null for a missing layer.
+ * Layers from number MAX on are left out, because a wrong number would make the array huge. */
 static json_t *depths_of(const json_t *model)
 {
     enum { MAX = 1024 };
@@ -101,8 +101,8 @@ static json_t *depths_of(const json_t *model)
     return thetas;
 }
 
-/* Returns the row of models[model] for the charts: theta of the model, its groups and layers, and of a chimera the
- * donor. */
+/* Returns the row of models[model] for the charts: theta of the model, of its groups and of its layers; for a chimera
+ * also the name of its donor. */
 static json_t *model_row(const json_t *models, const organ_lineage *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
@@ -124,8 +124,8 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
     return row;
 }
 
-/* Stores the smallest positive of the models' numbers `key` in ends[0], INFINITY if there is none, and the largest in
- * ends[1]. */
+/* Stores in ends[0] the smallest positive number at `key` of the models (INFINITY if none is positive), and in ends[1]
+ * the largest (at least 0). */
 static void ends_of(const json_t *models, const char *key, double ends[2])
 {
     ends[0] = INFINITY;

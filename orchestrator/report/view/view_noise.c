@@ -73,8 +73,9 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 static double absolute_member(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
-/* Returns {"what", "module", "value", "z"} for the module whose number this.`key` (modules_of_noise) has the largest
- * absolute value; null if no module has the number. Only a cosine has a z. `what` names the figure for readers. */
+/* Returns {"what", "module", "value", "z"} for the module with the largest absolute value of this.`key` (the rows are
+ * those of modules_of_noise); null if no module has that number. Only the cosine has a "z". `what` names the figure for
+ * readers. */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
 {
     const json_t *best = NULL;
@@ -91,7 +92,7 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
                 : json_null();
 }
 
-/* Returns copies of report.modules, each with the member "this": its figures for noise n. */
+/* Returns copies of report.modules, each with the additional member "this": the module's figures for noise n. */
 static json_t *modules_of_noise(const json_t *report, size_t n)
 {
     const json_t *const modules = organ_json_at(report, "modules");
@@ -105,8 +106,8 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     return rows;
 }
 
-/* Returns {"noises": [...]}: copies of report.noises with the members "modules" (modules_of_noise), "extremes"
- * (extreme_of three figures) and "second", which is true for all but the first noise. */
+/* Returns {"noises": [...]}, copies of report.noises with three more members: "modules" (modules_of_noise); "extremes",
+ * extreme_of for three figures; and "second", false for the first noise only. */
 static json_t *noises_of(const json_t *report)
 {
     const json_t *const found = organ_json_at(report, "noises");
