@@ -47,8 +47,8 @@ struct organ_admm {
 
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
-/* Divides a row of H by the roots of H's diagonal, on both sides, and a row of the target by the roots of its columns.
- */
+/* If `row` is a row of H, divides it on both sides by the roots of H's diagonal. If it is a row of the target, divides
+ * each value by the root of its column. */
 static void scale_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;
@@ -214,8 +214,8 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
     }
 }
 
-/* Chooses the kept weights of each group of the pattern from Z, in n values from `at`. Without a pattern, counts the
- * first digit of their magnitudes for the search of the edge between kept and removed ones. */
+/* Processes the n values of Z from `at` on. With a pattern, sets the mask of each group. Without a pattern, counts the
+ * first digit of the magnitudes for the search of the edge between kept and removed values. */
 static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
@@ -400,7 +400,7 @@ static void begin_row_residual(void *context, size_t row, size_t worker)
 }
 
 /* Takes one conjugate gradient step in a row. Leaves the row unchanged if its residual is zero or the length of its
- * direction is 0 in FP32: it is solved. */
+ * direction is 0 in FP32: the row is then solved. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -420,7 +420,8 @@ static void step_row(void *context, size_t row, size_t worker)
         p[k] = residual[k] + beta * p[k];
 }
 
-/* Runs conjugate gradient steps for TOGETHER rows at once: b = a H, then one step per row. */
+/* Computes the residuals of the current rows, then runs `steps` conjugate gradient steps. Each computes b = a H for all
+ * rows and takes one step in each row. */
 static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *error)
 {
     if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))

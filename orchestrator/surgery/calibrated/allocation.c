@@ -214,7 +214,8 @@ static organ_status open_exchanges(void *context, organ_error *error)
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
-/* Opens the walk that measures the curves, and makes the identity: curves in a file are used only if it is equal. */
+/* Opens the walk that measures the curves, and sets a->identity: curves in a file are used only if they have the same
+ * identity. */
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;

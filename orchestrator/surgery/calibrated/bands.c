@@ -35,7 +35,7 @@ static bool fit_bands(const organ_calibrated_job *job, const organ_tensor *tenso
                                  least);
 }
 
-/* Returns the least memory in bytes that suffices for each target; *widest is the target that needs most. */
+/* Returns the least memory in bytes that suffices for every target; *widest is the target that needs most. */
 static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const organ_tensor **widest)
 {
     uint64_t max = 0;
@@ -97,7 +97,7 @@ static void clear_row(void *context, size_t row, size_t worker)
     sum->changed += c.changed;
 }
 
-/* Clears the removed weights of a band in its stored type, counts, and writes it. */
+/* Sets the removed weights of a band to +0 in its stored type, counts the changes and writes the band. */
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;

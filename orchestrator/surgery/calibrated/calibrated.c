@@ -157,7 +157,8 @@ static organ_status refuse_options(const organ_calibrated_method *m, const organ
     return c->seed && !m->noise ? refuse_option("--seed", m->name, error) : ORGAN_OK;
 }
 
-/* Rejects options of the flow: in v2 it always has block size 256, 30 iterations, beta 2 and coupling 1. */
+/* Rejects the options of physarum-v1's flow: the flow of the other methods always has block size 256, 30 iterations,
+ * beta 2 and coupling 1. */
 static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)
@@ -186,7 +187,8 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
     return ORGAN_OK;
 }
 
-/* Checks that exactly one of sparsity and pattern is given; physarum-v1 and v2 may find the sparsity. */
+/* Checks that sparsity and pattern are not both given, and that one of them is given unless the method can choose the
+ * sparsity itself (physarum-v2 and v3). */
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
     const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
@@ -259,7 +261,8 @@ static organ_status open_allocation(void *context, organ_error *error)
                                        error);
 }
 
-/* Opens the text or the imatrix that the method needs, and checks the memory. */
+/* Opens the text or the imatrix that the method needs, and checks the memory. With --allocate, also opens the division
+ * of the budget. */
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
     if (!job->needs_text && (job->pattern.of || job->options->imatrix) &&
@@ -328,8 +331,8 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Returns the rows at which a target may be divided into units: magnitudes are ranked over a whole matrix, so a stack
- * may be divided only between its matrices. With a text or an imatrix figures are counted per target. */
+/* Returns where targets may be divided into units. Magnitude ranks the weights of a whole matrix, so a stack may be
+ * divided between its matrices. Other methods count figures per target, so their targets are not divided. */
 static uint64_t cut_between_matrices(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

@@ -69,7 +69,7 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
-/* Weights that differ from the donor's are kept weights that compensation changed. */
+/* Adds the counts to those of the unit. Changed weights count as kept and as compensated. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {
     organ_prune_part *const p = &job->base.units[unit];

@@ -16,8 +16,9 @@
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
 #define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
 #define PASSES           3 /* of subspace iteration, and one more for the values */
-/* mu is at least REST times the mean of the eigenvalues without a direction, which shortens steps along those, and at
- * least WEAKEST times the smallest eigenvalue with a direction, which bounds those without. */
+/* mu has two lower bounds: REST times the mean of the eigenvalues that have no direction, which shortens steps along
+ * their eigenvectors, and WEAKEST times the smallest eigenvalue that has a direction, which bounds the eigenvalues
+ * without one. */
 #define REST      1.5
 #define WEAKEST   0.4
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
@@ -91,8 +92,9 @@ typedef struct ritz {
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
-/* Solves the eigenproblem of the scaled H in the space of q's rows, s being their products. Stores the Ritz values in
- * falling order in r->values and the vectors of the first k in r->vectors. Returns false if they are not finite. */
+/* Solves the eigenproblem of the scaled H in the space of the rows of q; `s` has the products of these rows with the
+ * scaled H. Stores the Ritz values in falling order in r->values and the vectors of the first k in r->vectors. Returns
+ * false if they are not finite. */
 static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
                       ritz *r)
 {
@@ -288,7 +290,8 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 /* Returns the scratch after the ORGAN_PRODUCT_SCRATCH bytes that products use. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
-/* Returns a byte of 1 for each of 8 columns that is removed; the first column is the lowest byte. */
+/* Returns 8 bytes, one for each column, the first column in the lowest byte: 1 if `before` keeps the column and `keep`
+ * does not, else 0. */
 static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
 {
     uint64_t had, has;

@@ -54,8 +54,8 @@ typedef struct organ_prune_shared {
 } organ_prune_shared;
 
 /* Lets a matrix use or compute shared factors: sets options->factors to those of *shared, or to NULL if the method is
- * not physarum v3, if no other matrix has used or will use them (`again`), or if they need more than `spare` bytes.
- * Releases factors of another calibration. */
+ * not physarum v3, if no other matrix has used them and none will (`again` false), or if they need more than `spare`
+ * bytes. Releases factors of another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare);
 void organ_prune_share_end(organ_prune_shared *shared);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The two methods that use ADMM (admm.h). physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
- * (arXiv:2406.07831) starts with the largest weights and raises rho by how much the mask still changes. A small rho
- * lets the mask change freely; a large one fixes it, so that the weights converge. */
+ * (arXiv:2406.07831) starts with the largest weights and raises rho the faster, the more the mask still changes. A
+ * small rho lets the mask change freely; a large one fixes it, so that the weights converge. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"

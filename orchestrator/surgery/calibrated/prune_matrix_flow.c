@@ -171,8 +171,8 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 
 /* ---- without compensation, and where ADMM follows ---- */
 
-/* Computes the mask of the band that begins at row `first`. A search over a matrix of one band may have left it in
- * job->keep already (found->held). With a pattern, applies the pattern to it. */
+/* Computes the mask of the band that begins at row `first`. A search over a matrix of one band may have left the mask
+ * in job->keep already (found->held). With a pattern, then applies the pattern to the mask. */
 static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found,
                               size_t first, organ_error *error)
 {

@@ -159,8 +159,8 @@ uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
            (uint64_t)bands->band_rows * sizeof(uint64_t);
 }
 
-/* Removes the weights of lowest score: for a score per row, row by row; else below one edge that find_edge determines
- * for the whole matrix, by counting digits in passes over the bands. */
+/* Removes the weights of lowest score: with wanda or a pattern in each row, else the weights below one edge of the
+ * whole matrix, which find_edge determines by counting digits in passes over the bands. */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;

@@ -80,9 +80,9 @@ void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t
     e->known |= (uint32_t)(ORGAN_EDGE_DIGIT - 1) << shifts[digit];
 }
 
-/* Keeps TOGETHER scores that are at least the edge and returns the number of those equal to it. Has no branch, so that
- * the compiler vectorises it. The bits of magnitudes are below 2^31, so signed comparisons, which every ISA has, order
- * them. */
+/* Sets the mask of TOGETHER scores: keeps those that are at least the edge. Returns the number of those equal to the
+ * edge. Has no branch, so that the compiler vectorises it. The bits of magnitudes are below 2^31, so signed
+ * comparisons, which every ISA has, order them. */
 static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
 {
     uint32_t at = 0;

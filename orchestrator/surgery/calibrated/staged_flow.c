@@ -244,7 +244,7 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 /* ---- the search ---- */
 
 /* The search for the gain at which the flow removes the requested percentage of the weights: the goal. A rate is the
- * percentage that it removes at a gain. */
+ * percentage that the flow removes at a gain. */
 typedef struct staged_flow_search {
     double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
     double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
@@ -338,8 +338,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
-/* Finds the gain with `percent` zeros; *found gets it, its rate, its slope for the next search, and whether `kept` is
- * the mask of that gain. */
+/* Searches for the gain at which `percent` of the weights become zero. Sets *found to the gain, its rate, its slope for
+ * the next search, and whether `kept` is its mask. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {

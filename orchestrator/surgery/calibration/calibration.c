@@ -228,7 +228,7 @@ static bool calibration_allocate(organ_calibration *c)
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
 /* Returns the bytes of the sums. `undivided`: whole matrices of second moments instead of diagonal blocks of PANEL
- * features. With two streams and few rows, sums of W x drift replace C. */
+ * features. With two streams and few rows, the drift (rows x features) replaces C. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
     if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))

@@ -96,8 +96,9 @@ static uint64_t kept_values(const organ_calibration_run *calib, const organ_tens
     return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
 }
 
-/* Returns the bytes of the donor's inputs that are kept for a chunk: one row of each target of a layer that is not an
- * expert, per token, for the layer with most. 0 unless both streams are used. */
+/* Returns the bytes of the changed stream's inputs that are kept for a chunk until the donor's inputs arrive: for each
+ * token the inputs of all targets of a layer except experts, for the layer with most. 0 unless both streams are
+ * used. */
 static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
 {
     return calib->options->streams == ORGAN_INPUTS_BOTH
@@ -137,8 +138,8 @@ static bool runs_on_copies(const organ_calibration_run_options *o, const organ_f
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Returns the bytes for chunks 0, step, 2 step and so on. The tokens of the text are counted only if the states are in
- * a scratch file, because they are small compared with states in memory. */
+/* Returns the bytes of memory for the states of chunks 0, step, 2 step, ... in all streams. The tokens of the text are
+ * counted only if the states are in a scratch file, because they are small compared with states in memory. */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
                               size_t step)
 {
@@ -178,8 +179,9 @@ static uint64_t max_captured(const organ_calibration_run *calib)
     return max;
 }
 
-/* Returns the additional bytes that each of several ranks needs: recorded inputs of its own chunk and a buffer for
- * those of others, minus the states of other ranks' chunks, at least half of all states. */
+/* Returns the additional bytes that each of several ranks needs: the recorded inputs of its own chunk and a buffer for
+ * the inputs of other ranks, minus the bytes that it saves because other ranks hold the states of their chunks (at
+ * least half of all states). */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;

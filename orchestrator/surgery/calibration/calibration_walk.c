@@ -333,8 +333,8 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     return false;
 }
 
-/* Captures the inputs of a layer's targets and changes them, in as many runs of the text as experts' moments need
- * (assign_passes). */
+/* Captures the inputs of a layer's targets and changes the targets, in as many runs of the text as experts' moments
+ * need (assign_passes). */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {

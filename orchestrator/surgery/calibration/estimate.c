@@ -120,9 +120,9 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     }
 }
 
-/* Adds the walk's products to the plan: a layer runs once on the donor's inputs; on changed inputs, once to capture
- * them and once after its change; with both streams, a third time for the donor. Layers whose moments do not fit in
- * memory run several times. */
+/* Adds the walk's products to the plan: a layer runs once on the donor's inputs. On changed inputs it runs twice: to
+ * capture the inputs, and after its change. With both streams it runs a third time, for the donor. Layers whose moments
+ * do not fit in memory run several times. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
 {
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};

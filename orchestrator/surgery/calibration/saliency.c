@@ -24,8 +24,8 @@ static double normal_quantile_below(double p)
     return x;
 }
 
-/* Returns the quantiles of the normal distribution in the middle of LEVELS equal probabilities: a random index into
- * them is normal noise. */
+/* Returns the quantiles of the normal distribution in the middle of LEVELS equal probabilities: the quantile at a
+ * random index is normal noise. */
 float *organ_normal_levels(void)
 {
     float *levels = malloc(LEVELS * sizeof *levels);

@@ -122,9 +122,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
-/* Converts one key-value of the GGUF file to the member of config.json that the row of the exchange table names.
- * Members of the rotation are added to `rope`. Adds nothing if the file lacks the key or has an array. Returns nonzero
- * if an allocation was refused. */
+/* Converts a key-value of the GGUF file to the member of config.json that `row` names. Members of the rotation go to
+ * `rope`. Adds nothing if the file lacks the key or has an array. Returns nonzero if an allocation was refused. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
