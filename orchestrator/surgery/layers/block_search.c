@@ -38,8 +38,9 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Returns whether a configuration can describe the model without these blocks. After an error other than
- * ORGAN_BAD_INPUT it returns true, so that `judge` fails with the same error and reports it. */
+/* Returns whether a configuration can describe the model without these blocks; true if search->describes is NULL.
+ * Stores the reason in w->why. An error other than ORGAN_BAD_INPUT also gives true: search->judge then fails with the
+ * same error and reports it. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};
@@ -52,7 +53,7 @@ static bool is_new_and_loadable(search_work *w, const bool *dropped)
     return !was_judged(w, dropped) && is_described(w, dropped);
 }
 
-/* Appends a copy of a judged set and its divergence to found->sets. */
+/* Appends a copy of a judged set, its round and its divergence to found->sets. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -71,8 +72,9 @@ static organ_status record_set(search_work *w, size_t round, const bool *dropped
     return ORGAN_OK;
 }
 
-/* Judges the first `count` sets of w->flags. If one has a lower divergence than the best set so far, it becomes the
- * best. */
+/* Judges the first `count` sets of w->flags and appends them to found->sets. If one of them has a lower divergence than
+ * all earlier sets, found->best becomes its index, which is also appended to found->path. Then calls search->on_round,
+ * unless that is NULL. */
 static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -101,8 +103,8 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
 
 /* ---- the sets of a round ---- */
 
-/* Sets `dropped` to the blocks of least influence. Of blocks with equal influence the later ones are dropped, because
- * errors of early blocks pass through all later ones. */
+/* Sets `dropped` to the set of the search->requested blocks with the least influence. Of blocks with equal influence
+ * the later ones are dropped, because the error of an early gap passes through more blocks. */
 static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -127,8 +129,9 @@ static int by_influence(const void *a, const void *b)
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* Fills w->flags with the next sets that differ from the best set in one block and must be judged, those that add least
- * influence first. Returns their number, at most ORGAN_LAYERS_ROUND; 0: all exchanges were judged. */
+/* Fills w->flags with sets that differ from the best set by one exchange. Takes only sets that were not judged yet and
+ * that a configuration can describe, in the order of the influence that their exchanges add. Returns the number of
+ * sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange remains to be judged. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -149,8 +152,8 @@ static size_t exchange_blocks(search_work *w)
     return count;
 }
 
-/* Changes `dropped` to another set with the same number of blocks. Starting from the first blocks of the model, it
- * visits every set once; returns false after the last one. */
+/* Changes `dropped` to the next set with the same number of blocks. Repeated calls, starting with the set of the first
+ * blocks of the model, give every set once. Returns false after the last set. */
 static bool next_choice(const organ_layers_search *s, bool *dropped)
 {
     size_t at = s->layers, behind = 0;
@@ -167,8 +170,9 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Sets `dropped` to the consecutive blocks that have the least influence in total, among those without which a
- * configuration can describe the model. Of equal sums the last run. Returns false if there is none. */
+/* Sets `dropped` to the run of search->requested consecutive blocks with the least sum of influences. Considers only
+ * runs without which a configuration can describe the model. Of runs with equal sums takes the last. Returns false if
+ * there is no such run. */
 static bool begin_with_run(search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -190,7 +194,9 @@ static bool begin_with_run(search_work *w, bool *dropped)
     return best < s->layers;
 }
 
-/* Sets `dropped` to the first set of the search (organ_layers_search_run). */
+/* Sets `dropped` to the first set of the search: the blocks of least influence or, if no configuration can describe the
+ * model without these, the run of consecutive blocks of least influence. Returns ORGAN_BAD_INPUT if no run can be
+ * dropped. */
 static organ_status search_begin(search_work *w, bool *dropped, organ_error *error)
 {
     begin_with_least(w, dropped);
@@ -200,7 +206,8 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
-/* Returns the number of sets, layers over `requested`; stops counting above `max`. */
+/* Returns the number of sets of s->requested blocks out of s->layers. If there are more than `max`, returns any number
+ * above `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
@@ -209,7 +216,8 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
     return count;
 }
 
-/* Judges all sets of the requested size in one round. */
+/* Judges in round 1 all sets of search->requested blocks that were not judged yet and that a configuration can
+ * describe. Sets found->whole and found->locally_optimal. */
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -227,7 +235,8 @@ static organ_status judge_all(search_work *w, organ_error *error)
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
-/* Exchanges single blocks of the best set, round by round, until no exchange is better or all rounds are used. */
+/* Judges exchanges of one block of the best set, round by round, until all of them were judged or search->rounds rounds
+ * are used. Sets found->locally_optimal if no exchange of the best set remains to be judged. */
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {

@@ -20,6 +20,7 @@ typedef struct organ_layers_set {
     bool *dropped;     /* a flag for each block; owned by organ_layers_found */
 } organ_layers_set;
 
+/* Arguments of a search. */
 typedef struct organ_layers_search {
     size_t layers, requested; /* number of blocks, and how many to drop: 1 .. layers - 1 */
     const double *influence;  /* influence of each block; blocks with little influence are tried first */
@@ -47,12 +48,14 @@ typedef struct organ_layers_found {
     bool locally_optimal; /* no exchange of one block gives a better set; always true with `whole` */
 } organ_layers_found;
 
-/* Searches the set of dropped blocks with the least divergence. Starts with the blocks of least influence or, if that
- * set cannot be described, with the consecutive blocks of least influence. Each round tries exchanges of one dropped
- * block for a kept one, those that add least influence first, and takes the best one if it lowers the divergence. Ends
- * after all exchanges were judged or after the last round. The result does not depend on which divergences the caller
- * had stored. Release `found` whatever this returns. Returns ORGAN_BAD_INPUT if no first set can be described, ORGAN_IO
- * without memory, or the error of `judge`. */
+/* Searches the set of dropped blocks with the least divergence. Starts with the blocks of least influence or, if no
+ * configuration can describe the model without these, with the run of consecutive blocks of least influence. If there
+ * are at most `all` sets and `rounds` is not 0, judges all sets in one round. Otherwise each round judges sets that
+ * exchange one dropped block of the best set for a kept one; exchanges that add least influence are judged first. If
+ * one of these sets has a lower divergence than the best set, it becomes the best set. The search ends when all
+ * exchanges of the best set were judged, or after the last round. Divergences that `judge` has stored from earlier runs
+ * do not change the result. Release `found` whatever this returns. Returns ORGAN_BAD_INPUT if no first set can be
+ * described, ORGAN_IO without memory, or the error of `judge`. */
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 

@@ -2,8 +2,8 @@
  * Searches the blocks to drop on a part of the calibration text. Sets whose divergence is already measured, in an
  * earlier round or in the file of --scores, are not judged again.
  *
- * Ranks: they agree after scores were read or written, because each rank decides by these scores which sets are judged
- * next. */
+ * If one rank fails to read or write the scores, all ranks fail, because each rank decides by these scores which sets
+ * it judges next. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run: sets judged in a round, and the work on each as a share of a run through its kept blocks;
- * sets of a round share layers. */
+/* For the plan of a dry run. ROUND_SETS: number of sets judged in a round. SHARED: work to judge a set, relative to a
+ * run of the text through its kept blocks; less than 1, because sets of a round share runs of layers. */
 #define ROUND_SETS 16.0
 #define SHARED     0.9
-/* For the plan: sets judged during a search, as a multiple of the exchanges around one set: all around the best set,
- * and a part of those around each earlier best set. */
+/* For the plan: number of sets that a search judges, relative to the number of exchanges of one set. The search judges
+ * all exchanges of the best set and some exchanges of earlier best sets. */
 #define BETTER 1.5
 
 static const organ_windows *windows_of(const organ_layers_job *job)
@@ -32,8 +32,8 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-/* Sets choice.identity, which describes model and text of the search, so that stored scores are used only for the same
- * ones. */
+/* Sets choice.identity: the digests of the model and the text, and the number and length of the windows. Stored scores
+ * are used only if they have the same identity. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -47,7 +47,9 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-/* Opens the text for the search. The calibration has no targets, because the text is only scored. */
+/* Opens the text and the forward pass of the search, with as many windows as hold --search-tokens tokens. No tensor is
+ * calibrated, because the text is only scored. Sets job->layers to the number of layers of the forward pass; returns
+ * ORGAN_USAGE if --drop would leave none of them. */
 static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -88,9 +90,9 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 }
 
 /* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
- * for each judged set. A set has drop x (layers - drop) neighbours that differ in one block: those of the best set are
- * all judged, and a part of those of earlier best sets (BETTER); --rounds limits them to ROUND_SETS per round. Sets of
- * a round share runs of layers (SHARED). */
+ * for each judged set. There are drop x (layers - drop) exchanges of one block. The number of judged sets is taken as 1
+ * + BETTER times this number, but at most 1 + ROUND_SETS for each of --rounds rounds. The work to judge a set is
+ * multiplied by SHARED, because sets of a round share runs of layers. */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
@@ -142,7 +144,8 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Judges `count` sets that have no stored divergence, and stores theirs. */
+/* Judges `count` sets that have no stored divergence. Stores their divergences in choice.known and in the file of
+ * --scores. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -160,7 +163,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : store_scores(job, error);
 }
 
-/* Implements organ_layers_search.judge: takes stored divergences, and measures those of the remaining sets. */
+/* Implements organ_layers_search.judge: takes the stored divergences of known sets, and measures and stores the
+ * divergences of the other sets. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -204,7 +208,8 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-/* Measures the influence of each block, unless the file of --scores has it, and stores it. */
+/* Measures the influence of each block and stores the influences in choice.known and in the file of --scores. Does
+ * nothing if the file already had them. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

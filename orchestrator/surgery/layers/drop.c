@@ -44,7 +44,8 @@ static organ_status add_range(size_t from, size_t to, size_t layers, const char 
     return ORGAN_OK;
 }
 
-/* Reads a list of blocks and ranges, such as "3,10-12", into drop->dropped. */
+/* Reads a list of blocks and ranges, such as "3,10-12", into drop->dropped. Sets drop->named and adds up drop->count.
+ * An empty or malformed list is ORGAN_USAGE. */
 static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                 organ_error *error)
 {

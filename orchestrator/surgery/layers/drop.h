@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The parsed option --drop. */
 typedef struct organ_layers_drop {
     size_t count;  /* number of blocks to drop, 1 .. layers - 1 */
     bool named;    /* --drop names the blocks, and `dropped` has them; else they must be searched */
@@ -15,9 +16,9 @@ typedef struct organ_layers_drop {
 } organ_layers_drop;
 
 /* Parses block numbers, from 0 on as in tensor names, and ranges of them, separated by commas: "5-8", "3,7,9-11",
- * "8-8", "8,". A number without a comma is the number of blocks to drop. `layers`: number of blocks of the model, whose
- * path `model` is for messages. Returns ORGAN_USAGE for any other text, for a block that the model lacks or that is
- * named twice, and if no block would be left; ORGAN_IO without memory. */
+ * "8-8", "8,". A number without a comma is the number of blocks to drop. `layers` is the number of blocks of the model,
+ * and `model` its path for messages. Returns ORGAN_USAGE for any other text, for a block past the last one or named
+ * twice, and if no block would be dropped or none would be left; ORGAN_IO without memory. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error);
 

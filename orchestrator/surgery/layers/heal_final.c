@@ -14,7 +14,7 @@ typedef struct products {
     double xy, yy;
 } products;
 
-/* Adds the inner products of `count` values. */
+/* Adds <x, y> and <y, y> of two vectors of `count` values to the sums. */
 static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
 {
     sums->xy += organ_dot(x, y, count);
@@ -42,9 +42,9 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
     return error->status;
 }
 
-/* Chooses the factor of the final norm. `least` is the least-squares solution (0: none). Tries 1 + step (least - 1) for
- * steps of 1, 0.5 and 0.25, and keeps the factor with the least divergence of the whole model, or 1 if none lowers
- * it. */
+/* Chooses the factor of the final norm. `least` is the least-squares solution (0: none). Tries the factors 1 + step
+ * (least - 1) for steps of 1, 0.5 and 0.25. Stores in *solved the factor with which the smaller model has the least
+ * divergence, or factor 1 and step 0 if no factor lowers the divergence. */
 static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
                                       organ_error *error)
 {
@@ -66,8 +66,9 @@ static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_
     return ORGAN_OK;
 }
 
-/* Writes the final norm into the output, multiplied by the chosen factor; `weights` is a buffer. Some models store
- * weight - offset, so the offset is added before and subtracted after. */
+/* Writes the final norm into the output: its weights multiplied by solved->times, or unchanged if solved->step is 0.
+ * `weights` is a buffer. Some models store weight - offset, so the offset is added before the multiplication and
+ * subtracted after it. */
 static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
                                    organ_error *error)
 {
@@ -79,7 +80,8 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
-/* Restores the result of an interrupted run if the tensor is already written. */
+/* If an interrupted run has already written the final norm, takes its result from h->known. Otherwise sums over all
+ * chunks, chooses the factor and writes the norm. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -87,8 +87,8 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
     return error->status;
 }
 
-/* Runs all pending candidates from `layer` to the logits and stores the divergence of each from the donor where its
- * organ_layers_heal_try caller reads it. */
+/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on to the logits. Stores the
+ * divergence of pending candidate k from the donor in *h->results[k]. Afterwards no candidate is pending. */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
@@ -100,13 +100,14 @@ static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-/* Judges all pending candidates, whose states are after the current layer. */
+/* Judges all pending candidates. Their hidden states are those after the current layer. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Adds the loaded layer with its present weights as a pending candidate. If too many are pending, they are judged
+/* Adds the loaded layer with its present weights as a pending candidate, and runs the held-out windows through it.
+ * *divergence is set when the candidate is judged. If h->together candidates are pending already, these are judged
  * first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
@@ -118,7 +119,8 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Judges the smaller model's own states before `layer` as the only candidate. No candidate may be pending. */
+/* Judges the smaller model without a new candidate: runs its hidden states through the kept blocks from `layer` on. No
+ * candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)

@@ -34,9 +34,10 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Returns whether the matrices of this kind are refitted in a layer. In a block before a gap (dropped blocks) only the
- * output projections are refitted; after a gap also those that read the block's inputs, because these differ from the
- * inputs with which the block was trained. */
+/* Returns whether the matrices of this kind are refitted in a layer. A gap is a run of dropped blocks, which have no
+ * refitted matrices. In the block directly before the first gap only the output projections are refitted. In all blocks
+ * after a gap the projections that read the inputs of the block are refitted, too, because these inputs differ from
+ * those with which the block was trained. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -49,7 +50,8 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
     return false;
 }
 
-/* Returns whether --heal refits a tensor as `kind`. */
+/* Returns whether --heal refits a tensor with anatomy `a` as a matrix of `kind`. Fused tensors (q, k and v, or gate and
+ * up) belong to the kinds of inputs. The down projection of a shared expert is never refitted. */
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
@@ -61,8 +63,8 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return is;
 }
 
-/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm comes
- * last. */
+/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind. The final norm, which
+ * has no layer, comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;
@@ -73,7 +75,8 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
-/* Fills in the entry of one matrix. In a stack of `count` matrices its name gets its index, as in the forward pass. */
+/* Fills in the entry of matrix `matrix` of a tensor that has `count` matrices. Its name is that of the tensor, followed
+ * by the index in brackets if the tensor has several matrices, as in the forward pass. */
 static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -83,7 +86,8 @@ static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t co
              (unsigned long long)matrix);
 }
 
-/* Returns the number of matrices of a layer that are refitted as `kind`, and lists them in `list` unless it is NULL. */
+/* Returns the number of matrices of a layer that are refitted as `kind`, and lists them in `list` unless `list` is
+ * NULL. */
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
     const organ_model *const model = h->options.model;
@@ -100,8 +104,9 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
-/* Lists the matrices of one kind in a layer, and the sizes of the least-squares problem that refits them together: in a
- * mixture each routed expert is a block of inputs, and a token uses some of the blocks. */
+/* Lists the matrices of one kind in a layer, and sets the sizes of the least-squares problem that refits them together.
+ * For the down projections of routed experts, each expert is a block of inputs, and a token uses only the blocks of the
+ * experts that the router chose. Otherwise there is one block. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -143,8 +148,8 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n such that one window of n is held out to choose solutions: about JUDGED_TOKENS tokens in total, at least
- * one window, and at most one of HEAL_HELD (of 2 HEAL_HELD in a long text). */
+/* Returns n: one window of every n is held out to choose solutions. n gives about JUDGED_TOKENS held-out tokens, but is
+ * not above the number of windows, and not below HEAL_HELD (from HEAL_MANY windows on, not below 2 HEAL_HELD). */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->options.walk.calibration.context;
@@ -154,9 +159,9 @@ static size_t stride_of(const organ_layers_heal *h)
     return max > least ? max : least;
 }
 
-/* Returns the use of a window of the text. In a short text, windows 3, 7, 11, ... are held out to choose solutions (in
- * a long one every eighth or fewer). Windows 1, 17, 33, ... are for the final norm unless they are held out. All other
- * windows are for refitting blocks. */
+/* Returns the use of a window of the text. The last of every stride_of windows is held out to choose solutions. The
+ * second of every HEAL_APART windows is for the final norm unless it is held out. All other windows are for refitting
+ * blocks. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
@@ -170,8 +175,8 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* Returns the least-squares problem of a part. It has no held-out tokens of its own: lambda is chosen by the divergence
- * on other windows. */
+/* Returns the sizes of the least-squares problem of a part. Its tokens are those of the windows for refitting blocks.
+ * It has no held-out tokens, because lambda is chosen by the divergence on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -188,7 +193,7 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
 }
 
 /* Returns the bytes that refitting a part needs in addition to the hidden states: the equations, the recorded inputs of
- * a chunk, and a matrix with its change. */
+ * a chunk, and a matrix with its change. `scratch`: the equations use a scratch file. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

@@ -24,9 +24,10 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies the inputs of a matrix for tokens [first, first + tokens) to the rows of `to`. In a mixture of experts,
- * `inputs` are rows first, first + 1, ... of those that the router sent to the matrix's expert, and are multiplied by
- * the router's weights. */
+/* Copies `inputs`, `tokens` rows of inputs of a matrix, to `to`. Without a mixture of experts they are the inputs of
+ * tokens first, first + 1, .... In a mixture, they are entries first, first + 1, ... of the list of rows that the
+ * router sent to the expert of the matrix: each is multiplied by the router's weight and copied to its row (token x
+ * used + choice) of `to`. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -41,7 +42,8 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of heal_solve_capture: `to` is where the inputs of the donor or of the smaller model are recorded. */
+/* Context of heal_solve_capture and capture_router: `to` is where the inputs of the donor or of the smaller model are
+ * recorded. */
 typedef struct listener {
     organ_layers_heal *heal;
     float *to;
@@ -60,8 +62,8 @@ static organ_status heal_solve_capture(void *context, const char *tensor, size_t
     return error->status;
 }
 
-/* Sorts rows 0 .. rows - 1 (token x used + choice) by their experts: h->routed lists them, and those of expert e are
- * from h->begin[e] on. */
+/* Sorts the numbers of rows 0 .. rows - 1 (token x used + choice) by expert into h->routed. Entries h->begin[e] to
+ * h->begin[e + 1] - 1 are the rows of expert e. */
 static void sort_rows(organ_layers_heal *h, size_t rows)
 {
     const size_t experts = config_of(h)->experts;
@@ -75,8 +77,9 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Records the experts and weights that the router chose for these tokens. Experts receive the rows of all tokens of the
- * batch so far, in order, so all rows are sorted again in each call. */
+/* If the part is router, gate and up, records their common input `normed` in listener.to. If the part is the down
+ * projections of experts, records the experts that the router chose for these tokens, and their weights. The rows of
+ * all tokens of the chunk so far are then sorted by expert again, because an expert receives them in this order. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -115,8 +118,8 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* Runs a copy of the hidden states of a chunk through a layer and records the part's inputs in `to` (NULL: does not).
- * Returns the states after the layer, NULL with an error. */
+/* Runs a copy of the hidden states of a chunk through a layer. Records the part's inputs in `to`, unless `to` is NULL.
+ * Returns the states after the layer, or NULL after an error. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
@@ -133,7 +136,8 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
     return error->status ? NULL : values;
 }
 
-/* Sets h->inputs to the part's inputs in the smaller model, and h->target to those in the donor minus h->inputs. */
+/* Sets h->inputs to the part's inputs in the smaller model, and h->target to the part's inputs in the donor minus
+ * h->inputs. */
 static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
@@ -153,7 +157,8 @@ static float unit_of(const float *target, size_t outputs)
 }
 
 /* Sets h->inputs to the inputs of the output projection in the smaller model, and h->target to the donor's hidden state
- * minus the smaller model's; both multiplied by the weight of the token. */
+ * minus that of the smaller model. Both are multiplied by the weight of the token (unit_of). The donor's state is taken
+ * after this block or, if h->ahead is set, before the next kept block. */
 static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
@@ -176,8 +181,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
-/* Runs a chunk through both models' layers and adds inputs and targets to the equations, for windows that are used to
- * refit blocks. */
+/* Runs a chunk through the current layer of both models. Adds the inputs and targets of those windows to the equations
+ * that are used to refit blocks. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -197,8 +202,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* ---- the solution ---- */
 
-/* Computes W + W D, where D is `change`: the new matrix maps input x of the smaller model to W (x + D x), and D was
- * fitted so that x + D x approximates the donor's input. */
+/* Adds W D to `weights`, where W is the matrix in `weights` and D is `change`: the new matrix maps input x of the
+ * smaller model to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {
@@ -223,7 +228,8 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
     return error->status;
 }
 
-/* Sets `weights` to the donor's matrix plus `step` times the change. */
+/* Sets `weights` to the donor's matrix W plus `step` times its change. The change of an output projection is `change`;
+ * for matrices that read the inputs of the block it is W times `change` (heal_solve_add_product). */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -276,8 +282,9 @@ static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Puts the new matrix into the loaded layer and writes it to the output; NULL: writes the donor's. If an earlier run
- * has already written it, it is only rounded to its stored type. */
+/* Puts the new matrix `weights` into the loaded layer and writes it to the output. If `weights` is NULL, writes the
+ * donor's matrix and does not change the loaded layer. If an interrupted run has already written the tensor, nothing is
+ * written; `weights` is only rounded to the stored type. */
 static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
     if (weights) { /* the output has the rows in the order of the file */
@@ -291,7 +298,7 @@ static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, floa
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
-/* Returns the stored bytes of a matrix in a loaded layer and their number. */
+/* Returns the address of the stored values or quantised blocks of a matrix in a loaded layer. *bytes: their size. */
 static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
@@ -350,9 +357,10 @@ static const heal_solve_trial *best_trial(const heal_solve_trial *best, const he
     return best;
 }
 
-/* Chooses lambda and step: judges the complete change (step 1) for several lambdas, from the strongest on, then other
- * steps of the best one. The equations minimise the error after the block; a smaller error there may still give worse
- * predictions, so the divergence of the whole model decides. Step 0 keeps the donor's weights. */
+/* Chooses lambda and step: judges the complete change (step 1) for several lambdas, from the largest on, then other
+ * steps with the lambda of the best trial. The equations minimise the error after the block; a smaller error there may
+ * still give worse predictions, so the divergence of the whole model decides. If no trial lowers this divergence,
+ * chosen->step is 0, which keeps the donor's weights. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},

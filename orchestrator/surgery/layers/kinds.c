@@ -37,7 +37,8 @@ static void add_word(char *name, const char *between, const char *word)
     snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
 }
 
-/* Describes a layer by the model's configuration: "sliding attention, mixture". */
+/* Appends the name of a layer's kind, by the model's configuration, to `name`: "sliding attention, mixture". Layers
+ * after the last one of the configuration are for multi-token prediction. */
 static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
 {
     if (layer >= config->layers) {
@@ -70,8 +71,8 @@ static const struct part {
 };
 #define PARTS (sizeof parts_of_layers / sizeof *parts_of_layers)
 
-/* Returns whether the tensor has one of the part's roles. Down projections of experts do not count: their router names
- * the layer. */
+/* Returns whether the tensor has one of the part's roles. Down projections of experts do not count, because a layer
+ * with experts is recognised by its router. */
 static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_DOWN && tensor->anatomy.experts != ORGAN_EXPERTS_NONE)

@@ -82,7 +82,8 @@ static bool known_sets_read_value(const json_t *json, double least, double *valu
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
-/* Reads the array of influences, one for each block; null if they were not measured. */
+/* Reads the array of influences, one for each block, into known->influence. JSON null means that they were not
+ * measured: known->influence then stays NULL. */
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))

@@ -28,7 +28,8 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
-/* Checks that a text is given exactly if the search or --heal needs one. */
+/* Checks that a text is given if the search or --heal needs one, and not otherwise. Rejects --scores without a
+ * search. */
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -55,8 +56,8 @@ static organ_status layers_check_output(const organ_layers_job *job, organ_error
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* Rejects models with an encoder and a decoder (BART, Whisper, T5): their blocks have the same numbers, but config.json
- * has separate counts. */
+/* Rejects models with an encoder and a decoder (BART, Whisper, T5): the blocks of both are numbered from 0, but
+ * config.json has separate counts. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
 {
     const char *encoder = NULL, *decoder = NULL;
@@ -116,7 +117,8 @@ static void drop_smallest(organ_layers_job *job)
 
 /* ---- healing ---- */
 
-/* Opens the refitting for --heal; job->resolved gets the tensors whose bytes it will change. */
+/* Opens the refitting for --heal, and sets job->resolved: a flag for each tensor that the refitting may change. Does
+ * nothing without --heal. */
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -149,8 +151,8 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches the blocks to drop unless --drop names them. With --heal, the memory that search and heal need is checked
- * first. */
+/* Searches the blocks to drop, unless --drop names them. Before the search, checks that --memory is enough for the
+ * search and for --heal. A dry run only adds the search to the plan, and marks the smallest blocks as dropped. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))

@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run: solutions of a part that are judged, and how much faster a dense part is solved than a
- * mixture. */
+/* For the plan of a dry run. TRIED: solutions that are judged for a part. SWEEPS_WHOLE: how much faster a dense part is
+ * solved than a mixture. */
 #define TRIED        11.0
 #define SWEEPS_WHOLE 10.0
 
@@ -27,8 +27,9 @@
 
 /* ---- opening ---- */
 
-/* Rejects models in which the output of a projection is normalised or scaled before it is added to the hidden state:
- * the error would not be linear in the weights. */
+/* Rejects models in which the output of a projection is normalised or scaled before it is added to the hidden state,
+ * because the error would not be linear in the weights. Also rejects models with more layers in the forward pass than
+ * in the names of tensors, and a text of fewer than HEAL_HELD windows. */
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
@@ -77,7 +78,8 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Marks all tensors of a part and counts the part. `context` is `resolved`. */
+/* Sets the flags of all tensors of a part in `context`, the array `resolved`, and counts the part in
+ * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     for (size_t k = 0; k < part->count && !error->status; k++)
@@ -86,8 +88,8 @@ static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void 
     return error->status;
 }
 
-/* Checks that the model is one that --heal supports: the feed-forward follows the attention, whose refitted output it
- * reads, and the final norm has weights that one number can scale. */
+/* Rejects models that --heal does not support: models in which attention and feed-forward read the same hidden state,
+ * and models in which the final norm has a bias or no weights. */
 static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
@@ -102,7 +104,8 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Marks all tensors that --heal refits: those of the parts, and the final norm. */
+/* Sets the flags of all tensors that --heal refits: the tensors of all parts, and the final norm. Sets h->solved_count
+ * to the number of parts plus one. */
 static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
 {
     if (check_norms(h, error) != ORGAN_OK)
@@ -129,7 +132,7 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
     return error->status;
 }
 
-/* Returns whether this --memory is enough: after the forward pass has its share, needs.max and needs.states fit. */
+/* Returns whether `memory` bytes are enough: what the forward pass leaves of them exceeds needs.max + needs.states. */
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
@@ -137,8 +140,8 @@ static bool heal_fits(void *context, uint64_t memory)
            n->max + n->states;
 }
 
-/* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the refitted one, the
- * equations, and the judging of one solution. */
+/* Sets *n to the memory for two streams with a copy of a chunk each, for the donor's block and the refitted one, for
+ * the equations of the largest part, and for judging one solution. `scratch`: the streams are in a scratch file. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
@@ -148,8 +151,8 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
     return error->status;
 }
 
-/* Sets h->together, the number of solutions that are judged together, by the remaining memory. It does not change
- * results. */
+/* Sets h->together, the number of solutions that are judged together: as many as `remaining` bytes allow, from 1 to
+ * HEAL_TOGETHER. This number does not change results. */
 static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 {
     const uint64_t more = remaining / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
@@ -193,8 +196,8 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Adds the memory and the work of the heal to the plan: both streams run through the model, the second also to record
- * inputs; then each part is solved and judged. */
+/* Adds the memory and the work of the heal to the plan: the two streams, which count as four runs of the text through
+ * the model because they also run to record inputs; and solving and judging each part. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -386,8 +389,8 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Returns whether all matrices of the part are written and can be restored. GGUF blocks are refitted again: decoding
- * and encoding them would give other blocks. */
+/* Returns whether an interrupted run has written all matrices of the part and they can be restored. GGUF blocks cannot
+ * be restored, because decoding and encoding them would give other blocks; they are refitted again. */
 static bool all_matrices_done(const organ_layers_heal *h)
 {
     bool done = true;
@@ -411,10 +414,10 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
     return error->status;
 }
 
-/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts whose target
- * is in the same block of the donor. Then runs the donor's stream up to `next` and refits the output of the
- * feed-forward (and before a gap that of the attention) to the donor's states there, so that they also replace the
- * dropped blocks. */
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts that have
+ * their target in the same block of the donor. Then runs the donor's stream up to `next`, and refits the output
+ * projection of the feed-forward to the donor's hidden states before `next`. Before a gap, the output projection of the
+ * attention is refitted to these states, too, so that both projections also replace the dropped blocks. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
@@ -453,8 +456,8 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
     return false;
 }
 
-/* Runs both streams through the blocks and refits them in order. Up to the first dropped or refitted block both are
- * equal, so only the donor's is kept. */
+/* Runs both streams through the blocks and refits them in order. Up to the first dropped or refitted block the two
+ * streams are equal, so only the donor's stream is run. */
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;

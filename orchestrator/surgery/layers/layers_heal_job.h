@@ -12,7 +12,7 @@
 
 /* At most one window of this many is held out to choose solutions; also the least number of windows. */
 #define HEAL_HELD     ((size_t)4)
-#define HEAL_MANY     ((size_t)32) /* from this many windows on, at most half that share is held out */
+#define HEAL_MANY     ((size_t)32) /* from this many windows on, at most one of 2 HEAL_HELD is held out */
 #define HEAL_APART    ((size_t)16) /* one window of this many is used only to fit the final norm */
 #define HEAL_TOGETHER ((size_t)6)  /* upper bound of solutions that are judged together */
 
@@ -107,13 +107,13 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
 /* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
  * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the mean KL divergence over the
- * held-out tokens of the model with this block from the donor, in nats, at the latest when organ_layers_heal_finish
- * returns. */
+/* Judges heal->loaded with its present weights as a candidate. Sets *divergence to the KL divergence from the donor of
+ * the smaller model with this block, in nats, averaged over the held-out tokens. *divergence may be set later, but is
+ * set when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Sets *divergence to the divergence of the smaller model with all refits so far and, from block `layer` on, which its
- * stream has reached, the donor's weights. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far. Its stream must have reached block
+ * `layer`; from this block on, the kept blocks have the donor's weights. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
 /* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the

@@ -84,8 +84,9 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                 sets_tokens_of(windows));
 }
 
-/* Sets s->together and s->stride by the remaining memory: at most half of it is for running more sets together, the
- * rest for the donor's states, which are kept before every `stride`-th layer. */
+/* Sets s->together, at most `max`, and s->stride by the memory that judging one set leaves. At most half of this memory
+ * is for running more sets together. The rest is for the donor's hidden states, which are kept before layers 0, stride,
+ * 2 stride, .... */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -214,8 +215,8 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Gives each set that begins to differ at block `blocks` - 1 a stream of its own: a copy of the one it shared, which
- * has not run through that block yet. */
+/* Gives each set that begins to differ from its leader at block `blocks` - 1 a stream of its own: a copy of the
+ * leader's stream, which has not run through this block yet. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {

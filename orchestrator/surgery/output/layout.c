@@ -119,7 +119,8 @@ static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to,
     return error->status;
 }
 
-/* Loads the header of a file and the bytes between and after its tensors. */
+/* Loads the header of a source file and the bytes between and after its tensors, and adds them to `file` as fillers. An
+ * organ directory keeps them in files of their own; otherwise they are read from the source file. */
 static organ_status load_fillers(const layout_source *s, organ_layout_file *file, organ_error *error)
 {
     const organ_model *const model = s->model;

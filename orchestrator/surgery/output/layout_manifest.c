@@ -104,8 +104,8 @@ static json_t *folders_json(const organ_layout *layout)
     return folders;
 }
 
-/* Returns whether the output has the same bytes as the donor: the layout was unchanged, and all pieces have the digests
- * of the manifest they were read from. */
+/* Returns whether the output has the same bytes as the donor: layout->changed is not set, and no piece differs from its
+ * digest in the manifest of its organ directory. */
 static bool equals_donor(const organ_layout *layout)
 {
     bool same = !layout->changed;

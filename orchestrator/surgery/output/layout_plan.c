@@ -125,7 +125,8 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* Fills layout->copies with an unchanged copy of every piece's source tensor. */
+/* Sets an entry of layout->copies for each piece: the piece is copied from its source tensor. Its file and offset are
+ * set later. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {

@@ -144,8 +144,8 @@ static organ_status begin_partial(organ_output *output, bool resume, organ_error
     return error->status;
 }
 
-/* Opens the journal. If the interrupted run was of a verb without one or wrote no first line, it cannot be continued:
- * its hidden directory is removed and a new one created. */
+/* Opens the journal. An interrupted run that had no journal, or wrote no first line into it, cannot be continued: its
+ * hidden directory is removed and a new one is created. */
 static organ_status begin_journal(organ_output *output, organ_error *error)
 {
     if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||

@@ -115,7 +115,8 @@ organ_status organ_output_end(organ_output *output, organ_error *error);
  * `bytes`: number of bytes that the run processed. NULL without memory. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
-/* Returns the seconds from the start of the run (engine->began) until everything was on the disk. */
+/* Returns the seconds until everything was on the disk, counted from the start of the run (engine->began) or, if
+ * engine->began is 0, from organ_output_begin. */
 double organ_output_seconds(const organ_output *output, const organ_engine *engine);
 
 /* Returns the same as organ_output_run for an operation that makes one model from another, with the further members

@@ -151,8 +151,8 @@ static bool output_reports_is_requested(const organ_report_folder *folder)
     return folder->path && organ_ranks_first(folder->ranks);
 }
 
-/* Calls `use` on the path of each of the three report files: JSON, Markdown and page. It allocates nothing, because it
- * also removes the files after memory ran out. */
+/* Calls `use` on the path of each of the three report files: JSON, Markdown and page. Allocates nothing, because it is
+ * also used to remove the files after memory ran out. */
 static organ_status each_report(const organ_report_folder *folder,
                                 organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {

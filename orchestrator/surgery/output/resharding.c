@@ -75,8 +75,8 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* Assigns the pieces in order to shards, as transformers does: a new shard begins if the next piece would exceed `max`
- * bytes. */
+/* Assigns the pieces in order to shards, as transformers does: a new shard begins if the next piece would make the
+ * current one longer than `max` bytes. With `single_only`, all pieces go into one file. */
 static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;
@@ -172,8 +172,8 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     return ORGAN_OK;
 }
 
-/* Sets the name of file f: model-0000N-of-0000M.safetensors if there are several, else `single`, or model.safetensors
- * if that is NULL. */
+/* Sets the name of file f: model-0000N-of-0000M.safetensors if there are several files; else `single`, or
+ * model.safetensors if `single` is NULL. */
 static organ_status name_file(organ_resharding *r, size_t f, const char *single, organ_error *error)
 {
     char name[64];
@@ -484,7 +484,8 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     return error->status;
 }
 
-/* Writes through a buffer whose addresses equal the file offsets modulo the page size, as direct I/O requires. */
+/* Writes `data` at `offset` of the file through the buffer `scratch`. Each byte gets a place in the buffer that has the
+ * same position in its memory page as the byte has in a page of the file, as direct I/O requires. */
 static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
                                   void *scratch, organ_error *error)
 {

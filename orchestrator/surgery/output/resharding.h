@@ -80,7 +80,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);
-void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
+void organ_resharding_free(organ_resharding *plan); /* NULL is allowed */
 
 size_t organ_resharding_files(const organ_resharding *plan);
 /* Returns the name of file number `file` of the plan, and sets *bytes (may be NULL) to its size. */
@@ -121,9 +121,9 @@ organ_status organ_resharding_copy(organ_resharding *plan, const organ_reshardin
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
 /* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
- * which avoids the page cache, needs `data` aligned to 4096 and `at` a multiple of 4096. Other calls use it only with
- * `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; it may be NULL. Returns ORGAN_IO if writing
- * fails. */
+ * which avoids the page cache, needs `data` aligned to 4096 and `at` a multiple of 4096. If these are not aligned,
+ * direct I/O is used only with `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; `scratch` may be NULL.
+ * Returns ORGAN_IO if writing fails. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error);

@@ -51,8 +51,10 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
                               const organ_progress *progress, char digits[17], organ_error *error);
 
 /* After an error, keeps the unfinished output if a later run can continue it, and says so in the message; otherwise
- * removes it. It is kept if tensors are in it: `done` of `all`, which rank 0 counts, or any in another rank's
- * journal. */
+ * removes it. The output of a continued run is kept unless the error is ORGAN_BAD_INPUT. The output of a new run is
+ * kept after ORGAN_INTERRUPTED or ORGAN_IO if `done`, the number of finished tensors that rank 0 counts, is not 0, if
+ * another rank's journal has lines, or if keep_if_interrupted is set. `all` is the number of tensors for the message.
+ * Does nothing if the output is already complete. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 

@@ -61,8 +61,8 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
 /* ---- files and units ---- */
 
 /* Fills w->tensors with the replaced tensors, cuts them into row ranges (w->cuts), and allocates rows->results, one for
- * each range. The cuts are the same on every machine, so that the sums of the rows, which are added range by range, are
- * too. */
+ * each range. The cuts are the same on every machine. Sums over rows are added range by range, so they are the same on
+ * every machine, too. */
 static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -81,7 +81,8 @@ static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 }
 
 /* Plans an output that has the same files as the model. Each row range of a replaced tensor becomes one piece and one
- * unit; a piece is at the same file and offset as in the model. */
+ * unit; a piece is at the same file and offset as in the model. The row ranges are those of organ_write.cuts or, with
+ * organ_write.rows, those of prepare_cut_rows. */
 static organ_status prepare_cuts(organ_writing *w, organ_error *error)
 {
     w->cuts = w->write->cuts;
@@ -146,7 +147,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
 
 /* Lists in w->extra the files without tensors that go into an output with new shards, and prepares its config.json. For
  * a copy with replaced tensors it only counts obsolete settings in w->stripped, because organ_model_copy_begin copies
- * all files. */
+ * all files. Does nothing for an output of one file and for a verb that writes its own files (organ_write.files). */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;

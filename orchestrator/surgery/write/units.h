@@ -15,7 +15,7 @@ typedef struct organ_unit {
     size_t first, count; /* range of pieces: first .. first + count - 1 */
     size_t item;         /* index of the source tensor in the verb's own list; passed to `recall` */
     uint64_t bytes;      /* bytes of the source tensor, for the progress bar */
-    bool done;           /* this rank has nothing to do: all its bytes are in the output, or another rank makes it */
+    bool done;           /* this rank need not make the unit: its bytes are in the output, or another rank makes it */
     bool calib;          /* the calibration walk assigns this unit to a rank; organ_units_assign leaves it out */
 } organ_unit;
 

@@ -23,8 +23,8 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* Sets *holds to whether `rows`, the extents of a piece in the journal, cover the piece without a gap and its bytes in
- * the output have their digests. */
+/* `rows` are the extents of a piece in the journal. Sets *holds to whether they cover the piece without a gap, and the
+ * bytes of each extent in the output have the digest of the extent. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *holds,
                                 organ_error *error)
 {
@@ -86,7 +86,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     w->done += u->done;
 }
 
-/* Sets line_of[unit] to the last line of the journal about each unit; it stays NULL for units without a line. */
+/* Sets line_of[u] to the last line of the journal about unit u. It stays NULL for units without a line. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
     organ_name_table names = {0};

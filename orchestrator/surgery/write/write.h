@@ -98,13 +98,13 @@ typedef struct organ_write {
      * organ_write_finish for each, and advances the progress. The driver then copies the pieces whose `same` is set. */
     organ_status (*fill)(void *context, organ_writing *writing, organ_error *error);
     /* Restores the results of the unit of source tensor `item` from `results`, the object that organ_write_finish
-     * received in an interrupted run or in another rank. Returns false if it is malformed; the unit is then made again.
-     * Not called for pieces whose `same` is set. */
+     * received in an interrupted run or in another rank. Returns false if `results` is malformed; the unit is then made
+     * again. Not called for pieces whose `same` is set. */
     bool (*recall)(void *context, size_t item, const json_t *results);
     /* Returns the verb's parameters for document and journal, a new object. NULL without memory. */
     json_t *(*parameters)(void *context);
     /* Returns a new object with further members of the journal's first line on which the output depends. A run is
-     * continued only if they are equal. NULL without memory. */
+     * continued only if these members are equal. NULL without memory. */
     json_t *(*identity)(void *context);
     /* Like `identity`, for the members of a room between verb and driver; gets `inner`. */
     json_t *(*depends)(void *context);

@@ -41,8 +41,8 @@ json_t *organ_writing_head(const organ_writing *w)
 
 /* ---- the report ---- */
 
-/* Returns the verb's document, to which it adds the members that all verbs with a `schema` share. NULL without
- * memory. */
+/* Returns the verb's document. If organ_write.schema is set, adds the members that all reports share. Lists the
+ * settings that were removed from config.json. NULL without memory. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;

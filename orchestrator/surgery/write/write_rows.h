@@ -15,7 +15,7 @@ typedef struct organ_row {
     size_t units;
     float *values; /* the row in FP32, `cols` values, 64-byte aligned */
     size_t cols;
-    void *scratch; /* organ_row_work.scratch bytes of the worker; NULL: none */
+    void *scratch; /* buffer of the worker, organ_row_work.scratch_bytes long */
     double *sums;  /* ORGAN_ROW_SUMS sums of the tile that `row` adds to; 0 before the first row of a tile */
 } organ_row;
 
@@ -48,7 +48,8 @@ typedef struct organ_row_work {
  * model. */
 size_t organ_row_longest(const organ_model *model, const bool *chosen);
 
-/* Multiple of rows at which tensors are cut, and rows of a tile, whose sums are added first. */
+/* Tensors are cut into row ranges at multiples of this number of rows. Each range is divided into tiles of as many
+ * rows. */
 #define ORGAN_ROWS_CUT 8
 
 #endif
