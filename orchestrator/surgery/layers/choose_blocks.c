@@ -90,9 +90,9 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 }
 
 /* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
- * for each judged set. There are drop x (layers - drop) exchanges of one block. The number of judged sets is taken as 1
- * + BETTER times this number, but at most 1 + ROUND_SETS for each of --rounds rounds. The work to judge a set is
- * multiplied by SHARED, because sets of a round share runs of layers. */
+ * for each judged set. There are drop x (layers - drop) exchanges of one block. The number of judged sets is assumed to
+ * be 1 + BETTER x drop x (layers - drop), but at most 1 + ROUND_SETS x --rounds. The work to judge a set is multiplied
+ * by SHARED, because sets of a round share runs of layers. */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);

@@ -25,7 +25,7 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
 /* Copies `inputs`, `tokens` rows of inputs of a matrix, to `to`. Without a mixture of experts they are the inputs of
- * tokens first, first + 1, .... In a mixture, they are entries first, first + 1, ... of the list of rows that the
+ * tokens [first, first + tokens). In a mixture, they are entries first, first + 1, ... of the list of rows that the
  * router sent to the expert of the matrix: each is multiplied by the router's weight and copied to its row (token x
  * used + choice) of `to`. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
@@ -78,8 +78,9 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
 }
 
 /* If the part is router, gate and up, records their common input `normed` in listener.to. If the part is the down
- * projections of experts, records the experts that the router chose for these tokens, and their weights. The rows of
- * all tokens of the chunk so far are then sorted by expert again, because an expert receives them in this order. */
+ * projections of experts, records the experts that the router chose for these tokens, and their weights. Each call
+ * sorts the rows of all tokens of the chunk so far by expert again: heal_solve_take_rows needs the rows of an expert in
+ * this order. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -181,8 +182,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
-/* Runs a chunk through the current layer of both models. Adds the inputs and targets of those windows to the equations
- * that are used to refit blocks. */
+/* Runs a chunk through the current layer of both models. Adds the inputs and targets of the windows for refitting
+ * blocks (HEAL_BLOCKS) to the equations. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -331,7 +332,8 @@ typedef struct heal_solve_trial {
 } heal_solve_trial;
 
 /* Computes the solution of each trial, puts it into the loaded layer and measures the divergence. Consecutive trials
- * with the same lambda are solved once. */
+ * with the same lambda are solved once. A trial whose equations have no solution gets `found` false and is not
+ * judged. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0;

@@ -10,7 +10,7 @@
 
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
-/* The scores of a search. It has no scores if all members except `layers` are zero. */
+/* The scores of a search; empty if all members except `layers` are zero. */
 typedef struct organ_layers_known {
     size_t layers, count, capacity; /* layers of the model; stored sets; sets for which there is memory */
     double *influence;              /* influence of each layer; NULL: not measured yet */

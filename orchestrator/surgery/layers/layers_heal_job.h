@@ -84,8 +84,8 @@ bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
  * state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
-/* Return the tokens of a chunk, the equations of a part, and the bytes that refitting it needs in addition to the
- * hidden states (`scratch`: with --scratch). */
+/* Return the number of tokens of a chunk, the sizes of the equations of a part, and the bytes that refitting a part
+ * needs in addition to the hidden states (`scratch`: with --scratch). */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
@@ -108,12 +108,12 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
  * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
 /* Judges heal->loaded with its present weights as a candidate. Sets *divergence to the KL divergence from the donor of
- * the smaller model with this block, in nats, averaged over the held-out tokens. *divergence may be set later, but is
- * set when organ_layers_heal_finish returns. */
+ * the smaller model with this block, in nats, averaged over the held-out tokens. *divergence is set when the candidate
+ * is judged, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Sets *divergence to the divergence of the smaller model with all refits so far. Its stream must have reached block
- * `layer`; from this block on, the kept blocks have the donor's weights. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far. The stream of the smaller model must
+ * have reached block `layer`; from this block on, the kept blocks have the donor's weights. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
 /* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the

@@ -85,8 +85,8 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 }
 
 /* Sets s->together, at most `max`, and s->stride by the memory that judging one set leaves. At most half of this memory
- * is for running more sets together. The rest is for the donor's hidden states, which are kept before layers 0, stride,
- * 2 stride, .... */
+ * is for running more sets together. The rest is for the donor's hidden states, which are kept before every layer with
+ * a number divisible by s->stride. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -202,8 +202,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* Returns the first running set that drops the same blocks among the first `blocks` as set k, so that both have equal
- * hidden states; s->together, the donor's stream, if set k drops none of them. */
+/* Returns the number of the stream with the hidden states of set k after the first `blocks` blocks: that of the first
+ * running set that drops the same of these blocks, or s->together, the donor's stream, if set k drops none of them. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;

@@ -19,7 +19,8 @@ typedef struct cut_plan {
 } cut_plan;
 
 /* Divides a tensor into ranges of at most about ORGAN_CUT_BYTES. `rows` is as in organ_cuts_make: ranges end at
- * multiples of `rows` in a matrix, or at the ends of matrices. A tensor of at most ORGAN_CUT_BYTES stays one range. */
+ * multiples of `rows` in a matrix, or at the ends of matrices. A tensor of at most ORGAN_CUT_BYTES, or any tensor with
+ * ORGAN_CUT_NEVER, stays one range. */
 static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 {
     cut_plan k = {.m = organ_tensor_matrices(tensor)};
@@ -38,7 +39,7 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 }
 
 /* Returns the number of rows of the range that begins at `row` (counted over all matrices): `step`, or fewer at the end
- * of the tensor. If `step` is less than a matrix, no range goes beyond the end of its matrix. */
+ * of the tensor. If `step` is less than the rows of a matrix, a range ends at the latest at the end of its matrix. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t remaining = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
@@ -168,8 +169,8 @@ static uint64_t bytes_to_read(const void *context, size_t t)
 }
 
 /* Computes the digest of tensor t from the written output. Does nothing for a tensor of one range, or if this rank
- * digested the tensor while writing it. Only the rank to which the tensor is assigned can decide this, because a rank
- * does not know which digests other ranks have. */
+ * digested the tensor while writing it. This is checked by the rank to which the tensor is assigned, because each rank
+ * has only the digests of tensors that it wrote. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;

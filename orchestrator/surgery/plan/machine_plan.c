@@ -35,8 +35,8 @@ static size_t workers_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
-/* Returns the number of band buffers in the memory of a node: organ_pass_run gives band k to worker k mod threads, in
- * whose node its buffer is. */
+/* Returns the number of band buffers in the memory of a node. organ_pass_run gives band k to worker k mod threads, and
+ * the buffer of the band is in the memory node of this worker. */
 static size_t bands_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
@@ -67,9 +67,9 @@ static json_t *node_json(const void *context, size_t k)
                         SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
-/* Adds a row for CPUs or nodes that are not used: `what` they are, `which` numbers they have ("0-3,8"), and `why`.
- * Takes ownership of `which`; an empty list adds nothing, and NULL means that there was no memory. Returns false
- * without memory. */
+/* Adds a row for CPUs or nodes that are not used. `what` is "CPU" or "memory node", `which` lists their numbers
+ * ("0-3,8"), and `why` is the reason. Takes ownership of `which`; an empty list adds nothing, and NULL means that there
+ * was no memory. Returns false without memory. */
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;

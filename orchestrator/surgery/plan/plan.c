@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Constants of the speed test: rows of both factors for each worker, their common dimension, bytes to copy, and the
- * seconds that each of the two measurements repeats its call. */
+/* Constants of the speed test. TEST_ROWS: rows of the first factor, and rows of the second factor for each worker.
+ * TEST_DEPTH: columns of both factors. TEST_BYTES: bytes of a copy. TEST_SECONDS: least time for which each of the two
+ * measurements repeats its call. */
 enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_SECONDS 0.05
-#define TEST_CALLS   20 /* calls of a measurement, or fewer after this many seconds: */
+#define TEST_CALLS   20 /* calls of a measurement; fewer if TEST_MAX seconds have passed */
 #define TEST_MAX     0.3
 
 /* Reading, digesting and writing a byte takes as long as this many copies of it within memory. */
@@ -22,8 +23,8 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define REACHED     0.75 /* share of the measured speed of products that whole runs reach */
 #define START       0.03 /* seconds that every run takes in addition */
 
-/* Raises the plan's memory to these amounts. Takes the maximum, because the steps of a run follow each other and do not
- * need their memory at the same time. */
+/* Raises plan->memory_enough to `enough` and plan->memory_good to the larger of `good` and `enough`, if they are lower.
+ * Amounts of several steps are not added, because the steps of a run follow each other. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -31,9 +32,9 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
-/* Adds the work on `count` matrices of rows x cols. The term with solve->squares is a product of the weights with the
- * second moments (rows x cols x block) and a factorisation of their blocks (cols / block blocks of block^3 / 3
- * each). */
+/* Adds the work on `count` matrices of rows x cols. The factor solve->squares counts a product of the weights with the
+ * second moments (rows x cols x block operations), and a factorisation of the blocks of the second moments (block^3 / 3
+ * operations for each of cols / block blocks). */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {

@@ -33,9 +33,9 @@ typedef struct organ_plan_solve {
 /* Raises the plan's memory to the need of another step of the operation. `good` of 0 means the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 
-/* Adds the work on `count` matrices of rows x cols. The method works with the inputs' second moments in blocks of
- * `block` columns (`cols`: of the whole matrix), so `block` replaces one factor cols in cols^2, and block^2 in
- * cols^3. */
+/* Adds the work on `count` matrices of rows x cols. The method uses the second moments of the inputs in blocks of
+ * `block` columns; `block` is `cols` if there is one block. So the work is that of organ_plan_solve with rows x cols x
+ * block in place of rows x cols^2, and cols x block^2 in place of cols^3. */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block);
 

@@ -260,7 +260,7 @@ static bool denominators_agree(audit *a, uint64_t accounted)
 /* Sums over all tensors of the donor, for the checks and the document. */
 typedef struct audit_sums {
     uint64_t accounted, changed; /* target weights: in an allowed class; in the class "changed" */
-    /* tensors that are no target; how many of these are byte-identical; tensors with a counterpart */
+    /* Tensors that are no target; how many of these are byte-identical; tensors with a counterpart. */
     size_t others, identical, comparable;
 } audit_sums;
 

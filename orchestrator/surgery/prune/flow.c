@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs the flow of physarum v1 over units, and searches the gain with which each target gets the requested sparsity.
- * Ranks: a round of the search adds the counts of all ranks, because one gain applies to a whole tensor that ranks
- * share. */
+ * Ranks: a tensor that several ranks share has one gain, so a round of the search adds the counts of all ranks. */
 #include "orchestrator/surgery/prune/gain_search.h"
 #include "orchestrator/surgery/prune/prune_job.h"
 
@@ -156,8 +155,8 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* Searches the gains of the targets that have none. `together`: of targets that are cut and that all ranks share; else
- * of whole targets that this rank prunes. */
+/* Searches the gains of the targets that have none. With `together`, searches for the targets that are cut into row
+ * ranges, which all ranks share; otherwise for the whole targets that this rank prunes. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
@@ -175,8 +174,9 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
     return error->status;
 }
 
-/* Searches first the gains of whole targets, in which each rank needs its own number of rounds, then those of cut
- * targets, in which all ranks do the same rounds. Copies each gain to the units of its target. */
+/* First searches the gains of whole targets; each rank needs its own number of rounds for these. Then searches the
+ * gains of targets that are cut into row ranges, for which all ranks run the same rounds. Copies each gain to the units
+ * of its target. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
     flow_search s = {.job = job,

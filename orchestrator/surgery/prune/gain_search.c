@@ -8,8 +8,8 @@
 #define MAX_GAIN   0x1p30  /* removes almost no weight; the squared flow stays finite */
 #define MAX_ROUNDS 64
 
-/* Records the rate of the tried gain: as the best one if it is nearest, and as the new lower or upper end of the
- * bracket. */
+/* Records that the gain s->gain killed `rate` percent. The gain becomes s->best if its rate is the nearest to the
+ * target so far. It also becomes the lower end of the bracket if it killed too many weights, else the upper end. */
 static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
     const double error = fabs(rate - target_rate);
@@ -26,9 +26,10 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
-/* Enters the rate that the last gain gave, and chooses the next gain. Brackets the gain by factors of 4, then
- * interpolates between the ends. The search is over if the rate is near enough, after MAX_ROUNDS, or if the next gain
- * is out of range or was tried before: it is an FP32 value. */
+/* Enters the rate that the last gain gave, and chooses the next gain. Multiplies or divides the gain by 4 until the
+ * bracket has two ends, then interpolates between the ends. The search is over if a rate is within TOLERANCE, after
+ * MAX_ROUNDS, or if the next gain is out of range or was just tried or is an end of the bracket (gains are FP32 values,
+ * so they repeat). */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);

@@ -11,7 +11,7 @@ typedef struct organ_gain_search {
     double gain; /* gain to try next */
     /* Highest tried gain that kills too many weights and the percentage that it killed; 0: none yet. */
     double low, low_rate;
-    double high, high_rate;  /* lowest tried gain that does not, and its percentage; 0: none yet */
+    double high, high_rate;  /* lowest tried gain that does not kill too many, and its percentage; 0: none yet */
     double best, best_error; /* the tried gain with the smallest error, in percentage points */
     unsigned rounds;         /* gains tried */
 } organ_gain_search;

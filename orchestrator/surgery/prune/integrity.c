@@ -68,7 +68,8 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     tensors, donor->tensor_count);
 }
 
-/* Adds to `checks` whether every target tensor and every target weight was processed. */
+/* Adds to `checks` whether every target tensor and every target weight was processed, and the number of copied
+ * files. */
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
@@ -86,7 +87,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
 }
 
-/* Fails with ORGAN_IO if a check of the copy failed; the last failed check is named. */
+/* Fails with ORGAN_IO if a check of the copy failed. The message names the last check that failed. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;

@@ -16,8 +16,8 @@
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
 
-/* Number of weights that were counted; of these, zeros in the donor, and for each bin all others and the killed
- * ones. */
+/* `weights`: number of counted weights; `zero`: how many of these are zero in the donor. For each bin: the number of
+ * weights that are not zero in the donor, and how many of these are zero in the copy. */
 typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
 } magnitudes_sums;
@@ -35,8 +35,9 @@ struct organ_magnitudes {
     magnitudes_sums found;
 };
 
-/* Returns the bin of a magnitude. The exponent gives the octave; its second half begins at the root of 2. Subnormals
- * are in the first bin. */
+/* Returns the bin of a magnitude. The exponent selects the octave; the second half of an octave begins at the root of 2
+ * times its start. Magnitudes below the first bin (also subnormals) are in the first bin, those above the last in the
+ * last. */
 static size_t bin_of(float magnitude)
 {
     uint32_t bits;
@@ -72,8 +73,9 @@ static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, 
     return error->status;
 }
 
-/* Counts weights [from, to) of tensor t, which are in a counted row. Their stored values in the copy are in `data`,
- * which begins with weight `first`; if `data` is NULL, they are read from `copy`. */
+/* Counts weights [from, to) of tensor t, which are in a counted row. `data` has the stored weights of the copy from
+ * weight `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no such
+ * tensor. */
 static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
@@ -92,7 +94,8 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
     return ORGAN_OK;
 }
 
-/* Counts the weights of [from, to) that are in counted rows: rows 0, step, 2 step, ... of the tensor. */
+/* Counts those of the weights [from, to) of tensor t that are in rows 0, step, 2 step, ... of the tensor. `data` has
+ * the stored weights of the copy from weight `from` on; NULL: they are read from `copy`. */
 static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {

@@ -23,8 +23,8 @@ organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor 
 void organ_magnitudes_close(organ_magnitudes *magnitudes);
 
 /* Counts the weights of bytes [at, at + bytes) of tensor t. `data` are their bytes in the copy; the donor's are read
- * from its file. Saves organ_magnitudes_json from reading the copy, so pass either all bytes of a tensor, each once, or
- * none. Returns errors of organ_model_read. */
+ * from its file. organ_magnitudes_json does not read tensors that were passed to this function, so pass either all
+ * bytes of a tensor, each once, or none. Returns errors of organ_model_read. */
 organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error);
 

@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run: operations per weight and iteration of the flow, and typical number of passes that find
- * the gains for a sparsity. */
+/* For the plan of a dry run. ITERATION: operations per weight in an iteration of the flow. SEARCHES: typical number of
+ * passes over the donor that find the gains for a requested sparsity. */
 #define ITERATION 32.0
 #define SEARCHES  5.0
 
@@ -46,8 +46,8 @@ static organ_status prune_check_options(const organ_prune_options *o, organ_erro
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if this CPU cannot run the flow with these parameters. Without FMA the results are bit-identical
- * only for parameters that need just products and square roots. */
+/* Returns ORGAN_USAGE if this CPU cannot run the flow with these parameters. A CPU without FMA gives the same bits only
+ * for parameters with which the flow needs no other functions than products and square roots. */
 static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
@@ -63,7 +63,8 @@ organ_status organ_prune_check_options(const organ_prune_options *options, organ
     return prune_check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
-/* Cuts the targets into units, and allocates job->parts, job->units and the shard clocks. */
+/* Cuts the targets into units, and allocates and fills job->parts and job->units. Counts the units of each shard in its
+ * clock. All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested, 0 (not searched yet). */
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;
@@ -138,7 +139,8 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_rows_free(job->units);
 }
 
-/* Notes that shard `file` is complete, with the weights killed in it and in all finished units. */
+/* Prints a note that shard `file` is done, with the number of weights that were killed in this shard and in all
+ * finished units. */
 static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
@@ -155,7 +157,8 @@ static void report_shard(const organ_prune_job *job, size_t file)
 }
 
 /* Writes bytes of a unit into the output, and adds them to the digest of the tensor and to the histogram of magnitudes.
- * If an interrupted run wrote a part of the tensor, organ_magnitudes_json counts the whole tensor later. */
+ * If an interrupted run wrote a part of the tensor, nothing is added to the histogram: organ_magnitudes_json counts the
+ * whole tensor later. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
@@ -211,8 +214,8 @@ static void start_clocks(organ_prune_job *job)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
-/* Computes when each shard began. All clocks started with the pass, but shards are processed in order, so a shard began
- * when the previous one was complete. */
+/* Sets the time at which each shard began. start_clocks has set all of these to the start of the pass; but shards are
+ * processed in order, so a shard began when the previous one was complete. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -240,7 +243,8 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
 }
 
 /* Restores the gains that an interrupted run found, from the journal lines with "gain_of". The lines are in the order
- * of the targets, so the search for each name starts at the previous one; names repeat if a run searched again. */
+ * of the targets, so the search for a name starts at the target of the previous line. If a run searched again, a later
+ * line of the same name replaces the gain. */
 static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
@@ -256,8 +260,9 @@ static void recall_gains(organ_prune_job *job)
     }
 }
 
-/* Finds the gains for the requested sparsity and appends them to the journal immediately, because they are
- * expensive. */
+/* Finds the gains for the requested sparsity and appends them to the journal before anything is pruned, because the
+ * search takes long. Gains that the journal of an interrupted run has are not searched again. Does nothing without a
+ * sparsity. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
     if (job->options->sparsity < 0 && !job->divides)

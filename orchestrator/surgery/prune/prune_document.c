@@ -60,7 +60,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     return line;
 }
 
-/* Returns number, elements and bytes of the tensors that are not targets. */
+/* Returns the number of tensors that are not targets, and the sums of their elements and bytes. */
 static json_t *untouched_json(const organ_prune_job *job)
 {
     uint64_t bytes = 0;
@@ -89,7 +89,8 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* Returns the row of shard f in the report, and adds the weights killed in it to *killed_so_far. */
+/* Returns the row of shard f in the report. Adds the number of weights that were killed in the shard to
+ * *killed_so_far. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->state->clocks[f];
@@ -130,7 +131,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
         SET("shards", shards));
 }
 
-/* Adds the number of tiles. Returns non-zero if memory runs out. */
+/* Adds the number of tiles of all targets to the member "coverage". Returns non-zero if memory runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;
@@ -174,7 +175,8 @@ static int add_errata(json_t *document)
                : -1;
 }
 
-/* Replaces the note about quality if the document has an evaluation. */
+/* If the document has a comparison of two evaluations, replaces the first sentence of "not_in_this_report", which says
+ * that quality was not measured. Returns -1 without memory. */
 static int report_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "

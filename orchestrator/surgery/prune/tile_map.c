@@ -30,7 +30,8 @@ static void set_side(mapping *m, uint64_t side)
     m->cols = divide_rounding_up(m->matrix_cols, side);
 }
 
-/* Chooses the side of the map's tiles: the block size, halved or doubled until the number of tiles is within limits. */
+/* Chooses the side of the map's tiles. Starts with the block size; halves it while there are fewer than MIN_TILES tiles
+ * and it stays at least MIN_SIDE, then doubles it while there are more than MAX_TILES. */
 static void choose_side(mapping *m, uint64_t block)
 {
     for (set_side(m, block); m->rows * m->cols < MIN_TILES && m->side % 2 == 0 && m->side / 2 >= MIN_SIDE;)
@@ -40,8 +41,8 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
-/* Returns the tensor of rank 2 or more whose percentage of killed weights differs most from *mean, the mean over all
- * rows. NULL if there is none. */
+/* Sets *mean to the mean percentage of killed weights over all rows. Returns the row of a tensor of rank 2 or more with
+ * the percentage that differs most from *mean; NULL if there is no such tensor. */
 static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;

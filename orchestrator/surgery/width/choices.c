@@ -97,7 +97,7 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         error);
 }
 
-/* Returns the part of a journal line; NULL if the run has no such part. */
+/* Returns the part that a journal line is about (its tensor and matrix); NULL if the run has no such part. */
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
@@ -109,8 +109,8 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     return NULL;
 }
 
-/* Sets `kept` to the kept units in a journal line; returns false unless they are ascending and as many as the part
- * keeps. */
+/* Sets `kept` to `numbers`, the kept units in a journal line. Returns false unless they are ascending, within the units
+ * of the part, and as many as the part keeps. */
 static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
 {
     json_int_t before = -1;
@@ -125,8 +125,8 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
     return true;
 }
 
-/* Restores the choice of a part from its journal line. A line whose values are not in the file is ignored, so the part
- * is chosen again. */
+/* Restores the choice of a part from its journal line. A line is ignored if it is malformed or the values in the file
+ * do not have its digest; the part is then chosen again. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
@@ -225,8 +225,8 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
                                                                                   : recall_choices(job, error);
 }
 
-/* Ends an interrupted run. If the message of the error already says how to continue, keeps it, so that it does not say
- * so twice. */
+/* Ends the output of the choices after an error. organ_output_end adds to the error message how to continue; if the
+ * message already says this, it stays unchanged. */
 static void end_interrupted(organ_width_choices *c, organ_error *error)
 {
     const organ_error cause = *error;

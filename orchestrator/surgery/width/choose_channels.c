@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns, by score, and
- * for each matrix. */
+/* For the plan of a dry run. NARROW_LOSS, NARROW_WANDA: operations for a matrix that loses columns, as a multiple of
+ * rows x cols^2 + cols^3 / 3, for each value of --score. NARROW_MATRIX: further operations for each matrix. */
 #define NARROW_LOSS   10.0
 #define NARROW_WANDA  4.0
 #define NARROW_MATRIX 1e8
@@ -36,7 +36,8 @@ static organ_status open_strip(const organ_width_part *part, choose_strip *s, or
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
 
-/* Copies the kept columns of a row: from `whole`, which has all columns, to `kept` if `out`, else back. */
+/* Copies the kept columns of a row between `whole`, which has all columns, and `kept`, which has only the kept ones.
+ * `out`: from `whole` to `kept`; otherwise from `kept` to `whole`. */
 static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
 {
     const size_t n = part->share->columns;
@@ -46,7 +47,8 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
-/* Writes the kept columns of the refitted `weights` of a part to the file of values, and its line to the journal. */
+/* Writes the kept columns of `weights`, the refitted matrix of a part, to the file of values. Then appends the line of
+ * the part to the journal. */
 static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->total * part->share->columns;
@@ -112,7 +114,8 @@ static uint64_t choose_bytes_of(const organ_width_part *part)
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
-/* Advances the progress by a part, with the share of its outputs' energy that it lost. */
+/* Advances the progress by a part. The remark is the percentage of the energy of its outputs that the part lost, or
+ * that it had no tokens. */
 static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];
@@ -122,8 +125,8 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-/* Chooses the units of a matrix to keep and refits it. The matrix of an expert without tokens has no calibration and is
- * chosen by norms. */
+/* Chooses the units of a matrix to keep and refits it. The matrix of an expert without tokens has no calibration: its
+ * units are chosen by norms, and it is not refitted. */
 static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *part,
                                       const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
@@ -156,8 +159,8 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
-/* Returns ORGAN_USAGE if the cut, which derives a tensor's orientation from the architecture, would disagree with the
- * forward pass, which also compares shapes. */
+/* Returns ORGAN_USAGE if the cut and the forward pass disagree about whether a target is stored transposed. The cut
+ * derives this from the architecture alone; the forward pass also compares shapes. */
 static organ_status check_orientation(const organ_width_job *job, organ_error *error)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;
@@ -172,7 +175,8 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens the calibration text. Later projections get the inputs that the narrowed earlier layers compute. */
+/* Opens the calibration text, and sets job->work, job->digest and job->calibration. Each projection is calibrated on
+ * the inputs that the narrowed earlier layers compute. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;

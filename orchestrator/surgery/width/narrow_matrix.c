@@ -19,8 +19,8 @@
 #include <string.h>
 
 #define PENDING ((size_t)128) /* columns whose updates are collected */
-/* Rows of the product U^T U that are computed together. Row i needs only rows 0 .. i of U, so a band of rows needs
- * fewer values of k, in chunks of this many. */
+/* Rows of the product U^T U that are computed together as a band. U is triangular: row i of the product needs only rows
+ * 0 .. i of U, so the product for a band sums over fewer rows of U. */
 #define BAND   ((size_t)256)
 #define STRIP  ((size_t)512) /* rows of W that are refitted together */
 #define SOLVES 3 /* solutions: the first, and corrections of the rounding errors that many FP32 updates left in P */
@@ -217,8 +217,8 @@ static void remove_column(narrowing *x, size_t column)
 
 /* ---- the choice ---- */
 
-/* Copies the square of a group's columns from P or G, widened to FP64. No updates may be pending. Columns in different
- * blocks of H have no common entry, so it is 0. */
+/* Copies to `square` the entries of `from` (P or G) in the rows and columns of the group that begins at column `first`,
+ * widened to FP64. No updates may be pending. Entries of two columns in different blocks of H are 0. */
 static void copy_square(const narrowing *x, const float *from, size_t first, double *square)
 {
     const size_t n = x->options->group;
@@ -232,8 +232,8 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
     }
 }
 
-/* Computes the loss of a group in FP64, on a worker: removes its columns in order, by the formulas of remove_column
- * restricted to the squares of the group. */
+/* Sets losses[group] in FP64, on a worker; 0 for a removed group. Removes the columns of the group in order by the
+ * formulas of remove_column, restricted to the rows and columns of the group in P and G. */
 static void weigh_group(void *context, size_t group, size_t worker)
 {
     narrowing *const x = context;
@@ -260,7 +260,8 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-/* Computes the loss of each group: for groups of one column the diagonal of G over that of P, else weigh_group. */
+/* Computes the loss of each group. For groups of one column it is the diagonal entry of G divided by that of P, or 0 if
+ * one of them is not positive. For larger groups weigh_group computes it. */
 static void compute_losses(narrowing *x)
 {
     if (x->options->group == 1) {
@@ -273,8 +274,8 @@ static void compute_losses(narrowing *x)
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
-/* Sets the losses to sum |w|^2 H(j, j) over the columns of each group: without a refit and interaction between
- * groups. */
+/* Sets the loss of each group to the sum of |w|^2 H(j, j) over its columns j, where w is column j of W. This ignores
+ * the refit of other columns and the interaction between groups. */
 static void weigh_by_magnitude(narrowing *x)
 {
     const organ_input_moments *const m = x->moments;
@@ -295,7 +296,8 @@ static size_t least_loss_group(const narrowing *x)
     return best;
 }
 
-/* Removes groups, each time the one with the least loss, until o->keep are left, and lists the kept ones. */
+/* Removes groups, each time the one with the least loss, until options->keep are left. Losses are computed again before
+ * each removal, except with options->by_magnitude. Sets `kept` to the numbers of the kept groups. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
@@ -336,7 +338,8 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
                 memset(values + i * x->cols + k * x->options->group, 0, x->options->group * sizeof *values);
 }
 
-/* Sets `product` to (W - V) H, half the negative gradient of the loss; it is 0 on the kept columns of the solution. */
+/* Sets s->difference to W - V and s->product to (W - V) H. The product is half the negative gradient of the loss; for
+ * the solution V it is 0 on the kept columns. */
 static organ_status multiply_residual(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                       organ_error *error)
 {
@@ -345,8 +348,10 @@ static organ_status multiply_residual(const narrowing *x, const organ_block_matr
     return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
 }
 
-/* Computes V for a strip of rows: adds (W - V) H on the kept columns times H_KK^-1, the remaining part of P, which is
- * one Newton step, exact except for rounding. Adds energy and loss to the report. */
+/* Computes V for a strip of rows. Starts with W without the removed columns. Then, unless options->no_resolve is set,
+ * does SOLVES Newton steps: each adds the product of the kept columns of (W - V) H and H_KK^-1, which is P restricted
+ * to the kept columns. The first step gives the solution; further steps correct rounding errors. Adds energy and loss
+ * to the report. */
 static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                 organ_error *error)
 {

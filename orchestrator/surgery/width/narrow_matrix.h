@@ -15,8 +15,8 @@ typedef struct organ_narrow_options {
      * number of columns. */
     size_t group;
     size_t keep; /* number of groups to keep, at least 1 */
-    /* Remove the groups with the least sum of |w|^2 H(j, j) over their columns, w unchanged, instead of those with the
-     * least loss. */
+    /* Remove the groups with the least sum of |w|^2 H(j, j) over their columns j (w: column j of W), instead of the
+     * groups with the least loss. */
     bool by_magnitude;
     bool no_resolve; /* do not refit the kept columns */
 } organ_narrow_options;

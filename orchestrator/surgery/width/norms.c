@@ -44,8 +44,9 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
     return error->status;
 }
 
-/* Multiplies the scores by the squared norms of the columns of an expert's gate and up, in a stack of in_features x
- * out_features matrices. */
+/* Multiplies the score of each channel by the squared norms of its columns in matrix `expert` of `w`, a stack of
+ * matrices of gate, up or both that are stored as in_features x out_features. In a fused matrix a channel has two
+ * columns, for gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
 static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                  organ_error *error)
 {
@@ -62,7 +63,9 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     return error->status;
 }
 
-/* Multiplies the scores by the squared norms of the rows of an expert's gate or up; a fused weight has both. */
+/* Multiplies the score of each channel by the squared norm of its row in the weight `w`, gate or up of an expert; in a
+ * fused weight, by those of both rows. `expert` is the index of the matrix if `w` is a stack. Transposed weights have
+ * the channels in columns. Returns ORGAN_BAD_INPUT if `w` does not have a row for each channel. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
@@ -81,7 +84,8 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
-/* Orders by layer, expert and address of the weight, for qsort and the search in fold_expert. */
+/* Orders organ_width_before entries by layer, expert and address of the weight, for qsort and for the search in
+ * fold_expert. */
 static int by_layer_and_expert(const void *a, const void *b)
 {
     const organ_width_before *const x = a, *const y = b;

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks combinations of options before the model is opened. */
+/* Checks the options before the model is opened: required ones, contradictions, --score, and the size of the
+ * calibration. */
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
@@ -48,7 +49,7 @@ static organ_status write_refitted_parts(void *inner, organ_writing *writing, or
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
-/* Writes the narrowed model; with `dry` only makes the report of a dry run. */
+/* Writes the narrowed model and makes its report. With `dry`, writes nothing and only makes the report of a dry run. */
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
     organ_write_options requested = job->options->write;

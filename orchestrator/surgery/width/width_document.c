@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* Returns the numbers of units before and after for one kind; null if none is removed. */
+/* Returns the numbers of units of one kind before and after narrowing, and for heads also those of query heads. JSON
+ * null if no unit of this kind is removed. */
 static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
 {
     const organ_width_share *const share = &job->shares[kind];
@@ -42,13 +43,13 @@ json_t *organ_width_identity(void *context)
     return ORGAN_OBJECT(SET_TEXT("text", job->digest));
 }
 
-/* Returns `loss` in percent of `energy`, the sum of squares of the outputs; 0 if that is zero. */
+/* Returns `loss` in percent of `energy`, the sum of squares of the outputs; 0 if `energy` is 0. */
 static double lost_percent(double loss, double energy)
 {
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
 }
 
-/* Returns the number of a part's routed expert; -1 if it has none. */
+/* Returns the number of the routed expert that a part belongs to; -1 if it belongs to none. */
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -79,7 +80,8 @@ static json_t *document_part_json(const void *context, size_t k)
                           SET_FLAG("block_diagonal", r->block_diagonal)));
 }
 
-/* Returns means over the parts of a kind that had tokens; null if there are no parts. */
+/* Returns the number of parts of a kind, and the mean loss of those that had tokens. For experts also the number of
+ * parts without tokens and the fewest tokens of a part. JSON null if there are no parts of this kind. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
     const bool chosen = !job->options->write.dry_run;
@@ -104,8 +106,8 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
 }
 
-/* Returns the bytes of the second moments of all experts of a layer, of the layer with most: they are in memory
- * together if --memory permits. */
+/* Returns the bytes of the second moments of all experts of a layer, for the layer in which they are most. If --memory
+ * permits, the moments of all experts of a layer are in memory at the same time. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
     uint64_t max = 0;
@@ -120,7 +122,8 @@ static uint64_t moments_bytes(const organ_width_job *job)
     return max;
 }
 
-/* Returns the member "memory" of a dry run: bytes that a run would use; null otherwise. */
+/* Returns the member "memory" of a dry run: the bytes that a run would use for second moments of experts, and on the
+ * disk for choices. JSON null if this is no dry run. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);

@@ -22,7 +22,8 @@ organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tens
     return organ_tensor_is_crossed(job->model, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Checks that a projection is a matrix with the expected columns, or a stack of as many as the router has experts. */
+/* Checks that a projection is a matrix with share->total x share->columns columns, or a stack of such matrices, one for
+ * each expert of the router. A matrix of one expert must have a number below the number of experts. */
 static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                       organ_error *error)
 {
@@ -54,7 +55,8 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     return organ_target_is_float(t) ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
 }
 
-/* Adds a part for one matrix of a tensor; until units are chosen it keeps the first ones. */
+/* Adds a part for one matrix of a tensor, and reserves space for its values in the file of values. Until its units are
+ * chosen, the part keeps the first ones. */
 static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
@@ -142,7 +144,8 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stores the kept units of a part in its layer of the cut, which points to part->kept. */
+/* Makes the entry for the part's kind in its layer of the cut, or for its expert in job->experts, point to
+ * part->kept. */
 static void enter_kept_channels(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;

@@ -33,7 +33,8 @@ static const char *plan_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
-/* Sets *keep to a percentage of the units, rounded to the required multiple. Fails if that is none or all. */
+/* Sets *keep to `percent` of w->total units, rounded to a multiple of w->multiple. Fails if this is no unit or all
+ * units. */
 static organ_status read_percent(const setting *w, double percent, size_t *keep, organ_error *error)
 {
     if (!(percent > 0 && percent < 100))
@@ -73,8 +74,8 @@ static organ_status parse_setting(const setting *w, size_t *keep, organ_error *e
 
 /* ---- widths of the model ---- */
 
-/* Sets the width of the kind of a down projection, after checking that it equals that of earlier layers: config.json
- * and GGUF store one number for all layers. */
+/* Sets the total of the kind of units that down projection `t` has to its number of columns. Fails if an earlier layer
+ * has another number, because config.json and GGUF store one number for all layers. */
 static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_width_matrices(job, t).cols;
@@ -88,7 +89,8 @@ static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ
     return ORGAN_OK;
 }
 
-/* Sets the number of kept channels of a kind from --ffn and --multiple-of. Does nothing if the model has none. */
+/* Sets the number of kept channels of a kind from --ffn and --multiple-of. Does nothing if the model has no channels of
+ * this kind. */
 static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -102,9 +104,9 @@ static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind,
     return parse_setting(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
 }
 
-/* Sets the kept channels of shared experts. A shared expert as wide as several routed ones is narrowed with them,
- * because the config states its width as a multiple of theirs. One with a gate, or with a width of its own in the
- * config, is not narrowed. */
+/* Sets the kept channels of shared experts. If the config states the width of a shared expert as a multiple of the
+ * width of a routed expert, the shared expert is narrowed by the same ratio as the routed ones. A shared expert with a
+ * gate, or with a width of its own in the config, is not narrowed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -125,8 +127,9 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the shares of feed-forwards and experts from --ffn. For a model with both, a number would be ambiguous, so a
- * percentage is required. */
+/* Sets the shares of feed-forwards and experts from --ffn. For a model that has both feed-forwards and experts, a
+ * number would be ambiguous, so a percentage is required. If the model has only a shared expert, --ffn is for the
+ * shared expert. */
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -171,7 +174,8 @@ static organ_status refuse_heads(const organ_width_job *job, const char *why, or
     return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);
 }
 
-/* Fails if the heads of the attention cannot be removed. */
+/* Fails if heads cannot be removed: in latent attention, if q_proj also has the rows of a gate, or if a layer runs
+ * attention and a recurrent mixer in parallel. */
 static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
 {
     if (config->latent.rank)
@@ -184,7 +188,8 @@ static organ_status check_attention(const organ_width_job *job, const organ_forw
     return ORGAN_OK;
 }
 
-/* Sets the share of heads of K and V from --heads; the query heads of each are removed with it. */
+/* Sets the number of kept heads of K and V from --heads. The query heads of a removed head of K and V are removed, too.
+ * Fails if the attention does not allow it or has only one head of K and V. */
 static organ_status plan_heads(organ_width_job *job, organ_error *error)
 {
     organ_forward_config config;
