@@ -149,8 +149,8 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches the blocks to drop unless --drop names them. With --heal, the memory that search and heal need is checked
- * first. */
+/* Searches for the blocks to drop unless --drop names them. A dry run only estimates the search and assumes that the
+ * blocks with the fewest bytes are dropped. With --heal, the memory that search and heal need is checked first. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))
