@@ -156,9 +156,10 @@ const organ_verb organ_evaluate_verb = {
              "single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share of tokens for "
              "which model and donor predict the same token.\n"
              "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
-             "context. acc is the share of questions whose likeliest choice is right, acc_norm the same per character "
-             "of the choice. Differences to the donor are computed on the same questions, with a 95 % interval and "
-             "McNemar's test. docs/tasks.md says how to export ARC, HellaSwag and others.",
+             "context. acc is the share of questions whose likeliest choice is right. acc_norm divides each "
+             "log-likelihood by the number of characters of the choice before they are compared. Differences to the "
+             "donor are computed on the same questions, with a 95 % interval and McNemar's test. docs/tasks.md says "
+             "how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
              {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
               ORGAN_NAMES_MODEL}),

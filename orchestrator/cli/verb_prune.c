@@ -171,9 +171,9 @@ const organ_verb organ_audit_verb = {
              "the whole model (full), and checks that all other weights and tensors have the same bits, names, types "
              "and shapes.\n"
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds out by their "
-             "bytes which of the donor's were kept: blocks by their norms, keys and values, experts by router rows, "
-             "channels and heads by rows of matrices. It then checks that every tensor consists of the donor's bytes "
-             "for the kept parts, and that config.json or the GGUF metadata match.",
+             "bytes which of the donor's were kept: blocks by their norms and their key and value projections; "
+             "experts by rows of the router; channels and heads by rows of matrices. It then checks that every tensor "
+             "consists of the donor's bytes for the kept parts, and that config.json or the GGUF metadata match.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

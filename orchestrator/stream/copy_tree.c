@@ -32,8 +32,8 @@ typedef struct copy_tree_walk {
     organ_error *error;
 } copy_tree_walk;
 
-/* Returns whether the entry is left out: marks, unfinished outputs and notes of organ, and names in the caller's list.
- */
+/* Returns whether an entry is left out: the mark of an unfinished output (ORGAN_GROWING_MARK), unfinished outputs
+ * (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||

@@ -34,7 +34,8 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 /* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
 bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
 
-/* Returns the number of a layer: element `layer` of the array `key`, a key without the architecture before it. */
+/* Returns element `layer` of an array of numbers. Unlike above, `key` is the whole name of the key. Fails if the key is
+ * missing or not an array with a number for each layer. */
 double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer);
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name); /* whether the file has the tensor */

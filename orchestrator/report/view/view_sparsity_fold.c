@@ -77,8 +77,9 @@ static double layer_number(const json_t *row)
     return json_is_integer(layer) && json_integer_value(layer) >= 0 ? (double)json_integer_value(layer) : INFINITY;
 }
 
-/* Stores the lowest and highest percent of the tensors of each of the report's `count` layers in low[] and high[]; NaN
- * for a row without a layer or tensors. Layers ascend, so each tensor's layer is found by binary search. */
+/* For each of the `count` rows of "layers", stores the least and greatest member "percent" of the layer's tensors in
+ * low[] and high[]; NaN if the row has no layer number, or no tensor has it. Layers ascend, so each tensor's layer is
+ * found by binary search. */
 static void spread_layers(const json_t *report, size_t count, double *low, double *high)
 {
     const json_t *const layers = json_object_get(report, "layers"), *const tensors = tensors_of(report);

@@ -76,8 +76,9 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-/* Refits the kept weights after a stage, with products[stage] * effort products, rounded. The first two stages remove
- * weights of little importance and have a quarter of a product, so they use one only from an effort of 2. */
+/* Refits the kept weights after a stage, with round(products[stage] * effort) products with H, at least one from the
+ * third stage on. The first two stages remove weights of little importance: their entry is 0.25, so they use no product
+ * below an effort of 2. */
 static organ_status refit_kept(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;

@@ -136,7 +136,8 @@ static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flo
 }
 
 /* Writes the mask of a tile after the flow, to t->kept if it is set, and returns the number of kept weights. With a
- * pattern, weights are restored to its groups in the order of `importance`. `flowed` NULL: all importances were 0, so
+ * pattern, each group of pattern->of weights with fewer than pattern->keep gets back removed weights of `before`, those
+ * of the greatest `importance` first, until it has that many. `flowed` NULL: all importances were 0, so
  * the flow did not run and removes nothing. */
 static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
                                    const float *flowed)

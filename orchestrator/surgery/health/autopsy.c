@@ -47,7 +47,8 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reads the ranges and opens the model and the other model, if given. */
+/* Opens the model and selects its weights; reads --ranges, the usual ranges of figures, or takes the default ones. With
+ * another model, opens it and pairs its weights. Rejects --text if no selected weight has codes with scales. */
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;

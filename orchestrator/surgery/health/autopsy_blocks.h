@@ -63,7 +63,8 @@ typedef struct organ_order_range {
  */
 bool organ_order_fits(const organ_blocks *blocks, organ_order order, organ_order_range *range);
 
-/* Returns the index, in blocks->scales, of the correct scale of a block of that range. */
+/* Returns the index in blocks->scales at which the correct scale of block (row, col) is, if the scales are stored in
+ * `order`. The block is in the range that organ_order_fits has set. */
 size_t organ_order_index(const organ_blocks *blocks, organ_order order, size_t row, size_t col);
 
 #endif

@@ -49,7 +49,7 @@ void organ_level_union_end(organ_level_union *all) { pthread_mutex_destroy(&all-
 
 static bool is_over(const organ_level_union *all) { return __atomic_load_n(&all->over, __ATOMIC_RELAXED); }
 
-/* Clears the sets of levels of a strip. Not needed once the weight has more levels than are counted. */
+/* Clears the sets of levels of a strip. Does nothing once the weight has more levels than ORGAN_AUTOPSY_LEVELS. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all)
 {
     if (is_over(all))
@@ -95,7 +95,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Adds the levels of a page of 256 words that begins with the word `first`, widened to FP32. */
+/* Adds to `set` the values, in FP32, of those 16-bit words first .. first + 255 that `seen` marks. Leaves out the words
+ * that are infinite or NaN; -0 counts as 0. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {

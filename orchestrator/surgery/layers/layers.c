@@ -151,8 +151,8 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches the blocks to drop, unless --drop names them. Before the search, checks that --memory is enough for the
- * search and for --heal. A dry run only adds the search to the plan, and marks the smallest blocks as dropped. */
+/* Searches for the blocks to drop unless --drop names them. A dry run only estimates the search and assumes that the
+ * blocks with the fewest bytes are dropped. With --heal, the memory that search and heal need is checked first. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))

@@ -109,7 +109,8 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Returns the place of the donor's hidden states that are kept at or before the layer. */
+/* Returns the kept hidden states of the donor before layer floor(layer / stride) * stride: the last ones that are not
+ * after `layer`. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);

@@ -31,8 +31,8 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
-/* Adds a module to a fold: the noises with each other, then D with each noise and with their difference. `which` is not
- * used. */
+/* Adds the sums of a module to a fold, and its comparisons: of both noises, and of the change between the clean models
+ * (D) with noise A, with noise B, and with the difference of the noises. `which` is not used. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;

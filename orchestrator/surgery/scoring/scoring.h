@@ -71,8 +71,8 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error);
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error);
-/* Scores all windows with every model and sets their scores. Returns ORGAN_BAD_INPUT if logits are not finite or a
- * model changed meanwhile, ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. */
+/* Scores all windows with every model and sets models[].scores. Returns ORGAN_BAD_INPUT if logits are not finite or the
+ * files of a model changed meanwhile, ORGAN_IO if out of memory, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error);
 /* Return, for an open scoring, the least --memory for its windows, and the amount from which on all windows are one
  * batch, so that each layer is read once. */
