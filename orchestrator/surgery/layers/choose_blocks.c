@@ -200,6 +200,7 @@ static organ_status choose_describes(void *context, const bool *dropped, organ_e
     return error->status;
 }
 
+/* Implements organ_layers_search.on_round: notes the best divergence after a round. */
 static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;

@@ -63,6 +63,7 @@ json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
     return numbers;
 }
 
+/* Returns the row of stored set k: its dropped blocks and its divergence. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_known *const known = context;

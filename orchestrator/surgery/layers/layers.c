@@ -177,6 +177,7 @@ static organ_status layers_fill(void *inner, organ_writing *writing, organ_error
     return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
+/* Implement organ_cut_out.results and .recall for refitted tensors. */
 static json_t *layers_results(void *context, const organ_tensor *tensor)
 {
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);

@@ -25,6 +25,7 @@ struct organ_layers_sets {
     size_t *leader; /* for each running set: the stream that has its hidden states, its own or that of an equal set */
 };
 
+/* Returns the number of floats in the hidden states of all tokens. */
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
 /* Returns the hidden states of set k. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }

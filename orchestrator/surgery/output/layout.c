@@ -23,6 +23,7 @@ typedef struct layout_source {
     size_t first, count;        /* its tensors in model->tensors: index of the first, and number */
 } layout_source;
 
+/* Returns the number of files of the model or, for an organ directory, of its donor. */
 static size_t source_count(const organ_model *model)
 {
     return model->manifest ? model->manifest->file_count : model->file_count;

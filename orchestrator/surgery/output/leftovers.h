@@ -18,7 +18,8 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
                                    organ_error *error);
 
 /* Removes obsolete settings from the copy of the model's config.json in the directory `to`, and adds their number to
- * *stripped. If `to` is NULL, only counts them. */
+ * *stripped. If `to` is NULL, only counts them. Does nothing for GGUF models, organ directories, and models without
+ * config.json. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error);
 
 /* Prints a note if `stripped`, the number of removed settings, is not 0. */

@@ -63,8 +63,9 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
  * meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
 
-/* Checks a directory for reports; it may exist and contain other files. Returns ORGAN_USAGE if it is the directory of
- * the path `input`, or is inside the model that `input` names. */
+/* Checks a directory for reports, which may exist and contain other files. Returns ORGAN_USAGE if `input` is a file in
+ * this directory, or a model directory that is or contains this directory. Returns ORGAN_OK if `input` is a URL or
+ * missing. */
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error);
 
 /* Returns ORGAN_USAGE if the directory has a file with one of `names` (up to a NULL) that is not a report of this
@@ -142,7 +143,8 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files,
                                         organ_error *error);
 
-/* Writes the reports into the output's hidden directory; organ_output_end publishes them together with the output. */
+/* Writes the reports into the output's hidden directory; organ_output_end publishes them together with the output. For
+ * an output that is a directory, also writes the record of its files (file_record.h). */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error);
 
@@ -172,8 +174,8 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
 /* Writes the reports, once all ranks have reached this call. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
-/* Removes the reports after an error, and the directory if this run made it. Leaves a directory that existed before
- * unchanged: it may contain the complete report of an earlier run or of this one. */
+/* After an error, removes the directory with its reports if this run made the directory. Does nothing if the directory
+ * existed before, because it may contain the complete report of an earlier run or of this one. */
 void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif

@@ -163,6 +163,7 @@ typedef struct unseen {
     const organ_model *copy;
 } unseen;
 
+/* Returns the bytes of tensor t, or 0 if a rank has passed the tensor to organ_magnitudes_add. */
 static uint64_t bytes_uncounted(const void *context, size_t t)
 {
     const organ_magnitudes *const c = ((const unseen *)context)->counts;

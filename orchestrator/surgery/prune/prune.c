@@ -421,6 +421,7 @@ organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
+/* Implements organ_prune_kind.cuts: targets are cut at multiples of the block size. */
 static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
 
 static organ_status prune_fill(void *job, organ_writing *writing, organ_error *error)

@@ -83,8 +83,8 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
  * files, plan. NULL without memory. */
 json_t *organ_writing_head(const organ_writing *w);
 
-/* Evaluates the output at `path` and writes the report into the output; returns the report in *report. `path` is NULL
- * in a dry run: the report is only returned. */
+/* Evaluates the output at `path`, makes the report and returns it in *report. Rank 0 also writes the report into the
+ * output, if the verb gives it a name. `path` is NULL in a dry run: nothing is evaluated or written. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
 
 /* ---- units.c ---- */
