@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT     1.5  /* times the largest usual error: error that may remain with each block divided by its factor */
-#define OFF       0.05 /* |ln factor| up to which rounding explains a factor */
+#define ABOUT     1.5  /* largest error without the factors of the blocks, over the largest usual error */
+#define OFF       0.05 /* |ln factor| up to which rounding explains a factor, which then counts as 1 */
 #define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
 #define MAX_LINES 4    /* most rows or columns of blocks that a finding lists */
 
@@ -26,9 +26,9 @@ static size_t autopsy_against_count_of(const autopsy_against_factors *f) { retur
 
 /* Sets f->ln of each block, and f->before, f->after and f->middle. The factor of a block is <a, b> / <b, b>, where a is
  * the block of the weight and b that of the counterpart; f->ln is NAN if the factor is not positive. `before` is ||a -
- * b|| / ||b|| over all blocks. `after` is the same error after each b is multiplied by its factor: the squared error of
- * a block is then ||a||^2 - factor <a, b>, and its squared norm factor <a, b>. Returns false if no block has a factor
- * or an error is not finite. */
+ * b|| / ||b|| over all blocks. `after` is the same error with each b multiplied by its factor: in a block the squared
+ * error is then ||a||^2 - factor <a, b>, and the squared norm of the multiplied b is factor <a, b>. Returns false if no
+ * block has a factor or an error is not finite. */
 static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
@@ -210,10 +210,10 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
                          100 * f->before, 100 * f->after);
 }
 
-/* Does nothing if the weight has no counterpart, has values that are not finite or only zeros, or if its relative error
- * is usual. Otherwise computes the factor of each block between the weight and the counterpart. If the relative error
- * without these factors is less than half as large and at most ABOUT times the largest usual one, reports the scales
- * and sets *named. */
+/* Does nothing if the weight was not read, has no counterpart, has values that are not finite or only zeros, or if its
+ * relative error is at most the largest usual one. Otherwise computes the factor of each block between the weight and
+ * the counterpart. If the relative error without these factors is less than half as large and at most ABOUT times the
+ * largest usual one, reports the scales and sets *named. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

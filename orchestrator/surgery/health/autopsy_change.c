@@ -212,9 +212,9 @@ static bool is_within_steps(const change_sample *s)
     return kurtosis <= FLAT_KURTOSIS || (double)s->near >= NEAR_SHARE * (double)s->values;
 }
 
-/* Returns whether A looks like rounded codes: a window of A has at most COARSE_LEVELS distinct values, and the error is
- * not unusual for codes of as many bits as these values need. This also recognises codes whose values were adjusted
- * after rounding, for which is_within_steps fails. */
+/* Returns whether A looks like rounded codes: no window of A has more than COARSE_LEVELS distinct values, and the error
+ * is not unusual for codes of as many bits as these values need. This includes codes that were adjusted after
+ * rounding. */
 static bool is_coded(const change_sample *s, double relative)
 {
     unsigned bits = 1;

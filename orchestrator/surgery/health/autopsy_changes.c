@@ -240,9 +240,10 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* Adds at most one row: the finding "far" for a large distance that its class does not explain; otherwise, if the class
- * is not ORGAN_CHANGE_NONE, a finding of that class (faults[]), or the remark "unusual". It is a remark if an operation
- * on models or another finding (`faulty`) explains the distance, or if the relative error is at most LEAST. */
+/* Adds at most one row. A large distance is the finding "far" if its class does not explain it, or if the weight has
+ * another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The other classes give the
+ * finding of the class (faults[]), or the remark "unusual" if an operation on models or another finding explains the
+ * distance, or if the relative error is at most LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

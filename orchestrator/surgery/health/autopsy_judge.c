@@ -475,9 +475,10 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
-/* Judges the statistics of one weight and adds its findings and remarks. Returns true if that adds a finding.
- * Distribution, levels and expected range are not judged if the values are codes, exploded or beyond the limits of the
- * role, because these tests would report the same fault again. An unread weight gets only a remark. */
+/* Judges the statistics of one weight and adds its findings and remarks. Returns true if that adds a finding. An unread
+ * weight gets only a remark. A weight without finite values, or with equal values, is not judged further. Distribution,
+ * levels and expected range are not judged if the values are codes, exploded or beyond the limits of the role, because
+ * these tests would report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);

@@ -65,10 +65,10 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below);
 
 /* Returns the distance of the lines across which the spread of values jumps: 64, 128, or 0 if it does not jump. `less`
- * is the histogram of rows or of columns without the change of the whole line, and `whole` the histogram of the
- * unchanged values (whole_rows or whole_columns). `lines` is the number of lines in all matrices. Sets *factor to the
- * typical factor between the two sides of a line with a jump, in excess of the usual factor (1.3: 30 percent more), or
- * to 1 if there are no jumps. */
+ * is the histogram of the changes minus the mean change of the whole row or column (organ_jumps.rows or columns),
+ * `whole` that of the unmodified changes (whole_rows or whole_columns). `lines` is the number of lines in all matrices.
+ * Sets *factor to the typical factor between the two sides of a line with a jump, in excess of the usual factor (1.3:
+ * 30 percent more), or to 1 if there are no jumps. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
 #endif
