@@ -56,8 +56,8 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-/* Adds one row of values to the sums of its row of blocks. `a` is the row of the weight, `b` that of its counterpart or
- * NULL; `width` is the width of a block in columns. Returns ln rms of the row. */
+/* Adds one row of `cols` values to `sums`, the sums of its row of blocks. `a` is the row of the weight, `b` that of its
+ * counterpart or NULL; `width` is the width of a block in columns. Returns ln rms of `a`. */
 static double add_line(const float *a, const float *b, size_t cols, uint64_t width, organ_block_sums *sums)
 {
     double whole = 0;
@@ -78,9 +78,9 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Reads rows [first, first + count) of the weight and, if open, of its counterpart (sides[1]). Adds them to the sums of
- * their blocks and stores ln rms of each row in `spreads`. If blocks are more than one row high, all rows must belong
- * to one row of blocks. */
+/* Reads rows [first, first + count) of the weight (sides[0]) and, if sides[1] is open, of its counterpart. Adds them to
+ * the sums of their blocks and stores ln rms of each row of the weight in `spreads`. If blocks are more than one row
+ * high, all these rows must belong to one row of blocks. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {

@@ -190,8 +190,9 @@ static bool is_elsewhere(const change_sample *s, double relative)
     return s->own - 2 * s->product + s->other < limit * limit * s->other;
 }
 
-/* Returns true if the difference is confined to some rows, or to some columns. Sets lines, line_count and rows of
- * *change. */
+/* Returns true if few rows, or else few columns, have nearly all of the difference (count_lines). Sets lines,
+ * line_count and rows of *change. `usual` is the largest usual relative error; `scratch` has one value per row or
+ * column. */
 static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
 {
     change->rows = true;

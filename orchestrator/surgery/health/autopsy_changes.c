@@ -165,8 +165,9 @@ static const organ_verdict faults[] = {
                             "rounding: the bytes were changed, or it is the weight of another model.",
                             true}};
 
-/* Returns a sentence that explains a difference without structure by the differences of other weights, or NULL if they
- * do not explain it. */
+/* Returns a sentence that explains a difference without structure by `others`, the result of the comparison with other
+ * weights, or NULL if it does not explain the difference. Noise with a relative error of LEAST_NOISE or more is never
+ * explained. */
 static const char *explanation_by_company(const organ_change *change, company others)
 {
     if (change->kind == ORGAN_CHANGE_NOISE && change->relative >= LEAST_NOISE)
@@ -225,8 +226,8 @@ static void evidence_text(const organ_change *change, char text[120])
                  change->top);
 }
 
-/* Adds the finding of a weight that is far from its counterpart. `range` is the usual error in words; `faulty`: the
- * weight has another finding. */
+/* Adds the finding "far" for a weight that is far from its counterpart. `range` is the usual error in words; `faulty`:
+ * the weight has another finding. */
 static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, const char *range, bool faulty)
 {
     const organ_distance_view d = organ_distance_view_of(&v->distance);

@@ -147,8 +147,8 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
     return NULL;
 }
 
-/* Returns whether the weight is an output head that one of the models ties to the embedding: that model may not store
- * it. */
+/* Returns whether the weight is an output head and at least one of the two models ties its head to the embedding: such
+ * a model may leave the head out of its files. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
@@ -156,7 +156,7 @@ static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 }
 
 /* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. For a tied
- * output head it is a remark. */
+ * output head adds a remark instead. */
 static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];

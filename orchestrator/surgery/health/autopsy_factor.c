@@ -120,8 +120,9 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Compares each layer of one role with its neighbours: sets off, place and count. Sets `count` to 0 for a role with too
- * few layers. */
+/* Sets off, place and count of the `count` peers of one role and expert, which are in the order of their layers: `off`
+ * is ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the member
+ * `count` become 0. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -175,7 +176,8 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
-/* Returns the median of |alone| over the compared peers; 0 if there are none. */
+/* Returns the median of |alone| over the peers that were compared (member `count` not 0); 0 if there are none.
+ * `scratch` has `count` elements. */
 static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;

@@ -57,8 +57,8 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
  * Does nothing for a weight with fewer than two scales. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error);
 
-/* Judges the scales of each weight by comparison with all weights. The caller calls it after the last call of
- * organ_autopsy_judge_grid. */
+/* Judges the scales of each weight by comparison with the other weights of the model. The caller calls it after the
+ * last call of organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
 void organ_autopsy_scales_free(organ_autopsy_job *job);

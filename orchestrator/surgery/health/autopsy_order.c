@@ -241,8 +241,9 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* ---- one row of blocks ---- */
 
-/* Returns the row of blocks whose ln rms is farthest from the median of all rows. *off becomes its difference from the
- * median, *usual the median |difference| of all rows. */
+/* Returns the index of the row of blocks whose ln rms (b->lines) is farthest from the median of all rows. Sets *off to
+ * its difference from the median, and *usual to the median |difference| of all rows. `scratch` has one value per
+ * row. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;

@@ -123,7 +123,7 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     return rows;
 }
 
-/* Returns the rows of all packed weights whose names match. */
+/* Returns a row for each packed weight whose name, or the name of its codes, matches. */
 static json_t *selected_weights(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
