@@ -20,7 +20,8 @@ json_t *organ_autopsy_ranges(void)
 
 /* ---- selection of weights ---- */
 
-/* Returns the reason why the values of a weight cannot be examined, or NULL. */
+/* Returns the reason why the values of a weight cannot be examined (no elements, or complex numbers), or NULL if they
+ * can. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -29,7 +30,8 @@ static const char *why_unread(const organ_weight *weight)
                                                                                      : NULL;
 }
 
-/* Fills job->stats with the weights that --match selects, or with all. */
+/* Fills job->stats with the weights that --match selects, or with all weights without --match. Fails if no weight is
+ * selected. */
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
@@ -47,8 +49,9 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens the model and selects its weights; reads --ranges, the usual ranges of figures, or takes the default ones. With
- * another model, opens it and pairs its weights. Rejects --text if no selected weight has codes with scales. */
+/* Reads the file of ranges if --ranges names one, and otherwise takes the default ranges. Opens the model and selects
+ * its weights. Rejects --text if no weight of the model has scales. Opens the other model, if there is one, and pairs
+ * the weights of both models. */
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -92,8 +95,9 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
     return bytes;
 }
 
-/* Judges the values of each weight, then its scales against the other model. If the other model explains a fault of the
- * scales (`named`), the fault is reported once: the grid and the distance of that weight are not judged. */
+/* For each weight: judges its values; compares its scales with the other model; judges its scales alone; judges its
+ * distance from the other model. If the comparison explains a fault of the scales (`named`), the last two steps are
+ * left out, so that the fault is reported once. Finally judges the scales of all weights together. */
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     if (job->other && organ_autopsy_read_changes(job, error))
@@ -125,7 +129,7 @@ static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : autopsy_judge(job, error);
 }
 
-/* Returns the member "run": arguments, duration and machine. */
+/* Returns the member "run": names of the models, seconds, bytes read, bytes per second, and the machine. */
 static json_t *autopsy_run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
@@ -138,8 +142,8 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
-/* Creates the report and writes its files. Returns ORGAN_CHECK_FAILED with the first finding in the message if there
- * are findings. */
+/* Creates *report and writes it to the output directory. If there are findings, returns ORGAN_CHECK_FAILED with their
+ * number and the first one in the message. */
 static organ_status report_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {
@@ -175,7 +179,8 @@ static void close_autopsy(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
-/* Does the whole run. Removes the output directory after an error other than ORGAN_CHECK_FAILED. */
+/* Does the whole run: checks the output directory, opens the models, creates the directory, examines the weights,
+ * scores --text, and writes the report. Removes the output directory after an error other than ORGAN_CHECK_FAILED. */
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -189,8 +194,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
     return error->status;
 }
 
-/* Examines all weights of the model, with --against also their distance to another model, and makes the report of
- * schema organ.autopsy/1. */
+/* Examines the selected weights of the model and, if options->other is set, their distance from the other model. Makes
+ * the report of schema organ.autopsy/1. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

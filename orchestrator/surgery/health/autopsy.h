@@ -19,12 +19,12 @@ typedef struct organ_autopsy_options {
     const char *text;
 } organ_autopsy_options;
 
-/* Reads every weight once, in any packed type, and creates the report of schema organ.autopsy/1. Except for its "run",
- * the report does not depend on the number of threads, the memory or the ISA of one machine. If there are findings,
- * returns ORGAN_CHECK_FAILED together with the report; a model with remarks only is healthy. Other errors: ORGAN_USAGE
- * if `match` matches no weight, or if `text` is set for a model without scales; ORGAN_BAD_INPUT if the file of ranges
- * is malformed; the errors of opening and reading models. *report is NULL after these errors. The caller releases
- * *report. */
+/* Reads all values of every selected weight and creates the report of schema organ.autopsy/1. Except for its member
+ * "run", the report does not depend on the number of threads, the memory or the ISA of the machine. If there are
+ * findings, returns ORGAN_CHECK_FAILED together with the report; remarks alone return ORGAN_OK. Other errors:
+ * ORGAN_USAGE if `match` matches no weight, or if `text` is set for a model without scales; ORGAN_BAD_INPUT if the file
+ * of ranges is malformed; the errors of opening and reading models. *report is NULL after these other errors. The
+ * caller releases *report. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 

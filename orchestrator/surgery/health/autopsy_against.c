@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT     1.5  /* times the largest usual error: error that may remain with each block divided by its factor */
-#define OFF       0.05 /* |ln factor| up to which rounding explains a factor */
+#define ABOUT     1.5  /* largest error without the factors of the blocks, over the largest usual error */
+#define OFF       0.05 /* |ln factor| up to which rounding explains a factor, which then counts as 1 */
 #define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
 #define MAX_LINES 4    /* most rows or columns of blocks that a finding lists */
 
@@ -24,8 +24,11 @@ typedef struct autopsy_against_factors {
 
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
-/* Computes the factor of each block and the relative errors before and after removing it. With factor f = <a, b> / <b,
- * b>, the removed error is ||a||^2 - f <a, b>. Returns false if no block can be compared. */
+/* Sets f->ln of each block, and f->before, f->after and f->middle. The factor of a block is <a, b> / <b, b>, where a is
+ * the block of the weight and b that of the counterpart; f->ln is NAN if the factor is not positive. `before` is ||a -
+ * b|| / ||b|| over all blocks. `after` is the same error with each b multiplied by its factor: in a block the squared
+ * error is then ||a||^2 - factor <a, b>, and the squared norm of the multiplied b is factor <a, b>. Returns false if no
+ * block has a factor or an error is not finite. */
 static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
@@ -47,7 +50,7 @@ static bool find_factors(autopsy_against_factors *f)
     return used > 0 && isfinite(f->before) && isfinite(f->after);
 }
 
-/* Returns the number of blocks whose ln factor differs from `about`. */
+/* Returns the number of blocks whose ln factor differs from `about` by more than OFF or is NAN. */
 static size_t count_differing_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
@@ -58,8 +61,9 @@ static size_t count_differing_blocks(const autopsy_against_factors *f, double ab
 
 /* ---- explanations of the factors ---- */
 
-/* Tests whether nearly all blocks have the same factor and writes "all its scales are 2 times their correct values" to
- * `value`. `scaled`: the weight has scales. Returns false if they have not. */
+/* Returns whether at least 95 percent of the blocks have about the same factor, and this factor is not 1. If so, writes
+ * a text such as "all its scales are 2 times their correct values" to `value`; without `scaled` (the weight has no
+ * scales) the text says "values". */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
     if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
@@ -69,9 +73,9 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
     return true;
 }
 
-/* Returns the root mean square of the ln factors that remain if a wrong order of the scales is undone, over the blocks
- * that the order covers; INFINITY if the order does not fit the grid. Sets *without to the root mean square of the
- * unchanged factors. */
+/* Computes the ln factors that would remain if the wrong order of the scales were undone, over the blocks in the range
+ * of organ_order_fits, and returns their root mean square. Returns INFINITY if the scales were not read or the order
+ * does not fit the grid. Sets *without to the root mean square of the present ln factors of the same blocks. */
 static double spread_after_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
@@ -94,7 +98,8 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
-/* Tests whether a wrong order of the scales explains the factors of the blocks; `value` becomes its description. */
+/* Returns whether a wrong order of the scales explains the factors: undoing it must reduce the root mean square of the
+ * ln factors to less than EXPLAINED times. Writes the description of the order for which least remains to `value`. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -116,8 +121,9 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     return true;
 }
 
-/* Returns the median ln factor of a row (or column) of blocks; NAN if more than a quarter of its blocks differ from
- * it. */
+/* Returns the median ln factor of the row (`row`) or column of blocks with index `line`. A block without a factor
+ * counts as 0 in the median. Returns NAN if more than a quarter of the blocks differ from the median by more than
+ * OFF. */
 static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
@@ -131,8 +137,9 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     return 4 * off <= count ? middle : (double)NAN;
 }
 
-/* Describes in `value` the rows (or columns) of blocks that are wrong by one factor each: "row 3 of blocks (from row
- * 384 on): scales 4 times". Returns whether they explain all blocks that are off. */
+/* Describes in `value` the rows (`row`) or columns of blocks that are wrong by one factor each, at most MAX_LINES of
+ * them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if they are at most half of all rows
+ * (columns) and explain nearly all blocks whose factor is not 1. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
@@ -154,7 +161,7 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
     return found > 0 && 2 * found <= lines && 10 * count_differing_blocks(f, 0) <= 11 * explained;
 }
 
-/* Writes the number of blocks with wrong scales and the range of their factors. */
+/* Writes to `value` the number of blocks whose factor is not 1, and the smallest and largest of these factors. */
 static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;
@@ -169,8 +176,8 @@ static void report_some_blocks(const autopsy_against_factors *f, char *value, si
 
 /* ---- the verdict ---- */
 
-/* Adds a finding with the simplest explanation of the factors: one factor for all blocks, another order of the scales,
- * wrong rows or columns, or single blocks. */
+/* Adds a finding with the first explanation that fits the factors: one factor for all blocks, another order of the
+ * scales, wrong rows or columns of blocks, or else single blocks. */
 static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {
@@ -203,9 +210,10 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
                          100 * f->before, 100 * f->after);
 }
 
-/* Tests whether wrong scales explain a relative distance to the other model that exceeds the usual one. Divides each
- * block of the weight by its factor to the other model. If the distance then is less than half as large and about the
- * usual one, reports the scales and sets *named. */
+/* Does nothing if the weight was not read, has no counterpart, has values that are not finite or only zeros, or if its
+ * relative error is at most the largest usual one. Otherwise computes the factor of each block between the weight and
+ * the counterpart. If the relative error without these factors is less than half as large and at most ABOUT times the
+ * largest usual one, reports the scales and sets *named. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

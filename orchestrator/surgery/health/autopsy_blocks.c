@@ -28,8 +28,9 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 
 /* ---- selection of rows and blocks ---- */
 
-/* Sets the size of the grid and *lines, the number of rows of values that are read of each row of blocks. Returns false
- * if the weight has no grid of blocks. */
+/* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read of
+ * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks. Returns false if the weight has
+ * no grid: a stack of matrices, a vector, GPTQ groups in any order (g_idx), or more than MAX_BLOCKS blocks in a row. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;
@@ -55,8 +56,8 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-/* Adds one row of values to the sums of its row of blocks. `a` is the row of the weight, `b` that of its counterpart or
- * NULL; `width` is the width of a block in columns. Returns ln rms of the row. */
+/* Adds one row of `cols` values to `sums`, the sums of its row of blocks. `a` is the row of the weight, `b` that of its
+ * counterpart or NULL; `width` is the width of a block in columns. Returns ln rms of `a`. */
 static double add_line(const float *a, const float *b, size_t cols, uint64_t width, organ_block_sums *sums)
 {
     double whole = 0;
@@ -77,9 +78,9 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Reads rows [first, first + count) of the weight and, if open, of its counterpart (sides[1]). Adds them to the sums of
- * their blocks and stores ln rms of each row in `spreads`. If blocks are more than one row high, all rows must belong
- * to one row of blocks. */
+/* Reads rows [first, first + count) of the weight (sides[0]) and, if sides[1] is open, of its counterpart. Adds them to
+ * the sums of their blocks and stores ln rms of each row of the weight in `spreads`. If blocks are more than one row
+ * high, all these rows must belong to one row of blocks. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {
@@ -93,7 +94,8 @@ static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the first `lines` rows of values of each row of blocks. b->lines becomes the median of ln rms of these rows. */
+/* Adds the first `lines` rows of values of each row of blocks to the sums. Sets b->lines[r] to the median of ln rms of
+ * the rows that were read of row r of blocks. `spreads` is scratch memory for `lines` values. */
 static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
                                     double *spreads, organ_error *error)
 {
@@ -109,7 +111,8 @@ static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Adds all rows of a weight whose blocks are one row high; b->lines becomes ln rms of each row. */
+/* For blocks that are one row high: adds the first b->rows rows of the weight to the sums, and sets b->lines[r] to ln
+ * rms of row r. */
 static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matrices *m, organ_blocks *b,
                                     organ_error *error)
 {
@@ -120,8 +123,8 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Computes the sums of each block, with `compare` also those with the counterpart. `lines`: rows of values that are
- * read of each row of blocks. */
+/* Computes b->sums and b->lines; with `compare` the sums include those with the counterpart v->other. `lines` is the
+ * number of rows of values that are read of each row of blocks. */
 static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {
@@ -143,8 +146,8 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
-/* Returns true if the weight has one scale of a float type for each of these blocks, and few enough scales to read them
- * all. */
+/* Returns true if the weight has exactly one scale for each block of the whole grid, of type F32, F16 or BF16, and the
+ * scales have at most MAX_SCALES bytes together. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;
@@ -152,7 +155,9 @@ static bool has_scales(const organ_weight *weight, const organ_matrices *m, cons
            scale->bytes <= MAX_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
-/* Sets b->scales, or NULL if a scale is not positive and finite. GPTQ and AWQ store scales transposed. */
+/* Reads the scales of the blocks of *b into b->scales, row by row. If weight->transposed (GPTQ and AWQ), the file
+ * stores the scales column by column. b->scales becomes NULL if a scale is not positive and finite, and after an
+ * error. */
 static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b,
                                 organ_error *error)
 {
@@ -180,9 +185,9 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Sums the values of each block of the weight that has one scale (with `compare`, also the products with the other
- * model) and reads its scales. Leaves *blocks empty if the weight has no suitable grid of blocks. The caller frees
- * *blocks, also after an error. */
+/* Plans the grid of blocks, reads the scales if there is one for each block, and sums the sampled values of each block
+ * (with `compare` also the products with the other model). *blocks stays empty if the weight has no grid. The caller
+ * frees *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error)
 {
@@ -221,8 +226,8 @@ const char *organ_order_text(organ_order order)
     return texts[order];
 }
 
-/* Sets *range to the blocks for which the wrong order still contains the correct scale. Returns false if there are
- * none, or if only part of a grid that may be transposed was read. */
+/* Sets *range to the blocks whose correct scale is still in the grid if the scales are stored in `order`. Returns false
+ * if there are none. A transposed grid must have several rows and columns, and must have been read completely. */
 bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_range *range)
 {
     *range = (organ_order_range){0, b->rows, 0, b->cols};
@@ -235,8 +240,8 @@ bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_rang
     return range->row_end > range->row && range->col_end > range->col;
 }
 
-/* Returns the index of the scale that block (row, col) has if the writer stored the scales in a wrong order: those of a
- * neighbour, or transposed. The caller excludes blocks that have no such neighbour. */
+/* Returns the index in b->scales at which the correct scale of block (row, col) is, if the scales are stored in
+ * `order`: at a neighbour, or at the transposed place. The block must be in the range that organ_order_fits has set. */
 size_t organ_order_index(const organ_blocks *b, organ_order order, size_t row, size_t col)
 {
     switch (order) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads the blocks of a weight, the parts that share a scale: for each block sums of squares of some of its values, and
- * its stored scale. This is a second pass over a part of the weight, small enough for one thread. */
+ * Reads the blocks of a weight, the parts that share a scale. For each block it sums the squares of some of the values
+ * and reads the stored scale. This second pass reads only a part of the weight, small enough for one thread. */
 #ifndef ORGAN_AUTOPSY_BLOCKS_H
 #define ORGAN_AUTOPSY_BLOCKS_H
 
@@ -25,13 +25,15 @@ typedef struct organ_blocks {
     double *lines;          /* for each row of blocks the median of ln rms over its sampled rows of values */
 } organ_blocks;
 
-/* Reads the blocks of v->weight, and of its counterpart v->other if `compare`. Returns ORGAN_IO or ORGAN_BAD_INPUT if a
+/* Reads a sample of the values of each block of v->weight, and of the counterpart v->other if `compare`, and the stored
+ * scales. Leaves *blocks empty (rows 0) if the weight has no grid of blocks. Returns ORGAN_IO or ORGAN_BAD_INPUT if a
  * weight cannot be read. The caller frees *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
 
-/* Returns ln of the root mean square of a block; not finite if all its values are zero. */
+/* Returns ln of the root mean square of the sampled values of a block of the weight (not of the counterpart); -infinity
+ * if all of them are zero. */
 double organ_block_ln_rms(const organ_block_sums *sums);
 
 /* Returns the median of `count` >= 1 values. Sorts them. */
@@ -52,15 +54,15 @@ typedef enum organ_order {
 /* Returns the text of a finding for the order: "the grid of scales is transposed". */
 const char *organ_order_text(organ_order order);
 
-/* The blocks [row, row_end) x [col, col_end) whose correct scale is still in the grid if the scales are stored in that
- * order. */
+/* The blocks [row, row_end) x [col, col_end): those whose correct scale is still in the grid although the scales are
+ * stored in a wrong order. */
 typedef struct organ_order_range {
     size_t row, row_end, col, col_end;
 } organ_order_range;
 
-/* Sets *range for this order. Returns false if the grid is too small for the order or, for the transposed order, was
- * not read completely.
- */
+/* Sets *range to the blocks whose correct scale is still in the grid if the scales are stored in `order`. Returns false
+ * if there are none. For ORGAN_ORDER_TRANSPOSED also returns false if the grid has only one row or column, or was not
+ * read completely. */
 bool organ_order_fits(const organ_blocks *blocks, organ_order order, organ_order_range *range);
 
 /* Returns the index in blocks->scales at which the correct scale of block (row, col) is, if the scales are stored in

@@ -89,7 +89,9 @@ static unsigned count_levels(const float *values, size_t n)
     return levels;
 }
 
-/* Adds the `n` values of one window, adjacent values of a row, at (row, col) of the sample. */
+/* Adds one window to all sums of the sample: `n` adjacent values of one row of A (`a`) and of B (`b`). The window
+ * begins at column `col` of row `row` of the sample. Only a full window of WINDOW values counts in `levels`, `kurtosis`
+ * and `windows`. */
 static void add_window(change_sample *s, const float *a, const float *b, size_t row, size_t col, size_t n)
 {
     float *const difference = s->difference + row * s->cols + col;
@@ -123,8 +125,8 @@ static void add_window(change_sample *s, const float *a, const float *b, size_t 
     }
 }
 
-/* Adds one row of `cols` values as row `row` of the sample. If it has more columns than the sample, adds windows at
- * equal distances. */
+/* Adds one row of A (`a`) and of B (`b`), of `cols` values each, as row `row` of the sample. If `cols` exceeds the
+ * columns of the sample, adds only windows at equal distances. */
 static void add_row(change_sample *s, const float *a, const float *b, size_t row, size_t cols)
 {
     const size_t windows = organ_pieces_of(s->cols, WINDOW), all = organ_pieces_of(cols, WINDOW);
@@ -158,9 +160,10 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 
 /* ---- classes ---- */
 
-/* Returns the number of lines (rows or columns) whose relative error is far above that of the median line and above the
- * `usual` one, if these lines contain most of the difference and are few; otherwise 0. `scratch` has one value per
- * line. */
+/* Counts the lines (rows or columns) whose relative error exceeds LINE_BEYOND times both the relative error of the
+ * median line and the `usual` one. errors[k] and others[k] are the squared norms of line k of E and of B; `scratch` has
+ * one value per line. Returns the count if these lines have nearly all of the squared difference and are at most
+ * MAX_LINES of all lines; otherwise 0. */
 static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
 {
     double all = 0, far = 0;
@@ -179,16 +182,17 @@ static size_t count_lines(const double *errors, const double *others, size_t cou
     return far >= ORGAN_CHANGE_MOST * all && (double)lines <= MAX_LINES * (double)count ? lines : 0;
 }
 
-/* Returns whether the sample differs much less than the whole weight, whose relative error is `relative`: the
- * difference is then confined to few lines outside the sample. */
+/* Returns whether the relative error of the sample is below 1 / LINE_BEYOND of `relative`, the relative error of the
+ * whole weight: the difference is then confined to few lines outside the sample. */
 static bool is_elsewhere(const change_sample *s, double relative)
 {
     const double limit = relative / LINE_BEYOND;
     return s->own - 2 * s->product + s->other < limit * limit * s->other;
 }
 
-/* Returns true if the difference is confined to some rows, or to some columns. Sets lines, line_count and rows of
- * *change. */
+/* Returns true if few rows, or else few columns, have nearly all of the difference (count_lines). Sets lines,
+ * line_count and rows of *change. `usual` is the largest usual relative error; `scratch` has one value per row or
+ * column. */
 static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
 {
     change->rows = true;
@@ -209,8 +213,9 @@ static bool is_within_steps(const change_sample *s)
     return kurtosis <= FLAT_KURTOSIS || (double)s->near >= NEAR_SHARE * (double)s->values;
 }
 
-/* Returns whether A takes so few values that its error is usual for codes of that many bits; this holds also for codes
- * that were refitted. */
+/* Returns whether A looks like rounded codes: no window of A has more than COARSE_LEVELS distinct values, and the error
+ * is not unusual for codes of as many bits as these values need. This includes codes that were adjusted after
+ * rounding. */
 static bool is_coded(const change_sample *s, double relative)
 {
     unsigned bits = 1;
@@ -230,8 +235,9 @@ static bool is_shifted(const change_sample *s)
     return fabs(s->sum) >= SHIFTED * sqrt((double)s->values * all);
 }
 
-/* Returns true if the difference looks like pruning: many values became 0, and the others have nearly the same
- * direction as before. Codes of few levels have zeros without pruning, so more zeros are required. */
+/* Returns true if the difference looks like pruning: many values became 0, and the cosine of the other values with the
+ * original ones is at least KEPT_COSINE. Codes of few levels have zeros without pruning, so more zeros are required for
+ * them. */
 static bool is_pruned(const change_sample *s)
 {
     const double least = s->levels <= COARSE_LEVELS ? MIN_CODE_ZEROS : MIN_ZEROS;
@@ -247,8 +253,8 @@ static bool is_part(const change_sample *s)
            s->own - s->product <= PART_OVERLAP * sqrt(error * s->own);
 }
 
-/* Divides the rows and then the columns of E by their norms, because a size of errors that varies from row to row would
- * look like structure. */
+/* Divides each row of E by its norm, and then each column by its norm. Without this, errors that are larger in some
+ * rows than in others would look like structure. */
 static void equalise(change_sample *s)
 {
     for (size_t c = 0; c < s->cols; c++)
@@ -265,8 +271,9 @@ static void equalise(change_sample *s)
                 s->difference[r * s->cols + c] /= (float)sqrt(s->col_error[c]);
 }
 
-/* Computes the Gram matrix of the n vectors of the shorter side of E (rows, or columns if they are fewer): lower half
- * of `gram`, n x n. `turned` is scratch memory for the transposed E, used if columns are fewer. */
+/* Computes the n x n products of the n vectors of the shorter side of E: of its rows, or of its columns if there are
+ * fewer of them. Fills the lower half of `gram`. `turned` is scratch memory for the transposed E, used only for
+ * columns. */
 static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
 {
     const size_t length = n == s->rows ? s->cols : s->rows;
@@ -282,9 +289,10 @@ static void multiply_sides(const change_sample *s, size_t n, double *gram, float
             gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
 }
 
-/* Computes change->top and change->rank from the singular values of E: the eigenvalues of its Gram matrix are their
- * squares. top is the largest one relative to noise: noise of the same norm has the largest eigenvalue norm^2 (sqrt(m)
- * + sqrt(n))^2 / (m n). */
+/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E, which are the squared
+ * singular values of E. `rank` is the number of largest eigenvalues that have the share ORGAN_CHANGE_MOST of their sum.
+ * `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise with the same norm has the largest
+ * eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
 static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
                                     organ_error *error)
 {
@@ -311,7 +319,9 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Classifies the difference by change->rank and change->top, and by rounding errors, which other classes precede. */
+/* Returns the first class that fits: a low rank (change->rank), strong directions (change->top), rounding errors
+ * (is_within_steps), noise, or OTHER. For a matrix whose shorter side is below MIN_SIDE only rounding and OTHER are
+ * possible. */
 static organ_change_kind kind_of_directions(const change_sample *s, const organ_change *change)
 {
     const size_t side = organ_min(s->rows, s->cols);
@@ -327,8 +337,8 @@ static organ_change_kind kind_of_directions(const change_sample *s, const organ_
                : ORGAN_CHANGE_OTHER;
 }
 
-/* Sets change->kind. The order of the tests matters: the damage of single lines and shifts would also pass later tests,
- * and the eigenvalues are computed last because they cost most. */
+/* Sets change->kind to the first class whose test succeeds. Tests for single lines and for a shift come first, because
+ * such differences would also pass later tests. The eigenvalues come last because they take longest. */
 static organ_status classify_sample(const organ_autopsy_job *job, change_sample *s, double usual, organ_change *change,
                                     organ_error *error)
 {
@@ -351,7 +361,9 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Decides by the sums over the whole weight if possible, and otherwise by a sample. */
+/* Decides by the sums over the whole weight if possible: the class is NONE for a usual error or without a counterpart,
+ * and ORDER if both weights have the same norm. The class is OTHER for vectors and for weights with values that are not
+ * finite. All other weights are classified by a sample. */
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error)
 {

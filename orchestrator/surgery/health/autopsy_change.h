@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Classifies the difference of a weight from its counterpart in the original: by rounding, pruning, an adapter, further
- * training, or by none of these. */
+ * Classifies how a weight differs from its counterpart in the original: by rounding, by pruning, by an adapter, by
+ * further training, or by none of these. */
 #ifndef ORGAN_AUTOPSY_CHANGE_H
 #define ORGAN_AUTOPSY_CHANGE_H
 
@@ -40,9 +40,9 @@ struct organ_change {
 /* A relative error above this multiple of the largest usual error is unusual. */
 #define ORGAN_CHANGE_UNUSUAL 1.5
 
-/* Sets *change to the class of the difference of v->weight from its counterpart. If the relative error exceeds
- * ORGAN_CHANGE_UNUSUAL times the usual one, reads at most 256 rows of both and allocates about 5 MB. Returns ORGAN_IO
- * or ORGAN_BAD_INPUT if a weight cannot be read. */
+/* Sets *change to the class of the difference of v->weight from its counterpart v->other. If the relative error exceeds
+ * ORGAN_CHANGE_UNUSUAL times the usual one, reads at most 256 rows of both weights and allocates about 5 MB. Returns
+ * ORGAN_IO or ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error);
 

@@ -34,7 +34,8 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Counts the changed weights of each role and sorts their errors. */
+/* Fills *c: counts the compared and the changed weights of each role and of all roles, and stores the relative errors
+ * of the changed weights in descending order within each group. */
 static organ_status collect_errors(const organ_autopsy_job *job, organ_change_census *c, organ_error *error)
 {
     const organ_change *const changes = job->changes;
@@ -60,7 +61,8 @@ static organ_status collect_errors(const organ_autopsy_job *job, organ_change_ce
     return ORGAN_OK;
 }
 
-/* Returns whether enough other weights of a group differ by at least a third as much. `group`: a role, or
+/* Returns whether enough other weights of a group have a relative error of at least `relative` / COMPANY_ERROR: at
+ * least FEWEST_COMPANY weights, and the share COMPANY_SHARE of the compared weights of the group. `group` is a role, or
  * ORGAN_ROLE_COUNT for all weights. */
 static bool is_in_company(const organ_change_census *c, size_t group, double relative)
 {
@@ -78,13 +80,13 @@ static bool is_in_company(const organ_change_census *c, size_t group, double rel
 
 /* Result of comparing the error of one weight with the errors of other weights. */
 typedef enum company {
-    COMPANY_NONE,
+    COMPANY_NONE,    /* no sufficient number of other weights has a similar error */
     COMPANY_UNKNOWN, /* not known: --match selects the weights, or there are too few */
-    COMPANY_OTHERS   /* other weights of the role or of the model do */
+    COMPANY_OTHERS   /* enough other weights of the role or of the model have a similar error */
 } company;
 
-/* Returns whether other weights of the same role, or of the whole model, have a similar relative error: then one
- * operation on the model explains all of them. */
+/* Compares the relative error of weight `index` with those of the other weights of its role, and of the whole model. If
+ * enough of them are similar, one operation on the model explains all of them. */
 static company company_of(const organ_autopsy_job *job, size_t index)
 {
     const organ_change_census *const c = job->census;
@@ -118,8 +120,8 @@ void organ_autopsy_changes_free(organ_autopsy_job *job)
 
 /* ---- verdicts ---- */
 
-/* Returns a sentence with the probable cause of a difference that no operation on models explains. `faulty`: the weight
- * already has another finding. */
+/* Returns a sentence with the probable cause of a difference that no operation on models explains, chosen by the cosine
+ * in `d`. `faulty`: the weight already has another finding, which is then named as the cause. */
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
 {
     if (faulty)
@@ -163,8 +165,9 @@ static const organ_verdict faults[] = {
                             "rounding: the bytes were changed, or it is the weight of another model.",
                             true}};
 
-/* Returns a sentence that explains a difference without structure by the differences of other weights, or NULL if they
- * do not explain it. */
+/* Returns a sentence that explains a difference without structure by `others`, the result of the comparison with other
+ * weights, or NULL if it does not explain the difference. Noise with a relative error of LEAST_NOISE or more is never
+ * explained. */
 static const char *explanation_by_company(const organ_change *change, company others)
 {
     if (change->kind == ORGAN_CHANGE_NOISE && change->relative >= LEAST_NOISE)
@@ -176,7 +179,8 @@ static const char *explanation_by_company(const organ_change *change, company ot
                                     : NULL;
 }
 
-/* Returns a sentence with the operation on models that explains a difference, or NULL if none does. */
+/* Returns a sentence with the operation on models (quantising, pruning, merging, training) that explains the class of a
+ * difference, or NULL if none does. `others`: whether other weights have a similar error. */
 static const char *explanation_of(const organ_weight *weight, const organ_change *change, company others)
 {
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
@@ -204,8 +208,8 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     }
 }
 
-/* Writes the measurement by which the difference was classified, such as "; 7 directions hold 95 percent of the
- * difference", or "". */
+/* Writes to `text` the measurement by which the difference was classified, such as "; 7 directions hold 95 percent of
+ * the difference". `text` becomes "" if the class has no such measurement. */
 static void evidence_text(const organ_change *change, char text[120])
 {
     *text = '\0';
@@ -222,8 +226,8 @@ static void evidence_text(const organ_change *change, char text[120])
                  change->top);
 }
 
-/* Adds the finding of a weight that is far from its counterpart. `range` is the usual error in words; `faulty`: the
- * weight has another finding. */
+/* Adds the finding "far" for a weight that is far from its counterpart. `range` is the usual error in words; `faulty`:
+ * the weight has another finding. */
 static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, const char *range, bool faulty)
 {
     const organ_distance_view d = organ_distance_view_of(&v->distance);
@@ -237,7 +241,10 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* A distance is the finding "far", a finding by its class (faults[]), or the remark "unusual". */
+/* Adds at most one row. A large distance is the finding "far" if its class does not explain it, or if the weight has
+ * another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The other classes give the
+ * finding of the class (faults[]), or the remark "unusual" if an operation on models or another finding explains the
+ * distance, or if the relative error is at most LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

@@ -8,8 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms; NAN if a norm in the
- * denominator is 0. The relative error of two zero weights is 0. */
+/* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms. Each is NAN if a norm in
+ * its denominator is 0, except that the relative error of two zero weights is 0. */
 organ_distance_view organ_distance_view_of(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
@@ -62,7 +62,8 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
-/* Returns lower and upper bound of the relative error that rounding to codes of `bits` bits usually causes. */
+/* Returns lower and upper bound of the relative error that rounding to integer codes of `bits` bits usually causes.
+ * More than 8 bits count as 8. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
@@ -77,8 +78,8 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
-/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to this type
- * usually makes, and the name of the type. */
+/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to the type or
+ * scheme of the stored weight usually causes, and the name of this type or scheme. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {
@@ -113,8 +114,9 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- counterparts ---- */
 
-/* Returns the weight of the list `in`, of model `other`, with the name of `weight`. If one model is GGUF and the other
- * is not, it may also have the corresponding name of the other format. NULL if there is none. */
+/* Looks up `weight`, a weight of `model`, among the weights `in` of the model `other`: by the same name or, if one
+ * model is GGUF and the other is not, by the corresponding name of the other format. Returns NULL if there is no such
+ * weight. */
 static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
                                        const organ_weights *in)
 {
@@ -127,8 +129,8 @@ static const organ_weight *find_across(const organ_model *model, const organ_wei
     return organ_weights_named(in, name);
 }
 
-/* Returns the reason, in a sentence, why a weight cannot be compared between GGUF and safetensors, or NULL if it
- * can. */
+/* Returns the reason, in a sentence, why a weight cannot be compared between a GGUF file and safetensors. Returns NULL
+ * if it can, and if both models have the same format. */
 static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
 {
     const organ_model *const gguf = job->model->gguf ? job->model : job->other;
@@ -145,8 +147,8 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
     return NULL;
 }
 
-/* Returns whether the weight is an output head that one of the models ties to the embedding: that model may not store
- * it. */
+/* Returns whether the weight is an output head and at least one of the two models ties its head to the embedding: such
+ * a model may leave the head out of its files. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
@@ -154,7 +156,7 @@ static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 }
 
 /* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. For a tied
- * output head it is a remark. */
+ * output head adds a remark instead. */
 static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -167,7 +169,9 @@ static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, 
     organ_autopsy_report(job, !tied, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
-/* Sets v->other to the weight of the same name in the other model, or reports why they are not compared. */
+/* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a remark instead if
+ * the formats store this weight differently, and a finding if the shapes differ. v->other stays NULL also for a weight
+ * that cannot be read. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
@@ -187,8 +191,8 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         v->other = other;
 }
 
-/* Pairs the weights of both models. Weights that exist only in the other model become findings only if --match does not
- * select weights of the examined model. */
+/* Pairs each selected weight with its counterpart and reports those that have none. Lists the weights that exist only
+ * in the other model in job->only_in_other; without --match they are also reported. */
 void organ_autopsy_pair(organ_autopsy_job *job)
 {
     for (size_t k = 0; k < job->count; k++) {

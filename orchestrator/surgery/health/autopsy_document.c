@@ -27,7 +27,8 @@ static json_t *levels_json(const organ_weight_stats *v)
                                             : json_integer((json_int_t)v->levels);
 }
 
-/* Returns the statistics of a tensor. */
+/* Returns an object with the statistics of a tensor. Mean, std, min, max and kurtosis are null if no value is
+ * finite. */
 static json_t *numbers_json(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -60,8 +61,8 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 
 /* ---- roles ---- */
 
-/* Sums and extremes over the weights of one role. `numbers` counts weights with finite values, `pairs` weights with a
- * counterpart. */
+/* Sums and extremes over the weights of one role. `numbers` is the number of weights with finite values, `pairs` that
+ * of weights with a finite relative error. `bad` is the number of values that are not finite. */
 typedef struct role_sums {
     json_int_t tensors, elements, numbers, bad, zero, dead_rows, dead_columns, pairs;
     double std_min, std_max, mean_max, min, max, relative, relative_max;
@@ -94,8 +95,8 @@ static void add_to_role(role_sums *s, const organ_weight_stats *v)
     }
 }
 
-/* Returns the number of rows of findings or remarks about the role: remarks of kind "expected" if `expected`, all
- * others if not. */
+/* Returns the number of rows among `rows` (findings or remarks) about the role `role`: if `expected`, those of kind
+ * "expected", and otherwise those of all other kinds. */
 static json_int_t count_role(const json_t *rows, const char *role, bool expected)
 {
     json_int_t count = 0;
@@ -180,8 +181,8 @@ static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
                         SET_TEXT("why", one->why ? one->why : ""));
 }
 
-/* Returns the notes on the model: those on its weights, tests that were not possible, problems and warnings of its
- * files. */
+/* Returns the texts of "notes": the notes on the weights, a sentence if the scales were not tested by a text or another
+ * model, and the problems and warnings of the files. */
 static json_t *notes_json(const organ_autopsy_job *job)
 {
     json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Scales of a weight that are all wrong by one factor. The blocks of the weight alone cannot show it. The other weights
- * of its layer and role can, and so can the digits of the scales, unless the factor is a power of two. One factor of
- * all scales of a whole model shows only by a text (autopsy_text.c) or by comparison with the original. */
+ * Finds weights whose scales are all wrong by the same factor. The blocks of such a weight alone do not show the fault.
+ * A comparison with the other weights of the same layer and of the same role does, and so do the digits of the scales,
+ * unless the factor is a power of two. One factor of all scales of a whole model shows only by a text (autopsy_text.c)
+ * or by comparison with the original. */
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
 #include "orchestrator/report/text/members.h"
@@ -31,7 +32,7 @@ static bool is_bf16(double x)
     return fabs(m - rint(m)) < 0x1p-14;
 }
 
-/* Returns the share of scales that are BF16 values if multiplied by `times`. The scale of a block of BF16 weights is
+/* Returns the share of the scales whose product with `times` is a BF16 value. The scale of a block of BF16 weights is
  * the largest value of the block, a BF16 number, divided by the largest code. */
 static double share_of_bf16(const organ_blocks *b, double times)
 {
@@ -42,9 +43,10 @@ static double share_of_bf16(const organ_blocks *b, double times)
     return (double)good / (double)count;
 }
 
-/* Adds a finding if all FP8 scales of a weight were multiplied by one odd factor. If a model was converted from BF16,
- * the scale times the largest code is a BF16 value. A factor of 3 breaks that in two of three blocks, and division by 3
- * restores it. Powers of two cannot be detected. */
+/* Adds a finding if all FP8 scales of a weight were multiplied by one of `factors`. In a model that was converted from
+ * BF16, each scale times the largest code is a BF16 value. Multiplication by 3, for example, leaves that true for only
+ * one of three blocks; division by 3 makes it true for all again. Tests only FP8 weights with at least FEWEST_SCALES
+ * scales of type F32. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
@@ -103,8 +105,9 @@ static int autopsy_factor_by_layer(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
-/* Returns the median ln_std of the four layers nearest to layer k: two on each side, or more on one side at an end of
- * the model. `peers` are the layers of one role. */
+/* Returns the median ln_std of the four layers nearest to peers[k]: two on each side, or more on one side at an end of
+ * the model. If there are fewer than five layers, takes all layers except k. `peers` are the `count` layers of one
+ * role. */
 static double neighbours_of(const peer *peers, size_t count, size_t k)
 {
     double values[2 * NEIGHBOURS];
@@ -117,8 +120,9 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Compares each layer of one role with its neighbours: sets off, place and count. Sets `count` to 0 for a role with too
- * few layers. */
+/* Sets off, place and count of the `count` peers of one role and expert, which are in the order of their layers: `off`
+ * is ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the member
+ * `count` become 0. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -128,12 +132,13 @@ static void compare_layers(peer *peers, size_t count)
     }
 }
 
-/* Up to this number of weights in a layer, each is compared with the median of the others; in a larger layer with the
- * median of all, which is nearly the same and faster. */
+/* If at most this number of weights of a layer were compared, each weight is compared with the median of the others. In
+ * a larger layer it is compared with the median of all, which is nearly the same and faster. */
 #define FEW_WEIGHTS 8
 
-/* Compares the weights of one layer: sets `alone`, by subtracting the median deviation of the others if there are at
- * least two. `scratch` has `count` elements. */
+/* Sets `alone` of the `count` weights of one layer: `off` minus the median `off` of the other weights that were
+ * compared with their neighbouring layers (FEW_WEIGHTS). If fewer than two others were compared, `alone` is `off`.
+ * `scratch` has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -161,7 +166,8 @@ static bool same_role_and_expert(const peer *a, const peer *b)
 
 static bool same_layer(const peer *a, const peer *b) { return a->layer == b->layer; }
 
-/* Returns the end of the run that begins at `from`: the following peers for which `same` is true. */
+/* Returns the index after the last of the consecutive peers from index `from` on for which `same` is true in comparison
+ * with peers[from]. */
 static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(const peer *, const peer *))
 {
     size_t to = from + 1;
@@ -170,7 +176,8 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
-/* Returns the median of |alone| over the compared peers; 0 if there are none. */
+/* Returns the median of |alone| over the peers that were compared (member `count` not 0); 0 if there are none.
+ * `scratch` has `count` elements. */
 static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -180,7 +187,7 @@ static double median_alone(const peer *peers, size_t count, double *scratch)
     return used ? organ_autopsy_median(scratch, used) : 0;
 }
 
-/* Returns whether the weight already has a finding about wrong scales. */
+/* Returns whether the weight already has a finding of kind "scale_factor" or "scale_row". */
 static bool was_reported(const organ_autopsy_job *job, const organ_weight *weight)
 {
     for (size_t k = 0; k < json_array_size(job->findings); k++) {
@@ -193,8 +200,9 @@ static bool was_reported(const organ_autopsy_job *job, const organ_weight *weigh
     return false;
 }
 
-/* Adds a finding if the spread of a weight differs by a factor both from the neighbouring layers and from the other
- * weights of its layer: one of these alone may be a property of the model. `usual` is the median |alone|. */
+/* Adds a finding if the standard deviation of a weight differs, in the same direction, both from the neighbouring
+ * layers and from the other weights of its layer: one of these alone may be a property of the model. Both factors must
+ * exceed WRONG (WRONG_AT_END at an end of the model), and both logarithms BEYOND times `usual`, the median |alone|. */
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
     static const organ_verdict verdict = {
@@ -212,8 +220,9 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
                              organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));
 }
 
-/* Compares all peers, first by role with their neighbours, then by layer, and judges each by the larger median of
- * |alone|: that of the model or that of its role. */
+/* Compares all peers: first those of each role and expert with their neighbouring layers, then those of each layer.
+ * Judges each peer against the larger of two medians of |alone|: over all peers, and over the peers of the same role
+ * and expert. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *scratch)
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
@@ -236,15 +245,16 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     }
 }
 
-/* Returns whether the weight is a projection of a layer with scales and finite values. */
+/* Returns whether the weight can be compared: it is a projection of a numbered layer, has scales, was read, and has
+ * finite values that are not all equal. */
 static bool is_scaled(const organ_weight_stats *v)
 {
     return !v->unread && v->weight->scale && v->weight->anatomy.layer >= 0 && v->moments.nan + v->moments.inf == 0 &&
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
-/* Compares the standard deviation of each weight with scales with that of the same role in neighbouring layers and with
- * those of the other weights of its layer; reports weights that differ from both by one factor. */
+/* Compares the standard deviation of each projection that has scales with two others: with the same role in the
+ * neighbouring layers, and with the other weights of the layer. Reports weights that differ from both by a factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

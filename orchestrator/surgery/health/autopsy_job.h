@@ -46,18 +46,19 @@ void organ_autopsy_changes_free(organ_autopsy_job *job);
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty);
 
 /* Compares the scales of a weight with the original. If the weight is farther from its counterpart than is usual, reads
- * the blocks of both and computes the least-squares factor between each pair of blocks. If these factors explain the
- * distance, adds a finding that names the fault and sets *named. Returns ORGAN_IO or ORGAN_BAD_INPUT if a weight cannot
- * be read. */
+ * the blocks of both weights and computes the least-squares factor between each pair of blocks. If these factors
+ * explain the distance, adds a finding that names the fault and sets *named to true. Returns ORGAN_IO or
+ * ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error);
 
-/* Reads some rows of the weight again and judges its scales without the original: their order in the grid, and whether
- * their digits are those of a quantised BF16 model. */
+/* Reads some rows of the weight again and judges its scales without the original: the order of the scales in the grid,
+ * rows of blocks that differ from the others, and whether the digits of the scales are those of a quantised BF16 model.
+ * Does nothing for a weight with fewer than two scales. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error);
 
-/* Judges the scales of each weight by comparison with all weights. The caller calls it after the last call of
- * organ_autopsy_judge_grid. */
+/* Judges the scales of each weight by comparison with the other weights of the model. The caller calls it after the
+ * last call of organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
 void organ_autopsy_scales_free(organ_autopsy_job *job);
@@ -71,13 +72,14 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job);
  * short; ORGAN_IO if a file cannot be read; ORGAN_INTERRUPTED. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
-/* Sets `other` of job->stats to the counterpart of each weight: the weight with the same name or, between GGUF and
- * Hugging Face, with the corresponding name of the other format. Adds findings for the weights of either model that
- * have no counterpart. */
+/* Sets `other` in each element of job->stats to the counterpart of the weight: the weight of the other model with the
+ * same name or, between GGUF and Hugging Face, with the corresponding name of the other format. `other` stays NULL for
+ * a weight that has no counterpart or cannot be compared, which gets a finding or a remark. Also reports weights that
+ * only the other model has. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
-/* ||a - b|| / ||b||, the cosine of a and b, and ||a|| / ||b||, where b is the counterpart of a weight a; NaN if b is
- * zero or no pair of values could be compared. */
+/* `relative` is ||a - b|| / ||b||, `cosine` the cosine of a and b, and `ratio` ||a|| / ||b||, where a is a weight and b
+ * its counterpart. A quotient by zero is NaN, except that `relative` is 0 if both weights are zero. */
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
@@ -90,7 +92,7 @@ typedef struct organ_usual_error {
 } organ_usual_error;
 /* Returns the usual error of copies in the type or scheme in which the weight is stored. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
-/* Returns the usual error of integer codes of `bits` bits with one scale per group. */
+/* Returns the usual error of integer codes of `bits` bits (above 8: of 8 bits) with one scale per group. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits);
 /* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);

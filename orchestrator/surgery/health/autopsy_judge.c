@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Converts statistics to findings. The most likely explanation of a weight is tested first, and suppresses tests of its
- * consequences: a weight of zeros gets no finding that its spread is too small. */
+ * Converts statistics to findings. The most likely fault of a weight is tested first. If it is found, tests of its
+ * consequences are left out: a weight of zeros gets no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "orchestrator/report/text/members.h"
@@ -21,8 +21,9 @@
 #define PEAKED        1000  /* excess kurtosis above which a few values cause the spread */
 #define PRUNED        0.1   /* share of zeros above which a weight was pruned */
 
-/* Returns the command that shows the weight, quoted for a shell: "organ inspect MODEL --tensors --match NAME", or, with
- * `compare`, "organ autopsy MODEL ORIGINAL --match NAME". */
+/* Returns a shell command about the weight, with quoted arguments: "organ inspect MODEL --tensors --match NAME", or,
+ * with `compare`, "organ autopsy MODEL ORIGINAL --match NAME". Without another model the word ORIGINAL is left for the
+ * user to replace. */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
 {
     const char *const original = job->options->other ? job->options->other : "ORIGINAL";
@@ -30,7 +31,8 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
                                                     compare ? original : "--tensors", "--match", weight->name, NULL});
 }
 
-/* Appends a row to the findings or the remarks of the report; `value` is the format of the measured value. */
+/* Appends a row to job->findings (`finding`) or job->remarks. `value` is a printf format for the measured value. Sets
+ * job->broken if memory runs out. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...)
 {
@@ -144,7 +146,9 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows_text(&v->nonfinite_rows, rows));
 }
 
-/* Reports a weight whose values are all equal, for example zero. Returns whether they are. */
+/* Returns whether all values of the weight are equal and finite, and reports such a weight. Zeros are a finding for
+ * matrices and norms, another constant for matrices; otherwise a remark. A single value other than zero is not
+ * reported. */
 static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -173,8 +177,8 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Returns the likely cause if the values of a weight look like codes of a type, and sets *kind to a title; NULL if they
- * do not. */
+/* If the values look like codes of a type (FP8, FP4 or integers), sets *kind to the title of the finding and returns
+ * the likely cause as a sentence. Otherwise returns NULL. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -216,7 +220,8 @@ static const char *codes_cause(const organ_weight_stats *v, const char **kind)
     return NULL;
 }
 
-/* Reports a weight whose values look like codes that were not multiplied by their scales. Returns whether they do. */
+/* Returns whether the values of a matrix look like codes that were not multiplied by their scales, and reports such a
+ * matrix. Returns false for a weight of fewer than ENOUGH values. */
 static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const char *what = NULL;
@@ -250,7 +255,8 @@ static const char *exploded_cause(const organ_weight_stats *v)
            "block has its own.";
 }
 
-/* Reports a matrix whose mean or spread is far too large. Returns whether it is. */
+/* Returns whether the mean or the standard deviation of a matrix is far too large, and reports such a matrix. The
+ * limits are EXPLODED_MEAN and EXPLODED_STD, or those of the role for findings if they are larger. */
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);
@@ -273,8 +279,8 @@ static void range_text(const organ_limits *l, char out[160])
              l->max);
 }
 
-/* Returns true if all statistics are within the limits; otherwise *what becomes the name of the first one that is
- * not. */
+/* Returns true if all statistics are within the limits *l, and then sets *what to NULL. Otherwise sets *what to the
+ * name of the first statistic that is not. A standard deviation that is too small counts only from 16 values on. */
 static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
 {
     const double std = organ_weight_stats_std(v);
@@ -292,7 +298,8 @@ static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_lim
     return *what == NULL;
 }
 
-/* Reports a weight with a statistic beyond the limits of its role. Returns whether there is one. */
+/* Returns whether a statistic of the weight is beyond the limits for findings of its role, and reports the first such
+ * statistic. */
 static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     static const struct {
@@ -324,7 +331,8 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Adds a remark if a statistic is outside the range that is expected for the role. */
+/* Adds a remark if a statistic is outside the expected range of the role. The limits of the standard deviation are
+ * widened by SLACK. */
 static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
@@ -343,8 +351,9 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Reports values that are evenly spread, as if codes had been read at the wrong bits, and means that are too far from
- * zero. */
+/* Judges the distribution of a matrix of at least MANY values. Evenly spread values (excess kurtosis near -1.2) are a
+ * finding: codes may have been read at the wrong bits. For projections a mean of more than BIASED standard deviations
+ * from zero is a finding too, COARSELY times that for coarse types. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -376,8 +385,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
     }
 }
 
-/* Reports a matrix in a float type with few distinct values: it was quantised before. Up to 32 levels are a finding,
- * more a remark. */
+/* Reports a matrix in a float type that has at most 256 distinct values among MANY or more: it was quantised before. Up
+ * to 32 distinct values are a finding, more are a remark. */
 static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     if (!is_matrix(v->weight) || !is_plain_float(v->weight) || v->moments.n < MANY || v->levels > 256)
@@ -393,7 +402,7 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
                          (unsigned)v->levels, (unsigned long long)v->moments.n);
 }
 
-/* Reports that the spread of the values jumps between blocks of rows or columns. */
+/* Adds a finding if the spread of the values jumps at multiples of v->row_period rows or v->column_period columns. */
 static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
@@ -409,8 +418,10 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows ? v->row_factor : v->column_factor);
 }
 
-/* Reports `count` of `all` rows (`rows`) or columns that are zero. `hole`: they are one piece at the end. Returns
- * whether they are a finding, which needs too many of them for this kind of weight. */
+/* Reports that `count` of `all` rows (`rows`) or columns are zero. `hole`: the zero rows are one piece at the end. The
+ * report is a finding for a matrix if more than the share DEAD is zero (for rows of embeddings and output heads: more
+ * than half), and otherwise a remark; coarse types and columns of a pruned weight get only remarks. Returns whether it
+ * is a finding. */
 static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, bool rows, uint64_t count, uint64_t all,
                         bool hole)
 {
@@ -437,7 +448,8 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros, and projections with many zeros if no other finding (`reported`) explains them. */
+/* Reports rows and columns of zeros. If neither they nor an earlier finding (`reported`) explain the zeros, adds a
+ * remark for a projection of a float type with more than the share PRUNED of zeros. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -455,7 +467,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* Returns the note without a leading name of the weight, which the report contains already. */
+/* Returns v->note without a leading name of the weight, which the report contains already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);
@@ -463,9 +475,10 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
-/* Judges the statistics of one weight and reports its faults. Returns true if that adds a finding, not only remarks. A
- * weight with wrong codes, exploded or out of range is not also judged by its distribution, levels and usual range,
- * which would report the same fault again. */
+/* Judges the statistics of one weight and adds its findings and remarks. Returns true if that adds a finding. An unread
+ * weight gets only a remark. A weight without finite values, or with equal values, is not judged further. Distribution,
+ * levels and expected range are not judged if the values are codes, exploded or beyond the limits of the role, because
+ * these tests would report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);

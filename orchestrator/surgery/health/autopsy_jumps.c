@@ -26,7 +26,8 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 /* Returns the class of a line: 0, 1 or 2 for other multiples of 16, odd multiples of 64, and multiples of 128. */
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
-/* Counts the change of ln rms across a line in the histogram of its class; the last bin counts all larger changes. */
+/* Counts |change| of ln rms across the line with index `line` in the histogram of its class; the last bin counts all
+ * larger changes. A change that is not finite is not counted. */
 static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {
     const double place = fabs(change) * BINS_PER_ONE;
@@ -34,8 +35,8 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Counts the change of each segment from row `row` - 1 (`above`) to row `row` (`here`): unchanged in whole_rows, and
- * minus the mean change of the row in `rows` if at least ENOUGH segments are finite. */
+/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): unchanged in
+ * jumps->whole_rows and, if at least ENOUGH changes are finite, minus their mean in jumps->rows. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -51,16 +52,17 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
             count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
-/* Counts the differences between the profiles of two groups of rows. A change between columns that is the same in all
- * rows is in both profiles, so their difference cancels it. Division by sqrt(2): the difference of two independent
- * changes scatters that much more. */
+/* Counts in jumps->columns the differences between the column profiles of two adjacent groups of rows. A change between
+ * two columns that is the same in all rows is in both profiles, so the difference cancels it. The difference of two
+ * independent changes scatters sqrt(2) times as much as one change, and is divided by that. */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
         count_jump(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
 }
 
-/* Counts the changes across the border of two strips; `row` is the first row below it. */
+/* Counts the changes across the border of two strips; `row` is the first row below the border. Row profiles are
+ * compared only if `row` is a multiple of STEP. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
 {
     if (row % STEP == 0)
@@ -68,11 +70,12 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
     pair_columns(jumps, &above->last_columns, &below->first_columns);
 }
 
-/* Returns ln of the root mean square of n values by the sum of their squares; NaN for zeros and for sums that are not
+/* Returns ln of the root mean square of n values; `sum` is the sum of their squares. NaN if `sum` is 0 or not
  * finite. */
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
-/* Returns n <= SEGMENT values, from index `at` on, as FP32: in place or converted into `scratch`. */
+/* Returns `n` <= SEGMENT values of type `as`, from index `at` on, as FP32: a pointer into `values` if they are F32,
+ * otherwise `scratch`, into which they are converted. */
 static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
                                   float scratch[SEGMENT])
 {
@@ -87,8 +90,8 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
 
 static double square_f64(float x) { return (double)x * (double)x; }
 
-/* Returns the sum of squares of the values up to the last multiple of 4. Four independent sums hide the latency of the
- * addition. */
+/* Returns the sum of squares of x[0 .. n), without the last n mod 4 values. Four independent sums hide the latency of
+ * the addition. */
 static double autopsy_jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
@@ -111,7 +114,8 @@ typedef struct autopsy_jumps_walk {
     size_t groups;  /* column profiles made so far */
 } autopsy_jumps_walk;
 
-/* Computes ln rms of each segment of a row; NaN past the last whole segment. */
+/* Sets `profile` to ln rms of each whole segment of row `row` of the strip, and to NaN for the segments after the last
+ * whole one. */
 static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_profile *profile)
 {
     float scratch[SEGMENT];
@@ -124,7 +128,8 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
             SEGMENT);
 }
 
-/* Adds the squares of the values of a row on both sides of each line (multiple of 16) to scratch->squares. */
+/* Adds to scratch->squares the squares of two values of row `row` of the strip for each column whose index is a
+ * multiple of 16: of the value in the column on its left, and of its own value. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
@@ -145,8 +150,8 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
 }
 
 /* Computes the column profile of the rows that add_columns has added since the last call, counts its changes, and pairs
- * it with the profile above. The first profile of a strip is stored in the edges, because the profile above belongs to
- * another strip. Drops the rows if they are fewer than FEW. */
+ * the profile with that of the rows above. The first profile of a strip is stored in edges->first_columns instead,
+ * because the rows above belong to another strip. If fewer than FEW rows were added, only drops them. */
 static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
@@ -178,9 +183,9 @@ static void clear_edges(organ_jump_edges *edges)
         edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
 }
 
-/* Makes row profiles on both sides of each multiple of STEP, and a column profile of each SEGMENT rows. Those at the
- * edges of the strip are returned in *edges, so that organ_jumps_join can pair them with those of the neighbouring
- * strips. */
+/* Makes profiles of the two rows at each multiple of STEP, and one column profile for each SEGMENT rows, and counts the
+ * changes between them. *edges receives the first and last profiles of the strip, so that organ_jumps_join can pair
+ * them with those of the neighbouring strips. */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
@@ -222,8 +227,11 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Returns the period at which scales jump, or 0, by the histograms of one direction; *factor as of organ_jumps_period.
- * `fewest`: smallest number of lines across block borders for a verdict.
+/* Returns the smaller period, 64 or 128, at which the spread jumps according to the histograms of one direction, or 0
+ * if there are no jumps. Sets *factor if there are. An eighth of the `lines` lines are odd multiples of 64, and an
+ * eighth are multiples of 128; if an eighth is less than `fewest`, returns 0. The median change across these lines must
+ * exceed the median across the other lines by half, and by the share `allowed` / sqrt(lines / 8). Jumps with a standard
+ * deviation below 0.15 in ln rms do not count.
  *
  * The median of few lines varies: for independent lines its relative error is about 1.16 / sqrt(lines). Lines are not
  * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change of
@@ -246,8 +254,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
-/* Judges first the changes minus those of whole lines, which scatter less, and then the unchanged ones by a higher
- * bound. */
+/* Judges first the changes minus those of whole lines (`less`), which scatter less. If they show no period, judges the
+ * unchanged ones (`whole`) by a higher bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Detects whether the spread of a weight's values jumps at the borders of blocks of scales. In a healthy weight the
- * rms of 128 adjacent values changes between two rows by a similar amount everywhere; if blocks have the scales of
- * other blocks, it changes more across a border of blocks. The same applies to columns. The test compares changes
- * across multiples of 128 and 64 with changes across other multiples of 16, by the median of |change of ln rms|,
- * with and without the change of the whole row or column. */
+ * Detects whether the spread of a weight's values jumps at the borders of blocks of scales. In a healthy weight the rms
+ * of 128 adjacent values changes between two rows by a similar amount everywhere. If blocks have the scales of other
+ * blocks, the rms changes more across a border of blocks. The same applies to columns. The test takes the median of
+ * |change of ln rms| across multiples of 64 and of 128, and compares it with the median across other multiples of 16.
+ * It is made twice: on the changes minus the mean change of the whole row or column, and on the unchanged ones. */
 #ifndef ORGAN_AUTOPSY_JUMPS_H
 #define ORGAN_AUTOPSY_JUMPS_H
 
@@ -19,7 +19,8 @@
 
 typedef uint32_t organ_jump_counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS];
 
-/* Histograms of |change of ln rms| across lines, by class. The counts of several parts of a matrix can be added. */
+/* Histograms of |change of ln rms| across lines, by class. A line is the border before a row or column whose index is a
+ * multiple of 16. The counts of several parts of a matrix can be added. */
 typedef struct organ_jumps {
     organ_jump_counts rows, columns; /* changes across lines between rows, and between columns, minus the mean change
                                       * of the whole line */
@@ -33,8 +34,9 @@ typedef struct organ_row_profile {
     float ln[ORGAN_JUMP_SEGMENTS];
 } organ_row_profile;
 
-/* For each multiple of 16: ln rms of 128 values of that column, minus ln rms of the column on its left; NaN as in
- * organ_row_profile. */
+/* For each column whose index is a multiple of 16: ln rms of a sample of its values in at most 128 rows, minus ln rms
+ * of the values in the same rows of the column on its left. NaN where either rms is 0 or not finite, and for columns
+ * that do not exist. */
 typedef struct organ_column_profile {
     float change[ORGAN_JUMP_LINES];
 } organ_column_profile;
@@ -52,19 +54,21 @@ typedef struct organ_jump_scratch {
     double squares[2 * ORGAN_JUMP_LINES]; /* of the two columns at each multiple of 16 */
 } organ_jump_scratch;
 
-/* Counts the changes within rows [first, first + rows) of a matrix of `cols` columns, at least one row, and sets
- * *edges. `values` is the first row of the strip in the type `as` (F32, BF16 or F16). */
+/* Adds to *jumps the changes within rows [first, first + rows) of a matrix of `cols` columns, and sets *edges to the
+ * profiles at the first and the last rows. `rows` is at least 1. `values` points to row `first`; its type is `as` (F32,
+ * BF16 or F16). */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges);
 
-/* Counts the changes between the strip that ends before row `row` and the strip that begins with it, in the same
- * matrix. */
+/* Adds to *jumps the changes between two adjacent strips of the same matrix: `above`, which ends before row `row`, and
+ * `below`, which begins with row `row`. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below);
 
-/* Returns the smallest distance of lines across which the spread jumps: 128, 64, or 0 if it does not jump. `less` and
- * `whole` are the two histograms of rows or of columns; `lines` is the number of multiples of 16 in all matrices.
- * *factor is then the typical factor between the two sides of such a line, in excess of the usual one: 1.3 is 30
- * percent. */
+/* Returns the distance of the lines across which the spread of values jumps: 64, 128, or 0 if it does not jump. `less`
+ * is the histogram of the changes minus the mean change of the whole row or column (organ_jumps.rows or columns),
+ * `whole` that of the unmodified changes (whole_rows or whole_columns). `lines` is the number of lines in all matrices.
+ * Sets *factor to the typical factor between the two sides of a line with a jump, in excess of the usual factor (1.3:
+ * 30 percent more), or to 1 if there are no jumps. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
 #endif

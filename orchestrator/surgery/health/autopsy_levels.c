@@ -16,12 +16,13 @@ static void clear_levels(organ_level_set *set)
     set->count = 0;
 }
 
-/* Returns the first slot of a value in the hash table: the upper bits of a product, which depend on all bits of the
- * value. */
+/* Returns the slot of the hash table at which the search for a value begins: the upper bits of a product, which depend
+ * on all bits of the value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
-/* Adds a value, given by its bits, unless the set is over its limit. At most half of the slots are ever used, so the
- * search ends. */
+/* Adds the FP32 value with these bits to the set. If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only
+ * raises `count` above the limit, and after that nothing is added. At most half of the slots are used, so the search
+ * ends. */
 static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
@@ -58,9 +59,10 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     clear_levels(&scratch->other);
 }
 
-/* Adds FP32 values. A value whose lower half is zero is marked by its upper half in `seen`, because a weight that was
- * BF16 before it became FP32 consists of such values. Most other values are found at their first slot, which is tested
- * here without a call. */
+/* Adds n FP32 values. A value whose lower 16 bits are zero is marked by its upper 16 bits in scratch->seen, because a
+ * weight that was BF16 before it became FP32 consists of such values. Other finite values are added to scratch->other.
+ * Most of these are found at their first slot, which is tested here without a call. Stops once scratch->other is over
+ * its limit. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;
@@ -79,8 +81,9 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
     }
 }
 
-/* Marks the values of a part: 16-bit types in the table of all words, FP32 also in a hash table. Does nothing once the
- * weight has more than ORGAN_AUTOPSY_LEVELS levels. */
+/* Marks n values of a strip: values of a 16-bit type in scratch->seen; FP32 values there too if their lower half is
+ * zero, and otherwise in the hash table scratch->other. Does nothing once the weight has more than ORGAN_AUTOPSY_LEVELS
+ * levels. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n)
 {
@@ -118,7 +121,8 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
     }
 }
 
-/* Adds the levels of a strip to the set of the weight, under its lock. */
+/* Adds the levels of a strip to all->set, under all->lock, and sets all->over if there are more than
+ * ORGAN_AUTOPSY_LEVELS. Does nothing if it is set already. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels)
 {
@@ -144,7 +148,8 @@ static bool is_fp4(float value)
     return twice <= 4 || twice == 6 || twice == 8 || twice == 12;
 }
 
-/* Returns whether all levels are integers, and whether all are values of FP4. */
+/* Returns whether all values of the set are integers, and whether all are values of FP4. Both are false for an empty
+ * set and for one over its limit. */
 organ_level_kind organ_level_kind_of(const organ_level_set *set)
 {
     const bool known = set->count > 0 && set->count <= ORGAN_AUTOPSY_LEVELS;

@@ -5,8 +5,8 @@
  * An absmax scale is the largest value of the block divided by the largest code. From block to block the largest of
  * many values scatters more than their rms: by 6 to 10 percent, if the rms of adjacent blocks differs by 1 percent. The
  * rms of the codes therefore varies inversely to the scale of the block, and the values (code times scale) have nearly
- * the same rms in all blocks. With the scales of other blocks this is lost; with the scales moved back it is
- * restored. */
+ * the same rms in all blocks. If each block has the scale of another block, the rms differs from block to block. If the
+ * scales are moved back to their blocks, the rms is nearly the same again. */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
@@ -31,8 +31,9 @@
 
 /* ---- order ---- */
 
-/* Returns the mean square of a table after subtracting the means of its rows and columns (`both`), or only its overall
- * mean. Overwrites the table. */
+/* Subtracts from each of the rows x cols numbers of `table` the mean of its row and then the mean of its column
+ * (`both`), or only the mean of the whole table (not `both`). Returns the mean square of the results. Overwrites the
+ * table. */
 static double residual_mean_square(double *table, size_t rows, size_t cols, bool both)
 {
     double sum = 0, all = 0;
@@ -77,8 +78,10 @@ typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* Computes both residuals for one wrong order. For a transposed grid of 2 x 2 the means of rows and columns are not
- * subtracted, because transposing changes nothing else. `scratch` has 2 x rows x cols elements. */
+/* Computes both mean squares for one wrong order, over the blocks in the range of organ_order_fits. The means of rows
+ * and columns are subtracted first, in a single row or column only the overall mean; likewise in a transposed grid of 2
+ * x 2, where the means of rows and columns would hide the exchange. Returns zeros if the order does not fit the grid, a
+ * block is all zero, or a mean square is 0. `scratch` has 2 x rows x cols elements. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *scratch)
 {
     organ_order_range range;
@@ -118,8 +121,8 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
     organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
-/* Adds the evidence of a weight for a wrong order to the pool: a ln F, where a = freedom / 2 and F is the ratio of the
- * residuals (evidence_variance). */
+/* Adds the evidence of a weight for one wrong order to *p: to `evidence` the number a ln F, where a = freedom / 2 and F
+ * = own / moved, and to `variance` the variance of a ln F by chance. Counts the weight in `better` if F > 1. */
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
 {
     p->weights++;
@@ -130,7 +133,9 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
         p->first = weight;
 }
 
-/* Adds the finding for a weight, with the ratio of the residuals before (own) and after (moved) the order is undone. */
+/* Adds the finding that the scales of a weight have the wrong order `order`. Its text contains the gain sqrt(own /
+ * moved): with the order undone, the rms of the blocks would differ that many times less. `own` and `moved` are the
+ * mean squares of the residuals before and after. */
 static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
@@ -139,7 +144,7 @@ static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ
     report_order(job, weight, order, value);
 }
 
-/* Appends a weight to the suspects, which judge_suspects judges when the residuals of all weights are known. */
+/* Appends a weight to pool->suspects, which judge_suspects judges when the residuals of all weights are known. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {
@@ -151,8 +156,9 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Finds the wrong order whose undoing reduces the residual most. Adds a finding if chance can be excluded from this
- * weight alone; otherwise the weight may become a suspect. Adds the evidence for every order to the pool. */
+/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residual most. If
+ * the gain is large enough, adds a finding if its probability by chance is below CHANCE, or makes the weight a suspect
+ * if the probability is below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {
@@ -179,8 +185,9 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Appends the residual of the weight with its stored scales to pool->rests; suspects are compared with the median of
- * these. */
+/* Appends the residual of the weight with its stored scales to pool->rests; judge_suspects compares suspects with the
+ * median of these. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of values, and residuals
+ * that are not finite. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -198,8 +205,9 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Reports suspects whose stored scales fit much worse than is usual in this model, and fit well with the order
- * undone. */
+/* Reports the suspects whose residual is above FAR_OFF times the median residual of all weights with the stored scales,
+ * and below CORRECTED_SHARE times that median with the order undone. Reports none if fewer than FEW_RESTS residuals are
+ * known. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -214,8 +222,9 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     }
 }
 
-/* Reports a wrong order by the evidence of all weights together, because a single grid may be too small. Only if no
- * weight has a finding of its own. */
+/* Reports a wrong order, at the first weight that shows it, by the evidence of all weights together, because a single
+ * grid may be too small. Requires at least FEW_WEIGHTS weights, a lower residual in three quarters of them, and
+ * evidence beyond POOLED standard deviations of chance. Skips an order for which a weight has a finding of its own. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
@@ -232,8 +241,9 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* ---- one row of blocks ---- */
 
-/* Returns the row of blocks whose ln rms is farthest from the median of all rows. *off becomes its difference from the
- * median, *usual the median |difference| of all rows. */
+/* Returns the index of the row of blocks whose ln rms (b->lines) is farthest from the median of all rows. Sets *off to
+ * its difference from the median, and *usual to the median |difference| of all rows. `scratch` has one value per
+ * row. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
@@ -251,8 +261,9 @@ static size_t odd_row(const organ_blocks *b, double *scratch, double *off, doubl
     return odd;
 }
 
-/* Adds the spread of the rows of blocks to the sums of the role, and the most deviant row, if it is suspicious, to
- * pool->odd: judge_rows judges it when all weights of the role were read. */
+/* Adds `usual` of odd_row to the sums of the role of v->weight. If the most deviant row of blocks differs from the
+ * median row by more than the factor ROW_FACTOR, appends it to pool->odd; judge_rows judges it when all weights have
+ * been read. Does nothing for fewer than 3 rows of blocks or blocks with fewer than EDGE_ROWS rows of values. */
 static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b,
                               double *scratch, organ_error *error)
 {
@@ -275,8 +286,9 @@ static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *
     return ORGAN_OK;
 }
 
-/* Reports rows of blocks whose rms differs from the other rows by much more than is usual for the weight and for its
- * role in this model. 1.4826 converts a median absolute deviation to a standard deviation. */
+/* Reports the rows of pool->odd whose ln rms differs from the other rows by more than ROW_BEYOND standard deviations.
+ * The standard deviation is the largest of three: that of the weight, the mean of its role in this model, and
+ * ROW_SPREAD. 1.4826 converts a median absolute deviation to a standard deviation. */
 static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {
@@ -300,7 +312,8 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 /* ---- all tests ---- */
 
 /* Judges the scales of a weight without another model: a deviant row of blocks, the order of the grid, and the digits.
- * Some tests need all weights of a role, so this function only adds to job->pool for them. */
+ * Tests that need all weights only collect evidence in job->pool. Does nothing if the weight was not read, has values
+ * that are not finite or only zeros, or has fewer than two scales. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
@@ -323,7 +336,8 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Judges rows of blocks, suspects, orders and factors, which needs the evidence of all weights. */
+/* Runs the tests that need the evidence of all weights: deviant rows of blocks, suspects and pooled orders (both from
+ * job->pool), and the factors of whole weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {

@@ -89,7 +89,8 @@ organ_ranges organ_ranges_default(void)
 
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
-/* Returns the finite limits as JSON. */
+/* Returns the finite limits as a JSON object {"mean", "std": [smallest, largest], "min", "max"}; infinite ones are left
+ * out. */
 static json_t *limits_json(const organ_limits *limits)
 {
     return ORGAN_OBJECT(SET_LIMIT("mean", limits->mean),
@@ -97,7 +98,8 @@ static json_t *limits_json(const organ_limits *limits)
                         SET_LIMIT("min", limits->min), SET_LIMIT("max", limits->max));
 }
 
-/* Returns the ranges of all roles in the form that --ranges reads; "expected" is the narrower range of a remark. */
+/* Returns the ranges of all roles in the form that --ranges reads. The members of a role are the limits of findings,
+ * and its member "expected" has the narrower limits of remarks. */
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
     json_t *object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
@@ -118,14 +120,14 @@ typedef struct autopsy_ranges_place {
     bool expected;
 } autopsy_ranges_place;
 
-/* Fails with ORGAN_BAD_INPUT, naming file, entry and member (`key`). */
+/* Fails with ORGAN_BAD_INPUT and the message "FILE: ENTRY.KEY: WHAT"; `key` is "" if the fault is the entry itself. */
 static organ_status refuse_range(const autopsy_ranges_place *p, organ_error *error, const char *key, const char *what)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "",
                       *key ? "." : "", key, what);
 }
 
-/* Reads a number of an entry; `key` is its name for messages. */
+/* Sets *number to `value`, which must be a number; `key` is the name of the member for messages. */
 static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number,
                                 organ_error *error)
 {
@@ -135,7 +137,8 @@ static organ_status read_number(const autopsy_ranges_place *p, const char *key, 
     return ORGAN_OK;
 }
 
-/* Reads the limits of the standard deviation, [smallest, largest]. */
+/* Reads `value`, [smallest, largest], into the limits of the standard deviation. Both must be numbers, at least 0 and
+ * in ascending order. */
 static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits,
                              organ_error *error)
 {
@@ -163,7 +166,8 @@ static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN,
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
-/* Reads one member of an entry, such as "mean", into `to`. */
+/* Reads the member `key` of an entry, such as "mean", into `to`: into to->expected within "expected", else into
+ * to->faulty. Refuses unknown keys and a negative mean. */
 static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
                                 organ_error *error)
 {
@@ -189,7 +193,7 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
-/* Reads all members of an entry, or of its "expected". */
+/* Reads all members of `object`, an entry or its "expected", into `to`. */
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error)
 {
     const char *key;
@@ -208,7 +212,7 @@ static void set_if_given(double *to, double value)
         *to = value;
 }
 
-/* Copies the limits that are set. */
+/* Copies to *to those limits of *given that are not NaN. */
 static void apply_limits(organ_limits *to, const organ_limits *given)
 {
     set_if_given(&to->mean, given->mean);
@@ -218,7 +222,8 @@ static void apply_limits(organ_limits *to, const organ_limits *given)
     set_if_given(&to->max, given->max);
 }
 
-/* Applies an entry to a role. A limit also replaces the expected one, unless the entry sets the expected limit too. */
+/* Applies an entry to the ranges of a role. A limit of findings also becomes the limit of remarks, unless the entry
+ * sets that in "expected". */
 static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
 {
     apply_limits(&ranges->of[role].faulty, &given->faulty);
@@ -241,7 +246,7 @@ static bool autopsy_ranges_is_known(const char *name)
     return known;
 }
 
-/* Checks that no minimum is above its maximum. */
+/* Checks for each role that min is not above max, for findings and for remarks. */
 static organ_status check_order(const char *path, const organ_ranges *ranges, organ_error *error)
 {
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
@@ -254,8 +259,9 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
     return ORGAN_OK;
 }
 
-/* Applies the entries of one level, with 0 for "default", 1 for groups, 2 for roles. The caller begins with level 0, so
- * that the more specific entries take precedence. */
+/* Reads all entries of the file and applies those of one level to the ranges: "default" for level 0, groups for level
+ * 1, roles for level 2. The caller applies the levels in this order, so that more specific entries take precedence.
+ * Refuses unknown names. */
 static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges,
                                 organ_error *error)
 {
@@ -284,7 +290,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     return ORGAN_OK;
 }
 
-/* Checks the schema of the file and applies its entries, the most specific ones last. */
+/* Checks the schema of the file, applies its entries to *ranges, the most specific ones last, and checks the result. */
 static organ_status apply_document(const char *path, const json_t *document, organ_ranges *ranges, organ_error *error)
 {
     if (!json_is_object(document))
@@ -301,7 +307,7 @@ static organ_status apply_document(const char *path, const json_t *document, org
     return check_order(path, ranges, error);
 }
 
-/* Sets *ranges to the defaults, replaced by those that the JSON file `path` has. */
+/* Sets *ranges to the default ranges, and then replaces the limits that the JSON file `path` sets. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
 {
     char *text = NULL;

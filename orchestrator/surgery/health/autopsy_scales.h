@@ -10,7 +10,8 @@ typedef struct organ_order_pool {
     size_t weights;  /* judged weights */
     size_t better;   /* those whose blocks are more alike with the order undone */
     size_t reported; /* those with a finding of their own */
-    /* Sums over the weights of the log-ratios of pool_order (autopsy_order.c), and of their variances by chance. */
+    /* For each weight pool_order (autopsy_order.c) computes a ln F from the ratio F of its residuals: sum of these
+     * numbers, and sum of the variances that they have by chance. */
     double evidence, variance;
     const organ_weight *first; /* the first weight counted in `better` */
 } organ_order_pool;
@@ -28,8 +29,9 @@ typedef struct organ_odd_row {
     const organ_weight *weight;
     size_t row;      /* index of the row of blocks */
     uint64_t height; /* rows of values in a block */
-    double off,
-        usual; /* of ln rms: the row's deviation from the median row, and the median absolute deviation of all rows */
+    /* off: ln rms of the row minus the median ln rms of all rows of blocks; usual: median |difference| of all rows from
+     * the same median */
+    double off, usual;
 } organ_odd_row;
 
 /* Evidence collected over all weights; all zero at first. */
@@ -46,9 +48,9 @@ struct organ_scale_pool {
     size_t odd_count;
 };
 
-/* Tests whether all scales of a weight were multiplied by one odd factor. Scales of a quantised BF16 model are a BF16
- * value divided by the largest code. Adds a finding if most scales have that form only after division by such a
- * factor. */
+/* Tests whether all scales of an FP8 weight were multiplied by one factor such as 3 or 1/5. Each scale of a quantised
+ * BF16 model is a BF16 value divided by the largest code. Adds a finding if most scales have that form only after
+ * division by such a factor. Powers of two cannot be detected. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks);
 
 /* Tests for each weight whether all of its scales are wrong by one factor, by comparison with the same weight of other

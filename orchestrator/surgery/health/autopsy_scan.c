@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Examines weights in three passes, one for each type in which values are in memory: BF16 and F16 weights are read
- * unconverted, all others as FP32. The results do not depend on the type, because widening is exact and the strips have
- * the same borders. */
+ * Examines weights in three passes, one for each type in which values are read: BF16, F16 and FP32. BF16 and F16
+ * weights that are not compared with another model are read unconverted, all others as FP32. The results do not depend
+ * on the type, because conversion to FP32 is exact and the strips have the same borders. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
 #include "formats/base/paged_rows.h"
@@ -81,7 +81,7 @@ static const void *element_at(const void *values, organ_dtype as, size_t index)
     return (const char *)values + index * element_bytes(as);
 }
 
-/* Returns the bits of values[index] without its sign, in the width of its type. */
+/* Returns the bits of values[index] without the sign: 32 bits if `as` is F32, otherwise 16. */
 static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t index)
 {
     uint32_t wide = 0;
@@ -94,7 +94,7 @@ static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t ind
     return narrow & 0x7fff;
 }
 
-/* Returns the bits of +infinity in a type. */
+/* Returns the bits of +infinity in the type `as`. */
 static uint32_t infinity_of(organ_dtype as)
 {
     if (as == ORGAN_F32)
@@ -124,7 +124,8 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
     rows->last = row;
 }
 
-/* Notes the rows of a strip that are zero, and the rows with values that are not finite. */
+/* Notes in f->dead the rows of a strip that consist of zeros, and in f->nonfinite_rows those with values that are not
+ * finite. f->moments must be complete: without NaN or infinity there, no row is searched for them. */
 static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
@@ -152,8 +153,8 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
     return true;
 }
 
-/* Clears the bits of columns in which the strip has a value other than zero. Examines only columns whose bit is still
- * set; for most of them the first row suffices. Threads clear bits and never set any, so no lock is needed. */
+/* Clears in `dead` the bits of the columns in which the strip has a value other than zero. Examines only columns whose
+ * bit is still set; for most of them the first row suffices. Threads only clear bits, so no lock is needed. */
 static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
@@ -170,7 +171,7 @@ static void find_columns(const organ_weight_strip *strip, organ_dtype as, const 
     }
 }
 
-/* Adds the sums of `more` to those of `sum`. */
+/* Adds the counts and sums of `more` to those of `sum`; `max` becomes the larger of both. */
 static void add_distances(organ_distance *sum, const organ_distance *more)
 {
     sum->pairs += more->pairs;
@@ -187,7 +188,8 @@ typedef struct distance_lanes {
     double difference[16], own[16], other[16], product[16], max[16];
 } distance_lanes;
 
-/* Adds a pair of values to the sums of a lane: squared difference, both squares, product, largest difference. */
+/* Adds the pair (a, b) to one lane: squared difference, both squares and product to the sums, and |a - b| to the
+ * maximum. */
 static void add_lane(distance_lanes *d, size_t lane, float a, float b)
 {
     const double x = (double)a, y = (double)b, off = x - y, size = fabs(off);
@@ -198,7 +200,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
     d->max[lane] = size > d->max[lane] ? size : d->max[lane];
 }
 
-/* Adds the 16 lanes pairwise, in a fixed order, into lane 0. */
+/* Combines the 16 lanes pairwise, in a fixed order, into lane 0: adds the sums, and takes the largest of the maxima. */
 static void autopsy_scan_fold_lanes(distance_lanes *d)
 {
     for (size_t half = 8; half > 0; half /= 2)
@@ -211,8 +213,8 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
         }
 }
 
-/* Adds n pairs of values to the sums. If the result is not finite, computes it again without the pairs that have a
- * value that is not finite. */
+/* Adds n pairs of values to *sum. If the sum of squared differences is not finite, computes all sums again without the
+ * pairs of which a value is not finite, and counts these as skipped. */
 static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
 {
     distance_lanes d = {.own = {0}};
@@ -236,9 +238,9 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
     add_distances(sum, &part);
 }
 
-/* Returns whether jumps of the spread between rows (`rows`) or columns of the weight can show wrong scales. Rows of q,
- * k and v, and columns of o, differ from head to head also in healthy models, and rows of embeddings from token to
- * token. */
+/* Returns whether jumps of the spread between rows (`rows`) or between columns of the weight can show wrong scales.
+ * Rows of q, k and v, and columns of o, differ from head to head in healthy models too, and rows of embeddings from
+ * token to token. Always false for other roles than these and those of the MLP, and for vectors. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -266,8 +268,9 @@ static bool looks_for_jumps(const organ_weight *weight)
     return has_blocks(weight, true) || has_blocks(weight, false);
 }
 
-/* Computes the statistics of a strip, in parts that stay in the cache: moments, levels and the distance from the other
- * model; then rows and columns of zeros, rows with values that are not finite, and jumps. */
+/* Computes the result of a strip. First takes moments, levels and the distance from the other model in parts of PART
+ * values, which stay in the cache. Then finds rows and columns of zeros, rows with values that are not finite and, for
+ * roles in which jumps can show wrong scales, jumps. */
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *work, void *result,
                                   organ_error *error)
 {
@@ -313,8 +316,9 @@ static void free_weight_scan(scanned_weight *p)
     free(p);
 }
 
-/* Creates the state of a weight before its first strip, with the bits of all its columns set. `note` is a message of
- * the reader or NULL. */
+/* Creates the state of a weight before its first strip. Sets the bits of all columns in dead_columns; a weight whose
+ * matrices have one row gets none, and its columns are not examined. Stores a copy of `note`, a message of the reader
+ * or NULL. */
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     weight_scan *const s = context;
@@ -339,7 +343,8 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     return ORGAN_OK;
 }
 
-/* Appends the faulty rows of the next strip. All are counted, but only the first ORGAN_WEIGHT_STATS_ROWS are listed. */
+/* Appends to *sum the faulty rows `more` of the next strip. All are counted, but only the first ORGAN_WEIGHT_STATS_ROWS
+ * are listed. */
 static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;
@@ -352,7 +357,8 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-/* Completes the statistics of a weight after its last strip: columns of zeros, levels, and periods of jumps. */
+/* Completes the statistics of a weight after its last strip: number of columns of zeros, number and kind of levels, and
+ * periods and factors of jumps. */
 static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -368,8 +374,10 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
             organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-/* Adds the result of a strip to the statistics of its weight. Strips arrive in their order, so the sums are the same
- * for any number of threads. Then reports the progress: the share of the strip of all bytes of the weight. */
+/* Adds the result of a strip to the statistics of its weight; strips arrive in order, so the sums are the same for any
+ * number of threads. After the last strip, completes the statistics and frees the state. Then reports to the progress
+ * the share of the weight's bytes that corresponds to the elements of the strip; the last strip reports all remaining
+ * bytes. */
 static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                               organ_error *error)
 {
@@ -417,7 +425,7 @@ static organ_dtype type_of(const organ_weight_stats *v)
     return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
 }
 
-/* Runs the pass over the `count` weights that are read as s->as. */
+/* Runs the pass over the `count` weights that are read as s->as. Frees the states that remain after an error. */
 static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
                              const organ_model *other, const organ_engine *engine, organ_error *error)
 {
@@ -438,7 +446,8 @@ static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t co
     return error->status;
 }
 
-/* Scans the weights that are assigned to this rank, in one pass for each type. */
+/* Scans those readable weights of `stats` that are assigned to this rank, in one pass for each type in which values are
+ * read. */
 static organ_status scan_own_weights(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                      const organ_assignment *assignment, const organ_engine *engine,
                                      const organ_scan_progress *progress, organ_error *error)

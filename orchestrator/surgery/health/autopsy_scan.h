@@ -38,9 +38,11 @@ typedef struct organ_weight_stats {
     organ_distance distance;
 } organ_weight_stats;
 
-/* Returns the stored bytes of the weight and of its counterpart; 0 if the weight is not read. */
+/* Returns the bytes of the codes (for a plain weight: of the values) of the weight and of its counterpart, without
+ * scales; 0 if the weight is not read. */
 uint64_t organ_weight_stats_bytes(const organ_weight_stats *v);
-/* Returns the standard deviation of the finite values (divided by their number); 0 if there are none. */
+/* Returns the standard deviation of the n finite values (the sum of squared deviations is divided by n, not by n - 1);
+ * 0 if there are none. */
 double organ_weight_stats_std(const organ_weight_stats *v);
 /* Returns the excess kurtosis of the finite values; 0 if all values are equal. */
 double organ_weight_stats_kurtosis(const organ_weight_stats *v);

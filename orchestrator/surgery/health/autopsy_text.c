@@ -23,7 +23,8 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-/* Returns the row of factor k: the perplexity, and the difference of the loss from that with the stored scales (c). */
+/* Returns the row of factors[k]: factor and perplexity and, except for k = 0, the difference of the loss from that with
+ * the stored scales, and its standard error, both from *c. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
@@ -51,8 +52,9 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-/* Compares the losses of all factors, fills job->scale_test, and adds a finding for the best factor if its loss is
- * lower by more than BETTER nats and more than SURELY standard errors. */
+/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. Adds a finding for the
+ * factor with the lowest loss if this is lower than with the stored scales by more than BETTER nats per token and by
+ * more than SURELY standard errors. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};
@@ -74,8 +76,8 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     return error->status;
 }
 
-/* Evaluates the text with the model opened COUNT times, each with all scales multiplied by another of `factors`, and
- * reports a factor that predicts it clearly better than the stored scales. */
+/* Opens the model COUNT times, multiplies all scales of copy k by factors[k], and scores the text with each copy. Adds
+ * a finding if a factor other than 1 predicts the text clearly better than the stored scales. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error)
 {
     const organ_experiment_options options = {

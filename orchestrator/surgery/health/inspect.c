@@ -42,7 +42,8 @@ static void add_amount(amount *sum, const inspect_part *one)
 
 /* ---- the model as a whole ---- */
 
-/* Returns the files of the model with their sizes. */
+/* Returns a row for each file of the model: name, bytes, bytes of the header and number of tensors; at most lists->max
+ * rows. */
 static json_t *describe_files(const organ_inspect_lists *lists, const organ_model *model)
 {
     json_t *const files = json_array();
@@ -70,7 +71,7 @@ static json_t *describe_model(const organ_model *model, const inspect_part *part
                         SET_COUNT("file_bytes", size), SET_AMOUNT(all), SET_BYTES_OF("index", model->index));
 }
 
-/* Returns the facts of config.json or of the GGUF metadata that are known; null if there is no config. */
+/* Returns those facts of config.json or of the GGUF metadata that the model states; null if the model has no config. */
 static json_t *describe_config(const organ_hf_config *config)
 {
     if (!config->present)
@@ -87,8 +88,8 @@ static json_t *describe_config(const organ_hf_config *config)
 
 /* ---- roles ---- */
 
-/* Orders parts by the row of their anatomy, weights before companions, then by shape, so that equal shapes of a role
- * are adjacent; names do not matter. */
+/* Orders parts by role (the row of their anatomy); within a role weights before companions, fewer axes before more, and
+ * larger shapes before smaller ones. Equal shapes of a role are then adjacent. Names do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
     const inspect_part *const x = *(const inspect_part *const *)a, *const y = *(const inspect_part *const *)b;
@@ -106,7 +107,7 @@ static int by_role_and_shape(const void *a, const void *b)
 }
 
 /* Returns the row of one role. parts[0 .. count) are all parts of that role, in the order of by_role_and_shape.
- * "shapes" and "dtypes" are those of its weights. */
+ * "shapes" and "dtypes" describe only the weights among them; their companions count in the sums. */
 static json_t *describe_role(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
@@ -146,7 +147,7 @@ static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_pa
     return roles;
 }
 
-/* Returns the row of type d, or NULL if no tensor has it. */
+/* Returns the row of type d from sums[d], or NULL if no tensor has that type. */
 static json_t *dtype_json(const void *sums, size_t d)
 {
     const amount *const sum = (const amount *)sums + d;
@@ -156,7 +157,8 @@ static json_t *dtype_json(const void *sums, size_t d)
                         SET_COUNT("elements", sum->elements), SET_COUNT("bytes", sum->bytes));
 }
 
-/* Returns a row for each type. "elements" are stored ones here: words of packed codes, and scales. */
+/* Returns a row for each type that a tensor has. "elements" counts the elements of the stored tensors: words of packed
+ * codes, and scales. */
 static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
@@ -169,8 +171,9 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns elements and bytes of each layer and role. Consecutive parts of one layer and role share a row of the array,
- * so that it needs few pages of memory; organ_by_layer_json adds rows of the same layer and role. */
+/* Returns the elements and bytes of each layer and role. If lists->max is not 0, layers from that number on are left
+ * out. Consecutive parts of one layer and role share a row of the array, which therefore needs few pages of memory.
+ * organ_by_layer_json adds up rows of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
@@ -189,7 +192,8 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
     return layers;
 }
 
-/* Adds the totals, and the totals of the projections, which pruning changes by default. */
+/* Adds two members to the report: "totals" of all parts, and "projections", the totals of the projections, which
+ * pruning changes by default. "prunable_tensors" counts the projections of a float type. */
 static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
@@ -221,10 +225,10 @@ static void note_problem(json_t *problems, const char *format, ...)
     json_array_append_new(problems, organ_document_string(sentence));
 }
 
-/* Returns the number of the first layer below `layers` that no weight belongs to, or `layers` if there is none. Weights
- * of unknown role count only if no layer has weights of known roles: the anatomy then lacks the names of this
- * architecture. Returns `layers` also if no name has a layer number, because then no layer can be called missing. The
- * bit field has a fixed size; real models have hundreds of layers. */
+/* Returns the lowest layer number below `layers` to which no weight belongs, or `layers` if every layer has one.
+ * Weights of unknown role count only if no layer has a weight of a known role: the anatomy then lacks the names of this
+ * architecture. If no weight has a layer number, no layer can be called missing: returns `layers`. Layers from MAX on
+ * are not examined: real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MAX = 65536 };
@@ -244,8 +248,9 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
     return any[0] || any[1] ? layer : layers;
 }
 
-/* Returns whether an embedding has a row for each token of the vocabulary. Embeddings of token types have a row for
- * each type, and the per-layer embeddings of Gemma 3n have their own vocabulary (vocab_size_per_layer_input). */
+/* Returns whether an embedding should have a row for each token of the vocabulary. Two kinds should not: embeddings of
+ * token types have a row for each type, and the per-layer embeddings of Gemma 3n have their own vocabulary
+ * (vocab_size_per_layer_input). */
 static bool is_of_tokens(const organ_tensor *tensor)
 {
     return strcmp(tensor->name, "token_types.weight") != 0 &&
@@ -253,8 +258,9 @@ static bool is_of_tokens(const organ_tensor *tensor)
            !organ_ends_with(tensor->name, "per_layer_token_embd.weight");
 }
 
-/* Appends contradictions between tensors and config that no loader could accept. Does not check conventions that only
- * some architectures follow. */
+/* Appends two contradictions between tensors and config that no loader could accept: a layer of the config without
+ * weights, and an embedding with fewer rows than the vocabulary. Does not check conventions that only some
+ * architectures follow. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, json_t *problems)
 {
@@ -276,8 +282,9 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     }
 }
 
-/* Returns the problems of the model as an array. `weights` is NULL if they could not be found, for the reason
- * `fault`. */
+/* Returns the problems of the model as an array: `fault` if the weights could not be found (`weights` is NULL), those
+ * that the reader of the files found, and contradictions between tensors and config. The last are not searched if
+ * `weights` is NULL, if there is no config, or if a single safetensors file was opened. */
 static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, const char *fault)
 {
@@ -314,7 +321,7 @@ typedef struct subject {
     size_t count;
 } subject;
 
-/* Returns the row of tensor k, or NULL if its name does not match. */
+/* Returns the row of tensor k of the model, or NULL if its name does not match. */
 static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
@@ -345,8 +352,8 @@ static json_t *make_report(const subject *s)
     return report;
 }
 
-/* Selects the parts whose names match and makes the report. Frees `parts`, which is NULL if memory ran out; the result
- * is then NULL. */
+/* Selects the parts whose names match and returns the report about them. Frees `parts`. Returns NULL if `parts` is NULL
+ * (memory ran out) or memory runs out here. */
 static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
@@ -362,14 +369,15 @@ static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
 }
 
 /* Returns true if every tensor is a plain weight. The list of weights then contains nothing that the tensors do not
- * show, and is freed before the report is made: for a model of many small tensors it needs half of all memory. */
+ * show, and inspect_subject frees it before it makes the report: for a model of many small tensors the list needs half
+ * of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
     return weights && weights->packed == 0 && weights->count == model->tensor_count;
 }
 
-/* Makes the report of an open model, and frees `weights`, which is NULL if they could not be found (`fault` is the
- * reason). */
+/* Returns the report of an open model, or NULL if memory runs out. Frees `weights`. If the weights could not be found,
+ * `weights` is NULL and `fault` is the reason. */
 static json_t *inspect_subject(subject *s, organ_weights *weights, const char *fault)
 {
     s->lists.truncated = json_array();
@@ -387,7 +395,7 @@ static json_t *inspect_subject(subject *s, organ_weights *weights, const char *f
     return made;
 }
 
-/* Makes *report. Returns ORGAN_IO if memory was insufficient for the whole report. */
+/* Makes *report and frees `weights`. Returns ORGAN_IO if memory was insufficient for the whole report. */
 static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
                                   organ_error *error)
 {
@@ -398,8 +406,8 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
     return organ_report_end_partial(&work, s->model->path, error);
 }
 
-/* Finds the weights of the model and makes the report. If the weights are malformed, the report describes the tensors
- * only. */
+/* Finds the weights of the model and makes *report. If the weights are malformed, the report describes the tensors
+ * only. If the report lists problems, returns ORGAN_BAD_INPUT with the first one in the message. */
 organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report,
                                  organ_error *error)
 {

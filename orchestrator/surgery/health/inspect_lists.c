@@ -9,7 +9,8 @@ bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name)
     return !lists->match || fnmatch(lists->match, name, 0) == 0;
 }
 
-/* Returns false if the list has reached its limit, and records once that it is truncated. */
+/* Returns true if the list may get another row after `rows` rows. Otherwise returns false and appends the name `list`
+ * to lists->truncated, unless it is the last name there. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows)
 {
     if (lists->max == 0 || rows < lists->max)

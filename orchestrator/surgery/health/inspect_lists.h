@@ -14,11 +14,11 @@ typedef struct organ_inspect_lists {
     json_t *truncated; /* array of the names of lists that would have more than `max` rows */
 } organ_inspect_lists;
 
-/* Returns true if the name matches lists->match. */
+/* Returns true if lists->match is NULL or the name matches it. */
 bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name);
 
-/* Returns true if the list named `list`, which has `rows` rows, may get one more. Otherwise adds the name to
- * lists->truncated, once. */
+/* Returns true if the list named `list`, which has `rows` rows, may get one more row: fewer than lists->max, or no
+ * limit. Otherwise returns false and appends `list` to lists->truncated, unless it is the last name there. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows);
 
 #endif

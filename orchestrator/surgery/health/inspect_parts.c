@@ -3,8 +3,9 @@
 
 #include "formats/base/paged_rows.h"
 
-/* Makes a packed weight count once: the part of its codes gets the shape and elements of the weight, those of its
- * companions (scales, zero points, ...) get no elements. */
+/* Makes a weight of several tensors count once: the part of its codes gets the anatomy, shape and elements of the
+ * weight. The parts of its companions (scales, zero points, ...) get the anatomy but no elements, and are no
+ * weights. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
@@ -23,8 +24,9 @@ static void mark_companions(const organ_model *model, organ_inspect_part *parts,
         }
 }
 
-/* Returns one part per tensor, for the caller to release. Scales, zero points and other companions of a packed weight
- * count as storage of that weight, not as weights; dropped tensors have no elements. */
+/* Returns one part per tensor, for the caller to free. Companions of a packed weight (scales, zero points, ...) count
+ * as storage of that weight, not as weights. Tensors that belong to no weight and are marked as dropped are no weights
+ * and have no elements. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
 {
     organ_inspect_part *const parts = organ_rows_take(model->tensor_count + 1, sizeof *parts);

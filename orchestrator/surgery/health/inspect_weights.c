@@ -17,7 +17,7 @@ typedef struct inspect_weights_kind {
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Returns whether a packed weight is listed: its name or that of its codes matches. */
+/* Returns whether the weight is listed: it is packed, and its name or that of its codes matches. */
 static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
     return is_packed(weight) &&
@@ -35,7 +35,7 @@ static json_t *block_of(const organ_weight *weight)
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
 }
 
-/* Returns the row of one kind. */
+/* Returns the row of one kind: properties of its first weight, and the sums over all its weights. */
 static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
@@ -58,7 +58,8 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
-/* Returns a row for each kind of packed weights; a kind is a description such as "int4, group 128". */
+/* Returns a row for each kind of packed weights that match; a kind is a description such as "int4, group 128". At most
+ * lists->max rows. If memory runs out, returns no rows and counts the failure in formats/base/memory_watch.h. */
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -106,7 +107,7 @@ static json_t *describe_weight(const organ_weight *weight)
     return row;
 }
 
-/* Returns the tensors that belong to no weight, with the reasons. */
+/* Returns a row for each tensor that belongs to no weight and matches, with the reason; at most lists->max rows. */
 static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -122,7 +123,7 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     return rows;
 }
 
-/* Returns the rows of all packed weights whose names match. */
+/* Returns a row for each packed weight whose name, or the name of its codes, matches. */
 static json_t *selected_weights(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -132,8 +133,9 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
     return rows;
 }
 
-/* Returns the section on quantised weights; null for a model without any. `weights` is NULL if they could not be
- * identified. */
+/* Returns the value of the member "quantization". `weights` is NULL if the weights could not be found: the object then
+ * has only "method" and "found". Returns null for a model without packed weights, remaining tensors, notes and
+ * method. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

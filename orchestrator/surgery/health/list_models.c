@@ -39,8 +39,9 @@ static bool is_plain_dtype(organ_dtype dtype)
     return dtype == ORGAN_F32 || dtype == ORGAN_F16 || dtype == ORGAN_BF16;
 }
 
-/* Sums the bytes of the tensors, finds the type with the most bytes, and sets `cuts` if the model has at least two
- * numbered blocks, of which the verb layers can drop one. */
+/* Sets three members of *row: bytes of all tensors, the type with the most bytes, and `cuts`. `cuts` is true if the
+ * model has at least two numbered layers, so that `organ layers` can drop one. It is false for an organ directory
+ * (model->manifest). */
 static void count_tensors(const organ_model *model, models_row *row)
 {
     uint64_t by_type[ORGAN_DTYPE_COUNT] = {0};
@@ -56,8 +57,8 @@ static void count_tensors(const organ_model *model, models_row *row)
     row->cuts = last > 0 && !model->manifest;
 }
 
-/* Sets `scores` and `calibrates`. Verbs with calibration need a forward pass, and a matrix of a float type whose inputs
- * the forward pass can record. */
+/* Sets row->scores if the forward pass supports the model, and otherwise row->reason. Sets row->calibrates if it also
+ * has a matrix of a float type whose inputs the forward pass can record: verbs with calibration need both. */
 static void try_forward(const models_job *job, const organ_model *model, models_row *row)
 {
     organ_error fault = {0};
@@ -83,7 +84,7 @@ static bool is_adapter(const organ_model *model)
     return found;
 }
 
-/* Fills the row from the headers of the model. An adapter is neither scored nor cut. */
+/* Fills the row from the headers of the model, which has been opened. A LoRA adapter is neither scored nor cut. */
 static void read_headers(const models_job *job, const organ_model *model, models_row *row)
 {
     row->opens = true;
@@ -110,7 +111,7 @@ static json_t *models_row_json(const organ_named_model *named, const organ_model
         SET_FLAG("cuts", row->cuts), SET_BYTES_OF("reason", *row->reason ? row->reason : NULL));
 }
 
-/* Appends the row of a model, with the reason if it does not open. */
+/* Opens a model and appends its row to job->rows. If it does not open, the row has the reason. */
 static organ_status add_model(models_job *job, const organ_named_model *named, organ_error *error)
 {
     models_row row = {0};
@@ -129,7 +130,7 @@ static organ_status add_model(models_job *job, const organ_named_model *named, o
     return error->status;
 }
 
-/* Returns the row of store k: its folder and the number of its models. */
+/* Returns the row of store k: title, folder and number of all its models, including those that --match leaves out. */
 static json_t *store_row(const void *context, size_t k)
 {
     const models_job *const job = context;
@@ -140,7 +141,8 @@ static json_t *store_row(const void *context, size_t k)
                         SET_COUNT("models", count));
 }
 
-/* Reads the headers of all models in the stores and makes the report. */
+/* Reads the headers of the models in the stores whose names match, and makes *report. Returns ORGAN_INTERRUPTED if the
+ * user stops the run. */
 static organ_status read_models(models_job *job, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -169,7 +171,7 @@ static organ_status read_models(models_job *job, json_t **report, organ_error *e
     return *report ? ORGAN_OK : organ_fail_memory(error, "the list of models");
 }
 
-/* Makes the report of schema organ.models/1: the models of all stores on this machine. */
+/* Makes the report of schema organ.models/1 about the models of all stores on this machine whose names match. */
 organ_status organ_models(const organ_models_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
