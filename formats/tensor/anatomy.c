@@ -376,9 +376,9 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
-/* Returns true if a tensor that is named like a weight of this role with the suffix `leaf` can be a part of that
- * weight when it is packed. Returns false for norms, which packers leave unpacked, and for "scale" of routers, which
- * is a parameter of its own. */
+/* Packed files store a weight W as several tensors: "W.leaf" for each part. Returns true if a tensor of that name can
+ * be a part of a weight W of this role. Returns false for norms, which packers leave unpacked, and for "scale" of
+ * routers, which is a parameter of its own. */
 static bool role_can_be_packed(organ_role role, const char *leaf)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);

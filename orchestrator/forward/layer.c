@@ -125,8 +125,8 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
 }
 
 /* Reads all weights of a layer and exchanges the pieces between ranks; each piece that is not packed is read by one
- * rank. Closes the readers, except those of packed weights and of experts that are read later. Uses the memory that the
- * former layer's runs used as read buffers, if there is any. */
+ * rank. Closes the readers, except those of packed weights and of experts that are read later. The read buffers
+ * lie in the memory of the former layer's runs, or are allocated if there was none. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
@@ -151,8 +151,9 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Frees `former`, which the layer replaces, but keeps its memory for runs, and its memory for weights if that is large
- * enough. If `former` is NULL, allocates a new forward_room. */
+/* Frees `former`, which the layer replaces, but takes over its memory for runs, and its memory for weights if that is
+ * large enough and the new layer is not streamed (a streamed layer has address space instead). If `former` is NULL,
+ * allocates a new forward_room. */
 static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
 {
     layer->room = former ? former->room : calloc(1, sizeof *layer->room);

@@ -124,8 +124,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 
 /* ---- a tile of queries ---- */
 
-/* Returns matrix K (`of_key`) or V of a head: rows of kv_b_proj, or a matrix of its own in a GGUF file, which stores
- * K^T instead of K. */
+/* Returns K (`of_key`) or V of a head as a factor of products with latent vectors. kv_b_proj has K and V as rows for
+ * each head; of K it returns a transposed factor. GGUF files store each head's V, and K already transposed. */
 static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
     const organ_latent_config *const l = &g->forward->config.latent;

@@ -139,7 +139,8 @@ static bool runs_on_copies(const organ_calibration_run_options *o, const organ_f
 }
 
 /* Returns the bytes of memory for the states of chunks 0, step, 2 step, ... in all streams. The tokens of the text are
- * counted only if the states are in a scratch file, because they are small compared with states in memory. */
+ * counted only if the states are in a scratch file: in memory the states need so much more that tokens do not matter.
+ */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
                               size_t step)
 {

@@ -144,7 +144,8 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     return count;
 }
 
-/* Runs each expert on the tokens routed to it and stores the norms of its outputs. */
+/* Runs each expert on the tokens routed to it and stores the norms of its outputs. Sets the powers of the tokens
+ * to 0: only the measurement of the loss computes them. */
 static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;

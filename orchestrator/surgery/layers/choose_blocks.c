@@ -2,8 +2,8 @@
  * Searches the blocks to drop on a part of the calibration text. Sets whose divergence is already measured, in an
  * earlier round or in the file of --scores, are not judged again.
  *
- * If one rank fails to read or write the scores, all ranks fail, because each rank decides by these scores which sets
- * it judges next. */
+ * Ranks: if one rank fails to read or write the scores, all ranks fail, because each rank decides by these scores which
+ * sets it judges next. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
