@@ -126,7 +126,7 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
 
 /* Reads all weights of a layer and exchanges the pieces between ranks; each piece that is not packed is read by one
  * rank. Closes the readers, except those of packed weights and of experts that are read later. The read buffers
- * lie in the memory of the former layer's runs, or are allocated if there was none. */
+ * are in the memory of the former layer's runs, or are allocated if there was none. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
