@@ -14,7 +14,8 @@ enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 
 
 /* ---- values ---- */
 
-/* Writes a bound of the option's range: sizes in the largest unit that divides them, other numbers in decimals. */
+/* Writes `bound`, a limit of the option's range. An amount of 1,024 bytes or more gets the largest of the units M, G
+ * and T that divides the amount, else K. Any other number is written in decimals. */
 static void bound_text(const organ_option *option, double bound, char out[32])
 {
     const uint64_t bytes = (uint64_t)bound;
@@ -41,8 +42,8 @@ bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN
     return at != NULL;
 }
 
-/* Writes the valid values of an option for its help: the choices, or the limits. Bounds may be excluded (after_from,
- * before_to). */
+/* Writes the valid values of an option for its help: the choices of a text, or the two limits of a number. The words
+ * "above" and "below" mark a limit that is not itself valid (after_from, before_to). Other options get "". */
 void organ_option_range(const organ_option *option, char *out, size_t size)
 {
     char from[32], to[32], choice[ORGAN_LONGEST_CHOICE];
@@ -171,8 +172,8 @@ static organ_status read_percent(const organ_verb *verb, const organ_option *opt
     return ORGAN_OK;
 }
 
-/* Checks the text of an option against its type, choices and range, and stores the value in the member of `values` at
- * option->offset. ORGAN_USAGE if it is not allowed. */
+/* Checks `text` against the type, choices and range of the option, and stores the value in the member of `values` at
+ * option->offset. A flag is set to true, and `text` is not read. Returns ORGAN_USAGE if `text` is not allowed. */
 static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values,
                                 organ_error *error)
 {
@@ -213,7 +214,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
 
 /* ---- finding options ---- */
 
-/* Returns the title of the section of the table that begins with this verb; NULL if it is not the first of one. */
+/* Returns the title of the section of `table` that begins with `verb`; NULL if no section begins with `verb`. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
 {
     for (size_t k = 0; k < table->section_count; k++)
@@ -421,7 +422,8 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stores the defaults of all options, then parses the words. */
+/* Stores the defaults of all options (option->unset for a real number without default), then parses the words. Fails
+ * if a required word is missing, unless the words ask for help. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
                                  organ_error *error)
 {

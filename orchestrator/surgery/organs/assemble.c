@@ -56,7 +56,7 @@ static json_t *file_json(const void *layout, size_t f)
                         SET_COUNT("bytes", file->size));
 }
 
-/* Returns the row of a group of tensors, or NULL if it has none. */
+/* Returns the row of the report for `group`, or NULL if the model has no tensor in the group. */
 static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);

@@ -10,8 +10,8 @@
 
 /* ---- checks before anything is written ---- */
 
-/* Checks the path of the output: its form must fit the format and the files of the target, and it must not be one of
- * the inputs. */
+/* Checks the path of the output. The path must have the ending of the target's format, and name a single file if the
+ * target is one. The path must not be one of the inputs. A dry run also checks that the output could be written. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -30,7 +30,9 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* Decides whether the output keeps the header of the target or gets a new one, and sets the name of its file. */
+/* Prepares the header of the output. Sets job->written_again if several files become one. The output keeps the header
+ * of the target unless job->written_again is set. Names the file of the output if it is single or gets a new header;
+ * does not if there are mismatches. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -46,8 +48,8 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the row of a group of tensors, with the amounts that were grafted and in the output; NULL if it has no
- * tensors. */
+/* Returns the row of a group of tensors: the amount that was grafted and the amount in the output. Returns NULL if the
+ * output has no tensor of the group. */
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
@@ -59,7 +61,7 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns the row of piece k, or NULL if it is not a tensor of the source. */
+/* Returns the row of piece k of the output, or NULL if the piece is not a tensor of the source. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
@@ -85,8 +87,8 @@ static json_t *graft_parameters(void *job)
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* Returns the report. `output` is that of the writer, or has only a path if there are mismatches and nothing is
- * written. */
+/* Returns the report. `output` describes what the writer wrote. With mismatches nothing is written: `output` then has
+ * only a path, and the report has no totals, groups and tensors. */
 static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;

@@ -82,8 +82,8 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Adds mismatches for requested layers that the source lacks, and for positions that the target lacks and cannot get.
- * Sets job->layers_after. */
+/* Adds mismatches for requested layers that the source lacks, and for positions that the target lacks and the graft
+ * cannot add. Sets job->layers_after, the number of layers of the output. */
 static void check_layers(organ_graft_job *job)
 {
     for (size_t k = 0; k < job->selection.span_count; k++) {
@@ -134,8 +134,8 @@ static void architecture_of(const organ_model *model, char out[96])
     snprintf(out, 96, "%.*s", (int)(length < 95 ? length : 95), text ? text : "");
 }
 
-/* Adds a mismatch if attention is grafted and the rows of q and k have different orders: for some architectures the
- * converter of llama.cpp permutes them for RoPE. */
+/* Adds a mismatch if attention is grafted and the two models store the rows of q and k in different orders. In GGUF
+ * files of some architectures the converter of llama.cpp has permuted these rows for RoPE. */
 static void compare_rope(organ_graft_job *job)
 {
     char source[96], target[96];
@@ -152,8 +152,8 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Adds a mismatch if both vocabularies have the same size but different tokens: rows of the embedding would get other
- * meanings. */
+/* Adds a mismatch if the vocabularies of two GGUF models have the same size but different tokens: a row of the
+ * embedding would then belong to another token. Other models are not compared. */
 static void compare_words(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
@@ -198,8 +198,9 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which a source tensor is stored in the output. A matrix keeps its type if the header can be
- * rewritten. A vector gets the type that it has in the target, usually F32, because inference programs require that. */
+/* Chooses the type in which the source tensor `from` is stored in the output. A matrix keeps its type if the header can
+ * be rewritten and GGUF has the type. Any other tensor is converted to the type of the target's tensor (for vectors
+ * usually F32, which inference programs require). Adds a mismatch if there is no such conversion. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;
@@ -219,7 +220,7 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-/* Replaces tensor k of the target by the source tensor `from`, if the shapes are equal. */
+/* Replaces tensor k of the target by the source tensor `from`. Adds a mismatch instead if the shapes differ. */
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -238,8 +239,9 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     piece->known = NULL;
 }
 
-/* Adds a tensor of a new layer under `name`. Its shape must be that of the same tensor in the last layer of the
- * target. */
+/* Adds the source tensor `from` to the output under `name`, as a tensor of the new layer `layer`. The last layer of the
+ * target must have the same tensor with an equal shape; otherwise adds a mismatch. A vector is converted to the type
+ * that the last layer has for it. */
 static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
@@ -270,7 +272,8 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
-/* Replaces the counterpart of a source tensor in the target, or adds the tensor if its layer is new there. */
+/* Replaces the counterpart of the source tensor `from` in the target, or adds `from` if the graft adds its layer to the
+ * target. Adds a mismatch if the target has the layer but no counterpart. */
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
@@ -288,7 +291,8 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
-/* Returns whether the graft replaces tensors of a layer of the target; -1: outside all layers. */
+/* Returns whether the graft replaces tensors in `layer` of the target. Without --layers it does so everywhere; with
+ * --layers, never in tensors outside all layers (`layer` is -1). */
 static bool is_reached(const organ_graft_job *job, int32_t layer)
 {
     const organ_layer_pair key = {.to = layer};
@@ -305,8 +309,8 @@ static bool is_reached(const organ_graft_job *job, int32_t layer)
     return low < job->pair_count && job->pairs[low].to == layer;
 }
 
-/* Adds a mismatch for each selected tensor of the target that would remain in a grafted layer, because the source has
- * no counterpart. */
+/* Adds a mismatch for each selected tensor of the target that would remain unchanged in a grafted layer, because
+ * the source has no counterpart. */
 static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {

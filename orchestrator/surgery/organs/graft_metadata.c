@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Returns the key without a leading name of the architecture ("llama.attention.head_count" -> "attention.head_count");
- * NULL for a key without it. */
+ * NULL if the key does not begin with the architecture. */
 static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -33,8 +33,9 @@ static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
         to[k] = (unsigned char)(value >> 8 * k);
 }
 
-/* Writes the value of the source for its layer `layer` as an element of `type`. Returns false if the source has no such
- * value or it does not fit the type. */
+/* Writes to `to`, as an element of `type`, the value that the key-value `source` has for layer `layer`. A key-value
+ * that is not an array has one value for all layers. Returns false if `source` is NULL, has no value for the layer, or
+ * the value does not fit `type`. */
 static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
 {
     const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
@@ -61,9 +62,9 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* Adapts an array with a value for each layer: grafted layers get the value that they have in the source. *data is the
- * new array in the form of GGUF, for the caller to free; NULL if nothing changes. `rest` is the key without the
- * architecture. */
+/* Adapts the array `kv` of the target, which has a value for each layer. Each grafted layer gets the value of its layer
+ * in the source; a missing value is a mismatch. Sets *data to the new array in the form of GGUF, which the caller
+ * frees, or to NULL if nothing changes. `rest` is the key without the architecture. */
 static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
                                           unsigned char **data, organ_error *error)
 {
@@ -112,7 +113,8 @@ static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *wri
     return error->status;
 }
 
-/* Sets the number of blocks if the graft adds layers. */
+/* Sets the key block_count if the graft adds layers. Adds a mismatch if the target's block_count is not its number of
+ * layers. */
 static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     char key[160];
@@ -133,15 +135,15 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
 }
 
 /* Returns true if whole layers are grafted, or layers are added: key-values with a value for each layer then come from
- * the source. If only a part of a layer is grafted, they describe the unchanged part and stay. */
+ * the source. If only a part of each layer is grafted, these key-values stay, because they describe the other part. */
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
-/* Sets *writer to the key-values of the target, with the number of layers and the arrays that have a value for each
- * layer adapted. Without a change the writer is discarded, so that the header of the target is copied unchanged. */
+/* Sets *writer to the key-values of the target. Adapts the number of layers and the arrays that have a value for each
+ * layer. Sets *writer to NULL, so that the header of the target is copied, if it cannot or need not be rewritten. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;

@@ -17,7 +17,8 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
            strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
 }
 
-/* Writes the name of the counterpart in the target: at the mapped layer, and in the format of the target. */
+/* Writes the name that the source tensor `name` has in the target: at the layer to which --map moves it, and in the
+ * format of the target. Returns false if there is no such name. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE])
 {
@@ -36,7 +37,8 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
                                                                               : NULL;
 }
 
-/* Returns ORGAN_BAD_INPUT if a selected weight and the one that it replaces are packed differently. */
+/* Returns ORGAN_BAD_INPUT if `weight` of the source is selected and is packed differently than the weight of the target
+ * that it replaces. Weights that are not selected or replace nothing pass. */
 static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
                                       const organ_weight *weight, organ_error *error)
 {

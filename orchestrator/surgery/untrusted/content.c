@@ -153,7 +153,7 @@ static bool is_object_array(const sample *s)
     return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
 }
 
-/* Reads the last `count` bytes of the file. Adds a finding and returns false if they cannot be read. */
+/* Reads the last `count` bytes of the file into `bytes`. Adds a finding and returns false if reading fails. */
 static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
 {
     organ_error error = {0};
@@ -183,8 +183,8 @@ static bool ends_with_pickle_stop(organ_findings *findings, int fd, uint64_t siz
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
-/* Adds findings by the content of a file and returns whether there were any. For bare numbers a pattern must have at
- * least 4 bytes, and a pickle must also end as one. */
+/* Adds findings by the content of a file. Returns whether it added any. Bare numbers (`bare`) can resemble a format by
+ * chance: for them a pattern counts only if it has at least 4 bytes, and a pickle only if the last byte is STOP. */
 static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
 {
     const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;

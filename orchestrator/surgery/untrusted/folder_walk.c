@@ -46,8 +46,8 @@ typedef struct tree {
     bool apart;
 } tree;
 
-/* Adds a finding for the failed system call `what`, or the failure of the report if the system itself has failed. Uses
- * errno. */
+/* Adds a finding of `kind` for a system call that failed with errno; `what` is the sentence for it. An error that says
+ * nothing about the file (organ_is_system_failure) becomes findings->failure instead. */
 static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
@@ -142,9 +142,10 @@ static bool walk_is_within(const char *path, const char *folder)
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* Checks the target of a link. In the Hugging Face cache the files of a snapshot are links to blobs: checks the content
- * of the blob under the name of the link. `text` is the text of the link, `end` and `target` are of organ_link_follow.
- * Targets of other links are inside the download, where the walk visits them. */
+/* Checks the target of a link in the Hugging Face cache, where the files of a snapshot are links to blobs. Checks a
+ * blob under `name`, the name of the link. A link to a directory outside the download is a finding. Does nothing
+ * outside the cache: there the walk itself visits the target. `text` is the text of the link; `end` and `target` are
+ * results of organ_link_follow. */
 static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {
@@ -163,7 +164,7 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
 }
 
 /* Adds a finding if the symbolic link `name` in the directory `at` leads out of the base or nowhere; otherwise checks
- * its target. `path` is its path within the download. */
+ * its target. `path` is the path of the link within the download. */
 static void check_link(tree *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
@@ -240,7 +241,8 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     free(place);
 }
 
-/* Checks the models of a directory. If it has an index, its shards are checked together as one model. */
+/* Checks the models of a directory. If the directory has an index of safetensors, its safetensors files are checked
+ * together as one model, not one by one. */
 static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
 {
     bool indexed = false;
@@ -277,8 +279,8 @@ static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
     t->base = outer;
 }
 
-/* Checks an entry of the directory `at` by its type; `path` is its path within the download. Descends into directories
- * other than .git, to DEPTH_MAX levels. */
+/* Checks the entry `name` of the directory `at` according to its type. `path` is the path of the entry within the
+ * download. Descends into directories other than .git, to DEPTH_MAX levels. */
 static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;
@@ -307,8 +309,9 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     }
 }
 
-/* Checks the entries of a folder, then the models in it; closes `fd`. Opens no model if there are findings about links
- * or devices so far, because opening the model could follow them. */
+/* Checks the entries of a folder, then the models in it; closes `fd`. Opens no model if the walk has found a bad link
+ * or a device so far, because opening a model could follow the link or open the device. Opens none in an organ
+ * directory either: walk_path checks it as a whole. */
 static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
 {
     size_t count;
@@ -354,8 +357,8 @@ static void walk_path(tree *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Opens the base of links: the cache entry of which the directory is a snapshot, or the directory itself. Returns false
- * with errno on failure. */
+/* Opens the base, the directory that links must not leave: the cache entry if the download is a snapshot in one, else
+ * the download `fd` itself. Returns false with errno on failure. */
 static bool find_base(tree *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);

@@ -51,8 +51,8 @@ static void check_pattern(steps *s, const json_t *pattern)
                            json_string_value(regex), risk);
 }
 
-/* Multiplies s->growth by the factor by which the replacement of a step is longer than the replaced text, and adds
- * findings for long replacements. */
+/* If the step replaces a text by a longer one, multiplies s->growth by the ratio of their lengths. Adds findings for
+ * long replacements and for a long text that the step puts before each input. */
 static void check_replacement(steps *s, const json_t *step)
 {
     const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
@@ -108,7 +108,7 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
 }
 
 /* Checks the size of a vocabulary, a list of words or an object of ids. Ids much larger than the number of words are a
- * finding, because arrays indexed by id would be mostly empty. `known`: words of other files. */
+ * finding, because arrays indexed by id would be mostly empty. `known` is the number of words that other files may add. */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -143,8 +143,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_decref(list);
 }
 
-/* Sets spans[k] to the value of the member names[k] of an object; the last one if a name is repeated. Spans of missing
- * members stay unchanged. `what` is for messages. */
+/* Sets spans[k] to the value of the member names[k] of `object`. If the object repeats a name, its last member counts.
+ * Spans of missing members stay unchanged. `what` names the object in messages. */
 static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -157,7 +157,8 @@ static void find_members(const organ_json_source *text, organ_json_span object, 
                 spans[k] = walk.value;
 }
 
-/* Checks a tokenizer.json for sizes for which a loader would need too much memory or time. */
+/* Checks the steps, words, merges and added tokens of a tokenizer.json: adds a finding for each number or length with
+ * which a loader would need too much memory or time. */
 static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
@@ -203,7 +204,8 @@ static void check_decoder(void *context, const organ_json_key *key)
                     ADDED_MAX);
 }
 
-/* Selects the checks of a tokenizer's file by its name. In vocab.json an id cannot be far above the number of words. */
+/* Checks a file of a tokenizer, according to its name: tokenizer.json, tokenizer_config.json, or a list of words
+ * (vocab.json, added_tokens.json). */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
     if (strcasecmp(name, "tokenizer.json") == 0)
@@ -222,8 +224,8 @@ static bool is_byte_token(const char *text, uint64_t length)
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* Checks the text of token `index`. `byte`: its type is BYTE_TOKEN; the text must then be "<0x" and two hexadecimal
- * digits, which loaders parse as a number from 0 to 255. */
+/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or its text has the form "<0x..>", the two
+ * characters after "<0x" must be hexadecimal digits, which loaders parse as a number from 0 to 255. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
@@ -251,8 +253,8 @@ static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, 
     }
 }
 
-/* Checks a list with one number per token (`real`: F32, else integers): readers index it by token and assume these
- * types. */
+/* Checks the array `key`, if the file has it: it must have `tokens` elements, of type F32 if `real`, else I32 or U32.
+ * Readers index the array by token and assume these types. */
 static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real,
                             uint64_t tokens)
 {

@@ -24,7 +24,8 @@ static size_t skip_white_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the end of the value that begins at `at`, or `at` + `max` if it is longer. Does not check the syntax. */
+/* Returns the end of the value that begins at `at`, or `at` + `max` if the value is longer than `max` bytes. Does not
+ * check the syntax. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
@@ -132,8 +133,8 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, 
     }
 }
 
-/* Counts the members of the list or object in `span`, and finds its longest string and, among its direct members, the
- * greatest number. Counts commas, and one more if it is not empty. */
+/* Returns three numbers about the list or object in `span`: its members (its own commas, plus one if it is not empty),
+ * the bytes of its longest string at any depth, and the greatest number among its direct members. */
 organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};

@@ -39,8 +39,8 @@ static bool is_named_as_store(const char *path)
     return false;
 }
 
-/* Makes the folder `fd` the base, which no link may leave, with a descriptor of its own. Takes `path`; NULL means that
- * memory ran out. */
+/* Sets *base to the folder `fd`, which no link may leave. The base duplicates `fd` and takes over `path`. Returns false
+ * with errno if `path` is NULL (an earlier allocation failed) or `fd` cannot be duplicated. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path)
 {
     *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};
@@ -50,7 +50,8 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path)
     return base->fd >= 0;
 }
 
-/* Tries the prefixes of `root` that end before "/snapshots/", the longest first. */
+/* Sets *base to the cache entry that contains `root`: tries the prefixes of `root` that end before "/snapshots/", the
+ * longest first. If none is a cache entry, base->fd is -1 and errno 0; on failure errno says why. */
 void organ_link_find_store(const char *root, organ_link_base *base)
 {
     static const char inner[] = "/" SNAPSHOTS "/";
@@ -136,8 +137,9 @@ static bool enter_folder(climb *c)
     return true;
 }
 
-/* Inserts the text of the link c->word before `rest`. An absolute text is relative to the base; if it leads elsewhere,
- * sets *end to ORGAN_LINK_LEAVES. Returns false, with *end and errno, on failure. */
+/* Replaces the link c->word by its text, which is inserted before `rest`. An absolute text must begin with the path of
+ * the base; the walk then continues at the base. Returns false with *end ORGAN_LINK_LEAVES if the text leads elsewhere,
+ * and with ORGAN_LINK_NOWHERE and errno on failure. */
 static bool splice_link(climb *c, organ_link_end *end)
 {
     char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
@@ -213,16 +215,17 @@ static organ_link_end follow_words(climb *c)
     return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* Returns whether a file below the base may be followed. A folder that merely has the folders of a cache entry may be a
- * home directory, so only files in its blobs and snapshots may. */
+/* Returns whether links may lead to the file `path` below the base. A base that has the folders of a cache entry, but
+ * not the name of one, may be a home directory: links may then lead only to files in its blobs and snapshots. */
 static bool is_of_snapshots(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||
            strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
 }
 
-/* Follows `path` segment by segment with links, without ever opening a folder outside base. On success target->folder
- * is open; the caller closes it. errno says why the path leads nowhere. */
+/* Follows `path`, which is relative to the base, and the links in it, without opening a folder outside the base. If
+ * `path` leads to a file, target->folder is its open folder, which the caller closes; otherwise -1. With
+ * ORGAN_LINK_NOWHERE errno has the reason. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
 {
     climb c = {.base = base, .to = target, .folders = {base->fd}};

@@ -17,8 +17,8 @@ typedef struct quantifier {
     bool endless, possessive;
 } quantifier;
 
-/* Reads a count: "{3}", "{3,}", "{3,5}" or "{,5}". Returns false if there is none at `p`, which has `remaining`
- * bytes. */
+/* Reads a count such as "{3}", "{3,}", "{3,5}" or "{,5}" at the beginning of the `remaining` bytes at `p`. Returns
+ * false if the bytes begin with no count. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -69,8 +69,9 @@ static size_t class_end(const char *p, size_t at, size_t length)
     return length;
 }
 
-/* Reads the pattern once: an unlimited repetition of a group that contains one, such as "(a+)+", can match a text in
- * exponentially many ways, all of which a backtracking engine tries. */
+/* Returns the part of a sentence that says why the regular expression is risky, or NULL. A pattern is risky if it is
+ * too long, nests groups too deeply, has a very large count, or repeats a group that itself contains an unlimited
+ * repetition, such as "(a+)+": a backtracking engine then tries exponentially many ways to match a text. */
 const char *organ_pattern_risk(const char *pattern, size_t length)
 {
     bool endless[DEPTH + 1] = {false}; /* the group of that depth contains an unlimited repetition */

@@ -96,7 +96,8 @@ typedef struct template_scan {
     size_t open;                     /* open brackets of the tag */
 } template_scan;
 
-/* Adds a finding of this kind with the current line, once for each kind. */
+/* Adds a finding of `kind` at the current line; `word` is inserted in its message. Only the first call for a kind adds
+ * one. */
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
@@ -182,7 +183,8 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
 }
 
-/* Returns the value of the next `count` digits, or -1 if there are fewer. */
+/* Returns the value of the first `count` characters of `text` as digits of `base`, or -1 if one of them is no digit or
+ * fewer characters remain. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
