@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* Largest number of tries of a draw. Fewer than one try in 20 is rejected, so 64 rejections in a row do not occur. */
+/* Largest number of tries of gamma_at. It rejects fewer than one try in 20, so 64 rejections in a row do not occur in
+ * practice; gamma_at would then return shape - 1/3. */
 enum { TRIES = 64 };
 
 /* Returns normal number `at` of a stream. Normal numbers use the even streams of the generator, uniform ones the odd
@@ -25,8 +26,8 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
     return ((double)value + 1) / 2 + 0x1p-25;
 }
 
-/* Returns a number of the gamma distribution with shape >= 1, by the method of Marsaglia and Tsang (2000). It uses the
- * random numbers from `at` on, at most TRIES of them. */
+/* Returns a number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia and
+ * Tsang (2000). Try k uses the normal and the uniform number `at` + k of the stream; there are at most TRIES tries. */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
     const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
@@ -42,8 +43,8 @@ static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape
     return d * v;
 }
 
-/* Returns a number of the chi-square distribution with `degrees` degrees of freedom, from the random numbers from `at`
- * on. */
+/* Returns a number of the chi-square distribution with `degrees` degrees of freedom, or 0 if `degrees` is below 1.
+ * Uses the numbers `at` to `at` + TRIES of the stream. */
 static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
 {
     if (degrees < 1)
@@ -64,7 +65,8 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
     return square > 0 ? g / sqrt(square) : 0;
 }
 
-/* Draws random cosines of vectors with this many elements, and returns their mean and standard deviation. */
+/* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the random cosines 0 to draws - 1
+ * of vectors with `elements` values. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
 {
     double middle = 0, squares = 0; /* mean and sum of squared deviations, by Welford's recurrence */
@@ -79,8 +81,8 @@ void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint6
 
 double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
 
-/* Returns the smallest k such that, with a probability of 99 %, at most k of `count` normal values are beyond 3
- * standard deviations. Adds the terms of the binomial distribution until their sum reaches 0.99. */
+/* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
+ * normal values have a magnitude above 3. Adds the terms of the binomial distribution until their sum reaches 0.99. */
 size_t organ_chance_beyond(size_t count)
 {
     const double p = 0.0026997960632601866, n = (double)count; /* p: probability of a normal value beyond 3 */

@@ -9,20 +9,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Returns draw number `draw` of the cosine for matrices of `elements` values (at least 1). Each `stream` of a seed has
- * its own sequence of draws. */
+/* Returns random number `draw` in the sequence of `stream`: the cosine of a random matrix of `elements` normal values
+ * (at least 1) with a fixed matrix. Each `stream` of a seed has its own sequence. */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements);
 
-/* Computes the mean and the standard deviation (divisor draws - 1) of the draws 0 .. draws - 1; draws >= 2. */
+/* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the cosines that
+ * organ_chance_cosine returns for 0 .. draws - 1; `draws` is at least 2. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean,
                            double *std);
 
-/* Returns the standard deviation of the share of the squared norm of a random m x n matrix in k of its m output
- * directions. The share has a Beta distribution. */
+/* A random m x n matrix has m output directions; any k of them contain a share of its squared norm, which has a Beta
+ * distribution with mean k / m. Returns the standard deviation of this share. */
 double organ_chance_share_std(double k, double m, double n);
 
-/* Returns how many of `count` independent normal values may be beyond 3 standard deviations by chance, at a level of 1
- * %. */
+/* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
+ * normal values have a magnitude above 3. */
 size_t organ_chance_beyond(size_t count);
 
 #endif

@@ -18,8 +18,9 @@
 
 /* ---- the inputs ---- */
 
-/* Opens the adapter. Rejects DoRA. Prints a note if its initialisation has changed the base, as PiSSA does: scale B A
- * alone is then not the change by training. */
+/* Opens the adapter of the job. Rejects an output path that would damage the adapter, and an adapter of DoRA. Prints a
+ * note if the initialisation of the adapter (such as PiSSA) has changed the base model: the product scale B A is then
+ * not the change by training alone. */
 static organ_status compare_open_adapter(organ_compared_job *job, organ_error *error)
 {
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
@@ -38,7 +39,8 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens model k with its weights, and prints the notes of the reader. */
+/* Opens model k of the job and finds its weights. Rejects an output path that would damage the model. Prints the notes
+ * about the weights. */
 static organ_status compare_open_model(organ_compared_job *job, size_t k, const organ_model_access *access,
                                        organ_error *error)
 {
@@ -51,7 +53,8 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
     return ORGAN_OK;
 }
 
-/* Opens the adapter, if there is one, then the models in the order of job->path. */
+/* Checks that at least 2 draws are requested and that the output path can be used. Then opens the adapter, if there is
+ * one, and the models in the order of job->path. */
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error)
 {
     if (job->draws < 2)
@@ -80,8 +83,9 @@ void organ_compared_close(organ_compared_job *job)
 
 /* ---- the modules ---- */
 
-/* Finds the weight of the module in every model in which m->weight is not set yet. Stops at the first model that lacks
- * it; with one clean and two noisy models it also examines the second noisy one, so that the message has both. */
+/* Sets m->weight[k] for each model k, unless it is set already. Stops at the first model without a fitting weight.
+ * Exception: in a comparison of one clean model with two noisy ones (not job->pairs) it continues after a noisy model,
+ * so that the message names the mismatches of both. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)
@@ -94,7 +98,8 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
-/* Appends the module of pair `index` of the adapter, if its name matches, with its weights in all models. */
+/* Appends the module of pair `index` of the adapter to job->modules, with its weights in all models. Does nothing if
+ * --modules is given and no pattern matches the name of the module. */
 static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -119,8 +124,9 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
-/* Appends weight `index` of the first model as a module if it is a projection, or matches --modules, with its weights
- * in the other models. */
+/* Appends weight `index` of the first model to job->modules, together with the weights of the same name in the other
+ * models. Does nothing for a vector, an empty weight, a weight without numbers, and a weight that is not selected:
+ * with --modules its name must match a pattern, otherwise it must be a projection. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -158,7 +164,9 @@ static int compare_by_layer(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Sets job->modules: the modules of the adapter, or the weights of the first model that are selected. */
+/* Sets job->modules to the modules of the adapter, or without an adapter to the selected weights of the first model,
+ * and sorts them by layer. Fails if a pattern of --modules matches nothing, if no module remains, or if a module does
+ * not fit a model. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
@@ -186,7 +194,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 
 /* ---- measuring ---- */
 
-/* Returns the bytes of the weights of module k in all models. */
+/* Returns the number of stored bytes of the weights of module k, summed over all models. */
 static uint64_t compare_bytes_of(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -196,7 +204,9 @@ static uint64_t compare_bytes_of(const void *context, size_t k)
     return bytes;
 }
 
-/* Measures the modules, each on one rank, and exchanges the measured members, which begin at drawn_mean. */
+/* Calls `measure` for each module on one rank, and sends the measured members of the module (those from drawn_mean on)
+ * to the other ranks. Sets job->bytes and job->seconds. At the end fails if a model or the adapter was changed
+ * meanwhile. */
 organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error)
@@ -219,7 +229,7 @@ organ_status organ_compared_measure(organ_compared_job *job,
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-/* Returns the weights of the module in all models as sources of rows, which are not open yet. */
+/* Returns a set of row sources, not open yet, with one source for each model: the weight of module m in that model. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *m)
 {
     organ_row_sources sources = {
@@ -231,7 +241,8 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
     return sources;
 }
 
-/* Finds the module that needs the most memory, if it needs more than the limit. */
+/* Calls `need` for each module. If a module needs more bytes than the memory limit of the engine, sets *widest to the
+ * module that needs most and *max to its bytes. Otherwise sets *widest to NULL and *max to the limit. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {
@@ -252,7 +263,8 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);
 }
 
-/* Adds 16 lanes pairwise, in an order that does not depend on the instruction set. Overwrites the lanes. */
+/* Returns the sum of 16 lanes. Adds lane j + 8 to lane j, then lane j + 4, j + 2 and j + 1, so that the order does not
+ * depend on the instruction set. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes)
 {
     for (size_t half = 8; half > 0; half /= 2)

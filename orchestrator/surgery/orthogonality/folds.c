@@ -8,23 +8,25 @@
 
 #include <math.h>
 
-/* In folded.row: modules of all rows of the anatomy. */
+/* Value of folded.row that selects the modules of all rows. */
 enum { ALL_ROWS = ORGAN_ANATOMY_ROWS };
 
-/* The modules to fold: those of the row `row` among the modules `from` to `to` - 1 of the job. */
+/* Selects modules to sum: of the modules `from` to `to` - 1 of the job, those for which fold_row_of returns `row`; all
+ * of them if `row` is ALL_ROWS. */
 typedef struct folded {
     size_t from, to;
     unsigned row;
 } folded;
 
-/* Returns the row of a module in a report. The report of two pairs has one row for each role; the other one separates
- * routed experts, shared experts and dense matrices (organ_anatomy_row). */
+/* Returns the number of the row to which the module belongs in the report's list of projections. A report of two pairs
+ * has one row for each role (numbers 0, 3, 6, ...). A report with an adapter has separate rows for the routed experts,
+ * shared experts and dense matrices of a role (organ_anatomy_row). */
 static unsigned fold_row_of(const organ_compared_job *job, const organ_compared_module *m)
 {
     return job->pairs ? 3 * (unsigned)m->anatomy->role : organ_anatomy_row(m->anatomy);
 }
 
-/* Folds the selected modules. */
+/* Returns the sums over the modules that `of` selects. */
 static organ_compared_fold fold_modules(const organ_compared_folding *g, folded of)
 {
     organ_compared_fold f = {0};
@@ -39,8 +41,9 @@ organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
     return fold_modules(g, (folded){0, g->job->count, ALL_ROWS});
 }
 
-/* Appends the row of the selected modules, with the member "layer" unless `layer` is NULL. Appends nothing if there are
- * none. */
+/* Appends to `rows` the row with the sums over the modules that `of` selects. The row has the member "projection"
+ * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if no module is selected.
+ * */
 static void append_fold(const organ_compared_folding *g, folded of, const int32_t *layer, json_t *rows)
 {
     const organ_compared_fold f = fold_modules(g, of);
@@ -60,8 +63,8 @@ json_t *organ_compared_projections_json(const organ_compared_folding *g)
     return rows;
 }
 
-/* Appends one row per layer, or with `places` one per projection and layer. The modules of a layer are adjacent,
- * because job->modules is ordered by layer. */
+/* Returns an array with one row for each layer; with `places` it has one row for each projection of each layer
+ * instead. The modules of a layer are adjacent, because job->modules is ordered by layer. */
 json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
 {
     const organ_compared_job *const job = g->job;
@@ -76,7 +79,9 @@ json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
     return rows;
 }
 
-/* `z` divides <N, K> by its standard deviation for a random N, `z_signs` by that for random signs of N. */
+/* Adds to `row` the cosine of the sums in `f` and the comparison with chance. "z" is <N, K> divided by the standard
+ * deviation of <N, K> for a random N. With `signs` adds "z_signs", which divides by the standard deviation for random
+ * signs of N instead. The values are null if a norm is 0. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
@@ -90,8 +95,8 @@ void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool sign
 
 /* ---- parts of both reports ---- */
 
-/* Returns mean and standard deviation of the cosine of a module with random matrices. `std_exact` is that of the theory
- * for out x in values. */
+/* Returns the number of draws, and the mean and standard deviation of the drawn cosines of module m with random
+ * matrices. "std_exact" is the theoretical standard deviation, 1 / sqrt(rows x cols). */
 json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *m)
 {
     return ORGAN_OBJECT(SET_COUNT("draws", job->draws), SET_REAL("mean", m->drawn_mean), SET_REAL("std", m->drawn_std),

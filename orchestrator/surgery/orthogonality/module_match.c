@@ -11,7 +11,8 @@
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts a mismatch, and appends its sentence to the message if it fits and all earlier ones did. */
+/* Counts a mismatch. Appends its sentence to c->text if the sentence fits there and no earlier sentence was left out.
+ * */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];
@@ -27,7 +28,9 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     }
 }
 
-/* Returns ORGAN_BAD_INPUT with the listed mismatches and the number of further ones, if there are any. */
+/* Returns the status of `error` if it has failed already, and ORGAN_OK if there are no mismatches. Otherwise returns
+ * ORGAN_BAD_INPUT; its message has the sentences in mismatches->text and the number of mismatches without a sentence
+ * there. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error)
 {
@@ -39,8 +42,9 @@ organ_status organ_module_mismatches_report(const organ_module_mismatches *misma
                       mismatches->count - mismatches->shown);
 }
 
-/* Finds the weight of a module by its exact name, by names that training programs use, and by its name in the other
- * format (GGUF or not). */
+/* Returns the weight of place `p` in a model: the one with the name p->tensor (if NULL, p->module and ".weight") or
+ * with a variant of this name that training programs write (organ_lora_weight). If only one of place and model is
+ * GGUF, the name in the model's format is tried next. Returns NULL if there is no such weight or memory runs out. */
 static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
@@ -58,14 +62,17 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
-/* Returns true if a weight has the shape of the module; rows of stacked matrices are counted together. */
+/* Returns true if the weight has as many dimensions as place `p` requires (2 if p->rank is 0), and its rows and
+ * columns; the rows of stacked matrices are counted together. */
 static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* Returns true if the model stores the rows of q and k in another order, as GGUF files of some architectures do. */
+/* Returns true if place `p` is the q, k or qkv projection of an attention layer and the model may store its rows in an
+ * order other than that of `p`. This is so if exactly one of them is GGUF and llama.cpp permutes the rows for this
+ * architecture. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;
@@ -74,8 +81,8 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
            !organ_keeps_rope_rows(model->config.model_type);
 }
 
-/* Returns the weight of a module in a model, or NULL with a mismatch: the weight is missing, has another shape, or has
- * permuted rows. */
+/* Returns the weight of `place` in the model. Returns NULL and adds a mismatch if the weight is missing, has another
+ * shape or has permuted rows. Returns NULL without a mismatch if `error` has failed. */
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error)

@@ -16,27 +16,27 @@ typedef struct organ_module_place {
     bool gguf;         /* `module` and `tensor` are names of a GGUF file, and rows have its order */
 } organ_module_place;
 
-/* The mismatches of all modules; the message contains as many as fit. */
+/* The mismatches of all modules. `text` has the sentences of the first `shown` of them. */
 typedef struct organ_module_mismatches {
     const char *said_by; /* the input whose names and shapes were expected, for messages: "the adapter" */
     size_t count, shown; /* number of mismatches, and of those in `text` */
     char text[700];
 } organ_module_mismatches;
 
-/* Returns the weight of the module in a model; if the model has the other format (GGUF or not), its names of that
- * format are tried, too. Returns NULL and adds a mismatch if the model has no such weight, has it in another shape, or
- * has its rows in another order (q and k of some architectures in GGUF). Returns NULL with an error if memory runs
- * out. */
+/* Returns the weight of `place` in a model. If the model has the other format (GGUF or not), also looks for the name
+ * of the weight in that format. Returns NULL and adds a mismatch if the model lacks the weight, or has it in another
+ * shape or with its rows in another order (q and k of some architectures in GGUF). Returns NULL with an error if
+ * memory runs out. */
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error);
 
-/* Returns ORGAN_BAD_INPUT with all mismatches if there are any; `path` is the model that does not fit, for the
- * message. */
+/* Returns ORGAN_BAD_INPUT if there are mismatches; the message has those that fit and the number of the others. `path`
+ * is the input that does not fit, for the message. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error);
 
-/* Returns ORGAN_USAGE with a pattern that has matched no module of `path`: it is probably mistyped. */
+/* Returns ORGAN_USAGE if a pattern of --modules has matched no module of `path`; the message quotes this pattern. */
 organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error);
 
 #endif

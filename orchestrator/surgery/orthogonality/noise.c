@@ -19,13 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Independent sums of a task; columns in a block. */
+/* LANES: number of independent partial sums of a task. BLOCK_COLS: number of columns in a block. */
 enum { LANES = 16, BLOCK_COLS = 256 };
-/* Values of one model in a strip, and in a unit. */
+/* Largest number of values of one model in a strip (STRIP_VALUES) and in a unit (UNIT_VALUES). */
 #define STRIP_VALUES ((size_t)1 << 19)
 #define UNIT_VALUES  ((size_t)1 << 16)
 
-/* Sums over one block of columns of one strip: |K|^2, <N_1, N_2>, and those of each noise. */
+/* Sums over one block of columns of one strip: `change` is |K|^2, `between` is <N_1, N_2>, and noise[n] has the sums
+ * of noise n. */
 typedef struct block_sums {
     double change, between;
     organ_noise_sums noise[2];
@@ -50,7 +51,8 @@ typedef struct noise_stage {
 
 /* ---- the factors ---- */
 
-/* Reads the factors of K = b a, computes its singular vectors, and sets m->k. */
+/* Reads the factors b and a of K = b a and computes the singular vectors of K. Sets m->k to the number of its singular
+ * values that are not rounding errors, limited to the option top_k (0: no limit). */
 static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -76,8 +78,9 @@ typedef struct room {
     size_t strips, worker; /* bytes of the noises of a strip, and of the other buffers of each thread */
 } room;
 
-/* Computes the sizes of the buffers. Reading needs a unit of two models and the scratch of the reader; a block needs
- * its part of K and the scratch of a product. A thread does one of them at a time. */
+/* Computes the sizes of the buffers of a module. A thread either reads or computes, so r->worker is the larger of two
+ * needs: reading takes a unit of two models and the scratch of the reader; a block takes its part of K and the scratch
+ * of a product. */
 static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;
@@ -95,7 +98,8 @@ static organ_status noise_size_buffers(const organ_row_sources *sources, room *r
     return error->status;
 }
 
-/* Computes the bytes that one worker needs for a module (organ_compared_need). */
+/* Sets *bytes to the memory that module m needs with a single worker: the noises of a strip and the buffers of the
+ * worker. It is an organ_compared_need. */
 static organ_status noise_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -106,7 +110,8 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
-/* Returns ORGAN_USAGE with the required memory if the module that needs most does not fit. */
+/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message has the largest need of a
+ * module, in bytes. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -117,7 +122,8 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-/* Allocates the buffers. The number of workers is limited by the memory of the engine. */
+/* Allocates the buffers of the stage. Sets s->active, the number of workers: as many as have room for their buffers in
+ * the memory of the engine, besides the strips, and no more than there are threads. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
@@ -143,8 +149,9 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
 
 /* ---- reading ---- */
 
-/* Fails with the first of `count` values that is not finite; `first` is the row of the first value, n the noise. If all
- * are finite, their difference overflows. */
+/* Called if a difference clean[k] - noisy[k], k < count, is not finite. Fails and names the first value that is not
+ * finite; if all are finite, says that a difference overflows FP32. n is the index of the noise; `first` is the row of
+ * clean[0]. */
 static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t first, const float *clean,
                                      const float *noisy, size_t count, organ_error *error)
 {
@@ -161,7 +168,8 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
                       s->job->model[1 + n]->path, m->weight[1 + n]->name);
 }
 
-/* Reads a unit of rows of all models and stores the noises, clean minus noisy. */
+/* Reads a unit of rows of all models as FP32 and stores the noises, clean minus noisy, in the strip. Fails if a noise
+ * is not finite. */
 static organ_status noise_read_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     noise_stage *const s = context;
@@ -189,8 +197,8 @@ static organ_status noise_read_unit(void *context, const organ_row_unit *unit, s
 
 /* ---- sums ---- */
 
-/* Sums in independent lanes, which the compiler vectorises: |K|^2, |N|^2, <N, K> and the sum of the squares of its
- * terms. */
+/* Partial sums in LANES lanes, which the compiler vectorises: |K|^2 (change), |N|^2 (square), <N, K> (dot), and the
+ * sum of the squares of the products in <N, K> (signs). */
 typedef struct lanes {
     double change[LANES], square[LANES], dot[LANES], signs[LANES];
 } lanes;
@@ -215,7 +223,7 @@ static void add_row(lanes *restrict l, const float *restrict noise, const float 
     }
 }
 
-/* Returns <N_1, N_2> of the block of `width` columns from `col` on. */
+/* Returns <N_1, N_2> over the rows of the strip and the `width` columns from `col` on. */
 static double noise_between(const noise_stage *s, const organ_row_set *strip, size_t col, size_t width)
 {
     const size_t cols = s->module->cols;
@@ -228,7 +236,8 @@ static double noise_between(const noise_stage *s, const organ_row_set *strip, si
     return organ_compared_fold_lanes(lane);
 }
 
-/* Adds U^T N of the block to the sums over earlier strips (s->inside). */
+/* Adds U^T N to s->inside[n], which sums over the strips. N is noise n in the rows of the strip and the `width`
+ * columns from `col` on; U is the rows of the strip in the first m->k singular vectors. */
 static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, size_t n, size_t col, size_t width,
                              void *scratch)
 {
@@ -245,8 +254,9 @@ static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, s
     s->job->engine->kernels->product(&part, scratch);
 }
 
-/* Task: computes the sums over block `block` of the strip: |K|^2 of K = B A; for each noise |N|^2, <N, K>, and the
- * variance of <N, K> if only the signs of N were random; and U^T N for the leakage. */
+/* Task: computes K = b a in block `block` of the strip, and sets s->sums[block]: |K|^2, for each noise |N|^2, <N, K>
+ * and the variance of <N, K> for random signs of N, and <N_1, N_2> if there are two noises. If m->k is not 0, also
+ * adds U^T N of each noise to s->inside. */
 static void noise_sum_block(void *context, const organ_row_set *strip, size_t block, size_t worker)
 {
     noise_stage *const s = context;
@@ -277,7 +287,8 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
     to->between = s->noises > 1 ? noise_between(s, strip, col, width) : 0;
 }
 
-/* Adds the sums of the blocks of a strip in their order, so that the result does not depend on threads. */
+/* Adds the sums of the blocks of a strip to the sums of the module, in the order of the blocks, so that the result
+ * does not depend on threads. */
 static void noise_fold_blocks(void *context, const organ_row_set *strip)
 {
     noise_stage *const s = context;
@@ -296,7 +307,8 @@ static void noise_fold_blocks(void *context, const organ_row_set *strip)
 
 /* ---- the module ---- */
 
-/* Sums over all rows of a module, then draws the cosines of random matrices. */
+/* Processes all rows of the module in strips. Then sets the `inside` of each noise to |U^T N|^2, and draws the cosines
+ * of random matrices. */
 static organ_status noise_run(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -334,8 +346,8 @@ static void noise_release(noise_stage *s)
     free(s->sums);
 }
 
-/* Measures one module: reads its weights row by row from all models and sums N with K, |N|^2 and the share of N in the
- * output directions of K. */
+/* Measures one module. Reads its weight from all models and sets the measured members of `module`: m->k, |K|^2, <N_1,
+ * N_2>, the sums of each noise N (|N|^2, <N, K>, |U^T N|^2), and the mean and standard deviation of random cosines. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error)
 {

@@ -10,14 +10,16 @@
 
 #include <math.h>
 
-/* Value of `which` that selects the comparison of the first noise with the second; 0 and 1 select a noise and K. */
+/* `which` selects the two matrices that are compared: 0 the first noise and K, 1 the second noise and K, AGREEMENT
+ * both noises. */
 enum { AGREEMENT = 2 };
 
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
 
-/* Returns the sums of the comparison `which` in a module. */
+/* Returns the squared norms and the inner product of the two matrices that `which` selects in module m; `signs` is 0
+ * (unknown) for AGREEMENT. */
 static organ_noise_comparison compared_of(const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT)
@@ -27,8 +29,8 @@ static organ_noise_comparison compared_of(const organ_compared_module *m, int wh
 
 static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
-/* Adds the leakage of a noise in a module to the fold, if it is informative: if K has fewer directions than the
- * output. */
+/* Adds the leakage of noise `which` in module m to the fold. Does nothing for AGREEMENT, without noise, if K is zero
+ * (k = 0), and if k is not below the number of rows, because the leakage is then always 1. */
 static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
@@ -39,7 +41,7 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
     f->inside_base += m->noise[which].square;
 }
 
-/* Adds the comparison `which` of a module to a fold. */
+/* Adds to fold `f` the comparison of module m that `which` selects, and the leakage of the noise. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
@@ -47,7 +49,8 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
     fold_leakage(&f->noises, m, which);
 }
 
-/* Adds the numbers of a fold to the object `name`, whose reference it takes, and returns it. */
+/* Adds the numbers of the fold `sums` to the object `name`, and returns the object. Takes over the reference `name`.
+ * The members on leakage and random signs are left out for AGREEMENT. */
 static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums, int which)
 {
     const organ_noise_fold *const f = &sums->noises;
@@ -67,7 +70,8 @@ static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums,
     return name;
 }
 
-/* Returns verdict, totals and rows of the comparison `which`. */
+/* Returns the verdict, the totals, and the rows for projections, layers and places of the comparison that `which`
+ * selects. */
 static json_t *comparison_json(const organ_compared_job *job, int which)
 {
     const organ_compared_folding folding = {job, which, add_to_fold, document_fold_json};
@@ -80,7 +84,8 @@ static json_t *comparison_json(const organ_compared_job *job, int which)
         SET("places", organ_compared_layers_json(&folding, true)));
 }
 
-/* Returns the element of "noises" for noise n. */
+/* Returns the element of "noises" for noise n: its comparison with K, the noisy model, and how that model stores the
+ * compared weights. */
 static json_t *noise_json(const void *context, size_t n)
 {
     const organ_compared_job *const job = context;
@@ -93,7 +98,8 @@ static json_t *noise_json(const void *context, size_t n)
 
 /* ---- modules ---- */
 
-/* Returns the reason why noise n has no cosine in a module; null if it has one. */
+/* Returns a string with the reason why noise n has no cosine with K in module m: K or the noise is zero. Returns JSON
+ * null if there is a cosine. */
 static json_t *why_undefined(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
@@ -101,7 +107,8 @@ static json_t *why_undefined(const organ_compared_module *m, size_t n)
     return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
 }
 
-/* Returns the numbers of noise n in a module. */
+/* Returns the numbers of noise n in the module: norm, ratio to K, cosine with K and its z values, leakage and its
+ * expectation, and the reason for a missing cosine. */
 static json_t *module_noise_json(const void *module, size_t n)
 {
     const organ_compared_module *const m = module;
@@ -122,7 +129,8 @@ static json_t *module_noise_json(const void *module, size_t n)
                         SET("reason", why_undefined(m, n)));
 }
 
-/* Returns the row of module k. */
+/* Returns the row of module k of the report. With two noisy models the row has the member "agreement", the comparison
+ * of both noises. */
 static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;

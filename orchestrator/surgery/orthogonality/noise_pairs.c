@@ -15,8 +15,7 @@
 
 /* ---- the inputs ---- */
 
-/* Returns whether the path is that of an adapter: a directory with adapter_config.json, or
- * adapter_model.safetensors. */
+/* Returns true if `path` is a file named adapter_model.safetensors, or a directory that has an adapter_config.json. */
 static bool is_adapter(const char *path)
 {
     char *config = NULL;
@@ -29,7 +28,8 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
-/* Returns whether both models are the same path or the same file. */
+/* Returns true if both models have the same path, or if their first files are the same local file (device and inode).
+ * */
 static bool is_same_file(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
@@ -38,8 +38,8 @@ static bool is_same_file(const organ_model *a, const organ_model *b)
            a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Rejects a model that is given twice, because its figures would look like findings. Only the tuned model may be the
- * clean model of the second pair. */
+/* Returns ORGAN_USAGE if two of the inputs are the same model, because the figures of a comparison of a model with
+ * itself would look like findings. Allowed is a tuned model that is also the clean model of the second pair. */
 static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
@@ -64,7 +64,8 @@ static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *erro
 
 /* ---- the run ---- */
 
-/* Measures module k and shows the cosine of its noises as progress. */
+/* Measures module k, and shows as progress the cosine of both noises and |N_A - N_B| / |N_A|; "no cosine" if a noise
+ * is zero. */
 static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -80,7 +81,8 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens and matches the inputs, measures all modules, and writes the reports. */
+/* Opens and matches the inputs, checks the memory, measures all modules, and creates *report. Writes the report files
+ * if there is an output path. */
 static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
@@ -92,7 +94,8 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
-/* Compares the noises of two pairs. The change is an adapter, a tuned model, or the difference of the clean models. */
+/* Compares the noises of two pairs. o->change is the path of an adapter or of a tuned model; if it is NULL, the change
+ * D is the difference of the clean models. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -15,7 +15,7 @@ static const char *projection_of(const organ_compared_module *m) { return organ_
 
 /* ---- folds ---- */
 
-/* Adds the sums of a module to those of several modules. */
+/* Adds each member of `s`, the sums of one module, to the same member of `to`. */
 static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 {
     for (size_t k = 0; k < 2; k++) {
@@ -31,8 +31,8 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
-/* Adds the sums of a module to a fold, and its comparisons: of both noises, and of the change between the clean models
- * (D) with noise A, with noise B, and with the difference of the noises. `which` is not used. */
+/* Adds module m to fold `f`: its sums and four comparisons, of noise A with noise B, and of noise A, noise B and their
+ * difference with the change D. `which` is not used. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
@@ -50,8 +50,8 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
                          elements);
 }
 
-/* Adds the norms and their quotients, the multiple of N_A that approximates N_B, and the remainder to a row. `s` is of
- * a module or of several. */
+/* Adds to `row` the norms in `s` and their quotients, the multiple of N_A that approximates N_B ("factor",
+ * "explained"), and the remainder N_A - N_B. `s` has the sums of one module or of several. */
 static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
@@ -70,7 +70,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
-/* Returns the cosine of a fold, compared with chance. */
+/* Returns an object with the cosine of fold `f` and its comparison with chance. */
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
@@ -78,7 +78,8 @@ static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
     return row;
 }
 
-/* Adds the numbers of a fold to the object `name`, whose reference it takes, and returns it. */
+/* Adds the numbers of fold `f` to the object `name`, and returns the object. Takes over the reference `name`. `which`
+ * is not used. */
 static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
@@ -95,7 +96,8 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared
 
 /* ---- modules ---- */
 
-/* Returns the cosine of two matrices of `elements` values, from their squares and product, and its z. */
+/* Returns the cosine of two matrices of `elements` values, and its z_exact. `square` and `other` are their squared
+ * norms, `dot` is their inner product. Both members are null if a matrix is zero. */
 static json_t *cosine_json(double square, double other, double dot, double elements)
 {
     const organ_noise_comparison c = {square, other, dot, 0};
@@ -104,7 +106,8 @@ static json_t *cosine_json(double square, double other, double dot, double eleme
     return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
 }
 
-/* Returns the reason why a module has no cosine of the noises; NULL if it has one. */
+/* Returns the reason why N_A and N_B have no cosine in a module: one noise or both are zero. Returns NULL if there is
+ * a cosine. */
 static const char *why_pair_undefined(const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) && !(s->noise[1] > 0))
@@ -114,7 +117,7 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-/* Returns the row of module k. */
+/* Returns the row of module k of the report. */
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -187,7 +190,8 @@ static json_t *thresholds_json(void)
                            "|z| > 3 and for the joined matrix; related: |cosine| below 0.5; else alike"));
 }
 
-/* Returns the description of model `source`, with the storage of its weights. */
+/* Returns the description of model `source` of the job, with the member "stored_as": how the model stores the compared
+ * weights. */
 static json_t *noise_pairs_document_source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
@@ -203,7 +207,8 @@ static json_t *pair_json(const void *job, size_t p)
                         SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
-/* Returns the description of D: its kind, the model that is subtracted, and the tuned model or the adapter. */
+/* Returns the description of D. "of" is its kind; "from" is "B A" for an adapter, otherwise "CLEAN_A", the model that
+ * is subtracted. The tuned model or the adapter is described if D comes from one. */
 static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
@@ -224,8 +229,8 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
     return organ_compared_run_json(job, ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change)));
 }
 
-/* Returns the verdict. In modules in which both clean models have the same values, equal noises are trivial, so the
- * verdict is based on the other modules, if there are any. */
+/* Returns the verdict on the modules in which the clean models differ; in the other modules equal noises are trivial.
+ * If the clean models have the same values in all modules, returns the verdict on `all`, the sums of all modules. */
 static json_t *verdict_json(const organ_compared_job *job, const organ_compared_fold *all)
 {
     organ_compared_fold differing = {0};

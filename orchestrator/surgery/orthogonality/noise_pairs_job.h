@@ -19,16 +19,16 @@ typedef enum organ_pair_source {
     ORGAN_TUNED
 } organ_pair_source;
 
-/* organ_pairs_check_memory returns ORGAN_USAGE if the memory of the engine is too small for a module;
- * organ_pairs_measure measures a module. */
+/* organ_pairs_check_memory returns ORGAN_USAGE if a module needs more memory than the engine allows.
+ * organ_pairs_measure sets the measured members of a module. */
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
 
 /* Returns the report; NULL if out of memory. */
 json_t *organ_pairs_document(const organ_compared_job *job);
 
-/* Returns levels and sentences of the verdict on the modules in `all`. `same` other modules were left out because both
- * clean models have the same values there. NULL if memory runs out. */
+/* Returns the verdict on the modules whose sums are `all`: levels and sentences. `same` is the number of modules that
+ * `all` leaves out, because both clean models have the same values there. Returns NULL if memory runs out. */
 json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change);
 
 #endif

@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Independent sums of a unit; units in a set of rows. */
+/* LANES: number of independent partial sums of a unit. UNITS: number of units in a set of rows. */
 enum { LANES = 16, UNITS = 64 };
-/* Values of one model in a unit. */
+/* Largest number of values of one model in a unit. */
 #define UNIT_VALUES ((size_t)1 << 16)
 
-/* The terms of a unit, in the order of organ_pair_sums (pairs_fold_units). W, N: weight and noise; D: the change. */
+/* The sums over a unit, in the order of the table in pairs_fold_units. W is a weight, N a noise (clean minus noisy), D
+ * the change. */
 enum {
     WEIGHT_A,        /* |W_clean_A|^2 */
     WEIGHT_B,        /* |W_clean_B|^2 */
@@ -36,7 +37,7 @@ enum {
     TERMS
 };
 
-/* The terms of one unit, each in LANES lanes. */
+/* The sums (terms) of one unit, each in LANES partial sums. */
 typedef struct unit_sums {
     double lane[TERMS][LANES];
 } unit_sums;
@@ -57,8 +58,8 @@ typedef struct pairs_stage {
 
 /* ---- memory ---- */
 
-/* Computes from headers the rows of a unit, and the bytes of scratch of one worker. `adapter`: D is the change of an
- * adapter, which needs a buffer, too. */
+/* Sets *unit_rows to the rows of a unit, and *bytes to the scratch of one worker: a unit of each model, with `adapter`
+ * also a unit of D, and the scratch of a reader or of a product. */
 static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
                                        organ_error *error)
 {
@@ -71,7 +72,7 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
-/* Computes the bytes that one worker needs for a module (organ_compared_need). */
+/* Sets *bytes to the memory that one worker needs for module m. It is an organ_compared_need. */
 static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -82,7 +83,8 @@ static organ_status pairs_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
-/* Returns ORGAN_USAGE with the required memory if the module that needs most does not fit. */
+/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message has the largest need of a
+ * module, in bytes. */
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -93,7 +95,8 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
                                widest->name);
 }
 
-/* Allocates the scratch memory. The number of workers is limited by the memory of the engine. */
+/* Allocates the scratch memory and the sums of the units. Sets s->active, the number of workers: as many as have room
+ * for their scratch in the memory of the engine, and no more than there are threads. */
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 {
     const organ_engine *const engine = s->job->engine;
@@ -108,12 +111,14 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* LANES values of each matrix: clean and noisy model of pair A, those of pair B (other), and D = to - from. */
+/* LANES values of each matrix: `clean` and `noisy` of pair A, `other` and `other_noisy` of pair B (clean and noisy),
+ * and the change D = `to` - `from`. */
 typedef struct pairs_values {
     const float *clean, *noisy, *other, *other_noisy, *to, *from;
 } pairs_values;
 
-/* Adds LANES values of all matrices to the terms. */
+/* Adds the terms of the LANES values in `v` to the partial sums: value j of each matrix changes lane j of each term.
+ * */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean = v->clean, *restrict const noisy = v->noisy, *restrict const other = v->other,
@@ -138,8 +143,10 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
     }
 }
 
-/* Adds the `count` values of a unit. values[k] is the unit of model k, values[ORGAN_ROW_SOURCES] that of the change of
- * an adapter, or NULL. The last values are padded with zeros to LANES. */
+/* Adds the terms of a unit of `count` values to `u`. values[k] is the unit of model k, NULL if the job has no model k.
+ * values[ORGAN_ROW_SOURCES] is the change of an adapter, or NULL. D is this change; without it, the tuned model
+ * (without one, the clean model of B) minus the clean model of A. If LANES does not divide `count`, the last values
+ * are padded with zeros. */
 static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
     static const float zeros[LANES];
@@ -173,7 +180,7 @@ static bool all_finite(const float *values, size_t count)
     return finite;
 }
 
-/* Reads a unit of model `source` as FP32 and fails if a value is not finite. */
+/* Reads a unit of model `source` as FP32 to `to`. Fails if a value is not finite. */
 static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_row_unit *unit, float *to,
                                void *scratch, organ_error *error)
 {
@@ -187,7 +194,7 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
     return ORGAN_OK;
 }
 
-/* Computes the rows of the change of the adapter, b a, in a unit. */
+/* Computes the rows of a unit of b a, the change by the adapter, and stores them in `to`. */
 static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
@@ -201,7 +208,8 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
-/* Reads a unit of all models, computes the change of the adapter, and sums the terms. */
+/* Reads a unit of all models, computes the change of the adapter if there is one, and sets the sums of the unit,
+ * s->sums[unit->index]. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -228,7 +236,8 @@ static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, si
 
 /* ---- the module ---- */
 
-/* Adds the terms of the units of a set in their order, so that the result does not depend on threads. */
+/* Adds the sums of the units of a set to the sums of the module, in the order of the units, so that the result does
+ * not depend on threads. */
 static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;
@@ -243,7 +252,7 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
     organ_progress_advance(s->job->progress, organ_row_sources_bytes(&s->sources, set->rows), NULL, NULL);
 }
 
-/* Sums over all rows of the module, then draws the cosines of random matrices. */
+/* Processes all rows of the module in units, then draws the cosines of random matrices. */
 static organ_status pairs_run(pairs_stage *s, organ_error *error)
 {
     const organ_row_walk walk = {.rows = s->module->rows,
@@ -258,8 +267,8 @@ static organ_status pairs_run(pairs_stage *s, organ_error *error)
     return error->status;
 }
 
-/* Measures one module: reads its rows from all models in units, and sums squares and inner products of the noises and
- * the change. */
+/* Measures one module: reads its rows from all models in units, and sets module->sums (squared norms and inner
+ * products of the noises and the change) and the mean and standard deviation of random cosines. */
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error)
 {
     pairs_stage s = {.job = job, .module = module, .sources = organ_compared_sources(job, module)};

@@ -8,8 +8,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Returns whether the premise of Method A holds: N_A and N_B are equal and cancel. `noises` is the level of their
- * agreement (organ_agreement_verdict). */
+/* Returns the verdict on the premise of Method A, that N_A and N_B are equal and cancel. "undefined": a noise is zero.
+ * "holds": |N_A - N_B| / |N_A| is at most ORGAN_ASSUMPTION_HOLDS. "holds in part": the quotient is below 1 and
+ * `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". Else "does not hold". */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
     const double left = s->noise_difference / s->noise[0];
@@ -20,7 +21,8 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
-/* Appends the sentence on the premise. An `assumption` that begins with "u" is "undefined". */
+/* Appends to `to` the sentence on the premise of Method A. `assumption` is the result of assumption_of; the sentence
+ * differs if it is "undefined". */
 static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
     if (*assumption == 'u') {
@@ -36,7 +38,8 @@ static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char 
         100 * (1 - s->noise_difference / (s->noise[0] + s->noise[1])));
 }
 
-/* Appends the sentence that `same` modules were left out, and how many remain. */
+/* Appends to `to` the sentence that `same` modules were left out and that the figures are those of the `differing`
+ * other ones. Does nothing if `same` is 0. */
 static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
@@ -46,8 +49,8 @@ static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
-/* Appends the sentence on the least-squares multiple of N_A that approximates N_B, and the share of the energy of N_B
- * that it explains. */
+/* Appends to `to` the sentence on the multiple of N_A that approximates N_B best in least squares, and on the share of
+ * |N_B|^2 that this multiple explains. Does nothing if a noise is zero. */
 static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
@@ -62,7 +65,8 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
                      : "");
 }
 
-/* Appends the sentences that compare both noises with the change D, whose kind is `kind`. */
+/* Appends to `to` the sentences that compare the norms of N_A, N_B and N_A - N_B with that of the change D. `kind` is
+ * the kind of D. If D is zero, appends only a sentence that says so. */
 static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
@@ -90,7 +94,8 @@ static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_
                   sqrt(s->noise_difference / s->noise[1]));
 }
 
-/* Appends the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." */
+/* Appends to `to` the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." Leaves out
+ * cosines that are not defined, and the sentence if none is. */
 static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
@@ -109,7 +114,8 @@ static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
 
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
-/* Returns the verdict on the modules of `all`: levels, the figures that the sentences quote, and the sentences. */
+/* Returns the verdict on the modules whose sums are `all`: levels, the figures that the sentences quote, and the
+ * sentences. `same` is the number of modules that `all` leaves out; `change` is the kind of D. */
 json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);

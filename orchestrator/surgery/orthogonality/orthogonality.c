@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Measures module k and shows the cosine of its noise with the adapter's change as progress. */
+/* Measures module k, and shows as progress the cosine of the first noise with the adapter's change and the quotient of
+ * their norms; "no cosine" if one of them is zero. */
 static organ_status orthogonality_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -27,7 +28,7 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
     return ORGAN_OK;
 }
 
-/* Draws the charts of the report and writes them to the output directory. */
+/* Draws the charts of `report` as SVG and writes them to the output directory. `context` is not used. */
 static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
                                  organ_error *error)
 {
@@ -44,7 +45,8 @@ static organ_status write_charts(const organ_output *output, const void *context
     return error->status;
 }
 
-/* Opens and matches the inputs, measures all modules, and writes the reports. */
+/* Opens and matches the inputs, checks the memory, measures all modules, and creates *report. Writes the report files
+ * and charts if there is an output path. */
 static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};

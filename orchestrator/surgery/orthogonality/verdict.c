@@ -11,15 +11,17 @@
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
-/* Returns the cosine, limited to -1 to 1: rounding errors can make that of parallel vectors exceed 1. */
+/* Returns the cosine of the compared matrices, limited to -1 .. 1, because rounding errors can make the quotient for
+ * parallel matrices exceed 1. */
 double organ_compared_cosine(const organ_noise_comparison *c)
 {
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
 }
 
-/* Adds the comparison of a module to a fold. `variance` is the sum of |x|^2 |y|^2 / n, the variance of <x, y> for
- * random directions. |z| of a module is |cosine| sqrt(n), because 1 / sqrt(n) is the standard deviation of the cosine
- * by chance. */
+/* Adds to fold `f` the comparison `c` of a module with `elements` values (n). A module in which a matrix is zero
+ * counts only for the norms. The module adds |x|^2 |y|^2 / n to f->variance: the variance of <x, y> for random
+ * directions. |z| of the module is |cosine| sqrt(n), because 1 / sqrt(n) is the standard deviation of the cosine by
+ * chance. */
 void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
     f->modules++;
@@ -42,7 +44,8 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
     f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
-/* Writes a share as "3.9 %", or as "less than 0.01 %". */
+/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out` is room for the text.
+ * */
 static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
