@@ -108,7 +108,8 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
 }
 
 /* Checks the size of a vocabulary, a list of words or an object of ids. Ids much larger than the number of words are a
- * finding, because arrays indexed by id would be mostly empty. `known` is the number of words that other files may add. */
+ * finding, because arrays indexed by id would be mostly empty. `known` is the number of words that other files may add.
+ */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -224,8 +225,8 @@ static bool is_byte_token(const char *text, uint64_t length)
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or its text has the form "<0x..>", the two
- * characters after "<0x" must be hexadecimal digits, which loaders parse as a number from 0 to 255. */
+/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or its text has the form "<0x..>", the
+ * two characters after "<0x" must be hexadecimal digits, which loaders parse as a number from 0 to 255. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
