@@ -122,8 +122,8 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-/* Allocates the buffers of the stage. Sets s->active, the number of workers: as many as have room for their buffers in
- * the memory of the engine, besides the strips, and no more than there are threads. */
+/* Allocates the buffers of the stage. Sets s->active, the number of workers: at most one for each thread,
+ * and as many as the engine's memory has room for in addition to the strips. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
