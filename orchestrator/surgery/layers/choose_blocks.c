@@ -85,7 +85,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
     if (!error->status && file && !job->options->write.dry_run)
-        organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
+        organ_cache_check_place(file, "--scores", job->engine->ranks, error);
     return organ_ranks_agree(job->engine->ranks, "reading scores", error);
 }
 
