@@ -13,19 +13,20 @@
 
 /* Up to FORWARD_QUERIES consecutive queries of a window. */
 typedef struct attention_tile {
-    size_t first;          /* the window's first token in the group */
-    size_t query, queries; /* position of the first query in the window, with cached tokens; number of queries */
+    size_t first;          /* number in the group of the window's first token */
+    size_t query, queries; /* position of the first query in the text, cached tokens included; number of queries */
 } attention_tile;
 
-/* The attention of a layer for a group. k and v have a row for each cached token, then for each token of the group. */
+/* The attention of a layer for a group. k and v have a row for each cached token, then one for each token of the
+ * group. */
 typedef struct attention_job {
     forward_group *group;
     const organ_layer_kind *kind;
     const forward_rotation *rotation;
-    /* of organ_forward_attention; q and out have a row for each token of the group */
+    /* q and `out`, the outputs of the heads, have a row for each token of the group */
     float *q, *k, *v, *out;
     size_t q_width, k_width, v_width, out_width; /* floats of a token in q, k, v and out */
-    size_t kv_heads, key_dim, value_dim;         /* of k and v; the output's heads may have another width */
+    size_t kv_heads, key_dim, value_dim;         /* heads of k and v, and their widths; with latent attention 1 head */
     size_t cached_tokens;    /* tokens in the KV cache, which come before the group's only window; 0 without a cache */
     float *room;             /* scratch: fused projections, or that of organ_forward_latent_project */
     float *factors;          /* by which the q of each token of the group is multiplied; NULL: none */
@@ -37,40 +38,43 @@ typedef struct attention_job {
     size_t tile_count;
 } attention_job;
 
-/* A head of a tile: its first query and first output, and its keys and values from the first token of the window on. */
+/* A head of a tile. */
 typedef struct attention_head {
-    const float *q, *k, *v;
-    const float *sink; /* NULL: the layer has none */
-    size_t number;     /* of the head in the layer, for ALiBi */
-    float *out;
-    size_t q_stride, out_stride;
+    const float *q, *k, *v;      /* the first query of the tile; key and value of the first token of the window */
+    const float *sink;           /* score of the head's attention sink; NULL: the layer has no sinks */
+    size_t number;               /* of the head in the layer, for ALiBi */
+    float *out;                  /* the output for the first query */
+    size_t q_stride, out_stride; /* floats from one query, or output, to the next */
 } attention_head;
 
-/* Scratch of a tile: scores of a block of keys, and for each query the sum of the softmax and the largest score. With
- * latent attention, the queries and sums of a head follow. */
+/* Floats of a worker's scratch for a tile: FORWARD_QUERIES x FORWARD_KEYS scores of a block of keys, then the sum of
+ * the softmax of each query, then the largest score of each query. With latent attention, the mapped queries and the
+ * sums of a head follow. ORGAN_PRODUCT_SCRATCH bytes for products precede all of these. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
 
+/* Returns the bytes of a worker's scratch for a tile, without the ORGAN_PRODUCT_SCRATCH bytes before it. */
 size_t organ_forward_attention_scratch(const organ_forward_config *c)
 {
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
-/* Returns the floats of a token's keys; with latent attention, the floats of its row (latent vector and rotated part).
- */
+/* Returns the floats of a token in k: the keys of all heads, or with latent attention the latent vector and the rotated
+ * part of the key. */
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
 }
 
-/* Returns the floats of a token's values. With latent attention the rows of the keys also are the values, so v only has
- * the key of the indexer, if the layer has an indexer. */
+/* Returns the floats of a token in v: the values of all heads. With latent attention the rows of k are also the values,
+ * so v has the key of the indexer, or nothing if the layer has no indexer. */
 size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
     return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
 
-/* Returns the floats of scratch that attention needs per token. */
+/* Returns the floats of scratch that attention needs per token: q, the output, k and v, and `room` for latent vectors,
+ * a fused projection or q with gates. */
 size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
@@ -112,8 +116,9 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises the heads of a token, limits their values to +-clip_qkv, and rotates them if the layer is rotated, in this
- * order (OLMoE). With qk_norm_last the norm comes after the rotation. */
+/* Normalises `count` heads of q or k of token `token` of the group by the norm `norm`, limits their values to
+ * +-clip_qkv, and rotates them if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after
+ * the rotation. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -221,7 +226,7 @@ static size_t first_key(const organ_layer_kind *kind, size_t at)
 
 /* Converts the scores of keys [first, first + keys) to numerators of the softmax, for each query of the tile. Query
  * `at` attends to keys first_key .. at, with sparse attention only to the chosen ones; the numerators of all other keys
- * become 0. Adds the biases of ALiBi before. */
+ * become 0. Adds the biases of ALiBi to the scores first. `scratch` is that of the tile (SCRATCH_FLOATS). */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                             const attention_head *head)
 {
@@ -232,6 +237,7 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = first_key(j->kind, at), token = t->first + at - j->cached_tokens;
         const uint32_t *const chosen = j->index.chosen ? j->index.chosen + token * j->index.words : NULL;
+        /* the query attends to keys first + [lo, hi) of this block */
         size_t lo = from > first ? organ_min(from - first, keys) : 0,
                hi = at >= first ? organ_min(at + 1 - first, keys) : 0;
         if (chosen && !organ_forward_index_mask(chosen, first, hi, scratch + i * FORWARD_KEYS))
@@ -244,7 +250,8 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
 }
 
 /* Processes keys [first, first + keys) of the window for all queries of the tile: computes the scores, converts them to
- * numerators of the softmax, and adds the sums of v weighted by the numerators to the outputs. */
+ * numerators of the softmax, and adds the sums of v weighted by the numerators to the outputs. `scratch` is that of the
+ * tile (SCRATCH_FLOATS). */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                          const attention_head *head)
 {
@@ -350,6 +357,7 @@ static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *r
     const bool scaled = c->query_scale.beta != 0 && !(c->query_scale.unrotated && j->kind->rotated);
     size_t row;
     *positions = malloc(g->tokens * sizeof **positions);
+    /* each window has at most one tile with fewer than FORWARD_QUERIES queries */
     j->tiles = malloc((g->tokens / FORWARD_QUERIES + (g->until - g->window)) * sizeof *j->tiles);
     if (scaled)
         j->factors = malloc(g->tokens * sizeof *j->factors);
@@ -381,9 +389,9 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
     return bias && fused ? bias + own.row : bias;
 }
 
-/* Computes q, k and v of the group's tokens, from three projections or a fused one; then splits fused parts and gates,
- * normalises and rotates. Skips k and v that an earlier layer has computed. If q, k and v are in one tensor, their
- * input is passed to the tap once. */
+/* Computes q, k and v of the group's tokens from three projections or a fused one; then splits fused parts and gates,
+ * normalises and rotates. Skips k and v of an earlier layer (shared). If q, k and v are in one tensor, passes their
+ * input to the tap once. */
 static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -392,7 +400,7 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     float *const to[3] = {gated ? j->room : j->q, j->k + j->cached_tokens * j->k_width,
                           j->v + j->cached_tokens * j->v_width};
     const size_t widths[3] = {gated ? 2 * j->q_width : j->q_width, j->k_width, j->v_width};
-    size_t named = SIZE_MAX;
+    size_t tapped = SIZE_MAX; /* slot whose input was passed to the tap last */
     const bool fused = g->forward->config.fused != ORGAN_FUSED_NONE;
     if (fused && organ_forward_add_linear(g, PART_Q, organ_forward_values(g->layer, PART_BIAS_Q), normed, j->room,
                                           widths[0] + widths[1] + widths[2], error))
@@ -403,9 +411,9 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
             continue;
         forward_linear linear = organ_forward_linear_of(g->layer, view, widths[p]);
         linear.bias = bias_of(g->layer, (unsigned)p);
-        if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
+        if (view.slot != tapped && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
             return error->status;
-        named = view.slot;
+        tapped = view.slot;
         if (organ_forward_products_add(&g->products, normed, &linear, to[p], g->tokens, error))
             return error->status;
     }
@@ -439,6 +447,8 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
     return error->status;
 }
 
+/* Latent attention: computes q and the latent rows (in j->k) of the group's tokens, and chooses the keys of each token
+ * if the layer has sparse attention. */
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
     const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->cached_tokens * j->k_width};
@@ -447,7 +457,8 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
-/* Computes the output projection of the attended values, after the norm that some architectures have there. */
+/* Computes `projected`, the output projection of the heads' outputs j->out. With sub_norms, j->out is normalised first.
+ */
 static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
@@ -469,8 +480,7 @@ static double work_of_tiles(const attention_job *j)
     return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
-/* Computes the attention of a group of tokens: q, k and v, the outputs of the heads, their gate, and the output
- * projection. */
+/* Runs the attention on the group: q, k and v, the outputs of the heads, their gates, and the output projection. */
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const size_t tasks = j->tile_count * j->kind->heads;
@@ -485,8 +495,9 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     return project_output(j, projected, error);
 }
 
-/* Places the arrays of the indexer in the scratch of the group, after the latent vectors. Windows of up to index_topk
- * tokens attend to all keys and need no scores. */
+/* Sets the arrays of the indexer: queries, weights, scores and chosen keys in j->room, after the latent vectors of
+ * queries; keys in v. If no window has more than index_topk tokens, all keys are attended to, and scores and chosen
+ * keys stay unset. */
 static void place_index(attention_job *j)
 {
     const forward_group *const g = j->group;
@@ -505,9 +516,9 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-/* Runs attention on a group of tokens. q, the output, k and v are in `scratch`, with two exceptions: k and v are in the
- * KV cache if there is one (g->before), else in the tokens' states if an earlier layer has computed them (shared keys).
- * In MLA a latent row is the key of all heads, and its first `rank` values are their value. */
+/* Runs attention on a group of tokens. q, the outputs of the heads, k and v are in `scratch`, with two exceptions: k
+ * and v are in the KV cache if there is one (g->before), else in the tokens' states if an earlier layer has computed
+ * them (shared_at). In MLA a latent row is the key of all heads, and its first `rank` numbers are their value. */
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {

@@ -15,6 +15,7 @@
 
 /* ---- the configuration ---- */
 
+/* Reads the configuration from a GGUF file's key-values or from config.json. On error *config is released. */
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     *config = (organ_forward_config){0};
@@ -25,6 +26,7 @@ organ_status organ_forward_config_read(const organ_model *model, organ_forward_c
     return status;
 }
 
+/* Frees the lists of *config. The local rotation may share its factors with the main one; these are freed once. */
 void organ_forward_config_release(organ_forward_config *config)
 {
     free(config->kinds);
@@ -55,9 +57,10 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Returns the prefix of tensor names: that of the architecture, without leading words until the embedding has that name
- * in the file. A file that contains only the base model leaves out the whole prefix, or its first word ("model." of
- * OPT). For architectures without a prefix of their own, returns organ_text_prefix. */
+/* Sets f->prefix to the prefix of tensor names and returns it: the prefix of the architecture, shortened word by word
+ * from the front until the file has an embedding of that name. A file that contains only the base model leaves out the
+ * whole prefix, or its first word ("model." of OPT). For architectures without a prefix of their own, returns
+ * organ_text_prefix. */
 static const char *find_prefix(organ_forward *f)
 {
     char name[256];
@@ -119,7 +122,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
     if (!f->embedding || find_positions(f, error) || find_final_norm(f, error))
         return error->status;
-    /* transformers does not tie the ends of a model whose file has different ones. */
+    /* If the file has an output head, transformers uses it, even if tie_word_embeddings is true. */
     if (organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
         c->tied_output = false;
     if (c->head_bias)
@@ -131,7 +134,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Plans all layers. */
+/* Allocates and makes the plans of all layers. */
 static organ_status find_layers(organ_forward *f, organ_error *error)
 {
     f->plans = calloc(f->config.layers, sizeof *f->plans);
@@ -142,7 +145,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Computes mixer_width and dense_width, the maxima over the layers. */
+/* Sets f->mixer_width and f->dense_width to the maxima over the layers. */
 static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
@@ -152,10 +155,12 @@ static void measure_widths(organ_forward *f)
     }
 }
 
+/* Returns whether `memory` bytes are enough for one token: the test with which organ_memory_enough finds min_memory. */
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
-/* Computes from the plans of all layers: max_reading, the largest memory for reading a layer; worker_bytes, the scratch
- * of a worker, which products, attention and per-layer embeddings use in turn; and min_memory. */
+/* Computes from the plans of all layers: max_reading, a worker's largest scratch for loading a layer; worker_bytes, a
+ * worker's scratch for running, which is the largest need of products, mixers, per-layer embeddings and streams because
+ * they use it in turn; and min_memory. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
@@ -209,7 +214,8 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     return ORGAN_OK;
 }
 
-/* Frees the plans and the values that are loaded for all layers. NULL is allowed. */
+/* Frees the forward pass: plans, readers, norms, rotation tables and the scratch of the workers. Loaded layers are
+ * freed by organ_layer_free. NULL is allowed. */
 void organ_forward_close(organ_forward *f)
 {
     if (!f)
@@ -233,6 +239,7 @@ void organ_forward_close(organ_forward *f)
     free(f);
 }
 
+/* Returns the configuration, which the forward pass owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward) { return &forward->config; }
 
 /* ---- a layer ---- */
@@ -247,7 +254,7 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
-/* Sets the group to windows first .. until - 1 and their hidden states. */
+/* Sets the group to windows first .. until - 1. `states` are the states of the whole batch. */
 static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;
@@ -273,7 +280,7 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
     return g->layer->reserved && !error->status ? organ_forward_ffn(g, error) : error->status;
 }
 
-/* Returns the floats of memory for the largest group of windows. */
+/* Returns the floats of forward_group.room that the largest group of the batch needs. */
 static size_t floats_of_largest_group(const organ_forward *forward, const organ_windows *windows)
 {
     size_t max = 0;
@@ -284,9 +291,10 @@ static size_t floats_of_largest_group(const organ_forward *forward, const organ_
     return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
 }
 
-/* Allocates the counts of routed tokens, takes the scratch of the workers, and runs the layer on all groups. Does
- * nothing if `error` is set already, as when the caller could not allocate g.room. */
-static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_error *error)
+/* Runs the layer on all groups of the batch. `g` has the layer, the windows and their room; this function adds the
+ * scratch of the workers and the counts of routed tokens. Does nothing if `error` is set already, because the caller
+ * could not allocate g.room. */
+static organ_status run_layer_on_batch(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
     g.routed = calloc((size_t)g.forward->config.experts + 1, sizeof *g.routed);
@@ -299,8 +307,8 @@ static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_er
     return error->status;
 }
 
-/* Runs a loaded layer on all windows and updates `hidden`. With `before`, the keys and values of earlier tokens are
- * those of the decode cache. */
+/* Runs a loaded layer on all windows and replaces their states in `hidden`. `before` has the keys, values and state of
+ * the earlier tokens of the text; NULL: the windows begin at position 0. Allocates its memory for this call. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error)
@@ -309,7 +317,7 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     const size_t choice =
         before ? organ_forward_index_room(&forward->config.latent, tokens, before->tokens + tokens) : 0;
     float *const scratch = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
-    run_layer_in_memory(
+    run_layer_on_batch(
         (forward_group){
             .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = scratch},
         hidden, error);
@@ -317,19 +325,22 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
+/* Runs a loaded layer on all windows and replaces their states in `hidden`. Uses memory that the layer keeps between
+ * runs. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error)
 {
     float *const scratch = organ_forward_layer_room(layer, floats_of_largest_group(forward, windows), error);
-    return run_layer_in_memory(
+    return run_layer_on_batch(
         (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = scratch}, hidden,
         error);
 }
 
 /* ---- the whole pass ---- */
 
-/* Returns the bytes of `memory` that remain, or 0, after `scratch` and the larger of two needs: the logits alone; or a
- * layer, together with the larger of its loading buffers and the activations of a group of `group` tokens. */
+/* Returns the bytes of `memory` that remain after `scratch` bytes and the larger of two needs: `logits` bytes; or the
+ * largest layer with the larger of `loading` bytes and the activations of a group of `group` tokens. Returns 0 if
+ * nothing remains. */
 static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch,
                                   uint64_t loading, uint64_t logits)
 {
@@ -341,8 +352,8 @@ static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* Returns memory_left_after with three numbers of this engine: the scratch of its workers, their loading buffers, and
- * the logits of `rows` tokens. */
+/* Returns memory_left_after with the numbers of this engine: the scratch of its workers, their loading buffers, and the
+ * memory for the logits of `rows` tokens. */
 static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
@@ -350,11 +361,11 @@ static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, si
                              organ_forward_head_bytes(f, rows));
 }
 
-/* Returns the tokens of a group with windows of `context` tokens. */
+/* Returns the most tokens that a group has if windows have `context` tokens. */
 static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
-/* Returns the number of tokens whose hidden states fit in the memory in addition to a layer and the logits; 0 if not
- * even one window of `context` tokens fits, or if `context` is 0. */
+/* Returns the number of tokens whose hidden states fit the engine's memory in addition to a layer and the logits; 0 if
+ * not even one window of `context` tokens fits, or if `context` is 0. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
@@ -365,8 +376,9 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* Returns whether two needs fit, each with `bytes` and the states of `together` tokens: a layer with its activations;
- * and a layer with the logits of one token, because a layer stays in memory while logits are computed. */
+/* Returns whether `memory` bytes are enough for `bytes` bytes of the caller, the states of a window of `together`
+ * tokens, and the larger of two needs: a layer with its activations (`here`); and a layer with the logits of one token
+ * (`there`), because a layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = memory_left_of_layer(f, memory, together, 0),
@@ -393,20 +405,22 @@ uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size
     return here < anywhere ? here : anywhere;
 }
 
-/* Returns the bytes of the largest layer, whole. Read buffers of threads do not count, because they are part of the
- * sixteenth that is reserved for threads, so the result does not depend on the number of threads. */
+/* Returns the bytes of the largest layer without streaming: with unlimited memory no layer is streamed. Read buffers of
+ * threads are not included; callers reserve a sixteenth of the memory for threads, so that results do not depend on
+ * their number. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forward_largest_layer(f, UINT64_MAX); }
 
 /* Permits streamed layers if the model has experts and its layers are neither parallel nor dual_ffn, and computes
- * min_memory for them. */
+ * min_memory again, which streaming may lower. */
 void organ_forward_stream(organ_forward *f)
 {
-    /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
+    /* A streamed layer runs its feed-forward after the mixers of all groups have replaced the hidden states; the
+     * feed-forward of a parallel layer reads the hidden states before the mixer. */
     f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn;
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
-/* Loads the layers one by one and runs all windows through each. */
+/* Loads the layers one by one, runs all windows through each, and reports its bytes as progress. */
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {
@@ -419,7 +433,8 @@ static organ_status forward_run_layers(organ_forward *f, const organ_windows *wi
     return error->status;
 }
 
-/* Runs the whole model on the windows and passes the logits of `count` tokens (indices `rows`) to `each`, in order. */
+/* Runs the whole model on the windows and passes the logits of `count` tokens (indices `rows`) to `each`, on any worker
+ * and in any order. */
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error)

@@ -45,7 +45,7 @@ typedef struct organ_tap {
 
 /* The bytes of a tensor name of llama.cpp, with its final 0. */
 #define ORGAN_INPUT_NAME 64
-/* The place in an importance matrix (imatrix) of llama.cpp of the sums over a tensor's inputs. */
+/* The entry of an importance matrix (imatrix) of llama.cpp that has the sums over a tensor's inputs. */
 typedef struct organ_input_place {
     char names[2][ORGAN_INPUT_NAME]; /* llama.cpp's tensors; two if one tensor here has gate and up of experts */
     unsigned count;                  /* number of names */
@@ -63,8 +63,7 @@ uint64_t organ_forward_input_numbers(const organ_forward *forward);
 
 /* ---- the pass in steps; the caller owns the hidden states ---- */
 
-/* Checks that each token is in the model's vocabulary, without reading weights. Returns ORGAN_BAD_INPUT if one is not.
- */
+/* Returns ORGAN_BAD_INPUT if a token is outside the model's vocabulary. Reads no weights. */
 organ_status organ_forward_check_tokens(const organ_forward *forward, const uint32_t *tokens, size_t count,
                                         organ_error *error);
 
@@ -189,13 +188,14 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
 /* Makes later runs of the layer behave like those of a model that has only the kept experts. `kept` has a flag for each
- * expert; NULL: all are kept. Returns ORGAN_USAGE if the layer has no experts, if fewer experts are kept than a token
- * uses, or if the groups of experts keep different numbers. */
+ * expert and is copied; NULL: all are kept. Returns ORGAN_USAGE if the model has no experts, if fewer experts are kept
+ * than organ_forward_min_experts, or if the groups of experts keep different numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
-/* Runs one expert on any rows. x is count x hidden_size. inner, count x the expert's intermediate size, becomes
- * act(gate) * up; out, count x hidden_size, the output. Either result may be NULL. The bits for a row are those of
- * organ_layer_run. */
+/* Runs one expert on `count` rows x (count x hidden_size). Writes act(gate) * up, the inputs of the down projection, to
+ * `inner` (count x expert_intermediate) and the outputs, without router factors, to `out` (count x hidden_size). Either
+ * may be NULL. The bits for a row are those of organ_layer_run. Returns ORGAN_USAGE if the layer has no such
+ * expert. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error);
 
@@ -220,8 +220,8 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
 
 /* ---- the whole pass ---- */
 
-/* Runs a batch that fits the memory through embedding and all layers, and passes the logits of `rows` to the
- * callback. */
+/* Runs the windows, whose hidden states must fit the memory, through embedding and all layers, and passes the logits of
+ * the `count` tokens `rows` to `each`, as organ_forward_logits does. */
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error);

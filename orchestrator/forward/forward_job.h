@@ -16,9 +16,9 @@
  * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
 
-/* A weight with a shape of its own: the stored form of one that formats/weights/weights.h describes as in_features x
- * out_features although its codes are out_features x in_features (MXFP4 of gpt-oss), or a stack whose tensor has two
- * dimensions (DBRX). */
+/* A description of stored values with another shape than in organ_forward.weights: MXFP4 codes of gpt-oss, which are
+ * out_features x in_features although organ_weight says the opposite; and the three dimensions of a DBRX stack, whose
+ * tensor has two. */
 typedef struct forward_stored_form {
     organ_weight weight;
     uint64_t shape[3];
@@ -27,7 +27,7 @@ typedef struct forward_stored_form {
 /* A stored weight of a layer, and how the loaded layer has it. */
 typedef struct forward_slot {
     const organ_weight *weight;
-    uint64_t rows, cols; /* of all its matrices together, stacked below each other */
+    uint64_t rows, cols; /* `rows` is the sum over all matrices, which are stacked below each other */
     uint64_t matrices;   /* number of matrices; above 1: stacked experts */
     /* type of the values in memory: FP32 for vectors and for types that products do not support */
     organ_real type;
@@ -45,7 +45,7 @@ typedef struct forward_slot {
     bool vectors;    /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
-/* Rows of a slot from row `row` on: the whole weight, or a part of a fused or stacked one, of known size. */
+/* Rows of a slot from row `row` on: a whole weight, or a part (of known size) of a fused or stacked one. */
 typedef struct forward_view {
     size_t slot; /* SIZE_MAX: the layer does not have it */
     uint64_t row;
@@ -62,8 +62,8 @@ typedef struct forward_plan {
     size_t count;
     forward_slot *slots;
     forward_view parts[PART_COUNT]; /* by forward_part */
-    forward_view *experts;          /* gate, up, down of each expert; NULL: no experts */
-    forward_view *expert_biases;    /* of gate, up and down of each expert; NULL: none */
+    forward_view *experts;          /* [3 e + k]: gate, up or down (k = 0, 1, 2) of expert e; NULL: no experts */
+    forward_view *expert_biases;    /* biases, indexed like `experts`; NULL: none */
     bool pairs;                     /* the view of an expert's gate has the rows of gate and up, which alternate */
     /* ORGAN_QK_NORM_HEADS: weights of the norm of each head, those of q before those of k; NULL: none */
     forward_view *head_norms;
@@ -109,8 +109,8 @@ typedef struct forward_per_layer {
     float *norm; /* weights of the norm of the projection */
 } forward_per_layer;
 
-/* AltUp of Gemma 3n (streams.c): the matrices that make streams 1, 2, ... from an embedding, then those that map them
- * back before the output head. */
+/* AltUp of Gemma 3n (streams.c). `ends` has streams - 1 matrices that compute streams 1, 2, ... from an embedding, then
+ * streams - 1 matrices that map these streams back before the output head. */
 typedef struct forward_streams {
     forward_source *ends; /* NULL: no AltUp */
     size_t panel;         /* scratch of a worker for a panel of such a matrix, in bytes */
@@ -161,7 +161,7 @@ struct organ_layer {
     void *routed_context;
     unsigned char *values; /* the loaded weights, each at its slot's offset */
     size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */
-    bool as_stored;        /* for runs only: crossed weights are not transposed */
+    bool as_stored;        /* for runs only: matrices of transposed slots keep their stored layout */
     /* streamed: bytes of address space at `values`, where the pages of experts go back to the system after each use; 0:
      * all weights are in memory */
     size_t reserved;
@@ -328,7 +328,7 @@ void organ_forward_streams_close(organ_forward *forward);
 /* Computes streams 1, 2, ... from stream 0 in the states of tokens. */
 organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
 /* Merges the streams of each of the `count` tokens `rows` into one hidden state: `merged` is count x hidden floats.
- * `work`: 2 x count x hidden floats. */
+ * `work`: 2 x count x hidden floats; `scratch`: worker_bytes for each worker. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
 /* Returns the floats of memory that a layer with streams needs for a group of that many tokens. */
@@ -394,8 +394,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 /* Returns the kind of a window of `tokens` tokens. Windows of the same kind are rotated with the same frequencies; kind
  * 0 has the frequencies of the original context. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* Begins a group: call it before organ_forward_rotation_reach for the group's windows. May drop rows of earlier groups.
- */
+/* Begins a group: call it before organ_forward_rotation_reach for the group's windows. May discard rows of earlier
+ * groups. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
 /* Sets *first to the table row of position 0 for a window of `tokens` tokens; the rows of the other positions follow.
  * May reallocate the tables. */
@@ -480,8 +480,8 @@ size_t organ_forward_attention_scratch(const organ_forward_config *config);
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
-/* Return a number of floats for `tokens` tokens: organ_forward_ffn_room for the feed-forward of any layer of the model
- * with `memory` bytes, organ_forward_experts_room for a mixture whose experts are all in memory. */
+/* Return the floats of scratch for `tokens` tokens: organ_forward_ffn_room for the feed-forward of any layer if the
+ * engine has `memory` bytes, organ_forward_experts_room for a mixture whose experts are all in memory. */
 size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 /* Returns the floats of memory that the experts of a streamed layer need for that many tokens. */
@@ -501,17 +501,17 @@ bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan 
 /* Returns the number of tokens that a streamed layer passes through its experts together: as many as fit a fixed share
  * of `memory`. The layer reads each expert once for all these tokens. */
 size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory);
-/* Returns the end of the group of experts that begins with `first` and is in memory at once. begin[e] is the first row
- * of expert e among the rows of a batch, which are sorted by expert. */
+/* Returns the end of the group of experts, from `first` on, that are in memory at the same time. begin[e] is the first
+ * row of expert e among the rows of a batch, which are sorted by expert. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first);
-/* Reads the matrices of those experts of [first, last) that have rows in `begin` to their places in the layer.
- * organ_forward_drop_experts gives the memory of experts [first, last) back. */
+/* Reads, of experts [first, last), the matrices of those with rows (begin[e + 1] > begin[e]) to their places in the
+ * layer. organ_forward_drop_experts gives the memory of experts [first, last) back to the system. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error);
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
 
-/* Adds ALiBi's biases to the scores of keys [first, first + keys) for a query at position `at` of head `head`. The
- * biases are divided by attention_scale, by which the caller multiplies the scores afterwards. */
+/* Adds ALiBi's biases to the scores of keys [first, first + keys) for the query of head `head` at position `at`. Unless
+ * alibi_rounded, divides the biases by attention_scale, by which the caller multiplies the scores afterwards. */
 void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t at, size_t first, float *scores,
                          size_t keys);
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */

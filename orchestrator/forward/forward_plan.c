@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Finds the parts of a layer among the weights of the model and plans their memory. */
 #include "formats/base/arena.h"
-#include "orchestrator/forward/config/families.h"
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -9,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The layer that is planned. `room`: slots allocated in the plan. */
+/* The state of planning one layer. `layer`: its number; `room`: slots that plan->slots has memory for. */
 typedef struct builder {
     const organ_forward *forward;
     unsigned layer;
@@ -32,19 +31,17 @@ static bool part_exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-/* A part may have several names: returns the first that exists in the file, else the first of all, or NULL if none. */
+/* Returns the first of the possible names of a part that exists in the file, else the first of all; NULL: no name. */
 static const char *name_of(const builder *b, forward_part part)
 {
-    const forward_family *const f = b->forward->family;
-    const forward_name *const own = is_gguf(b) ? f->gguf_names : f->names;
-    const char *const first = organ_forward_part_name(own, part, is_gguf(b), 0);
-    const char *name = first;
+    const forward_name *const own = is_gguf(b) ? b->forward->family->gguf_names : b->forward->family->names;
+    const char *const first = organ_forward_part_name(own, part, is_gguf(b), 0), *name = first;
     for (unsigned k = 1; name && !part_exists(b, name); k++)
         name = organ_forward_part_name(own, part, is_gguf(b), k);
     return name ? name : first;
 }
 
-/* Decides how the slot is kept in memory and computes the bytes it needs. */
+/* Decides the type and the form (packed or not) of the slot in memory, and sets its offset and bytes in the layer. */
 static organ_status measure_slot(builder *b, forward_slot *slot)
 {
     forward_plan *const plan = b->plan;
@@ -64,7 +61,7 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     return ORGAN_OK;
 }
 
-/* Computes plan->reading, the largest scratch for loading a slot. */
+/* Sets plan->reading to the largest scratch, in bytes of a worker, that loading a slot needs. */
 static organ_status measure_loading(builder *b)
 {
     for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
@@ -75,7 +72,7 @@ static organ_status measure_loading(builder *b)
     return b->error->status;
 }
 
-/* Adds a slot, of which the caller has set the weight and its sizes. After an error the view refers to no slot. */
+/* Appends `slot`, whose weight and sizes are set, to the plan. Returns its view; after an error a view of no slot. */
 static forward_view add_slot(builder *b, forward_slot slot)
 {
     forward_plan *const plan = b->plan;
@@ -103,7 +100,7 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
                : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
 }
 
-/* Adds a stack of matrices; rows 0: one vector for each matrix. */
+/* Adds a slot for `matrices` matrices of rows x cols; rows 0: a vector of `cols` numbers for each matrix. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
@@ -114,7 +111,7 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
                                       .vectors = rows == 0});
 }
 
-/* Adds a stack of matrices x cols x rows. MXFP4 codes are stored as matrices x rows x cols, as panels read them. */
+/* Adds a stack stored as matrices x cols x rows, or (MXFP4, or_straight) stored as matrices x rows x cols. */
 static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -134,13 +131,14 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
     return add_slot(b, slot);
 }
 
-/* Adds vectors, one for each matrix of a stack, each head or each channel, which are needed in FP32. */
+/* Adds `rows` vectors of `cols` numbers, one for each matrix of a stack, each head or each channel, read as FP32. */
 static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, 0, rows, cols);
     return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
 }
 
+/* Adds a part that is `matrices` vectors of `cols` numbers, like add_rows. */
 static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
 {
     return add_rows(b, name_of(b, part), matrices, cols);
@@ -158,12 +156,13 @@ static forward_view add_linear(builder *b, const char *part, uint64_t rows, uint
     return transposed ? add_transposed(b, part, 1, rows, cols) : add_matrix(b, part, rows, cols);
 }
 
+/* Adds a part: the matrix (rows x cols) of a linear layer, or with rows 0 a vector of `cols` numbers. */
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
     b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
-/* Fails if the file has a part that the configuration excludes. */
+/* Sets ORGAN_BAD_INPUT if the file has a part that the config excludes. `what` names the part in the message. */
 static void refuse_part(builder *b, forward_part part, const char *what)
 {
     char name[256];
@@ -172,7 +171,7 @@ static void refuse_part(builder *b, forward_part part, const char *what)
                    b->forward->model->path, full_name(b, name_of(b, part), name), what);
 }
 
-/* Adds a bias if the configuration demands it (`requested`). Otherwise a bias in the file is an error. */
+/* Adds a bias if the config demands it (`requested`). Otherwise a bias in the file is an error. */
 static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
 {
     if (requested)
@@ -181,7 +180,7 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         refuse_part(b, part, "such bias");
 }
 
-/* Adds a part, and its bias if `biased`. Rows 0: a vector. */
+/* Adds a part, and its bias if `biased`. Rows 0: a vector of `cols` numbers. */
 static void add_biased(builder *b, forward_part part, forward_part bias, bool biased, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -190,12 +189,13 @@ static void add_biased(builder *b, forward_part part, forward_part bias, bool bi
         b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, rows ? rows : cols);
 }
 
+/* Adds the weights of a norm, and its bias if `biased`; parts of norms and of their biases have the same order. */
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
 {
     add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
-/* Marks the rows of a part of q or k if llama.cpp has reordered them. */
+/* Marks a part of q or k whose rows the file has in an order in which rotation pairs neighbours. */
 static void mark_reordered_rows(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
@@ -203,7 +203,7 @@ static void mark_reordered_rows(builder *b, forward_part part)
         b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
 }
 
-/* Adds q, k and v as one tensor. PART_BIAS_Q is the bias of all three. */
+/* Adds q, k and v, rows[0], rows[1] and rows[2] rows, as the one tensor `name`. PART_BIAS_Q is the bias of all. */
 static void add_fused(builder *b, const char *name, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -219,7 +219,7 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
-/* Adds q, k and v of `rows` rows each (0: not in the layer): as one tensor if the file has that, else three. */
+/* Adds q, k and v with rows[0 .. 2] rows (0: not in the layer): one tensor if the file has that, else three. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -240,7 +240,7 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     mark_reordered_rows(b, PART_BIAS_K);
 }
 
-/* Adds a stack of matrices that are decoded while the layer is loaded. */
+/* Adds a stack of matrices that loading decodes even if packing would need less memory. */
 static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, name_of(b, part), matrices, rows, cols);
@@ -288,7 +288,7 @@ static void add_latent(builder *b)
         add_indexer(b);
 }
 
-/* Adds the norms of `heads` heads, which are numbered tensors or the rows of one. */
+/* Sets views[h] to the norm weights of each head h: tensors numbered by head, or the rows of one tensor. */
 static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, forward_view *views)
 {
     const char *const pattern = name_of(b, part);
@@ -346,7 +346,7 @@ static void add_attention(builder *b)
     }
 }
 
-/* Adds the tensors of one of the layer's two mixers; `small` ones are vectors read as FP32. */
+/* Adds the tensors of `mixer`, one of the layer's two; parts marked `small` are vectors read as FP32. */
 static void add_mixer(builder *b, organ_mixer mixer)
 {
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
@@ -400,7 +400,7 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
-/* Adds stacks of all experts: gate and up in one, or two of them, and down. */
+/* Adds stacks of gate, up and down of all experts. `fused`: name of a stack with gate and up; NULL: none. */
 static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -433,7 +433,7 @@ static void add_stacked(builder *b, const char *fused)
     }
 }
 
-/* Adds the biases of all experts, in the order of their stacks. */
+/* Adds the biases of all experts; `fused`: row e of one tensor has the biases of gate and up of expert e. */
 static void add_expert_biases(builder *b, bool fused)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -452,7 +452,7 @@ static void add_expert_biases(builder *b, bool fused)
             b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
 }
 
-/* Adds experts that the file has as one tensor each; without a gate, the view of gate is that of up. */
+/* Adds experts whose gate, up and down are a tensor each; without a gate, the view of gate is that of up. */
 static void add_numbered(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -470,7 +470,7 @@ static void add_numbered(builder *b)
         views[3 * e] = views[3 * e + 1];
 }
 
-/* Returns whether a weight of one row has two dimensions; in older GGUF files it is a vector. */
+/* Returns whether the weight of a part with one row is a matrix; in older GGUF files it is a vector. */
 static bool has_row(const builder *b, forward_part part)
 {
     char name[256];
@@ -533,7 +533,7 @@ static void add_experts(builder *b)
     add_shared(b);
 }
 
-/* Adds the tensors of Gemma 3n and Gemma 4, and the dense feed-forward that some layers have next to a mixture. */
+/* Adds the tensors of Gemma 3n and 4, and the dense feed-forward that runs in parallel with a mixture. */
 static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];

@@ -7,21 +7,22 @@
 
 /* ---- latent attention (mla.c) ---- */
 
-/* The indexer of sparse attention for the tokens of a group, and its choice: a bit for each key of a token's window, in
- * words of 32. */
+/* The indexer of sparse attention for the tokens of a group, and the keys that it chooses. */
 typedef struct forward_index {
-    float *q, *weights; /* tokens x index_heads x index_dim, tokens x index_heads */
+    float *q, *weights; /* queries: tokens x index_heads x index_dim; weights of heads: tokens x index_heads */
     float *keys;        /* tokens x index_dim */
-    float *scores;      /* room for FORWARD_QUERIES queries */
-    uint32_t *chosen;   /* tokens x words; NULL: all tokens attend to all keys before them */
-    size_t words;
+    float *scores;      /* scratch for FORWARD_QUERIES queries: a score for each key of the longest window */
+    /* tokens x words, a bit for each key of the token's window; NULL: each token attends to itself and all earlier
+     * tokens */
+    uint32_t *chosen;
+    size_t words; /* words of 32 bits for a token */
 } forward_index;
 
-/* Queries and rows of the tokens of a group. */
+/* The results of the projections of latent attention for the tokens of a group, and how they are rotated. */
 typedef struct forward_latent {
     const forward_rotation *rotation;
     const size_t *position; /* for each token, its row in the rotation tables */
-    const float *factors;   /* of q, for each token; NULL: none */
+    const float *factors;   /* for each token, the number by which its q is multiplied; NULL: none */
     float *q;               /* tokens x heads x head_dim; a head is its plain part and its rotated part */
     float *rows;            /* tokens x (rank + rotated): the normed latent vector and the rotated part of the keys */
 } forward_latent;
@@ -35,35 +36,39 @@ size_t organ_forward_latent_scratch(const organ_latent_config *config);
 organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent,
                                           const forward_index *index, const float *normed, float *scratch,
                                           organ_error *error);
-/* Multiplies queries of a head, rows of heads x head_dim floats from q on, so that their scores are dot products with
- * rows: to is queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
+/* Maps `queries` queries of a head to the space of the latent rows, so that a score is the dot product of the mapped
+ * query and a row of forward_latent. q is the first query; the next ones follow at distances of heads x head_dim
+ * floats. `to` becomes queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes of scratch. */
 void organ_forward_latent_query(const forward_group *group, size_t head, const float *q, size_t queries, float *to,
                                 void *packing);
-/* Computes the head's output, rows of heads x value_dim floats from `out` on, from weighted sums of latent vectors,
- * queries x rank. `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
+/* Computes the outputs of a head for `queries` queries from `sums`, their weighted sums of latent vectors (queries x
+ * rank). `out` is the output for the first query; the next ones follow at distances of heads x value_dim floats.
+ * `packing`: ORGAN_PRODUCT_SCRATCH bytes of scratch. */
 void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing);
 
 /* ---- sparse attention (indexer.c) ---- */
 
-/* Returns how many words of 32 bits a token's choice among `total` keys has. */
+/* Returns how many words of 32 bits have a bit for each of `total` keys. */
 size_t organ_forward_index_words(size_t total);
-/* Returns the floats of choices and scores of `tokens` tokens with windows of up to `total` keys; 0 if no window is
- * longer than index_topk. */
+/* Returns the floats of memory for forward_index.chosen and .scores of `tokens` tokens with windows of up to `total`
+ * keys; 0 if no window is longer than index_topk. */
 size_t organ_forward_index_room(const organ_latent_config *config, size_t tokens, size_t total);
-/* Computes queries, weights and keys from `low`, the normed latent vectors of queries, and `normed`, the layer's input.
- */
+/* Computes the indexer's queries from `low`, the normed latent vectors of queries (tokens x q_rank), and its weights
+ * and keys from `normed`, the layer's normed input (tokens x hidden_size). */
 organ_status organ_forward_index_project(forward_group *group, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error);
-/* Chooses the keys of `queries` tokens of a window, up to FORWARD_QUERIES, from position `query` on; the first is token
- * `token` of the group. `keys`: those of the indexer from the beginning of the window on. */
+/* Chooses the keys of `queries` tokens of a window, at most FORWARD_QUERIES. The first of these tokens has position
+ * `query` in the window and number `token` in the group. `keys`: the indexer's keys of all tokens of the window. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
                                         size_t token, size_t query, size_t queries, organ_error *error);
-/* Copies the chosen keys of a token to `state`, a part of its hidden state, for later layers; organ_forward_index_take
- * copies them back. `max` is index_topk. */
+/* organ_forward_index_keep copies the chosen keys of token `token` of the group to `state`, `max` = index_topk numbers
+ * that follow its hidden state, for later layers. organ_forward_index_take sets the bits of these keys in
+ * index->chosen. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
-/* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */
+/* Sets the scores of those of keys [first, first + keys) that are not chosen to -infinity. `chosen`: the bits of the
+ * query; scores[k] belongs to key first + k. Returns true if any of these keys is chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
 
 #endif

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Returns the loaded values of a slot from row `row` on; for a crossed weight, only the rows of the matrix that has
- * this row. */
+/* Returns the loaded values of a slot from row `row` on. For a crossed slot (layer_rows.h) the result ends with the
+ * matrix that has this row, and is a transposed factor. */
 static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
@@ -29,7 +29,8 @@ static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *
 typedef struct layer_load {
     float *memory;      /* for the weights, which the caller frees; NULL: the layer has its own */
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
-    bool streamed, as_stored;
+    bool streamed;      /* without the experts, which each run reads when tokens reach them */
+    bool as_stored;     /* organ_layer.as_stored */
 } layer_load;
 
 /* ---- loading ---- */
@@ -48,7 +49,7 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
     return layer->reserved && slot->of_experts;
 }
 
-/* Returns the number of pieces in which a slot is loaded; 0 if loading leaves the slot out. */
+/* Returns the number of pieces, each read by one task, in which a slot is loaded; 0 if loading leaves the slot out. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
@@ -56,7 +57,7 @@ static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 }
 
 /* Returns the slot that has piece `index` of the layer, and sets *k to the number of the slot and *within to the number
- * of the piece in it. */
+ * of the piece in the slot. */
 static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
     const forward_plan *const plan = layer->plan;
@@ -73,8 +74,8 @@ static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
 }
 
-/* Reads one piece of the layer's weights: a run of rows, or all matrices of a packed weight. Skips pieces that another
- * rank reads. */
+/* Reads piece `index` of the layer's weights: some rows of a slot, or all matrices of a packed one. Skips pieces that
+ * another rank reads, and all pieces after an error. */
 static void load_piece(void *context, size_t index, size_t worker)
 {
     loading *const l = context;
@@ -94,8 +95,8 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* Returns the error of any rank on all ranks. If there is none, sends each piece that is not packed from the rank that
- * read it to all other ranks. Does nothing without ranks. */
+/* Sends each piece that is not packed from the rank that read it to all other ranks. If reading failed on any rank,
+ * returns that error on all ranks instead. Does nothing without ranks. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
@@ -124,9 +125,9 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
-/* Reads all weights of a layer and exchanges the pieces between ranks; each piece that is not packed is read by one
- * rank. Closes the readers, except those of packed weights and of experts that are read later. The read buffers
- * are in the memory of the former layer's runs, or are allocated if there was none. */
+/* Reads the weights of a layer, the experts of a streamed layer excepted, and exchanges the pieces between ranks.
+ * Closes the readers, except those of packed weights and of experts that are read later. The read buffers are in
+ * layer->room if the former layer has left memory there, else they are allocated. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
@@ -189,7 +190,8 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* Allocates the layer, which replaces *loaded if that is not NULL, and reads its weights. */
+/* Allocates the layer of `plan`, which takes the place of *loaded if that is not NULL, and reads its weights. *loaded
+ * is NULL on error. */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
                               organ_layer **loaded, organ_error *error)
 {
@@ -213,14 +215,15 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     return ORGAN_OK;
 }
 
+/* Loads the output head as a layer with one weight. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_plan(forward, &forward->head, (layer_load){0}, loaded, error);
 }
 
-/* Loads layer `number` after checking that the layer exists, is not hypothetical (organ_forward_estimate) and fits in
- * memory. */
+/* Loads layer `number` in the way `how`. Returns ORGAN_USAGE if there is no such layer, the plan is hypothetical
+ * (organ_forward_estimate), or the layer does not fit in memory. */
 static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
                                organ_error *error)
 {
@@ -239,6 +242,7 @@ static organ_status load_layer(organ_forward *forward, int32_t number, layer_loa
     return error->status;
 }
 
+/* Loads the whole layer `number` into `memory`, which must outlive it; NULL: into memory of its own. */
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error)
 {
@@ -246,6 +250,7 @@ organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float
     return load_layer(forward, number, (layer_load){.memory = memory}, loaded, error);
 }
 
+/* Loads layer `number` without the matrices of its experts. */
 organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
                                          organ_error *error)
 {
@@ -253,21 +258,23 @@ organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number,
     return load_layer(forward, number, (layer_load){.streamed = true}, loaded, error);
 }
 
-/* Returns true if layer `number` exists and its experts do not fit in the engine's memory. */
+/* Returns true if layer `number` exists and is streamed with the engine's memory. */
 static bool layer_streams(const organ_forward *f, int32_t number)
 {
     return number >= 0 && (unsigned)number < f->config.layers &&
            organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
 }
 
+/* Loads layer `number`, streamed if organ_forward_stream permits it and the experts do not fit. */
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.streamed = layer_streams(forward, number)}, loaded, error);
 }
 
-/* Matrices keep their stored layout only with exact arithmetic. The dot instructions of the CPU, which the other
- * settings of --compute use, do not take transposed factors. */
+/* Loads layer `number` in place of *loaded, for runs only. Matrices keep their stored layout only with exact
+ * arithmetic: the CPU's dot instructions, which the other settings of --compute use, do not accept transposed factors.
+ */
 organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     return load_layer(forward, number,
@@ -276,6 +283,7 @@ organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_l
                       loaded, error);
 }
 
+/* Loads the whole layer `number` on all ranks, each of which reads a part. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
@@ -302,8 +310,8 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* Grows the layer's memory for runs if it has fewer than `floats` floats. The memory is kept until the layer is freed,
- * because a text needs many runs of a layer. */
+/* Returns at least `floats` floats, which the layer keeps until it is freed because a text needs many runs of a layer.
+ * A larger request frees the former memory; its contents are lost. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
     forward_room *const room = layer->room;
@@ -315,7 +323,7 @@ float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_e
     return room->floats;
 }
 
-/* Reads a whole weight as FP32; NULL on error. */
+/* Reads a whole weight as FP32 into new memory, which organ_forward_free frees; NULL on error. */
 float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
 {
     organ_weight_reader *reader;
@@ -366,6 +374,8 @@ static int32_t half_of(const organ_tensor *tensor)
     return 0;
 }
 
+/* Returns the layer of the forward pass that uses the tensor; -1 for tensors outside of layers. A layer of a
+ * LongCat-Flash file is two layers here. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor)
 {
     const int32_t layer = tensor->anatomy.layer;
@@ -398,6 +408,7 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
     return false;
 }
 
+/* Returns true if the file has the matrices of the tensor as in_features x out_features. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;
@@ -408,8 +419,8 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
     return false;
 }
 
-/* Returns the slot that `tensor` names, and sets the first row, the number of rows and the columns of the matrix that
- * it means. Returns NULL if there is no such slot. */
+/* Returns the slot that `tensor` names ("NAME", or "NAME[E]" for matrix E of a stack), and sets the first row, the
+ * number of rows and the columns of the named matrix or stack. Returns NULL if the layer has no such slot. */
 static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
                                      uint64_t *cols)
 {
@@ -465,8 +476,8 @@ static void layer_decode(const organ_layer *layer, const forward_slot *slot, uin
                                         (size_t)slot->cols / type->elements);
 }
 
-/* Encodes rows into the loaded GGUF blocks. Does nothing for other packed types, and for block types that have no
- * encoder in kernels->fit. */
+/* Encodes rows [first, first + rows) from `values` into the loaded GGUF blocks of the slot. Does nothing for other
+ * packed types, and for block types that have no encoder in kernels->fit. */
 static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                           const float *values)
 {
@@ -521,7 +532,7 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
 }
 
 /* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
- * the layer has no such matrix. */
+ * the layer has no such matrix, or has it in a packed type that encode_blocks does not write. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
@@ -539,18 +550,20 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
                                                                                      (size_t)bytes / sizeof(uint16_t));
 }
 
+/* Returns the loaded values of a vector part; NULL if the layer does not have the part. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
     return organ_forward_view_values(layer, layer->plan->parts[part]);
 }
 
+/* Returns the loaded values of a view of vectors, from its first row on; NULL if the layer does not have the slot. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view)
 {
     return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
-/* Returns the linear layer of a view: the values in memory, or for a packed weight the panels that the product decodes.
- */
+/* Returns the linear layer of a view with `out` output features, without bias: its values in memory, or for a packed
+ * weight the panels that the product decodes. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];

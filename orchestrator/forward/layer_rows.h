@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Reads rows of a layer's weights from the file: in the order of Hugging Face, and transposed if the weight is crossed,
- * that is, stored as in_features x out_features. */
+ * Reads rows of a layer's weights from the file: rows in Hugging Face's order, and matrices that the file stores as
+ * in_features x out_features (slot->transposed) transposed. A crossed matrix is one that the loaded layer keeps as
+ * in_features x out_features. */
 #ifndef ORGAN_LAYER_ROWS_H
 #define ORGAN_LAYER_ROWS_H
 
 #include "orchestrator/forward/forward_job.h"
 
-/* Reads rows [first, first + rows) of a slot that is not packed to `values`, the first of the slot; `scratch`: the
- * plan's `reading` bytes. */
+/* Reads rows [first, first + rows) of a slot that is not packed. `values` is the address of row 0 of the slot;
+ * `scratch` has plan->reading bytes. A transposed slot is read by whole matrices: `first` is a matrix's first row. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
                                      unsigned char *values, unsigned char *scratch, organ_error *error);
-/* Returns true if the layer has the slot's matrices as in_features x out_features. */
+/* Returns true if the loaded layer keeps the slot's matrices as in_features x out_features. */
 static inline bool organ_forward_is_crossed(const organ_layer *layer, const forward_slot *slot)
 {
     return layer->as_stored && slot->transposed && !slot->decoded;

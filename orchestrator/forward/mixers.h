@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Mixers: the parts of a layer in which the tokens of a window meet. Each kind of organ_mixer has a row in the table of
- * mixer.c, its parts in config/parts_mixers.c and a file of its own, whose header comment cites its definition.
+ * Mixers: the parts of a layer that combine the tokens of a window, such as attention. Each kind of organ_mixer has a
+ * row in the table of mixer.c, its tensors in config/parts_mixers.c and a file of its own, whose first comment cites
+ * its definition.
  *
  * A mixer computes its linear layers with organ_forward_add_linear, which also passes their inputs to the tap. Windows
  * of a group begin with a clean state. If the group continues a text (group->before), the state begins with
@@ -12,21 +13,25 @@
 
 #include "orchestrator/forward/forward_job.h"
 
-/* The functions of a kind of mixer. */
+/* The functions of a kind of mixer. The functions of kind NAME are organ_forward_NAME (run) and
+ * organ_forward_NAME_width, _state and _scratch, declared below and for attention in forward_job.h. */
 typedef struct forward_mixer {
-    /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `scratch`: `width` floats a token. */
+    /* Computes `out`, the mixer's output (tokens x hidden_size), from `normed`, the normed hidden states of the group
+     * (tokens x hidden_size). `scratch` has `width` floats for each token. */
     organ_status (*run)(forward_group *group, const float *normed, float *out, float *scratch, organ_error *error);
+    /* Returns the floats of scratch that `run` needs for each token. */
     size_t (*width)(const organ_forward_config *config, const organ_layer_kind *kind);
-    /* Floats of the state that a cache keeps of a layer, with the last inputs of its convolutions; NULL: none. */
+    /* Returns the floats of the state that a cache keeps of a layer, with the last inputs of its convolutions. NULL:
+     * the mixer has no state. */
     size_t (*state)(const organ_forward_config *config);
-    /* Bytes of a worker's scratch in addition to the packing of products. */
+    /* Returns the bytes of scratch that a worker needs in addition to ORGAN_PRODUCT_SCRATCH. */
     size_t (*scratch)(const organ_forward_config *config);
 } forward_mixer;
 
 /* Returns a worker's scratch for mixers, after the bytes that its products use. */
 float *organ_forward_mixer_scratch_of(const forward_group *group, size_t worker);
-/* Returns the state of a head with `floats` floats: that of the cache if the group continues a text, else zeros in the
- * worker's scratch. */
+/* Returns the recurrent state of head `head`, `floats` floats: the state in the cache if the group continues a text,
+ * else zeros in the scratch of worker `worker`. */
 float *organ_forward_head_state(const forward_group *group, size_t head, size_t floats, size_t worker);
 
 /* ---- causal convolutions (conv.c) ---- */
@@ -43,10 +48,11 @@ typedef struct forward_conv {
     float *tail;
     bool silu;
 } forward_conv;
-/* Returns the floats of a tail. organ_forward_conv_scratch returns the bytes of a worker's scratch;
- * organ_forward_convolve replaces the rows of the group. */
+/* Returns the floats of forward_conv.tail. */
 size_t organ_forward_conv_tail(size_t width, size_t channels);
+/* Returns the bytes of scratch that organ_forward_convolve needs for each worker. */
 size_t organ_forward_conv_scratch(size_t width);
+/* Replaces conv->rows of all tokens of the group, and conv->tail. */
 organ_status organ_forward_convolve(const forward_group *group, const forward_conv *conv, organ_error *error);
 
 /* ---- the gated delta rule (delta.c) ---- */
@@ -93,10 +99,12 @@ size_t organ_forward_lightning_scratch(const organ_forward_config *config);
 
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */
 bool organ_forward_attends(const organ_layer_kind *kind);
-/* Return the floats of a token in `room` of the widest mixer of a layer, the floats of the states of all its mixers,
- * and the largest scratch of a worker in the model, in bytes. */
+/* Returns the floats of scratch that the mixers of a layer need for each token: those of the wider mixer, and with two
+ * mixers hidden_size more for the output of the second. */
 size_t organ_forward_mixer_width(const organ_forward_config *config, const organ_layer_kind *kind);
+/* Returns the floats of the states of all mixers of a layer. */
 size_t organ_forward_mixer_state(const organ_forward_config *config, const organ_layer_kind *kind);
+/* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 /* Returns the floats that the mixers of any layer need for a group of that many tokens. */
 size_t organ_forward_mixer_room(const organ_forward *forward, size_t tokens);
