@@ -12,17 +12,18 @@
  * of the layers that stay loaded. */
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
-    /* rotation kinds with which the `count` tokens ran: of full attention, of sliding windows */
-    size_t rotated, rotated_here;
+    /* organ_forward_rotation_kind with which the `count` tokens were processed: of the main rotation, and of that of
+     * layers with a sliding window */
+    size_t kind, local_kind;
     float *values;              /* for each layer keys of `max` tokens, then their values, then the state */
-    organ_layer **layers;       /* for each layer of the model; NULL if it is not kept in memory */
-    unsigned layer_count, held; /* layers of the model; how many of the first ones stay in memory */
+    organ_layer **layers;       /* for each layer of the model; NULL: not loaded, or not kept in memory */
+    unsigned layer_count, held; /* layers of the model; layers 0 .. held - 1 stay in memory */
     float *room;                /* memory for layers that are read again, one at a time; streamed ones have their own */
-    organ_layer *head;          /* NULL: not kept in memory */
-    bool holds_head;
+    organ_layer *head;          /* the loaded output head; NULL: not loaded yet, or not kept in memory */
+    bool holds_head;            /* the output head stays in memory; true only if all layers do */
 };
 
-/* Returns the floats of keys and values of one token that the cache has for a layer; 0 for a layer without attention or
+/* Returns the floats that the cache has for keys and values of one token in a layer; 0 for a layer without attention or
  * one that uses the keys and values of an earlier layer. */
 static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
 {
@@ -58,7 +59,8 @@ static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_dec
                           .tokens = cache->count};
 }
 
-/* The memory that generation needs: a pass over `together` tokens, and `kept` bytes of cache for the whole text. */
+/* The memory that generation needs: a pass over `together` tokens, and `kept` bytes that stay allocated (the cache for
+ * the whole text). */
 typedef struct growing {
     const organ_forward *forward;
     size_t together;
@@ -100,7 +102,7 @@ static bool decode_cache_streams(const organ_forward *f, unsigned layer)
     return f->may_stream && f->config.kinds[layer].mixture;
 }
 
-/* Returns the bytes of the largest layer from number `held` on that is read as a whole. */
+/* Returns the bytes of the largest layer from number `held` on that is read as a whole, not streamed. */
 static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 {
     size_t max = 0;
@@ -143,6 +145,7 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     return ORGAN_OK;
 }
 
+/* Frees the cache and the layers that it keeps loaded. NULL is allowed. */
 void organ_decode_cache_close(organ_decode_cache *cache)
 {
     if (!cache)
@@ -156,8 +159,9 @@ void organ_decode_cache_close(organ_decode_cache *cache)
     free(cache);
 }
 
-/* Runs the tokens through all layers. The first cache->held layers stay loaded between tokens; the others are loaded
- * into the same memory one by one, or streamed expert by expert. */
+/* Runs the new tokens (`windows`) through all layers. The first cache->held layers stay loaded between tokens; the
+ * others are loaded into cache->room one by one, or streamed expert by expert. At the end loads the output head if it
+ * is to stay in memory. */
 static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows,
                                             float *hidden, organ_error *error)
 {
@@ -182,20 +186,21 @@ static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache
 }
 
 /* Runs the tokens that the cache does not have yet and passes the logits of the last token to `each`. If the rotation
- * for `count` tokens differs from that of the cached tokens, the cache is first emptied and all tokens run. */
+ * for `count` tokens differs from that of the cached tokens, the cache is first emptied and all tokens run. Returns
+ * ORGAN_USAGE if there is no new token or not enough room; an error empties the cache. */
 organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
                                     void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error)
 {
     const size_t kind = organ_forward_rotation_kind(&f->rotation, count),
-                 here = organ_forward_rotation_kind(&f->rotation_local, count);
-    if (kind != cache->rotated || here != cache->rotated_here)
+                 local_kind = organ_forward_rotation_kind(&f->rotation_local, count);
+    if (kind != cache->kind || local_kind != cache->local_kind)
         cache->count = 0;
     if (count <= cache->count || count > cache->max)
         return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, cache->count,
                           cache->max);
-    cache->rotated = kind;
-    cache->rotated_here = here;
+    cache->kind = kind;
+    cache->local_kind = local_kind;
     const size_t begin[2] = {0, count - cache->count}, last = begin[1] - 1;
     const organ_windows windows = {.tokens = tokens + cache->count, .count = 1, .begin = begin};
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);

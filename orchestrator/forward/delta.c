@@ -20,7 +20,7 @@
 #include <math.h>
 #include <string.h>
 
-#define L2_EPS 1e-6F /* l2norm of the code of these models */
+#define L2_EPS 1e-6F /* epsilon of l2norm in transformers' modeling_qwen3_next.py */
 
 /* q, k or v: rows of `width` numbers, `stride` floats apart. */
 typedef struct delta_rows {
@@ -32,8 +32,10 @@ typedef struct delta_rows {
 typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
-    delta_rows parts[3];     /* q, k, v */
-    float *z, *b, *a, *outs; /* tokens x values, heads, decays, values */
+    delta_rows parts[3]; /* q, k, v */
+    /* z: tokens x values, the gate, then the gated output; b: tokens x heads, write strengths; a: tokens x decays, the
+     * decays g; outs: tokens x values, the outputs o */
+    float *z, *b, *a, *outs;
     /* Kimi Linear (by_channel): tokens x value_dim, the low-rank inputs of z and a */
     float *low_z, *low_a;
     size_t decays;                       /* numbers of a token in a */
@@ -42,9 +44,12 @@ typedef struct delta_job {
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
 } delta_job;
 
+/* Return the numbers of a token in k (and q), in v (and z), and in a. */
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
 static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
+
+/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
 static size_t state_of_head(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
@@ -61,12 +66,14 @@ size_t organ_forward_delta_width(const organ_forward_config *c, const organ_laye
     return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) : 0) + (r->fused_ba ? 2 * (size_t)r->heads : 0);
 }
 
+/* Returns the floats of a layer's state in the cache: the states of all heads, then the tails of the convolutions. */
 size_t organ_forward_delta_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
     return r->heads * state_of_head(r) + organ_forward_conv_tail(r->kernel, 2 * keys_of(r) + values_of(r));
 }
 
+/* Returns the bytes of a worker's scratch: for the state of a head or a block of a convolution. */
 size_t organ_forward_delta_scratch(const organ_forward_config *c)
 {
     return organ_max(state_of_head(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
@@ -103,7 +110,7 @@ static void split_token_gates(const delta_job *j, size_t t)
     }
 }
 
-/* Separates projections that the file stores fused, for a token. */
+/* Separates q, k, v and z, and b and a, of token t if the file stores them fused. */
 static void split_heads(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -113,7 +120,7 @@ static void split_heads(void *context, size_t t)
         split_token_gates(j, t);
 }
 
-/* A linear layer of the mixer. */
+/* A linear layer of the mixer: reads rows `from` of the group and writes rows `to` of `width` numbers. */
 typedef struct delta_linear {
     forward_part part;
     const float *from;
@@ -132,8 +139,8 @@ static organ_status run_linears(const delta_job *j, const delta_linear *all, siz
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Computes all projections of the layer's input. The gates of Kimi Linear are products of two low-rank matrices, so
- * their second factors run after the others. */
+/* Computes all projections of the layer's input and separates fused ones. The decays and the gate of Kimi Linear are
+ * products of two low-rank matrices, so their second factors (`outer`) run after the others. */
 static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
 {
     const forward_group *const g = j->group;
@@ -186,7 +193,7 @@ static organ_status delta_convolve(const delta_job *j, organ_error *error)
 
 /* ---- the recurrence ---- */
 
-/* Divides each head of q and k of token t by its length, and q by sqrt(key_dim). */
+/* Divides each head of q and k of token t by its Euclidean length, and q also by sqrt(key_dim). */
 static void normalise_q_and_k(const delta_job *j, size_t t)
 {
     const size_t dim = j->sizes->key_dim;
@@ -200,7 +207,8 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
-/* Computes the decays g (in a) and write strengths b of a token's heads (the equations at the top of the file). */
+/* Computes the decays g (in j->a) and the write strengths b (in j->b) of the heads of token t, by the equations at the
+ * top of the file. */
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
@@ -219,6 +227,7 @@ static void gate_token(const delta_job *j, size_t t)
         b[h] *= 2;
 }
 
+/* Normalises q and k, and computes decays and write strengths, of token t. */
 static void delta_prepare(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -258,7 +267,8 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) silu(z) for token t; Kimi Linear (by_channel): z = norm(o) logistic(z). */
+/* Computes z = norm(o) silu(z) for token t, with the norm of each head; Kimi Linear (by_channel): z = norm(o)
+ * logistic(z). */
 static void delta_gate(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -277,8 +287,8 @@ static void delta_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* Runs a layer with the gated delta rule: projections, convolution, normalisation of q and k and the gates of each
- * token, the recurrence (a task is one head of one window), the gated norm, and the output projection. */
+/* Runs the steps of the gated delta rule: projections; convolution; for each token, the normalisation of q and k and
+ * the decays; the recurrence (a task is one head of one window); the gated norm; the output projection. */
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -296,8 +306,8 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs a gated delta-rule layer on a group of tokens. Assigns parts of `scratch` to q, k, v, gate and decays; their
- * arrangement depends on how the model joins its projections. */
+/* Runs a gated delta-rule layer on a group of tokens. Assigns parts of `scratch` to q, k, v, gate and decays. If the
+ * file stores q, k and v in one tensor, their rows are joined too, else each has an array of its own. */
 organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

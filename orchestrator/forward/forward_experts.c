@@ -9,35 +9,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDENTITY SIZE_MAX /* an expert whose output is its input has no row */
+#define IDENTITY SIZE_MAX /* experts_job.place of an identity expert, which has no sorted row: output = input */
 
-/* A mixture of experts on tokens [first, first + tokens) of the group. A sorted row is a pair of token and expert. */
+/* A mixture of experts on tokens [first, first + tokens) of the group. A sorted row is a pair of token and expert; rows
+ * are sorted by expert, then by token. */
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
-    const float *normed, *requested; /* inputs of the mixture and of the router */
-    float *out, *scores, *inputs, *gate, *up, *outputs;
-    const float *read; /* input of the experts, `width` numbers of each token: `normed`, or its projection */
-    float *sums;       /* tokens x width: the sums over a token's experts */
-    size_t width;
-    float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
-    organ_choice *choices; /* tokens x used, experts of a token in ascending order */
-    size_t *place;         /* for each choice, its row among the sorted rows, or IDENTITY */
+    const float *normed, *requested; /* tokens x hidden_size: inputs of the mixture and of the router */
+    float *out;                      /* tokens x hidden_size: the output of the mixture */
+    float *scores;                   /* tokens x organ_forward_choices: the router's logits */
+    size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or some in a streamed layer */
+    float *inputs, *gate;  /* buffers: rows x width, rows x expert_intermediate; `gate` becomes act(gate) * up */
+    float *up, *outputs;   /* buffers: rows x expert_intermediate, rows x width */
+    float *pairs;          /* buffer, rows x 2 expert_intermediate, for gate and up if they alternate in one stack */
+    const float *read;     /* tokens x width: the input of the experts, `normed` or its projection */
+    float *sums;           /* tokens x width: the sums over a token's experts */
+    size_t width;          /* organ_forward_expert_hidden */
+    organ_choice *choices; /* tokens x experts_used, experts of a token in ascending order */
+    size_t *place;         /* for each choice, the number of its sorted row, or IDENTITY */
     size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
-    size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or a part in a streamed layer */
-    size_t *token_of;      /* token of each sorted row */
-    float *weight_of;      /* factor of each sorted row in its token's sum */
+    size_t *token_of;      /* token of each sorted row, counted from `first` */
+    float *weight_of;      /* the router's factor for each sorted row */
 } experts_job;
 
-/* Returns the number of floats that a token needs in the shared expert, which runs after the others and reuses their
- * memory. */
+/* Returns the floats of scratch for each token of the shared expert: its gate, gate and up, its output. It runs after
+ * the routed experts and reuses their memory. */
 static size_t shared_expert_floats(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Returns the floats of a token in `read` and `sums` with expert_latent; 0 without it, because `read` is then the input
- * of the mixture and `sums` its output. */
+/* Returns the floats of each token in `read` and `sums` together with expert_latent. Returns 0 without it, because
+ * `read` is then the input of the mixture and `sums` its output. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
 /* Returns the floats of workspace for streamed experts on `tokens` tokens. At most FORWARD_GROUP sorted rows are in the
@@ -61,7 +65,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
     return tokens * organ_max(routed, shared_expert_floats(c));
 }
 
-/* Chooses the experts of token t from its router logits, which are overwritten. */
+/* Chooses the experts of token t from its router logits in j->scores, which are overwritten. */
 static void choose_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -112,8 +116,8 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
-/* Copies the input of the token of sorted row base + row to j->inputs; in models that scale inputs instead of outputs,
- * times the router's factor. */
+/* Copies to row `row` of j->inputs the input of the token of sorted row base + row. In models that scale inputs instead
+ * of outputs (into_inputs), multiplies the copy by the router's factor. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -152,8 +156,8 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-/* Returns gate, up or down (`which` 0, 1, 2) of an expert. If gate and up alternate in one matrix, the result for gate
- * has the rows of both. In models without a gate, the result for gate is up. */
+/* Returns matrix gate, up or down (`which` 0, 1, 2) of an expert, with its bias. If gate and up alternate in one
+ * matrix, the result for gate has the rows of both. In models without a gate, the result for gate is up. */
 static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
 {
     const organ_forward_config *const c = &layer->forward->config;
@@ -167,8 +171,8 @@ static forward_linear expert_linear(const organ_layer *layer, size_t expert, uns
     return linear;
 }
 
-/* Adds the product of matrix `which` (gate, up, down) of an expert with the rows x of its tokens to the list; y
- * receives the result. Rows outside of [base, base + rows) are left out. */
+/* Adds to the list the product of matrix `which` (gate, up, down) of an expert with the rows of its tokens. x and y are
+ * buffers for all rows [base, base + rows); the product reads and writes the rows of the expert in them. */
 static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
                                organ_error *error)
 {
@@ -180,13 +184,14 @@ static organ_status add_expert(experts_job *j, size_t expert, unsigned which, co
                                       error);
 }
 
+/* Returns whether organ_layer_set_all_tokens flagged the expert: its taps get the inputs of all tokens. */
 static bool captures_all_tokens(const forward_group *g, size_t expert)
 {
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* Passes the inputs of matrix `which` of an expert to the tap. Skips up if it is in one tensor with gate, and experts
- * whose taps get the inputs of all tokens. */
+/* Passes the inputs of matrix `which` of an expert to the tap: its rows of x, which has `in` numbers for each sorted
+ * row. Skips up if it is in one tensor with gate, and experts whose taps get the inputs of all tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -210,14 +215,16 @@ static void weigh_row(void *context, size_t row, size_t worker)
         j->up[row * inner + x] = weight * j->gate[row * inner + x];
 }
 
+/* Runs task(j, 0 .. count - 1) on the workers; `work_of_row` is the work of one call in the units of organ_share_work.
+ */
 static organ_status experts_share_rows(experts_job *j, size_t count, double work_of_row,
                                        void (*task)(void *context, size_t index, size_t worker), organ_error *error)
 {
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* Returns the rows that the tap receives as inputs of the down projections: the activations, or with `weigh` their
- * products with the router's factors, which overwrite the no longer needed outputs of up. */
+/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh its
+ * products with the router's factors. These overwrite j->up, which is no longer needed. */
 static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -228,8 +235,8 @@ static const float *down_inputs_of(experts_job *j, organ_error *error)
     return j->up;
 }
 
-/* Passes the normalised inputs and the router's logits of the tokens to the callback of organ_layer_tap_router, if
- * there is one and the group has tokens. */
+/* Passes the normed inputs and the router's logits of the tokens to the callback of organ_layer_tap_router, if there is
+ * one and there are tokens. */
 static organ_status tap_router(const experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -283,7 +290,8 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs all experts on their tokens and sums the outputs of each token. */
+/* Runs all experts on their tokens, adds the numbers of their tokens to group->routed, and sums the outputs of each
+ * token. */
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -298,10 +306,11 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 
 /* ---- experts of a streamed layer ---- */
 
+/* Columns of the sums that one task of add_columns computes. */
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds COLUMNS_AT_ONCE columns of the output rows in the buffers, times their factors, to the sums of their tokens.
- * Rows are added in ascending order of experts, as in sum_token. */
+/* Adds columns [index x COLUMNS_AT_ONCE, + COLUMNS_AT_ONCE) of the output rows in the buffers, times their factors, to
+ * the sums of their tokens. Adds rows in ascending order of experts, as sum_token does. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -315,7 +324,8 @@ static void add_columns(void *context, size_t index, size_t worker)
     }
 }
 
-/* Runs experts [from, until), whose weights are in memory, FORWARD_GROUP rows at a time. */
+/* Runs experts [from, until), whose weights are in memory, on FORWARD_GROUP sorted rows at a time, and adds their
+ * outputs to the sums. `first` and `last` limit each step to the experts that have rows in it. */
 static organ_status run_group(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     const size_t hidden = j->width;
@@ -333,8 +343,8 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
     return error->status;
 }
 
-/* Runs the experts in groups, as many at a time as fit in their share of the memory. Reads the weights of experts that
- * a token chose, and skips groups that no token chose. */
+/* Runs the experts of a streamed layer in groups that fit the memory (organ_forward_stream_group). Reads only the
+ * weights of experts that a token chose, and skips groups that no token chose. */
 static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -351,8 +361,8 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* Computes act(gate) * up of one expert for `rows` rows x and writes it to `inner`; without a gate, act(up). `up` and
- * `pairs` are scratch. */
+/* Writes act(gate) * up of one expert for `rows` rows x to `inner`; without a gate, act(up). `up` and `pairs` are
+ * scratch of rows x expert_intermediate and twice as many floats. */
 static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
                               float *pairs, organ_error *error)
 {
@@ -369,8 +379,8 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Passes the inputs of an expert's matrices for all tokens to the tap, and computes the inputs of its down projection
- * for that. Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
+/* Passes the inputs of an expert's gate, up and down matrices for all tokens to the tap, and first computes those of
+ * the down matrix. Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -396,7 +406,8 @@ static organ_status capture_all_experts(experts_job *j, organ_error *error)
 
 /* ---- the shared expert ---- */
 
-/* `from` is the output of the shared expert, `shares` the gate of each token or NULL. */
+/* The output of the shared expert, `from` (tokens x hidden_size), is added to `out`, times the gate of the token in
+ * `shares`; NULL: no gate. */
 typedef struct shared_job {
     const organ_forward_config *config;
     const float *shares, *from;
@@ -417,10 +428,10 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] /= 2;
 }
 
-/* Adds a product to the list that computes the logit of the shared expert's gate for each token; run_shared runs the
- * list with its next products. */
-static organ_status compute_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed,
-                                        float *shares, organ_error *error)
+/* Adds to the list the product that computes the logit of the shared expert's gate for each token, and passes its input
+ * to the tap. organ_forward_gated, which run_shared calls next, computes the list. */
+static organ_status add_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,
+                                    organ_error *error)
 {
     const forward_view view = g->layer->plan->parts[PART_SHARED];
     const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
@@ -429,8 +440,9 @@ static organ_status compute_shared_gate(forward_group *g, size_t first, size_t t
     return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
 }
 
-/* Adds the output of the shared expert to `out` for tokens [first, first + tokens). If the model has a gate, the output
- * of each token is multiplied by logistic(normed . gate). */
+/* Adds the output of the shared expert to `out` for tokens [first, first + tokens) of the group. If the model has
+ * shared_gated, the output of each token is multiplied by logistic(normed . gate). `scratch`: shared_expert_floats per
+ * token. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                float *scratch, organ_error *error)
 {
@@ -438,7 +450,7 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
     float *const shares = scratch, *const given = shares + tokens;
     const bool gated = c->shared_gated;
-    if ((gated && compute_shared_gate(g, first, tokens, normed, shares, error)) ||
+    if ((gated && add_shared_gate(g, first, tokens, normed, shares, error)) ||
         organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
         return error->status;
     if (gated)
@@ -448,8 +460,9 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
                                add_shared_token, &j, error);
 }
 
-/* Runs the routed experts. If the model has expert_latent (Nemotron 3), the experts read a projection of `normed`, and
- * a second projection maps their sums to `out`. */
+/* Routes the tokens, runs the routed and identity experts, and writes their weighted sums to j->out. If the model has
+ * expert_latent (Nemotron 3), the experts read a projection of `normed`, and a second projection maps their sums to
+ * j->out. */
 static organ_status run_routed(experts_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -468,9 +481,9 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
 
-/* Routes tokens to experts, runs each expert on its tokens, and writes the weighted sums of their outputs to `out`;
- * then adds the output of the shared expert if the model has one. A streamed layer processes at most FORWARD_GROUP rows
- * together, which keeps its buffers small. */
+/* Computes the mixture for tokens [first, first + tokens) of the group: writes the weighted sums of the routed experts'
+ * outputs to `out`, then adds the output of the shared expert if the model has one. In a streamed layer the buffers
+ * have at most FORWARD_GROUP sorted rows. */
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error)
 {
@@ -512,7 +525,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
 
 /* Runs one expert on `count` rows x, up to FORWARD_GROUP at a time. Writes the inputs of its down projection to `inner`
  * and its outputs to `out`; either may be NULL. g->room has, for each of these rows: with expert_latent, the input and
- * the output of the expert; then 2 rows of the expert's inner width; then 2 more if gate and up alternate. */
+ * the output of the expert (expert_latent floats each); then 2 x expert_intermediate floats, or 4 x if gate and up
+ * alternate. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {

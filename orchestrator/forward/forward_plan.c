@@ -470,7 +470,7 @@ static void add_numbered(builder *b)
         views[3 * e] = views[3 * e + 1];
 }
 
-/* Returns whether the weight of a part with one row is a matrix; in older GGUF files it is a vector. */
+/* Returns whether the weight of a one-row part has two dimensions; in older GGUF files it is a vector. */
 static bool has_row(const builder *b, forward_part part)
 {
     char name[256];

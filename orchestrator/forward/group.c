@@ -7,25 +7,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* An operation on `tokens` rows of `width` numbers, from `from` to `to`; each operation uses some members. */
+/* An operation on `tokens` rows of `width` numbers, from `from` to `to`, which has a task function below. Each
+ * operation uses some of the members. */
 typedef struct token_job {
     forward_norm norm;
     const float *from;
-    float *to, *up;
+    float *to, *up; /* gated feed-forwards: `to` is the gate */
     size_t tokens, width;
-    float scale, limit, alpha;
-    float gate_scale, up_scale; /* 0: no scaling */
+    float scale;                /* factor of sums; of cut_tokens: gate_cut */
+    float limit, alpha;         /* of the clamped SwiGLU; limit 0: not clamped */
+    float gate_scale, up_scale; /* factors of gate and up; both 0: no factors */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
 } token_job;
 
+/* Sets row t of `to` to the norm of row t of `from`. */
 static void norm_tokens(void *context, size_t t)
 {
     const token_job *j = context;
     organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
 }
 
+/* Adds row t of `from`, times `scale`, to row t of `to`. */
 static void add_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -59,8 +63,8 @@ static void split_tokens(void *context, size_t t)
     }
 }
 
-/* Runs `task` for each token on the workers. `work_of_number` is the work for each number of a row, in the units of
- * organ_share_work. */
+/* Calls task(j, t) for each row t < j->tokens on the workers. `work_of_number` is the work for each number of a row, in
+ * the units of organ_share_work. */
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number, organ_token_task *task,
                                  organ_error *error)
 {
@@ -77,7 +81,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     const float *const weights = organ_forward_values(g->layer, part);
     const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
     const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, bias) : NULL;
-    if (!weights && !c->norm_unweighted) { /* the layer has a norm only after this part */
+    if (!weights && !c->norm_unweighted) { /* the layer does not have this norm */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
     }
@@ -104,8 +108,8 @@ organ_status organ_forward_norm_inner(const forward_group *g, forward_part part,
 }
 
 /* Adds `out`, the output of a mixer or a feed-forward, times residual_scale (with residual_normed, times beta of the
- * layer) to `hidden`. The norm `part` is applied to `out` before, or to the sum after, as the family places its norms.
- */
+ * layer) to `hidden`. Depending on the placement of norms, applies the norm `part` to `out` before the sum, to the sum,
+ * or not at all. */
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
@@ -130,6 +134,7 @@ static void combine_tokens(void *context, size_t t)
         j->to[k] = (j->from ? j->to[k] + j->from[k] : j->to[k]) * j->scale;
 }
 
+/* Computes to = (to + from) x scale for `tokens` rows of the hidden size; NULL as `from`: to = to x scale. */
 organ_status organ_forward_combine(const forward_group *g, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error)
 {
@@ -138,6 +143,8 @@ organ_status organ_forward_combine(const forward_group *g, float *to, const floa
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, combine_tokens, error);
 }
 
+/* Sets hidden = alpha x normed if the model has residual_normed (MiniMax 1); alpha[half] is that of the mixer (0) or
+ * the feed-forward (1). */
 organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, const float *normed, float *hidden,
                                        size_t tokens, organ_error *error)
 {
@@ -147,14 +154,14 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
-/* Applies organ_forward_cut to the gates of token t, as the sparse layers of Gemma 3n do (_gaussian_topk in
- * transformers' modeling_gemma3n.py). */
+/* Applies organ_forward_cut to the gates of token t, as _gaussian_topk of transformers' modeling_gemma3n.py does. */
 static void cut_tokens(void *context, size_t t)
 {
     const token_job *j = context;
     organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
+/* Applies the activation to row t of `to`, in place. */
 static void activate_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -206,6 +213,7 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
+/* Splits `rows` rows of 2 x width numbers, in which gate and up alternate, into `gate` and `up`. */
 organ_status organ_forward_split_all(const forward_group *g, const float *pairs, float *gate, float *up, size_t rows,
                                      size_t width, organ_error *error)
 {
@@ -213,8 +221,8 @@ organ_status organ_forward_split_all(const forward_group *g, const float *pairs,
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
-/* Passes the inputs of a matrix to the caller's tap under the name of its tensor; for a matrix of a stack, its number
- * in brackets is added to the name. */
+/* Passes the inputs of a view's matrix to the caller's tap under the name of its tensor. For a matrix of a stack, the
+ * name ends with its number in brackets. */
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error)
 {
@@ -231,6 +239,8 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
 
+/* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `to`, which has
+ * hidden_size floats per token; with `back`, from `to` to the states. */
 void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t tokens, float *to, bool back)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -241,11 +251,13 @@ void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t toke
                hidden * sizeof(float));
 }
 
+/* Returns the scratch of a worker for mixers, which follows the ORGAN_PRODUCT_SCRATCH bytes of its products. */
 float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
 {
     return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
+/* Returns the recurrent state of a head: that in the cache if there is one, else zeros in the worker's scratch. */
 float *organ_forward_head_state(const forward_group *g, size_t head, size_t floats, size_t worker)
 {
     if (g->before)
@@ -292,7 +304,7 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* ---- three products ---- */
+/* ---- gated feed-forward ---- */
 
 /* Adds y = x W^T + bias to the group's list of products. `part` is a matrix of a dense feed-forward or of the shared
  * expert, and the bias is that of the part, if it has one. */

@@ -16,8 +16,9 @@
 
 #define INDEX_EPS 1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
-/* Returns the floats for the choices of `tokens` tokens, as bits, and for the scores of up to FORWARD_QUERIES queries.
- * Returns 0 if there is no indexer or no more than index_topk keys, because all keys are then attended to. */
+/* Returns the floats for the chosen keys of `tokens` tokens, as bits, and for the scores of up to FORWARD_QUERIES
+ * queries. `total`: keys of the longest window. Returns 0 if there is no indexer or `total` is at most index_topk,
+ * because all keys are then attended to. */
 size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
 {
     return c->keys == 0 || total <= c->keys
@@ -25,21 +26,22 @@ size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, siz
                : tokens * organ_forward_index_words(total) + organ_min(tokens, FORWARD_QUERIES) * total;
 }
 
+/* Returns the words of 32 bits that have a bit for each of `total` keys. */
 size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
 /* ---- projections ---- */
 
-/* The group whose queries and keys of the indexer are prepared. */
-typedef struct index_turn {
+/* The group whose indexer queries and keys are normalised and rotated. */
+typedef struct index_prepare_job {
     forward_group *group;
     const forward_index *index;
     const forward_latent *latent;
-} index_turn;
+} index_prepare_job;
 
-/* Normalises and rotates the indexer's key of token t, and rotates its queries. */
+/* Normalises and rotates the indexer's key of token t, and rotates the indexer's queries of token t. */
 static void prepare_index_tokens(void *context, size_t t)
 {
-    const index_turn *j = context;
+    const index_prepare_job *j = context;
     const organ_latent_config *const c = &j->group->forward->config.latent;
     const forward_norm norm = {.kind = ORGAN_NORM_LAYER,
                                .weights = organ_forward_values(j->group->layer, PART_NORM_INDEX),
@@ -52,14 +54,14 @@ static void prepare_index_tokens(void *context, size_t t)
         organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
 }
 
-/* Computes the indexer's queries, keys and head weights for a group of tokens, then normalises the keys and rotates
- * keys and queries. */
+/* Computes the indexer's queries (from `low`), keys and head weights (from `normed`) of the group, then normalises the
+ * keys and rotates keys and queries. */
 organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error)
 {
     const organ_latent_config *const c = &g->forward->config.latent;
     const size_t heads = c->index_heads, dim = c->index_dim;
-    index_turn j = {g, index, latent};
+    index_prepare_job j = {g, index, latent};
     if (organ_forward_apply(g, PART_INDEX_Q, 0, g->tokens, low, index->q, heads * dim, error) ||
         organ_forward_apply(g, PART_INDEX_K, 0, g->tokens, normed, index->keys, dim, error) ||
         organ_forward_apply(g, PART_INDEX_WEIGHTS, 0, g->tokens, normed, index->weights, heads, error))
@@ -75,14 +77,14 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;
-    const float *keys;            /* from the first token of the window on */
-    size_t token;                 /* the first query in the group */
+    const float *keys;            /* the indexer's keys of the window, from its first token on */
+    size_t token;                 /* number of the first query's token in the group */
     size_t query, queries, total; /* position of the first query in its window; queries; keys up to the last query */
     float *scores;                /* queries x total */
 } index_job;
 
-/* Adds w_h heads^-1/2 max(q_h . k dim^-1/2, 0) of head h to the scores of keys [first, first + keys). `products` has
- * q_h . k. */
+/* Adds the term of head `head` of the equation above, w_h heads^-1/2 max(q_h . k dim^-1/2, 0), to the scores of keys
+ * [first, first + keys). `products` has q_h . k, queries x FORWARD_KEYS. */
 static void add_head(const index_job *j, size_t head, size_t first, size_t keys, const float *products)
 {
     const organ_latent_config *const c = &j->group->forward->config.latent;
@@ -97,8 +99,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Computes the indexer's scores of a block of FORWARD_KEYS keys for all queries, head by head (the equation at the top
- * of the file). */
+/* Computes the indexer's scores of keys [block x FORWARD_KEYS, + FORWARD_KEYS) for all queries, head by head (equation
+ * at the top of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;
@@ -129,7 +131,8 @@ static void score_block(void *context, size_t block, size_t worker)
 
 /* ---- choice ---- */
 
-/* Returns a number that orders scores: a larger one for a larger score, the least for a NaN. */
+/* Returns an integer whose order is that of the scores: a larger score has a larger rank; a NaN has rank 0. The bits of
+ * floats are ordered like integers after the sign bit of positive and all bits of negative numbers are inverted. */
 static uint32_t index_rank(float score)
 {
     uint32_t bits;
@@ -141,8 +144,8 @@ static uint32_t index_rank(float score)
 }
 
 /* Returns the rank (index_rank) of the `chosen`-th largest of `count` scores, and sets *above to the number of scores
- * with a higher rank. Radix selection: counts the values of the highest byte, then of each lower byte among the scores
- * that share the bytes found so far. */
+ * with a higher rank. Radix selection: for each byte from the highest on, counts the values of the byte among the
+ * scores that share the higher bytes found so far, and finds the value that the `chosen`-th score has. */
 static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
 {
     uint32_t prefix = 0, mask = 0;
@@ -162,8 +165,8 @@ static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, s
     return prefix;
 }
 
-/* Sets the bits of the index_topk keys with the highest scores of query i; among equal scores the earlier keys. Sets
- * the bits of all keys up to the query if they are not more than index_topk. */
+/* Sets the bits of the index_topk keys with the highest scores for query i; among equal scores the earlier keys. Sets
+ * the bits of all keys up to the query (`visible`) if they are not more than index_topk. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;
@@ -174,6 +177,7 @@ static void choose_keys(void *context, size_t i, size_t worker)
     size_t above = 0;
     memset(bits, 0, j->index->words * sizeof *bits);
     const uint32_t least = visible > chosen ? least_chosen(scores, visible, chosen, &above) : 0;
+    /* keys with exactly the least rank that are still to be chosen */
     size_t equal = visible > chosen ? chosen - above : visible;
     for (size_t k = 0; k < visible; k++) {
         const uint32_t rank = visible > chosen ? index_rank(scores[k]) : 0;
@@ -230,7 +234,8 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
     }
 }
 
-/* Sets the scores of keys that were not chosen to -infinity. Returns false if none of them was chosen. */
+/* Sets the scores of those of keys [first, first + keys) that were not chosen to -infinity; scores[k] belongs to key
+ * first + k. Returns false if none of these keys was chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
 {
     bool any = false;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Norms, as loops without branches that the compiler vectorises. Functions with exp are kernels. */
+ * Norms, activations and the online softmax on rows of numbers. Loops are written for vectorisation by the compiler;
+ * exp and tanh are computed by kernels. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Folds the sums of 16 lanes by halves, in the order of the kernels, so that bits do not depend on vectorisation. */
+/* Returns the sum of 16 partial sums, added by halves in the order of the kernels, so that bits do not depend on
+ * vectorisation. */
 static float math_fold_lanes(const float lanes[16])
 {
     float sums[16];
@@ -31,6 +33,7 @@ float organ_forward_mean_square(const float *x, size_t n)
     return math_fold_lanes(lanes) / (float)n;
 }
 
+/* Computes the RMSNorm of x: y = x / sqrt(mean(x^2) + eps) * (plus + w), without the last factor if w is NULL. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y)
 {
     const float scale = 1.0f / sqrtf(organ_forward_mean_square(x, n) + (float)eps);
@@ -41,7 +44,7 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
         y[k] = x[k] * scale * (plus + w[k]);
 }
 
-/* Returns the sum of (x - mean)^2, or of x if `mean` is NULL. */
+/* Returns the sum of (x - *mean)^2, or of x if `mean` is NULL, in the order of organ_forward_mean_square. */
 static float sum_about(const float *x, size_t n, const float *mean)
 {
     float lanes[16] = {0};
@@ -64,6 +67,7 @@ static void layer_norm(const forward_norm *norm, const float *x, size_t n, float
     }
 }
 
+/* Computes the norm of n values x into y, which may be x: LayerNorm or RMSNorm, as norm->kind says. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y)
 {
     if (norm->kind == ORGAN_NORM_LAYER)
@@ -154,7 +158,7 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
  *     x > 0: a x^2 + beta x
  *     else:  b (expm1(min(x, eps)) - x) + beta x */
 
-#define VALUES_AT_ONCE ((size_t)256)
+#define VALUES_AT_ONCE ((size_t)256) /* numbers for which activations have buffers on the stack */
 
 /* Computes act(x) of n values with a gated kernel, whose factor up is 1 and changes no bit. */
 static void activate_by_gate(const organ_kernels *kernels, organ_activation activation, float *x, size_t n)
@@ -166,7 +170,7 @@ static void activate_by_gate(const organ_kernels *kernels, organ_activation acti
         organ_forward_gate(kernels, activation, x + first, ones, organ_min(VALUES_AT_ONCE, n - first));
 }
 
-/* Computes e^t - 1 for -0.5 <= t <= 0 by its series; the first term that is left out is below 2^-31 of the result. */
+/* Computes e^t - 1 for -0.5 <= t <= 0 by its series up to t^9 / 9!; the next term is below 2^-30 of the result. */
 static float brief_expm1(float t)
 {
     float sum = 1;
@@ -175,7 +179,8 @@ static float brief_expm1(float t)
     return t * sum;
 }
 
-/* Computes xIELU of up to VALUES_AT_ONCE values (equation above): `positive` is a, `negative` is b. */
+/* Computes xIELU of up to VALUES_AT_ONCE values (equation above): `positive` is a, `negative` is b. For t >= -0.5, e^t
+ * - 1 is computed by its series, because the difference would lose digits. */
 static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
 {
     float powers[VALUES_AT_ONCE];
@@ -189,7 +194,7 @@ static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p,
     }
 }
 
-/* Applies an activation without a gate to n values. */
+/* Applies an activation without a gate to n values x; only xIELU uses the parameters `p`. */
 void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *p, float *x,
                             size_t n)
 {
@@ -205,7 +210,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
         activate_by_gate(kernels, activation, x, n);
 }
 
-/* Computes rates = -e^stored; copies `stored` if the file already has these numbers (exp_stored). */
+/* Sets rates[k] = -e^stored[k], or copies `stored` if the file already has these numbers (exp_stored). */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count)
 {

@@ -8,7 +8,7 @@
  *     score = p . K c + s . r = (K^T p) . c + s . r    and    output = sum of w V c = V (sum of w c).
  *
  * attention.c computes the right-hand sides: all heads attend to the rows [c | r], and a tile of queries is multiplied
- * by K before and by V after that. This needs neither keys nor values of heads, in the KV cache or elsewhere. */
+ * by K before the attention and by V after it. Keys and values of single heads are never computed or stored. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/machine/extent.h"
@@ -23,16 +23,20 @@
 typedef struct mla_job {
     const forward_latent *latent;
     forward_group *group;
-    float *low; /* tokens x q_rank, or a copy of the latent vectors */
+    float *low; /* tokens x q_rank: the latent vectors of queries; later tokens x rank: a copy of those of keys */
 } mla_job;
 
+/* Returns the floats of a latent row: the latent vector and the rotated part of the key. */
 static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank + c->rotated; }
 
+/* Returns the floats of mla_job.low and of the indexer's queries and head weights for `tokens` tokens. */
 size_t organ_forward_latent_room(const organ_latent_config *c, size_t tokens)
 {
     return tokens * (organ_max(c->q_rank, c->rank) + (size_t)c->index_heads * (c->index_dim + 1));
 }
 
+/* Returns the floats of a worker's scratch for the mapped queries of a tile and their weighted sums of latent vectors.
+ */
 size_t organ_forward_latent_scratch(const organ_latent_config *c)
 {
     return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
@@ -91,9 +95,9 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-/* Computes q, by a low-rank pair of projections if q_rank is set, and the latent rows of keys and values, then
- * normalises and rotates them. In a layer with an indexer it also computes the queries, keys and weights of the
- * indexer. */
+/* Computes q (from a latent vector if q_rank is set) and the latent rows of keys and values, then normalises and
+ * rotates them. In a layer with an indexer it also computes the queries, keys and weights of the indexer. `work` has
+ * organ_forward_latent_room floats. */
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {
@@ -124,8 +128,9 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 
 /* ---- a tile of queries ---- */
 
-/* Returns K (`of_key`) or V of a head as a factor of products with latent vectors. kv_b_proj has K and V as rows for
- * each head; of K it returns a transposed factor. GGUF files store each head's V, and K already transposed. */
+/* Returns K (`of_key`) or V of head `head` as the factor b of a product with queries or latent vectors. kv_b_proj has K
+ * and V as rows for each head, so K becomes a transposed factor. GGUF files with split matrices store V, and K already
+ * transposed. */
 static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
     const organ_latent_config *const l = &g->forward->config.latent;

@@ -10,12 +10,13 @@
 #include <string.h>
 
 #define PI 3.14159265358979323846
-/* rows computed at a time, so that a growing text does not extend its table for each token */
+/* New rows of a table are computed in multiples of this number, so that a growing text does not extend it for each
+ * token. */
 #define ROWS_AT_ONCE ((size_t)64)
 
-/* Scales a frequency as Llama 3.1 does. A wave shorter than original_context / high_freq_factor keeps its frequency;
- * the frequency of a wave from original_context / low_freq_factor on is divided by the factor; those between are
- * interpolated. Llama 4 Scout has the same number for both bounds. */
+/* Scales a frequency as Llama 3.1 does, by its wavelength in tokens. Shorter than original_context / high_freq_factor:
+ * unchanged. At least original_context / low_freq_factor: divided by the factor. Between: interpolated. The bounds are
+ * equal in Llama 4 Scout, which has nothing to interpolate. */
 static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
@@ -48,7 +49,7 @@ static float yarn_frequency(const organ_rope_config *rope, float frequency, unsi
     low = fmax(low, 0);
     high = fmin(high, rope->dimensions - 1.0);
     if (low == high)
-        high += 0.001;
+        high += 0.001; /* as transformers does; avoids a division by 0 */
     const double ramp = fmin(fmax((k - low) / (high - low), 0), 1);
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
@@ -67,8 +68,8 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 
 /* ---- opening ---- */
 
-/* Sets *factors to the `half` factors of the tensor `name`, by which a GGUF file divides the frequencies; NULL if the
- * file does not have the tensor. Returns ORGAN_BAD_INPUT if a factor is not above 0. */
+/* Sets *factors to the `half` numbers of the tensor `name`, by which a GGUF file divides the frequencies; NULL if the
+ * file does not have the tensor. Returns ORGAN_BAD_INPUT if a factor is not above 0 or not finite. */
 static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
                                  organ_error *error)
 {
@@ -132,6 +133,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 
 /* ---- tables ---- */
 
+/* Returns the kind of a window of `tokens` tokens: 0 within the original context, or for rotations that do not change
+ * beyond it; longrope beyond it: 1; dynamic beyond it: `tokens`, because each length has other frequencies. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens)
 {
     const organ_rope_config *const rope = rotation->rope;
@@ -140,20 +143,21 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
-/* Returns the frequency of pair k for a kind of window (organ_forward_rotation_kind). `length` is that kind: for
- * LongRoPE 1 if the text exceeds the original context, else 0; for dynamic NTK scaling the length of such a text, which
- * raises theta, else 0. */
-static float frequency_of(const forward_rotation *r, size_t length, size_t k)
+/* Returns the frequency of pair k for windows of kind `kind` (organ_forward_rotation_kind). LongRoPE divides by its
+ * long factors if the kind is 1, else by its short ones. Dynamic NTK scaling raises theta for a kind above 0, which is
+ * the length of the window. */
+static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
 {
     const organ_rope_config *const rope = r->rope;
     if (rope->kind == ORGAN_ROPE_LONGROPE) {
         const float *const factors_of_short = rope->short_factors ? rope->short_factors : r->short_factors;
         const float *const factors_of_long = rope->long_factors ? rope->long_factors : r->long_factors;
-        return r->frequencies[k] / (length ? factors_of_long : factors_of_short)[k];
+        return r->frequencies[k] / (kind ? factors_of_long : factors_of_short)[k];
     }
-    if (rope->kind != ORGAN_ROPE_DYNAMIC || length == 0)
+    if (rope->kind != ORGAN_ROPE_DYNAMIC || kind == 0)
         return r->frequencies[k];
-    const double growth = rope->factor * (double)length / (double)rope->original_context - (rope->factor - 1);
+    /* the kind is the length of the window in tokens */
+    const double growth = rope->factor * (double)kind / (double)rope->original_context - (rope->factor - 1);
     const double theta = rope->theta * pow(growth, rope->dimensions / (rope->dimensions - 2.0));
     float power = (float)(2 * k) / (float)rope->dimensions;
     r->kernels->powers_of((float)theta, &power, &power, 1);
@@ -177,13 +181,15 @@ static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
     }
 }
 
+/* Empties the tables if they have more kinds of windows than FORWARD_ROTATION_PARTS, so that they do not grow without
+ * limit. */
 void organ_forward_rotation_begin(forward_rotation *rotation)
 {
     if (rotation->part_count > FORWARD_ROTATION_PARTS)
         rotation->part_count = rotation->rows = 0;
 }
 
-/* Reallocates the tables to `rows` rows and keeps their contents. */
+/* Reallocates the tables to `rows` rows, keeps their contents, and makes room for one more part. */
 static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *error)
 {
     float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);
@@ -227,6 +233,8 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
     return ORGAN_OK;
 }
 
+/* Rotates `half` pairs of numbers of a head by the angles of table row `position`. Pairs are neighbours, or numbers k
+ * and k + half. */
 void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head)
 {
     const float *cosines = rotation->cosines + position * rotation->half,
@@ -240,6 +248,7 @@ void organ_forward_rotate(const forward_rotation *rotation, size_t position, boo
     }
 }
 
+/* Frees the frequencies, the tables and the factors of a rotation. */
 void organ_forward_rotation_close(forward_rotation *rotation)
 {
     organ_forward_free(rotation->frequencies);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Replaces each of n values by its logistic, 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n)
 {
     for (size_t k = 0; k < n; k++)
@@ -20,9 +21,9 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
 
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
-/* Computes e^(value - maximum) of each kept expert and returns the sum. The values of kept experts are made
- * contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other experts.
- */
+/* Sets scratch[e] = e^(logit - maximum) for each kept expert e and returns their sum. The logits of kept experts are
+ * made contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other
+ * experts. */
 static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *scratch)
 {
     unsigned count = 0;
@@ -39,9 +40,9 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
-/* Computes the logistic function of the logits, after a soft cap if the rule has one. If the rule applies the function
- * only after the choice (`late`), the logits are not changed by it here. Returns 1, the divisor of the values, as
- * softmax_numerators returns its own. */
+/* Sets `scratch` to the logistic of the logits, after a soft cap if the rule has one. If the rule applies the logistic
+ * only after the choice (`late`), copies the capped logits instead. Returns 1: the result is not divided, unlike the
+ * numerators of softmax_numerators. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
@@ -53,8 +54,8 @@ static float logistics_of(const organ_router *r, const float *logits, float *scr
     return 1;
 }
 
-/* Returns the score by which an expert is chosen: its value plus its correction. The correction is not part of the
- * factor of the expert's output. */
+/* Returns the score by which an expert is chosen: scratch[expert] plus its correction if the router has corrections.
+ * The correction is not part of the factor of the expert's output. */
 static float score_of(const organ_router *r, const float *scratch, unsigned expert)
 {
     return r->correction ? scratch[expert] + r->correction[expert] : scratch[expert];
@@ -62,9 +63,9 @@ static float score_of(const organ_router *r, const float *scratch, unsigned expe
 
 /* ---- groups ---- */
 
-/* Returns the score of a group of experts [first, first + size): the score of its best kept expert (best_in_group), or
- * the sum of its two best. If the group does not keep that many experts, the result is -infinity, so the group is
- * chosen last. */
+/* Returns the score of the group of experts [first, first + size): the score of its best kept expert (best_in_group),
+ * or the sum of its two best. Returns -infinity if the group does not keep that many experts, so that it is chosen
+ * last. */
 static float group_score(const organ_router *r, const bool *kept, const float *scratch, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -88,18 +89,18 @@ static void close_groups(const organ_router *r, const bool *kept, float *scratch
     for (unsigned g = 0; g < groups; g++)
         scores[g] = group_score(r, kept, scratch, g * size, size);
     for (unsigned g = 0; g < groups; g++) {
-        unsigned before = 0;
+        unsigned better = 0;
         for (unsigned other = 0; other < groups; other++)
-            before += scores[other] > scores[g] || (!(scores[other] < scores[g]) && other < g);
-        for (unsigned e = g * size; before >= r->config->router_groups_used && e < (g + 1) * size; e++)
+            better += scores[other] > scores[g] || (!(scores[other] < scores[g]) && other < g);
+        for (unsigned e = g * size; better >= r->config->router_groups_used && e < (g + 1) * size; e++)
             scratch[e] = -INFINITY;
     }
 }
 
 /* ---- the choice ---- */
 
-/* Returns the kept expert with the highest score that is not among the first `taken` of `chosen`, the lowest number
- * among equals. A NaN is never higher than another score. */
+/* Returns the kept expert with the highest score that is not among the first `taken` of `chosen`; among equal scores,
+ * the lowest number. A NaN is never higher than another score. */
 static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch, const organ_choice *chosen,
                           unsigned taken)
 {
@@ -129,12 +130,12 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
-/* Returns SparseMixer's factor of the chosen expert, whose value is `top`, the highest of the kept experts without
- * expert `without`: 1 / the sum of e^(value - top) over the experts near the top. A value is near if top - value is at
- * most `jitter` times the larger of |value| and top. */
+/* Returns SparseMixer's factor of the chosen expert: 1 / the sum of e^(value - top) over the kept experts near the top,
+ * without expert `without` (UINT32_MAX: none). `top` is the value of the chosen expert, the highest of these experts. A
+ * value is near if top - value is at most `jitter` times the larger of |value| and top. */
 static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
 {
-    float near[64], sum = 0;
+    float near[64], sum = 0; /* near: up to 64 values at a time */
     unsigned count = 0;
     for (unsigned e = 0; e < organ_forward_choices(r->config); e++) {
         const float size = fabsf(values[e]) < top ? top : fabsf(values[e]);
@@ -160,7 +161,8 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
 }
 
 /* Chooses the experts of a token and their factors from its logits: softmax or logistic scores, groups, corrections,
- * normalisation and scales as the config says; SparseMixer has its own rule. `kept` NULL: all experts may be chosen. */
+ * normalisation and scales as the config says; SparseMixer has its own rule. `kept` NULL: all experts may be chosen.
+ * `chosen` receives experts_used experts in ascending order. */
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen)
 {
@@ -172,7 +174,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     float divisor =
               c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch),
           all = 0;
-    /* A correction is added to the softmax itself. */
+    /* A correction is added to the softmax, not to its numerators, so these are divided before the choice. */
     for (unsigned e = 0; c->router.corrected && e < organ_forward_choices(c); e++)
         scratch[e] /= divisor;
     divisor = c->router.corrected ? 1 : divisor;
@@ -197,6 +199,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, c->experts_used);
 }
 
+/* Sets factors[e] to the logistic of the logit of each expert e (Llama 4). */
 void organ_forward_input_factors(const organ_router *r, const float *logits, float *factors)
 {
     memcpy(factors, logits, organ_forward_choices(r->config) * sizeof *factors);
@@ -205,6 +208,7 @@ void organ_forward_input_factors(const organ_router *r, const float *logits, flo
 
 /* ---- of a layer ---- */
 
+/* Returns the parameters of the layer's router, which are valid as long as the layer. */
 organ_router organ_layer_router(const organ_layer *layer)
 {
     return (organ_router){layer->forward->engine->kernels, &layer->forward->config,
@@ -212,21 +216,27 @@ organ_router organ_layer_router(const organ_layer *layer)
                           organ_forward_values(layer, PART_EXPERT_SCALE)};
 }
 
+/* Returns the number of routed experts of the layer; 0: it is dense. */
 unsigned organ_layer_experts(const organ_layer *layer)
 {
     return layer->plan->experts ? layer->forward->config.experts : 0;
 }
 
+/* Sets the callback that later runs call with the router's logits; NULL removes it. */
 void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
 {
     layer->routed = routed;
     layer->routed_context = context;
 }
 
+/* Sets whether taps receive the inputs of down projections times the router's factors. */
 void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
+/* Sets the flags of the experts whose taps receive the inputs of all tokens; NULL: none. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts) { layer->all_tokens = experts; }
 
+/* Returns the least number of experts that a layer must keep. All groups keep the same number, and the experts of a
+ * token must fit in router_groups_used groups; groups that are scored by their two best experts need two. */
 unsigned organ_forward_min_experts(const organ_forward_config *c)
 {
     if (c->router_groups < 2)
@@ -236,9 +246,9 @@ unsigned organ_forward_min_experts(const organ_forward_config *c)
     return c->router_groups * (each < least ? least : each);
 }
 
-/* Returns whether each group keeps the same number of experts; `count` experts are kept in all. This is needed because
- * a group is a range of expert numbers, and all groups must have the same size when the kept experts are renumbered.
- * Returns true without groups or if `kept` is NULL. */
+/* Returns whether each group keeps the same number of experts; `count` is the number of kept experts of all groups. A
+ * group is a range of expert numbers, so groups must have equal sizes when the kept experts are renumbered. Returns
+ * true without groups or if `kept` is NULL. */
 static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
 {
     const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;
@@ -253,7 +263,8 @@ static bool groups_are_even(const organ_forward_config *c, const bool *kept, uns
 }
 
 /* Restricts the router of a loaded layer to the kept experts (NULL: all), so that a smaller model can be measured
- * without writing it. After an error the router may choose all experts. */
+ * without writing it. Returns ORGAN_USAGE if too few experts are kept or groups keep different numbers; after an error
+ * the router may choose all experts. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {
     const organ_forward_config *c = &layer->forward->config;

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAST_SQUARE 1e-5f /* of a stream that is scaled to the size of stream 0 */
+#define LEAST_SQUARE 1e-5f /* lower bound on the mean square by whose root scale_stream divides */
 
 /* ---- the matrices at both ends of the model ---- */
 
-/* Opens the reader of the projection of stream number + 1. A GGUF file has the projections of all streams in one stack,
- * safetensors have a tensor for each. */
+/* Opens the reader of the projection `part` (PART_STREAMS_MAKE or PART_STREAMS_END) of stream number + 1. A GGUF file
+ * has the projections of all streams in one stack, safetensors have a tensor for each. */
 static organ_status open_projection(organ_forward *f, forward_part part, unsigned number, forward_source *source,
                                     organ_error *error)
 {
@@ -35,9 +35,9 @@ static organ_status open_projection(organ_forward *f, forward_part part, unsigne
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
 
-/* Opens two projections for each further stream (AltUp, arXiv:2301.13310): one makes the stream from the embedding
- * before the first layer, the other maps the stream back after the last layer, before the streams are merged. Does
- * nothing for models without streams. */
+/* Opens two projections for each of streams 1, 2, ... (AltUp, arXiv:2301.13310): one computes the stream from the
+ * embedding before the first layer, the other maps the stream back after the last layer, before the streams are merged.
+ * Does nothing for models without streams. */
 organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
 {
     const unsigned others = f->config.streams ? f->config.streams - 1 : 0;
@@ -50,6 +50,7 @@ organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
     return error->status;
 }
 
+/* Closes the readers of both projections of each stream and frees the list. */
 void organ_forward_streams_close(organ_forward *f)
 {
     for (unsigned k = 0; f->streams.ends && k < 2 * (f->config.streams - 1); k++)
@@ -57,7 +58,8 @@ void organ_forward_streams_close(organ_forward *f)
     free(f->streams.ends);
 }
 
-/* Adds the product y = x w^T of end matrix `end` to the list, with rows of x and y `stride` floats apart. */
+/* Adds to the list the product y = x w^T with matrix streams.ends[end], for `tokens` rows of x and y that are `stride`
+ * floats apart. */
 static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
@@ -70,7 +72,7 @@ static organ_status add_projection(forward_products *products, const organ_forwa
     return ORGAN_OK;
 }
 
-/* Scales `stream` to the root mean square of `first`. */
+/* Scales `stream` (n numbers) so that its root mean square is that of `first`. */
 static void scale_stream(const float *first, float *stream, size_t n)
 {
     const float target = sqrtf(organ_forward_mean_square(first, n)), own = organ_forward_mean_square(stream, n);
@@ -79,12 +81,13 @@ static void scale_stream(const float *first, float *stream, size_t n)
         stream[k] *= factor;
 }
 
+/* The states of tokens whose streams 1, 2, ... have been projected and are now scaled. */
 typedef struct split_job {
     const organ_forward *forward;
     float *states;
 } split_job;
 
-/* Scales streams 1 .. n - 1 of token t, which are projections of its embedding, to the root mean square of stream 0. */
+/* Scales streams 1, 2, ... of token t, which are projections of its embedding, to the root mean square of stream 0. */
 static void split_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -95,7 +98,7 @@ static void split_token(void *context, size_t t, size_t worker)
         scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
 }
 
-/* Computes streams 1 .. n - 1 of each token: projections of stream 0, scaled to the root mean square of stream 0
+/* Computes streams 1, 2, ... of each token: projections of stream 0, scaled to the root mean square of stream 0
  * (split_token). */
 organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
 {
@@ -117,8 +120,8 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
-/* Writes to `merged`, for each token, the mean of stream 0 and of the projections of the other streams, which are first
- * scaled to the root mean square of stream 0. */
+/* Writes to `merged`, for each of the `count` tokens `rows`, the mean of stream 0 and of the projections of the other
+ * streams. These projections are first scaled to the root mean square of stream 0. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -148,6 +151,8 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
 
 /* ---- a layer ---- */
 
+/* Returns the floats of forward_group.room for streams_job and Laurel, for at most FORWARD_GROUP tokens: normed, the
+ * left product of Laurel, routed, coefficients. */
 size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t streams = c->streams, together = organ_min(tokens, FORWARD_GROUP);
@@ -158,11 +163,13 @@ size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
 typedef struct streams_job {
     forward_group *group;
     size_t first, tokens;
-    const float *from; /* hidden states that a router reads, `stride` floats apart */
+    const float *from; /* hidden states that the router reads, `stride` floats apart */
     size_t stride;
-    float *normed, *coefficients;
+    float *normed;       /* tokens x hidden_size: the input of the router */
+    float *coefficients; /* tokens x `width` of route_streams; the router's outputs are after streams^2 per token */
 } streams_job;
 
+/* Runs the task for each token of the job on the workers. */
 static organ_status share_streams(streams_job *j, organ_token_task *task, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
@@ -171,8 +178,8 @@ static organ_status share_streams(streams_job *j, organ_token_task *task, organ_
                                 error);
 }
 
-/* Computes, for token t, the input of the router of streams: the norm of its hidden state, divided by hidden_size
- * (AltUp, Gemma 3n). */
+/* Computes, for token t, the input of the router of streams (AltUp, Gemma 3n): the RMSNorm of its hidden state, divided
+ * by hidden_size. */
 static void norm_inputs(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -185,8 +192,8 @@ static void norm_inputs(void *context, size_t t)
         normed[k] /= (float)hidden;
 }
 
-/* Computes part(tanh(router(norm(from) / hidden_size))) for each token, `width` coefficients each. `part` is a linear
- * layer: PART_STREAMS_PREDICT or PART_STREAMS_CORRECT. */
+/* Computes j->coefficients = part(tanh(router(norm(from) / hidden_size))), `width` numbers for each token. `part` is a
+ * linear layer: PART_STREAMS_PREDICT or PART_STREAMS_CORRECT. */
 static organ_status route_streams(streams_job *j, forward_part part, size_t width, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -209,7 +216,7 @@ static void predict_tokens(void *context, size_t t)
     const float *const by = j->coefficients + t * streams * streams;
     float *const state = j->group->states + (j->first + t) * c->state;
     for (size_t x = 0; x < hidden; x++) {
-        float old[16];
+        float old[16]; /* the config allows at most 16 streams */
         for (size_t n = 0; n < streams; n++)
             old[n] = state[n * hidden + x];
         for (size_t m = 0; m < streams; m++) {
@@ -245,6 +252,8 @@ static organ_status route_and_share(forward_group *g, const float *from, size_t 
     return error->status;
 }
 
+/* Replaces the streams of all tokens of the group by their predictions, and copies the prediction of stream 0 to
+ * g->hidden. */
 organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -252,7 +261,8 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
                            predict_tokens, error);
 }
 
-/* Computes state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
+/* Corrects the streams of token t, which are predictions, by the change of hidden state 0 in the layer: state_m =
+ * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
 static void correct_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -267,6 +277,8 @@ static void correct_tokens(void *context, size_t t)
     }
 }
 
+/* Corrects all streams of the group by the difference between g->hidden, the layer's result, and the prediction of
+ * stream 0. */
 organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -275,7 +287,7 @@ organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 
 /* ---- per-layer embeddings of streams ---- */
 
-/* Copies stream 0 of token t to j->normed, multiplied by PART_STREAMS_SCALE if the layer has it. */
+/* Copies stream 0 of token t to j->normed, multiplied by the weights PART_STREAMS_SCALE if the layer has them. */
 static void scale_first(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -299,6 +311,7 @@ static void add_to_others(void *context, size_t t)
             j->group->states[(j->first + t) * c->state + m * hidden + x] += j->coefficients[t * hidden + x];
 }
 
+/* Computes the per-layer embeddings of all tokens of the group from stream 0, and adds them to streams 1, 2, ... */
 organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -334,6 +347,7 @@ organ_status organ_forward_laurel(forward_group *g, organ_error *error)
     return error->status;
 }
 
+/* Sets hidden = (hidden + laurel) / sqrt(2), as modeling_gemma3n.py does after the attention. */
 organ_status organ_forward_laurel_add(forward_group *g, organ_error *error)
 {
     return organ_forward_combine(g, g->hidden, g->laurel, g->tokens, sqrtf(0.5f), error);
