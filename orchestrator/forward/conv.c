@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Causal convolutions by channels. A task is a block of channels of one window, from its last token to its first, so
- * that rows are replaced after all that need them. */
+ * Causal convolutions by channels. A task is a block of channels of one window. It processes the window from its last
+ * token to its first, because an output replaces its input, which the outputs of later tokens need. */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-#define CHANNELS ((size_t)64) /* of a block */
+#define CHANNELS ((size_t)64) /* channels of a block */
 
 /* A convolution of the windows of a group; a task is a block of channels of a window. */
 typedef struct conv_job {
@@ -15,16 +15,19 @@ typedef struct conv_job {
     size_t blocks; /* blocks of CHANNELS channels */
 } conv_job;
 
-/* A block of n channels of a window. `rows` begins at its first token; `next` is the tail to store in the cache;
- * `kernels` is width x CHANNELS; `ones` is the `up` of the kernel gate_silu, which then computes silu. */
+/* A block of n channels of a window. `kernels`: width x CHANNELS; `next`: (width - 1) x CHANNELS, the tail to store in
+ * the cache; `ones`: the factor `up` of the kernel gate_silu, which then computes silu; `rows`: the first token's row.
+ */
 typedef struct conv_block {
     float *kernels, *next, *ones, *rows;
     const float *tail; /* inputs before the window; NULL: zeros */
     size_t n;
 } conv_block;
 
+/* Returns the floats of the tail: the last width - 1 inputs of all channels. */
 size_t organ_forward_conv_tail(size_t width, size_t channels) { return (width - 1) * channels; }
 
+/* Returns the bytes of a worker's scratch: width rows of kernels, width - 1 rows of the next tail, a row of ones. */
 size_t organ_forward_conv_scratch(size_t width) { return 2 * width * CHANNELS * sizeof(float); }
 
 /* Returns the input `back` tokens before token t: from the window, else from the cache's tail; NULL if there is no
@@ -36,8 +39,8 @@ static const float *conv_input(const forward_conv *conv, const conv_block *b, si
     return b->tail ? b->tail + (conv->width - 1 + t - back) * conv->channels : NULL;
 }
 
-/* Replaces the input of token t by the weighted sum of the last `width` inputs of each channel, plus the bias, and
- * applies silu if the convolution has it. */
+/* Replaces the input of token t by the sum of the last `width` inputs of each channel, weighted by the kernel, plus the
+ * bias. Applies silu if the convolution has it. */
 static void convolve_token(const organ_kernels *kernels, const forward_conv *conv, const conv_block *b, size_t t,
                            const float *biases)
 {
@@ -54,8 +57,8 @@ static void convolve_token(const organ_kernels *kernels, const forward_conv *con
         kernels->gate_silu(row, b->ones, b->n);
 }
 
-/* Copies the last width - 1 inputs of the text to `next`. If the window has fewer tokens, the first of them come from
- * the old tail. */
+/* Copies the last width - 1 inputs of the text to b->next. If the window has fewer tokens, the first of these inputs
+ * come from the old tail. */
 static void store_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
 {
     for (size_t j = 0; j + 1 < conv->width; j++) {
@@ -64,8 +67,9 @@ static void store_tail(const forward_conv *conv, const conv_block *b, size_t tok
     }
 }
 
-/* Convolves a block of channels of one window. Transposes the kernels first, so that the channels of a token are
- * contiguous, and stores the tail for the cache before the rows are overwritten. */
+/* Convolves block index % blocks of channels of window index / blocks of the group. Transposes the kernels first, so
+ * that the weights of all channels for one input are contiguous, and stores the tail for the cache before the rows are
+ * overwritten. */
 static void convolve_block(void *context, size_t index, size_t worker)
 {
     const conv_job *const j = context;
@@ -93,6 +97,7 @@ static void convolve_block(void *context, size_t index, size_t worker)
         memcpy(conv->tail + i * conv->channels + from, b.next + i * CHANNELS, b.n * sizeof *b.next);
 }
 
+/* Convolves the rows of all windows of the group on the workers. */
 organ_status organ_forward_convolve(const forward_group *g, const forward_conv *conv, organ_error *error)
 {
     conv_job j = {g, conv, organ_pieces_of(conv->channels, CHANNELS)};

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS_AT_ONCE ((size_t)32)
+#define TOKENS_AT_ONCE ((size_t)32) /* tokens of one task of add_waves */
 
+/* Returns ORGAN_USAGE if a window of `tokens` tokens exceeds the learned positions of the model. */
 organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, organ_error *error)
 {
     if (f->config.positions && tokens > f->config.positions)
@@ -19,6 +20,7 @@ organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, o
     return ORGAN_OK;
 }
 
+/* Returns ORGAN_BAD_INPUT if a token is outside the vocabulary. */
 organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *tokens, size_t count,
                                         organ_error *error)
 {
@@ -31,8 +33,8 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Checks that each token is in the vocabulary, and that the model has a learned position for each token of a window
- * that begins at position `before`. */
+/* Checks that each token is in the vocabulary, and that the model has a position for each token of windows that begin
+ * at position `before`. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
@@ -42,8 +44,8 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
-/* Reads for each token t the row numbers[t] of the matrix `weight`. With `added`, adds the row to the hidden state of
- * the token (a position); else sets the state to the row times embedding_scale (an embedding). */
+/* Reads for each token t row numbers[t] of the matrix `weight`, and sets the hidden state of the token to the row times
+ * embedding_scale (an embedding). With `added`, adds the row to the hidden state instead (a position). */
 static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
                                 size_t tokens, float *states, organ_error *error)
 {
@@ -74,9 +76,9 @@ typedef struct wave_job {
     size_t tokens;
 } wave_job;
 
-/* Adds the sinusoidal positions of TOKENS_AT_ONCE tokens: sin(p f) to the first half of a state and cos(p f) to the
- * second, with p = numbers[t] and f = 10000^(-k / (half - 1)). Skips tokens with p = position_padding. Frequencies and
- * angles are rounded to FP32 like those of the training code. */
+/* Adds the sinusoidal positions of the TOKENS_AT_ONCE tokens of task `index`: sin(p f) to number k of the first half of
+ * a state and cos(p f) to number k of the second, with p = numbers[t] and f = 10000^(-k / (half - 1)). Skips tokens
+ * with p = position_padding. Frequencies and angles are rounded to FP32 like those of the training code. */
 static void add_waves(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -125,6 +127,7 @@ typedef struct norm_job {
     size_t tokens, width, stride;
 } norm_job;
 
+/* Normalises row t in place. */
 static void norm_states(void *context, size_t t)
 {
     const norm_job *const j = context;
@@ -145,7 +148,7 @@ static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *stat
 }
 
 /* Computes the hidden states before the first layer: embeddings, then positions, the norm and the streams of AltUp if
- * the model has them. `before` is the number of tokens before the windows. */
+ * the model has them. The first token of each window has position `before`. */
 organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                        organ_error *error)
 {
@@ -162,6 +165,7 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
     return c->streams ? organ_forward_streams_split(f, states, tokens, error) : ORGAN_OK;
 }
 
+/* Computes the hidden states before the first layer, for windows that begin at position 0. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *states,
                                  organ_error *error)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Rows of matrices that have one for each token: the embedding, and the per-layer embeddings. Such a matrix is never in
- * memory as a whole. */
+ * Reads rows of matrices that have a row for each token id: the embedding and the per-layer embeddings, and for each
+ * position: learned positions. Such a matrix is never in memory as a whole. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define TOKENS_AT_ONCE ((size_t)64)
+#define TOKENS_AT_ONCE ((size_t)64) /* tokens of one task */
 
+/* Returns the weight with the prefix of the text model before `name`, like organ_forward_weight_named. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error)
 {
@@ -17,7 +18,7 @@ const organ_weight *organ_forward_text_weight(const organ_forward *forward, cons
     return organ_forward_weight_named(forward, full, rows, cols, error);
 }
 
-/* Reads the rows of `count` tokens to `to`; a task is TOKENS_AT_ONCE tokens. */
+/* Reads of the rows of `count` tokens to `to`, for embed_read; a task is TOKENS_AT_ONCE tokens. */
 typedef struct row_job {
     const forward_rows *rows;
     const uint32_t *tokens;
@@ -33,13 +34,14 @@ static size_t row_bytes_of(const organ_weight_reader *reader)
     return organ_to_line((size_t)organ_weight_reader_cols(reader) * sizeof(float));
 }
 
+/* Returns the bytes of a worker's scratch: one row in FP32, then the scratch of its reader. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader)
 {
     return row_bytes_of(reader) + organ_to_line(organ_weight_reader_scratch(reader, 1));
 }
 
-/* Reads the rows of TOKENS_AT_ONCE tokens and writes row x scale to the results; with r->added, adds row x scale to the
- * results instead. Ids beyond the table use row 0. */
+/* Reads the rows of the TOKENS_AT_ONCE tokens of task `index`, multiplies columns [from, from + width) by `scale`, and
+ * writes them to the results or, with r->added, adds them. Ids beyond the table use row 0. */
 static void embed_read(void *context, size_t index, size_t worker)
 {
     row_job *const j = context;
@@ -60,6 +62,7 @@ static void embed_read(void *context, size_t index, size_t worker)
     }
 }
 
+/* Computes the results of all tokens on the workers, as forward_rows describes. */
 organ_status organ_forward_rows_read(const organ_forward *f, const forward_rows *rows, const uint32_t *tokens,
                                      size_t count, float *to, float *scratch, size_t scratch_floats, organ_error *error)
 {

@@ -22,10 +22,11 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. Matrices of such a stack are always read to the beginning of
- * the slot, so only one range of them can be in memory. */
+/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads matrices of such a stack to
+ * the beginning of the slot, whatever their numbers, so only one range of them can be in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
+/* Returns whether gate, up or down of the experts are packed stacks; expert 0 stands for all. */
 static bool has_packed_stack(const forward_plan *plan)
 {
     bool any = false;
@@ -34,10 +35,10 @@ static bool has_packed_stack(const forward_plan *plan)
     return any;
 }
 
-/* Returns the end of the group of experts from `first` on that are loaded together: as many experts with tokens as fit
- * a quarter of the memory, at least one. begin[e] .. begin[e + 1] are the rows of expert e. If a slot is a packed
- * stack, which is read as one range, the group ends at the first expert without tokens; if expert `first` has none, the
- * group is this expert alone. */
+/* Returns the end of the group of experts, from `first` on, that are loaded together: as many experts with tokens as
+ * fit a quarter of the memory, at least one. The tokens of expert e are rows begin[e] .. begin[e + 1] - 1. If a slot is
+ * a packed stack, which is read as one range, the group ends at the first expert without tokens; if expert `first` has
+ * none, the group is this expert alone. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
@@ -59,7 +60,8 @@ size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin,
 
 /* ---- reading ---- */
 
-/* Reads the matrices of experts [first, last); `scratch` has plan->reading bytes for each worker. */
+/* The reading of the matrices of experts [first, last) that have tokens. `begin`: as in organ_forward_stream_group;
+ * `scratch` has plan->reading bytes for each worker. */
 typedef struct stream_reading {
     const organ_layer *layer;
     const size_t *begin;
@@ -68,8 +70,8 @@ typedef struct stream_reading {
     organ_first_fault fault;
 } stream_reading;
 
-/* Reads matrix k (gate, up, down) of an expert to its place in the layer. For a packed stack it reads the whole range
- * when `expert` is r->first, and nothing later. */
+/* Reads matrix k (0: gate, 1: up, 2: down) of an expert to its place in the layer. For a packed stack, reads the
+ * matrices of all experts [first, last) when `expert` is r->first, and nothing for the others. */
 static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k, unsigned char *scratch,
                                 organ_error *error)
 {
@@ -102,7 +104,7 @@ static void read_task(void *context, size_t index, size_t worker)
         organ_fault_keep(&r->fault, &error);
 }
 
-/* Loads experts [first, last) that have tokens into the layer's memory, three matrices each. */
+/* Loads those of experts [first, last) that have tokens into the layer's memory, three matrices each. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error)
 {
@@ -116,8 +118,8 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
     return error->status;
 }
 
-/* Gives the memory pages of experts [first, last) back to the system, except pages at the edges, which also have bytes
- * of other weights. */
+/* Gives the memory pages of experts [first, last) back to the system, except pages at the edges of a matrix, which may
+ * also have bytes of other weights. */
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -6,9 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the feed-forward of `tokens` tokens needs in any layer. If the model may be streamed, this is
- * the room of a streamed layer, which processes more tokens together. If the state of a token is wider than its hidden
- * state, a streamed layer also needs contiguous copies of the hidden states. */
+/* Returns the floats that the feed-forward of `tokens` tokens needs in any layer. If layers may be streamed, the number
+ * is enough for a streamed layer, which processes more tokens together; if the state of a token is wider than its
+ * hidden state, that layer also needs contiguous copies of the hidden states. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
@@ -23,8 +23,7 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
 }
 
 /* Computes the feed-forward of Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's
- * input is the hidden state divided by its root mean square, times the weights of PART_ROUTER_SCALE and 1 / sqrt(hidden
- * size). Overwrites `normed`. */
+ * input is RMSNorm(hidden) with the weights of PART_ROUTER_SCALE, times 1 / sqrt(hidden_size). Overwrites `normed`. */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
                              float *out, float *scratch, organ_error *error)
 {
@@ -43,8 +42,8 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
 }
 
 /* Computes the dense feed-forward of a layer of LongCat-Flash. If the layer has a mixture, also computes the mixture
- * for the same input and stores its output in the states of the tokens. If not, adds the output that the layer before
- * has stored there to `out`. */
+ * for the same input and stores its output in the states of the tokens. If not, adds to `out` the mixture's output that
+ * the layer before has stored there. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)
 {
@@ -66,8 +65,8 @@ static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, 
     return ORGAN_OK;
 }
 
-/* Computes the feed-forward of tokens [first, first + tokens): that of LongCat-Flash (shortcut), a mixture of experts
- * if the layer has experts, else a dense one. */
+/* Computes the feed-forward of tokens [first, first + tokens) of the group from `normed` to `out`: that of
+ * LongCat-Flash (shortcut), a mixture of experts if the layer has experts, else a dense one. */
 static organ_status run_feed_forward(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                      float *scratch, organ_error *error)
 {
@@ -79,8 +78,8 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
-/* Adds the feed-forward to the hidden states of the group, FORWARD_GROUP tokens at a time; a streamed layer takes more
- * tokens together, so that it reads each expert less often. Does nothing if the layer has no feed-forward. */
+/* Adds the feed-forward to the hidden states of the group, FORWARD_GROUP tokens at a time; a streamed layer processes
+ * more tokens together, so that it reads each expert less often. Does nothing if the layer has no feed-forward. */
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;

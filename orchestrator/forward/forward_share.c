@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Calls task(context, 0 .. count - 1, worker) on the workers. Returns ORGAN_INTERRUPTED if the engine is asked to stop.
+ */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error)
@@ -16,16 +18,16 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
     return organ_stop_is_requested(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-#define TOKENS_AT_ONCE ((size_t)32)
+#define TOKENS_AT_ONCE ((size_t)32) /* tokens for which a worker calls the task of organ_forward_tokens in turn */
 
-/* A task for each of `count` tokens. */
+/* A call of organ_forward_tokens: its task, which runs once for each of `count` tokens. */
 typedef struct shared_tokens {
     organ_token_task *task;
     void *context;
     size_t count;
 } shared_tokens;
 
-/* Runs the task on TOKENS_AT_ONCE tokens. */
+/* Runs the task on the TOKENS_AT_ONCE tokens of block `index`. */
 static void run_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -35,6 +37,7 @@ static void run_tokens(void *context, size_t index, size_t worker)
         s->task(s->context, t);
 }
 
+/* Calls task(context, token) for each token below `count` on the workers, in blocks of TOKENS_AT_ONCE. */
 organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
                                   void *context, organ_error *error)
 {
@@ -57,8 +60,8 @@ static void *map_block(size_t bytes)
     return block;
 }
 
-/* Allocates `count` floats, aligned to a cache line. The line before them has the size of the mapping for
- * organ_forward_free, 0 for memory of the heap. */
+/* Allocates `count` floats, aligned to a cache line. The line before them stores the bytes of the mapping, 0 for memory
+ * of the heap. Returns NULL and sets `error` if there is no memory. */
 float *organ_forward_floats(size_t count, organ_error *error)
 {
     const size_t bytes = (count / 16 + 2) * LINE;
@@ -74,7 +77,7 @@ float *organ_forward_floats(size_t count, organ_error *error)
     return (float *)(void *)(block + LINE);
 }
 
-/* Frees memory of organ_forward_floats: the size of a mapping is in the line before it. */
+/* Frees memory of organ_forward_floats: unmaps it if the line before it has the bytes of a mapping. NULL is allowed. */
 void organ_forward_free(float *floats)
 {
     size_t bytes;

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns 1 + beta ln(1 + floor((position + offset) / length)), as get_llama_4_attn_scale of transformers'
- * modeling_ministral3.py and Llama4TextAttention.forward do; 1 without a query scale, or for rotated layers if only
- * unrotated ones have it. */
+/* Returns the factor of q at a position: 1 + beta ln(1 + floor((position + offset) / length)), as
+ * get_llama_4_attn_scale of transformers' modeling_ministral3.py and Llama4TextAttention.forward compute it. Returns 1
+ * without a query scale, and for rotated layers if only unrotated ones have it. */
 float organ_forward_query_factor(const organ_forward_config *c, const organ_layer_kind *kind, size_t position)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -21,8 +21,8 @@ float organ_forward_query_factor(const organ_forward_config *c, const organ_laye
  * those of the authors' get_slopes. */
 
 /* Returns the slope of head `head` with ALiBi. Let n be the largest power of two that is at most the number of heads,
- * and m = `max`. The first n heads have the slopes 2 ^ (-m / n), 2 ^ (-2 m / n), ...; the other heads have 2 ^ (-m /
- * 2n), 2 ^ (-3 m / 2n), ... */
+ * and m = `max`. The first n heads have the slopes 2^(-m / n), 2^(-2 m / n), ...; the other heads have 2^(-m / (2 n)),
+ * 2^(-3 m / (2 n)), ... */
 static double slope_of(double max, unsigned heads, size_t head)
 {
     unsigned whole = 1;
@@ -46,8 +46,8 @@ static float to_bf16(float value)
  * modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
-/* Adds the bias of ALiBi, -slope x distance, to the scores of the query at position `at` with keys first .. first +
- * keys - 1. The caller multiplies scores by attention_scale afterwards, so the bias is divided by attention_scale.
+/* Adds the bias of ALiBi, -slope x distance, to scores[k], the score of the query at position `at` with key first + k,
+ * for k < keys. The caller multiplies scores by attention_scale afterwards, so the bias is divided by attention_scale.
  * Falcon (alibi_rounded): the bias is slope x (key - at) with products rounded to BF16, and is not divided. */
 void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,
                          size_t keys)
@@ -60,14 +60,16 @@ void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, 
 
 /* ---- gates ---- */
 
-/* `stride`: floats of a token's row in `gates`; `head`: outputs that share a gate. */
+/* The gates of the attention's output for a group. */
 typedef struct gate_job {
     const forward_group *group;
-    float *gates, *out;
-    size_t gate_width, stride, out_width, head;
+    float *gates, *out;           /* rows of tokens: gates before their activation; the attention's output */
+    size_t gate_width, out_width; /* numbers of a token in `gates` and `out` */
+    size_t stride;                /* floats from the gates of a token to those of the next */
+    size_t shared;                /* neighbouring outputs that share a gate: those of a head, or 1 */
 } gate_job;
 
-/* Multiplies the outputs of token t by the logistic (or softplus) of their gates; j->head outputs share a gate. */
+/* Multiplies the outputs of token t by the logistic (or softplus) of their gates; j->shared outputs share a gate. */
 static void gate_tokens_of_heads(void *context, size_t t)
 {
     const gate_job *const j = context;
@@ -78,7 +80,7 @@ static void gate_tokens_of_heads(void *context, size_t t)
     else
         organ_forward_logistic(f->engine->kernels, gates, j->gate_width);
     for (size_t x = 0; x < j->out_width; x++)
-        j->out[t * j->out_width + x] *= gates[x / j->head];
+        j->out[t * j->out_width + x] *= gates[x / j->shared];
 }
 
 /* Multiplies the attention's output by its gates, one for each head or for each value: the logistic or softplus of a
@@ -91,9 +93,9 @@ organ_status organ_forward_gate_output(forward_group *g, const float *normed, fl
     const organ_layer_kind *const kind = g->layer->kind;
     if (c->gate == ORGAN_UNGATED)
         return ORGAN_OK;
-    gate_job j = {.group = g, .gates = scratch, .out = out, .head = c->gate_heads ? kind->value_dim : 1};
+    gate_job j = {.group = g, .gates = scratch, .out = out, .shared = c->gate_heads ? kind->value_dim : 1};
     j.out_width = (size_t)kind->heads * kind->value_dim;
-    j.gate_width = j.out_width / j.head;
+    j.gate_width = j.out_width / j.shared;
     j.stride = (c->gate_in_q ? 2 : 1) * j.gate_width;
     if (!c->gate_in_q && (organ_forward_add_linear(g, PART_HEAD_GATE, NULL, normed, scratch, j.gate_width, error) ||
                           organ_forward_products_run(&g->products, g->forward, g->scratch, error)))

@@ -18,6 +18,7 @@ static const forward_family *gguf_family_of(const organ_forward *f)
     return row ? organ_forward_family_named(row->gguf, true) : NULL;
 }
 
+/* Returns whether llama.cpp has the architecture. */
 bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
 /* Adds llama.cpp's name of the part in the layer to place->names. Does nothing if the part has no name there or
@@ -29,8 +30,9 @@ static void add_input_name(const organ_forward *f, int32_t layer, forward_part p
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }
 
-/* If the slot has matrices of experts, adds the names of llama.cpp's stacks that have them, two names if the slot has
- * gate and up, sets the number of the expert and the number of experts, and returns true. Otherwise returns false. */
+/* If the slot has matrices of routed experts, adds the names of llama.cpp's stacks that have them (two if the slot has
+ * gate and up), sets place->matrix to the expert's number and place->matrices to the number of experts, and returns
+ * true. Otherwise returns false. place->matrix is initially the number in brackets of the tensor's name. */
 static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -48,9 +50,10 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
-/* Adds llama.cpp's names of the part that the slot has. q, k and v in one tensor, or gate and up in one tensor, have a
- * joint name there too. Exceptions: gate and up of a shared expert, and a mixer's input that llama.cpp splits, get two
- * names; an output of recurrent mixers whose columns the converter reorders gets none. */
+/* Adds llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one tensor, that
+ * is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one tensor, and
+ * for a mixer's input that llama.cpp splits. No name is added for the output projection of recurrent mixers whose
+ * columns the converter reorders. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -77,8 +80,9 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         add_input_name(f, layer, PART_SHARED_UP, place);
 }
 
-/* Finds under which names of llama.cpp an imatrix has the inputs of a tensor. Returns false for tensors that the layer
- * or llama.cpp does not have, and for the matrices of single heads in latent attention, which have no entry. */
+/* Sets *place to the entry of a llama.cpp imatrix with the inputs of `tensor` in layer `layer`. Returns false for
+ * tensors that the layer or llama.cpp does not have, and for the matrices of single heads in latent attention, which
+ * have no entry. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -102,7 +106,8 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     return place->count > 0;
 }
 
-/* Returns the number of sums and counts that an imatrix of this model has at most. */
+/* Returns an upper bound on the number of sums and counts in an imatrix of this model: for each matrix its columns and
+ * a count. */
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
     uint64_t numbers = 0;

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads pieces of a weight that is not packed: rows that llama.cpp has reordered are put back into the order of Hugging
+ * Face, and matrices stored as in_features x out_features are transposed. */
 #include "orchestrator/forward/layer_rows.h"
 
 #include "orchestrator/machine/extent.h"
@@ -7,6 +9,7 @@
 
 #define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 
+/* Returns the bytes of a row of the slot's values in memory. */
 size_t organ_forward_row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
 /* Returns the rows of one read (a piece): a whole matrix if the file has it transposed; all rows of a packed weight;
@@ -27,7 +30,8 @@ static size_t transposed_rows(const forward_slot *slot)
     return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
 }
 
-/* Returns the bytes of the buffer into which reordered or transposed values are read first. */
+/* Returns the bytes of the buffer that receives reordered or transposed values in their stored order first; 0 for other
+ * slots. */
 static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -35,7 +39,7 @@ static size_t transpose_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
 }
 
-/* Sets *bytes to the buffers for loading one piece of a slot; 0 for a packed slot. */
+/* Sets *bytes to a worker's scratch for loading one piece of a slot; 0 for a packed slot. */
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {
@@ -47,8 +51,8 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
     return error->status;
 }
 
-/* Copies items [first, first + count) of `bytes` bytes from llama.cpp's order to the order of Hugging Face. `from`
- * begins with item `first`, `to` with item 0. */
+/* Copies items (rows, or numbers of a bias) [first, first + count) of `bytes` bytes from llama.cpp's order to the order
+ * of Hugging Face. `from` begins with item `first`, `to` with item 0. */
 static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
                           size_t count, size_t bytes)
 {
@@ -59,7 +63,7 @@ static void reorder_items(const forward_slot *slot, const unsigned char *from, u
 }
 
 /* Copies the transpose of rows x cols items of `bytes` bytes (2 or 4) to `to`, whose rows begin `stride` items apart.
- * Works in blocks, so that the cache has the lines of both sides. */
+ * Works in blocks of 32 rows, so that the cache lines that it reads and writes stay in the cache. */
 static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
                             size_t bytes)
 {
@@ -76,10 +80,11 @@ static void transpose_items(const unsigned char *from, unsigned char *to, size_t
                 result[col * stride + r] = source[r * cols + col];
 }
 
-/* Reads the matrix whose first row is `first`, which is stored as in_features x out_features. Transposes it, unless the
- * layer keeps it as stored (organ_forward_is_crossed). */
-static organ_status read_crossed(const organ_layer *layer, const forward_slot *slot, const organ_weight_reader *reader,
-                                 size_t first, unsigned char *values, unsigned char *scratch, organ_error *error)
+/* Reads the matrix whose first row is `first` from a slot that the file stores as in_features x out_features.
+ * Transposes the matrix, unless the layer keeps it as stored (organ_forward_is_crossed). */
+static organ_status read_transposed(const organ_layer *layer, const forward_slot *slot,
+                                    const organ_weight_reader *reader, size_t first, unsigned char *values,
+                                    unsigned char *scratch, organ_error *error)
 {
     const size_t out = organ_forward_piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
     const size_t stored = first / out * in, max = transposed_rows(slot);
@@ -96,7 +101,7 @@ static organ_status read_crossed(const organ_layer *layer, const forward_slot *s
 }
 
 /* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. Transposed
- * matrices are read by read_crossed. Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back
+ * slots are read by read_transposed. Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back
  * into the order of Hugging Face. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
@@ -105,12 +110,12 @@ organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slo
     const size_t row = organ_forward_row_bytes(slot);
     const organ_dtype as = organ_forward_dtype(slot->type);
     if (slot->transposed)
-        return read_crossed(layer, slot, reader, first, values, scratch, error);
+        return read_transposed(layer, slot, reader, first, values, scratch, error);
     if (!slot->turned_head_dim)
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
     if (organ_weight_read(reader, first, rows, as, scratch, scratch + transpose_bytes(slot), error))
         return error->status;
-    if (slot->weight->rank < 2) /* a bias has one number for each row */
+    if (slot->weight->rank < 2) /* a bias: its columns are the rows of the matrix */
         reorder_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
     else
         reorder_items(slot, scratch, values, first, rows, row);

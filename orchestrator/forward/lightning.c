@@ -20,17 +20,20 @@
 typedef struct lightning_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
-    float *rows, *z, *outs; /* tokens x 3 inner: q, k and v of each head; tokens x inner */
-    float *decays;          /* of each head */
-    const float *norms;
-    size_t inner;
+    float *rows;        /* tokens x 3 inner: q, k and v of head 0, then of head 1, ... */
+    float *z, *outs;    /* tokens x inner: gate, then gated output; output o */
+    float *decays;      /* e^(-s) of each head */
+    const float *norms; /* weights of the norm of o */
+    size_t inner;       /* heads x head_dim */
 } lightning_job;
 
+/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
 static size_t state_of(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
+/* Returns the floats of scratch that organ_forward_lightning needs for each token. */
 size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -39,11 +42,13 @@ size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_
     return 5 * (size_t)r->heads * r->value_dim + r->heads;
 }
 
+/* Returns the floats of a layer's state in the cache: the states of all heads. */
 size_t organ_forward_lightning_state(const organ_forward_config *c)
 {
     return c->recurrent.heads * state_of(&c->recurrent);
 }
 
+/* Returns the bytes of a worker's scratch: the state of a head. */
 size_t organ_forward_lightning_scratch(const organ_forward_config *c)
 {
     return state_of(&c->recurrent) * sizeof(float);
@@ -62,7 +67,7 @@ static void make_decays(const lightning_job *j)
     g->forward->engine->kernels->exp_below(j->decays, heads, 0);
 }
 
-/* Applies SiLU to q, k and v of a token. */
+/* Applies SiLU to q, k and v of token t. */
 static void activate_rows(void *context, size_t t)
 {
     const lightning_job *const j = context;
@@ -70,7 +75,8 @@ static void activate_rows(void *context, size_t t)
     organ_forward_activate(j->group->forward->engine->kernels, ORGAN_SILU, NULL, j->rows + t * width, width);
 }
 
-/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
+/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. Decay
+ * and write strength (1) are the same for all tokens: their strides are 0. */
 static void lightning_recur(void *context, size_t index, size_t worker)
 {
     static const float one = 1;

@@ -20,6 +20,7 @@ organ_real organ_forward_type(const organ_weight *weight)
     return stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
 }
 
+/* Returns the tensor type with the same values as `type`. */
 organ_dtype organ_forward_dtype(organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
@@ -36,8 +37,8 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-/* Decodes rows [first, first + count) of a weight to `values`; the function `make` of organ_panels. If llama.cpp has
- * reordered the rows, reads them one by one in the order of Hugging Face. */
+/* Decodes rows [first, first + count) of a forward_source to `values`; the function `make` of organ_panels. If
+ * llama.cpp has reordered the rows, reads them one by one in the order of Hugging Face. */
 static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
                                       organ_error *error)
 {
@@ -52,11 +53,13 @@ static organ_status decode_panel_rows(const void *source, size_t first, size_t c
     return error->status;
 }
 
+/* Returns the panels of a source from row `row` on; `source` must outlive them. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row)
 {
     return (organ_panels){.make = decode_panel_rows, .source = source, .first = row, .type = source->type};
 }
 
+/* Sets *bytes to a worker's scratch for a full panel of the weight: the panel and the scratch of the reader. */
 organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes,
                                       organ_error *error)
 {
@@ -104,11 +107,14 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
                                                                    : error->status;
 }
 
+/* Returns the bytes of the scratch of all workers, worker_bytes each. */
 uint64_t organ_forward_scratch_bytes(const organ_forward *f)
 {
     return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes;
 }
 
+/* Returns the scratch of all workers, which is allocated at the first call and stays with the forward pass; NULL on
+ * error. */
 float *organ_forward_scratch(organ_forward *f, organ_error *error)
 {
     if (!f->scratch)
@@ -116,6 +122,7 @@ float *organ_forward_scratch(organ_forward *f, organ_error *error)
     return f->scratch;
 }
 
+/* Frees the list's memory and empties the list. */
 void organ_forward_products_release(forward_products *products)
 {
     free(products->items);

@@ -5,19 +5,21 @@
 
 #include <string.h>
 
-#define MIN_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
-/* Tokens in one pass over the head if a quarter of the memory is enough for their logits. */
+/* Least and greatest number of tokens whose logits are computed in one pass over the head. */
+#define MIN_TOKENS  ((size_t)64)
 #define HEAD_TOKENS ((size_t)128)
 
 /* ---- output head ---- */
 
+/* Returns the norm before the output head, whose weights the forward pass owns. */
 organ_final_norm organ_forward_final_norm(const organ_forward *f)
 {
     return (organ_final_norm){f->norm ? f->norm->codes : NULL, f->norm_values, f->config.norm_adds_one ? 1 : 0,
                               f->norm_biases != NULL};
 }
 
-/* Applies the final norm to `tokens` hidden states; copies them if the model has no final norm. */
+/* Applies the final norm to `tokens` hidden states (hidden_size floats each); copies them if the model has no final
+ * norm. */
 void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
 {
     const size_t width = (size_t)f->config.hidden;
@@ -36,14 +38,14 @@ typedef struct head_job {
     forward_linear head;
     forward_products products;
     float *normed, *logits; /* of the tokens in this pass */
-    float *room;            /* with AltUp: memory to merge their streams */
+    float *room;            /* with AltUp: scratch for merging the streams of these tokens; else NULL */
     void *scratch, *context;
     void (*each)(void *context, size_t k, float *logits);
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
-/* Multiplies the logits of one token by logit_scale, applies the soft cap if the model has one, and passes the logits
- * to the caller's function. */
+/* Multiplies the logits of token `index` of this pass by logit_scale, applies the soft cap if the model has one, and
+ * passes the logits to the caller's function. */
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -73,8 +75,9 @@ uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
-/* Computes the logits of j->tokens tokens, which have the numbers `rows` in `hidden`: merges their streams if the model
- * has several, applies the final norm and the output projection, and passes each token's logits to pass_logits_row. */
+/* Computes the logits of j->tokens tokens; rows[k] is the index of token k in `hidden`. Merges the streams of each
+ * token if the model has several, applies the final norm and the output projection, and calls pass_logits_row for each
+ * token. */
 static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
@@ -140,6 +143,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
+/* Computes logits with rows of the output head that are read from the file. */
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error)

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define CHANNELS ((size_t)64) /* of a task */
+#define CHANNELS ((size_t)64) /* channels of one task of the recurrence */
 
 /* A Mamba layer on a group. inner: channels; states: numbers of the state of a channel; rank: width of the short
  * vector; blocks: blocks of CHANNELS channels. */
@@ -35,12 +35,14 @@ size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_laye
     return 4 * (size_t)r->heads + 2 * (size_t)r->rank + 2 * (size_t)r->key_dim;
 }
 
+/* Returns the floats of a layer's state in the cache: the states of all channels, then the tail of the convolution. */
 size_t organ_forward_mamba_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
     return (size_t)r->heads * r->key_dim + organ_forward_conv_tail(r->kernel, r->heads);
 }
 
+/* Returns the bytes of a worker's scratch: rates and states of CHANNELS channels, or a block of the convolution. */
 size_t organ_forward_mamba_scratch(const organ_forward_config *c)
 {
     const size_t states = c->recurrent.key_dim;
@@ -54,8 +56,8 @@ static void copy_inputs(void *context, size_t t)
     memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
 }
 
-/* Copies the short vector of token t to j->shorts. If the architecture has these norms, also normalises the copy, and B
- * and C in place. */
+/* Copies the short vector of token t to j->shorts. With step_norms, normalises the copy, and B and C in place in
+ * j->mixed. */
 static void prepare_mixed(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -69,7 +71,7 @@ static void prepare_mixed(void *context, size_t t)
                            k ? at : shorts);
 }
 
-/* Applies softplus to the step sizes of a token. */
+/* Applies softplus to the time steps of token t. */
 static void softplus_steps(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -77,7 +79,8 @@ static void softplus_steps(void *context, size_t t)
 }
 
 /* Runs the recurrence of block index % blocks, up to CHANNELS channels, over window index / blocks of the group. The
- * state is that of the cache if the group continues a text, else it begins as zeros. */
+ * state begins with that of the cache if the group continues a text, else with zeros. j->x is replaced by the outputs.
+ */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;
@@ -114,7 +117,7 @@ static void mamba_recur(void *context, size_t index, size_t worker)
     kernels->selective_scan(&scan);
 }
 
-/* Computes x = silu(z) x for token t. */
+/* Multiplies the output of the recurrence of token t, j->x, by silu(z). */
 static void mamba_gate(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -123,9 +126,9 @@ static void mamba_gate(void *context, size_t t)
     memcpy(x, z, j->inner * sizeof *x);
 }
 
-/* Computes what the recurrence of Mamba needs (Gu and Dao 2023, arXiv:2312.00752). The input projection gives x and the
- * gate z; x is convolved. A projection of x gives B, C and the short vector of each token, and a projection of the
- * short vector gives the time step, to which softplus is applied. */
+/* Computes the inputs of the recurrence (Gu and Dao 2023, arXiv:2312.00752). The input projection gives x and the gate
+ * z; x is convolved. A projection of x gives the short vector, B and C of each token, and a projection of the short
+ * vector gives the time step, to which softplus is applied. */
 static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error *error)
 {
     forward_group *const g = j->group;

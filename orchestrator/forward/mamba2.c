@@ -20,21 +20,23 @@ typedef struct mamba2_row {
     size_t x, b, c, dt, end;
 } mamba2_row;
 
+/* The Mamba-2 of a layer on a group. rows: projections of the input (mamba2_row); outs: the outputs y; decays: g. */
 typedef struct mamba2_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     mamba2_row row;
-    float *rows, *outs, *decays;                /* tokens x row.end, inner, heads */
+    float *rows, *outs, *decays;                /* tokens x row.end, tokens x heads * value_dim, tokens x heads */
     const float *rates, *biases, *skip, *norms; /* A_log, dt_bias, D; norms: NULL for none */
 } mamba2_job;
 
-/* Returns the offsets of z, x, B, C and the step sizes in a row of the input projection. */
+/* Returns the offsets of x, B, C and the time steps, and the width, of a row of the input projection. */
 static mamba2_row row_of(const organ_recurrent_config *r)
 {
     const size_t inner = (size_t)r->heads * r->value_dim, keys = (size_t)r->groups * r->key_dim;
     return (mamba2_row){inner, 2 * inner, 2 * inner + keys, 2 * inner + 2 * keys, 2 * inner + 2 * keys + r->heads};
 }
 
+/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
 static size_t head_floats(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
@@ -48,6 +50,7 @@ size_t organ_forward_mamba2_width(const organ_forward_config *c, const organ_lay
     return row_of(&c->recurrent).end + (size_t)c->recurrent.heads * (c->recurrent.value_dim + 1);
 }
 
+/* Returns the floats of a layer's state in the cache: the states of all heads, then the tail of the convolution. */
 size_t organ_forward_mamba2_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -55,12 +58,13 @@ size_t organ_forward_mamba2_state(const organ_forward_config *c)
     return r->heads * head_floats(r) + organ_forward_conv_tail(r->kernel, row.dt - row.x);
 }
 
+/* Returns the bytes of a worker's scratch: the state of a head, or a block of the convolution. */
 size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
 {
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Multiplies z, x, B, C and dt of token t by a factor each (Falcon-H1). */
+/* Multiplies z, x, B, C and dt of token t by their factors sizes->scales (Falcon-H1). */
 static void scale_rows(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -130,8 +134,8 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Computes y = (y + D x) silu(z) for token t, with the norm of groups after the gate or with norm_first before it, and
- * multiplies the result by out_scale. */
+/* Computes y = (y + D x) silu(z) for token t, and multiplies the result by out_scale. The norm of groups is applied
+ * after the product with silu(z), or with norm_first before it. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;

@@ -11,7 +11,8 @@
 
 #include <math.h>
 
-/* Finds a weight by its name in transformers' or in GGUF files. */
+/* Finds a weight by its name in a GGUF file (`gguf`), or by its name in safetensors, after the prefix of the text
+ * model. rows 0: a vector of `cols` numbers. */
 static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
                                       uint64_t cols, organ_error *error)
 {
@@ -47,6 +48,7 @@ organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
     return organ_weight_reader_open(f->model, p->weight, kernels, NULL, &p->projection.reader, error);
 }
 
+/* Closes the readers and frees the weights of the norm. */
 void organ_forward_per_layer_close(forward_per_layer *p)
 {
     organ_weight_reader_close(p->table);
@@ -55,6 +57,8 @@ void organ_forward_per_layer_close(forward_per_layer *p)
     organ_forward_free(p->norm);
 }
 
+/* Sets *bytes to a worker's scratch: a panel of the projection, or a row of either table; 0 without per-layer
+ * embeddings. */
 organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -65,6 +69,8 @@ organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *byt
     return ORGAN_OK;
 }
 
+/* Returns the floats for a group of `tokens` tokens: input and gate, and the output and (in streams.c) its source, for
+ * at most FORWARD_GROUP tokens. */
 size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens)
 {
     return c->per_layer_width ? organ_min(tokens, FORWARD_GROUP) * (2 * (size_t)c->per_layer_width + 2 * c->hidden) : 0;
@@ -122,6 +128,8 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
                                 error);
 }
 
+/* Writes to `out` the per-layer embeddings of tokens [first, first + tokens) of the group, norm(out(act(gate(x)) *
+ * input)) of the equations at the top. Until the output is computed, `out` is scratch for embeddings. */
 organ_status organ_forward_per_layer(forward_group *g, size_t first, size_t tokens, const float *x, float *out,
                                      float *scratch, organ_error *error)
 {

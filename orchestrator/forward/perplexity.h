@@ -20,9 +20,9 @@ ORGAN_API_BEGIN
  * llama.cpp: BOS as above, and in place of the first token of every window. Whole windows of `context` tokens, at
  * least two; the remainder is not used. The predictions from positions context / 2 .. context - 2 are scored.
  *
- * lm-eval: BOS (EOS if there is none) before the text. Every token is scored once, in windows of `context` inputs. A
- * window begins with the last token of the previous one, and the last window is filled with tokens that were scored
- * already. */
+ * lm-eval: BOS (EOS if there is none) before the text. Every token is scored once, in windows of `context` inputs. The
+ * first input of a window is the last token that the previous window predicts. The last window is filled from the front
+ * with tokens that were scored already. */
 typedef enum organ_perplexity_style {
     ORGAN_STYLE_HF,
     ORGAN_STYLE_LLAMA_CPP,
@@ -48,9 +48,9 @@ typedef struct organ_perplexity_plan {
     uint32_t *tokens; /* inputs of all windows, concatenated */
     size_t *begin;    /* windows + 1 */
     size_t windows;
-    size_t *rows;      /* numbers of the inputs, in `tokens`, whose predictions are scored; ascending */
-    uint32_t *targets; /* the token that each should predict */
-    size_t scored;
+    size_t *rows;      /* indices in `tokens` of the inputs whose predictions are scored; ascending */
+    uint32_t *targets; /* for each of these inputs, the token that follows it in the text */
+    size_t scored;     /* number of these inputs */
 } organ_perplexity_plan;
 
 /* Applies the protocol to the tokens of a text, without BOS. Returns ORGAN_BAD_INPUT, with `text` (its name) in the
@@ -69,7 +69,7 @@ typedef struct organ_logit_source {
     const char *name; /* name of the model in messages */
     /* Runs the windows through the model and keeps the hidden states until the next call. */
     organ_status (*carry)(void *context, const organ_windows *windows, organ_error *error);
-    /* Like organ_forward_logits, for the windows of the last call of `carry`. */
+    /* Computes the logits of `count` tokens of the windows of the last call of `carry`, like organ_forward_logits. */
     organ_status (*logits)(void *context, const size_t *rows, size_t count, void *receiver,
                            void (*each)(void *receiver, size_t k, float *logits), organ_error *error);
 } organ_logit_source;

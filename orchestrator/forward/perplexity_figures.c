@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Returns the mean of `count` values and its standard error if they were independent. */
 organ_mean organ_mean_of(const double *values, size_t count)
 {
     double sum = 0, square = 0;
@@ -17,6 +18,7 @@ organ_mean organ_mean_of(const double *values, size_t count)
     return (organ_mean){.mean = mean, .error = count < 2 ? NAN : sqrt(square / (n - 1) / n)};
 }
 
+/* Returns the figures of one model from the negative log-likelihoods of `count` tokens. */
 organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
 {
     organ_perplexity_figures f = {.nll = organ_mean_of(nll, count)};
@@ -28,7 +30,7 @@ organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
 }
 
 /* Returns the standard error of Y - X to first order (delta method), where X = exp(mean(x)) and Y = exp(mean(y)) are
- * two perplexities: the standard error of the mean of Y y_k - X x_k. */
+ * two perplexities: the standard error of the mean of Y y_k - X x_k. `weighed` is scratch for `count` numbers. */
 static double difference_error(const double *x, const double *y, double X, double Y, size_t count, double *weighed)
 {
     for (size_t k = 0; k < count; k++)

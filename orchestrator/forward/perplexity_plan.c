@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Names of organ_perplexity_style, in the order of the enum. */
 static const char *const style_names[] = {"hf", "llama.cpp", "lm-eval"};
 
+/* Returns "hf", "llama.cpp" or "lm-eval". */
 const char *organ_perplexity_style_name(organ_perplexity_style style) { return style_names[style]; }
 
+/* Sets *style to the style of that name; returns false if there is none. */
 bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *style)
 {
     for (size_t k = 0; k < sizeof style_names / sizeof *style_names; k++)
@@ -21,6 +24,7 @@ bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *styl
     return false;
 }
 
+/* Frees the arrays of the plan and empties it. */
 void organ_perplexity_plan_free(organ_perplexity_plan *plan)
 {
     free(plan->tokens);
@@ -30,8 +34,8 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* Adds a window with the inputs sequence[at .. at + inputs). Each input predicts the token after it; the predictions of
- * inputs `first` and later are scored. */
+/* Adds a window with the inputs sequence[at .. at + inputs) to the plan. Each input predicts the token after it; the
+ * predictions of inputs first .. inputs - 1 of the window are scored. */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
     const size_t begin = plan->begin[plan->windows];
@@ -43,7 +47,8 @@ static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, si
     plan->begin[++plan->windows] = begin + inputs;
 }
 
-/* Adds the last token of the last window to its inputs if the protocol says so (`whole`). */
+/* Appends `token`, which the last input of the last window predicts, to the inputs of that window if the protocol is
+ * `whole`. */
 static void add_last(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, uint32_t token)
 {
     if (protocol->whole)
@@ -79,8 +84,8 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
 }
 
 /* Plans windows as lm-evaluation-harness does. Each window predicts the next `context` tokens, the last window the
- * remaining ones. The inputs are the tokens before the predicted ones, up to `context`. `sequence` begins with the
- * prefix (BOS or EOS). */
+ * remaining ones. The inputs are the last `context` tokens, or fewer, up to the one before the last predicted token.
+ * `sequence` begins with the prefix (BOS or EOS). */
 static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
 {
     for (size_t predicted = 0; predicted + 1 < count;) {
@@ -92,7 +97,8 @@ static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint
     }
 }
 
-/* Checks that the text has enough tokens for the style, and that the tokenizer has the tokens that the style needs. */
+/* Checks that the text, `count` tokens with its prefix, is long enough for the style, and that the tokenizer has the
+ * tokens that the style needs. Returns ORGAN_USAGE for a context below 4, else ORGAN_BAD_INPUT. */
 static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text,
                                    organ_error *error)
 {
@@ -132,8 +138,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
     uint32_t *const sequence = malloc(all * sizeof *sequence);
-    /* The last window of lm-eval repeats at most `context` tokens; every other input occurs once, or is also the last
-     * input of the previous window. */
+    /* Upper bounds: each token is an input once, or twice if the last window of lm-eval repeats it. */
     const size_t windows = all / protocol->context + 2, inputs = 2 * all + windows;
     plan->tokens = malloc(inputs * sizeof *plan->tokens);
     plan->begin = calloc(windows + 1, sizeof *plan->begin);
@@ -157,6 +162,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
+/* Returns the number of runs of white space plus one, as Python's len(re.split(r"\s+", text)). */
 uint64_t organ_perplexity_words(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the index of the largest logit, the lowest among equals. */
 size_t organ_logits_top(const float *logits, size_t count)
 {
     size_t top = 0;
@@ -16,13 +17,15 @@ size_t organ_logits_top(const float *logits, size_t count)
     return top;
 }
 
+/* Returns ln of the sum of exp of all logits. Subtracts the largest logit first, so that exp does not overflow. */
 double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count)
 {
     const double top = (double)logits[organ_logits_top(logits, count)];
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
-/* A range of scored tokens under one model; all arrays begin with the range's first token. */
+/* The receiver of the logits of some consecutive scored tokens (a tile) under one model. All arrays begin with the
+ * first token of the tile. */
 typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
@@ -34,8 +37,8 @@ typedef struct perplexity_score_tile {
     double *sums; /* organ_logits_log_sum of each row */
 } perplexity_score_tile;
 
-/* Computes the negative log-likelihood of scored token k under the first model. If there are other models, keeps the
- * logits for the comparison. */
+/* Computes the negative log-likelihood of token k of the tile under the first model. If there are other models, keeps
+ * the logits for the comparison. */
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -47,8 +50,8 @@ static void receive_first(void *receiver, size_t k, float *logits)
     t->sums[k] = sum;
 }
 
-/* Computes, for scored token k, the negative log-likelihood under another model, the divergence from the first model,
- * and whether both models have the same most likely token. */
+/* Computes, for token k of the tile, the negative log-likelihood under a model other than the first, the divergence
+ * from the first model, and whether both models have the same most likely token. */
 static void receive_other(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -65,13 +68,13 @@ static void receive_other(void *receiver, size_t k, float *logits)
 typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
-    const organ_logit_source *sources;
-    size_t count, tile_rows;
-    organ_token_scores *scores;
+    const organ_logit_source *sources; /* the models */
+    size_t count, tile_rows;           /* models; scored tokens in a tile */
+    organ_token_scores *scores;        /* one for each model */
     const organ_stop *stop;
-    float *kept;
-    double *sums;
-    size_t *rows; /* inputs of a tile, relative to the batch */
+    float *kept;  /* tile_rows x vocabulary: the first model's logits of a tile; NULL for a single model */
+    double *sums; /* tile_rows: organ_logits_log_sum of these logits */
+    size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
 } scoring_pass;
 
 /* Returns the end of the batch that begins with window `window`: as many windows as have `batch_tokens` inputs
@@ -84,6 +87,7 @@ static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t
     return end;
 }
 
+/* Returns the number of batches of at most `batch_tokens` inputs, or one longer window, in the plan. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens)
 {
     size_t batches = 0;
@@ -92,7 +96,8 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-/* Returns ORGAN_BAD_INPUT if a score of model m for tokens [first, first + count) is not finite. */
+/* Returns ORGAN_BAD_INPUT if the negative log-likelihood or the divergence of model m for one of tokens [first, first +
+ * count) is not finite. */
 static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
@@ -129,8 +134,8 @@ static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size
     return ORGAN_OK;
 }
 
-/* Scores windows [from, to). *next is the number of the first scored token in these windows, and becomes that of the
- * first one after them. */
+/* Scores windows [from, to): runs them through each model, then scores their tokens tile by tile. *next is the index in
+ * the plan of the first scored token of these windows, and becomes that of the first scored token after them. */
 static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;
@@ -155,7 +160,7 @@ static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t 
     return error->status;
 }
 
-/* Checks that all models have the same number of logits, and that each token of the text has one. */
+/* Returns ORGAN_BAD_INPUT if the models have different numbers of logits, or if a target token has none. */
 static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
@@ -170,8 +175,8 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports the number of finished windows and, if any token was scored, the perplexity of the first model over all
- * tokens so far. */
+/* Reports `window` finished windows and, if `scored` is not 0, the perplexity of the first model over the first
+ * `scored` tokens. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];

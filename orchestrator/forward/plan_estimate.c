@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Sets plan->expert to the bytes of the largest expert, and plan->resident to the bytes of all other weights: the sizes
- * of a layer whose experts are streamed. Each matrix of an expert may begin and end within a page (`edges`: two pages),
- * so these pages count in both sizes. */
+/* Marks the slots of experts. Sets plan->expert to the bytes of the largest expert, and plan->resident to the bytes of
+ * all other weights: the sizes of a layer whose experts are streamed. A matrix may begin and end within a page
+ * (`edges`: two pages). These pages stay in memory, so they count as resident, and for matrices that are not packed
+ * also as bytes of the expert. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts)
 {
     const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
@@ -30,11 +31,11 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
         plan->resident += plan->slots[k].of_experts ? 0 : organ_to_line(plan->slots[k].bytes);
 }
 
-/* For weights that will be packed, the type is not known yet. The codes, scales and other inputs of a panel have at
- * most twice the bytes of the panel, and the read buffers have this many bytes. */
+/* Bytes for read buffers in the estimate of a panel's scratch. The packed type is not known yet; a panel in FP32 and
+ * the codes and scales that it is decoded from have at most twice the bytes of the panel together. */
 #define MADE_ROOM ((size_t)1 << 18)
 
-/* Changes the plan to that of a layer whose weights are stored as `as`: the bytes of its slots, and the scratch for
+/* Changes the plan to that of a layer whose weights are converted to `as`: the bytes of its slots, and the scratch for
  * loading and for panels. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                          organ_error *error)
@@ -57,6 +58,7 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_mad
     return error->status;
 }
 
+/* Frees what the plan owns, not the plan itself. */
 void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes "blk.N.PART" for GGUF; otherwise the prefix of the text model, the word for its list of layers, the number and
- * the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here, and a '%' in the part is replaced by
- * the number of the half. */
+/* Writes the name of a part of layer `layer`: "blk.N.PART" for GGUF; otherwise the prefix of the text model, the word
+ * for its list of layers, the number and the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here,
+ * and a '%' in the part is replaced by the number of the half, 0 or 1. */
 const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, const char *part, char name[256])
 {
     const bool shortcut = f->config.shortcut;
@@ -25,8 +25,8 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
-/* Fails with a message that states the stored shape of a weight and the shape that the config requires (rows 0: a
- * vector of `cols` numbers). */
+/* Sets and returns ORGAN_BAD_INPUT with the stored shape of a weight and the shape that the config requires: matrices x
+ * rows x cols, rows x cols, or with rows 0 a vector of `cols` numbers. */
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -79,15 +79,17 @@ const organ_weight *organ_forward_find_weight(const organ_forward *forward, cons
     return same ? weight : NULL;
 }
 
+/* Returns the weight `name` if it is a matrix of rows x cols, or with rows 0 a vector of `cols` numbers; else NULL with
+ * an error. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error)
 {
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a copy of a weight's description with the rank 3 and another shape, for the same bytes. Rows and columns of
- * its quantisation blocks are swapped. Returns NULL and sets `error` if memory runs out, or if the weight has two
- * dimensions and is quantised. */
+/* Returns a description of the same stored values with rank 3 and the given shape, which the caller frees. Rows and
+ * columns of its quantisation blocks are exchanged. Returns NULL and sets `error` if memory runs out, or if the weight
+ * has two dimensions and is quantised. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
     if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {

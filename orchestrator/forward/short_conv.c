@@ -4,24 +4,28 @@
  * channels. */
 #include "orchestrator/forward/mixers.h"
 
-/* A layer of LFM2 with a short convolution on a group. */
+/* The short convolution of a layer on a group. rows: tokens x 3 hidden: B, C and x; outs: tokens x hidden: C conv(B x).
+ */
 typedef struct short_conv_job {
     const forward_group *group;
-    float *rows, *outs; /* tokens x 3 hidden: B, C, x; tokens x hidden */
+    float *rows, *outs;
     size_t hidden;
 } short_conv_job;
 
+/* Returns the floats of scratch for each token: B, C, x, and their product. */
 size_t organ_forward_short_conv_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
     return 4 * (size_t)c->hidden;
 }
 
+/* Returns the floats of a layer's state in the cache: the tail of the convolution. */
 size_t organ_forward_short_conv_state(const organ_forward_config *c)
 {
     return organ_forward_conv_tail(c->recurrent.kernel, (size_t)c->hidden);
 }
 
+/* Returns the bytes of a worker's scratch: that of the convolution. */
 size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
 {
     return organ_forward_conv_scratch(c->recurrent.kernel);

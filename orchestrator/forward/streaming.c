@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Memory of layers whose experts do not fit in it. */
+ * Sizes of streamed layers, whose experts do not fit in memory together. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 /* A streamed layer uses a sixteenth of the memory for the inputs and outputs of its feed-forward. */
 #define SHARE_OF_STATES 16
 
+/* Returns the bytes of a layer in memory: its resident weights and a quarter of `memory`, or the largest expert, for
+ * experts; but all its bytes if that is less, or if the layer cannot be streamed. */
 size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan, uint64_t memory)
 {
     if (!f->may_stream || !plan->experts)
@@ -14,6 +16,7 @@ size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan
     return plan->resident + experts < plan->bytes ? plan->resident + (size_t)experts : plan->bytes;
 }
 
+/* Returns the largest organ_forward_layer_need of all layers. */
 size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
 {
     size_t max = 0;
@@ -22,11 +25,14 @@ size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
     return max;
 }
 
+/* Returns whether a layer is loaded without its experts if the engine has `memory` bytes. */
 bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan, uint64_t memory)
 {
     return organ_forward_layer_need(f, plan, memory) < plan->bytes;
 }
 
+/* Returns the tokens whose feed-forward a streamed layer computes together, at least FORWARD_GROUP: a token needs its
+ * normed input, its output, router logits, and a copy of its hidden state if states are wider than that. */
 size_t organ_forward_stream_tokens(const organ_forward *f, uint64_t memory)
 {
     const uint64_t copies = f->config.state > f->config.hidden ? 3 : 2;
