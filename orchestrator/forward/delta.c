@@ -44,9 +44,13 @@ typedef struct delta_job {
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
 } delta_job;
 
-/* Return the numbers of a token in k (and q), in v (and z), and in a. */
+/* Returns the numbers of a token in q, and in k. */
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
+
+/* Returns the numbers of a token in v, and in z. */
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
+
+/* Returns the decays of a token: one for each head, or with by_channel one for each number of a key. */
 static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
 
 /* Returns the floats of the state of a head, whose rows are padded for the kernel. */

@@ -116,6 +116,7 @@ typedef struct forward_streams {
     size_t panel;         /* scratch of a worker for a panel of such a matrix, in bytes */
 } forward_streams;
 
+/* The state of organ_forward_open: weights and plans of the model, values used by all layers, memory of the workers. */
 struct organ_forward {
     const organ_model *model;
     const organ_engine *engine;
@@ -150,6 +151,7 @@ typedef struct forward_room {
     size_t count;
 } forward_room;
 
+/* A loaded layer, or the loaded output head, with the settings for its runs. */
 struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
@@ -394,8 +396,7 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 /* Returns the kind of a window of `tokens` tokens. Windows of the same kind are rotated with the same frequencies; kind
  * 0 has the frequencies of the original context. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* Begins a group: call it before organ_forward_rotation_reach for the group's windows. May discard rows of earlier
- * groups. */
+/* Begins a group of windows, before organ_forward_rotation_reach for them. May discard rows of earlier groups. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
 /* Sets *first to the table row of position 0 for a window of `tokens` tokens; the rows of the other positions follow.
  * May reallocate the tables. */
@@ -475,8 +476,7 @@ bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t to
 /* Returns the bytes of a worker's scratch for attention, in addition to ORGAN_PRODUCT_SCRATCH. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
 /* Return the floats of a token: in k, in v, and in all buffers of a layer's attention without the hidden states. With
- * latent attention, k has the latent vector and the rotated part of the key; v has the key of the indexer, or nothing.
- */
+ * latent attention, k has the latent vector and the rotated part of the key, v the key of the indexer or nothing. */
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);

@@ -20,6 +20,7 @@ typedef struct builder {
 
 static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; }
 
+/* Writes the name of the tensor `part` of the layer, such as "blk.3.attn_q.weight", to `name` and returns it. */
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
     return organ_forward_layer_name(b->forward, b->layer, part, name);
@@ -104,11 +105,9 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
-    return add_slot(b, (forward_slot){.weight = weight,
-                                      .rows = matrices * (rows ? rows : 1),
-                                      .cols = cols,
-                                      .matrices = matrices,
-                                      .vectors = rows == 0});
+    forward_slot slot = {.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices};
+    slot.vectors = rows == 0;
+    return add_slot(b, slot);
 }
 
 /* Adds a stack stored as matrices x cols x rows, or (MXFP4, or_straight) stored as matrices x rows x cols. */
@@ -144,6 +143,7 @@ static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices
     return add_rows(b, name_of(b, part), matrices, cols);
 }
 
+/* Adds a matrix of rows x cols; rows 0: a vector of `cols` numbers. */
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     return add_stack(b, part, 1, rows, cols);
@@ -249,15 +249,15 @@ static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64
         (forward_slot){.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices, .decoded = true});
 }
 
+/* Adds the tensors of the indexer of sparse attention. */
 static void add_indexer(builder *b)
 {
-    const organ_forward_config *c = &b->forward->config;
-    const organ_latent_config *const l = &c->latent;
+    const organ_latent_config *const l = &b->forward->config.latent;
     add_named_part(b, PART_INDEX_Q, (uint64_t)l->index_heads * l->index_dim, l->q_rank);
-    add_named_part(b, PART_INDEX_K, l->index_dim, c->hidden);
+    add_named_part(b, PART_INDEX_K, l->index_dim, b->forward->config.hidden);
     add_named_part(b, PART_NORM_INDEX, 0, l->index_dim);
     add_named_part(b, PART_BIAS_NORM_INDEX, 0, l->index_dim);
-    add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, c->hidden);
+    add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, b->forward->config.hidden);
 }
 
 /* Adds the tensors of MLA (DeepSeek-V2). Newer GGUF files split kv_b in two, with K transposed. */
@@ -568,10 +568,10 @@ static void add_norms(builder *b)
         add_norm(b, PART_NORM_POST_FFN, c->norm_biased, c->hidden);
 }
 
+/* Plans layer `layer`: finds its weights and decides how each is loaded. The caller always releases *plan. */
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
 {
-    builder b = {
-        .forward = forward, .layer = layer, .kind = &forward->config.kinds[layer], .plan = plan, .error = error};
+    builder b = {forward, layer, &forward->config.kinds[layer], plan, 0, error};
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
     add_norms(&b);
@@ -587,6 +587,7 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     return measure_loading(&b);
 }
 
+/* Plans the output head, as a layer with one weight. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error)
 {
     const organ_weight *const weight = forward->output;
@@ -594,7 +595,6 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
     if (!(plan->slots = calloc(1, sizeof *plan->slots)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate the plan of the output head");
     plan->count = 1;
-    plan->slots[0] =
-        (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
+    *plan->slots = (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
     return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
 }

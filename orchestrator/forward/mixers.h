@@ -57,6 +57,7 @@ organ_status organ_forward_convolve(const forward_group *group, const forward_co
 
 /* ---- the gated delta rule (delta.c) ---- */
 
+/* The functions of ORGAN_MIXER_DELTA, as in forward_mixer. */
 organ_status organ_forward_delta(forward_group *group, const float *normed, float *out, float *scratch,
                                  organ_error *error);
 size_t organ_forward_delta_width(const organ_forward_config *config, const organ_layer_kind *kind);
@@ -65,6 +66,7 @@ size_t organ_forward_delta_scratch(const organ_forward_config *config);
 
 /* ---- short convolutions (short_conv.c) ---- */
 
+/* The functions of ORGAN_MIXER_SHORT_CONV, as in forward_mixer. */
 organ_status organ_forward_short_conv(forward_group *group, const float *normed, float *out, float *scratch,
                                       organ_error *error);
 size_t organ_forward_short_conv_width(const organ_forward_config *config, const organ_layer_kind *kind);
@@ -73,6 +75,7 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *config);
 
 /* ---- Mamba (mamba.c) ---- */
 
+/* The functions of ORGAN_MIXER_MAMBA, as in forward_mixer. */
 organ_status organ_forward_mamba(forward_group *group, const float *normed, float *out, float *scratch,
                                  organ_error *error);
 size_t organ_forward_mamba_width(const organ_forward_config *config, const organ_layer_kind *kind);
@@ -81,6 +84,7 @@ size_t organ_forward_mamba_scratch(const organ_forward_config *config);
 
 /* ---- Mamba-2 (mamba2.c) ---- */
 
+/* The functions of ORGAN_MIXER_MAMBA2, as in forward_mixer. */
 organ_status organ_forward_mamba2(forward_group *group, const float *normed, float *out, float *scratch,
                                   organ_error *error);
 size_t organ_forward_mamba2_width(const organ_forward_config *config, const organ_layer_kind *kind);
@@ -89,6 +93,7 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *config);
 
 /* ---- lightning attention (lightning.c) ---- */
 
+/* The functions of ORGAN_MIXER_LIGHTNING, as in forward_mixer. */
 organ_status organ_forward_lightning(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
 size_t organ_forward_lightning_width(const organ_forward_config *config, const organ_layer_kind *kind);

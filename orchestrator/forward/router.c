@@ -19,6 +19,7 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
 
 /* ---- scores of experts ---- */
 
+/* Returns whether the router may choose the expert; `kept` NULL: it may choose all. */
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
 /* Sets scratch[e] = e^(logit - maximum) for each kept expert e and returns their sum. The logits of kept experts are
