@@ -14,7 +14,7 @@
 /* Up to FORWARD_QUERIES consecutive queries of a window. */
 typedef struct attention_tile {
     size_t first;          /* number in the group of the window's first token */
-    size_t query, queries; /* position of the first query in the text, cached tokens included; number of queries */
+    size_t query, queries; /* position of the first query, cached tokens included; number of queries */
 } attention_tile;
 
 /* The attention of a layer for a group. k and v have a row for each cached token, then one for each token of the
@@ -141,9 +141,9 @@ static void norm_values(const attention_job *j, float *heads)
         organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
 }
 
-/* Completes k and v of token t of the group: sets v = k if the layer has no v, normalises v, and normalises and rotates
- * k. If later layers use k and v, copies both to the token's state, where these layers read them if there is no KV
- * cache. */
+/* Completes k and v of token t of the group: sets v = k if the layer has no projection for v (value_is_key), normalises
+ * v, and normalises and rotates k. If later layers use k and v (shared_at), copies both to the token's state, where
+ * these layers read them if there is no KV cache. */
 static void complete_keys_and_values(const attention_job *j, size_t t)
 {
     float *const k = j->k + (j->cached_tokens + t) * j->k_width, *const v = j->v + (j->cached_tokens + t) * j->v_width;
@@ -188,7 +188,7 @@ static void split_gates(const attention_job *j, float *both, float *q)
 }
 
 /* Copies q, k and v of token t from a fused projection, or q from a projection in which a gate follows each head's q.
- * Does nothing if q, k and v have projections of their own. Then limits v to +-clip_qkv if that is set. */
+ * Projections of their own are in place already. Then limits v to +-clip_qkv if that is set. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -279,7 +279,7 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
 }
 
 /* Computes the outputs of a head for the queries of a tile, one block of keys after another. At the end it divides each
- * output by the sum of the softmax and multiplies it by value_scale (0: 1). */
+ * output by the sum of the softmax and multiplies it by value_scale, if that is not 0. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
     const double factor = j->group->forward->config.value_scale;

@@ -4,11 +4,11 @@
  * hidden state, then a causal convolution by channels and silu. With q and k of length 1 (and q over the root of
  * key_dim), the decay and the write strength of a token and a head
  *
- *     g = e^(-e^A_log softplus(a + dt_bias))    and    b = logistic(b), or twice that,
+ *     g = e^(-e^A_log softplus(a + dt_bias))    and    w = logistic(b), or twice that,
  *
  * the state S (key_dim x value_dim) and the output of a token are
  *
- *     S = g S,    S = S + k (b (v - S^T k))^T,    o = S^T q.
+ *     S = g S,    S = S + k (w (v - S^T k))^T,    o = S^T q.
  *
  * The output projection reads norm(o) silu(z), with the root mean square norm of each head.
  *
@@ -33,8 +33,8 @@ typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     delta_rows parts[3]; /* q, k, v */
-    /* z: tokens x values, the gate, then the gated output; b: tokens x heads, write strengths; a: tokens x decays, the
-     * decays g; outs: tokens x values, the outputs o */
+    /* z: tokens x values, the gate, then the gated output; b: tokens x heads, then the write strengths w; a: tokens x
+     * decays, then the decays g; outs: tokens x values, the outputs o */
     float *z, *b, *a, *outs;
     /* Kimi Linear (by_channel): tokens x value_dim, the low-rank inputs of z and a */
     float *low_z, *low_a;
@@ -211,8 +211,8 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
-/* Computes the decays g (in j->a) and the write strengths b (in j->b) of the heads of token t, by the equations at the
- * top of the file. */
+/* Replaces a by the decays g and b by the write strengths w of the heads of token t, by the equations at the top of the
+ * file. */
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The feed-forward half of a layer, FORWARD_GROUP tokens at a time. */
+ * The feed-forward of a layer, FORWARD_GROUP tokens at a time, or more in a streamed layer. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 

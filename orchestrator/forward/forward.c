@@ -145,7 +145,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Sets f->mixer_width and f->dense_width to the maxima over the layers. */
+/* Sets f->mixer_width and f->dense_width, the largest widths over all layers. */
 static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
@@ -389,15 +389,15 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
     return remaining > bytes && remaining - bytes >= states;
 }
 
-/* Returns the bytes of the engine's memory that remain while a layer runs. Counts a sixteenth of the memory as scratch
- * of the workers, so that the result does not depend on their number. */
+/* Returns the bytes of the engine's memory that remain while windows of `context` tokens pass through a layer. Counts a
+ * sixteenth of the memory as scratch of the workers, so that the result does not depend on their number. */
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
     return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
-/* Returns the smaller of two numbers of bytes that remain of `memory` while a layer runs: with the scratch of this
- * engine's workers, and with a sixteenth of the memory as scratch. */
+/* Returns the bytes of `memory` that remain while windows of `context` tokens pass through a layer: the smaller result
+ * of two counts of the workers' scratch, that of this engine and a sixteenth of the memory. */
 uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size_t context)
 {
     const uint64_t here = memory_left_of_layer(f, memory, group_of(context), 0);

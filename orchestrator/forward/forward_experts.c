@@ -33,8 +33,9 @@ typedef struct experts_job {
     float *weight_of;      /* the router's factor for each sorted row */
 } experts_job;
 
-/* Returns the floats of scratch for each token of the shared expert: its gate, gate and up, its output. It runs after
- * the routed experts and reuses their memory. */
+/* Returns the floats of scratch that the shared expert needs for each token: 1 for the gate of its output, 2 x
+ * shared_intermediate for gate and up, hidden_size for its output. It runs after the routed experts and reuses their
+ * memory. */
 static size_t shared_expert_floats(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
@@ -203,8 +204,8 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
-/* Computes, for a sorted row, up = gate x the router's factor, where `gate` has the activations: the inputs of the down
- * projection as the tap receives them. */
+/* Writes the inputs of the down projection of a sorted row, times the router's factor of the row, to j->up, for the
+ * tap. j->gate has these inputs, the activations. */
 static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -247,7 +248,8 @@ static organ_status tap_router(const experts_job *j, organ_error *error)
     return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
 }
 
-/* Computes the router's logits of the tokens, chooses their experts and sorts the rows by expert. */
+/* Computes the router's logits of the tokens, passes them to the router's callback, chooses the experts and sorts the
+ * rows by expert. */
 static organ_status route_tokens(experts_job *j, organ_error *error)
 {
     forward_group *g = j->group;
@@ -265,7 +267,8 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the outputs of sorted rows [base, base + rows), which belong to experts [from, until). */
+/* Computes the outputs of sorted rows [base, base + rows), which belong to experts [from, until): gathers inputs, runs
+ * gate and up, the activation and down, and passes the inputs of each matrix to the tap. */
 static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
@@ -309,8 +312,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 /* Columns of the sums that one task of add_columns computes. */
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds columns [index x COLUMNS_AT_ONCE, + COLUMNS_AT_ONCE) of the output rows in the buffers, times their factors, to
- * the sums of their tokens. Adds rows in ascending order of experts, as sum_token does. */
+/* Adds block `index` of COLUMNS_AT_ONCE columns of the output rows in the buffers, times their factors, to the sums of
+ * their tokens. Adds rows in ascending order of experts, as sum_token does. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -406,8 +409,8 @@ static organ_status capture_all_experts(experts_job *j, organ_error *error)
 
 /* ---- the shared expert ---- */
 
-/* The output of the shared expert, `from` (tokens x hidden_size), is added to `out`, times the gate of the token in
- * `shares`; NULL: no gate. */
+/* The addition of the shared expert's output, `from`, to `out` (both tokens x hidden_size), times the gate of the token
+ * in `shares`; NULL: no gate. */
 typedef struct shared_job {
     const organ_forward_config *config;
     const float *shares, *from;

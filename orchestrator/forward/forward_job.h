@@ -29,7 +29,7 @@ typedef struct forward_slot {
     const organ_weight *weight;
     uint64_t rows, cols; /* `rows` is the sum over all matrices, which are stacked below each other */
     uint64_t matrices;   /* number of matrices; above 1: stacked experts */
-    /* type of the values in memory: FP32 for vectors and for types that products do not support */
+    /* type of the loaded values, or of decoded panels: FP32 for vectors and for types that products do not support */
     organ_real type;
     /* kept in its stored type, because that needs less memory; products decode it a panel (some rows) at a time */
     bool packed;
@@ -167,7 +167,7 @@ struct organ_layer {
     /* streamed: bytes of address space at `values`, where the pages of experts go back to the system after each use; 0:
      * all weights are in memory */
     size_t reserved;
-    forward_source *sources; /* one for each slot; without a reader if the values are in memory */
+    forward_source *sources; /* one for each slot; the reader is NULL if all values are loaded unpacked */
     forward_room *room;      /* for organ_layer_run and organ_layer_expert */
 };
 

@@ -99,8 +99,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Computes the indexer's scores of keys [block x FORWARD_KEYS, + FORWARD_KEYS) for all queries, head by head (equation
- * at the top of the file). */
+/* Computes the indexer's scores of block `block` of FORWARD_KEYS keys for all queries, head by head (equation at the
+ * top of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;

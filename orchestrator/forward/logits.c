@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The output head. Its matrix is never in memory as a whole: products read blocks of rows. */
+ * The output head. Unless a caller has loaded it, its matrix is never in memory as a whole: products read panels of
+ * rows. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 

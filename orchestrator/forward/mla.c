@@ -15,8 +15,8 @@
 
 #include <string.h>
 
-/* The code of these models constructs the norms of latent vectors without an epsilon, so it is the default of their
- * class, whatever rms_norm_eps is. */
+/* Epsilon of the norms of latent vectors: the default of the norm's class in transformers, which is not given
+ * rms_norm_eps here. */
 #define LATENT_EPS 1e-6
 
 /* The latent attention of a layer on a group. */

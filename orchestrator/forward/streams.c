@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * AltUp (Baykal et al. 2023, as in modeling_gemma3n.py): a token has several hidden states, its streams. A layer
- * predicts them from one another, computes on the prediction of stream 0, and corrects all streams by the change of
- * that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
+ * predicts each stream from all streams, computes on the prediction of stream 0, and corrects all streams by the change
+ * of that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
  * their order. */
 #include "orchestrator/forward/config/layer_parts.h"
 #include "orchestrator/forward/forward_job.h"
