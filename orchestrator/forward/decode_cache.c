@@ -123,6 +123,7 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
         return error->status;
     /* Sparse attention needs its choice among `max` keys for one token: later tokens are processed one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
+    /* the product with sizeof(float) must not overflow; UINT64_MAX / 4 bytes fit in no memory */
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
     if (!fits_text(&g, f->engine->memory))
         return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, fits_text, &g),

@@ -59,7 +59,7 @@ static inline forward_view organ_view_from_row(forward_view view, uint64_t rows)
 
 /* The weights of a layer and the memory that it needs. */
 typedef struct forward_plan {
-    size_t count;
+    size_t count; /* slots */
     forward_slot *slots;
     forward_view parts[PART_COUNT]; /* by forward_part */
     forward_view *experts;          /* [3 e + k]: gate, up or down (k = 0, 1, 2) of expert e; NULL: no experts */
@@ -90,7 +90,7 @@ typedef struct forward_rotation {
     float *short_factors, *long_factors;  /* from a GGUF file, else NULL */
     float scale;                          /* multiplies cos and sin: the attention factor of the scaling rule */
     const organ_rope_config *rope;
-    forward_rotation_part *parts;
+    forward_rotation_part *parts; /* part_count ranges of rows, one for each kind of window */
     size_t part_count;
 } forward_rotation;
 
@@ -103,8 +103,8 @@ typedef struct forward_source {
 
 /* Per-layer embeddings of Gemma 3n and Gemma 4 (per_layer.c); all members are zero if the architecture has none. */
 typedef struct forward_per_layer {
-    organ_weight_reader *table, *embedding;
-    const organ_weight *weight; /* the projection */
+    organ_weight_reader *table, *embedding; /* of the table of per-layer embeddings; of the embedding matrix */
+    const organ_weight *weight;             /* the projection */
     forward_source projection;
     float *norm; /* weights of the norm of the projection */
 } forward_per_layer;
@@ -113,7 +113,7 @@ typedef struct forward_per_layer {
  * streams - 1 matrices that map these streams back before the output head. */
 typedef struct forward_streams {
     forward_source *ends; /* NULL: no AltUp */
-    size_t panel;         /* scratch of a worker for a panel of such a matrix, in bytes */
+    size_t panel;         /* scratch of a worker for a panel of the largest of `ends`, in bytes */
 } forward_streams;
 
 /* The state of organ_forward_open: weights and plans of the model, values used by all layers, memory of the workers. */
@@ -123,9 +123,9 @@ struct organ_forward {
     organ_forward_config config;
     const forward_family *family;
     organ_weights *weights;
-    const char *prefix;  /* of the names of the text model's tensors in safetensors */
-    forward_plan *plans; /* one for each layer */
-    const organ_weight *embedding, *norm, *output;
+    const char *prefix;                            /* of the names of the text model's tensors in safetensors */
+    forward_plan *plans;                           /* one for each layer */
+    const organ_weight *embedding, *norm, *output; /* norm: that before the output head; NULL: it has no weights */
     const organ_weight *positions;                 /* the table of learned positions; NULL: there is none */
     float *embedding_norm, *embedding_norm_biases; /* NULL: embeddings have no norm */
     float *norm_values, *norm_biases;              /* of the norm before the output head; NULL: it has none */
@@ -141,7 +141,7 @@ struct organ_forward {
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
     bool hypothetical;   /* the plans describe a model that does not exist yet */
-    /* layers whose bytes exceed organ_forward_layer_need are loaded without their experts (organ_forward_stream) */
+    /* by organ_forward_stream: layers with more bytes than organ_forward_layer_need are loaded without their experts */
     bool may_stream;
 };
 

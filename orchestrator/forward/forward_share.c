@@ -64,10 +64,10 @@ static void *map_block(size_t bytes)
  * of the heap. Returns NULL and sets `error` if there is no memory. */
 float *organ_forward_floats(size_t count, organ_error *error)
 {
-    const size_t bytes = (count / 16 + 2) * LINE;
+    const size_t bytes = (count / 16 + 2) * LINE; /* a line has 16 floats; one more for the size, one for the rest */
     const bool large = bytes >= LARGE_BLOCK;
     unsigned char *block = NULL;
-    if (count < SIZE_MAX / 8)
+    if (count < SIZE_MAX / 8) /* `bytes` has not overflowed */
         block = large ? map_block(bytes) : aligned_alloc(LINE, bytes);
     if (!block) {
         organ_fail_errno(error, ENOMEM, "cannot allocate %zu numbers", count);

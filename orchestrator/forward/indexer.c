@@ -201,6 +201,7 @@ organ_status organ_forward_index_choose(forward_group *g, const forward_index *i
                             pairs * (double)c->index_heads * ((double)c->index_dim + ORGAN_SHARE_NUMBER), score_block,
                             &j, error))
         return error->status;
+    /* choose_keys reads the scores five times: for each byte of their ranks, then to set the bits */
     return organ_forward_share(g->forward->engine, queries, 5 * ORGAN_SHARE_NUMBER * pairs, choose_keys, &j, error);
 }
 

@@ -60,6 +60,7 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
  * output, scratch, and the choice of sparse attention. */
 size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
 {
+    /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
     return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
            organ_forward_index_room(&f->config.latent, tokens, tokens);
 }

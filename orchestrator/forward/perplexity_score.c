@@ -201,7 +201,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     if (check_sources(&s, error) != ORGAN_OK)
         return error->status;
     s.tile_rows = tile_rows ? tile_rows : 1;
-    if (count <= 1)
+    if (count <= 1) /* no logits are kept, so one tile can have all tokens */
         s.tile_rows = plan->scored;
     s.tile_rows = s.tile_rows < plan->scored ? s.tile_rows : plan->scored;
     s.rows = malloc((s.tile_rows + 1) * sizeof *s.rows);
