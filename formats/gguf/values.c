@@ -36,6 +36,7 @@ organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *form
     return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
 }
 
+/* Reports that memory for the item being read (cursor->where) is exhausted. */
 static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
 {
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);

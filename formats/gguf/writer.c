@@ -54,6 +54,7 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
+/* Returns the key-value that would be written, or NULL. It is valid until the writer is changed. */
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key)
 {
     return find_kv(writer, key);

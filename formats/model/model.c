@@ -48,7 +48,7 @@ static void raise_file_limit(size_t count)
 }
 
 /* Returns the name of the file that refers to `file`: the index, or the part of a split model that the user named.
- * Returns NULL if the user named `file` itself. */
+ * Returns NULL if the user named `file` itself and for a model in one file. */
 static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
@@ -79,7 +79,8 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     return error->status;
 }
 
-/* Opens a file of the model, local or remote, and fills in its descriptor, size and identity. */
+/* Opens a file of the model, local or remote, and fills in its descriptor (or `remote`), size, modification time and
+ * inode. */
 static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
@@ -199,8 +200,9 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* Loads and parses the index of the model. For a model whose place has no index (a directory at a URL), tries the
- * usual name: if that file does not exist, there is no error, and place.index stays NULL. */
+/* Loads the index of the model and parses it into s->shards. Returns ORGAN_IO if the index that the place names does
+ * not exist. If the place names none (a directory at a URL), tries the usual name: if that file does not exist, there
+ * is no error, and place.index stays NULL. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -237,7 +239,8 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
-/* Reads the fields of config.json in the model's directory plus `folder` ("" or "/FOLDER"). */
+/* Reads config.json in the model's directory plus `folder` ("" or "/FOLDER") into s->model.config. A missing file is no
+ * error. */
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -250,7 +253,8 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
     return error->status;
 }
 
-/* Opens all shards of the index and checks that they contain exactly the tensors that the index assigns to them. */
+/* Opens all shards of the index. Returns ORGAN_BAD_INPUT if they lack a tensor of the index; a tensor in another shard
+ * than the index says, or a wrong total_size, only gives a warning. */
 static organ_status open_shards(model_state *s, organ_error *error)
 {
     model_open_files(s, s->shards.files, s->shards.file_count, error);

@@ -34,8 +34,10 @@ typedef struct organ_model {
     float scale_times;
     organ_hf_config config;
     size_t file_count, tensor_count;
-    const organ_model_file *files; /* sorted by name */
-    const organ_tensor *tensors;   /* in file order, by offset within a file */
+    /* shards or parts sorted by name, then those of access->also; in an organ directory one file for each tensor, in
+     * the order of `tensors` */
+    const organ_model_file *files;
+    const organ_tensor *tensors; /* in file order, by offset within a file */
     size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */
     const char *const *problems; /* one sentence each */
     size_t warning_count; /* wrong statements in the files on which no loader relies, such as total_size of the index */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The files that find_in_directory accepts, for messages. */
 #define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
 /* The files of a directory that matter for finding its model. */
@@ -148,9 +149,10 @@ static void list_cached_snapshots(const organ_model_place *place, char *names, s
         closedir(folder);
 }
 
-/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging
- * Face cache, an index of another name, loose files, several GGUF models, or a file of a foreign format. */
-static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
+/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging Face
+ * cache, an index of another name, loose .safetensors files, several GGUF models, or a file of a foreign format.
+ * Returns ORGAN_BAD_INPUT. */
+static organ_status fail_not_one_model(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];
     list_cached_snapshots(place, snapshots, sizeof snapshots);
@@ -179,7 +181,7 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
 }
 
 /* Sets the place's index or file for a directory, by precedence: the index, model.safetensors, the only other
- * .safetensors, the only GGUF model. */
+ * .safetensors, the only GGUF model. Returns ORGAN_BAD_INPUT if there is none or the choice is ambiguous. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -196,7 +198,7 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
         place->file = found.gguf[0];
     else
-        return fail_empty(place, &found, error);
+        return fail_not_one_model(place, &found, error);
     place->gguf = place->file && organ_ends_with(place->file, ".gguf");
     return ORGAN_OK;
 }
@@ -234,8 +236,8 @@ static bool has_gguf_magic(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF"
- * is accepted under any name. */
+/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF" is
+ * accepted under any name that does not end with .safetensors or .json. */
 static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);

@@ -18,9 +18,10 @@
 #include <unistd.h>
 
 #define MAX_ENTRIES ((size_t)1000000) /* files and folders of an output */
-#define DEEPEST     32                /* levels of folders in an output */
-#define UNLISTED    ", which no report, manifest or index of organ there lists"
-#define STEP        ((size_t)1 << 16) /* bytes that are compared at a time */
+#define DEEPEST     32                /* levels of folders below an output */
+/* the reason why --force does not replace a file: the end of a message */
+#define UNLISTED ", which no report, manifest or index of organ there lists"
+#define STEP     ((size_t)1 << 16) /* bytes that are compared at a time */
 
 /* The position of a directory in an output; it determines which files the directory may contain. ROOT is the output
  * itself. REPORTS is its folder of reports, or the folder of the donor's reports in that folder. PARTS is a folder

@@ -73,6 +73,7 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
     return true;
 }
 
+/* Returns true if the file begins with `text`. */
 static bool head_starts_with(const head *h, const char *text)
 {
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
@@ -88,7 +89,8 @@ static bool is_markdown_report(const char *name, const head *h)
     return false;
 }
 
-/* Returns the last segment of the path without the prefix ".PID." of a draft (".4711."). */
+/* Returns the last segment of the path, without the prefix ".PID." (".4711.") that a file has while process PID writes
+ * it. */
 static const char *name_without_draft_prefix(const char *path)
 {
     const char *const name = organ_path_name(path);

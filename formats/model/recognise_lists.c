@@ -16,10 +16,10 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define DEEPEST      32                /* levels of a manifest's JSON */
-#define LARGEST_LIST ((size_t)1 << 28) /* bytes of a list */
-#define STEP         ((size_t)1 << 16) /* bytes that are hashed at a time */
-#define INDEX        ".safetensors.index.json"
+#define DEEPEST      32                        /* levels of a manifest's JSON */
+#define LARGEST_LIST ((size_t)1 << 28)         /* bytes of a list */
+#define STEP         ((size_t)1 << 16)         /* bytes that are hashed at a time */
+#define INDEX        ".safetensors.index.json" /* ending of the name of an index */
 
 /* Loads the JSON file `name` of the directory; the caller releases it. Returns NULL if the file does not exist, cannot
  * be read, is larger than LARGEST_LIST or is no valid JSON. Sets an error only if the parser of the JSON gets no

@@ -75,8 +75,9 @@ static const char *stored_token(organ_arena *arena)
     return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
 }
 
-/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file
- * in which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. */
+/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file in
+ * which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. If `path`
+ * is NULL and HF_HUB_DISABLE_IMPLICIT_TOKEN is set, leaves access->bearer unchanged. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
 {
     const char *token = path ? NULL : getenv("HF_TOKEN");

@@ -325,8 +325,8 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     return CURL_PREREQFUNC_OK;
 }
 
-/* Returns the reach of the URL's host if it is a numeric address or localhost; any other host name counts as public
- * until on_socket and on_connected check its address. */
+/* Returns the kind of network (organ_reach) of the URL's host if it is a numeric address or localhost. Any other host
+ * name counts as public until on_socket and on_connected check its address. */
 static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
@@ -340,7 +340,8 @@ static organ_reach reach_of_url(const char *url)
     return reach;
 }
 
-/* Returns true if repeating the request cannot help: faults of the call or of the server's identity. */
+/* Returns true if repeating the request after the result `code` of libcurl cannot help: faults of the URL, of the
+ * server's certificate, of the local setup. */
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
@@ -431,7 +432,7 @@ static void set_fault_of_curl(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
-/* Sets the answer's fault, one that repeating the request would not remove. */
+/* Sets the answer's fault to `fault`, which repeating the request would not remove. */
 static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;

@@ -119,6 +119,7 @@ void organ_http_destroy(organ_http *http)
 
 /* ---- one request, repeated until it is answered ---- */
 
+/* Returns true if the caller's access->stopped asks to end the reading. */
 static bool reading_is_stopped(const organ_http *http)
 {
     return http->access->stopped && http->access->stopped(http->access->context);
@@ -137,9 +138,10 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
     return reading_is_stopped(http) ? fail_interrupted(error) : ORGAN_OK;
 }
 
+/* Returns true for an HTTP status after which the same request may succeed later. */
 static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* Writes the fault of an unusable answer to `out`, for messages. */
+/* Writes why an answer is not usable to `out`, a part of a sentence for messages. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -382,7 +384,8 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
-/* Reads bytes of the file from `offset` on into the span that was unused for longest. */
+/* Reads bytes of the file from `offset` on, as many as step_at returns or fewer, into the span that was unused for
+ * longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;
@@ -511,7 +514,7 @@ void organ_http_close(organ_http_file *file)
     free(file);
 }
 
-/* Returns the bytes of the file. */
+/* Returns the size of the file in bytes. */
 uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
 
 /* Returns the ETag or Last-Modified of the file when it was opened, or "". */
