@@ -316,7 +316,7 @@ static organ_status read_gguf_header(gguf_reader *r)
     if (r->cursor.error->status)
         return r->cursor.error->status;
     read_alignment(r);
-    organ_faults_take(c->faults, c->error);
+    organ_faults_take(c->faults, c->error); /* reading continues with the default alignment */
     read_infos(r);
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }

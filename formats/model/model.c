@@ -181,8 +181,9 @@ static organ_status check_total(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL
- * if the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. */
+/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL if
+ * the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. Until the model is
+ * open, its directory is in s->place only. */
 static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                  size_t *length, organ_error *error)
 {
@@ -294,8 +295,9 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
-/* Opens all parts of a split GGUF model in order. The file that the user named is already open. If it is the first
- * part it stays open; otherwise it is closed, because the list of tensors must begin with the first part. */
+/* Opens all `parts` parts of a split GGUF model in order. The file that the user named is already open. If it is the
+ * first part it stays open, and its split keys are checked here, because read_gguf did not have the number of parts;
+ * otherwise it is closed, because the list of tensors must begin with the first part. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -482,7 +484,8 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
 }
 
 /* Sets *fd to the descriptor of files[file] if the model keeps it open, else opens the file again;
- * organ_model_file_close closes only a descriptor that was opened here. */
+ * organ_model_file_close closes only a descriptor that was opened here. Returns ORGAN_USAGE for a model at a URL,
+ * ORGAN_BAD_INPUT if the file was replaced. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];

@@ -75,6 +75,7 @@ static organ_status note_gguf(organ_model_place *place, const char *name, conten
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
         if (is_same_split(found->gguf[k], name))
             return strcmp(name, found->gguf[k]) < 0 ? copy_name(place, name, &found->gguf[k], error) : ORGAN_OK;
+    /* index in found->gguf: 0 before the first name, else 1 */
     const size_t place_in_order = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
     found->ggufs++;
     if (place_in_order == 0)

@@ -113,8 +113,9 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Returns true if the name and first bytes of the file `path`, relative to the directory `at`, are those of a report,
- * chart or journal of organ. Sets *error if the file cannot be read. */
+/* Returns true if the name and first bytes of the file `path`, relative to the directory `at`, are those of a file that
+ * organ writes about a run: a report (Markdown, HTML or JSON), a chart, a journal, or coverage.tiles. Sets *error if
+ * the file cannot be read. */
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);
@@ -132,8 +133,8 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
 }
 
 /* Returns true if the name of the file `path`, relative to the directory `at`, ends in .gguf or .safetensors and its
- * first bytes are those of that format. A safetensors file begins with the bytes of its header as 64 bits, then the '{'
- * of the header. Sets *error if the file cannot be read. */
+ * first bytes are those of that format. A safetensors file begins with the number of bytes of its header (64 bits),
+ * then the '{' of the header. Sets *error if the file cannot be read. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

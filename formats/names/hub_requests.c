@@ -182,9 +182,9 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     return ORGAN_OK;
 }
 
-/* Loads the hub's answer (JSON) for the revision: `url` is the URL of all revisions of the model. The caller frees
- * *bytes. `text` is the model's name, for messages. Returns ORGAN_IO if the server does not have the model or the
- * revision. */
+/* Loads the hub's answer (JSON) for a revision of a model. The revision is a file in the directory `url`, whose query
+ * organ_http repeats. The caller frees *bytes. `text` is the model's name, for messages. Returns ORGAN_IO if the server
+ * does not have the model or the revision. */
 static organ_status load_revision(const char *text, const char *url, const char *revision,
                                   const organ_model_access *access, char **bytes, size_t *length, organ_error *error)
 {

@@ -44,8 +44,8 @@ bool organ_name_is_remote(const char *text, organ_arena *arena)
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
 /* Handles a `text` without prefix that names no existing path. If it has the form ORG/NAME and the folder of the
- * Hugging Face cache exists, reports that there is no such model, with a similar name. Otherwise sets *path to
- * `text`, and the caller's open reports the missing file. */
+ * Hugging Face cache exists, returns ORGAN_IO: there is no such model; the message has a similar name. Otherwise sets
+ * *path to `text`, and the caller's open reports the missing file. */
 static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_error ignored = {0};
