@@ -31,6 +31,7 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 
 /* ---- printing ---- */
 
+/* Writes a piece of JSON for json_dump_callback: 0, or -1 on a write error. */
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
 int organ_real_digits(double value)
@@ -44,6 +45,7 @@ int organ_real_digits(double value)
     return digits;
 }
 
+/* Prints a value that is neither array nor object. Returns false on failure. */
 static bool print_scalar(const json_t *value, FILE *out)
 {
     const size_t digits = json_is_real(value) ? (size_t)organ_real_digits(json_real_value(value)) : 0;
@@ -58,6 +60,7 @@ static bool has_only_numbers(const json_t *array)
     return true;
 }
 
+/* Begins a line with `indent` blanks; does nothing if `indent` is negative, because the document is on one line. */
 static void new_line(FILE *out, int indent)
 {
     if (indent >= 0)
@@ -85,8 +88,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the comma and line break before a member, unless it is the first, then its key and a colon. Returns false if
- * out of memory. */
+/* Prints the key of a member and a colon, on a line indented by `inner` blanks (< 0: on the same line). Before it
+ * prints a comma, unless the member is the first. Returns false if out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -109,7 +112,7 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
         complete = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
                    print_value(row, out, indent + 2);
         json_decref(row);
-        organ_rows_passed();
+        organ_rows_passed(); /* its pages may be released */
     }
     new_line(out, rows->count ? indent : -1);
     fputc('}', out);
@@ -138,6 +141,8 @@ static bool print_members(const json_t *object, const organ_long_member *rows, F
     return complete;
 }
 
+/* Prints any value; nested values recurse. `indent`: of the line that the value is on (< 0: the document is on one
+ * line). Returns false if out of memory. */
 static bool print_value(const json_t *value, FILE *out, int indent)
 {
     if (json_is_array(value))
@@ -145,6 +150,8 @@ static bool print_value(const json_t *value, FILE *out, int indent)
     return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
 }
 
+/* Prints the last newline. Returns ORGAN_IO if memory ran out (`complete` is false), but not on a write error, which
+ * stays in the error flag of `out`. */
 static organ_status end_document(bool complete, FILE *out, organ_error *error)
 {
     fputc('\n', out);
@@ -152,6 +159,7 @@ static organ_status end_document(bool complete, FILE *out, organ_error *error)
                                    : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
+/* Prints the document; `indent` 0: on several lines, -1: on one line. */
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
     if (organ_memory_work_check("a report", error) != ORGAN_OK)
@@ -180,13 +188,13 @@ json_t *organ_document_string(const char *s)
 
 /* ---- files ---- */
 
-#define MAX_DRAFTS 100
+#define MAX_DRAFTS 100 /* temporary names that open_draft tries */
 
 /* A file that is written under a temporary name next to `path`. */
 typedef struct draft {
     const char *path;
-    char *temporary;
-    int fd;
+    char *temporary; /* path of the temporary file */
+    int fd;          /* of the temporary file; -1: not open */
 } draft;
 
 /* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME"; the caller frees it. If a file has this name already, the caller
@@ -228,15 +236,16 @@ static void remove_abandoned_drafts(const char *path)
     free(directory);
 }
 
-/* Locks a new draft. Returns false if another process takes it for abandoned and removes it: that process holds the
- * lock, or has removed the name already. */
+/* Locks a new draft. Returns false if another process takes the draft for abandoned and removes it: the other process
+ * holds the lock, or has removed the name already. Returns true if the file system has no locks. */
 static bool is_locked_draft(int fd)
 {
     struct stat info;
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
-/* Creates a temporary file next to `path`, locked so that other processes do not remove it as abandoned. */
+/* Removes abandoned drafts of `path` and creates a new one, locked so that other processes do not remove it. Returns
+ * ORGAN_IO if no file can be created; the draft then needs no close_draft. */
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
     int reason = EEXIST;
@@ -284,9 +293,9 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-/* A file that is written in pieces, and the errno of the first piece that failed. */
+/* A file that is written in pieces. */
 typedef struct draft_stream {
-    int fd, fault;
+    int fd, fault; /* fault: errno of the first piece that failed; 0: none */
 } draft_stream;
 
 /* Writes a piece of the stream and returns its bytes. Continues if a signal interrupts a write, which stdio alone does
@@ -326,6 +335,7 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
     return close_draft(&d, error->status, error);
 }
 
+/* Printers for organ_printed_write: a document, a long document (`context` is a long_document), a text. */
 static organ_status print_json(const void *document, FILE *out, organ_error *error)
 {
     return organ_document_print(document, out, error);
@@ -336,6 +346,7 @@ organ_status organ_document_write(const char *path, const json_t *document, orga
     return organ_printed_write(path, print_json, document, error);
 }
 
+/* The arguments of print_long. */
 typedef struct long_document {
     const json_t *document;
     const organ_long_member *rows;

@@ -66,8 +66,8 @@ typedef struct organ_field {
  * outlive the table, which has at most ORGAN_FIELDS_MAX columns. Returns NULL if out of memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max);
 
-/* Adds a row; `name`, if it is not NULL, replaces the first field. */
+/* Adds the cells of `row` to the table; `name`, if it is not NULL, replaces the first cell. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
-/* Adds a row for each of `rows`; the first field is the row's member `key`. */
+/* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 #endif

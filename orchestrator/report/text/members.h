@@ -38,7 +38,7 @@ typedef struct organ_member {
 #define SET_BYTES_OF(key, text)     ORGAN_MEMBER_OF(key, (text) ? organ_document_string(text) : json_null())
 /* A value of another document (a new reference to it); null if `json` is NULL. */
 #define SET_HELD(key, json) ORGAN_MEMBER_OF(key, organ_json_held(json))
-/* The first members of every document. */
+/* The first members of every document: "schema", "definition" and "organ", the version of the program. */
 #define SET_HEAD(schema, definition)                                                                                   \
     SET_TEXT("schema", schema), SET_TEXT("definition", definition), SET_TEXT("organ", ORGAN_VERSION)
 /* Adds the member only if `there`. */
@@ -61,7 +61,8 @@ bool organ_members_add_before_run(json_t *document, const organ_member *members)
  */
 json_t *organ_json_joined(json_t *first, json_t *second);
 
-/* Values of the macros above. */
+/* Return the values of SET_REAL_OF (null unless `there` and x is finite), SET_INDEX (null for n < 0) and SET_HELD (null
+ * for NULL). */
 json_t *organ_json_real_of(bool there, double x);
 json_t *organ_json_index(int64_t n);
 json_t *organ_json_held(const json_t *value);

@@ -44,8 +44,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Writes lines; a line wider than the page is broken between words, and its continuation has the same indentation.
- * Commands of this program ("  organ prune ...") and words wider than the page are not broken. */
+/* Writes lines. A line wider than the page is broken between words; its continuation lines are indented by 2 columns
+ * more than the line. Commands of this program ("  organ prune ...") and words wider than the page are not broken. */
 void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
 
 /* Writes a percentage with its sign, such as "22.41 %", to `out` and returns `out`. */
