@@ -9,9 +9,9 @@
 
 #include <string.h>
 
-enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };
+enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 }; /* limits: columns of a table (put_list); numbers of a printed list */
 
-/* Returns whether the name of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
+/* Returns whether the name `key` of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
 static bool measures(const char *key, const char *kind) { return strcmp(key, kind) == 0 || organ_ends_with(key, kind); }
 
 /* Writes the value of a member by its type. For a number, the name `key` decides whether it is written as a time, an
@@ -73,6 +73,7 @@ static bool is_omitted(const json_t *value)
     return json_is_array(value) && (count == 0 || (count > MAX_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
+/* Returns whether the value is an array whose first element is an object. */
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
 /* Adds a row for each member of `object` that is a number, a text or a short list. For a member that is an object, adds

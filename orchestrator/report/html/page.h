@@ -30,6 +30,7 @@ void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size
 /* Writes a heading and adds it to the page's table of contents. */
 void organ_html_section(organ_html *html, const char *title);
 
+/* Prints a formatted text as a paragraph. */
 void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Prints a warning in a box: a limit on the interpretation of the numbers. */

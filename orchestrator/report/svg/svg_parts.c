@@ -53,7 +53,7 @@ void organ_svg_label(FILE *out, double x, double y, const char *class, const cha
 
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest)
 {
-    enum { TITLE_ROW = 26 };
+    enum { TITLE_ROW = 26 }; /* y of the title */
     char text[512];
     snprintf(text, sizeof text, "%s%s%s", subtitle ? subtitle : "", subtitle && *note ? "; " : "", note);
     organ_svg_label(out, left, TITLE_ROW, " oc-title", "start", title, 90);
@@ -79,8 +79,7 @@ void organ_svg_line_end(FILE *out, unsigned style)
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
-/* Begins the marker of a style at (x, y): the number of the style selects one of six shapes and a colour. The caller
- * writes the title of the marker and closes the path. */
+/* The shapes: circle, square, triangle, rhombus, inverted triangle, cross. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
     const unsigned kind = organ_svg_shape(style);

@@ -112,7 +112,7 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
         complete = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
                    print_value(row, out, indent + 2);
         json_decref(row);
-        organ_rows_passed(); /* its pages may be released */
+        organ_rows_passed(); /* frees the memory of arrays in files that rows->row has read */
     }
     new_line(out, rows->count ? indent : -1);
     fputc('}', out);
