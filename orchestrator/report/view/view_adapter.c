@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MAX_FINDINGS = 500 };
+enum { MAX_FINDINGS = 500 }; /* lines of the table of findings on a page */
 
 #define ADAPTER                                                                                                        \
     "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, " \
@@ -13,8 +13,10 @@ enum { MAX_FINDINGS = 500 };
 
 /* ---- fields and blocks of both views ---- */
 
+/* Members of a module: the kept share, the norm and the singular values of its change. */
 static const organ_share_of kept = {"explained", "norm", "sigma"};
 
+/* Return the kept share by role (organ_share_roles), and its chart over the rank. */
 static json_t *kept_roles(const json_t *report) { return organ_share_roles(report, &kept); }
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &kept); }
 

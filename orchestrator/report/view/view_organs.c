@@ -10,6 +10,8 @@
 
 enum { MAX_CHANGED = 1000 }; /* lines of the table of changed tensors on a page */
 
+/* BESIDE prints the number and bytes of the files that are not weights: `what` begins the sentence, `behind` ends it.
+ * WRITTEN: main results, bytes and tensors of the output. */
 #define BESIDE(where, what, behind)                                                                                    \
     SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" behind ".")
 #define WRITTEN                                                                                                        \
@@ -69,6 +71,7 @@ const organ_view organ_extract_view = {
 
 /* ---- assemble ---- */
 
+/* Returns the row of changed tensor k: its name and role; `context` is the array of names. */
 static json_t *changed_row(const void *context, size_t k)
 {
     const char *const name = organ_json_text(organ_json_row_at(context, k), "");

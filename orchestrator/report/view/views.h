@@ -49,7 +49,7 @@ ORGAN_VIEW_LIST(ORGAN_VIEW_DECLARE)
 enum { ORGAN_VIEWS = ORGAN_VIEW_LIST(ORGAN_VIEW_COUNT) };
 extern const organ_view *const organ_views[ORGAN_VIEWS];
 
-/* Returns the view of the report's schema; NULL if no view is for it. */
+/* Returns the view for the report's member "schema"; NULL if there is none. */
 const organ_view *organ_view_of(const json_t *report);
 
 /* Write the report for a terminal, for a terminal with a line for every tensor, and as a Markdown file, by its view,
