@@ -200,7 +200,7 @@ static void heat_map_arrange(heat_map_drawing *d)
     }
     /* Names of at most 6 characters are not slanted: if not all fit, put_column_names leaves some out. */
     d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width;
-    d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
+    d->names_height = d->slanted ? 16 + column_names * 0.62 : 20; /* 0.62: sine of the slant of 38 degrees */
     d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 +
              (is_row_label_horizontal(d) ? 10 : 0);
     d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);

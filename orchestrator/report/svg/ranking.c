@@ -70,6 +70,7 @@ static void choose_scale(ranking_drawing *d)
         organ_extent_widen(&all, bar->low != bar->high ? bar->low : 0);
         organ_extent_widen(&all, bar->low != bar->high ? bar->high : 0);
     }
+    /* 0 to 1 if all values are 0 */
     d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 

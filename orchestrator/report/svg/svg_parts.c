@@ -8,7 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Writes a coordinate with at most two decimals and a point in every locale. */
+/* Writes a coordinate with at most two decimals and a point in every locale. Limits it to +-1e6, which is outside of
+ * any chart, so that lround cannot overflow. */
 static void parts_put_number(FILE *out, double value)
 {
     const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
@@ -39,6 +40,7 @@ void organ_svg_text(FILE *out, const char *s, size_t longest)
     free(cut);
 }
 
+/* 6.6 pixels are the mean width of a character in the font size of 12 pixels. */
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
 double organ_svg_pixels_cut(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 

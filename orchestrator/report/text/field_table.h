@@ -33,6 +33,8 @@ typedef struct organ_field {
 /* The form that prints the number of the row. Only the first field may have it. */
 #define ORGAN_FIELD_NUMBER "#"
 
+/* Initializers of a field: `heading` is its title, `member` its path, `as` its form, `what` its flags, `template` its
+ * words, `function` its `put`; `digits` are decimals, or of FIELD_GENERAL significant digits. */
 /* clang-format off */
 #define ORGAN_FIELD_OF(heading, ...) {.title = (heading), __VA_ARGS__}
 /* clang-format on */
@@ -60,6 +62,7 @@ typedef struct organ_field {
     ORGAN_FIELD_OF(heading, .words = (template), .flags = (what), .when = (condition))
 #define ORGAN_FIELDS_MAX 16 /* columns of a table */
 
+/* An array of fields and its length, as arguments. */
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
 /* Returns a table with a row for each of the first `max` elements of `rows`, an array. The titles of `fields` must
