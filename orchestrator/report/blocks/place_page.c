@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Puts each line that is not empty as a paragraph. */
+/* Writes each line of `text` that is not empty as a paragraph. */
 static void put_lines(organ_html *html, const char *text)
 {
     while (*text) {

@@ -50,7 +50,7 @@ json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 /* Returns a table of checks, an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
-/* Draw the block of one kind on a page: bars, a map by layer, panels, a grid, curves or points. */
+/* Each function draws the chart of a block of one kind (BARS, MAP, PANELS, GRID, CURVES or POINTS) on the page. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block);
 void organ_map_put(organ_view_walk *walk, const organ_block *block);
 void organ_panels_put(organ_view_walk *walk, const organ_block *block);
@@ -58,14 +58,21 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block);
 void organ_curves_put(organ_view_walk *walk, const organ_block *block);
 void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
-/* Helpers of these functions. organ_block_chart puts an SVG document with its caption on the page and frees the
- * document. organ_block_text returns expanded words, which the caller frees (NULL: no words, or an empty text).
- * organ_block_number returns the number at a path of a row times `factor` (0: times 1); NaN if `path` is NULL or
- * the row has no number there. organ_block_scale returns the upper end of a scale: `high` if `step` is 0; otherwise the
- * smallest multiple of `step` that is not below any value, `least` and 1, but at most `high` (0: 100). */
+/* ---- helpers of these functions ---- */
+
+/* Puts an SVG document with its caption, which are words, on the page and frees the document. NULL: the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
+
+/* Returns the expanded words, which the caller frees; NULL if `words` is NULL or the text is empty, or if memory runs
+ * out, which the page records. */
 char *organ_block_text(organ_view_walk *walk, const char *words);
+
+/* Returns the number at a path of a row times `factor` (0: times 1); NaN if `path` is NULL or the row has no number
+ * there. */
 double organ_block_number(const json_t *row, const char *path, double factor);
+
+/* Returns the upper end of the scale for `count` values: `high` if `step` is 0; otherwise the smallest multiple of
+ * `step` that is not below any value, `least` and 1, but at most `high` (0: 100). */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count);
 
 #endif

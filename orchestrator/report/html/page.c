@@ -305,7 +305,7 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     return numbers + strlen("<metadata>");
 }
 
-/* Writes the title of the chart `svg`, which is escaped already. */
+/* Writes the title of the chart `svg`. The title is escaped already. */
 static void put_title(FILE *out, const char *svg)
 {
     const char *const title = strstr(svg, "<title>") + strlen("<title>");

@@ -44,11 +44,13 @@ static bool is_drawn(const chart_drawing *d, const organ_chart_panel *panel, siz
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
-/* Return the position of a value of x or y in the plot area that is being drawn, in pixels. */
+/* Returns the x coordinate of the place x in the plot area that is being drawn, in pixels. */
 static double at_x(const chart_drawing *d, double x)
 {
     return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width;
 }
+
+/* Returns the y coordinate of the value y in the plot area that is being drawn, in pixels. */
 static double at_y(const chart_drawing *d, double y)
 {
     return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;

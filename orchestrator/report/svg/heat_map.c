@@ -209,8 +209,10 @@ static void heat_map_arrange(heat_map_drawing *d)
 
 /* ---- cells ---- */
 
-/* Return the left edge of a column and the top edge of a row of cells, in pixels. */
+/* Returns the left edge of a column of cells, in pixels. */
 static double x_of(const heat_map_drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
+
+/* Returns the top edge of a row of cells, in pixels. */
 static double y_of(const heat_map_drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
 
 /* Writes the path data of a rectangle that begins at the cell (row, column): one cell high and `width` pixels wide. */

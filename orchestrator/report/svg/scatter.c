@@ -33,11 +33,13 @@ static bool point_is_drawn(const organ_scatter *s, const organ_point *p)
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
-/* Return the position of a value of x or y in pixels. */
+/* Returns the x coordinate, in pixels, of a point with the value x. */
 static double at_x(const scatter_drawing *d, double x)
 {
     return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT);
 }
+
+/* Returns the y coordinate, in pixels, of a point with the value y. */
 static double at_y(const scatter_drawing *d, double y)
 {
     return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT;

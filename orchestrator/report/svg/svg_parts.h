@@ -22,9 +22,9 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers);
 /* Writes any text as XML, cut to `longest` columns. NULL is an empty text. */
 void organ_svg_text(FILE *out, const char *s, size_t longest);
 
-/* Return the approximate width, in pixels, of a text in the font size of 12 pixels: whole, or cut to `longest`
- * columns. */
+/* Returns the approximate width, in pixels, of a text in the font size of 12 pixels. */
 double organ_svg_pixels(const char *s);
+/* The same for a text that is cut to `longest` columns. */
 double organ_svg_pixels_cut(const char *s, size_t longest);
 
 /* Writes a line of text. `class` is "" or a list of classes with a blank before each; `anchor` is start, middle or
@@ -52,14 +52,15 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 
-/* Write the values of a figure as text inside the document, for screen readers and for readers who need exact numbers.
- * The text is between <metadata> and </metadata>: a line for each row, cells separated by tabs, the names of the
- * columns in the first row. A page makes a table from this text (svg_embed.h). */
+/* Begin and end the values of a figure as text inside the document, for screen readers and for readers who need exact
+ * numbers. The text is between <metadata> and </metadata>: a line for each row, cells separated by tabs, the names of
+ * the columns in the first row. A page makes a table from this text (svg_embed.h). */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 
-/* Write the next cell of the row: a text (NULL: empty) or a number (not finite: empty). */
+/* Writes a text as the next cell of the row; NULL is an empty cell. */
 void organ_svg_numbers_text(FILE *out, const char *s);
+/* Writes a number as the next cell of the row; a number that is not finite is an empty cell. */
 void organ_svg_numbers_value(FILE *out, double value);
 
 /* Ends the row. */

@@ -31,6 +31,7 @@ json_t *organ_document_string(const char *s);
  * removes the temporary file. If another file took the name meanwhile, the temporary file is kept and the message
  * explains how to use it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
+/* Writes a text like organ_document_write. */
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
@@ -64,12 +65,14 @@ json_t *organ_json_row_at(const json_t *rows, size_t k);
  * element of that index, "*" the first element in which the rest of the path names a value, "@NAME" the first element
  * with a member NAME. NULL if there is no such value. */
 const json_t *organ_json_at(const json_t *json, const char *path);
-/* Return the value at a path as one type: "" or 0 if the value is missing or has another type. An integer is also a
- * real number. */
+
+/* Returns the string at a path; "" if the value is missing or has another type. */
 const char *organ_json_text(const json_t *json, const char *path);
+/* Returns the integer at a path; 0 if the value is missing, negative or has another type. */
 unsigned long long organ_json_count(const json_t *json, const char *path);
 /* Adds organ_json_count(json, path) to *sum, saturated at the greatest json_int_t. */
 void organ_json_add_count(json_int_t *sum, const json_t *json, const char *path);
+/* Returns the number at a path, integer or real; 0 if the value is missing or has another type. */
 double organ_json_real(const json_t *json, const char *path);
 /* Returns a value as a number: the length of an array, 1 for true, a number itself, 0 for anything else. */
 double organ_json_amount(const json_t *value);

@@ -34,10 +34,11 @@ void organ_table_part_at(organ_table *table, size_t column);
 /* Makes the rows from the next cell on totals: after a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Print the table for a terminal or as Markdown. A table that is wider than the page although columns were shortened is
- * printed in parts below each other, each with the columns that name the rows. Missing cells of the last row are empty.
- * Return ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
+/* Prints the table for a terminal. A table that is wider than the page although columns were shortened is printed in
+ * parts below each other, each with the columns that name the rows. Missing cells of the last row are empty. Returns
+ * ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
+/* Prints the table as Markdown. Missing cells and errors are treated as by organ_table_print. */
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
 /* The contents of a table, for writers of other forms. The table owns all pointers; they are valid until it changes. */

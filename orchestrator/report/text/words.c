@@ -127,7 +127,8 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
     }
 }
 
-/* Returns the format that prints about three digits of a number of this size. */
+/* Returns the format of the form ~0 for a number with the absolute value `size`: three decimals below 100, none from
+ * 100 on; an exponent below 0.001 and from a million on. */
 static const char *general_form(double size)
 {
     if (size != 0 && (size < 0.001 || size >= 1e6))
@@ -135,8 +136,8 @@ static const char *general_form(double size)
     return size != 0 && size < 100 ? "%.3f" : "%.0f";
 }
 
-/* Prints x with `digits` decimals, or with about three digits if `digits` is 0, and without a minus before a rounded
- * 0. */
+/* Prints x with `digits` decimals, or in the format of general_form if `digits` is 0. Returns the text, without a minus
+ * before a rounded 0. */
 static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);

@@ -57,7 +57,8 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
 
 /* Writes a number to `out` in one of the forms from count to .4g, or ~N: with N decimals and no minus before a rounded
- * 0; ~0: about three digits, or an exponent. Returns the text, or ORGAN_FIELD_MISSING for another form. */
+ * 0; ~0: three decimals below 100, none from 100 on, and an exponent below 0.001 and from 1e6 on. Returns the text, or
+ * ORGAN_FIELD_MISSING for another form. */
 #define ORGAN_NUMBER_ROOM 400
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 

@@ -10,8 +10,10 @@
 
 enum { MAX_KINDS = 24 }; /* entries of the legend */
 
-/* Return the models of the report, and model m; model 0 is the donor. */
+/* Returns the models of the report; the first is the donor. */
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
+
+/* Returns model m of the report; model 0 is the donor. */
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
 /* Returns the name of the kind (line and legend entry) of a model: the name of its experiment; if it has none, its

@@ -10,7 +10,10 @@
 
 enum { MAX_ROLES = 32 }; /* limit of roles; further ones are left out */
 
+/* Returns the modules of the report. */
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
+
+/* Returns the role of a module. */
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
 /* Stores the different roles of the modules, in the order in which they first occur, at most MAX_ROLES. Returns their

@@ -146,8 +146,8 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
-/* Returns a string such as "4 q_proj, 1 embed": how many weights of each role are outside the expected ranges. Stops
- * before the string has 400 characters. */
+/* Returns a string such as "4 q_proj, 1 embed": the number of weights of each role outside the expected ranges. Leaves
+ * out further roles once the string has 360 characters. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -184,8 +184,8 @@ static bool autopsy_has_role(const json_t *report, const char *name)
     return false;
 }
 
-/* Returns two rows, expected and healthy, with the ranges of each role that the model has; report.ranges has all
- * roles. */
+/* Returns two rows for each role that the model has: its expected range and its healthy range. report.ranges has the
+ * ranges of all roles. */
 static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
