@@ -109,6 +109,7 @@ static size_t arrange_panels(panel_maps *p, bool band)
     return 1;
 }
 
+/* Frees the maps and the names of the series. */
 static void free_maps(panel_maps *p)
 {
     for (size_t k = 0; k < p->count; k++)

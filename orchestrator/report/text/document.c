@@ -52,6 +52,7 @@ static bool print_scalar(const json_t *value, FILE *out)
     return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)) == 0;
 }
 
+/* Returns whether all elements of an array are numbers; true for an empty array. */
 static bool has_only_numbers(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -335,7 +336,7 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
     return close_draft(&d, error->status, error);
 }
 
-/* Printers for organ_printed_write: a document, a long document (`context` is a long_document), a text. */
+/* Prints a document for organ_printed_write. */
 static organ_status print_json(const void *document, FILE *out, organ_error *error)
 {
     return organ_document_print(document, out, error);
@@ -352,6 +353,7 @@ typedef struct long_document {
     const organ_long_member *rows;
 } long_document;
 
+/* Prints a document with a long member for organ_printed_write; `context` is a long_document. */
 static organ_status print_long(const void *context, FILE *out, organ_error *error)
 {
     const long_document *const d = context;
@@ -366,6 +368,7 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
     return organ_printed_write(path, print_long, &(long_document){document, rows}, error);
 }
 
+/* Prints a text for organ_printed_write. */
 static organ_status print_text(const void *text, FILE *out, organ_error *error)
 {
     fputs(text, out);

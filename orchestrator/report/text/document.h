@@ -49,9 +49,10 @@ typedef struct organ_long_member {
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error);
 
-/* Writes a file like organ_text_write. The text is what `print` writes to `out`; it is never in memory as a whole.
- * `context` is passed to `print`. organ_printed_write reports write errors, so `print` need not check `out`. */
+/* A function that writes the text of a file to `out`. It need not check the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
+/* Writes a file like organ_text_write, with the text that `print` writes, which is never in memory as a whole.
+ * `context` is passed to `print`. */
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */

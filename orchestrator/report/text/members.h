@@ -68,8 +68,9 @@ json_t *organ_json_index(int64_t n);
 /* Returns a new reference to the value; null if `value` is NULL. */
 json_t *organ_json_held(const json_t *value);
 
-/* Returns an array of row(context, 0 .. count - 1); rows that are NULL are omitted. */
+/* A function that returns row k of an array as a new reference; NULL: no row. */
 typedef json_t *organ_json_row(const void *context, size_t k);
+/* Returns an array of row(context, 0) to row(context, count - 1), without those that are NULL. */
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
 /* Returns the words, up to NULL, as one string that a shell reads as these words. Returns NULL if out of memory. */
 json_t *organ_json_command(const char *const *words);

@@ -55,6 +55,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
     }
 }
 
+/* Writes the first `length` bytes of `s` unchanged (an organ_text_put). */
 static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
 
 void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }

@@ -8,6 +8,7 @@
 
 enum { MAX_TENSORS = 2000 }; /* lines of the table of tensors on a page */
 
+/* Returns the array of the report's target tensors. */
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
 /* Returns a shallow copy of an object; an empty object for any other value. */
