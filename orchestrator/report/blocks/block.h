@@ -233,9 +233,9 @@ struct organ_block {
     char *(*draw)(const json_t *row);
 };
 
-/* A document and its view. */
+/* A view: how the documents of one schema are printed. */
 typedef struct organ_view {
-    const char *schema;              /* the documents that it is for: "organ.purify/1" */
+    const char *schema;              /* the member "schema" of these documents: "organ.purify/1" */
     const char *kind, *title, *lead; /* words for the page: the sort of report, its subject, and its result */
     /* returns the report extended by values that only the view needs, as the row of the blocks; NULL: the report itself
      * is the row */

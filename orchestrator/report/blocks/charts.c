@@ -41,7 +41,7 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-/* Draws bars; NULL if out of memory. */
+/* Draws the bars in the style `style`. Returns an SVG; NULL if `bars` is NULL or memory runs out. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -52,8 +52,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns `words`, expanded over `row`, as text, which the caller frees; NULL if the text is empty or memory ran out.
- */
+/* Returns `words` expanded over `row`, which the caller frees; NULL if the text is empty or memory ran out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;

@@ -118,7 +118,8 @@ static void free_maps(panel_maps *p)
         free(p->names[k]);
 }
 
-/* Draws a chart with a panel for each role: values over the layers. */
+/* Draws a chart with a panel for each role: values over the layers. The caller frees *svg, which is NULL on error.
+ * Returns ORGAN_IO if out of memory. */
 static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};

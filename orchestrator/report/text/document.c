@@ -45,7 +45,7 @@ int organ_real_digits(double value)
     return digits;
 }
 
-/* Prints a value that is neither array nor object. Returns false on failure. */
+/* Prints a value that is neither array nor object. Returns false if out of memory or on a write error. */
 static bool print_scalar(const json_t *value, FILE *out)
 {
     const size_t digits = json_is_real(value) ? (size_t)organ_real_digits(json_real_value(value)) : 0;
@@ -70,8 +70,8 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* Prints an array that is indented by `indent` blanks (< 0: the whole document is on one line). An array of numbers is
- * on one line, with blanks after its commas. Returns false if out of memory. */
+/* Prints an array on a line that is indented by `indent` blanks (< 0: the whole document is on one line). An array of
+ * numbers is on one line, with blanks after its commas. Returns false if out of memory. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -160,7 +160,7 @@ static organ_status end_document(bool complete, FILE *out, organ_error *error)
                                    : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
-/* Prints the document; `indent` 0: on several lines, -1: on one line. */
+/* Prints the document; `indent` 0: on several lines, -1: on one line. Returns ORGAN_IO if out of memory. */
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
     if (organ_memory_work_check("a report", error) != ORGAN_OK)
@@ -271,7 +271,8 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 }
 
 /* Closes the draft and renames it to its final name. Removes it instead if `status` is an error, or if closing or
- * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. */
+ * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. Returns
+ * `status` or the new error. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
@@ -299,8 +300,8 @@ typedef struct draft_stream {
     int fd, fault; /* fault: errno of the first piece that failed; 0: none */
 } draft_stream;
 
-/* Writes a piece of the stream and returns its bytes. Continues if a signal interrupts a write, which stdio alone does
- * not. After an error it returns 0, which sets the error flag of the stream. */
+/* Writes the next `count` bytes of the stream and returns `count`. Continues if a signal interrupts a write, which
+ * stdio alone does not. After an error it returns 0, which sets the error flag of the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -309,8 +310,8 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Calls `print` with a stream into the temporary file. Also reports the errors of writing that stdio notices only when
- * the stream is closed. */
+/* Calls `print` with a stream into the temporary file. Returns its error, or ORGAN_IO on a write error, also one that
+ * stdio notices only when the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
@@ -396,8 +397,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the first value that is not empty among the values at `path` of the elements of `array`, or NULL. The
- * recursion is as deep as a constant path. */
+/* Returns the value at `path` of the first element of `array` in which that is not null, false, 0 or empty; NULL if
+ * there is none. The recursion is as deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -408,7 +409,7 @@ static const json_t *first_at(const json_t *array, const char *path)
     return NULL;
 }
 
-/* Returns the first element of `array` that has a member with the string `name` as its value, or NULL. */
+/* Returns the first element of `array` in which a member has the string `name` as its value; NULL if there is none. */
 static const json_t *element_called(const json_t *array, const char *name)
 {
     const char *key;
@@ -422,8 +423,6 @@ static const json_t *element_called(const json_t *array, const char *name)
     return NULL;
 }
 
-/* Returns the value at a path such as "a.b.0.c": a number picks an element, "@name" the element of that name, "*" the
- * first element that has the remaining path. */
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
     organ_json_spool_visit(at);
