@@ -113,7 +113,7 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
 }
 
 /* Returns the smallest distance of neighbouring places (x) in any panel, in pixels: the width that a group of bars may
- * have. It is at least 0.02, and the width of 1 on the axis if no panel has two places. */
+ * have, at least 0.02. If no panel has two places, returns the width of 1 on the x axis. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
