@@ -40,13 +40,14 @@ organ_status organ_gguf_read_header(const organ_model_file *files, size_t index,
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error);
 
-/* Reads a file like organ_gguf_read, but continues after faults of a tensor or of general.alignment and passes them to
- * `faults`. `list` gets the tensors without a fault, and those whose only fault is that their data is past the end of
- * the file. `error` receives a fault that ends the reading; *header has the key-values read before it. */
+/* Reads a file like organ_gguf_read, but passes faults after which it can continue to `faults`: a duplicate key, a
+ * wrong general.alignment, a fault of one tensor. `list` gets the tensors without a fault, and those whose only fault
+ * is a duplicate name or data past the end of the file. `error` receives a fault that ends the reading; *header has the
+ * key-values read before it. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error);
 
-/* Rounds `value` up to a multiple of `alignment`; returns false on overflow. */
+/* Sets *padded to `value` rounded up to a multiple of `alignment`; returns false on overflow. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded);
 
 /* Returns true for a valid general.alignment: a power of two (required by llama.cpp) or a multiple of 8 (required by
@@ -68,22 +69,23 @@ size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *p
  * ".gguf". NULL if memory is exhausted. */
 char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts);
 
-/* Sets *parts to the number of parts in the header's metadata; 1 for a file that is not split. Returns
- * ORGAN_BAD_INPUT if a key has the wrong type or a value out of range, or if the number differs from that in the
- * file name. */
+/* Sets *parts to the number of files of the model according to the key split.count; 1 for a file that is not split.
+ * Returns ORGAN_BAD_INPUT if a key has the wrong type or a value out of range, or if the number differs from that in
+ * the file name. */
 organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error);
 
-/* Checks that the part read last, number `index` (from 0) of `parts`, belongs to the same model as part `first`.
- * `tensors` is the number of tensors of all parts read so far; after the last part it must equal split.tensors.count.
- */
+/* Checks that the part whose header was read last, number `index` (from 0) of `parts`, belongs to the same model as the
+ * first part; `part` and `first` are the metadata of the two. `tensors` is the number of tensors of all parts read so
+ * far; after the last part it must equal split.tensors.count. Returns ORGAN_BAD_INPUT if a key contradicts `index`,
+ * `parts`, `tensors` or the architecture of the first part. */
 organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                     unsigned index, unsigned parts, uint64_t tensors, organ_error *error);
 
 /* ---- config ---- */
 
-/* Sets the fields that organ_hf_config_read reads from config.json from the key-values. `label` is the name of the
- * file in messages; `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is
- * negative. A key with an array, one value for each layer, gives -1. */
+/* Fills in *config, the fields of a config.json, from the key-values. `label` is the name of the file in messages;
+ * `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key with
+ * an array, one value for each layer, gives -1. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error);
 
@@ -94,10 +96,10 @@ typedef struct organ_gguf_writer organ_gguf_writer;
 
 /* The finished layout; owned by the writer. */
 typedef struct organ_gguf_layout {
-    const unsigned char *bytes; /* the file up to the data, including padding */
-    size_t size;
-    const uint64_t *offsets; /* file offset of each tensor, in the order of the calls that added them */
-    uint64_t file_size;      /* includes padding after the last tensor; the gaps between tensors must contain zeros */
+    const unsigned char *bytes; /* the file up to the data: the header with its padding */
+    size_t size;                /* of `bytes` */
+    const uint64_t *offsets;    /* file offset of each tensor, in the order of the calls that added them */
+    uint64_t file_size; /* includes padding after the last tensor; the gaps between tensors must contain zeros */
 } organ_gguf_layout;
 
 /* Creates an empty writer. All functions of the writer return ORGAN_IO if memory is exhausted. */
@@ -112,6 +114,7 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
  * must be an integer type. Returns ORGAN_BAD_INPUT if the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error);
+/* Sets a key to a string of `length` bytes; replaces a value of any type. */
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error);
 
@@ -127,12 +130,13 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error);
 
-/* Upper bound on the alignment of a written file. The header is padded to the alignment, so a small input file could
- * otherwise demand 4 GiB of padding. */
+/* Upper bound in bytes on the alignment of a written file. The header is padded to the alignment, so a small input file
+ * could otherwise demand 4 GiB of padding. */
 #define ORGAN_GGUF_WRITTEN_ALIGNMENT (16u << 20)
 
-/* Computes the layout with general.alignment (32 if absent). *layout is valid until the writer is changed or
- * destroyed. Returns ORGAN_BAD_INPUT for an alignment above ORGAN_GGUF_WRITTEN_ALIGNMENT. */
+/* Computes the layout of the file with the alignment of the key general.alignment (32 if absent). *layout is valid
+ * until the writer is changed or destroyed. Returns ORGAN_BAD_INPUT for an alignment above
+ * ORGAN_GGUF_WRITTEN_ALIGNMENT, or if the file would exceed 2^63 - 1 bytes. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error);
 
 #endif

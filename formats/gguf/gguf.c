@@ -6,6 +6,7 @@
 #include <string.h>
 
 /* clang-format off */
+/* Name and size of each value type. */
 static const struct {
     const char *name;
     unsigned bytes; /* 0: the value has no fixed size */
@@ -18,10 +19,13 @@ static const struct {
 };
 /* clang-format on */
 
+/* Returns the name of a value type: "u8", "string", "array", ... */
 const char *organ_gguf_type_name(organ_gguf_type type) { return types[type].name; }
 
+/* Returns the bytes of one value of the type, 0 for strings and arrays. */
 size_t organ_gguf_type_bytes(organ_gguf_type type) { return types[type].bytes; }
 
+/* Returns the key-value of that name, or NULL. */
 const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
 {
     for (size_t k = 0; k < gguf->kv_count; k++)
@@ -39,8 +43,8 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
     return kv->bytes + (kv->type == ORGAN_GGUF_ARRAY ? ORGAN_GGUF_ARRAY_HEAD : 0) + index * types[kv->element].bytes;
 }
 
-/* Sets *value to number `index` of a key: integers of any width, sign-extended, and booleans. Returns false for
- * floats, strings, and U64 above INT64_MAX. */
+/* Sets *value to number `index` of an array, or to the value itself at index 0: integers of any width, sign-extended,
+ * and booleans. Returns false for floats, strings, an index beyond the end, and U64 above INT64_MAX. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
     const unsigned char *bytes = gguf_number_at(kv, index);
@@ -56,7 +60,8 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
     return kv->element != ORGAN_GGUF_U64 || *value >= 0;
 }
 
-/* Sets *value to number `index` of a key as a double; false for other types, and for integers above INT64_MAX. */
+/* Sets *value to number `index` of an array, or to the value itself at index 0, as a double. Returns false for strings,
+ * an index beyond the end, and integers above INT64_MAX. */
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
 {
     int64_t integer;
@@ -78,7 +83,7 @@ bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
     return true;
 }
 
-/* Returns the value of a key, or `fallback` if the key is missing, an array or no integer. */
+/* Returns the integer value of a key; `fallback` if the key is missing, an array, a float, text, or above INT64_MAX. */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -86,7 +91,8 @@ int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fall
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) ? value : fallback;
 }
 
-/* Returns the value of a key, or `fallback` if the key is missing, an array or no number. */
+/* Returns the value of a key as a double; `fallback` if the key is missing, an array, text, or an integer above
+ * INT64_MAX. */
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -94,8 +100,8 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_real_at(kv, 0, &value) ? value : fallback;
 }
 
-/* Returns the text of a string value, which follows its 64-bit length and has no NUL, and sets *length. NULL if the
- * key is missing or no string. */
+/* Returns the text of a string value and sets *length to its bytes. In kv->bytes, the text follows its 64-bit length
+ * and has no NUL. Returns NULL if the key is missing or no string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -105,6 +111,7 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
     return (const char *)kv->bytes + sizeof(uint64_t);
 }
 
+/* Returns true if the key is a string equal to `text`. */
 bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text)
 {
     size_t length = 0;

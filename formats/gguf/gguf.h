@@ -62,12 +62,12 @@ typedef struct organ_gguf {
 /* Returns the key-value of that name, or NULL. */
 const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key);
 
-/* Return the value of a key as a number, whatever its stored width; `fallback` if the key is absent, text, an array,
- * or an integer beyond 63 bits. */
+/* Return the value of a key as a number, whatever its stored width. Return `fallback` if the key is absent, text, an
+ * array, or an integer beyond 63 bits; organ_gguf_integer also for a float. */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback);
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback);
-/* Returns the text of a string value, which is not NUL-terminated and may contain any bytes; NULL if the key is
- * absent or not a string. */
+/* Returns the text of a string value and sets *length to its bytes. The text is not NUL-terminated and may contain any
+ * bytes. Returns NULL if the key is absent or not a string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length);
 
 /* Returns true if the key is a string equal to `text`. */

@@ -46,7 +46,8 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
-/* Reads one key of the architecture into the field of the config; a missing key or an array leaves it unknown. */
+/* Reads the key ARCHITECTURE.field->key into the member of the config that `field` names; a missing key or an array
+ * leaves the member at -1, unknown. Returns ORGAN_BAD_INPUT if the value is negative or no whole number. */
 static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
                                     organ_hf_config *config, organ_error *error)
 {
@@ -64,8 +65,8 @@ static organ_status read_config_key(const char *label, const organ_gguf *gguf, c
     return ORGAN_OK;
 }
 
-/* Fills in the config from the key-values. The list of tokens gives the size of the vocabulary if no key does.
- * Embeddings are tied if there is no output tensor. */
+/* Fills in *config from the key-values. The number of tokens in tokenizer.ggml.tokens gives the vocabulary size if no
+ * key does. Embeddings count as tied if the model has token_embd.weight but no output.weight. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error)
 {
@@ -78,7 +79,7 @@ organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, c
     if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
         config->vocab_size = (int64_t)tokens->count;
     if (config->num_experts == 0)
-        config->num_experts = -1;
+        config->num_experts = -1; /* no mixture: as for a config.json without the field */
     config->tie_word_embeddings = organ_name_table_find(&list->names, "token_embd.weight") &&
                                   !organ_name_table_find(&list->names, "output.weight");
     return error->status;

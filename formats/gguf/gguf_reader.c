@@ -12,11 +12,11 @@ typedef struct gguf_reader {
     const organ_model_file *files; /* all files of the model; cursor.file is one of them */
     organ_gguf_header *header;     /* output */
     organ_tensor_list *list;       /* output */
-    uint64_t kv_count;
-    size_t first;    /* the file's first tensor in the list */
-    uint64_t next;   /* required offset of the next tensor, from the beginning of the data */
-    uint64_t end;    /* end of the last tensor, from the beginning of the data */
-    size_t info_end; /* header offset of the end of the tensor info being read, or 0 while unknown; reading continues
+    uint64_t kv_count;             /* number of key-values that the header states */
+    size_t first;                  /* index in `list` of the file's first tensor */
+    uint64_t next;                 /* required offset of the next tensor, from the beginning of the data */
+    uint64_t end;                  /* end of the last tensor, from the beginning of the data */
+    size_t info_end; /* file offset of the end of the tensor info being read, or 0 while unknown; reading continues
                         there after a fault */
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } gguf_reader;
@@ -36,8 +36,8 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* Users sometimes pass other files under the name of a GGUF file. Returns a remark for the message about a wrong
- * magic number that says what the file is; "" if the magic number is unknown. */
+/* Returns a remark for the message about a wrong magic number: what the file is, because users sometimes pass another
+ * file under the name of a GGUF file. `magic` is its first 4 bytes. Returns "" if they are unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -78,8 +78,8 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Reads and returns the number of items, whose name in messages is `field`. Reports an error if the rest of the file
- * is too short for that many items of `shortest` bytes each. */
+/* Reads and returns the number of items, whose name in messages is `field`. Reports an error if fewer than `shortest`
+ * bytes for each item follow in the file. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -90,7 +90,8 @@ static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortes
     return count;
 }
 
-/* Reads general.alignment, or sets its default of 32. */
+/* Sets the alignment of the header's view to general.alignment, or to its default of 32 if the key is absent or wrong.
+ * Returns ORGAN_BAD_INPUT for a wrong type or value. */
 static organ_status read_alignment(gguf_reader *r)
 {
     organ_gguf *view = &r->header->view;
@@ -138,7 +139,8 @@ static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_
                           *size, INT64_MAX);
 }
 
-/* Reads the dimensions of a tensor. GGUF lists them fastest first; `shape` is in the order of torch. */
+/* Reads the dimensions of a tensor and computes its elements. GGUF lists the fastest axis first; `shape` is in the
+ * order of torch. Sets r->info_end. */
 static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
@@ -157,8 +159,8 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reports a type that cannot be read: with its name if it was removed from the format or never occurs in files, else
- * with its number. */
+/* Reports that tensors of the type with the number `type` cannot be read: with its name if it was removed from the
+ * format or never occurs in files. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
@@ -244,7 +246,8 @@ static organ_status enter_tensor_name(gguf_reader *r)
                              r->files[r->list->tensors[*kept].file].name);
 }
 
-/* Reads one tensor info and appends the tensor to the list. */
+/* Reads one tensor info and appends the tensor to the list. A tensor whose only fault is a duplicate name stays in the
+ * list. */
 static organ_status read_tensor_info(gguf_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
@@ -273,8 +276,8 @@ static void read_infos(gguf_reader *r)
 
 /* ---- the header ---- */
 
-/* Computes the file offset of the data and adds it to the offsets of all tensors. A file without tensors may end
- * before the padding of its header. */
+/* Computes the file offset at which the data begin and adds it to the offsets of the file's tensors. A file without
+ * tensors may end before the padding of its header. */
 static organ_status place_data(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -313,7 +316,7 @@ static organ_status read_gguf_header(gguf_reader *r)
     if (r->cursor.error->status)
         return r->cursor.error->status;
     read_alignment(r);
-    organ_faults_take(c->faults, c->error);
+    organ_faults_take(c->faults, c->error); /* reading continues with the default alignment */
     read_infos(r);
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
@@ -334,13 +337,14 @@ static organ_status survey_header(const organ_model_file *files, size_t index, o
     return error->status;
 }
 
+/* Reads the header of files[index] and appends its tensors to `list`; stops at the first fault. */
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error)
 {
     return survey_header(files, index, header, list, NULL, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if the tensor's data end after the end of the file. */
+/* Returns ORGAN_BAD_INPUT if the data of the tensor `t` end after the end of the file. */
 static organ_status check_end(const organ_model_file *file, const organ_tensor *t, organ_error *error)
 {
     if (t->bytes == 0 || t->offset + t->bytes <= file->size)
@@ -351,9 +355,9 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
-/* Checks that the data of each tensor ends within the file; passes such faults to `faults` if it is not NULL. If all
- * tensors of the header could be read, also checks that the file has no bytes after the padding of the last
- * tensor. */
+/* Checks that the data of each tensor of the file end within the file; passes such faults to `faults` if it is not
+ * NULL. If all tensors of the header are in the list, also checks that the file has no bytes after the padding of the
+ * last tensor. */
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -372,8 +376,8 @@ static organ_status check_data(const organ_model_file *file, const organ_gguf_he
     return ORGAN_OK;
 }
 
-/* Reads files[index] with its data checks, and sets its first, count and data_offset; passes faults to `faults` if
- * it is not NULL. */
+/* Reads the header of files[index], sets the file's first, count and data_offset, and checks that its data are
+ * complete. Passes faults after which it can continue to `faults` if it is not NULL. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -385,6 +389,7 @@ organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf
     return error->status ? error->status : check_data(file, header, list, faults, error);
 }
 
+/* Reads files[index] like organ_gguf_survey, but stops at the first fault. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error)
 {

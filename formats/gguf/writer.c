@@ -7,12 +7,13 @@
 
 #define VERSION 3u
 
-/* A tensor of the file to write; shape slowest axis first. */
+/* A tensor of the file to write. */
 typedef struct info {
     const char *name;
     organ_dtype dtype;
     unsigned rank;
-    uint64_t shape[ORGAN_GGUF_RANK_LIMIT], bytes;
+    uint64_t shape[ORGAN_GGUF_RANK_LIMIT]; /* `rank` dimensions, slowest axis first */
+    uint64_t bytes;                        /* of its data */
 } info;
 
 /* The metadata and the list of tensors of a GGUF file that is being written. */
@@ -22,8 +23,8 @@ struct organ_gguf_writer {
     info *infos;
     size_t info_count, info_capacity;
     organ_arena arena;    /* memory of keys, values and names; replaced ones are freed only with the writer */
-    unsigned char *bytes; /* the finished header, and the file offset of each tensor's data: organ_gguf_layout */
-    uint64_t *offsets;
+    unsigned char *bytes; /* the finished header; NULL before organ_gguf_writer_finish */
+    uint64_t *offsets;    /* file offset of each tensor's data; NULL before organ_gguf_writer_finish */
 };
 
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error)
@@ -44,6 +45,7 @@ void organ_gguf_writer_destroy(organ_gguf_writer *writer)
     free(writer);
 }
 
+/* Returns the writer's key-value of that name, or NULL. */
 static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
 {
     for (size_t k = 0; k < writer->kv_count; k++)
@@ -52,6 +54,7 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
+/* Returns the key-value that would be written, or NULL. It is valid until the writer is changed. */
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key)
 {
     return find_kv(writer, key);
@@ -84,14 +87,14 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
         return organ_fail_memory(error, "a GGUF header");
     memcpy(bytes, kv->bytes, kv->size);
     copy.bytes = bytes;
-    place = find_kv(writer, kv->key);
+    place = find_kv(writer, kv->key); /* again: organ_grow may have moved the array */
     if (!place)
         place = &writer->kvs[writer->kv_count++];
     *place = copy;
     return ORGAN_OK;
 }
 
-/* Writes the low `bytes` bytes of `value`, little endian, and returns the address after them. */
+/* Writes the low `bytes` bytes of `value` to `at`, little endian, and returns the address after them. */
 static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
@@ -99,14 +102,15 @@ static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_
     return at;
 }
 
+/* Returns true for the integer types; a boolean is none. */
 static bool is_integer_type(organ_gguf_type type)
 {
     return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 &&
            type != ORGAN_GGUF_BOOL;
 }
 
-/* Sets a key to a whole number; an existing integer key keeps its type. Returns ORGAN_BAD_INPUT if the value does
- * not fit. */
+/* Sets a key to a whole number of the type `type`; an existing integer key keeps its type. Returns ORGAN_BAD_INPUT if
+ * the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error)
 {
@@ -156,8 +160,8 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 
 /* ---- tensors ---- */
 
-/* Checks that GGUF has the tensor's type, that rows are whole blocks and that the number of elements does not
- * overflow; sets made->bytes. */
+/* Checks that GGUF has the tensor's type, that rows are whole blocks and that the number of elements does not overflow;
+ * sets made->bytes. */
 static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
@@ -202,6 +206,7 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
 
 /* ---- layout ---- */
 
+/* Returns general.alignment, or 32 if the key is absent. */
 static uint64_t alignment_of(const organ_gguf_writer *writer)
 {
     const organ_gguf_kv *kv = find_kv(writer, "general.alignment");
@@ -213,16 +218,17 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
  * memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
-    size_t size = 4 + 4 + 8 + 8;
+    size_t size = 4 + 4 + 8 + 8; /* magic, version, number of tensors, number of key-values */
     for (size_t k = 0; k < writer->kv_count; k++)
         size += 8 + strlen(writer->kvs[k].key) + 4 + writer->kvs[k].size;
     for (size_t k = 0; k < writer->info_count; k++)
+        /* name, rank, dimensions, type, offset */
         size += 8 + strlen(writer->infos[k].name) + 4 + 8 * writer->infos[k].rank + 4 + 8;
     return size;
 }
 
-/* Computes the offset of each tensor from the beginning of the data. Sets *end to the end of the last tensor,
- * rounded up to the alignment. */
+/* Sets writer->offsets to the offset of each tensor from the beginning of the data, and *end to the end of the last
+ * tensor, rounded up to the alignment. Returns ORGAN_BAD_INPUT if *end exceeds 2^63 - 1. */
 static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
 {
     *end = 0;
@@ -237,6 +243,7 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
     return ORGAN_OK;
 }
 
+/* Writes a string to `at`, its length in 8 bytes and its text, and returns the address after it. */
 static unsigned char *put_string(unsigned char *at, const char *text)
 {
     const size_t length = strlen(text);
@@ -245,7 +252,8 @@ static unsigned char *put_string(unsigned char *at, const char *text)
     return at + length;
 }
 
-/* Writes the header to `at`, which has header_bytes() bytes: magic, version, counts, key-values, tensor infos. */
+/* Writes the header to `at`, which has room for header_bytes() bytes: magic, version, counts, key-values, tensor
+ * infos. */
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);
@@ -268,7 +276,8 @@ static void write_header(const organ_gguf_writer *writer, unsigned char *at)
     }
 }
 
-/* Builds the bytes of the header and the file offset of each tensor; both belong to the writer. */
+/* Builds the bytes of the header with its padding, and the file offset of each tensor, and sets *layout to both; they
+ * belong to the writer. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error)
 {
     const uint64_t alignment = alignment_of(writer);

@@ -50,7 +50,7 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     return error->status;
 }
 
-/* Returns the name without the suffix ("blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts"), in the arena. NULL
+/* Returns `name` without `suffix` ("blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts"), in the arena. Returns NULL
  * if it does not end with the suffix, or if memory is exhausted. */
 static char *name_without_suffix(organ_imatrix_state *s, const char *name, const char *suffix)
 {
@@ -67,8 +67,9 @@ static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const
     return found ? &list->tensors[*found] : NULL;
 }
 
-/* Appends the entry of two tensors: `sums` has a sum of squares for each input, `counts` the number of tokens of
- * each matrix of the stack, or one for all. */
+/* Appends the entry `name` of two tensors: `sums` has a sum of squares for each input, `counts` the number of tokens of
+ * each matrix of the stack, or one for all. Returns ORGAN_BAD_INPUT unless both are F32, not empty and of fitting
+ * sizes. */
 static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
                              const organ_tensor *counts, organ_error *error)
 {
@@ -126,7 +127,7 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 /* ---- opening ---- */
 
-/* Opens the file at `path` and fills in s->file and the public view. */
+/* Opens the file at `path` and fills in s->file and s->view. */
 static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
@@ -153,6 +154,8 @@ static organ_status read_file(organ_imatrix_state *s, organ_error *error)
     return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);
 }
 
+/* Opens the importance matrix at `path` and reads its entries but not their sums. The caller closes *imatrix, which is
+ * NULL on error. */
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error)
 {
     *imatrix = NULL;
@@ -167,6 +170,7 @@ organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ
     return error->status;
 }
 
+/* Closes the file and frees the entries. NULL is allowed. */
 void organ_imatrix_close(organ_imatrix *imatrix)
 {
     organ_imatrix_state *const s = (organ_imatrix_state *)imatrix;
@@ -184,25 +188,28 @@ void organ_imatrix_close(organ_imatrix *imatrix)
 
 /* ---- numbers ---- */
 
+/* Returns the state whose first member is *imatrix. */
 static const organ_imatrix_state *state_of(const organ_imatrix *imatrix)
 {
     return (const organ_imatrix_state *)imatrix;
 }
 
+/* Reads exactly `bytes` bytes of the file from `offset` to `to`. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
     return organ_model_file_read(&state_of(imatrix)->file, to, bytes, offset, error);
 }
 
+/* Returns ORGAN_BAD_INPUT if the file was changed, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error)
 {
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-/* Sets *stored to the count of a matrix as the file has it. A GGUF entry has one count for all matrices of a stack,
- * or one for each matrix; the count is read from the file. For the old format, the count is already in memory
- * (organ_imatrix_bytes.counts). */
+/* Sets *stored to the count of the matrix `place` as the file has it. A GGUF entry has one count for all matrices of a
+ * stack, or one for each matrix, which is read here. An entry of the old format has one count, which is already in
+ * memory (organ_imatrix_bytes.counts). */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -214,8 +221,8 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-/* Sets *count to the number by which the sums of a matrix are divided: of tokens that reached the matrix, or of
- * chunks in the old format. Returns ORGAN_BAD_INPUT if the number is below 1 or not finite. */
+/* Sets *count to the number by which the sums of a matrix are divided: of tokens that reached the matrix, or of chunks
+ * in the old format. Returns ORGAN_BAD_INPUT if the number is below 1 or not finite. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {
@@ -231,8 +238,8 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the entry has features x matrices values, and a count for each matrix or one for
- * all. */
+/* Returns ORGAN_BAD_INPUT unless the entry has features x place->matrices values, and a count for each matrix or one
+ * for all. `tensor` is the name of the matrix in messages. */
 static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor,
                               uint64_t features, organ_error *error)
 {
@@ -250,8 +257,8 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
-/* Reads the sums of one matrix and sets *differ to true if they are not all equal. In old files, an expert without
- * tokens has the same sum for all inputs. */
+/* Reads the `features` sums of one matrix and sets *differ to true if they are not all equal. In old files, an expert
+ * without tokens has the same sum for all inputs. */
 static organ_status columns_differ(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
                                    bool *differ, organ_error *error)
 {
@@ -267,8 +274,8 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to true if tokens of the text reached the matrix. In GGUF, a matrix with its own count is reached if
- * that count is not 0; a matrix without its own count counts as reached. The old format has no counts for experts: a
+/* Sets *reached to true if tokens of the text reached the matrix. A GGUF entry with a count for each matrix gives true
+ * if the matrix's count is not 0, and one with a single count always. The old format has no counts for experts: a
  * matrix of a stack counts as reached if the sums of its inputs differ, and any other matrix always. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
@@ -286,9 +293,9 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     return error->status;
 }
 
-/* Reads the sums of squares of a matrix and converts them to root mean squares, sqrt(sum / count), one for each
- * input. Returns ORGAN_BAD_INPUT if they are all zero, or all equal in an old file, which is its filler for experts
- * without tokens. */
+/* Reads the sums of squares of a matrix and sets norms[] to root mean squares, sqrt(sum / count), one for each input,
+ * and *count to the divisor. Returns ORGAN_BAD_INPUT if the sums are all zero, or all equal for an expert in an old
+ * file, which is llama.cpp's filler for experts without tokens. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error)
 {

@@ -15,19 +15,20 @@
 typedef struct organ_imatrix_entry {
     const char *name; /* the tensor's name in GGUF: "blk.0.ffn_down.weight" */
     organ_anatomy anatomy;
-    uint64_t values; /* number of inputs (columns) of all its matrices together */
-    uint64_t counts; /* one count for each matrix (expert), or 1 for all */
+    uint64_t values; /* number of sums: the inputs (columns) of all its matrices together */
+    uint64_t counts; /* number of counts: one for each matrix (expert), or 1 for all */
 } organ_imatrix_entry;
 
-/* An open importance matrix: the file's entries and the texts and tokens over which their sums were taken. */
+/* An open importance matrix: its entries, and the texts and tokens over which their sums were taken. All pointers
+ * belong to it. */
 typedef struct organ_imatrix {
-    const char *path;
+    const char *path;   /* the caller's path */
     const char *format; /* "GGUF", or "imatrix.dat" for the older format */
     uint64_t bytes;     /* size of the file */
     size_t entry_count;
     const organ_imatrix_entry *entries; /* in file order, names are unique */
     size_t dataset_count;
-    const char *const *datasets; /* names of the texts, as stored; valid UTF-8 */
+    const char *const *datasets; /* names of the calibration texts, as stored; valid UTF-8 */
     int64_t chunks, chunk_size;  /* number of chunks, and tokens in a chunk; -1 if the file does not contain them */
 } organ_imatrix;
 
@@ -37,14 +38,15 @@ typedef struct organ_imatrix {
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error);
 void organ_imatrix_close(organ_imatrix *imatrix); /* NULL is allowed */
 
-/* The statistics of one matrix of a model: a part of an entry. */
+/* The statistics of one matrix of a model: an entry, or one matrix of it. */
 typedef struct organ_imatrix_place {
     const organ_imatrix_entry *entry;
-    uint64_t matrix, matrices; /* number of the matrix in the entry, and number of its matrices */
+    uint64_t matrix;   /* number of the matrix in the entry, from 0 */
+    uint64_t matrices; /* number of matrices that the entry should have */
 } organ_imatrix_place;
 
-/* Finds the statistics of the inputs of tensor `tensor` of a model, or of its expert `expert` of `experts`; -1 and 1
- * for a tensor that is one matrix and not an expert. Uses the entry of the same name, else the entry of the same
+/* Finds the statistics of the inputs of the model's tensor `tensor`, or of its expert `expert` of `experts` (-1 and 1
+ * for a tensor that is no expert and no stack of experts). Uses the entry of the same name, else the entry of the same
  * layer, role and kind (plain, expert, shared expert), for any naming scheme of the model. If only the model or only
  * the importance matrix has Q, K and V (or gate and up) fused, the entry of one is used for the other, because their
  * inputs are the same. Returns ORGAN_BAD_INPUT if there is no such entry, or more than one. */
@@ -59,12 +61,13 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error);
 
-/* Sets *reached to true if tokens reached the matrix. An expert without tokens has a count of 0, or equal values in
- * an older file. Returns ORGAN_BAD_INPUT if the entry does not fit the tensor. */
+/* Sets *reached to true if tokens of the text reached the matrix `place` with `features` inputs. An expert without
+ * tokens has a count of 0, or equal values in an older file. `tensor` is the name of the matrix in messages. Returns
+ * ORGAN_BAD_INPUT if the entry does not have matrices x features values. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error);
 
-/* Reads exactly `bytes` bytes of the file from `offset`, for a digest of it. */
+/* Reads exactly `bytes` bytes of the file from `offset` to `to`, for a digest of the file. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
@@ -79,14 +82,14 @@ typedef struct organ_imatrix_text {
 
 /* The statistics of one tensor of the model, to write. */
 typedef struct organ_imatrix_sums {
-    const char *name; /* name in GGUF; at most 56 bytes */
-    uint64_t features, matrices;
-    const double *sums;   /* matrices x features, row-major: sum of the squares of each input */
-    const double *counts; /* `matrices` numbers: tokens that reached each matrix */
+    const char *name;            /* name in GGUF; at most 56 bytes, because ".in_sum2" is appended and GGUF allows 64 */
+    uint64_t features, matrices; /* inputs of a matrix; matrices of the tensor (experts of a stack) */
+    const double *sums;          /* [matrices][features]: sum of the squares of each input */
+    const double *counts;        /* [matrices]: tokens that reached each matrix */
 } organ_imatrix_sums;
 
-/* Writes a new GGUF file with `count` tensors, as llama.cpp's llama-imatrix does. Returns ORGAN_IO if `path` exists
- * or the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an error. */
+/* Writes a new GGUF file with `count` entries, as llama.cpp's llama-imatrix does. Returns ORGAN_IO if `path` exists or
+ * the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an error. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error);
 

@@ -4,13 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Kind of feed-forward: roles (organ_role) do not distinguish plain tensors, routed and shared experts, but their
- * inputs differ. */
+/* Kind of a feed-forward tensor: a plain one, one of routed experts, or one of shared experts. Roles (organ_role) do
+ * not distinguish them, but their inputs differ. */
 typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
+/* Returns true if `text` contains `part`. */
 static bool contains_text(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-/* Returns the kind of a tensor, from the words of its module. */
+/* Returns the kind of the tensor `name`, from the words of its module (organ_anatomy_module). */
 static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
@@ -18,7 +19,7 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
     if (contains_text(module, "shared_") || contains_text(module, "shexp"))
         return SHARED;
     if (anatomy->role == ORGAN_ROLE_ROUTER)
-        return PLAIN;
+        return PLAIN; /* the module may contain "block_sparse_moe.", but all tokens reach the router */
     return anatomy->expert >= 0 || contains_text(module, "experts.") || contains_text(module, "_exps") ||
                    contains_text(module, "block_sparse_moe.")
                ? EXPERT
@@ -59,15 +60,15 @@ static const organ_role *same_inputs(organ_role role)
     return known[role] ? known[role] : none;
 }
 
-/* The layer, expert and kind of the entry that is looked for. */
+/* The layer, expert and kind of the entry that organ_imatrix_find looks for. */
 typedef struct find_requested {
     int32_t layer;
-    int64_t expert; /* -1 for a tensor that is no expert */
+    int64_t expert; /* number of the expert in its layer; -1 for a tensor that is no expert */
     find_kind kind;
 } find_requested;
 
-/* Returns true if an entry has the requested role, layer, expert and kind. The entry of a stack of experts fits each
- * expert. */
+/* Returns true if the entry has the role `role` and the requested layer, expert and kind. The entry of a stack of
+ * experts fits each expert. */
 static bool fits_request(const organ_imatrix_entry *e, const find_requested *request, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == request->layer &&
@@ -100,8 +101,8 @@ static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, 
     return contains_text(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
 }
 
-/* Sets *place to the statistics of a tensor, or of expert `expert` (-1: none) of `experts`: the entry of the same
- * name, or of the same layer and a role with the same inputs. */
+/* Sets *place to the statistics of the tensor `tensor`, or of expert `expert` (-1: none) of `experts`: the entry of the
+ * same name, or of the same layer and a role with the same inputs. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {
@@ -122,6 +123,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
     if (second)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has two matching entries, '%s' and '%s'", tensor,
                           s->file.name, found->name, second->name);
+    /* an entry without the number of an expert has the statistics of all experts of the layer */
     const bool stacked = expert >= 0 && found->anatomy.expert < 0;
     *place = (organ_imatrix_place){found, stacked ? (uint64_t)expert : 0, stacked ? experts : 1};
     return ORGAN_OK;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Sets the key imatrix.datasets to an array with one string. */
+/* Sets the key imatrix.datasets to an array with one string, the name of the text `dataset`. */
 static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, organ_error *error)
 {
     const uint32_t type = ORGAN_GGUF_STRING;
@@ -35,8 +35,8 @@ static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, 
     return error->status;
 }
 
-/* Sets keys and tensors of the file: for each entry a tensor of sums and one of counts, as llama-imatrix of
- * llama.cpp writes them. */
+/* Sets the keys and tensors of the file in `writer`: for each of `count` entries a tensor of sums and one of counts, as
+ * llama-imatrix of llama.cpp writes them. */
 static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                              size_t count, organ_error *error)
 {
@@ -64,6 +64,7 @@ typedef struct imatrix_file {
     uint64_t at; /* bytes written */
 } imatrix_file;
 
+/* Appends `count` bytes to the file. */
 static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t count, organ_error *error)
 {
     file->at += count;
@@ -91,7 +92,8 @@ static organ_status put_numbers(imatrix_file *file, uint64_t offset, const doubl
     return error->status;
 }
 
-/* Writes a new file in llama.cpp's GGUF format: for each of `count` entries a tensor of sums and one of counts. */
+/* Writes a new file in llama.cpp's GGUF format: for each of `count` entries a tensor of sums and one of counts. Returns
+ * ORGAN_IO if `path` exists. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error)
 {
@@ -109,7 +111,7 @@ organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *tex
             ORGAN_OK)
             put_numbers(&file, layout.offsets[2 * k + 1], sums[k].counts, sums[k].matrices, error);
     if (!error->status)
-        put_numbers(&file, layout.file_size, NULL, 0, error);
+        put_numbers(&file, layout.file_size, NULL, 0, error); /* the padding after the last tensor */
     if (file.fd >= 0 && close(file.fd) && !error->status)
         organ_fail_errno(error, errno, "%s: cannot be written", path);
     organ_gguf_writer_destroy(writer);

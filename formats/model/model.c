@@ -18,21 +18,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* The structure behind an organ_model: also everything that is needed to read and close the model. */
+/* An organ_model with everything that the functions of this file need to read and close it. */
 typedef struct model_state {
     organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
-    organ_shards shards; /* parsed index; released when the model is open */
-    organ_tensor_list list;
-    organ_model_file *files;  /* model.files, while it grows */
-    organ_gguf_header header; /* header of the first file of a GGUF model */
-    const char *problems[2], *warnings[2];
-    organ_manifest manifest;          /* manifest of an organ directory */
-    const organ_model_access *access; /* the caller's, or NULL */
-    organ_http *http;                 /* connections of a model at a URL */
-    organ_model_file
-        config;   /* size, time and inode of the config.json that was read; `path` is NULL if there is none */
-    bool missing; /* the server answered 404 to the last request */
+    organ_shards shards;                   /* parsed index; released when the model is open */
+    organ_tensor_list list;                /* tensors of all files */
+    organ_model_file *files;               /* model.files, while it grows */
+    organ_gguf_header header;              /* header of the first file of a GGUF model */
+    const char *problems[2], *warnings[2]; /* model.problems and model.warnings: no model has more than two of each */
+    organ_manifest manifest;               /* manifest of an organ directory */
+    const organ_model_access *access;      /* the caller's, or NULL */
+    organ_http *http;                      /* connections of a model at a URL */
+    /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
+    organ_model_file config;
+    bool missing; /* the last file that was opened at the URL does not exist on the server (404 or 410) */
 } model_state;
 
 /* Raises the process's soft limit of open files (usually 1024) to 4 x `count` + 256, or to the hard limit if that is
@@ -48,7 +48,7 @@ static void raise_file_limit(size_t count)
 }
 
 /* Returns the name of the file that refers to `file`: the index, or the part of a split model that the user named.
- * Returns NULL if the user named `file` itself. */
+ * Returns NULL if the user named `file` itself and for a model in one file. */
 static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
@@ -65,8 +65,8 @@ static organ_status fail_missing(const model_state *s, const organ_model_file *f
                       s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
-/* Opens a file on the server of the model's URL. A 404 for a file that an index or another part refers to is
- * reported as a missing file of the model. */
+/* Opens `file` on the server of the model's URL and sets its `remote` and `size`. A 404 for a file that an index or
+ * another part refers to is reported as a missing file of the model. */
 static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
 {
     organ_error fault = {0};
@@ -79,7 +79,8 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     return error->status;
 }
 
-/* Opens a file of the model, local or remote, and fills in its descriptor, size and identity. */
+/* Opens a file of the model, local or remote, and fills in its descriptor (or `remote`), size, modification time and
+ * inode. */
 static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
@@ -104,8 +105,8 @@ static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_erro
     return error->status;
 }
 
-/* Opens a file as files[file_count], reads its header and appends its tensors. `name` is copied, `path` is not;
- * `count` is the number of parts of a split GGUF model. */
+/* Opens a file as files[file_count], reads its header and appends its tensors. `name` is copied, `path` is not and may
+ * be NULL if the caller had no memory for it. `count` is the number of parts of a split GGUF model. */
 static organ_status append_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
 {
     const size_t k = s->model.file_count++;
@@ -147,6 +148,7 @@ static organ_status open_also(model_state *s, organ_error *error)
     return error->status;
 }
 
+/* Closes all open files of the model, local and remote, and sets file_count to 0. */
 static void close_files(model_state *s)
 {
     for (size_t k = 0; k < s->model.file_count; k++)
@@ -157,7 +159,7 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Appends a copy of the sentence to `list`, which is the list of problems or of warnings. */
+/* Appends a copy of the sentence `text` to `list`, s->problems or s->warnings, and increments *count. */
 static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
                                     organ_error *error)
 {
@@ -179,8 +181,9 @@ static organ_status check_total(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL
- * if the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. */
+/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL if
+ * the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. Until the model is
+ * open, its directory is in s->place only. */
 static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                  size_t *length, organ_error *error)
 {
@@ -198,8 +201,9 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* Loads and parses the index of the model. For a model whose place has no index (a directory at a URL), tries the
- * usual name: if that file does not exist, there is no error, and place.index stays NULL. */
+/* Loads the index of the model and parses it into s->shards. Returns ORGAN_IO if the index that the place names does
+ * not exist. If the place names none (a directory at a URL), tries the usual name: if that file does not exist, there
+ * is no error, and place.index stays NULL. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -215,8 +219,8 @@ static organ_status read_index(model_state *s, organ_error *error)
     return error->status;
 }
 
-/* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect
- * changes. */
+/* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect changes.
+ * `folder` is that of load_next_to. Records nothing for a model at a URL or if there is no such file. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -236,7 +240,8 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
-/* Reads the fields of config.json in the model's directory plus `folder` ("" or "/FOLDER"). */
+/* Reads config.json in the model's directory plus `folder` ("" or "/FOLDER") into s->model.config. A missing file is no
+ * error. */
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -249,7 +254,8 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
     return error->status;
 }
 
-/* Opens all shards of the index and checks that they contain exactly the tensors that the index assigns to them. */
+/* Opens all shards of the index. Returns ORGAN_BAD_INPUT if they lack a tensor of the index; a tensor in another shard
+ * than the index says, or a wrong total_size, only gives a warning. */
 static organ_status open_shards(model_state *s, organ_error *error)
 {
     model_open_files(s, s->shards.files, s->shards.file_count, error);
@@ -261,7 +267,8 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* Opens model.safetensors in the directory of a URL that has no index. */
+/* Opens model.safetensors for the URL of a directory in which the server has no index. Returns ORGAN_IO if the server
+ * has no model.safetensors either. */
 static organ_status open_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -288,8 +295,9 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
-/* Opens all parts of a split GGUF model in order. The file that the user named is already open. If it is the first
- * part it stays open; otherwise it is closed, because the list of tensors must begin with the first part. */
+/* Opens all `parts` parts of a split GGUF model in order. The file that the user named is already open. If it is the
+ * first part it stays open, and its split keys are checked here, because read_gguf did not have the number of parts;
+ * otherwise it is closed, because the list of tensors must begin with the first part. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -389,13 +397,14 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
     return error->status ? error->status : read_config(s, "", error);
 }
 
+/* Opens the model at a path with the default settings; see organ_model_open_with. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error)
 {
     return organ_model_open_with(path, NULL, model, error);
 }
 
-/* Opens a model (file, directory, index or URL), reads all headers and no weights, and fills in the public members.
- * On error, *model is NULL. */
+/* Opens a model (file, directory, index or URL), reads all headers and no weights, and fills in the public members. The
+ * caller closes it with organ_model_close. On error, *model is NULL. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error)
 {
@@ -443,6 +452,7 @@ void organ_model_close(organ_model *model)
     free(s);
 }
 
+/* Returns the tensor of that name, or NULL if the model has none. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name)
 {
     const model_state *s = (const model_state *)model;
@@ -450,7 +460,7 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
     return found ? &s->list.tensors[*found] : NULL;
 }
 
-/* Reads exactly `bytes` bytes from `offset` of a file of the model, local or remote. */
+/* Reads exactly `bytes` bytes from byte `offset` of files[file], local or remote, to `to`. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error)
 {
@@ -464,8 +474,8 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
     return error->status;
 }
 
-/* Loads a small file that is stored with the model, such as config.json; in an organ directory it is in files/.
- * *bytes is NULL if it does not exist. */
+/* Loads the file `name` of at most `limit` bytes that is stored with the model, such as config.json; in an organ
+ * directory it is in files/. The caller frees *bytes, which is NULL if the file does not exist. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -473,8 +483,9 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
                         length, error);
 }
 
-/* Sets *fd to the file's descriptor if the model keeps it open, else opens the file again. organ_model_file_close
- * closes only the latter. */
+/* Sets *fd to the descriptor of files[file] if the model keeps it open, else opens the file again;
+ * organ_model_file_close closes only a descriptor that was opened here. Returns ORGAN_USAGE for a model at a URL,
+ * ORGAN_BAD_INPUT if the file was replaced. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];
@@ -484,6 +495,7 @@ organ_status organ_model_file_open(const organ_model *model, uint32_t file, int 
     return organ_model_file_open_again(f, fd, error);
 }
 
+/* Closes `fd` of organ_model_file_open, unless it is the descriptor that the model keeps open. -1 is allowed. */
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
 {
     if (fd >= 0 && fd != model->files[file].fd)
@@ -507,8 +519,8 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE for a model at a URL: a verb that needs all its bytes must not download it unasked. `doing` is
- * a participle: "pruned". */
+/* Returns ORGAN_USAGE for a model at a URL: a verb that needs all bytes of the model must not download it unasked.
+ * `doing` is the participle in the message: "pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
 {
     if (model->file_count == 0 || !model->files[0].remote)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A model as a list of tensors in files, in any of the formats: the interface through which the rest of the program
- * reads models. organ_model_open takes a path or a URL (a directory, a .safetensors or .gguf file, an index, an
- * organ directory) and returns tensors, files and the fields of the config. It reads only headers. */
+ * The interface through which the rest of the program reads models, in any of the formats. organ_model_open takes a
+ * path or a URL (a directory, a .safetensors or .gguf file, an index, an organ directory) and returns the model's
+ * tensors, its files and the fields of its config. It reads only headers, no weights. */
 #ifndef ORGAN_MODEL_H
 #define ORGAN_MODEL_H
 
@@ -27,15 +27,17 @@ typedef struct organ_model {
     const char *format;    /* "safetensors", "GGUF", "organ directory" */
     /* metadata of a GGUF model, or of an organ directory made from one, else NULL */
     const organ_gguf *gguf;
-    const struct organ_manifest *manifest; /* of an organ directory (formats/model/organ_directory.h), else NULL */
+    const struct organ_manifest *manifest; /* manifest of an organ directory (organ_directory.h), else NULL */
     const char *index;                     /* name of the index file relative to `directory`, NULL if there is none */
     bool whole_directory;                  /* `path` names the directory, not a single file in it */
-    float
-        scale_times; /* factor by which readers of packed weights multiply every scale, set by the caller; 0 for none */
+    /* factor by which readers of packed weights multiply every scale and bias; set by the caller, 0 for none */
+    float scale_times;
     organ_hf_config config;
     size_t file_count, tensor_count;
-    const organ_model_file *files; /* sorted by name */
-    const organ_tensor *tensors;   /* in file order, by offset within a file */
+    /* shards or parts sorted by name, then those of access->also; in an organ directory one file for each tensor, in
+     * the order of `tensors` */
+    const organ_model_file *files;
+    const organ_tensor *tensors; /* in file order, by offset within a file */
     size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */
     const char *const *problems; /* one sentence each */
     size_t warning_count; /* wrong statements in the files on which no loader relies, such as total_size of the index */
@@ -67,27 +69,31 @@ void organ_model_close(organ_model *model); /* NULL is allowed */
  * message: "a model at a URL cannot be pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
 
-/* Sets *fd to a descriptor for reading one of the model's files, and checks that it is still the file that the model
- * was opened with. The caller returns it with organ_model_file_close. The files of an organ directory, one for each
- * tensor, are opened here, because they are too many to stay open. Thread-safe. */
+/* Sets *fd to a descriptor for reading files[file] of the model; the caller ends its use with organ_model_file_close.
+ * Opens the file here if it belongs to an organ directory, whose files, one for each tensor, are too many to stay open;
+ * returns ORGAN_BAD_INPUT if that file was replaced or has another size than when the model was opened. Returns
+ * ORGAN_USAGE for a model at a URL. Thread-safe. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error);
+/* Closes a descriptor of organ_model_file_open, unless the model keeps it open for later reads. -1 is allowed. */
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd);
 
-/* Reads exactly `bytes` bytes from `offset` of one of the model's files, local or remote, to `to`. Returns
- * ORGAN_BAD_INPUT if the file ends earlier, which means that it was changed after it was opened. Thread-safe. */
+/* Reads exactly `bytes` bytes from byte `offset` of files[file], local or remote, to `to`. Returns ORGAN_BAD_INPUT if
+ * the file ends earlier, which means that it was changed after it was opened. Thread-safe. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error);
 
-/* Loads a small file next to the tensors, such as config.json, local or remote: at most `limit` bytes, followed by a
- * NUL. The caller frees *bytes, which is NULL, with ORGAN_OK, if the file does not exist. */
+/* Loads the small file `name` that belongs to the model, such as config.json, local or remote: at most `limit` bytes,
+ * followed by a NUL. The caller frees *bytes, which is NULL, with ORGAN_OK, if the file does not exist. Returns
+ * ORGAN_BAD_INPUT if the file is longer. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error);
 
 /* Returns the tensor of that name, or NULL if there is none, in constant time. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name);
 
-/* Returns ORGAN_BAD_INPUT if a file of the model or its config.json was changed, shortened or replaced after it was
- * opened: the size, the modification time or the inode at its path differs. */
+/* Returns ORGAN_BAD_INPUT if a file of the model or its config.json was changed, shortened, replaced or removed after
+ * it was opened: the size, the modification time or the inode at its path differs (of a file at a URL: the size, the
+ * ETag or the date). */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error);
 
 ORGAN_API_END

@@ -15,21 +15,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The files that find_in_directory accepts, for messages. */
 #define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
 /* The files of a directory that matter for finding its model. */
 typedef struct contents {
-    bool index, single;      /* ORGAN_INDEX_NAME and ORGAN_SINGLE_NAME exist */
-    size_t others;           /* number of *.safetensors with other names */
-    const char *other;       /* name of one of these */
-    const char *other_index; /* an index with another name */
-    size_t ggufs;            /* number of GGUF models; the parts of a split model count once */
-    const char *gguf[2];     /* names of two models, each by its alphabetically first file */
-    size_t foreign;          /* number of files with weights in unsupported formats */
-    const char *foreign_name;
+    bool index;               /* ORGAN_INDEX_NAME exists */
+    bool single;              /* ORGAN_SINGLE_NAME exists */
+    size_t others;            /* number of .safetensors files other than ORGAN_SINGLE_NAME */
+    const char *other;        /* name of the last of these `others` */
+    const char *other_index;  /* name of an index (*.safetensors.index.json) other than ORGAN_INDEX_NAME, or NULL */
+    size_t ggufs;             /* number of GGUF models: a split model counts once; exact only for 0, 1 and 2 */
+    const char *gguf[2];      /* names of the first two GGUF models in byte order, each by its first file */
+    size_t foreign;           /* number of files with weights in formats that organ cannot read */
+    const char *foreign_name; /* name of the last of these `foreign` files */
 } contents;
 
-/* Returns the reason why a file of that name cannot be opened as a model, or NULL if the name is not recognised. */
+/* Returns what a file with the ending of `name` is, for the message that organ cannot open it as a model; NULL if the
+ * ending is not in the table. */
 static const char *foreign_reason(const char *name)
 {
     static const struct {
@@ -49,7 +52,7 @@ static const char *foreign_reason(const char *name)
     return NULL;
 }
 
-/* Sets *kept to a copy of the name in the place's arena. */
+/* Sets *kept to a copy of `name` in the place's arena. */
 static organ_status copy_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
@@ -65,13 +68,14 @@ static bool is_same_split(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Counts a GGUF file, unless it is another part of a split model that is already in found->gguf. Keeps the
- * alphabetically first names of two models, so that messages do not depend on the order of readdir. */
+/* Counts the GGUF file `name`, unless it is another part of a split model that is already in found->gguf. Keeps the two
+ * names of found->gguf that are first in byte order, so that messages do not depend on the order of readdir. */
 static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
         if (is_same_split(found->gguf[k], name))
             return strcmp(name, found->gguf[k]) < 0 ? copy_name(place, name, &found->gguf[k], error) : ORGAN_OK;
+    /* index in found->gguf: 0 before the first name, else 1 */
     const size_t place_in_order = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
     found->ggufs++;
     if (place_in_order == 0)
@@ -81,7 +85,8 @@ static organ_status note_gguf(organ_model_place *place, const char *name, conten
     return copy_name(place, name, &found->gguf[place_in_order], error);
 }
 
-/* Records one entry of the directory in `found`: an index, safetensors, GGUF or a file of a foreign format. */
+/* Records one entry of the directory in `found`: an index, a safetensors or GGUF file, or a file of a foreign format.
+ * Ignores hidden files and all others. */
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     if (*name == '.')
@@ -145,9 +150,10 @@ static void list_cached_snapshots(const organ_model_place *place, char *names, s
         closedir(folder);
 }
 
-/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging
- * Face cache, an index of another name, loose files, several GGUF models, or a file of a foreign format. */
-static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
+/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging Face
+ * cache, an index of another name, loose .safetensors files, several GGUF models, or a file of a foreign format.
+ * Returns ORGAN_BAD_INPUT. */
+static organ_status fail_not_one_model(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];
     list_cached_snapshots(place, snapshots, sizeof snapshots);
@@ -176,7 +182,7 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
 }
 
 /* Sets the place's index or file for a directory, by precedence: the index, model.safetensors, the only other
- * .safetensors, the only GGUF model. */
+ * .safetensors, the only GGUF model. Returns ORGAN_BAD_INPUT if there is none or the choice is ambiguous. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -193,13 +199,13 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
         place->file = found.gguf[0];
     else
-        return fail_empty(place, &found, error);
+        return fail_not_one_model(place, &found, error);
     place->gguf = place->file && organ_ends_with(place->file, ".gguf");
     return ORGAN_OK;
 }
 
-/* Sets the place's file or index to `name`, which is relative to its directory, by the ending of the name. Returns
- * ORGAN_BAD_INPUT for other endings. */
+/* Sets place->file, or place->index if `name` ends like an index, to `name`, which is relative to place->directory.
+ * Returns ORGAN_BAD_INPUT if `name` has another ending. */
 static organ_status set_file(organ_model_place *place, const char *name, organ_error *error)
 {
     place->gguf = organ_ends_with(name, ".gguf");
@@ -231,12 +237,12 @@ static bool has_gguf_magic(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF"
- * is accepted under any name. */
+/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF" is
+ * accepted under any name that does not end with .safetensors or .json. */
 static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
-    /* includes the slash, because the directory of "/name" is "/" */
+    /* bytes of the directory with its slash, because the directory of "/name" is "/" */
     const size_t length = (size_t)(name - place->path);
     place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
     if (!place->directory)
@@ -248,7 +254,7 @@ static organ_status set_from_path(organ_model_place *place, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the place of a URL: of the file that it names, or of a directory (neither file nor index is set). */
+/* Fills in the place for a URL. If the URL names a directory, file and index stay NULL. */
 static organ_status set_from_url(organ_model_place *place, const char *url, organ_error *error)
 {
     const char *name;
@@ -258,7 +264,8 @@ static organ_status set_from_url(organ_model_place *place, const char *url, orga
     return name ? set_file(place, name, error) : ORGAN_OK;
 }
 
-/* Fills in *place for a URL, a directory or a file. The caller releases it, also after an error. */
+/* Fills in *place for a URL, a directory or a file, without opening the model. The caller releases *place, also after
+ * an error. */
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
 {
     struct stat info;

@@ -21,29 +21,30 @@
 #define SHOWN          240               /* bytes of a text from the manifest that messages show */
 #define SCHEMA_FAMILY  "organ.manifest/" /* prefix of all versions; the reader rejects later versions */
 
+/* Folders of tensors in an organ directory, for each group. */
 static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_ORGAN] = "organs",
                                       [ORGAN_GROUP_EMBED] = "embed",
                                       [ORGAN_GROUP_NORM] = "norm",
                                       [ORGAN_GROUP_OTHER] = "other"};
 
-/* State while a manifest is read. */
+/* The state of reading one organ directory. */
 typedef struct organ_directory_reading {
-    const char *directory;
+    const char *directory;    /* the organ directory */
     organ_json_source text;   /* the bytes of manifest.json; its label is the path */
     organ_tensor_list *list;  /* output: the tensors of the stored headers */
     organ_manifest *manifest; /* output */
     const organ_gguf **gguf;  /* output: metadata of a GGUF original */
-    organ_model_file *donors; /* the original files as the readers of headers need them: the path is that of the stored
-                                 header, the size that of the original; parallel to manifest->files */
+    organ_model_file *donors; /* the original files, for the readers of headers: `path` is that of the stored header,
+                                 `size` that of the original file; parallel to manifest->files */
     organ_model_file *files;  /* output: the file of each tensor, in the order of `list` */
     organ_name_table paths;   /* path of each tensor's file -> index into `list` */
     organ_name_table sources; /* name of each original file -> index into `donors` */
-    size_t donor_capacity, kept_capacity;
-    organ_error *error; /* the first fault is kept; values read after it must not be used */
+    size_t donor_capacity, kept_capacity; /* allocated elements of donors and manifest->files, of manifest->kept */
+    organ_error *error;                   /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
-/* Returns the folder of an organ directory for tensors of the group. */
+/* Returns the name of the folder of an organ directory that has the tensors of `group`. */
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
 /* Sets *is to true if the first 4096 bytes of the directory's manifest have the word "organ.manifest/". A missing or
@@ -150,9 +151,9 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-/* Checks the file at `place`, a path in the manifest: it must be in an allowed folder, a regular file and no link,
- * and have `size` bytes. Fills in *file, which stays closed. A header or gap (`header` is true) is also added to
- * manifest->kept. `what` is the name of the entry, for messages. Does nothing after an error. */
+/* Checks the file at `place`, a path in the manifest: it must be in an allowed folder (is_safe_place), be a regular
+ * file and no link, and have `size` bytes. Fills in *file but does not open it. Also adds the file of a header or gap
+ * (`header` is true) to manifest->kept. `what` is the name of the entry, for messages. Does nothing after an error. */
 static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
                                          uint64_t size, organ_model_file *file)
 {
@@ -188,8 +189,9 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
 
 /* ---- files of the original model ---- */
 
-/* Reads the gaps of an original file: its byte ranges between tensors that are not zero, each stored in a file of
- * its own. They must be ascending, disjoint and between the header and the end of the file. */
+/* Reads the gaps of the original file `name` from its entry `object` into *donor: its byte ranges between or after
+ * tensors that are not zero, each stored in a file of its own. They must be ascending, disjoint and between the header
+ * and the end of the file. */
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
 {
@@ -219,8 +221,8 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
-/* Makes room for one more original file in the parallel arrays manifest->files and donors. Returns false if memory is
- * exhausted. */
+/* Makes room for one more original file in the arrays manifest->files and donors, which always have the same capacity.
+ * Returns false if memory is exhausted. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t capacity = r->donor_capacity;
@@ -228,8 +230,8 @@ static bool grow_file_lists(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_capacity, sizeof *r->donors);
 }
 
-/* Checks the XXH3 digest of a stored header against the digest in the manifest: only the header describes the
- * tensors, so a changed header would go unnoticed. */
+/* Compares the XXH3 of a stored header with header_xxh3 in the manifest. Only the header describes the tensors, so a
+ * changed header would go unnoticed without the digest. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -246,8 +248,8 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-/* Reads an entry of "sources", one original file: its size, its stored header and its gaps. The fault is left in
- * r->error. */
+/* Reads the entry `name` of "sources", one original file, and appends the file: its size, its stored header and its
+ * gaps. Leaves a fault in r->error. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
@@ -277,7 +279,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
 
 /* ---- tensors ---- */
 
-/* Returns true if the list of numbers in the manifest is the tensor's shape. */
+/* Returns true if `stored_shape`, a value of the manifest, is a list with the sizes of the tensor's shape. */
 static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 {
     bool same = json_is_array(stored_shape) && json_array_size(stored_shape) == tensor->rank;
@@ -287,8 +289,8 @@ static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
     return same;
 }
 
-/* Reports an error if the manifest's entry of a tensor differs from the tensor in the stored header, or if its
- * digest is malformed. */
+/* Reports an error if the manifest's entry `object` of a tensor differs from the tensor in the stored header, or if
+ * `xxh3`, its digest, is malformed. */
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {
@@ -312,8 +314,8 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
         }
 }
 
-/* Reads the manifest's entry of one tensor and fills in its file in r->files and its digest. No two tensors may
- * share a file. */
+/* Reads the manifest's entry of the tensor `name`: sets its file in r->files, and its offset and digest in
+ * manifest->tensors. Reports an error if two tensors share a file. */
 static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
@@ -341,7 +343,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
 
 /* ---- the manifest ---- */
 
-/* Reads one member of an object of the manifest; leaves a fault in r->error. */
+/* A function that reads one member of an object of the manifest and leaves a fault in r->error. */
 typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
 /* Calls `read` for each member of the manifest's object `what`. Parses one member at a time, because the JSON tree
@@ -387,7 +389,8 @@ static const char *read_choice(const organ_directory_reading *r, const char *fie
     return *allowed;
 }
 
-/* Sets manifest->changed from "donor_again", which is false if the weights differ from those of the original. */
+/* Sets manifest->changed from "donor_again", which is false if the data of at least one tensor differ from the original
+ * file. */
 static void read_changed(const organ_directory_reading *r)
 {
     json_t *const json = parse_member(r, "donor_again");
@@ -403,7 +406,7 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
 {
     organ_model_file *const donor = &r->donors[k];
     organ_gguf_header part = {0}, *const header = k == 0 ? &r->manifest->gguf : &part;
-    donor->size = r->manifest->files[k].data_offset;
+    donor->size = r->manifest->files[k].data_offset; /* the stored file ends with the header */
     donor->first = r->list->count;
     if (organ_gguf_read_header(r->donors, k, header, r->list, r->error) == ORGAN_OK) {
         donor->count = r->list->count - donor->first;
@@ -417,7 +420,8 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
     return r->error->status;
 }
 
-/* Reads all stored headers and appends their tensors to the list, with offsets in the original files. */
+/* Reads all stored headers and appends their tensors to the list, with offsets in the original files. Sets *r->gguf for
+ * a GGUF original. */
 static organ_status read_headers(organ_directory_reading *r)
 {
     const bool gguf = strcmp(r->manifest->format, "GGUF") == 0;
@@ -454,6 +458,7 @@ static organ_status read_manifest(organ_directory_reading *r)
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",
                                                                                             NULL};
     organ_json_walk walk;
+    /* reports a manifest that is not an object; read_object walks the members */
     organ_json_walk_begin(&walk, &r->text, (organ_json_span){0, r->text.length}, NULL, r->error);
     read_choice(r, "schema", schemas);
     r->manifest->format = read_choice(r, "format", formats);

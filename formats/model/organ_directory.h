@@ -24,43 +24,45 @@ const char *organ_group_folder(organ_group group);
 /* A byte range of an original file, between or after its tensors, that is stored because it is not all zeros. */
 typedef struct organ_donor_gap {
     uint64_t offset, bytes; /* in the original file */
-    const char *file;       /* relative to the directory */
+    const char *file;       /* the file with these bytes, relative to the organ directory */
 } organ_donor_gap;
 
 /* A file of the original model. */
 typedef struct organ_donor_file {
-    const char *name;           /* without '/', not hidden */
+    const char *name;           /* its file name: without '/', not hidden */
     uint64_t size, data_offset; /* bytes of the whole file, and of its header */
-    const char *header;         /* file with its first data_offset bytes; relative to the directory */
+    const char *header;         /* file with its first data_offset bytes, relative to the organ directory */
     size_t gap_count;
     const organ_donor_gap *gaps;
     uint64_t first, count; /* its tensors are organ_manifest.tensors[first .. first + count) */
 } organ_donor_file;
 
-/* Origin of organ_model.tensors[k]. */
+/* The data of organ_model.tensors[k] in the original file. */
 typedef struct organ_donor_tensor {
     uint64_t offset; /* in the original file */
-    char xxh3[17];   /* digest of its bytes when it was extracted */
+    char xxh3[17];   /* XXH3 of its bytes when it was extracted: 16 hexadecimal digits and a NUL */
 } organ_donor_tensor;
 
-/* The parsed manifest.json of an organ directory. A manifest whose members are all zero is empty. It owns the three
- * lists; all else belongs to the arena of the tensor list. */
+/* The parsed manifest.json of an organ directory. A manifest whose members are all zero is empty. It owns files,
+ * tensors, kept and gguf; all other memory belongs to the arena of the tensor list. */
 typedef struct organ_manifest {
     const char *format; /* format of the original: "GGUF", "safetensors" */
-    /* the directory has grafted tensors, so that its bytes are not those of an original */
+    /* the data of at least one tensor differ from the original file, for example after a graft */
     bool changed;
     size_t file_count;
-    organ_donor_file *files;
-    organ_donor_tensor *tensors;
+    organ_donor_file *files;     /* the original files */
+    organ_donor_tensor *tensors; /* one for each tensor, in the order of the tensor list */
     size_t kept_count;
-    organ_model_file *kept; /* files of headers and gaps, with size, time and inode when they were read */
+    organ_model_file *kept; /* files with headers and gaps; each has its size, time and inode when it was checked */
     organ_gguf_header gguf; /* header of the first file of a GGUF original */
 } organ_manifest;
 
-/* Returns true if `path` is a directory whose manifest.json has the word "organ.manifest/" in its first 4096 bytes. */
+/* Returns true if `path` is an organ directory (organ_directory_check), or if a failure of the system keeps the
+ * function from finding out: the reader of the manifest then reports the failure. */
 bool organ_directory_is(const char *path);
-/* Sets *is to the result of organ_directory_is. Returns an error if the disk fails, so that a caller that skips all
- * other directories does not skip an organ directory by mistake. */
+/* Sets *is to true if `path` is a directory whose manifest.json has the word "organ.manifest/" in its first 4096 bytes.
+ * Returns an error if the disk or the system fails, so that a caller that skips all other directories does not skip an
+ * organ directory by mistake. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error);
 
 /* Reads the manifest and the stored headers, and checks them against each other and against the sizes of the files. The
@@ -68,7 +70,9 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
  *   - *files gets one file for each tensor, in the order of `list`; they are not open (fd -1). The caller frees it.
  *   - *gguf points into *manifest for a GGUF original, else it is NULL.
  * Each path in the manifest must be FOLDER/NAME of the layout above, with letters, digits and "_.-" only; symbolic
- * links are rejected. The contents of tensors are not read, so their xxh3 is not checked. */
+ * links are rejected. The contents of tensors are not read, so their xxh3 is not checked. Returns ORGAN_BAD_INPUT for a
+ * fault of the manifest, a header or a file, ORGAN_IO if a file cannot be read. The caller releases *manifest, also
+ * after an error. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error);
 

@@ -18,9 +18,10 @@
 #include <unistd.h>
 
 #define MAX_ENTRIES ((size_t)1000000) /* files and folders of an output */
-#define DEEPEST     32                /* levels of folders in an output */
-#define UNLISTED    ", which no report, manifest or index of organ there lists"
-#define STEP        ((size_t)1 << 16) /* bytes that are compared at a time */
+#define DEEPEST     32                /* levels of folders below an output */
+/* the reason why --force does not replace a file: the end of a message */
+#define UNLISTED ", which no report, manifest or index of organ there lists"
+#define STEP     ((size_t)1 << 16) /* bytes that are compared at a time */
 
 /* The position of a directory in an output; it determines which files the directory may contain. ROOT is the output
  * itself. REPORTS is its folder of reports, or the folder of the donor's reports in that folder. PARTS is a folder
@@ -34,15 +35,16 @@ typedef struct recognise_walk {
                               that a report names; NULL for none */
     organ_written written; /* files that organ lists as its own */
     size_t entries;        /* number of files and folders so far */
-    dev_t device;          /* of `root`; a folder on another device is a mount point */
-    char foreign_file[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
+    dev_t device;          /* device of `root`; an entry on another device is a mount point */
+    /* the first file that must not be replaced, and the reason; "" while none was found */
+    char foreign_file[PATH_MAX + 128];
     organ_error *error;
 } recognise_walk;
 
 /* ---- single entries ---- */
 
-/* Returns true if the open files `a` and `b` are regular and have the same bytes. Sets an error if they cannot be
- * read; `path` is that of the file, for the message. */
+/* Returns true if the open files `a` and `b` are regular and have the same bytes. Sets an error if they cannot be read;
+ * `path` is that of `a` in the output, for the message. */
 static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
@@ -72,9 +74,9 @@ static int open_if_exists(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns true if the model `like` has a file with the same bytes as `fd` at the same place. An organ directory keeps
- * the files of a model in files/, so files/`path` also counts as the same place, and for a `path` in files/ also the
- * path without that folder. */
+/* Returns true if the model at `like` has a file with the same bytes as `fd` at the same place: `path`, relative to the
+ * model and to the output. An organ directory keeps the files of a model in files/, so files/`path` also counts as the
+ * same place, and for a `path` in files/ also the path without that folder. */
 static bool has_same_copy(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
@@ -82,7 +84,7 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
     bool same = false;
     for (int k = 0; k < 3 && !same; k++) {
         char other[PATH_MAX];
-        int length = PATH_MAX;
+        int length = PATH_MAX; /* no path to compare, as for one that is too long */
         if (k < 2)
             length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
         else if (inside)
@@ -113,8 +115,9 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
            (!weights || organ_is_weights_at(at, name, w->error));
 }
 
-/* Returns true if --force may replace the file: it is a piece of an organ directory, a report, listed by organ, or a
- * copy from an input. Otherwise records it and returns false, which ends the walk. */
+/* Returns true if --force may replace the file `name` of the open directory `at`, whose position is `where`: it is a
+ * tensor or header of an organ directory, a report, listed by organ, or a copy from an input. `path` is its path from
+ * the root. Otherwise records the file and returns false, which ends the walk; also returns false after an error. */
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
@@ -146,8 +149,9 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* Checks the entry `name` of the open directory `at`, whose path from the root is `folder`, and everything below it.
- * Returns true to continue the walk, false after an error or if the entry must not be replaced. */
+/* Checks the entry `name` of the open directory `at`, and everything below it. `folder` is the directory's path from
+ * the root ("" for the root), `where` its position, `depth` its level below the root. Returns true to continue the
+ * walk, false after an error or if the entry must not be replaced. */
 static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
                                   recognise_place where, int depth)
 {
@@ -178,20 +182,22 @@ static bool visit_directory_entry(recognise_walk *w, int at, const char *folder,
 
 /* ---- a directory, in the byte order of its names ---- */
 
-/* Names of the entries of a directory; owned. */
+/* The names of a directory's entries; the list owns them. */
 typedef struct name_list {
     char **names;
     size_t count, capacity;
 } name_list;
 
+/* Appends a copy of `name`. Returns false if memory is exhausted. */
 static bool add_name(name_list *list, const char *name)
 {
     return organ_grow(&list->names, list->count, &list->capacity, sizeof *list->names) &&
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
-/* Lists the names in a folder, in byte order. Returns false after an error, or if the walk has met more than
- * MAX_ENTRIES, which no model has. */
+/* Appends the names of the open directory's entries to `list`, in byte order; `folder` is its path from the root, for
+ * messages. Returns false after an error, or if the walk has counted more than MAX_ENTRIES entries: no model has so
+ * many files. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
@@ -213,8 +219,8 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     return !w->error->status;
 }
 
-/* Checks all entries of the open folder `fd`, which it closes; `folder` is its path from the root. Returns true to
- * continue the walk. */
+/* Checks all entries of the open folder `fd`, and closes `fd`. `folder` is its path from the root, `where` its
+ * position, `depth` its level below the root. Returns true to continue the walk. */
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
@@ -234,8 +240,8 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     return go_on;
 }
 
-/* Walks the output directory and records the first file that organ did not write. w->like[0] is the caller's input;
- * the walk adds the input that the output's report names. */
+/* Walks the output directory and records in w->foreign_file the first file that organ did not write. w->like[0] is the
+ * caller's input; the function sets w->like[1] to the input that the output's report names. */
 static organ_status walk_output(recognise_walk *w)
 {
     struct stat info;
@@ -257,7 +263,8 @@ static organ_status walk_output(recognise_walk *w)
     return w->error->status;
 }
 
-/* Returns ORGAN_USAGE, naming the file, if the directory contains a file that --force must not replace. */
+/* Returns ORGAN_USAGE, with the file in the message, if the directory at `path` contains a file that --force must not
+ * replace. `like` is that of organ_check_replaceable. */
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
     recognise_walk *const w = calloc(1, sizeof *w);

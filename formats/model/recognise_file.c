@@ -22,7 +22,7 @@ typedef struct head {
     uint64_t size; /* size of the file */
 } head;
 
-/* Names of Markdown reports, and how their first line begins. */
+/* Names of Markdown reports, and the beginnings of their first lines. */
 static const struct {
     const char *name, *title;
 } markdown[] = {
@@ -40,6 +40,7 @@ static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jso
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
+/* Returns true if `name` matches one of the `count` patterns of fnmatch. */
 static bool matches_one_of(const char *name, const char *const *patterns, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -48,8 +49,9 @@ static bool matches_one_of(const char *name, const char *const *patterns, size_t
     return false;
 }
 
-/* Reads the first bytes of the file into *h. Returns false if it is not a regular file, or if it cannot be read,
- * which is an error. O_NONBLOCK: opening a pipe does not wait for a writer. */
+/* Reads the first bytes of the file `name`, relative to the directory `at`, into *h. Returns false if it does not exist
+ * or is not a regular file, and with an error if it cannot be read. O_NONBLOCK: opening a pipe does not wait for a
+ * writer. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -71,6 +73,7 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
     return true;
 }
 
+/* Returns true if the file begins with `text`. */
 static bool head_starts_with(const head *h, const char *text)
 {
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
@@ -86,7 +89,8 @@ static bool is_markdown_report(const char *name, const head *h)
     return false;
 }
 
-/* Returns the last segment of the path without the prefix ".PID." of a draft (".4711."). */
+/* Returns the last segment of the path, without the prefix ".PID." (".4711.") that a file has while process PID writes
+ * it. */
 static const char *name_without_draft_prefix(const char *path)
 {
     const char *const name = organ_path_name(path);
@@ -109,7 +113,9 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Returns true if the file's name and first bytes are those of a report, chart or journal of organ. */
+/* Returns true if the name and first bytes of the file `path`, relative to the directory `at`, are those of a file that
+ * organ writes about a run: a report (Markdown, HTML or JSON), a chart, a journal, or coverage.tiles. Sets *error if
+ * the file cannot be read. */
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);
@@ -126,8 +132,9 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
     return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
-/* Returns true if the file's name ends in .gguf or .safetensors and its first bytes are those of that format. A
- * safetensors file begins with the bytes of its header as 64 bits, then the '{' of the header. */
+/* Returns true if the name of the file `path`, relative to the directory `at`, ends in .gguf or .safetensors and its
+ * first bytes are those of that format. A safetensors file begins with the number of bytes of its header (64 bits),
+ * then the '{' of the header. Sets *error if the file cannot be read. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

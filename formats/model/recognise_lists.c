@@ -16,13 +16,14 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define DEEPEST      32                /* levels of a manifest's JSON */
-#define LARGEST_LIST ((size_t)1 << 28) /* bytes of a list */
-#define STEP         ((size_t)1 << 16) /* bytes that are hashed at a time */
-#define INDEX        ".safetensors.index.json"
+#define DEEPEST      32                        /* levels of a manifest's JSON */
+#define LARGEST_LIST ((size_t)1 << 28)         /* bytes of a list */
+#define STEP         ((size_t)1 << 16)         /* bytes that are hashed at a time */
+#define INDEX        ".safetensors.index.json" /* ending of the name of an index */
 
-/* Loads a JSON file of the directory; the caller releases it. Returns NULL if the file does not exist or is no valid
- * JSON. Sets an error only if memory is exhausted. */
+/* Loads the JSON file `name` of the directory; the caller releases it. Returns NULL if the file does not exist, cannot
+ * be read, is larger than LARGEST_LIST or is no valid JSON. Sets an error only if the parser of the JSON gets no
+ * memory. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -40,7 +41,7 @@ static json_t *load_json(const char *directory, const char *name, organ_error *e
     return json;
 }
 
-/* Adds the path to w->files with `value`, unless it is already listed. Takes ownership of `value`; does nothing if
+/* Adds `path` to w->files with `value`, unless w->files already has it. Takes ownership of `value`; adds nothing if
  * `path` is NULL. */
 static void add_listed_file(organ_written *w, const char *path, json_t *value)
 {
@@ -50,7 +51,7 @@ static void add_listed_file(organ_written *w, const char *path, json_t *value)
         json_decref(value);
 }
 
-/* Returns the document's schema ("organ.NAME/1"), or NULL if it is no document of organ. */
+/* Returns the schema of the document ("organ.NAME/1"), or NULL if organ did not write it. */
 static const char *schema_of(const json_t *document)
 {
     const char *const schema = json_string_value(json_object_get(document, "schema"));
@@ -59,8 +60,8 @@ static const char *schema_of(const json_t *document)
 
 /* ---- a manifest, the record ---- */
 
-/* Adds every string in a JSON value that has a '/' to the keys of `paths`: it could be the path of a file in a
- * folder. */
+/* Adds every string of a JSON value and of the values in it to the keys of `paths` if it has a '/', because it could be
+ * the path of a file in a folder. `depth` is the level of the value in the document. */
 static void collect_paths(const json_t *json, json_t *paths, int depth)
 {
     const char *key;
@@ -75,7 +76,7 @@ static void collect_paths(const json_t *json, json_t *paths, int depth)
         json_object_set_new(paths, text, json_true());
 }
 
-/* Adds each member of the object `files` to w->files, with its value. */
+/* Adds each member of the object `files`, a path, to w->files with the member's value. */
 static void add_member_names(organ_written *w, const json_t *files)
 {
     const char *key;
@@ -83,8 +84,8 @@ static void add_member_names(organ_written *w, const json_t *files)
     json_object_foreach((json_t *)files, key, value) add_listed_file(w, key, json_incref(value));
 }
 
-/* Adds the files that the manifest lists, if the directory is an organ directory: tensors and headers to w->parts,
- * the manifest and the files in files/ to w->files. */
+/* If the directory is an organ directory, adds the files that its manifest lists: tensors and headers to w->parts, the
+ * manifest itself and the files in files/ to w->files. */
 static void read_manifest(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const manifest = organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
@@ -111,8 +112,9 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
 
 /* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
-/* Returns the names of the entries of directory/folder with this ending, as keys of an object that the caller
- * releases. NULL if memory is exhausted. */
+/* Returns the names of the entries of directory/folder that end with `ending`, as keys of an object that the caller
+ * releases. Returns NULL if memory is exhausted. Sets an error if the system fails to list the folder; a missing folder
+ * has no names. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];
@@ -159,9 +161,9 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote
- * it. Adds files with a usual name, and for each format all files if their number equals `of_input`, the number of
- * files of the run's input. */
+/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote it:
+ * those with a name in `usual`, and all .gguf or all .safetensors files if their number equals `of_input`, because such
+ * a run wrote as many files as its input has. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {

@@ -54,8 +54,8 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
-/* Returns the folder that an environment variable names, with a leading "~" and $VARIABLES replaced. Returns NULL if
- * the variable is unset or memory is exhausted. */
+/* Returns the value of an environment variable as a path in the arena, with a leading "~" and $VARIABLES replaced.
+ * Returns NULL if the variable is unset or empty, or if memory is exhausted. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";
@@ -67,7 +67,7 @@ const char *organ_folder_of(const char *variable, organ_arena *arena)
         path = home, text++;
     while (path && *text) {
         const size_t used = variable_at(text, &value);
-        const size_t plain = used ? 0 : 1 + strcspn(text + 1, "$");
+        const size_t plain = used ? 0 : 1 + strcspn(text + 1, "$"); /* bytes up to the next '$', copied unchanged */
         path = used ? organ_arena_format(arena, "%s%s", path, value)
                     : organ_arena_format(arena, "%s%.*s", path, (int)plain, text);
         text += used + plain;
@@ -75,12 +75,14 @@ const char *organ_folder_of(const char *variable, organ_arena *arena)
     return path;
 }
 
+/* Returns "$HOME/PATH" in the arena; NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_folder_at_home(const char *path, organ_arena *arena)
 {
     const char *const home = getenv("HOME");
     return home && *home ? organ_path_join(arena, home, path) : NULL;
 }
 
+/* Returns true if `path` is a directory or a link to one. */
 bool organ_is_folder(const char *path)
 {
     struct stat about;
@@ -89,8 +91,8 @@ bool organ_is_folder(const char *path)
 
 /* ---- parts of names ---- */
 
-/* Returns true for a relative path that cannot lead out of its folder: no control characters, no backslash, no empty
- * segment, and no segment that begins with a dot. */
+/* Returns true for a relative path that cannot lead out of its folder: valid UTF-8 of at most 2000 bytes, no control
+ * characters, no backslash, no empty segment, and no segment that begins with a dot. */
 bool organ_is_plain_path(const char *path)
 {
     if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)
@@ -101,13 +103,16 @@ bool organ_is_plain_path(const char *path)
     return *path != '/' && path[strlen(path) - 1] != '/' && !strstr(path, "//");
 }
 
+/* Returns true for a path of organ_is_plain_path with one segment. */
 bool organ_is_plain_name(const char *name) { return organ_is_plain_path(name) && !strchr(name, '/'); }
 
 /* ---- entries ---- */
 
+/* Returns 1 for an entry that is not hidden (for scandir). */
 static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-/* Lists the names of a folder without hidden ones, sorted; only the first MAX_LISTED. A missing folder has no names. */
+/* Sets *found to the names in a folder without hidden ones, sorted; only the first MAX_LISTED. A missing folder has no
+ * names. */
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error)
 {
     struct dirent **entries = NULL;
@@ -127,8 +132,8 @@ organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folde
     return found->names ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Sets `hint` to a question with the name in `folder` that is most similar to `typed`, preceded by `before`; "" if
- * there is none. */
+/* Sets `hint` to "; did you mean 'NAME'?" with the name in `folder` that is most similar to `typed`, preceded by
+ * `before`; to "" if none is similar. */
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT])
 {

@@ -22,26 +22,30 @@ const char *organ_folder_of(const char *variable, organ_arena *arena);
 /* Returns "$HOME/PATH" in the arena; NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_folder_at_home(const char *path, organ_arena *arena);
 
+/* Returns true if `path` is a directory or a link to one. */
 bool organ_is_folder(const char *path);
 
-/* Returns true for a relative path whose segments are not empty, not "." and not "..", begin with no dot, and have only
- * printable characters other than '\\'. */
+/* Returns true for a relative path that cannot lead out of its folder: its segments are not empty and do not begin with
+ * a dot, and it is valid UTF-8 of at most 2000 bytes without control characters and backslashes. */
 bool organ_is_plain_path(const char *path);
 
 /* Returns true for a path of organ_is_plain_path with one segment: a name without "/". */
 bool organ_is_plain_name(const char *name);
 
-/* Lists the names in a folder that do not begin with a dot, sorted, in memory of the arena; only the first 100,000.
- * A missing folder has no names. Returns ORGAN_IO if the folder cannot be read or memory is exhausted. */
+/* The names in a folder, sorted by their bytes; all memory belongs to an arena. */
 typedef struct organ_folder_names {
     const char **names;
     size_t count;
 } organ_folder_names;
+
+/* Sets *found to the names in the folder `path` that do not begin with a dot, sorted; only the first 100,000. A
+ * missing folder has no names. Returns ORGAN_IO if the folder cannot be read or memory is exhausted. */
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error);
+
+#define ORGAN_FOLDER_HINT 200 /* bytes */
 
 /* Sets `hint` to "; did you mean '" + before + NAME + "'?", where NAME is the name in `folder` that is most similar
  * to `typed`. Sets it to "" if none is similar or the folder cannot be read. */
-#define ORGAN_FOLDER_HINT 200
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT]);
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define ENTRY_PREFIX "models--"
-enum { LONGEST_ID = 96, LONGEST_REF = 256 }; /* bytes of ORG/NAME, and of a revision or a commit */
+enum { LONGEST_ID = 96, LONGEST_REF = 256 }; /* bytes of ORG/NAME, and of the name or content of a ref */
 enum { DEEPEST_REF = 4 };                    /* levels of folders in refs */
 
 /* Returns the folder of the Hugging Face cache. Reads the same environment variables as huggingface_hub, in the same
@@ -44,10 +44,11 @@ const char *organ_hub_root(organ_arena *arena)
  * at the ends of a part, no "--" and no "..". */
 static bool is_hub_id(const char *id, size_t length)
 {
-    size_t slashes = 0;
+    size_t slashes = 0; /* in the id: at most one, between ORG and NAME */
     if (length == 0 || length > LONGEST_ID)
         return false;
     for (size_t k = 0; k < length; k++) {
+        /* edge: id[k] is at an end of the id or next to a '/'; mark: id[k] is '-' or '.' */
         const bool edge = k == 0 || k + 1 == length || id[k - 1] == '/' || id[k + 1] == '/';
         const bool mark = id[k] == '-' || id[k] == '.';
         slashes += id[k] == '/';
@@ -66,7 +67,8 @@ static size_t id_length(const char *text)
     return first_part == before_revision ? before_revision : first_part + 1 + strcspn(text + first_part + 1, "/@");
 }
 
-/* Returns the folder name that huggingface_hub gives a repository: models--ORG--NAME. */
+/* Returns the name of the folder in which huggingface_hub stores the repository `id` (ORG/NAME): models--ORG--NAME.
+ * Returns NULL if memory is exhausted. */
 static const char *entry_folder(const char *id, organ_arena *arena)
 {
     const char *const slash = strchr(id, '/');
@@ -74,11 +76,12 @@ static const char *entry_folder(const char *id, organ_arena *arena)
                  : organ_arena_format(arena, ENTRY_PREFIX "%s", id);
 }
 
-/* Splits hf:ORG/NAME[/FILE][@REVISION] into its parts and checks each. */
+/* Splits hf:ORG/NAME[/FILE][@REVISION], with or without "hf:", into its parts and checks each. Returns ORGAN_BAD_INPUT
+ * if a part is malformed. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error)
 {
     const char *const own = strncmp(text, "hf:", 3) == 0 ? text + 3 : text;
-    const size_t length = id_length(own), whole = strcspn(own, "@");
+    const size_t length = id_length(own), whole = strcspn(own, "@"); /* bytes of ORG/NAME, of ORG/NAME[/FILE] */
     *name = (organ_hub_name){.revision = own[whole] ? own + whole + 1 : NULL};
     if (!is_hub_id(own, length))
         return organ_fail(
@@ -102,7 +105,8 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 
 /* ---- snapshots ---- */
 
-/* Writes the first four snapshots of the folder to `names`, as "hf:ORG/NAME@SNAPSHOT, ..."; "" if there is none. */
+/* Writes the names of the first four snapshots in `folder` to `names`, `size` bytes, as "hf:ORG/NAME@SNAPSHOT, ..."; ""
+ * if there is none. `id` is ORG/NAME. */
 static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -144,7 +148,8 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     return error->status;
 }
 
-/* Reports why no snapshot of the entry could be chosen, and lists its snapshots. Returns ORGAN_BAD_INPUT. */
+/* Reports why no snapshot of the entry could be chosen, and lists the snapshots in `snapshots`, the entry's folder of
+ * snapshots. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_without_ref(const char *text, const organ_hub_name *name, const char *entry,
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
@@ -160,14 +165,15 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
                       text, entry, known);
 }
 
-/* Sets *snapshot to the folder of the revision in `name` (default "main"). If refs/REVISION exists, it contains the
- * name of that folder in snapshots/; otherwise the folder is snapshots/REVISION. */
+/* Sets *snapshot to the folder of the revision in `name`, or of "main" if it has none. If refs/REVISION exists, it
+ * contains the name of that folder in snapshots/; otherwise a revision in `name` is itself the name of the folder.
+ * Returns ORGAN_BAD_INPUT if the folder does not exist. */
 static organ_status find_snapshot(const char *text, const organ_hub_name *name, const char *entry, organ_arena *arena,
                                   const char **snapshot, organ_error *error)
 {
     const char *const revision = name->revision ? name->revision : "main";
     const char *const ref = organ_arena_format(arena, "%s/refs/%s", entry, revision);
-    const char *const folder = organ_path_join(arena, entry, "snapshots"), *own = NULL;
+    const char *const folder = organ_path_join(arena, entry, "snapshots"), *own = NULL; /* own: the ref's snapshot */
     if (!ref || !folder)
         return organ_fail_memory(error, text);
     if (read_ref(text, ref, arena, &own, error) != ORGAN_OK)
@@ -186,9 +192,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns the bytes of an unfinished download of `blob` in the entry, or -1 if there is none. The download is the
- * file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If `blob` is
- * empty, any unfinished download of the entry counts. */
+/* Returns the bytes so far of an unfinished download of `blob` in the entry, or -1 if there is none. The download is
+ * the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If `blob`
+ * is "", any unfinished download of the entry counts. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -206,7 +212,8 @@ static long long incomplete_bytes(const char *entry, const char *blob, organ_are
     return -1;
 }
 
-/* Reports the cause of a link without a target: its blob's download is unfinished, or the blob is missing. */
+/* Reports why the link `path` of a snapshot has no target: the download of its blob is unfinished, or the blob is
+ * missing. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_broken(const char *text, const char *entry, const char *path, organ_arena *arena,
                                 organ_error *error)
 {
@@ -228,7 +235,7 @@ static bool is_dangling_link(const char *path)
     return lstat(path, &about) == 0 && S_ISLNK(about.st_mode) && stat(path, &about) != 0 && errno == ENOENT;
 }
 
-/* Returns whether a file of this name contains weights. */
+/* Returns true if a file of this name contains weights. */
 static bool has_weights(const char *name)
 {
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
@@ -259,8 +266,8 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
                                   text, snapshot, bytes);
 }
 
-/* Sets *path to the file `file` of a snapshot. Reports a link whose blob is missing as an incomplete download, and
- * hints at a similar name if there is no such file. */
+/* Sets *path to the file `file` of a snapshot. Returns ORGAN_BAD_INPUT if it does not exist: the message reports a link
+ * whose blob is missing as an incomplete download, or hints at a similar name. */
 static organ_status find_file(const char *text, const char *entry, const char *snapshot, const char *file,
                               organ_arena *arena, const char **path, organ_error *error)
 {
@@ -277,8 +284,8 @@ static organ_status find_file(const char *text, const char *entry, const char *s
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no file %s%s", text, snapshot, file, hint);
 }
 
-/* Sets *path to a model in the local Hugging Face cache: the folder of its snapshot, or the file that the name
- * includes. */
+/* Sets *path to a model in the local Hugging Face cache: the folder of its snapshot, or the file that the name `text`
+ * includes. Returns ORGAN_BAD_INPUT if the cache does not have it or it is incomplete. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_hub_name name;
@@ -317,8 +324,8 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
-/* Returns true if a download could help: the cache has no entry for the name, or neither a ref nor a snapshot of the
- * revision that the name includes. */
+/* Returns true if a download could help: the cache has no entry for the name `text`, or neither a ref nor a snapshot of
+ * the revision that `text` includes. */
 bool organ_hub_is_missing(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -345,8 +352,8 @@ static const char *entry_id(const char *folder, organ_arena *arena)
     return dashes ? organ_arena_format(arena, "%.*s/%s", (int)(dashes - own), own, dashes + 2) : own;
 }
 
-/* Sets `near` to "; did you mean 'hf:ORG/NAME'?" with the model of the cache whose name is most similar; to "" if
- * none is. */
+/* Sets `near` to "; did you mean 'hf:ORG/NAME'?" with the model of the cache whose name is most similar to `text`; to
+ * "" if none is similar. */
 void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM])
 {
     const char *const root = organ_hub_root(arena);
@@ -368,15 +375,16 @@ void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_R
 
 /* ---- list ---- */
 
-/* One repository in the cache while its models are added to a list. */
+/* One entry of the cache, while its models are appended to a list. */
 typedef struct hub_entry {
     organ_name_list *list;
-    const char *path, *id; /* .../models--ORG--NAME, and "ORG/NAME" */
-    organ_folder_names snapshots;
-    bool *referred; /* for each snapshot: a ref names it */
+    const char *path, *id;        /* path of the entry, .../models--ORG--NAME; "ORG/NAME" */
+    organ_folder_names snapshots; /* names of its snapshots */
+    bool *referred;               /* for each of `snapshots`: a ref names it */
 } hub_entry;
 
-/* Adds the models of a snapshot to the list as hf:ORG/NAME@REVISION; "@main" is omitted because it is the default. */
+/* Appends the models in the folder snapshots/SNAPSHOT of the entry to the list as hf:ORG/NAME@REVISION; "@main" is
+ * omitted because it is the default. */
 static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char *revision, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -389,9 +397,9 @@ static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char 
     return organ_name_list_add_folder(e->list, ORGAN_STORE_HUB, folder, prefix, suffix, error);
 }
 
-/* Adds the models of each ref in the folder refs/PREFIX to the list, also in its subfolders, because names of
- * revisions may have slashes. Marks the snapshots that refs name. A broken ref is listed too: opening it reports the
- * fault. */
+/* Appends the models of each ref in the folder refs/PREFIX to the list, also in its subfolders, because names of
+ * revisions may have slashes; `prefix` is "" for refs itself, `depth` the level below it. Sets e->referred of the
+ * snapshots that refs name. A ref to a missing snapshot is listed too, so that opening it reports the fault. */
 static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -418,8 +426,8 @@ static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_
     return error->status;
 }
 
-/* Adds the models of one repository in the cache to the list: the snapshots that refs name, then all others under
- * the name of their commit. */
+/* Appends the models of one entry, `root`/`folder`, to the list: the snapshots that refs name, then all others under
+ * the names of their commits. Ignores a folder that is no model. */
 static organ_status add_entry(organ_name_list *list, const char *root, const char *folder, organ_error *error)
 {
     hub_entry e = {.list = list, .path = organ_path_join(&list->arena, root, folder)};
@@ -442,7 +450,7 @@ static organ_status add_entry(organ_name_list *list, const char *root, const cha
     return error->status;
 }
 
-/* Adds all models of the cache to the list. A missing cache is no error. */
+/* Appends all models of the cache to the list. A missing cache is no error. */
 organ_status organ_hub_list(organ_name_list *list, organ_error *error)
 {
     organ_folder_names found;

@@ -15,7 +15,7 @@
 
 #define USUAL_ENDPOINT "https://huggingface.co"
 enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096 }; /* bytes of the server's answer, and of a file with a token */
-enum { COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };    /* hexadecimal digits */
+enum { COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };    /* hexadecimal digits of SHA-1 (commit, blob) and SHA-256 */
 
 /* ---- environment ---- */
 
@@ -30,9 +30,11 @@ static bool is_enabled(const char *variable)
     return false;
 }
 
+/* Returns true if the environment forbids requests. */
 bool organ_hub_is_offline(void) { return is_enabled("HF_HUB_OFFLINE") || is_enabled("TRANSFORMERS_OFFLINE"); }
 
-/* Sets *endpoint to the URL of the hub's server (HF_ENDPOINT or the usual one), without a slash at its end. */
+/* Sets *endpoint to the URL of the hub's server (HF_ENDPOINT or the usual one), without a slash at its end. Returns
+ * ORGAN_USAGE if HF_ENDPOINT is not an http(s) URL, or has a query, a fragment or a user name. */
 static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
 {
     const char *const value = getenv("HF_ENDPOINT");
@@ -45,7 +47,7 @@ static organ_status find_endpoint(organ_arena *arena, const char **endpoint, org
 
 /* ---- token ---- */
 
-/* Sets *token to the content of the file without white space at its ends. */
+/* Sets *token to the first word of the file: its content up to white space, without white space at its beginning. */
 static organ_status load_token(const char *path, organ_arena *arena, const char **token, organ_error *error)
 {
     char *bytes;
@@ -73,8 +75,9 @@ static const char *stored_token(organ_arena *arena)
     return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
 }
 
-/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file
- * in which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. */
+/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file in
+ * which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. If `path`
+ * is NULL and HF_HUB_DISABLE_IMPLICIT_TOKEN is set, leaves access->bearer unchanged. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
 {
     const char *token = path ? NULL : getenv("HF_TOKEN");
@@ -97,8 +100,8 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
 
 /* ---- the list of files ---- */
 
-/* Returns true if a path from the server is safe below a folder: its segments are not empty, "." or "..", and have no
- * control characters and backslashes. */
+/* Returns true if a path from the server is safe below a folder: it has at most 1000 bytes without control characters
+ * and backslashes, and its segments have 1 to 255 bytes and are not "." or "..". */
 static bool is_inner_path(const char *path)
 {
     if (!path || !*path || strlen(path) > 1000)
@@ -118,13 +121,15 @@ static bool is_inner_path(const char *path)
     return true;
 }
 
+/* Returns true if the text consists of `count` lower-case hexadecimal digits; false for NULL. */
 static bool is_hex_of_length(const char *text, size_t count)
 {
     return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
 }
 
-/* Reads one row of "siblings" in the hub's answer into *file. `label` is the model's name, for messages. Large files
- * (LFS) have a SHA-256 as digest, all others the SHA-1 of a git blob. */
+/* Reads one object `row` of the list "siblings" in the hub's answer into *file. `label` is the model's name, for
+ * messages. Large files (LFS) have a SHA-256 as digest, all others the SHA-1 of a git blob. Returns ORGAN_BAD_INPUT if
+ * path, size or digest is missing or malformed. */
 static organ_status read_hub_file(const char *label, const json_t *row, organ_arena *arena, organ_hub_file *file,
                                   organ_error *error)
 {
@@ -147,13 +152,14 @@ static organ_status read_hub_file(const char *label, const json_t *row, organ_ar
     return file->path && file->digest ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
+/* Orders files by path (for qsort). */
 static int by_path(const void *a, const void *b)
 {
     return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
 }
 
-/* Copies commit and files of the hub's answer `tree` to *found, with the files sorted by path. `label` is the
- * model's name, for messages. */
+/* Copies commit and files of the hub's answer `tree` to *found, with the files sorted by path. `label` is the model's
+ * name, for messages. Returns ORGAN_BAD_INPUT if the answer is malformed or lists a path twice. */
 static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
                                    organ_error *error)
 {
@@ -176,8 +182,9 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     return ORGAN_OK;
 }
 
-/* Loads the hub's answer (JSON) for the revision from `url`; the caller frees *bytes. `text` is the model's name,
- * for messages. */
+/* Loads the hub's answer (JSON) for a revision of a model. The revision is a file in the directory `url`, whose query
+ * organ_http repeats. The caller frees *bytes. `text` is the model's name, for messages. Returns ORGAN_IO if the server
+ * does not have the model or the revision. */
 static organ_status load_revision(const char *text, const char *url, const char *revision,
                                   const organ_model_access *access, char **bytes, size_t *length, organ_error *error)
 {
@@ -190,8 +197,8 @@ static organ_status load_revision(const char *text, const char *url, const char 
     return error->status;
 }
 
-/* Requests a revision's commit and files from the hub. found->url is the URL of the folder with the files of this
- * commit. */
+/* Requests the commit and the files of the revision in `name` from the hub. found->url is the URL of the folder with
+ * the files of this commit. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error)
 {
@@ -242,8 +249,8 @@ static const char *only_model(const organ_hub_files *found)
     return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
 }
 
-/* Sets *url to the URL of the model in a repository, which is then read without downloading it: the file in the
- * name, or the only model. */
+/* Sets *url to the URL at which the model `text` of the hub can be read without downloading it: of the file in the
+ * name, or of the repository's only model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error)
 {

@@ -14,27 +14,27 @@
 
 /* A file of a repository of Hugging Face, as the hub's list of files describes it. */
 typedef struct organ_hub_file {
-    const char *path; /* path in the repository, with '/' between folders; no segment is empty, "." or ".." */
-    uint64_t bytes;
+    const char *path;   /* path in the repository, with '/' between folders; no segment is empty, "." or ".." */
+    uint64_t bytes;     /* its size */
     const char *digest; /* hexadecimal: SHA-256 of the content if `lfs`, else the name of git's blob (SHA-1) */
-    bool lfs;
+    bool lfs;           /* the repository stores the file in Git LFS */
 } organ_hub_file;
 
 /* Files of a repository at one commit. All memory belongs to the arena of the call that filled it. */
 typedef struct organ_hub_files {
-    const char *commit; /* 40 hexadecimal digits */
-    const char *url;    /* URL of the folder with the files of this commit */
-    organ_hub_file *files;
+    const char *commit;    /* 40 hexadecimal digits */
+    const char *url;       /* URL of the folder with the files of this commit */
+    organ_hub_file *files; /* sorted by path */
     size_t count;
 } organ_hub_files;
 
-bool organ_hub_is_offline(void); /* the environment forbids requests */
+bool organ_hub_is_offline(void); /* true if the environment forbids requests */
 
-/* Sets access->bearer to the user's token, or to NULL, and access->bearer_origin to the server that may get it. The
- * token is the content of the file `path`. If `path` is NULL, it is HF_TOKEN, else the content of the file
- * HF_TOKEN_PATH or of `token` in HF_HOME, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set. A missing token is no error.
- * Returns ORGAN_USAGE if a token has characters other than printable ASCII, or if HF_ENDPOINT is not an http(s) URL;
- * ORGAN_IO if `path` cannot be read. */
+/* Sets access->bearer to the user's token, or to NULL if there is none, and access->bearer_origin to the server that
+ * may get it. The token is the first word of the file `path`. If `path` is NULL, it is HF_TOKEN, else the first word of
+ * the file HF_TOKEN_PATH or of `token` in HF_HOME; if HF_HUB_DISABLE_IMPLICIT_TOKEN is set, access->bearer stays
+ * unchanged. Returns ORGAN_USAGE if a token has characters other than printable ASCII, or if HF_ENDPOINT is not an
+ * http(s) URL; ORGAN_IO if the file with the token cannot be read; ORGAN_BAD_INPUT if it is too long. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error);
 
 /* Requests the list of files of name->revision (default "main") from the server. `text` is the name as typed, for

@@ -35,8 +35,8 @@ organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store
                                         const char *prefix, const char *suffix, organ_error *error)
 {
     organ_folder_names found;
-    size_t ggufs = 0;
-    bool other = false;
+    size_t ggufs = 0;   /* number of GGUF models */
+    bool other = false; /* the folder has safetensors or a config.json */
     if (organ_folder_list(folder, &list->arena, &found, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < found.count; k++) {

@@ -28,7 +28,7 @@
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Does the same as organ_name_resolve, but looks only in the stores, not for a path of this name. Sets *path to NULL
- * if the text has no prefix and the Hugging Face cache has no such entry, and after an error. */
+ * after an error, and if the text has no prefix and the Hugging Face cache does not have the model. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Sets roots[] to the folders of all stores, whether they exist or not. Each path that organ_name_find returns
@@ -36,9 +36,9 @@ organ_status organ_name_find(const char *text, organ_arena *arena, const char **
 enum { ORGAN_NAME_ROOTS = 4 };
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS]);
 
-/* Returns true for a name "hf:..." that a download could make available: the cache has no entry of that name, or
- * neither a ref nor a snapshot of that revision. Returns false for a malformed name, and if a file of this name
- * exists. */
+/* Returns true for a name "hf:..." that a download could make available: the Hugging Face cache has no folder for the
+ * model, or neither a ref nor a snapshot of the revision in the name. Returns false for a malformed name, and if a file
+ * of this name exists. */
 bool organ_name_is_remote(const char *text, organ_arena *arena);
 
 /* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
@@ -54,24 +54,24 @@ extern const char *const organ_store_titles[ORGAN_STORES]; /* "Hugging Face", ..
 typedef struct organ_named_model {
     organ_store store;
     const char *name;  /* with its prefix, as organ_name_resolve takes it */
-    const char *path;  /* NULL if the model cannot be opened */
+    const char *path;  /* file or folder of the model; NULL if it cannot be opened */
     const char *fault; /* why `path` is NULL: one sentence; NULL if `path` is set */
 } organ_named_model;
 
-#define ORGAN_NAMES_MAX 10000
+#define ORGAN_NAMES_MAX 10000 /* models in an organ_name_list at most */
 
 /* The models of all stores; strings belong to `arena`. */
 typedef struct organ_name_list {
     organ_named_model *models; /* by store, then by name */
     size_t count, capacity;
     const char *roots[ORGAN_STORES]; /* folder of each store, NULL if it does not exist */
-    bool truncated;                  /* there are more than ORGAN_NAMES_MAX */
+    bool truncated; /* the stores have more than ORGAN_NAMES_MAX models; the list has the first ones that were found */
     organ_arena arena;
 } organ_name_list;
 
-/* Lists the models of all stores, and opens each to set its path or fault. A store whose folder does not exist has
- * no models. Returns ORGAN_IO if memory is exhausted or a folder cannot be read. The caller releases *list, also
- * after an error. */
+/* Lists the models of all stores, and looks each up to set its path or fault. A store whose folder does not exist has
+ * no models. Returns ORGAN_IO if memory is exhausted or a folder cannot be read. The caller releases *list, also after
+ * an error. */
 organ_status organ_names_list(organ_name_list *list, organ_error *error);
 void organ_names_list_release(organ_name_list *list);
 

@@ -26,17 +26,18 @@
 #define SYSTEM_ROOT                                                                                                    \
     "/usr/share/ollama/.ollama/models" /* folder of the system service that Ollama's installation script sets up */
 enum { MANIFEST_LIMIT = 4 << 20, LONGEST_NAME = 400 }; /* bytes */
-enum { DIGEST_DIGITS = 64 };
+enum { DIGEST_DIGITS = 64 };                           /* hexadecimal digits of SHA-256 */
 
 /* The parts of a name [HOST/][USER/]NAME[:TAG], with Ollama's defaults for missing ones. */
 typedef struct ollama_name {
     const char *host, *user, *name, *tag;
 } ollama_name;
 
-/* Folders of manifests, in the order in which Ollama searches them. */
+/* Folders of manifests in a folder of Ollama, in the order in which Ollama searches them. */
 static const char *const manifest_folders[] = {"manifests-v2", "manifests"};
 enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
 
+/* Returns true for the two names of Ollama's usual server. */
 static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
 
 /* Sets roots[] to the folders in which Ollama keeps models: OLLAMA_MODELS, or else the folders of the user and of
@@ -133,7 +134,8 @@ static organ_status check_is_file(const char *manifest, const char *path, struct
                       path);
 }
 
-/* Returns ORGAN_BAD_INPUT if the blob at `path` is missing or does not have the size that the manifest states. */
+/* Returns ORGAN_BAD_INPUT if the blob at `path` is missing or does not have `size` bytes, the number in the
+ * manifest. */
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
 {
     struct stat about;
@@ -146,7 +148,7 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
     return ORGAN_OK;
 }
 
-/* Parses the manifest into *tree, which the caller releases. */
+/* Parses the manifest into *tree, which the caller releases. Returns ORGAN_BAD_INPUT if it is no JSON object. */
 static organ_status load_manifest(const char *manifest, json_t **tree, organ_error *error)
 {
     char *bytes;
@@ -174,7 +176,8 @@ static const char *blob_path(const char *manifest, const char *root, const char 
     return path;
 }
 
-/* Returns the first manifest of the list for a runner of GGUF files (the member "runner"); NULL if there is none. */
+/* Returns the first manifest of the list whose member "runner" is a program that runs GGUF files; "ollama" is preferred
+ * to "llamacpp". Returns NULL if there is none. */
 static json_t *find_gguf_manifest(const json_t *list)
 {
     static const char *const runners[] = {"ollama", "llamacpp"};
@@ -219,7 +222,8 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
-/* Sets *path to the GGUF blob that the manifest names, and checks the blob's size. */
+/* Sets *path to the GGUF blob that the manifest names. Returns ORGAN_BAD_INPUT if manifest or blob is faulty; checks
+ * only the size of the blob. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
@@ -236,8 +240,8 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
-/* Sets *path to the blob of the manifest. Messages about a faulty manifest begin with `text`, the name that the user
- * typed. */
+/* Sets *path to the GGUF blob that the manifest names (open_manifest). Messages about a faulty manifest begin with
+ * `text`, the name that the user typed. */
 static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
                                const char **path, organ_error *error)
 {
@@ -249,7 +253,7 @@ static organ_status open_named(const char *text, const char *manifest, const cha
     return error->status;
 }
 
-/* Returns the path of the name's manifest below `root`; NULL if there is none or memory is exhausted. Models of the
+/* Returns the path of the manifest of `name` below `root`; NULL if there is none or memory is exhausted. Models of the
  * usual host may be stored under either of its two names. */
 static const char *find_manifest(const char *root, const ollama_name *name, organ_arena *arena)
 {
@@ -274,6 +278,7 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     *hint = '\0';
     for (size_t k = 0; k < count * MANIFEST_FOLDERS && !*hint; k++) {
         const char *const folder = manifest_folders[k % MANIFEST_FOLDERS];
+        /* manifests-v2, the first folder, has the usual host under its other name */
         const bool renamed = k % MANIFEST_FOLDERS == 0 && is_usual_host(name->host);
         const char *const user = organ_arena_format(arena, "%s/%s/%s/%s", roots[k / MANIFEST_FOLDERS], folder,
                                                     renamed ? OTHER_HOST : name->host, name->user);
@@ -290,7 +295,9 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     }
 }
 
-/* Sets *path to the GGUF blob of the model: finds its manifest in Ollama's folders, then the blob that it names. */
+/* Sets *path to the GGUF blob of the model: finds its manifest in Ollama's folders, then the blob that the manifest
+ * names. Returns ORGAN_BAD_INPUT if there is no manifest, with a similar name in the message, or if the name is
+ * malformed. */
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS];
@@ -316,8 +323,8 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
 
 /* ---- list ---- */
 
-/* Appends the name of the manifest HOST/USER/NAME/TAG (`part`) to the list, without the parts that are Ollama's
- * defaults. */
+/* Appends the name of the model with the manifest HOST/USER/NAME/TAG (the four parts in `part`) to the list, without
+ * the parts that are Ollama's defaults. */
 static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
 {
     const bool host = !is_usual_host(part[0]), user = host || strcmp(part[1], USUAL_USER) != 0;
@@ -329,8 +336,8 @@ static organ_status add_manifest(organ_name_list *list, const char *const part[4
                                error);
 }
 
-/* Adds the manifests below `folder` to the list. `level` is 0 in the folder of hosts and 3 in the folder of tags;
- * part[0 .. level) are the names of the folders above. */
+/* Appends the models with manifests below `folder` to the list. `level` is 0 in the folder of hosts and 3 in the folder
+ * of tags; part[0 .. level) are the names of the folders above. */
 static organ_status add_manifests(organ_name_list *list, const char *folder, const char *part[4], size_t level,
                                   organ_error *error)
 {
@@ -349,7 +356,7 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
     return error->status;
 }
 
-/* Adds the models of all folders of Ollama to the list. */
+/* Appends the models of all folders of Ollama to the list, and sets list->roots to the first folder that exists. */
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];

@@ -30,7 +30,7 @@ typedef struct organ_curl_functions {
     CURLSHcode (*share_setopt)(CURLSH *share, CURLSHoption option, ...);
     __typeof__(curl_share_cleanup) *share_cleanup;
 } organ_curl_functions;
-extern organ_curl_functions organ_curl;
+extern organ_curl_functions organ_curl; /* the loaded functions */
 
 /* Loads and initialises libcurl, once for the process. Returns ORGAN_IO if that fails; all later calls then fail as
  * well. Thread-safe. */

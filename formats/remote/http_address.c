@@ -10,10 +10,11 @@
 /* A CIDR block of IPv4 addresses, in host byte order. */
 typedef struct http_address_block {
     uint32_t prefix;
-    unsigned bits; /* length of the prefix */
+    unsigned bits; /* number of leading bits of `prefix` that an address in the block has */
 } http_address_block;
 
-/* Link-local addresses, at which most clouds serve their metadata, and the metadata addresses of other clouds. */
+/* Blocks of ORGAN_REACH_LINK: link-local addresses, at which most clouds serve their metadata, and the metadata
+ * addresses of other clouds. */
 static const http_address_block links[] = {
     {0xa9fe0000, 16}, /* link-local */
     {0x646464c8, 32}, /* 100.100.100.200: Alibaba Cloud */
@@ -21,7 +22,7 @@ static const http_address_block links[] = {
     {0xc00000c0, 32}, /* 192.0.0.192: Oracle Cloud */
 };
 
-/* Further blocks that are not globally reachable: RFC 6890 and its successors. */
+/* Blocks of ORGAN_REACH_INSIDE: further addresses that are not globally reachable (RFC 6890 and its successors). */
 static const http_address_block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */
@@ -34,7 +35,7 @@ static const http_address_block blocks[] = {
     {0xe0000000, 3},  /* multicast and reserved */
 };
 
-/* Returns true if the address is in one of the CIDR blocks. */
+/* Returns true if the IPv4 address (host byte order) is in one of the `count` blocks of `list`. */
 static bool is_in_block(uint32_t address, const http_address_block *list, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -57,7 +58,8 @@ static uint32_t word_at(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Classifies an IPv6 address. Addresses that embed an IPv4 address are classified by that one. */
+/* Classifies an IPv6 address (16 bytes, network order). An address that embeds an IPv4 address is classified by the
+ * IPv4 address. */
 static organ_reach reach_of_ipv6(const unsigned char a[16])
 {
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};
@@ -108,6 +110,7 @@ static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
     return out->ss_family != 0;
 }
 
+/* Returns true if the text is a numeric IPv4 or IPv6 address, with or without brackets. */
 bool organ_http_is_address(const char *text)
 {
     struct sockaddr_storage address;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+/* Returns true if the text begins with http:// or https://. */
 bool organ_http_is_url(const char *path)
 {
     return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
@@ -51,8 +52,8 @@ bool organ_http_names_file(const char *text)
     return file;
 }
 
-/* Splits the URL `text`, which has no secrets, into directory and file name. `plain` is its decoded last segment of
- * `length` bytes, which may contain NUL characters. */
+/* Splits the URL `text`, which has no secrets, into *shown, *directory and *name as in organ_http_place. `plain` is its
+ * decoded last segment of `length` bytes, which may contain NUL characters. */
 static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {
@@ -68,8 +69,8 @@ static organ_status copy_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
-/* Sets *shown to the URL without secrets, for messages, *directory to its directory and *name to its file name, or
- * to NULL if it names a directory. */
+/* Sets *shown to the URL without secrets, for messages, *directory to its directory and *name to its file name, or to
+ * NULL if the URL names a directory. Returns ORGAN_USAGE if the URL is malformed. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error)
 {

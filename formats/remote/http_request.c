@@ -24,15 +24,15 @@
 #define STALL_TIME   60L                   /* seconds without a byte */
 #define LONGEST_WAIT ((curl_off_t)1 << 20) /* seconds: upper bound of Retry-After */
 
-/* A sender of requests, one at a time; keeps connections open between requests. */
+/* A client that sends requests one at a time and keeps connections open between them. */
 struct organ_http_line {
     const organ_model_access *access; /* never NULL */
     CURLSH *share;                    /* connections and TLS sessions, kept from request to request */
     CURL *curl;                       /* handle of the last request */
     struct curl_slist *headers;       /* access->headers */
     struct curl_slist *authorised;    /* access->headers and the token, for bearer_origin; NULL if there is no token */
-    bool origin_public;               /* the server that the user named has a public address */
-    char reason[CURL_ERROR_SIZE];
+    bool origin_public;               /* the server that the user named had a public address in an earlier request */
+    char reason[CURL_ERROR_SIZE];     /* libcurl's description of the last fault, or "" */
 };
 
 /* State of one hop (a request without its redirects), for the callbacks of libcurl. */
@@ -44,13 +44,14 @@ typedef struct hop {
     size_t dropped;      /* bytes of a body that is not stored, such as an error page */
     size_t capacity;     /* allocated bytes of answer->body */
     char header[64];     /* name of the last header */
-    bool headers_over;   /* the body has begun */
+    bool headers_over;   /* the last line of the answer's head was its empty end */
     bool redirected;     /* the request follows a redirect */
     bool guarded;        /* a server with a public address has sent a redirect to this hop */
     bool is_public;      /* the connected server has a public address */
-    double started;      /* monotonic_seconds() */
+    double started;      /* monotonic_seconds() when the hop began */
 } hop;
 
+/* Returns the time of CLOCK_MONOTONIC in seconds. */
 static double monotonic_seconds(void)
 {
     struct timespec t;
@@ -80,8 +81,8 @@ static organ_status add_access_headers(organ_http_line *line, organ_error *error
     return ORGAN_OK;
 }
 
-/* Sets line->authorised to the user's headers and the token, unless there is no token or the user's headers have an
- * Authorization. */
+/* Sets line->authorised to the user's headers and the token. Leaves it NULL if there is no token or the user's headers
+ * have an Authorization. */
 static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
@@ -97,7 +98,7 @@ static organ_status make_bearer_headers(organ_http_line *line, organ_error *erro
     return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
 }
 
-/* Makes all requests of the line share connections and TLS sessions. Returns false if memory is exhausted. */
+/* Makes all requests of the client share connections and TLS sessions. Returns false if memory is exhausted. */
 static bool share_connections(organ_http_line *line)
 {
     line->share = organ_curl.share_init();
@@ -105,8 +106,8 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
-/* Creates a client with the user's headers. The token is in a list of its own, because it is sent to one origin
- * only. */
+/* Creates a client with the user's headers in *result. The token is in a list of its own, line->authorised, because it
+ * is sent to one origin only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
@@ -127,6 +128,7 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
     return error->status;
 }
 
+/* Closes the connections and frees the client. NULL is allowed. */
 void organ_http_line_close(organ_http_line *line)
 {
     if (!line)
@@ -138,8 +140,8 @@ void organ_http_line_close(organ_http_line *line)
     free(line);
 }
 
-/* Sets *value to the decimal number in [text, end). Returns false if there is anything but digits, or more than 64
- * bits. */
+/* Sets *value to the decimal number in [text, end). Returns false if the range is empty, has anything but digits, or
+ * the number exceeds 64 bits. */
 static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
@@ -152,8 +154,9 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
     return true;
 }
 
-/* Reads the value of Content-Range, "bytes 0-99/1000", into the answer. A range with an unknown length is ignored.
- * With status 416, "bytes * / 1000" (without these blanks) has a length but no range. */
+/* Reads `text`, the value of Content-Range ("bytes 0-99/1000"), into first, last and total of the answer. Ignores it
+ * if the size of the file is unknown. With status 416, "bytes * / 1000" (without these blanks) has a total but no
+ * range. */
 static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
@@ -175,7 +178,7 @@ static void read_answer_header(organ_http_answer *answer, const char *name, cons
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
-/* Returns the length of a header's name, for messages. */
+/* Returns the length of the header's name at the beginning of `data`, at most 60 bytes, for messages. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
@@ -184,8 +187,8 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
-/* Handles one line of an answer's head: splits it into name and value. libcurl calls this for each line; a result of
- * 0, for a head of more than MAX_HEADERS bytes, ends the request. */
+/* Handles one line of an answer's head, of size * count bytes: splits it into name and value. libcurl calls this for
+ * each line. Returns 0, which ends the request, if the head has more than MAX_HEADERS bytes. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -198,7 +201,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
                  MAX_HEADERS, (int)name_length(data, length), data);
         return 0;
     }
-    h->headers_over = length <= 2;
+    h->headers_over = length <= 2; /* the head ends with an empty line, "\r\n" */
     snprintf(h->header, sizeof h->header, "%.*s", (int)name_length(data, length), data);
     snprintf(line, sizeof line, "%.*s", (int)(length < sizeof line ? length : sizeof line - 1), data);
     line[strcspn(line, "\r\n")] = '\0';
@@ -213,7 +216,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return length;
 }
 
-/* Returns the address for the next `bytes` bytes of the body; NULL if memory is exhausted. */
+/* Returns the address at which the next `bytes` bytes of the body are stored, in request->buffer or in answer->body,
+ * which grows. Returns NULL if memory is exhausted. */
 static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
@@ -229,7 +233,8 @@ static char *reserve_body(hop *h, size_t bytes)
     return answer->body + answer->got;
 }
 
-/* Receives a piece of the body from libcurl. Any result other than its length aborts the transfer. */
+/* Stores a piece of the body, size * count bytes, that libcurl has received. Returns that number of bytes; any other
+ * result aborts the transfer. Only counts the bytes of an answer that is not stored, such as an error page. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -267,7 +272,8 @@ static bool is_late(hop *h)
     return true;
 }
 
-/* Returns nonzero, which aborts the transfer, if it was stopped or is late. libcurl calls this about once a second. */
+/* Returns nonzero, which aborts the transfer, if access->stopped asks for it or the transfer is late. libcurl calls
+ * this about once a second. */
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     hop *h = context;
@@ -279,7 +285,8 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 /* ---- checks of the connected address ---- */
 
-/* Returns true and sets the answer's fault if the hop must not connect to an address of this reach. */
+/* Returns true and sets the answer's fault if the hop must not connect to an address of this reach: a link-local one
+ * after any redirect, a non-public one after a redirect from a public server. */
 static bool refuse_redirect_to(hop *h, organ_reach reach)
 {
     const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
@@ -318,8 +325,8 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     return CURL_PREREQFUNC_OK;
 }
 
-/* Returns the reach of the URL's host if it is a numeric address or localhost; any other host name counts as public
- * until on_socket and on_connected check its address. */
+/* Returns the kind of network (organ_reach) of the URL's host if it is a numeric address or localhost. Any other host
+ * name counts as public until on_socket and on_connected check its address. */
 static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
@@ -333,7 +340,8 @@ static organ_reach reach_of_url(const char *url)
     return reach;
 }
 
-/* Returns true if repeating the request cannot help: faults of the call or of the server's identity. */
+/* Returns true if repeating the request after the result `code` of libcurl cannot help: faults of the URL, of the
+ * server's certificate, of the local setup. */
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
@@ -360,8 +368,8 @@ static bool same_origin(const char *a, const char *b)
     return same;
 }
 
-/* Sets libcurl's options for one hop to `url`. The user's headers and the token are sent only to the server of the
- * original URL, never to the target of a redirect elsewhere. */
+/* Sets libcurl's options for one hop, a request to `url`. The user's headers and the token are sent only to the server
+ * of request->origin_url, never to the target of a redirect elsewhere. */
 static void set_options(organ_http_line *line, const organ_http_request *request, const char *url, hop *h)
 {
     CURL *curl = line->curl;
@@ -399,7 +407,8 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     }
 }
 
-/* Returns true if a header of the answer was too long: libcurl reports a line above 100 KiB as a lack of memory. */
+/* Returns true if `result` was caused by a header that is too long: libcurl reports a line above 100 KiB as a lack of
+ * memory. */
 static bool is_long_header(const hop *h, CURLcode result)
 {
     long sent = 0;
@@ -423,15 +432,15 @@ static void set_fault_of_curl(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
-/* Sets a fault after which repeating the request would not help. */
+/* Sets the answer's fault to `fault`, which repeating the request would not remove. */
 static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* Sends a request to `url` without following redirects; returns true if the server has a public address.
- * `redirected`: the hop follows a redirect; `from_public`: a server before it has a public address. */
+/* Sends a request to `url` without following redirects, and returns true if the server has a public address.
+ * `redirected`: the hop follows a redirect; `from_public`: an earlier server of the request has a public address. */
 static bool send_one_request(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
                              bool from_public, organ_http_answer *answer)
 {
@@ -467,8 +476,9 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
     return h.is_public;
 }
 
-/* Returns the URL that the answer redirects to, which the caller frees; NULL if it does not redirect or the redirect
- * must not be followed, which is a fault. */
+/* Returns the URL to which the answer from `url` redirects, which the caller frees. Returns NULL if the answer is no
+ * redirect, and with a fault if the redirect must not be followed: its target is not https, unless `url` is http
+ * too. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
@@ -487,7 +497,7 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
 }
 
 /* Sends a request and follows up to MAX_REDIRECTS redirects. Once a server had a public address (from_public), a
- * redirect to a private one is refused. */
+ * redirect to a private one is refused. The caller frees answer->body and answer->resolved. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;

@@ -10,22 +10,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_HTTP_VALIDATOR 256        /* bytes of an ETag or a date with its NUL */
-#define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second */
+#define ORGAN_HTTP_VALIDATOR 256        /* bytes of an ETag or a date with its NUL; a longer one is cut */
+#define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second that a transfer must reach after its `seconds` */
 
 /* A client that reuses connections for several requests, by one thread at a time. */
 typedef struct organ_http_line organ_http_line;
 
 /* A GET request. */
 typedef struct organ_http_request {
-    const char *url;
-    const char *origin_url; /* the user's headers are sent only to the scheme, host and port of this URL */
-    bool ranged; /* request at most `capacity` bytes from byte `from`; else the whole file, of at most `capacity` bytes
-                  */
+    const char *url;        /* the URL to request: origin_url, or the remembered target of its redirect */
+    const char *origin_url; /* the URL of the file on the server that the user named; the user's headers are sent only
+                               to its scheme, host and port */
+    /* true: request the bytes [from, from + capacity); false: the whole file, of at most `capacity` bytes */
+    bool ranged;
     uint64_t from;
     size_t capacity;
     double seconds; /* time limit in seconds, plus one second for each ORGAN_HTTP_MIN_RATE bytes received */
-    char *buffer;   /* receives the body, `capacity` bytes; if NULL, answer.body grows with the received bytes */
+    char *buffer;   /* memory of `capacity` bytes for the body; if NULL, answer.body grows with the received bytes */
 } organ_http_request;
 
 /* The result of a request: the answer of the server, or the reason why there is none. */
@@ -33,23 +34,25 @@ typedef struct organ_http_answer {
     bool broken;    /* the answer is incomplete; `fault` has the reason */
     bool hopeless;  /* repeating the request would not help */
     bool stopped;   /* access->stopped returned true */
-    bool too_long;  /* more bytes than requested or allowed */
+    bool too_long;  /* the server sent more than request.capacity bytes */
     long code;      /* HTTP status of the last hop; 0 if there was no answer */
     size_t got;     /* bytes of the body received, also of an answer that broke off */
-    bool has_range; /* the answer has a valid Content-Range: bytes first-last/total */
-    uint64_t first, last, total;
+    bool has_range; /* the answer has a valid Content-Range: it contains the bytes [first, last] of a file of `total`
+                       bytes */
+    uint64_t first, last, total;          /* file offsets of the first and last byte, bytes of the file */
     bool encoded;                         /* the answer has a Content-Encoding other than identity */
     unsigned retry_after;                 /* seconds that the server asks to wait; 0 if it does not */
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag, else Last-Modified, else "" */
-    char fault[256];
-    char *body;     /* the body if request.buffer is NULL; the caller frees it */
+    char fault[256];                      /* why the answer is broken: part of a sentence; else "" */
+    char *body;                           /* the body if request.buffer is NULL; the caller frees it */
     char *resolved; /* URL of the last hop if there was a redirect, else NULL; the caller frees it */
 } organ_http_answer;
 
 /* Creates a client. `access` (NULL for the defaults) must outlive it. Returns ORGAN_USAGE if a header of `access` is
- * not "Name: value" (the message does not repeat the value), ORGAN_IO if memory is exhausted. */
+ * not "Name: value" (the message does not repeat the value), ORGAN_IO if memory is exhausted or libcurl cannot be
+ * loaded. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
-void organ_http_line_close(organ_http_line *line);
+void organ_http_line_close(organ_http_line *line); /* NULL is allowed */
 
 /* Sends a request, follows redirects and receives the answer; reports failures in *answer. Stores only the bodies of
  * answers with status 200 and 206.

@@ -13,27 +13,28 @@
 #include <string.h>
 #include <time.h>
 
-#define USUAL_TRIES 12
+#define USUAL_TRIES 12 /* tries of a request without progress */
 /* Tries before the server has answered for the first time: few, so that a mistyped name fails quickly. */
 #define GREETING_TRIES   3
-#define USUAL_FIRST_WAIT 500
-#define USUAL_PATIENCE   60     /* seconds */
-#define USUAL_READ       300000 /* ms */
-#define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-/* FIRST_SPAN bytes are requested for a small read; later reads are served from these bytes. If reads continue near
- * the end of a span, the next span is twice as long, up to LONGEST_SPAN. */
+#define USUAL_FIRST_WAIT 500    /* ms before the second try */
+#define USUAL_PATIENCE   60     /* seconds that a server may ask to wait */
+#define USUAL_READ       300000 /* ms for one read, without waits */
+#define LONGEST_WAIT     30000  /* ms between two tries, unless the server asks for more */
+/* Bytes that a small read requests at first (FIRST_SPAN) and at most (LONGEST_SPAN); later reads are served from these
+ * bytes. If reads continue near the end of a span, read_ahead makes the next span twice as long. */
 #define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
-#define SPANS        8 /* enough for threads that read several tensors at once not to discard each other's spans */
-#define LARGE_READ   ((size_t)1 << 20) /* a read of this size does not use the spans */
+/* Number of spans: enough for threads that read several tensors at once not to discard each other's spans. */
+#define SPANS      8
+#define LARGE_READ ((size_t)1 << 20) /* bytes from which on a read requests its range instead of reading ahead */
 
 /* A span of bytes of one file that was read ahead. */
 typedef struct http_source_span {
     const organ_http_file *file; /* NULL if the span is empty */
     uint64_t from;               /* file offset of its first byte */
-    size_t length, step;         /* bytes in the span; bytes that were requested */
-    uint64_t used;               /* organ_http.uses at its last use; the span with the smallest is replaced */
-    char *bytes;                 /* LONGEST_SPAN bytes */
+    size_t length, step;         /* bytes in the span; bytes that were requested for it */
+    uint64_t used;               /* organ_http.uses at its last use; read_ahead replaces the span with the smallest */
+    char *bytes;                 /* memory of LONGEST_SPAN bytes; NULL before the first use */
 } http_source_span;
 
 /* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
@@ -41,11 +42,11 @@ struct organ_http {
     const organ_model_access *access;
     pthread_mutex_t lock; /* guards all members below */
     organ_http_line *line;
-    char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; "?QUERY" or "" */
+    char *base, *shown, *query; /* the URL up to the last '/', with user and password and without; "?QUERY" or "" */
     bool paths;                 /* '/' in the name of a file separates folders; else it is part of the name */
-    bool has_responded;         /* the server has answered */
-    double spent;               /* seconds that the requests of the current read took */
-    uint64_t taken;             /* bytes that the current read received */
+    bool has_responded;         /* the server has answered at least one request */
+    double spent;               /* seconds that the requests of the current read have taken */
+    uint64_t taken;             /* bytes that the current read has received */
     http_source_span ahead[SPANS];
     uint64_t uses; /* number of uses of spans so far */
 };
@@ -53,15 +54,16 @@ struct organ_http {
 /* A file of the model on the server. */
 struct organ_http_file {
     organ_http *http;
-    char *url, *shown; /* with and without secrets */
-    char *resolved;    /* URL of the last redirect, or NULL */
-    uint64_t size;
-    bool known;  /* size and validator are set */
-    bool absent; /* the server answered that the file does not exist */
-    char validator[ORGAN_HTTP_VALIDATOR];
+    char *url, *shown; /* its URL; the same without user, password and query, for messages */
+    char *resolved;    /* target of the last redirect of `url`, which the next request uses; or NULL */
+    uint64_t size;     /* bytes */
+    bool known;        /* size and validator are set: the server has answered a request for the file */
+    bool absent;       /* the server answered that the file does not exist */
+    char validator[ORGAN_HTTP_VALIDATOR]; /* ETag or Last-Modified of the first answer, or "" */
 };
 
-/* Sets http->base, shown and query from the URL of a file or of a directory. */
+/* Sets http->base, shown and query from the URL of a file or of a directory. Removes the name of a file, or the slashes
+ * at the end of a directory, which get one slash. */
 static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);
@@ -81,7 +83,7 @@ static organ_status split_url(organ_http *http, const char *url, organ_error *er
                                                     : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
-/* Creates a source for the files in the directory of a URL. Sends no request. */
+/* Creates a source in *result for the files in the directory of a URL. Sends no request. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result,
                                organ_error *error)
 {
@@ -100,6 +102,7 @@ organ_status organ_http_create(const char *url, const organ_model_access *access
     return error->status;
 }
 
+/* Closes the connection and frees the spans. The files must be closed; NULL is allowed. */
 void organ_http_destroy(organ_http *http)
 {
     if (!http)
@@ -116,6 +119,7 @@ void organ_http_destroy(organ_http *http)
 
 /* ---- one request, repeated until it is answered ---- */
 
+/* Returns true if the caller's access->stopped asks to end the reading. */
 static bool reading_is_stopped(const organ_http *http)
 {
     return http->access->stopped && http->access->stopped(http->access->context);
@@ -134,9 +138,10 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
     return reading_is_stopped(http) ? fail_interrupted(error) : ORGAN_OK;
 }
 
+/* Returns true for an HTTP status after which the same request may succeed later. */
 static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* Writes the fault of an unusable answer to `out`, for messages. */
+/* Writes why an answer is not usable to `out`, a part of a sentence for messages. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -147,10 +152,10 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before the next try after `failures` failed ones. The wait doubles with each failure up to LONGEST_WAIT; if
- * the server asks for a longer one, that is used. Returns an error instead of waiting if the allowed tries are used
- * up, if a further try cannot help, or if the server asks for more than the allowed patience. `at` is the file offset
- * of the request, for messages. */
+/* Waits before the next try after `failures` failed ones. The wait doubles with each failure up to LONGEST_WAIT; a
+ * longer wait that the server asks for is used instead. Returns an error instead of waiting if no tries are left, if a
+ * further try cannot help, or if the server asks for more than the allowed patience. `at` is the file offset of the
+ * request, for messages. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {
@@ -182,8 +187,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     return pause_for(http, (unsigned)ms, error);
 }
 
-/* Reports an answer whose status is not a success, and sets file->absent if the status means that the file does not
- * exist. */
+/* Reports an answer whose HTTP status `code` is not a success, and sets file->absent if the status means that the file
+ * does not exist. */
 static organ_status fail_code(organ_http_file *file, long code, organ_error *error)
 {
     file->absent = code == 404 || code == 410;
@@ -196,7 +201,8 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
                       file->absent ? ": no such file" : "");
 }
 
-/* Reports that the property `what` of the file changed on the server. */
+/* Reports that the property `what` of the file changed on the server from `before` to `now`. Returns
+ * ORGAN_BAD_INPUT. */
 static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
                                  organ_error *error)
 {
@@ -270,8 +276,8 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     return true;
 }
 
-/* If the request was redirected and answered with a part (206), remembers the URL at the end of the redirects for
- * later requests; if it was redirected and had another answer, forgets the remembered URL. */
+/* If the request was redirected, sets file->resolved for later requests: to the URL at the end of the redirects if the
+ * answer is a part (206), else to NULL. */
 static void remember_place(organ_http_file *file, organ_http_answer *answer)
 {
     if (!answer->resolved)
@@ -299,7 +305,8 @@ static void reset_read_budget(organ_http *http)
     http->taken = 0;
 }
 
-/* Sends one request and adds its time and bytes to those of the current read. */
+/* Sends one request and adds its time and bytes to those of the current read. Its time limit is what the earlier
+ * requests of the read have left. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
@@ -312,7 +319,8 @@ static void request_once(organ_http *http, organ_http_request *request, organ_ht
     http->taken += answer->got;
 }
 
-/* Repeats a request until it has a usable answer, which the caller releases, or fails after the last try. */
+/* Sends a request until it has a usable answer, whose body the caller releases, or fails after the last try. Requests
+ * the remembered target of a redirect if there is one. */
 static organ_status request_with_retries(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
                                          organ_error *error)
 {
@@ -333,7 +341,8 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
     }
 }
 
-/* Requests bytes from file offset `from` to `to`, at most `capacity`. Sets *got to the number received, at least 1. */
+/* Requests the file's bytes [from, from + capacity) and stores them at `to`. Sets *got to the number of bytes received,
+ * at least 1. */
 static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
@@ -347,7 +356,7 @@ static organ_status request_part(organ_http_file *file, char *to, size_t capacit
 
 /* ---- files ---- */
 
-/* Returns the span that contains the file's byte `offset`, or NULL, and notes its use. */
+/* Returns the span that contains the file's byte `offset`, or NULL, and records the use in span->used. */
 static http_source_span *span_at(organ_http_file *file, uint64_t offset)
 {
     for (http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
@@ -375,7 +384,8 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
-/* Reads bytes of the file from `offset` on into the span that was unused for longest. */
+/* Reads bytes of the file from `offset` on, as many as step_at returns or fewer, into the span that was unused for
+ * longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;
@@ -395,8 +405,8 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
     return ORGAN_OK;
 }
 
-/* Copies bytes from the spans; reads large ranges directly to `to`, small ones through a new span. The caller holds
- * the lock. */
+/* Reads `bytes` bytes from `offset`: copies them from spans if they were read ahead, requests large ranges directly
+ * into `to`, and reads ahead for small ones. The caller holds the lock. */
 static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     while (bytes > 0) {
@@ -418,8 +428,8 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
     return ORGAN_OK;
 }
 
-/* Reads exactly `bytes` bytes from `offset` of a remote file. The lock serialises the threads, because all share one
- * connection. */
+/* Reads exactly `bytes` bytes from `offset` of a remote file to `to`. The lock serialises the threads, because all
+ * share one connection. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (offset > file->size || bytes > file->size - offset)
@@ -432,6 +442,7 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     return error->status;
 }
 
+/* From now on, '/' in the name of a file separates folders. */
 void organ_http_take_paths(organ_http *http) { http->paths = true; }
 
 /* Replaces each "%2F" of an escaped name by '/'. */
@@ -443,8 +454,8 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Makes the record of the file `name` of the model. The URL of the file consists of http->base, the URL-encoded name
- * and http->query. Makes no request, so the size is unknown. organ_http_close frees the record. */
+/* Creates the organ_http_file of the file `name` in *result; organ_http_close frees it. Its URL consists of http->base,
+ * the URL-encoded name and http->query. Sends no request, so the size is unknown. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
@@ -503,8 +514,10 @@ void organ_http_close(organ_http_file *file)
     free(file);
 }
 
+/* Returns the size of the file in bytes. */
 uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
 
+/* Returns the ETag or Last-Modified of the file when it was opened, or "". */
 const char *organ_http_validator(const organ_http_file *file) { return file->validator; }
 
 /* Returns ORGAN_BAD_INPUT if a remote file has changed: requests its last byte, whose answer has the file's size,
@@ -520,7 +533,7 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     return error->status;
 }
 
-/* Checks that the answer is a whole file within the limit. */
+/* Returns an error unless the answer is a whole, uncompressed file (status 200) of at most `limit` bytes. */
 static organ_status check_whole_answer(organ_http_file *file, const organ_http_answer *answer, size_t limit,
                                        organ_error *error)
 {

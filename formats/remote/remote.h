@@ -17,6 +17,7 @@
 
 /* ---- URLs ---- */
 
+/* Returns true if the text begins with http:// or https://. */
 bool organ_http_is_url(const char *path);
 
 /* Sets the parts of a URL that messages may contain: *shown is the whole URL without secrets and without slashes at
@@ -30,8 +31,8 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
  * the text is not a URL, or if memory is exhausted. */
 char *organ_http_without_secrets(const char *url);
 
-/* Returns true if the last segment of the text is the name of a model file, or of a file that a user may take for
- * one. */
+/* Returns true if the last segment of the text, a URL from organ_http_without_secrets, is the name of a model file, or
+ * of a file that a user may take for one. */
 bool organ_http_names_file(const char *text);
 
 /* ---- files of a server ---- */
@@ -39,22 +40,23 @@ bool organ_http_names_file(const char *text);
 typedef struct organ_http organ_http; /* the directory of a URL, and one connection for all that is read there */
 typedef struct organ_http_file organ_http_file; /* one file in it */
 
-/* Creates a source for the files in the directory of the URL of a file, or in the directory that the URL names. The
- * query of the URL is repeated for every file. Sends no request. */
+/* Creates a source for the files in one directory: the directory of the URL if it names a file, else the directory that
+ * the URL names. The query of the URL is repeated for every file. `access` (NULL for the defaults) must outlive the
+ * source. Sends no request. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http,
                                organ_error *error);
-/* Allows names of files to be paths from now on: '/' separates folders below the URL. */
+/* Allows names of files to be paths from now on: '/' separates folders below the URL. Before, '/' is part of a name. */
 void organ_http_take_paths(organ_http *http);
 void organ_http_destroy(organ_http *http); /* its files must be closed; NULL is allowed */
 
-/* Opens a file: requests its size and first bytes. Returns ORGAN_IO if the server cannot be reached, lacks the file
- * or forbids access; ORGAN_BAD_INPUT if it does not serve ranges, or the file is empty. *missing (`missing` may be
- * NULL) becomes true if the server answers that there is no such file. */
+/* Opens the file `name` of the directory: requests its size and first bytes. Returns ORGAN_IO if the server cannot be
+ * reached, lacks the file or forbids access; ORGAN_BAD_INPUT if it does not serve ranges, or the file is empty. Sets
+ * *missing (`missing` may be NULL) to true if the server answers that there is no such file, else to false. */
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error);
 void organ_http_close(organ_http_file *file); /* NULL is allowed */
 
-uint64_t organ_http_size(const organ_http_file *file);
+uint64_t organ_http_size(const organ_http_file *file); /* bytes */
 /* Returns ETag or Last-Modified, "" if the server sends neither; valid as long as the file is open. */
 const char *organ_http_validator(const organ_http_file *file);
 
@@ -67,8 +69,8 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
  * opened. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
-/* Reads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes. If there is no such file,
- * *bytes is NULL and the result ORGAN_OK. */
+/* Reads the whole file `name` of the directory, of at most `limit` bytes, and appends a NUL; the caller frees *bytes.
+ * If there is no such file, *bytes is NULL and the result ORGAN_OK. Returns ORGAN_BAD_INPUT if the file is longer. */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error);
 
@@ -80,7 +82,8 @@ void organ_model_file_take(organ_model_file *file, const struct stat *info);
 /* Opens file->path for reading, sets file->fd, and records its size, time, device and inode. */
 organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error);
 
-/* Opens the file again for reading. Returns ORGAN_BAD_INPUT if it is not the file that was opened before. */
+/* Opens file->path again for reading and sets *fd. Returns ORGAN_BAD_INPUT if it is not the file that was opened
+ * before: device, inode or size differ. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
 /* Reads exactly `bytes` bytes from `offset` of an open file, local or remote. Returns ORGAN_BAD_INPUT if the file

@@ -19,7 +19,7 @@
 
 /* State of reading the header of one file. */
 typedef struct safetensors_reader {
-    const organ_model_file *files, *file; /* all files of the model, for messages; the file being read */
+    const organ_model_file *files, *file; /* all files of the model; the one of them that is being read */
     organ_error *error;
     organ_json_source header;   /* the JSON text */
     uint64_t data_bytes;        /* bytes of the file after the header */
@@ -34,14 +34,15 @@ typedef struct entry {
     const safetensors_reader *from;
     const char *name;     /* of the tensor */
     organ_json_span span; /* its object in the header */
-    json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL while missing */
+    json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL if not read */
 } entry;
 
 /* Members of a tensor's entry in the header: indices into field_names and entry.fields. */
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
-/* Reports a fault of a field and quotes its value from the file. */
+/* Reports a fault of the entry's member `field`: quotes its value from the file, followed by `reason`. Returns
+ * ORGAN_BAD_INPUT. */
 static organ_status fail_entry_field(const entry *e, const char *field, const char *reason)
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
@@ -51,7 +52,8 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
                       reason);
 }
 
-/* Returns the field as an array. Reports a fault if it is missing or not a list. */
+/* Returns the field (SHAPE or OFFSETS) as an array. Reports a fault if it is missing or not a list; the result then
+ * must not be used. */
 static const json_t *require_array(const entry *e, int field)
 {
     const json_t *const array = e->fields[field];
@@ -60,7 +62,7 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
-/* Returns number `index` of the array, a field of the entry; 0 after reporting a fault. */
+/* Returns number `index` of `array`, the value of the field; 0 after reporting a fault. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
@@ -72,7 +74,7 @@ static uint64_t read_field_number(const entry *e, int field, const json_t *array
     return 0;
 }
 
-/* Reads the type of a tensor from its field "dtype". */
+/* Sets tensor->dtype from the field "dtype". Returns ORGAN_BAD_INPUT if it is missing or unknown. */
 static organ_status read_dtype(const entry *e, organ_tensor *tensor)
 {
     const json_t *value = e->fields[DTYPE];
@@ -83,8 +85,8 @@ static organ_status read_dtype(const entry *e, organ_tensor *tensor)
     return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type");
 }
 
-/* Computes the tensor's elements and bytes from its shape and type; rejects an overflow, and types below 8 bits that
- * do not fill whole bytes. */
+/* Sets the tensor's elements and bytes from its shape and type; rejects an overflow, and types below 8 bits that do not
+ * fill whole bytes. */
 static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 {
     tensor->elements = 1;
@@ -103,8 +105,8 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     return fail_entry_field(e, "shape", reason);
 }
 
-/* Returns a copy of the shape in the arena. Consecutive tensors often have equal shapes and then share one copy.
- * NULL if memory is exhausted. */
+/* Returns a copy of the `rank` sizes of a shape in the arena; returns the shape of the previous tensor if it is equal,
+ * because consecutive tensors often have equal shapes. Returns NULL if memory is exhausted. */
 static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
 {
     const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
@@ -114,7 +116,7 @@ static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
-/* Reads the shape of a tensor and computes its elements and bytes. */
+/* Sets the tensor's rank and shape from the field "shape", and computes its elements and bytes. */
 static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, SHAPE);
@@ -134,8 +136,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
-/* Reads data_offsets, relative to the end of the header, and checks them against the size of the file and the bytes
- * that dtype and shape need. */
+/* Sets tensor->offset from the field "data_offsets", which counts from the end of the header. Checks both numbers
+ * against the size of the file and the bytes that dtype and shape need. */
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);
@@ -163,8 +165,8 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
     return ORGAN_OK;
 }
 
-/* Reads one member of a tensor's object into e->fields. Members other than dtype, shape and data_offsets are only
- * validated and otherwise ignored, as in the safetensors library. `what` is "tensor 'NAME'", for messages. */
+/* Reads the member `name` of a tensor's object into e->fields. Members other than dtype, shape and data_offsets are
+ * only validated and otherwise ignored, as in the safetensors library. `what` is "tensor 'NAME'", for messages. */
 static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
     const organ_json_source *const header = &e->from->header;
@@ -181,7 +183,7 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
     return organ_json_check(header, value, where, e->from->error);
 }
 
-/* Reads all members of a tensor's object into e->fields. */
+/* Reads all members of a tensor's object into e->fields. `what` is "tensor 'NAME'", for messages. */
 static organ_status read_fields(entry *e, const char *what)
 {
     organ_json_walk walk;
@@ -215,8 +217,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     return r->error->status;
 }
 
-/* Checks that the object in `span`, __metadata__, contains only strings. Duplicate names and NUL are accepted,
- * because the strings are not used. */
+/* Checks that the object in `span`, the value of __metadata__, contains only strings. Duplicate names and NUL are
+ * accepted, because the strings are not used. */
 static organ_status check_strings(const safetensors_reader *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -235,7 +237,7 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     return r->error->status;
 }
 
-/* Checks __metadata__: an object of strings, at most once. null is treated as absent. */
+/* Checks __metadata__, whose value is in `span`: an object of strings, at most once. null is treated as absent. */
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
@@ -245,13 +247,14 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-/* Returns true if `status` is a fault and the collector r->faults took it, so that reading can continue. */
+/* Returns true if `status` is a fault and r->faults has received it, so that reading can continue; r->error is clear
+ * then. */
 static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
 
-/* Reads all members of the header. When faults are collected, a faulty tensor is left out and the rest is read. */
+/* Reads all members of the header. If r->faults receives faults, leaves out faulty tensors and reads the others. */
 static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
@@ -295,6 +298,8 @@ static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
     return ORGAN_OK;
 }
 
+/* Enters the names of the file's tensors into the table of names. Passes duplicate names to r->faults, if it is not
+ * NULL; these tensors stay in the list. */
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
@@ -302,8 +307,8 @@ static organ_status enter_names(const safetensors_reader *r)
     return r->error->status;
 }
 
-/* Checks that the tensor begins at `end`, the end of the previous tensor `before` (NULL for the first). A hole is
- * accepted if a faulty tensor was left out. */
+/* Checks that the tensor `t` begins at file offset `end`, the end of the previous tensor `before` (NULL for the first).
+ * Accepts a hole if a faulty tensor was left out, because the hole may contain its data. */
 static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
                                 uint64_t end)
 {
@@ -343,8 +348,8 @@ static organ_status check_layout(const safetensors_reader *r)
                       end - r->file->data_offset, r->data_bytes);
 }
 
-/* Returns a remark for the message about a wrong header length, which says what the file is: users often pass such
- * files under the name of a safetensors file. "" if unknown. */
+/* Returns a remark for the message about a wrong header length: what the file is, because users sometimes pass another
+ * file under the name of a safetensors file. `magic` is its first 8 bytes. Returns "" if they are unknown. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -362,7 +367,8 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Reads the length of the header from the first 8 bytes and checks it against its limit and the file's size. */
+/* Sets *length to the bytes of the header, a number in the first 8 bytes of the file, and checks it against its limit
+ * and the file's size. */
 static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
 {
     unsigned char bytes[8];
@@ -383,8 +389,8 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* Reads the header, up to 100 MB, into `text`, an array of paged_rows.h, in pieces: each piece leaves memory before
- * the next is read. */
+/* Reads the header, up to 100 MB, into `text`, an array of paged_rows.h, in pieces: organ_rows_rest frees the memory of
+ * each piece before the next is read. */
 static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
@@ -395,8 +401,8 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Reads the tensors of the header, orders them by offset and checks names and layout. Releases `text` before
- * enter_names allocates the table of names, to keep peak memory low. */
+/* Reads the tensors of the header, orders them by offset and checks names and layout. `text` receives the header; it is
+ * released before enter_names allocates the table of names, to keep peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)
@@ -410,8 +416,9 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-/* Reads the header of files[index] and appends its tensors to `list`; passes faults of single tensors to `faults` if
- * it is not NULL. The data begin after the 8 bytes of the length and the header. */
+/* Reads the header of files[index], sets the file's data_offset, first and count, and appends its tensors to `list`.
+ * Passes faults of single tensors to `faults` if it is not NULL. The data begin after the 8 bytes of the length and the
+ * header. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error)
 {
@@ -440,6 +447,7 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
     return error->status;
 }
 
+/* Reads files[index] like organ_safetensors_survey, but stops at the first fault. */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
 {
     return organ_safetensors_survey(files, index, list, NULL, error);

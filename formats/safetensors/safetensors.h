@@ -16,20 +16,21 @@
 
 /* ---- one file ---- */
 
-/* Bytes of the header at most, as in the format's reference reader; a larger length means that the file is not
+/* Upper bound on the bytes of a header, as in the format's reference reader; a larger length means that the file is not
  * safetensors. */
 #define ORGAN_SAFETENSORS_HEADER_LIMIT 100000000u
 
-/* Dimensions of a tensor at most, as in PyTorch. */
+/* Upper bound on the dimensions of a tensor, as in PyTorch. */
 #define ORGAN_SAFETENSORS_RANK_LIMIT 64u
 
-/* Bytes of a name at most. The format has no limit; names of real models have fewer than 200 bytes, and this bound
- * keeps messages and logs short. */
+/* Upper bound on the bytes of a tensor's name. The format has no limit; names of real models have fewer than 200 bytes,
+ * and this bound keeps messages and logs short. */
 #define ORGAN_SAFETENSORS_NAME_LIMIT 4096u
 
-/* Reads the header of files[index], whose name, fd and size are set. Sets its data_offset, first and count, and
- * appends its tensors to `list`, complete and ordered by offset. Accepts what the reference reader of the format
- * accepts, including a __metadata__ of null and unknown fields, except:
+/* Reads the header of files[index], whose name, fd and size are set. Sets the file's data_offset, first and count, and
+ * appends its tensors to `list`, ordered by offset. Returns ORGAN_BAD_INPUT if the header is malformed or the tensors
+ * do not fill the file. Accepts what the reference reader of the format accepts, including a __metadata__ of null and
+ * unknown fields, except:
  * - two tensors of one name, and names that contain NUL, since both are ambiguous;
  * - numbers beyond 63 bits, which only shapes without elements can have;
  * - an entry that is a list of three instead of an object, which the format does not define;
@@ -39,7 +40,8 @@
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error);
 
 /* Reads a header like organ_safetensors_read, but continues after faults of single tensors and passes them to `faults`.
- * `list` gets the tensors without a fault. `error` receives a fault that ends the reading. */
+ * `list` gets the tensors whose entries in the header have no fault, also those with a duplicate name or overlapping
+ * data. `error` receives a fault that ends the reading. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error);
 
@@ -47,8 +49,8 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
 
 /* A row of the index: a tensor and the file that should contain it. */
 typedef struct organ_shard_entry {
-    const char *tensor;
-    size_t file; /* index into organ_shards.files */
+    const char *tensor; /* its name */
+    size_t file;        /* index into organ_shards.files */
 } organ_shard_entry;
 
 /* The parsed index. An index whose members are all zero is empty. */
@@ -60,8 +62,8 @@ typedef struct organ_shards {
     const char *total_size; /* metadata.total_size as text; NULL if absent */
     uint64_t total_bytes;   /* value of total_size, if total_is_number */
     bool total_is_number;
-    organ_arena arena;
-    organ_name_table file_names;   /* file name -> number in the order of appearance */
+    organ_arena arena;             /* memory of the names */
+    organ_name_table file_names;   /* file name -> its number in the order of appearance in the index */
     organ_name_table tensor_names; /* tensor -> index into entries */
 } organ_shards;
 
@@ -72,11 +74,11 @@ typedef struct organ_shards {
  * name of the index in messages. The caller releases *shards, also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error);
 
-#define ORGAN_SHARDS_WARNING 400
+#define ORGAN_SHARDS_WARNING 400 /* bytes */
 
-/* Compares the index with the tensors of its files, which `list` has with the file numbers of shards->files. Returns
- * ORGAN_BAD_INPUT if a tensor of the index is missing. `warning` becomes one sentence if a tensor is in another file
- * than the index says, or not in the index at all, else "". Neither is an error, because loaders use only the file
+/* Compares the index with the tensors of its files: `list`, in which organ_tensor.file is an index into shards->files.
+ * Returns ORGAN_BAD_INPUT if a tensor of the index is missing. `warning` becomes one sentence if a tensor is in another
+ * file than the index says, or not in the index at all, else "". Neither is an error, because loaders use only the file
  * names of an index. */
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
                                 char warning[ORGAN_SHARDS_WARNING], organ_error *error);
@@ -84,7 +86,7 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
 /* Returns true if metadata.total_size is absent or equals `bytes`. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes);
 
-/* Reads an index from memory like organ_shards_read. */
+/* Parses an index of `length` bytes in memory like organ_shards_read. */
 organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
                                 organ_error *error);
 

@@ -35,7 +35,8 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
     return ORGAN_OK;
 }
 
-/* Adds the row of weight_map that assigns the tensor `name` to file number `file`. */
+/* Appends the entry of weight_map that assigns the tensor `name` to file number `file`. Returns ORGAN_BAD_INPUT if
+ * weight_map has the tensor twice. */
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
@@ -127,7 +128,8 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_source 
                                           : organ_json_check(text, span, "metadata", error);
 }
 
-/* Reads one member of the document. `seen` counts "weight_map" and "metadata"; other members are only validated. */
+/* Reads the member `name` of the document. `seen` counts how often "weight_map" and "metadata" occurred, each of which
+ * may occur once; other members are only validated. */
 static organ_status read_index_member(organ_shards *shards, const organ_json_source *text, const char *name,
                                       organ_json_span span, unsigned seen[2], organ_error *error)
 {
@@ -141,7 +143,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
     return organ_json_check(text, span, name, error);
 }
 
-/* Reads the members of model.safetensors.index.json; weight_map is required. */
+/* Reads the members of model.safetensors.index.json; weight_map is required and must not be empty. */
 static organ_status shards_read_document(organ_shards *shards, const organ_json_source *text, organ_error *error)
 {
     unsigned seen[2] = {0, 0};
@@ -160,7 +162,7 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
  * order of names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
-    size_t *place = malloc(shards->file_count * sizeof *place);
+    size_t *place = malloc(shards->file_count * sizeof *place); /* number of appearance -> number in order of names */
     shards->files = malloc(shards->file_count * sizeof *shards->files);
     if (!place || !shards->files) {
         free(place);
@@ -179,6 +181,7 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Loads and parses the index at `path`. The caller releases *shards, also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error)
 {
     *shards = (organ_shards){.label = label};
@@ -191,6 +194,8 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
     return error->status;
 }
 
+/* Parses the index in `bytes` and sorts its files. `label` is its name in messages. The caller releases *shards, also
+ * after an error. */
 organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
                                 organ_error *error)
 {
@@ -201,8 +206,8 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     return sort_files(shards, error);
 }
 
-/* Compares weight_map with the tensors in the files. A missing tensor is an error, a misplaced one only a warning,
- * because loaders accept it. */
+/* Compares weight_map with `list`, the tensors in the files. A missing tensor is an error. A tensor in another file or
+ * not in weight_map only gives a warning, because loaders accept it. */
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
                                 char warning[ORGAN_SHARDS_WARNING], organ_error *error)
 {
@@ -228,7 +233,7 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
     return ORGAN_OK;
 }
 
-/* Returns true if `bytes` is the total size that the index declares, or if it declares none. */
+/* Returns true if `bytes` is metadata.total_size of the index, or if the index has none. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
 {
     return !shards->total_size || (shards->total_is_number && shards->total_bytes == bytes);

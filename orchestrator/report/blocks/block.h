@@ -9,7 +9,7 @@
 #include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/report_text.h"
 
-/* Outputs that print a block; flags of organ_block.on. */
+/* Outputs that print a block; flags of organ_block.on. A page is an HTML page. */
 enum {
     ON_TERMINAL = 1,
     ON_MARKDOWN = 2,
@@ -23,7 +23,7 @@ enum {
 /* The kinds of blocks, by their output. */
 typedef enum organ_block_kind {
     ORGAN_BLOCK_HEADING, /* the title of a Markdown file */
-    /* lines printed unchanged; on a terminal without a final newline, on a page as a paragraph each */
+    /* lines printed unchanged; on a terminal no newline is added at the end, on a page each line is a paragraph */
     ORGAN_BLOCK_LINES,
     ORGAN_BLOCK_SECTION,    /* the heading of a section */
     ORGAN_BLOCK_SAY,        /* one or more sentences; a terminal prints `lead` first */
@@ -115,13 +115,13 @@ typedef struct organ_bars_of {
     const char *caption;
 } organ_bars_of;
 
-/* A series of a chart of panels. All series have their rows in the same order; roles and layers are read from the rows
- * of the first series. */
+/* A series of a chart of panels. Row k of each series belongs to the same tensor; its role and layer are read from row
+ * k of the first series. */
 typedef struct organ_series_of {
     const char *name;         /* words for the legend */
     const char *rows, *value; /* path of its rows, and their member with the value; a series without rows is omitted */
-    unsigned style;
-    bool reference; /* as in organ_chart_series */
+    unsigned style;           /* style and reference as in organ_chart_series */
+    bool reference;
 } organ_series_of;
 enum { ORGAN_SERIES_MAX = 4 };
 /* Lines or bars over the layers, one panel for each role. */
@@ -151,7 +151,7 @@ typedef struct organ_map_of {
     double factor;
     double step;  /* the scale ends at a multiple of it, at most at style.high (0: 100); 0: at style.high */
     double floor; /* with `step`: the scale ends at or above it */
-    bool zero;    /* the scale begins at 0 and ends at the largest value */
+    bool zero;    /* the scale begins at 0 and ends at the largest value; step and style.high do not apply */
     bool bytes;   /* as organ_bars_of.bytes; requires `zero` */
     bool varies;  /* the map is omitted if all values are equal */
     bool layers;  /* rows without a layer are ignored */
@@ -195,7 +195,7 @@ typedef struct organ_points_of {
      * the first kind */
     const char *kind;
     double x_factor;
-    size_t named; /* how many of the points farthest to the upper right have their names next to them */
+    size_t named; /* number of points, those farthest to the upper right, that have their names next to them */
     const char *caption;
 } organ_points_of;
 
@@ -233,9 +233,9 @@ struct organ_block {
     char *(*draw)(const json_t *row);
 };
 
-/* A document and its view. */
+/* A view: how the documents of one schema are printed. */
 typedef struct organ_view {
-    const char *schema;              /* the documents that it is for: "organ.purify/1" */
+    const char *schema;              /* the member "schema" of these documents: "organ.purify/1" */
     const char *kind, *title, *lead; /* words for the page: the sort of report, its subject, and its result */
     /* returns the report extended by values that only the view needs, as the row of the blocks; NULL: the report itself
      * is the row */
@@ -251,8 +251,9 @@ typedef struct organ_view {
     .blocks = (const organ_block[]){__VA_ARGS__},                                                                      \
     .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
 
-/* Initializers of blocks of one kind: `places` are flags ON_..., `if_` is the condition, `text` the words, `path` the
- * rows. */
+/* Initializers of a block, by its kind: `places` are the flags ON_... of `on`; `if_` is `when`, `text` is `words`,
+ * `path` is `rows`, `only` is `where`, `before` is `lead`. Further arguments initialize other members: of the block's
+ * style (BARS, MAP, ...) or of the block itself (PART, EACH, ...). */
 #define BLOCK(name, where_, if_, ...)                                                                                  \
     {                                                                                                                  \
         .kind = ORGAN_BLOCK_##name, .on = (where_), .when = (if_), __VA_ARGS__                                         \
@@ -273,13 +274,13 @@ typedef struct organ_view {
 #define FIELDS(list)                       .fields = (list), .count = sizeof(list) / sizeof *(list)
 #define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
 #define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
-#define HIGHLIGHTS(if_, of) BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
 #define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
 #define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
 #define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))
 #define BARS(if_, path, ...)               BARS_WHERE(if_, path, NULL, __VA_ARGS__)
 #define BARS_WHERE(if_, path, only, ...)                                                                               \
     BLOCK(BARS, ON_PAGE, if_, .rows = (path), .where = (only), .bars = &(const organ_bars_of){__VA_ARGS__})
+#define HIGHLIGHTS(if_, of)  BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
 #define MAP(if_, path, ...)  BLOCK(MAP, ON_PAGE, if_, .rows = (path), .map = &(const organ_map_of){__VA_ARGS__})
 #define PANELS(if_, of)      BLOCK(PANELS, ON_PAGE, if_, .panels = (of))
 #define GRID(if_, path, ...) BLOCK(GRID, ON_PAGE, if_, .rows = (path), .grid = &(const organ_grid_of){__VA_ARGS__})
@@ -288,15 +289,15 @@ typedef struct organ_view {
 #define POINTS(if_, path, only, ...)                                                                                   \
     BLOCK(POINTS, ON_PAGE, if_, .rows = (path), .where = (only), .points = &(const organ_points_of){__VA_ARGS__})
 #define FIGURE(if_, function, text) BLOCK(FIGURE, ON_PAGE, if_, .draw = (function), .words = (text))
-/* PART(ON_ALL, "path", BLOCKS(...)) */
+/* Example: PART(ON_ALL, "path", BLOCKS(...)) */
 #define PART(places, path, ...)          PART_IF(places, NULL, path, __VA_ARGS__)
 #define PART_IF(places, if_, path, ...)  BLOCK(PART, places, if_, .rows = (path), __VA_ARGS__)
 #define MADE(places, if_, function, ...) BLOCK(MADE, places, if_, .make = (function), __VA_ARGS__)
-/* EACH(ON_ALL, "rows", BLOCKS(...), .where = "b", .max = 20, .rest = "And {more} more.") */
+/* Example: EACH(ON_ALL, "rows", BLOCKS(...), .where = "b", .max = 20, .rest = "And {more} more.") */
 #define EACH(places, path, ...)         EACH_IF(places, NULL, path, __VA_ARGS__)
 #define EACH_IF(places, if_, path, ...) BLOCK(EACH, places, if_, .rows = (path), __VA_ARGS__)
 #define PAGE_ENDING                     BLOCK(ENDING, ON_PAGE, NULL, .words = NULL)
-/* TOGETHER(ON_ALL, NULL, "rows", BLOCKS(...), .where = "b") */
+/* Example: TOGETHER(ON_ALL, NULL, "rows", BLOCKS(...), .where = "b") */
 #define TOGETHER(places, if_, path, ...) BLOCK(TOGETHER, places, if_, .rows = (path), __VA_ARGS__)
 /* clang-format off */
 #define DEFINITIONS \

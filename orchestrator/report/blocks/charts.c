@@ -14,8 +14,7 @@
 
 /* ---- bars ---- */
 
-/* Sets the ends of a bar's whisker to the least and the greatest first value of those of `rows` that have the bar's
- * name. */
+/* Sets the ends of a bar's whisker to the least and the greatest first value of the rows with the bar's name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -30,8 +29,8 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* Returns a bar for a row with this name: with `sums` the existing bar of this name, if there is one; otherwise a new
- * bar. */
+/* Returns the bar for a row with this name: with style->sums the existing bar of this name, if there is one; otherwise
+ * a new bar, and adds 1 to *count. New values are 0 to add to, or NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -42,7 +41,7 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-/* Draws bars; NULL if out of memory. */
+/* Draws the bars in the style `style`. Returns an SVG; NULL if `bars` is NULL or memory runs out. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -53,8 +52,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns `words`, expanded over `row`, as text, which the caller frees; NULL if the text is empty or memory ran out.
- */
+/* Returns `words` expanded over `row`, which the caller frees; NULL if the text is empty or memory ran out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -138,12 +136,15 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free(second);
 }
 
+/* Returns the name of a row's bar: style->named expanded, which free_words frees, or the row's member style->name.
+ * Returns NULL if the expanded words are empty or memory ran out. */
 static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* Makes the bars of the rows; the caller frees them with put_bars. Returns NULL if out of memory. */
+/* Makes the bars of the rows and stores their number in *count, which must be 0. put_bars frees them. Returns NULL if
+ * out of memory, or if the words style->named are empty for a row. */
 static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {
@@ -212,7 +213,7 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
 
 /* Returns whether the map is drawn: it has a cell, with `inside` more than one, and with `varies` values that differ.
  */
-static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
+static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
     double least = INFINITY, max = -INFINITY;
@@ -240,7 +241,8 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *wo
         map->value[k] *= factor;
 }
 
-/* Puts the heat map of a MAP block on the page: a value for each role and layer. */
+/* Puts the heat map of a MAP block on the page: a value for each role and layer. Numbers are left out if there are more
+ * than ORGAN_BLOCK_CELLS cells. */
 void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;
@@ -255,7 +257,7 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
     else if (map)
         words.high = organ_block_scale(style->step, style->floor, words.high, map->value, map->layers * map->roles);
     words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
-    if (!map || map->failed || is_listed(style, map))
+    if (!map || map->failed || is_map_drawn(style, map)) /* without memory the chart is NULL, which fails the page */
         organ_block_chart(walk, organ_layer_map_svg(map, &words), style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Merges a row into the rows of its kind. If `known` has the kind, adds 1 to the member "count" of its first row.
- * Otherwise appends a copy of the row, with "count" 1, to `kept` and to `known`. Returns false if out of memory. */
+/* Merges a row into the rows of its kind. `known` maps each kind to the copy of its first row in `kept`. If `known` has
+ * the kind, adds 1 to the copy's member "count". Otherwise appends a copy of the row, with "count" 1, to `kept` and
+ * stores it in `known`. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);
@@ -46,7 +47,7 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
 json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();
-    const char *before = "";
+    const char *before = ""; /* the member `new` of the last returned row */
     for (size_t k = 0; k < json_array_size(rows); k++) {
         json_t *const row = organ_json_row_at(rows, k);
         if (!organ_scope_holds(&(organ_scope){report, row}, where) ||

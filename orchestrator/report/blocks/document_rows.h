@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-/* Returns the rows that satisfy the condition `where`, merged by the words `same`: for all rows that give the same text
- * a copy of the first, with their number as "count". */
+/* Returns the rows that satisfy the condition `where`, merged by the words `same`: rows for which these expand to the
+ * same text are replaced by a copy of the first, whose member "count" is their number. */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of

@@ -15,8 +15,8 @@ struct organ_layer_map_note {
     long long layer; /* LLONG_MAX: no layer; sorted last */
     /* number of the role in order of appearance; organ_layer_map_finish changes it to the sorted order */
     size_t role;
-    double value, weight;
-    bool mark;
+    double value, weight; /* weight in the mean of the cell */
+    bool mark;            /* true: the note outlines the cell and has no value */
 };
 
 long long organ_row_layer(const json_t *row)
@@ -83,7 +83,8 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
 
 /* ---- the finished map ---- */
 
-/* Returns the position of a role in the order of the anatomy; unknown roles are last. */
+/* Returns the position of a role in the order in which a layer computes its roles (organ_anatomy_row). The role "other"
+ * is after all known roles, and a name that is no role is last. */
 static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
@@ -114,6 +115,7 @@ static void order_roles(organ_layer_map *map)
         map->notes[k].role = place[map->notes[k].role];
 }
 
+/* Compares notes for qsort by layer, then by role; 0: the same cell. */
 static int by_cell(const void *a, const void *b)
 {
     const organ_layer_map_note *const x = a, *const y = b;
@@ -133,8 +135,8 @@ static bool allocate_layer_map(organ_layer_map *map)
     return map->layer && map->value && map->marked;
 }
 
-/* Sets the value and the mark of a cell from its notes, which are adjacent and begin with note `first`. Returns the
- * number of these notes. */
+/* Sets the value and the mark of a cell from its notes, which are adjacent and begin with note `first`; `layer` is the
+ * index of the cell's layer. Returns the number of these notes. */
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;

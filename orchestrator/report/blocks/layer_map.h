@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#define ORGAN_LAYER_MAP_ROLES 32 /* further roles count as the last one */
+#define ORGAN_LAYER_MAP_ROLES 32 /* limit of roles; further ones count as the last, unless in_order_of_rows */
 
 typedef struct organ_layer_map_note organ_layer_map_note;
 
@@ -23,13 +23,13 @@ typedef struct organ_layer_map {
     bool in_order_of_rows;
     size_t layers, roles; /* 0: empty */
     bool outside;         /* the last of `layers` stands for tensors outside layers */
-    double *layer;        /* the layers' numbers, ascending; the entry for `outside` is one more than the last */
+    double *layer; /* numbers of the layers, ascending; with `outside` the last is one more than its predecessor */
     const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of a layer's computation, unless in_order_of_rows */
-    double *value;                           /* roles x layers; NAN: no such tensor */
-    bool *marked;                            /* roles x layers: the cell is outlined */
-    organ_layer_map_note *notes;             /* the values and marks that were added, until organ_layer_map_finish */
-    size_t count, capacity;
-    bool failed; /* memory ran out */
+    double *value;                           /* [roles][layers]; NAN: no such tensor */
+    bool *marked;                            /* [roles][layers]: the cell is outlined */
+    organ_layer_map_note *notes;             /* the values and marks that were added: an array of `count` */
+    size_t count, capacity;                  /* capacity: allocated length of `notes` */
+    bool failed;                             /* memory ran out */
 } organ_layer_map;
 
 /* Returns the member "layer" of a row; -1: the row belongs to no layer. */

@@ -9,18 +9,19 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Data of a chart of panels: a map for each series, then two for the edges of the band if it has one. */
+/* Data of a chart of panels. maps[] has a map for each series and, if the chart has a band, two for its lower and upper
+ * edge. */
 typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
-    size_t count, series_count;
+    size_t count, series_count; /* lengths of maps[], and of names[] and series[] */
     char *names[ORGAN_SERIES_MAX];
     organ_chart_series series[ORGAN_SERIES_MAX];
     organ_chart_panel panels[ORGAN_LAYER_MAP_ROLES];
-    const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX];
+    const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX]; /* by panel and series: a value for each layer */
 } panel_maps;
 
-/* Makes a map of member `value` of `rows`, times `factor`. The layer and the role of row k are members of places[k];
- * rows without them are left out. Returns NULL if out of memory. */
+/* Makes a map of the member `value` of each of `rows`, times `factor`. The layer and the role of row k are the members
+ * "layer" and `role` of places[k]; rows without them are left out. Returns NULL if out of memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -42,6 +43,7 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     return NULL;
 }
 
+/* Appends a map to p->maps. Returns false for NULL: memory ran out. */
 static bool add_map(panel_maps *p, organ_layer_map *map)
 {
     p->maps[p->count] = map;
@@ -103,10 +105,11 @@ static size_t arrange_panels(panel_maps *p, bool band)
     }
     if (first && first->roles)
         return first->roles;
-    p->panels[0] = (organ_chart_panel){.y = p->y[0]}; /* an empty panel shows that there are no values */
+    p->panels[0] = (organ_chart_panel){.y = p->y[0]};
     return 1;
 }
 
+/* Frees the maps and the names of the series. */
 static void free_maps(panel_maps *p)
 {
     for (size_t k = 0; k < p->count; k++)
@@ -115,7 +118,8 @@ static void free_maps(panel_maps *p)
         free(p->names[k]);
 }
 
-/* Draws one panel per role over the layers. */
+/* Draws a chart with a panel for each role: values over the layers. The caller frees *svg, which is NULL on error.
+ * Returns ORGAN_IO if out of memory. */
 static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};

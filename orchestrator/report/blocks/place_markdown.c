@@ -24,6 +24,7 @@ static void markdown_words(organ_view_walk *walk, const organ_block *block, cons
     fprintf(walk->out, "%s%s\n", leads[block->kind], text);
 }
 
+/* Prints and destroys the table. A Markdown file has no captions. */
 static void markdown_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
@@ -65,4 +66,4 @@ static void markdown_list(organ_view_walk *walk, const organ_block *block, const
     }
 }
 
-const organ_block_place organ_place_markdown = {ORGAN_WORDS_MARKDOWN, markdown_words, markdown_table, markdown_list};
+const organ_block_writer organ_writer_markdown = {ORGAN_WORDS_MARKDOWN, markdown_words, markdown_table, markdown_list};

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Puts each line that is not empty as a paragraph. */
+/* Writes each line of `text` that is not empty as a paragraph. */
 static void put_lines(organ_html *html, const char *text)
 {
     while (*text) {
@@ -16,7 +16,7 @@ static void put_lines(organ_html *html, const char *text)
     }
 }
 
-/* Writes a block of words to a page. An item is only collected; it is written when its list ends. */
+/* Writes a block of words to a page. An item is only added to walk->items; walk_blocks writes the list at its end. */
 static void page_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
@@ -43,6 +43,7 @@ static void page_words(organ_view_walk *walk, const organ_block *block, const ch
     }
 }
 
+/* Prints and destroys the table. */
 static void page_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     organ_html_table(walk->html, table, caption);
@@ -59,4 +60,4 @@ static void page_list(organ_view_walk *walk, const organ_block *block, const jso
         organ_html_terms(walk->html, rows, block->lead, block->words);
 }
 
-const organ_block_place organ_place_page = {ORGAN_WORDS_PAGE, page_words, page_table, page_list};
+const organ_block_writer organ_writer_page = {ORGAN_WORDS_PAGE, page_words, page_table, page_list};

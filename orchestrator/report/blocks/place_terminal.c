@@ -4,6 +4,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 
+/* Prints `lead` and a paragraph that is broken at the width of the terminal and indented by the width of `lead`. */
 static void print_wrapped(const organ_view_walk *walk, const char *lead, const char *text)
 {
     organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
@@ -30,6 +31,7 @@ static void terminal_words(organ_view_walk *walk, const organ_block *block, cons
     }
 }
 
+/* Prints and destroys the table. A terminal shows no captions. */
 static void terminal_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
@@ -51,4 +53,4 @@ static void terminal_list(organ_view_walk *walk, const organ_block *block, const
     fputc('\n', walk->out);
 }
 
-const organ_block_place organ_place_terminal = {ORGAN_WORDS_TERMINAL, terminal_words, terminal_table, terminal_list};
+const organ_block_writer organ_writer_terminal = {ORGAN_WORDS_TERMINAL, terminal_words, terminal_table, terminal_list};

@@ -11,18 +11,19 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 };
+enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 }; /* limits: results at the top of a page; columns of values in ITEMS */
 
 /* Returns the expanded words as text in the form of the walk's output; the caller frees the text. If memory runs out,
  * records that in the walk and returns NULL. */
 static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
-    char *const text = organ_words_text(&walk->scope, words, walk->place->form);
+    char *const text = organ_words_text(&walk->scope, words, walk->writer->form);
     if (!text)
         organ_block_lacks_memory(walk);
     return text;
 }
 
+/* Returns the value at block->rows, or the walk's row if that is NULL; NULL if the report has no such value. */
 static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block *block)
 {
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
@@ -30,22 +31,25 @@ static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block
 
 /* ---- tables ---- */
 
+/* Prints a block of words: HEADING to ITEM. */
 static void put_words(organ_view_walk *walk, const organ_block *block)
 {
     char *const text = walk_words_of(walk, block->words);
     if (text)
-        walk->place->words(walk, block, text);
+        walk->writer->words(walk, block, text);
     free(text);
 }
 
+/* Prints and destroys the table; `caption` are words, or NULL. */
 static void put_table_of(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     char *const text = caption ? walk_words_of(walk, caption) : NULL;
-    walk->place->table(walk, table, text && *text ? text : NULL);
+    walk->writer->table(walk, table, text && *text ? text : NULL);
     free(text);
 }
 
-/* Writes a sentence below a shortened table: it shows the first `max` of `count` rows; `what` names the rows. */
+/* Writes a sentence below a shortened table, which shows only the first `max` of `count` rows; `what` names the rows.
+ */
 static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
@@ -67,7 +71,7 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
     json_t *const rows = organ_block_rows(walk, block);
-    const size_t max = walk->place->form != ORGAN_WORDS_TERMINAL && style->max ? style->max : SIZE_MAX;
+    const size_t max = walk->writer->form != ORGAN_WORDS_TERMINAL && style->max ? style->max : SIZE_MAX;
     char *const total = style->total ? organ_words_text(&walk->scope, style->total, ORGAN_WORDS_PAGE)
                                      : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MAX];
@@ -81,7 +85,7 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     if (style->sums)
         organ_field_rows(table, fields, count, style->sums_name, organ_scope_at(&walk->scope, style->sums));
     if (style->total && !total)
-        organ_table_take(table, NULL);
+        organ_table_take(table, NULL); /* memory ran out: makes the table fail */
     if (total)
         organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, style->total_row));
     put_table_of(walk, table, style->caption);
@@ -91,8 +95,8 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     free(total);
 }
 
-/* Stores in `rows` the JSON objects whose values become columns of an ITEMS block, and returns their number: the
- * elements at the path style->of, at most ITEM_COLUMNS; without style->of, the walk's row. */
+/* Stores in `rows` the JSON objects for which an ITEMS block has a column of values, and returns their number. They are
+ * the elements at the path style->of, at most ITEM_COLUMNS, or without style->of the walk's row. */
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -105,8 +109,8 @@ static size_t value_rows(const organ_view_walk *walk, const organ_items_of *styl
     return 1;
 }
 
-/* Adds the sentences of `list`, an array that each of the `count` rows may have, to a table: a column for each row, a
- * line for each sentence. */
+/* Adds sentences to a table that has a column for each of the `count` rows: line k has sentence k of each row's member
+ * `list`, an array. A row with fewer sentences has empty cells. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
     size_t max = 0;
@@ -117,8 +121,8 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
-/* Prints an ITEMS block: a table with a line for each item whose condition holds, and a column for each object of
- * value_rows, such as two models side by side. */
+/* Prints an ITEMS block: a table with a line for each item whose condition is true, and a column for each object of
+ * value_rows, such as two models to compare. */
 static void put_items(organ_view_walk *walk, const organ_block *block)
 {
     const organ_items_of *const style = block->items;
@@ -148,7 +152,7 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
 }
 
 /* Prints a HIGHLIGHTS block: the results at the top of a page. Shows the first MAX_HIGHLIGHTS items whose condition
- * holds. */
+ * is true. */
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
@@ -169,6 +173,7 @@ static void put_highlights(organ_view_walk *walk, const organ_block *block)
         free(texts[k]);
 }
 
+/* Prints a FIGURE block: the chart that block->draw returns, with the block's words as its caption. */
 static void put_figure(organ_view_walk *walk, const organ_block *block)
 {
     char *const caption = walk_words_of(walk, block->words);
@@ -178,6 +183,7 @@ static void put_figure(organ_view_walk *walk, const organ_block *block)
 
 /* ---- the walk ---- */
 
+/* Writes the list of the collected items to the page. Without items (walk->items NULL), writes nothing. */
 static void end_list(organ_view_walk *walk)
 {
     organ_html_list(walk->html, walk->items);
@@ -236,11 +242,12 @@ static void walk_together(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
+/* Prints a CHECKS, CAUTIONS or TERMS block, unless its array or object is empty. */
 static void put_list(organ_view_walk *walk, const organ_block *block)
 {
     const json_t *const rows = walk_rows_of(walk, block);
     if (json_array_size(rows) + json_object_size(rows) > 0)
-        walk->place->list(walk, block, rows);
+        walk->writer->list(walk, block, rows);
 }
 
 /* Prints a PART block: its inner blocks with the object at block->rows as their row. Prints nothing if that is no
@@ -251,6 +258,7 @@ static void put_part(organ_view_walk *walk, const organ_block *block)
         walk_row(walk, block, walk_rows_of(walk, block));
 }
 
+/* Prints an ENDING block: the definitions and the run of the report, which is the walk's row. */
 static void put_ending(organ_view_walk *walk, const organ_block *block)
 {
     (void)block;
@@ -270,6 +278,7 @@ static void walk_made_row(organ_view_walk *walk, const organ_block *block)
     json_decref(made);
 }
 
+/* The function that prints a block, by its kind. */
 static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,
     [ORGAN_BLOCK_SECTION] = put_words,       [ORGAN_BLOCK_SAY] = put_words,
@@ -285,8 +294,8 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
-/* Prints each block whose output and condition apply. On a page, consecutive ITEM blocks, also those inside EACH
- * blocks, form one list. */
+/* Prints each block that is for this output and whose condition is true. On a page, consecutive ITEM blocks, also those
+ * inside EACH blocks, form one list. */
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -336,13 +345,13 @@ organ_status organ_view_terminal(const organ_view *view, const json_t *report, c
                                  char **text, organ_error *error)
 {
     organ_view_walk walk = {
-        .place = &organ_place_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
+        .writer = &organ_writer_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
     return write_text(&walk, view, report, text, error);
 }
 
 organ_status organ_view_markdown(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
-    organ_view_walk walk = {.place = &organ_place_markdown, .on = ON_MARKDOWN};
+    organ_view_walk walk = {.writer = &organ_writer_markdown, .on = ON_MARKDOWN};
     return write_text(&walk, view, report, text, error);
 }
 
@@ -353,7 +362,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
     char *const kind = organ_words_text(&scope, view->kind, ORGAN_WORDS_PAGE),
                 *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
                 *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
-    organ_view_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
+    organ_view_walk walk = {.writer = &organ_writer_page, .on = ON_PAGE, .scope = scope, .error = error};
     if (kind && title && lead)
         walk.html = organ_html_create(kind, title, *lead ? lead : NULL, error);
     else

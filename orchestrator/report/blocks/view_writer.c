@@ -18,6 +18,7 @@ void organ_block_lacks_memory(organ_view_walk *walk)
         organ_fail(walk->error, ORGAN_IO, "no memory for a report");
 }
 
+/* Adds the cell of the column "result" of a check. */
 static void result_cell(organ_table *table, const json_t *check)
 {
     organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
@@ -31,7 +32,7 @@ organ_table *organ_block_checks(const json_t *checks)
     return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
-/* Returns an array of the objects at `paths`, several paths separated by blanks. */
+/* Returns an array of the objects at `paths`, which are separated by blanks. Paths without a value are left out. */
 static json_t *rows_at(const organ_scope *scope, const char *paths)
 {
     json_t *const rows = json_array();
@@ -45,9 +46,8 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
-/* Returns the rows of a block, selected by `where` (a condition), `same` (one row for each kind) and `new` (only rows
- * with another value than the row before); the caller releases them. If block->rows has several paths, returns the
- * objects at these paths. */
+/* If block->rows has several paths, returns the objects at these paths. Without conditions, returns a new reference to
+ * the report's own array or object. Otherwise makes an array of the selected rows; `same` precedes `new`. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))
@@ -91,8 +91,6 @@ char *organ_block_text(organ_view_walk *walk, const char *words)
     return NULL;
 }
 
-/* Returns the upper end of a scale. Without a `step` this is `high`. With a `step` it is the smallest multiple of
- * `step` that is not below any value, `least` and 1; but at most `high` (0: 100). */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count)
 {
     double max = fmax(1, least);

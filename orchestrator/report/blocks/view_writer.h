@@ -7,26 +7,27 @@
 #include "orchestrator/report/blocks/block.h"
 #include "orchestrator/report/html/page.h"
 
-typedef struct organ_block_place organ_block_place;
+typedef struct organ_block_writer organ_block_writer;
 
 /* State of one pass over the blocks of a view. */
 typedef struct organ_view_walk {
-    const organ_block_place *place;
+    const organ_block_writer *writer;
     unsigned on;            /* flags ON_... of the output */
     organ_scope scope;      /* the report, and the row of the blocks that are printed */
-    FILE *out;              /* terminal and Markdown */
-    const organ_page *page; /* terminal */
-    bool began, in_list;    /* Markdown: text was written already; the last block was a list item */
-    organ_html *html;       /* page */
-    json_t *items;          /* page: items of the list that is still open */
+    FILE *out;              /* terminal and Markdown: the text so far */
+    const organ_page *page; /* terminal: its width and characters */
+    bool began;             /* Markdown: a block was written already */
+    bool in_list;           /* Markdown: the last block was a list item */
+    organ_html *html;       /* page; NULL for the other outputs */
+    json_t *items;          /* page: items (strings) of a list that is not written yet; NULL: none */
     bool ended;             /* page: definitions and run were printed */
     organ_error *error;
 } organ_view_walk;
 
 /* A writer: one for each output. */
-struct organ_block_place {
-    organ_words_for form;
-    /* Prints a block of words, from HEADING to ITEM; `text` is its expanded words. */
+struct organ_block_writer {
+    organ_words_for form; /* the output for which words are expanded */
+    /* Prints a block of words (kinds HEADING to ITEM); `text` is the block's words, expanded. */
     void (*words)(organ_view_walk *walk, const organ_block *block, const char *text);
     /* Prints and destroys the table. `caption`: NULL for none. */
     void (*table)(organ_view_walk *walk, organ_table *table, const char *caption);
@@ -34,21 +35,22 @@ struct organ_block_place {
     void (*list)(organ_view_walk *walk, const organ_block *block, const json_t *rows);
 };
 
-extern const organ_block_place organ_place_terminal, organ_place_markdown, organ_place_page;
+extern const organ_block_writer organ_writer_terminal, organ_writer_markdown, organ_writer_page;
 
 #define ORGAN_BLOCK_CELLS 1500 /* maps with more cells are drawn without numbers */
 
-/* Records that memory ran out: the report or the page fails. */
+/* Records that memory ran out: organ_view_terminal, organ_view_markdown or organ_view_page then returns ORGAN_IO. */
 void organ_block_lacks_memory(organ_view_walk *walk);
 
 /* Returns the rows of a block, selected by its `where`, `same` and `new`; the caller releases them with
- * organ_json_release_rows. NULL: there are none. */
+ * organ_json_release_rows. Returns NULL if the report has no value at block->rows, or if memory runs out, which the
+ * walk records. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 
 /* Returns a table of checks, an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
-/* Draw the block of one kind on a page: bars, a map by layer, panels, a grid, curves or points. */
+/* Each function draws the chart of a block of one kind (BARS, MAP, PANELS, GRID, CURVES or POINTS) on the page. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block);
 void organ_map_put(organ_view_walk *walk, const organ_block *block);
 void organ_panels_put(organ_view_walk *walk, const organ_block *block);
@@ -56,14 +58,21 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block);
 void organ_curves_put(organ_view_walk *walk, const organ_block *block);
 void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
-/* Helpers of these functions. organ_block_chart puts an SVG document with its caption on the page and frees the
- * document. organ_block_text returns expanded words, which the caller frees (NULL: no words, or an empty text).
- * organ_block_number returns the number at a path of a row times `factor` (0: times 1). organ_block_scale returns the
- * upper end of a scale: `high`; or with a `step` the smallest multiple of `step` that is not below any value and
- * `least`, but at most `high`. */
+/* ---- helpers of these functions ---- */
+
+/* Puts an SVG document with its caption, which are words, on the page and frees the document. NULL: the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
+
+/* Returns the expanded words, which the caller frees; NULL if `words` is NULL or the text is empty, or if memory runs
+ * out, which the page records. */
 char *organ_block_text(organ_view_walk *walk, const char *words);
+
+/* Returns the number at a path of a row times `factor` (0: times 1); NaN if `path` is NULL or the row has no number
+ * there. */
 double organ_block_number(const json_t *row, const char *path, double factor);
+
+/* Returns the upper end of the scale for `count` values: `high` if `step` is 0; otherwise the smallest multiple of
+ * `step` that is not below any value, `least` and 1, but at most `high` (0: 100). */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count);
 
 #endif

@@ -9,10 +9,13 @@
 
 #include <string.h>
 
-enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };
+enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 }; /* limits: columns of a table (put_list); numbers of a printed list */
 
-/* Returns whether the name of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
-static bool measures(const char *key, const char *kind) { return strcmp(key, kind) == 0 || organ_ends_with(key, kind); }
+/* Returns whether the name `key` of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
+static bool key_ends_with(const char *key, const char *kind)
+{
+    return strcmp(key, kind) == 0 || organ_ends_with(key, kind);
+}
 
 /* Writes the value of a member by its type. For a number, the name `key` decides whether it is written as a time, an
  * amount of bytes or a plain number. */
@@ -24,11 +27,11 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs(json_string_value(value), out);
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", out);
-    else if (json_is_number(value) && measures(key, "bytes_per_second"))
+    else if (json_is_number(value) && key_ends_with(key, "bytes_per_second"))
         fprintf(out, "%s/s", organ_number_form(number, "bytes", room));
-    else if (json_is_number(value) && measures(key, "seconds"))
+    else if (json_is_number(value) && key_ends_with(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
-    else if (json_is_integer(value) && (measures(key, "bytes") || strcmp(key, "memory") == 0))
+    else if (json_is_integer(value) && (key_ends_with(key, "bytes") || strcmp(key, "memory") == 0))
         fputs(organ_quantity_text((uint64_t)json_integer_value(value), text), out);
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);
@@ -73,6 +76,7 @@ static bool is_omitted(const json_t *value)
     return json_is_array(value) && (count == 0 || (count > MAX_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
+/* Returns whether the value is an array whose first element is an object. */
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
 /* Adds a row for each member of `object` that is a number, a text or a short list. For a member that is an object, adds
@@ -111,7 +115,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_html_table(html, table, name);
 }
 
-/* Puts the section about the run: a table of the members of `run`, then a table for each list of objects. */
+/* Writes the section about the run: a table of the members of `run`, then a table for each list of objects. */
 static void put_run(organ_html *html, const json_t *run)
 {
     static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};

@@ -16,11 +16,12 @@
  * three texts that are joined at the end. */
 struct organ_html {
     organ_text front, contents, body;
-    size_t sections, charts, tables;
-    char *section; /* title of the last section */
-    bool failed;   /* memory ran out: the page would be incomplete */
+    size_t sections, charts, tables; /* numbers of those written so far */
+    char *section;                   /* title of the last section */
+    bool failed;                     /* memory ran out: the page would be incomplete */
 };
 
+/* Writes `text`, escaped, between two pieces of markup. */
 static void put_between(FILE *out, const char *before, const char *text, const char *behind)
 {
     fputs(before, out);
@@ -97,7 +98,7 @@ static void put_anchor(FILE *out, size_t number, const char *title)
     }
 }
 
-/* Begins a section and adds it to the table of contents. */
+/* Ends the section before, begins a new one and adds it to the table of contents. */
 void organ_html_section(organ_html *html, const char *title)
 {
     FILE *const out = html->body.out, *const contents = html->contents.out;
@@ -249,7 +250,7 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
     organ_table_destroy(table);
 }
 
-/* Writes the table of checks. */
+/* Writes a table with the columns check, result and detail. */
 void organ_html_checks(organ_html *html, const json_t *checks)
 {
     FILE *const out = html->body.out;
@@ -273,8 +274,8 @@ void organ_html_checks(organ_html *html, const json_t *checks)
 
 /* ---- charts ---- */
 
-/* Writes `svg` up to `mark` and returns the address after the mark. If the mark is missing, writes all of `svg` and
- * returns its end. */
+/* Writes `svg` up to the string `mark`, without it, and returns the address after it. If the mark is missing, writes
+ * all of `svg` and returns its end. */
 static const char *put_until(FILE *out, const char *svg, const char *mark)
 {
     const char *const found = strstr(svg, mark);
@@ -304,15 +305,15 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     return numbers + strlen("<metadata>");
 }
 
-/* Writes the title of the chart `svg`, which is escaped already. */
+/* Writes the title of the chart `svg`. The title is escaped already. */
 static void put_title(FILE *out, const char *svg)
 {
     const char *const title = strstr(svg, "<title>") + strlen("<title>");
     fwrite(title, 1, strcspn(title, "<"), out);
 }
 
-/* Writes the values of figure `number` as a folded table, for screen readers and because the table has more digits than
- * the figure. */
+/* Writes the values of figure `number` as a folded table: for screen readers, and because it has more digits than the
+ * figure. `svg` is the chart, and `numbers` is its table of numbers (put_inline). */
 static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,

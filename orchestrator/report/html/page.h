@@ -20,16 +20,17 @@ typedef struct organ_html organ_html;
  * organ_html_finish reports it. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error);
 
-/* Prints the main results in one row at the top: each a value ("21.89 %") and its meaning ("of the target weights").
- * Call it at most once, before the first section. */
+/* A main result: a value ("21.89 %") and its meaning ("of the target weights"). */
 typedef struct organ_html_metric {
     const char *value, *meaning;
 } organ_html_metric;
+/* Prints `count` main results in one row at the top. Call it at most once, before the first section. */
 void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size_t count);
 
 /* Writes a heading and adds it to the page's table of contents. */
 void organ_html_section(organ_html *html, const char *title);
 
+/* Prints a formatted text as a paragraph. */
 void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Prints a warning in a box: a limit on the interpretation of the numbers. */

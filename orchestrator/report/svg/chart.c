@@ -16,12 +16,13 @@ typedef struct chart_drawing {
     const organ_chart *chart;
     FILE *out;
     organ_axis x, y;
-    size_t columns, rows;
-    /* top of the panels; sizes of a plot area; distance of panel rows; height of the chart */
+    size_t columns, rows; /* of panels */
+    /* top of the panels; size of a plot area; distance from one row of panels to the next; height of the chart */
     double top, panel_width, panel_height, row_height, height;
-    double left_now, top_now; /* of the plot area that is being drawn */
+    double left_now, top_now; /* left and top edge of the plot area that is being drawn */
 } chart_drawing;
 
+/* Writes a line of text (organ_svg_label). */
 static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s,
                       size_t longest)
 {
@@ -30,22 +31,26 @@ static void put_label(const chart_drawing *d, double x, double y, const char *cl
 
 /* ---- marks ---- */
 
+/* Returns the index of the series' colour, marker and dash. */
 static unsigned style_of(const chart_drawing *d, size_t series)
 {
     return d->chart->series[series].style % ORGAN_CHART_COLOURS;
 }
 
-/* Returns whether the value can be drawn: finite, and above 0 on a logarithmic scale. */
+/* Returns whether value k of a series can be drawn: it is finite, and above 0 on a logarithmic scale. */
 static bool is_drawn(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
     const double *const y = panel->y[series];
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
+/* Returns the x coordinate of the place x in the plot area that is being drawn, in pixels. */
 static double at_x(const chart_drawing *d, double x)
 {
     return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width;
 }
+
+/* Returns the y coordinate of the value y in the plot area that is being drawn, in pixels. */
 static double at_y(const chart_drawing *d, double y)
 {
     return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;
@@ -62,8 +67,7 @@ static void put_tip(const chart_drawing *d, size_t series, double x, double y)
     fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
-/* Draws a series as a line with gaps at missing values. In a reference series, a value without neighbours is drawn as a
- * short stroke. */
+/* Draws a series as a line with gaps at missing values. */
 static void put_line(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
@@ -74,7 +78,7 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
         if (is_drawn(d, panel, series, k))
             ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
         open = is_drawn(d, panel, series, k);
-        /* A reference value without neighbours is a short stroke. */
+        /* A reference series has no markers, so a value without neighbours is drawn as a stroke of 24 pixels. */
         if (open && reference && (k == 0 || !is_drawn(d, panel, series, k - 1)) &&
             (k + 1 == panel->count || !is_drawn(d, panel, series, k + 1)))
             ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
@@ -108,8 +112,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* Returns the smallest distance of neighbouring x values in any panel, in pixels, at least 0.02. A group of bars may be
- * that wide. */
+/* Returns the smallest distance of neighbouring places (x) in any panel, in pixels: the width that a group of bars may
+ * have, at least 0.02. If no panel has two places, returns the width of 1 on the x axis. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -125,9 +129,11 @@ static double smallest_x_step(const chart_drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
-/* Draws a series as bars. At each x there is a group of `slots` bars, of which this series has number `slot`. */
+/* Draws a series as bars. At each place there is a group of `slots` bars, of which this series has number `slot`, from
+ * 0. */
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
+    /* a fifth of the distance between groups is empty; a bar has at most 64 pixels */
     const double group_width = fmin(smallest_x_step(d) * 0.8, 64.0 * (double)slots),
                  width = group_width / (double)slots;
     const double *const y = panel->y[series];
@@ -136,7 +142,7 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
         if (!is_drawn(d, panel, series, k))
             continue;
         const double left = at_x(d, panel->x[k]) - group_width / 2 + width * (double)slot, top = at_y(d, y[k]);
-        /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
+        /* at least 0.3 pixels wide and 0.5 high, so that a value near 0 is visible */
         ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground),
                   fmax(width * 0.92, 0.3), fmax(fabs(ground - top), 0.5));
         fprintf(d->out, " class=\"oc-mark oc-f%u\">", style_of(d, series));
@@ -154,13 +160,16 @@ static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size
            !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
 }
 
+/* Returns the position of the lower edge of the band at place k, in pixels; the floor of the plot area for -INFINITY.
+ */
 static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
-/* Draws the band: each run of adjacent places as a polygon, the upper edges from left to right, then the lower edges
- * backwards. The outline is visible where the fill is too thin. */
+/* Draws the band as polygons, one for each run of places that have a band and are not more than 1.1 of the smallest
+ * distance apart. A polygon follows the upper edge from left to right, then the lower edge back. Its outline is visible
+ * where the fill is too thin. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = smallest_x_step(d) / 2, left = d->left_now, right = left + d->panel_width;
@@ -186,8 +195,8 @@ static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 
 /* ---- panels ---- */
 
-/* Draws the horizontal grid lines and the axis of a panel. Writes the labels of y in the first column of panels and the
- * labels of x in the last row. */
+/* Draws the horizontal grid lines and the axis of a panel. Writes the labels of y if the panel is in the first column,
+ * and the labels of x if no panel is below it (`last_row`). */
 static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
@@ -220,7 +229,7 @@ static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
     return false;
 }
 
-/* Writes one panel of the chart. Later elements cover earlier ones: axes, band, bars or lines, markers, and the
+/* Draws panel `index` of the chart. Later elements cover earlier ones: axes, band, bars or lines, markers, and the
  * reference lines last. */
 static void put_panel(chart_drawing *d, size_t index)
 {
@@ -251,7 +260,7 @@ static void put_panel(chart_drawing *d, size_t index)
     for (size_t s = 0; s < c->series_count && !c->bars; s++)
         if (panel->y[s] && !c->series[s].reference)
             put_markers(d, panel, s);
-    for (size_t s = 0; s < c->series_count; s++) /* last, so that lines are above everything else */
+    for (size_t s = 0; s < c->series_count; s++)
         if (panel->y[s] && c->series[s].reference)
             put_line(d, panel, s);
     fputs("</g>\n", d->out);
@@ -259,7 +268,7 @@ static void put_panel(chart_drawing *d, size_t index)
 
 /* ---- the frame ---- */
 
-/* Draws the legend's example of a series. */
+/* Draws the legend's sample of a series, 24 pixels wide, with its left end at (x, y). */
 static void put_swatch(const chart_drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
@@ -277,7 +286,8 @@ static void put_swatch(const chart_drawing *d, size_t series, double x, double y
     }
 }
 
-/* Draws the legend from `y` down, or only measures it if `drawn` is false. Returns its lower end. */
+/* Draws the legend with its first row centred at `y`, or only measures it if `drawn` is false. Returns the y of the row
+ * after the legend. */
 static double put_legend(const chart_drawing *d, double y, bool drawn)
 {
     const organ_chart *const c = d->chart;
@@ -329,21 +339,23 @@ static void choose_scales(chart_drawing *d)
     }
     if (x.low > x.high)
         x = (organ_extent){0, 1};
+    /* free space left and right of the places: room for half a group of bars, or 2 % of the axis */
     const double margin =
         c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
     d->x = organ_axis_of(organ_scale_tight(x.low - margin, x.high + margin, d->columns > 1 ? 6 : 12, c->whole_x));
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
-/* Returns the number of panels in a row of `panels` panels, chosen so that rows are full or group well: of seven
- * projections, four of the attention are above three of the feed-forward. */
+/* Returns the number of columns in which `panels` panels are arranged. Rows are full, or group the panels well: of
+ * seven projections, the four of attention are above the three of the feed-forward. */
 static size_t columns_for(size_t panels)
 {
     static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
     return panels < sizeof columns ? columns[panels] : 4;
 }
 
-/* Computes the number of columns and rows of panels, their sizes, and the height of the chart with title and legend. */
+/* Computes the number of columns and rows of panels, their sizes, and the height of the chart with title and legend.
+ * Titles of panels need 18 pixels in each row. */
 static void chart_arrange(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -375,9 +387,10 @@ static void put_frame(const chart_drawing *d)
 
 /* ---- the numbers ---- */
 
-/* rows of all panels: a chart with more has no table, since the JSON report has the numbers */
+/* limit of places of all panels together: a chart with more has no table of numbers, since the JSON report has them */
 enum { MAX_ROWS = 2500 };
 
+/* Returns whether the chart names a band and at least one panel has one. */
 static bool has_band(const organ_chart *c)
 {
     bool band = false;
@@ -386,7 +399,8 @@ static bool has_band(const organ_chart *c)
     return band && c->band_name;
 }
 
-/* Writes the titles of the table of numbers. */
+/* Writes the titles of the table of numbers. `titled`: the first column has the title of the panel; `band`: the last
+ * two columns have the edges of the band. */
 static void put_numbers_head(const chart_drawing *d, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
@@ -403,7 +417,7 @@ static void put_numbers_head(const chart_drawing *d, bool titled, bool band)
     organ_svg_numbers_row(d->out);
 }
 
-/* Writes the values at place k of a panel into the table of numbers. */
+/* Writes the values at place k of a panel as a row of the table of numbers, with the columns of put_numbers_head. */
 static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
@@ -420,7 +434,7 @@ static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *pan
 }
 
 /* Writes the table of numbers, panel by panel: a row for each place at which a series has a value. Writes no table if
- * the panels have more than MAX_ROWS places together. */
+ * the panels have no places, or more than MAX_ROWS together. */
 static void chart_put_numbers(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;

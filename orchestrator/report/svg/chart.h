@@ -27,9 +27,10 @@ typedef struct organ_chart_series {
 typedef struct organ_chart_panel {
     const char *title; /* NULL: none */
     size_t count;
-    const double *x;                    /* count places, ascending */
-    const double *const *y;             /* for each series `count` values, or NULL: none in this panel */
-    const double *band_low, *band_high; /* usual range, a shaded band (-INFINITY: no lower end); or NULL */
+    const double *x;        /* `count` places, ascending */
+    const double *const *y; /* for each series `count` values, or NULL: the panel has no values of this series */
+    /* edges of a shaded band, `count` values each; -INFINITY: no lower end. NULL: no band */
+    const double *band_low, *band_high;
 } organ_chart_panel;
 
 /* A chart of one or more panels. Values that are not finite, and on a logarithmic axis those that are not above 0, are
@@ -44,7 +45,7 @@ typedef struct organ_chart {
     bool whole_x;    /* places are whole numbers, such as layers */
     const organ_chart_series *series;
     size_t series_count;
-    const char *band_name; /* NULL: no band */
+    const char *band_name; /* legend entry of the bands; NULL: none */
     const organ_chart_panel *panels;
     size_t panel_count;
 } organ_chart;

@@ -8,8 +8,8 @@
 
 /* ---- numbers ---- */
 
-/* Stores the first `digits` decimal digits of |value| in `figures`, without a decimal sign, and returns the power of
- * ten of the first digit. */
+/* Rounds |value| to `digits` significant digits (at most 15), stores these in `figures` without a decimal point, and
+ * returns the power of ten of the first digit. */
 static int decimal_digits(double value, int digits, char figures[16])
 {
     char text[48];
@@ -33,7 +33,7 @@ char *organ_number_text(double value, int digits, char out[32])
     size_t count = strlen(figures);
     while (count > 1 && figures[count - 1] == '0')
         figures[--count] = 0;
-    const int behind = (int)count - 1 - exponent; /* digits after the decimal point of a plain number */
+    const int behind = (int)count - 1 - exponent; /* digits after the decimal point, without an exponent */
     if (exponent < -4 || exponent > 8)
         snprintf(out, 32, "%s%c%s%se%d", sign, figures[0], count > 1 ? "." : "", figures + 1, exponent);
     else if (exponent < 0)
@@ -56,8 +56,8 @@ static void power_text(int exponent, char out[32])
         used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
 }
 
-/* Writes the label of a tick, count x mantissa x 10^exponent of the scale. Computes with integers if they suffice, so
- * that 3 x 0.1 is "0.3". */
+/* Writes the label of the tick at count * step of a linear scale. Computes with integers if they suffice, so that
+ * 3 * 0.1 is "0.3". */
 static void tick_text(double count, const organ_scale *scale, char out[32])
 {
     const double integer = count * scale->mantissa;
@@ -74,6 +74,7 @@ static void tick_text(double count, const organ_scale *scale, char out[32])
 
 /* ---- scales ---- */
 
+/* Returns n limited to the range from `least` to `max`. */
 static int chart_scale_within(int n, int least, int max)
 {
     if (n < least)
@@ -98,8 +99,8 @@ static void choose_step(organ_scale *s, double least)
     s->step = s->mantissa * pow(10, s->exponent);
 }
 
-/* Returns a logarithmic scale that contains low and high and begins and ends at whole powers of 10, with about `ticks`
- * ticks. */
+/* Returns a logarithmic scale that contains low and high (above 0) and begins and ends at whole powers of 10, with
+ * about `ticks` ticks. */
 static organ_scale log_scale(double low, double high, unsigned ticks)
 {
     organ_scale s = {.log = true, .first = floor(log10(low)), .last = ceil(log10(high))};
@@ -115,6 +116,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
  * `log`. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
 {
+    /* rounding both ends outwards adds up to two ticks */
     ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
     if (low > high) {
         low = log ? 0.1 : 0;
@@ -123,8 +125,8 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     if (log)
         return log_scale(low, high, ticks);
     organ_scale s = {0};
-    /* Divides before subtracting, because the difference may overflow. The smallest step is limited, because labels of
-     * smaller steps would be equal. */
+    /* Divides before subtracting, because the difference may overflow. The step is at least 1e-9 of the largest value,
+     * because the labels, which have 9 digits, would be equal with smaller steps. */
     double least = high / ticks - low / ticks;
     const double max = fmax(fabs(low), fabs(high));
     least = fmax(least, max * 1e-9);

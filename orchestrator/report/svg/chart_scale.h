@@ -7,18 +7,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The scale of an axis: it begins at first x step and ends at last x step. On a logarithmic axis `first` and `last` are
- * exponents of 10. */
+/* The scale of an axis. A linear one begins at first * step and ends at last * step, with a tick at each whole multiple
+ * of `step`. A logarithmic one begins at 10^first and ends at 10^last, with a tick every `step` decades. */
 typedef struct organ_scale {
     bool log;
     double step, first, last;
-    int mantissa, exponent; /* step = mantissa 10^exponent, mantissa 1, 2 or 5 */
+    int mantissa, exponent; /* linear: step = mantissa * 10^exponent, mantissa 1, 2 or 5 */
 } organ_scale;
 
 #define ORGAN_MAX_TICKS 16
 
+/* A tick of an axis. */
 typedef struct organ_tick {
-    double at; /* 0 at the beginning of the axis, 1 at its end */
+    double at; /* position: 0 at the beginning of the axis, 1 at its end */
     char text[32];
 } organ_tick;
 
@@ -44,13 +45,15 @@ typedef struct organ_axis {
     organ_tick ticks[ORGAN_MAX_TICKS];
     size_t count;
 } organ_axis;
+/* Returns the scale with the ticks of organ_scale_ticks. */
 organ_axis organ_axis_of(organ_scale scale);
 
-/* The range of the finite values that organ_extent_widen received; low > high if it received none. */
+/* A range of values; low > high if it contains none (ORGAN_EXTENT_NONE). */
 typedef struct organ_extent {
     double low, high;
 } organ_extent;
 #define ORGAN_EXTENT_NONE ((organ_extent){INFINITY, -INFINITY})
+/* Extends the range so that it contains the value; ignores a value that is not finite. */
 void organ_extent_widen(organ_extent *extent, double value);
 
 /* Writes a finite number with at most `digits` significant digits (1 to 9), without trailing zeros: "0.00412", "-120",

@@ -10,35 +10,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Widths and heights in pixels; STEPS colours of a scale; limits on the cells drawn and on the characters of a name. */
+/* Widths, heights and places in pixels, and limits. */
 enum {
     WIDTH = 960,
     LEFT = 20,
     RIGHT = 20,
-    SCALE_STEP = 11,
-    TITLE_ROW = 26,
-    STEPS = 21,
-    MAX_CELLS = 4096,
-    MAX_SIDE = 256,
-    LONGEST_NAME = 30
+    SCALE_STEP = 11,  /* width of a colour in the key */
+    TITLE_ROW = 26,   /* y of the title */
+    STEPS = 21,       /* colours of a scale */
+    MAX_CELLS = 4096, /* cells of the picture */
+    MAX_SIDE = 256,   /* rows, and columns, of the picture */
+    LONGEST_NAME = 30 /* characters of a name */
 };
 
-#define DULL 0.02 /* least span of a scale, relative to its largest value */
+#define LEAST_SPAN 0.02 /* of a scale, relative to its largest absolute value */
 
-/* A heat map that is being drawn. A picture cell stands for row_step x column_step cells of the map. */
+/* A heat map that is being drawn; sizes and places are in pixels. A cell of the picture stands for row_step x
+ * column_step cells of the map. */
 typedef struct heat_map_drawing {
     const organ_heat_map *map;
     FILE *out;
-    size_t row_step, column_step; /* rows and columns of the map that are merged into one of the picture */
-    size_t rows, columns;         /* of the picture */
-    double *values;
-    bool *marked;
-    double low, high;
-    int decimals;     /* of numbers in cells; negative: as short as can be */
-    bool gaps, marks; /* some cells have no value; some are marked */
-    double left, top, cell_width, cell_height, height, names_height;
-    bool slanted;     /* column names */
-    double text_size; /* of numbers in cells; 0: none */
+    size_t row_step, column_step;           /* rows and columns of the map that are merged into one of the picture */
+    size_t rows, columns;                   /* of the picture */
+    double *values;                         /* [rows][columns] of the picture; NaN: no value */
+    bool *marked;                           /* [rows][columns] of the picture */
+    double low, high;                       /* ends of the colour scale */
+    int decimals;                           /* of numbers in cells; negative: each has three significant digits */
+    bool gaps, marks;                       /* some cells have no value; some are marked */
+    double left, top;                       /* of the first cell */
+    double cell_width, cell_height, height; /* height: of the whole chart */
+    double names_height;                    /* of the column names below the cells */
+    bool slanted;                           /* column names are slanted */
+    double text_size;                       /* of numbers in cells; 0: no numbers */
 } heat_map_drawing;
 
 /* ---- the picture's cells ---- */
@@ -63,8 +66,8 @@ static void choose_steps(heat_map_drawing *d)
     }
 }
 
-/* Computes the cell of the picture at (row, column): the mean of the finite values of the cells that it stands for. The
- * cell is marked if one of these is marked. */
+/* Computes the cell of the picture at (row, column): the mean of the finite values of the cells of the map that are
+ * merged into it. The cell is marked if one of these is marked. */
 static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
@@ -101,15 +104,15 @@ static void choose_scale(heat_map_drawing *d)
         const double margin = fmax(fabs(d->low) * 0.05, 0.5);
         d->low -= margin;
         d->high += margin;
-    } else if (d->map->low == d->map->high && d->high - d->low < DULL * fmax(fabs(d->low), fabs(d->high))) {
-        /* Values that agree in three digits get the same colour. */
-        const double middle = (d->low + d->high) / 2, margin = DULL / 2 * fmax(fabs(d->low), fabs(d->high));
+    } else if (d->map->low == d->map->high && d->high - d->low < LEAST_SPAN * fmax(fabs(d->low), fabs(d->high))) {
+        /* nearly equal values get nearly the same colour */
+        const double middle = (d->low + d->high) / 2, margin = LEAST_SPAN / 2 * fmax(fabs(d->low), fabs(d->high));
         d->low = middle - margin;
         d->high = middle + margin;
     }
     const double largest =
         fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
-    bool integers = true; /* ranks, counts */
+    bool integers = true; /* all values are whole numbers, such as ranks: no decimals */
     for (size_t k = 0; k < d->rows * d->columns; k++)
         integers = integers && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
     d->decimals = integers && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
@@ -137,6 +140,7 @@ static unsigned step_of(const heat_map_drawing *d, double value)
 /* Returns the letter in the CSS classes of the colours: 'd' for a diverging scale, 'q' for one from pale to deep. */
 static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
+/* Returns names[at]; if `names` is NULL, the number `at`, written to `number`. */
 static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
 {
     if (names)
@@ -160,7 +164,8 @@ static double widest_name(const char *const *names, size_t count)
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
-/* Chooses the size of the numbers in the cells; 0 if they do not fit or the map is plain. */
+/* Chooses the font size of the numbers in the cells, 8 to 12 pixels; 0 if they do not fit or the map is plain. A digit
+ * is about 0.58 of the font size wide. */
 static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
@@ -172,9 +177,9 @@ static void choose_text_size(heat_map_drawing *d)
     d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
 }
 
-/* Returns whether the label of the rows is written horizontally above them: it is longer than all rows together are
- * high. */
-static bool label_lies(const heat_map_drawing *d)
+/* Returns whether the label of the rows is written horizontally above them, because it is longer than all rows together
+ * are high. Otherwise it is upright, left of the rows. */
+static bool is_row_label_horizontal(const heat_map_drawing *d)
 {
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
 }
@@ -188,24 +193,29 @@ static void heat_map_arrange(heat_map_drawing *d)
     d->left = 44 + widest_name(m->row_names, m->rows) + 8;
     d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
-    if (square) { /* keep the proportions of a map of tiles as far as the limits permit */
+    if (square) { /* cells of a map of tiles are square as far as the limits permit */
         const double max = 600.0 / (double)(d->rows ? d->rows : 1);
         d->cell_height = fmax(fmin(d->cell_width, max), 3);
         d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
     }
-    d->slanted =
-        column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
-    d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
-    d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 + (label_lies(d) ? 10 : 0);
+    /* Names of at most 6 characters are not slanted: if not all fit, put_column_names leaves some out. */
+    d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width;
+    d->names_height = d->slanted ? 16 + column_names * 0.62 : 20; /* 0.62: sine of the slant of 38 degrees */
+    d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 +
+             (is_row_label_horizontal(d) ? 10 : 0);
     d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
     choose_text_size(d);
 }
 
 /* ---- cells ---- */
 
+/* Returns the left edge of a column of cells, in pixels. */
 static double x_of(const heat_map_drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
+
+/* Returns the top edge of a row of cells, in pixels. */
 static double y_of(const heat_map_drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
 
+/* Writes the path data of a rectangle that begins at the cell (row, column): one cell high and `width` pixels wide. */
 static void put_cell_path(const heat_map_drawing *d, size_t row, size_t column, double width)
 {
     ORGAN_SVG(d->out, "M%f %fh%fv%fh-%fz", x_of(d, column), y_of(d, row), width, d->cell_height, width);
@@ -246,7 +256,7 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     const unsigned step = isfinite(value) ? step_of(d, value) : 0;
     fputs("<path d=\"", d->out);
     put_cell_path(d, row, column, d->cell_width);
-    if (!isfinite(value)) { /* crossed out */
+    if (!isfinite(value)) {
         ORGAN_SVG(d->out, "m0 %fL%f %f\" class=\"oc-void\" pointer-events=\"all\">", d->cell_height,
                   x_of(d, column) + d->cell_width, y_of(d, row));
     } else
@@ -315,7 +325,7 @@ static size_t names_step(double pitch, double name_size)
     for (size_t k = 0, decade = 1; k < 24; k++, decade *= k % 3 == 0 ? 10 : 1)
         if (pitch * (double)(steps[k % 3] * decade) >= name_size)
             return steps[k % 3] * decade;
-    return 1000000000;
+    return 1000000000; /* only the first name */
 }
 
 /* Writes the names of the rows, every n-th if not all fit, and the label of the rows. */
@@ -326,7 +336,7 @@ static void put_row_names(const heat_map_drawing *d)
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
                         heat_map_name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
-    if (label_lies(d)) {
+    if (is_row_label_horizontal(d)) {
         organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
         return;
     }
@@ -360,6 +370,7 @@ static void put_column_names(const heat_map_drawing *d)
 
 /* ---- the numbers ---- */
 
+/* Writes the name of row k of the picture (`row`), or of column k, as a cell of the table of numbers. */
 static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
 {
     char number[32];
@@ -401,7 +412,8 @@ static void heat_map_put_numbers(const heat_map_drawing *d)
 static void put_key(const heat_map_drawing *d)
 {
     char number[32];
-    const double y = d->top - 46 - (label_lies(d) ? 10 : 0), left = LEFT + 8, end = left + STEPS * SCALE_STEP;
+    const double y = d->top - 46 - (is_row_label_horizontal(d) ? 10 : 0), left = LEFT + 8,
+                 end = left + STEPS * SCALE_STEP;
     double x = end + 26;
     for (unsigned k = 0; k < STEPS; k++) {
         ORGAN_SVG(d->out, "<path d=\"M%f %fh%fv12h-%fz\"", left + SCALE_STEP * (double)k, y, SCALE_STEP, SCALE_STEP);
@@ -446,7 +458,7 @@ static void put_heat_map(const heat_map_drawing *d)
     fputs("</svg>\n", d->out);
 }
 
-/* Draws a matrix as coloured cells. Cells of a large matrix are first merged to means of blocks of cells. */
+/* Merges the cells of the map to those of the picture, chooses scale and sizes, and draws the picture. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
 {
     heat_map_drawing d = {.map = map};

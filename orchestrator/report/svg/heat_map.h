@@ -18,12 +18,12 @@ typedef struct organ_heat_map {
     size_t rows, columns;
     const char *const *row_names;    /* NULL: 0, 1, 2, ... */
     const char *const *column_names; /* NULL: 0, 1, 2, ... */
-    const double *values;            /* rows x columns; a value that is not finite is drawn as an empty cell */
-    const bool *marked;              /* rows x columns, drawn with an outline; NULL: none */
-    const char *mark_name;           /* meaning of the outline, for the key */
+    const double *values;            /* [rows][columns]; a value that is not finite is drawn as a crossed cell */
+    const bool *marked;              /* [rows][columns]: the cell is drawn with an outline; NULL: none */
+    const char *mark_name;           /* meaning of the outline, for the key; NULL: the key does not explain it */
     double low, high;                /* ends of the scale; low == high: the smallest and the largest value */
     bool diverging;                  /* two hues, which meet in the middle of the scale */
-    bool plain;                      /* many cells: no numbers in them, no tooltips */
+    bool plain;                      /* cells have no numbers and no tooltips, which suits a map of many cells */
 } organ_heat_map;
 
 /* Draws the map as an SVG document, which the caller frees; *svg is NULL on error. Cells have their value as a tooltip

@@ -8,27 +8,27 @@
 #include <math.h>
 #include <string.h>
 
-/* Widths and heights in pixels; limits on the bars drawn and on the characters of names and remarks. */
+/* Widths, heights and places in pixels, and limits. */
 enum {
     WIDTH = 960,
     LEFT = 20,
     RIGHT = 20,
-    TITLE_ROW = 26,
-    MAX_BARS = 60,
-    LONGEST_NAME = 36,
-    LONGEST_REMARK = 44,
-    INSET = 16
+    TITLE_ROW = 26,      /* y of the title */
+    MAX_BARS = 60,       /* bars that are drawn */
+    LONGEST_NAME = 36,   /* characters of a name */
+    LONGEST_REMARK = 44, /* characters of a remark */
+    INSET = 16           /* indentation of each level */
 };
 
 /* A chart of bars that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct ranking_drawing {
     const organ_ranking *ranking;
     FILE *out;
-    size_t count; /* number of bars that are drawn */
+    size_t count; /* number of rows that are drawn: the first ones of ranking->bars */
     bool two;     /* each row has two bars */
     int decimals; /* decimals of all values; negative: each value has its own */
     organ_axis axis;
-    /* left edge and width of the bars; top of the rows; height of a row and of the chart */
+    /* left edge and width of the plot area; top of the rows; height of a row and of the chart */
     double left, width, top, row_height, height;
 } ranking_drawing;
 
@@ -45,8 +45,8 @@ static const char *value_text(const ranking_drawing *d, double value, char out[6
 
 /* ---- layout ---- */
 
-/* Chooses the decimals of all values. If the smallest value that is not 0 would be written as 0, sets -1: each value
- * then has its own decimals. */
+/* Chooses the decimals of all values. If the smallest value other than 0 is below 1 in the last decimal, sets -1: each
+ * value then has its own decimals. */
 static void choose_decimals(ranking_drawing *d)
 {
     organ_extent sizes = {INFINITY, 0};
@@ -70,10 +70,12 @@ static void choose_scale(ranking_drawing *d)
         organ_extent_widen(&all, bar->low != bar->high ? bar->low : 0);
         organ_extent_widen(&all, bar->low != bar->high ? bar->high : 0);
     }
+    /* 0 to 1 if all values are 0 */
     d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
-/* Computes the widths of names and bars, and the height of the chart. */
+/* Computes the widths of names and plot area, and the height of the chart. Names have at most 330 pixels, values with
+ * remarks at most 400. */
 static void ranking_arrange(ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -95,6 +97,7 @@ static void ranking_arrange(ranking_drawing *d)
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
+/* Returns the x coordinate of a value in pixels. */
 static double x_of(const ranking_drawing *d, double value)
 {
     return d->left + organ_scale_place(&d->axis.scale, value) * d->width;
@@ -134,8 +137,8 @@ static void put_axis(const ranking_drawing *d)
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
 }
 
-/* Draws bar `v` (0 or 1) of a row with its tooltip, and writes its number to the right of it. The first bar also has
- * the whisker and the remark of the row. A missing value is a dash. */
+/* Draws bar `v` (0 or 1) of a row, from `y` down and `thick` pixels high, with its tooltip, and writes its value to the
+ * right of it. The first bar also has the whisker and the remark of the row. A missing value is a dash. */
 static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
 {
     char text[64];
@@ -167,12 +170,13 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
                         bar->remark, LONGEST_REMARK);
 }
 
-/* Draws bar k with its name, indented by its depth. */
+/* Draws row k: its name, indented by its depth, and its one or two bars. */
 static void put_row(const ranking_drawing *d, size_t k)
 {
     const organ_ranking_bar *const bar = &d->ranking->bars[k];
     const double y = d->top + d->row_height * (double)k + 5, thick = d->two ? 16 : d->row_height - 9;
     const double name_width = d->left - 10 - LEFT - INSET * (double)bar->depth;
+    /* characters of 6.6 pixels (organ_svg_pixels), at least 6 of them */
     size_t longest = name_width > 6.6 * 6 ? (size_t)(name_width / 6.6 + 0.5) : 6;
     longest = longest > LONGEST_NAME ? LONGEST_NAME : longest;
     if (bar->depth)
@@ -219,7 +223,7 @@ static void ranking_put_numbers(const ranking_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws horizontal bars, at most MAX_BARS. */
+/* Draws the chart: at most MAX_BARS rows of bars. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
     ranking_drawing d = {.ranking = ranking,

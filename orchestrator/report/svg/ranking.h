@@ -13,7 +13,7 @@
 typedef struct organ_ranking_bar {
     const char *name, *remark; /* remark: text after the value; NULL: none */
     double value[2];           /* one bar, or two below each other; a value that is not finite has no bar */
-    double low, high;          /* a whisker over the first bar; low == high: none */
+    double low, high;          /* ends of a whisker over the first bar; low == high: none */
     unsigned depth; /* level of indentation: the bar is a child of the nearest bar above with a smaller depth */
 } organ_ranking_bar;
 

@@ -11,6 +11,7 @@
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 24, TITLE_ROW = 26, LEGEND_ROW = 22, PLOT_HEIGHT = 420, LONGEST_NAME = 32 };
 
+/* A rectangle in pixels. */
 typedef struct box {
     double left, top, right, bottom;
 } box;
@@ -19,22 +20,26 @@ typedef struct box {
 typedef struct scatter_drawing {
     const organ_scatter *scatter;
     FILE *out;
-    size_t left_out; /* points that cannot be drawn */
+    size_t left_out; /* number of points that cannot be drawn */
     organ_axis x, y;
-    double top, height;
-    box *taken; /* boxes of written names and of the points that have names */
+    double top, height; /* top of the plot area; height of the chart */
+    box *taken;         /* boxes of written names and of the points that have names: labels must not overlap them */
     size_t taken_count;
 } scatter_drawing;
 
+/* Returns whether both coordinates are finite, and above 0 on a logarithmic axis. */
 static bool point_is_drawn(const organ_scatter *s, const organ_point *p)
 {
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
+/* Returns the x coordinate, in pixels, of a point with the value x. */
 static double at_x(const scatter_drawing *d, double x)
 {
     return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT);
 }
+
+/* Returns the y coordinate, in pixels, of a point with the value y. */
 static double at_y(const scatter_drawing *d, double y)
 {
     return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT;
@@ -73,7 +78,8 @@ static void choose_scales(scatter_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 
-/* Draws the legend from `y` down, or only measures it if `drawn` is false. Returns its lower end. */
+/* Draws the legend with its first row centred at `y`, or only measures it if `drawn` is false. Returns the y of the row
+ * after the legend. */
 static double put_legend(const scatter_drawing *d, double y, bool drawn)
 {
     double x = LEFT;
@@ -94,6 +100,7 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
     return d->scatter->kind_count ? y + LEGEND_ROW : y;
 }
 
+/* Returns the y of the first row of the legend, below title and subtitle. */
 static double head_height(const scatter_drawing *d)
 {
     return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
@@ -163,7 +170,8 @@ static void put_point(const scatter_drawing *d, const organ_point *p)
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 
-/* Returns whether the box of a label is inside the plot and overlaps no box that is taken already. */
+/* Returns whether the box of a label is inside the plot area, with 8 pixels of tolerance above and below, and overlaps
+ * none of the boxes in d->taken. */
 static bool is_free(const scatter_drawing *d, const box *b)
 {
     if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
@@ -212,7 +220,7 @@ static void put_points(scatter_drawing *d)
             put_name(d, &s->points[k]);
 }
 
-enum { MAX_ROWS = 400 };
+enum { MAX_ROWS = 400 }; /* limit of points in the table of numbers */
 
 /* Writes the points as a table for screen readers, unless the page has such a table already (`listed`) or there are
  * more than MAX_ROWS points. */
@@ -234,7 +242,7 @@ static void scatter_put_numbers(const scatter_drawing *d)
     for (size_t k = 0; k < s->count; k++) {
         const organ_point *const p = &s->points[k];
         if (!p->name && names)
-            continue; /* the start of a line has no tooltip, because it has a point of its own */
+            continue; /* a point without a name only begins a line; a named point is at the same place */
         if (names)
             organ_svg_numbers_text(d->out, p->name);
         organ_svg_numbers_text(d->out, p->kind < s->kind_count ? s->kinds[p->kind] : "");
@@ -245,7 +253,7 @@ static void scatter_put_numbers(const scatter_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws points in the plane, some with names. */
+/* Draws the chart: axes, lines between points, points and names. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
     scatter_drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};

@@ -12,7 +12,7 @@
 typedef struct organ_point {
     double x, y;
     unsigned kind;    /* index into kinds, which chooses colour and marker; 18 kinds are distinguishable */
-    const char *name; /* tooltip; NULL: none */
+    const char *name; /* name in the tooltip; NULL: the tooltip has the kind */
     bool named;       /* also write the name next to the point if there is room */
     bool joined;      /* a line joins it to the previous point of the same kind */
 } organ_point;

@@ -8,7 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Writes a coordinate with at most two decimals and a point in every locale. */
+/* Writes a coordinate with at most two decimals and a point in every locale. Limits it to +-1e6, which is outside of
+ * any chart, so that lround cannot overflow. */
 static void parts_put_number(FILE *out, double value)
 {
     const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
@@ -39,6 +40,7 @@ void organ_svg_text(FILE *out, const char *s, size_t longest)
     free(cut);
 }
 
+/* 6.6 pixels are the mean width of a character in the font size of 12 pixels. */
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
 double organ_svg_pixels_cut(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 
@@ -53,7 +55,7 @@ void organ_svg_label(FILE *out, double x, double y, const char *class, const cha
 
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest)
 {
-    enum { TITLE_ROW = 26 };
+    enum { TITLE_ROW = 26 }; /* y of the title */
     char text[512];
     snprintf(text, sizeof text, "%s%s%s", subtitle ? subtitle : "", subtitle && *note ? "; " : "", note);
     organ_svg_label(out, left, TITLE_ROW, " oc-title", "start", title, 90);
@@ -79,8 +81,7 @@ void organ_svg_line_end(FILE *out, unsigned style)
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
-/* Begins the marker of a style at (x, y): the number of the style selects one of six shapes and a colour. The caller
- * writes the title of the marker and closes the path. */
+/* The shapes: circle, square, triangle, rhombus, inverted triangle, cross. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
     const unsigned kind = organ_svg_shape(style);

@@ -31,6 +31,7 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 
 /* ---- printing ---- */
 
+/* Writes a piece of JSON for json_dump_callback: 0, or -1 on a write error. */
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
 int organ_real_digits(double value)
@@ -44,12 +45,14 @@ int organ_real_digits(double value)
     return digits;
 }
 
+/* Prints a value that is neither array nor object. Returns false if out of memory or on a write error. */
 static bool print_scalar(const json_t *value, FILE *out)
 {
     const size_t digits = json_is_real(value) ? (size_t)organ_real_digits(json_real_value(value)) : 0;
     return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)) == 0;
 }
 
+/* Returns whether all elements of an array are numbers; true for an empty array. */
 static bool has_only_numbers(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -58,6 +61,7 @@ static bool has_only_numbers(const json_t *array)
     return true;
 }
 
+/* Begins a line with `indent` blanks; does nothing if `indent` is negative, because the document is on one line. */
 static void new_line(FILE *out, int indent)
 {
     if (indent >= 0)
@@ -66,8 +70,8 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* Prints an array that is indented by `indent` blanks (< 0: the whole document is on one line). An array of numbers is
- * on one line, with blanks after its commas. Returns false if out of memory. */
+/* Prints an array on a line that is indented by `indent` blanks (< 0: the whole document is on one line). An array of
+ * numbers is on one line, with blanks after its commas. Returns false if out of memory. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -85,8 +89,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the comma and line break before a member, unless it is the first, then its key and a colon. Returns false if
- * out of memory. */
+/* Prints the key of a member and a colon, on a line indented by `inner` blanks (< 0: on the same line). Before it
+ * prints a comma, unless the member is the first. Returns false if out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -109,7 +113,7 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
         complete = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
                    print_value(row, out, indent + 2);
         json_decref(row);
-        organ_rows_passed();
+        organ_rows_passed(); /* frees the memory of arrays in files that rows->row has read */
     }
     new_line(out, rows->count ? indent : -1);
     fputc('}', out);
@@ -138,6 +142,8 @@ static bool print_members(const json_t *object, const organ_long_member *rows, F
     return complete;
 }
 
+/* Prints any value; nested values recurse. `indent`: of the line that the value is on (< 0: the document is on one
+ * line). Returns false if out of memory. */
 static bool print_value(const json_t *value, FILE *out, int indent)
 {
     if (json_is_array(value))
@@ -145,6 +151,8 @@ static bool print_value(const json_t *value, FILE *out, int indent)
     return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
 }
 
+/* Prints the last newline. Returns ORGAN_IO if memory ran out (`complete` is false), but not on a write error, which
+ * stays in the error flag of `out`. */
 static organ_status end_document(bool complete, FILE *out, organ_error *error)
 {
     fputc('\n', out);
@@ -152,6 +160,7 @@ static organ_status end_document(bool complete, FILE *out, organ_error *error)
                                    : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
+/* Prints the document; `indent` 0: on several lines, -1: on one line. Returns ORGAN_IO if out of memory. */
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
     if (organ_memory_work_check("a report", error) != ORGAN_OK)
@@ -180,13 +189,13 @@ json_t *organ_document_string(const char *s)
 
 /* ---- files ---- */
 
-#define MAX_DRAFTS 100
+#define MAX_DRAFTS 100 /* temporary names that open_draft tries */
 
 /* A file that is written under a temporary name next to `path`. */
 typedef struct draft {
     const char *path;
-    char *temporary;
-    int fd;
+    char *temporary; /* path of the temporary file */
+    int fd;          /* of the temporary file; -1: not open */
 } draft;
 
 /* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME"; the caller frees it. If a file has this name already, the caller
@@ -228,15 +237,16 @@ static void remove_abandoned_drafts(const char *path)
     free(directory);
 }
 
-/* Locks a new draft. Returns false if another process takes it for abandoned and removes it: that process holds the
- * lock, or has removed the name already. */
+/* Locks a new draft. Returns false if another process takes the draft for abandoned and removes it: the other process
+ * holds the lock, or has removed the name already. Returns true if the file system has no locks. */
 static bool is_locked_draft(int fd)
 {
     struct stat info;
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
-/* Creates a temporary file next to `path`, locked so that other processes do not remove it as abandoned. */
+/* Removes abandoned drafts of `path` and creates a new one, locked so that other processes do not remove it. Returns
+ * ORGAN_IO if no file can be created; the draft then needs no close_draft. */
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
     int reason = EEXIST;
@@ -261,7 +271,8 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 }
 
 /* Closes the draft and renames it to its final name. Removes it instead if `status` is an error, or if closing or
- * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. */
+ * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. Returns
+ * `status` or the new error. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
@@ -284,13 +295,13 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-/* A file that is written in pieces, and the errno of the first piece that failed. */
+/* A file that is written in pieces. */
 typedef struct draft_stream {
-    int fd, fault;
+    int fd, fault; /* fault: errno of the first piece that failed; 0: none */
 } draft_stream;
 
-/* Writes a piece of the stream and returns its bytes. Continues if a signal interrupts a write, which stdio alone does
- * not. After an error it returns 0, which sets the error flag of the stream. */
+/* Writes the next `count` bytes of the stream and returns `count`. Continues if a signal interrupts a write, which
+ * stdio alone does not. After an error it returns 0, which sets the error flag of the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -299,8 +310,8 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Calls `print` with a stream into the temporary file. Also reports the errors of writing that stdio notices only when
- * the stream is closed. */
+/* Calls `print` with a stream into the temporary file. Returns its error, or ORGAN_IO on a write error, also one that
+ * stdio notices only when the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
@@ -326,6 +337,7 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
     return close_draft(&d, error->status, error);
 }
 
+/* Prints a document for organ_printed_write. */
 static organ_status print_json(const void *document, FILE *out, organ_error *error)
 {
     return organ_document_print(document, out, error);
@@ -336,11 +348,13 @@ organ_status organ_document_write(const char *path, const json_t *document, orga
     return organ_printed_write(path, print_json, document, error);
 }
 
+/* The arguments of print_long. */
 typedef struct long_document {
     const json_t *document;
     const organ_long_member *rows;
 } long_document;
 
+/* Prints a document with a long member for organ_printed_write; `context` is a long_document. */
 static organ_status print_long(const void *context, FILE *out, organ_error *error)
 {
     const long_document *const d = context;
@@ -355,6 +369,7 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
     return organ_printed_write(path, print_long, &(long_document){document, rows}, error);
 }
 
+/* Prints a text for organ_printed_write. */
 static organ_status print_text(const void *text, FILE *out, organ_error *error)
 {
     fputs(text, out);
@@ -382,8 +397,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the first value that is not empty among the values at `path` of the elements of `array`, or NULL. The
- * recursion is as deep as a constant path. */
+/* Returns the value at `path` of the first element of `array` in which that is not null, false, 0 or empty; NULL if
+ * there is none. The recursion is as deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -394,7 +409,7 @@ static const json_t *first_at(const json_t *array, const char *path)
     return NULL;
 }
 
-/* Returns the first element of `array` that has a member with the string `name` as its value, or NULL. */
+/* Returns the first element of `array` in which a member has the string `name` as its value; NULL if there is none. */
 static const json_t *element_called(const json_t *array, const char *name)
 {
     const char *key;
@@ -408,8 +423,6 @@ static const json_t *element_called(const json_t *array, const char *name)
     return NULL;
 }
 
-/* Returns the value at a path such as "a.b.0.c": a number picks an element, "@name" the element of that name, "*" the
- * first element that has the remaining path. */
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
     organ_json_spool_visit(at);

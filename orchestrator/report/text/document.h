@@ -31,6 +31,7 @@ json_t *organ_document_string(const char *s);
  * removes the temporary file. If another file took the name meanwhile, the temporary file is kept and the message
  * explains how to use it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
+/* Writes a text like organ_document_write. */
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
@@ -48,9 +49,10 @@ typedef struct organ_long_member {
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error);
 
-/* Writes a file like organ_text_write; the text is what `print` writes to `out`, which is never in memory as a whole.
- * `context` is passed to `print`. organ_printed_write checks the error flag of `out`. */
+/* A function that writes the text of a file to `out`. It need not check the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
+/* Writes a file like organ_text_write, with the text that `print` writes, which is never in memory as a whole.
+ * `context` is passed to `print`. */
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */
@@ -61,15 +63,18 @@ int organ_real_digits(double value);
 json_t *organ_json_row_at(const json_t *rows, size_t k);
 
 /* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a number selects the
- * element of that index, "*" the first element in which the rest of the path names a value, "@NAME" the first element
- * with a member NAME. NULL if there is no such value. */
+ * element of that index, "@NAME" the first element in which a member has the string NAME as its value, and "*" the
+ * first element in which the rest of the path names a value other than null, false, 0 and empty ones. NULL if there is
+ * no such value. */
 const json_t *organ_json_at(const json_t *json, const char *path);
-/* Return the value at a path as one type: "" or 0 if the value is missing or has another type. An integer is also a
- * real number. */
+
+/* Returns the string at a path; "" if the value is missing or has another type. */
 const char *organ_json_text(const json_t *json, const char *path);
+/* Returns the integer at a path; 0 if the value is missing, negative or has another type. */
 unsigned long long organ_json_count(const json_t *json, const char *path);
 /* Adds organ_json_count(json, path) to *sum, saturated at the greatest json_int_t. */
 void organ_json_add_count(json_int_t *sum, const json_t *json, const char *path);
+/* Returns the number at a path, integer or real; 0 if the value is missing or has another type. */
 double organ_json_real(const json_t *json, const char *path);
 /* Returns a value as a number: the length of an array, 1 for true, a number itself, 0 for anything else. */
 double organ_json_amount(const json_t *value);

@@ -40,6 +40,8 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
     }
 }
 
+/* Returns the column for a field: texts are aligned to the left; numbers, words and functions to the right, unless the
+ * field has ORGAN_FIELD_LEFT. */
 static organ_column column_of(const organ_field *field)
 {
     const bool left = (!field->form && !field->words && !field->put) || (field->flags & ORGAN_FIELD_LEFT);

@@ -33,6 +33,8 @@ typedef struct organ_field {
 /* The form that prints the number of the row. Only the first field may have it. */
 #define ORGAN_FIELD_NUMBER "#"
 
+/* Initializers of a field: `heading` is its title, `member` its path, `as` its form, `what` its flags, `template` its
+ * words, `function` its `put`; `digits` are decimals, or of FIELD_GENERAL significant digits. */
 /* clang-format off */
 #define ORGAN_FIELD_OF(heading, ...) {.title = (heading), __VA_ARGS__}
 /* clang-format on */
@@ -60,14 +62,15 @@ typedef struct organ_field {
     ORGAN_FIELD_OF(heading, .words = (template), .flags = (what), .when = (condition))
 #define ORGAN_FIELDS_MAX 16 /* columns of a table */
 
+/* An array of fields and its length, as arguments. */
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
 /* Returns a table with a row for each of the first `max` elements of `rows`, an array. The titles of `fields` must
  * outlive the table, which has at most ORGAN_FIELDS_MAX columns. Returns NULL if out of memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max);
 
-/* Adds a row; `name`, if it is not NULL, replaces the first field. */
+/* Adds the cells of `row` to the table; `name`, if it is not NULL, replaces the first cell. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
-/* Adds a row for each of `rows`; the first field is the row's member `key`. */
+/* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 #endif

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Tries all members, also after one that could not be added, because it owns their references. */
+/* Continues after a member that could not be added: the references of all members are taken over in any case. */
 bool organ_members_add(json_t *object, const organ_member *members)
 {
     bool complete = object != NULL;

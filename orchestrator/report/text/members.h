@@ -38,7 +38,7 @@ typedef struct organ_member {
 #define SET_BYTES_OF(key, text)     ORGAN_MEMBER_OF(key, (text) ? organ_document_string(text) : json_null())
 /* A value of another document (a new reference to it); null if `json` is NULL. */
 #define SET_HELD(key, json) ORGAN_MEMBER_OF(key, organ_json_held(json))
-/* The first members of every document. */
+/* The first members of every document: "schema", "definition" and "organ", the version of the program. */
 #define SET_HEAD(schema, definition)                                                                                   \
     SET_TEXT("schema", schema), SET_TEXT("definition", definition), SET_TEXT("organ", ORGAN_VERSION)
 /* Adds the member only if `there`. */
@@ -61,18 +61,22 @@ bool organ_members_add_before_run(json_t *document, const organ_member *members)
  */
 json_t *organ_json_joined(json_t *first, json_t *second);
 
-/* Values of the macros above. */
+/* Returns x as JSON; null unless `there` is true and x is finite. */
 json_t *organ_json_real_of(bool there, double x);
+/* Returns n as JSON; null if n is negative. */
 json_t *organ_json_index(int64_t n);
+/* Returns a new reference to the value; null if `value` is NULL. */
 json_t *organ_json_held(const json_t *value);
 
-/* Returns an array of row(context, 0 .. count - 1); rows that are NULL are omitted. */
+/* A function that returns row k of an array as a new reference; NULL: no row. */
 typedef json_t *organ_json_row(const void *context, size_t k);
+/* Returns an array of row(context, 0) to row(context, count - 1), without those that are NULL. */
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
 /* Returns the words, up to NULL, as one string that a shell reads as these words. Returns NULL if out of memory. */
 json_t *organ_json_command(const char *const *words);
-/* Return arrays of texts (any bytes) and of numbers. */
+/* Returns an array of the texts, which may have any bytes (organ_document_string). */
 json_t *organ_json_texts(size_t count, const char *const *texts);
+/* Returns an array of the numbers, without those that are not finite. */
 json_t *organ_json_reals(size_t count, const float *values);
 
 /* ---- structs as objects ---- */
@@ -117,15 +121,15 @@ json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_
  * negative number becomes 0 in an unsigned field, and a text that is longer than the field is cut. */
 bool organ_struct_read(const json_t *object, const organ_struct_field *fields, size_t count, void *row);
 
-/* organ_field_json returns a field's value, which is at the address `at`, as JSON. organ_field_read stores a JSON value
- * in a field at the address `at`; returns false if the value has another type than the field. */
+/* Returns the value of a field, which is at the address `at`, as JSON; NULL if out of memory. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at);
+/* Stores a JSON value in a field at the address `at`. Returns false if the value has another type than the field. */
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
 
-/* organ_exact_json returns a double as a JSON string that keeps every bit, also of infinity and NaN; NULL if out of
- * memory. organ_exact_value stores the double of such a string in *value; returns false if `text` is not such a string.
- */
+/* Returns a double as a JSON string in hexadecimal, from which it is read back exactly, infinity and NaN, too; NULL if
+ * out of memory. */
 json_t *organ_exact_json(double value);
+/* Stores the double of a string of organ_exact_json in *value. Returns false if `text` is not such a string. */
 bool organ_exact_value(const json_t *text, double *value);
 
 #endif

@@ -4,10 +4,10 @@
  *
  *   words.h        sentences with placeholders for members
  *   field_table.h  tables of rows, on text_table.h
- *   text.h         text of any origin: escaped, folded and shortened; markup.h and text_table.h escape it for a page
- * and for Markdown
+ *   text.h         text of any origin: escaped, folded and shortened
+ *   markup.h       escapes text for a page; text_table.h escapes it for Markdown
  *
- * Two headers are for all rooms:
+ * Two headers are for all folders of the program:
  *
  *   document.h     reads, prints and writes documents
  *   members.h      builds documents */

@@ -32,6 +32,7 @@ static json_t *real_json(double value)
     return json_string(value > 0 ? "inf" : "-inf");
 }
 
+/* Returns the number of a JSON value that real_json made: also of "nan", "inf" and "-inf". */
 static double real_value(const json_t *json)
 {
     return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A range of Unicode code points, both ends included. */
 typedef struct range {
     uint32_t first, last;
 } range;
@@ -18,11 +19,13 @@ typedef struct range {
 static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD},
                                    {0x0610, 0x061A}, {0x064B, 0x065F}, {0x200B, 0x200D},
                                    {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}};
+/* Blocks of characters that fill two columns: East Asian scripts and emoji. */
 static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},  {0x3041, 0x4DBF},   {0x4E00, 0x9FFF},
                                  {0xA000, 0xA4CF},   {0xAC00, 0xD7A3},  {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},
                                  {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},  {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF},
                                  {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
 
+/* Returns whether one of `count` ranges contains the code point; WITHIN takes an array of ranges. */
 static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 {
     for (size_t k = 0; k < count; k++)
@@ -32,10 +35,11 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 }
 #define WITHIN(ranges, code) is_in_ranges(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
+/* Decodes the first character of `s`. Returns its length in bytes, or 0 if it is not valid UTF-8. */
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
-/* Writes text in which invalid and invisible characters become \xNN, so that names from files cannot control the
- * terminal. All other characters are passed to `put`. */
+/* Writes `s` with the bytes of invalid and invisible characters as \xNN, so that names from files cannot control the
+ * terminal. Passes all other characters to `put`. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
@@ -51,6 +55,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
     }
 }
 
+/* Writes the first `length` bytes of `s` unchanged (an organ_text_put). */
 static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
 
 void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
@@ -77,7 +82,7 @@ static size_t columns_of_character(uint32_t code)
     return WITHIN(two_wide, code) ? 2 : 1;
 }
 
-/* Returns the bytes of the longest prefix of `s` that fits in `width` columns. */
+/* Returns the length in bytes of the longest prefix of `s` that fits in `width` columns. */
 static size_t prefix_within(const char *s, size_t width)
 {
     size_t used = 0, at = 0;
@@ -114,7 +119,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     const char *const gap = utf8 ? "…" : "...";
     const size_t capacity = width - organ_text_width(gap);
     const size_t head = prefix_within(s, capacity / 2);
-    /* The end of a name is kept longer than its beginning, because it identifies layer and projection. */
+    /* If `capacity` is odd, the end of the text gets the additional column. */
     size_t tail = head;
     for (size_t remaining = organ_text_width(s + head); remaining > capacity - capacity / 2;) {
         uint32_t code = 0;
@@ -137,13 +142,13 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
         const int length = (int)strcspn(s, " ");
         if (length == 0)
             break;
-        char word[256];
+        char word[256]; /* to measure the word: its width counts only the first 255 bytes */
         snprintf(word, sizeof word, "%.*s", length, s);
         const size_t width = organ_text_width(word);
         if (!first && page->width && at + 1 + width > page->width) {
             fprintf(out, "\n%*s", (int)indent, "");
             at = indent;
-            first = true;
+            first = true; /* of the new line: no blank before it */
         }
         at += width + !first;
         fprintf(out, "%s%.*s", first ? "" : " ", length, s);
@@ -153,8 +158,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
     fputc('\n', out);
 }
 
-/* Returns whether the line has a command of organ, at its beginning or after a title and two blanks. Lines with a
- * command are not wrapped, so that they can be copied. */
+/* Returns whether the first `length` bytes of `line` have a command of organ, at the beginning or after two blanks.
+ * Lines with a command are not wrapped, so that they can be copied. */
 static bool is_command(const char *line, size_t length)
 {
     const char *const command = strstr(line, "organ "), *const end = line + length;

@@ -16,15 +16,16 @@ typedef struct organ_page {
     bool utf8;    /* characters beyond ASCII, such as lines and dots, may be printed */
 } organ_page;
 
-/* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN.
- */
+/* Writes `s` with control characters (also C1, and marks that change the direction of writing) and invalid UTF-8 as
+ * \xNN. */
 void organ_text_visible(FILE *out, const char *s);
 
 /* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
-/* Writes text like organ_text_visible, but passes each unchanged UTF-8 character to `put`, which may escape it. */
+/* Writes one character to `out`, whose UTF-8 is the first `length` bytes of `s`. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
+/* Writes text like organ_text_visible, but passes each unchanged character to `put`, which may escape it. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
 
 /* Returns the columns that a valid UTF-8 string fills: 2 for East Asian wide characters and emoji, 0 for combining
@@ -44,8 +45,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Writes lines; a line wider than the page is broken between words, and its continuation has the same indentation.
- * Commands of this program ("  organ prune ...") and words wider than the page are not broken. */
+/* Writes lines. A line wider than the page is broken between words; its continuation lines are indented by 2 columns
+ * more than the line. Commands of this program ("  organ prune ...") and words wider than the page are not broken. */
 void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
 
 /* Writes a percentage with its sign, such as "22.41 %", to `out` and returns `out`. */

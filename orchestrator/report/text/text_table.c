@@ -10,16 +10,18 @@
 /* A table in memory: titles, and cells row by row. */
 struct organ_table {
     organ_column *columns;
-    size_t column_count, cell_count, capacity;
-    size_t totals;      /* the first cell that belongs to a total row, or SIZE_MAX */
-    size_t part_column; /* organ_table_part_at; 0: none */
-    char **cells;
-    bool failed; /* memory ran out: the table would be incomplete */
+    size_t column_count, cell_count, capacity; /* capacity: allocated length of `cells` */
+    size_t totals;                             /* index of the first cell that belongs to a total row, or SIZE_MAX */
+    size_t part_column;                        /* organ_table_part_at; 0: none */
+    char **cells;                              /* visible text, row by row; cell k is in column k % column_count */
+    bool failed;                               /* memory ran out: the table would be incomplete */
 };
 
-/* blanks between columns and before the first; the width to which a column may be shortened */
+/* GAP: blanks between columns. INDENT: blanks before the first column. SHORTEST: least width to which a column is
+ * shortened. */
 enum { GAP = 2, INDENT = 2, SHORTEST = 12 };
-enum { WIDEST_PADDING = 72 }; /* longer cells of Markdown are not padded, so that they do not widen all others */
+/* The widest padding of a Markdown cell, in columns: a longer cell does not widen the others of its column. */
+enum { WIDEST_PADDING = 72 };
 
 organ_table *organ_table_create(const organ_column *columns, size_t count)
 {
@@ -92,6 +94,7 @@ void organ_table_part_at(organ_table *table, size_t column)
         table->part_column = column;
 }
 
+/* Returns ORGAN_IO if the table is NULL or memory ran out while cells were added. */
 static organ_status check_complete(const organ_table *table, organ_error *error)
 {
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
@@ -123,17 +126,18 @@ static void text_table_measure(const organ_table *table, size_t *widths)
 /* Columns that are printed together: the first `names` columns and columns [from, to). If a table is too wide, it is
  * printed in several such parts. */
 typedef struct text_table_part {
-    const size_t *widths; /* of all columns */
-    size_t names, from, to;
+    const size_t *widths;   /* of all columns */
+    size_t names, from, to; /* indices of columns; from >= names */
 } text_table_part;
 
-/* Returns the k-th column of a part; column_count after the last. */
+/* Returns the index in the table of the k-th column of a part; column_count after the last. */
 static size_t column_of(const organ_table *table, const text_table_part *p, size_t k)
 {
     const size_t column = k < p->names ? k : p->from + k - p->names;
     return k < p->names || column < p->to ? column : table->column_count;
 }
 
+/* Returns the width of a line of part `p` in columns of the terminal, with the indentation. */
 static size_t line_width(const organ_table *table, const text_table_part *p)
 {
     size_t width = INDENT;
@@ -142,7 +146,8 @@ static size_t line_width(const organ_table *table, const text_table_part *p)
     return width;
 }
 
-/* Returns the number of columns that name a row: the first column with text, and the columns of numbers before it. */
+/* Returns the number of columns that name a row: the columns of numbers before the first column with text, and that
+ * column. Returns 1 if these would be all columns of the table. */
 static size_t names_of(const organ_table *table)
 {
     size_t names = 1;
@@ -152,7 +157,7 @@ static size_t names_of(const organ_table *table)
 }
 
 /* Returns the part of the table that begins at column `from`. It has at least one column, and as many as fit in `limit`
- * (0: all). If the table has a column at which a part begins (part_column), the part ends before that column. */
+ * (0: all). If the part is not the last and part_column is in it, it ends before that column. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
@@ -191,8 +196,9 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
     }
 }
 
-/* A part of the table has the columns of names and at least one more column. If such a part is too wide, shortens the
- * last column of names or the other column, whichever is wider. Columns of numbers are never shortened. */
+/* Makes the smallest possible parts fit in `limit` columns (0: no limit): a part has the columns of names and at least
+ * one other column. If they are too wide together, shortens the last column of names or the other column, whichever is
+ * wider. Columns of numbers are never shortened. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -223,11 +229,12 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {
-    size_t last = 0;
+    size_t last = 0; /* the last cell with text; empty cells after it would be blanks at the end of the line */
     for (size_t k = 0, c; (c = column_of(table, p, k)) < count; k++)
-        last = *cells[c] ? k : last; /* no blanks at the end of a line */
+        last = *cells[c] ? k : last;
     for (size_t k = 0; k <= last; k++) {
         const size_t c = column_of(table, p, k);
+        /* columns narrower than SHORTEST were not shortened, so their cells fit */
         char *const text = organ_text_shorten(cells[c], p->widths[c] > SHORTEST ? p->widths[c] : SHORTEST, page->utf8);
         if (!text)
             return false;
@@ -250,6 +257,7 @@ static void print_titles(const organ_table *table, const text_table_part *p, FIL
     fputc('\n', out);
 }
 
+/* Prints a horizontal line as wide as the part. */
 static void print_rule(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     fprintf(out, "%*s", INDENT, "");
@@ -299,10 +307,9 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 
 /* ---- Markdown ---- */
 
-/* Prints a cell as code. */
+/* Prints a cell as Markdown code: between fences of one backtick more than the longest run of backticks in `s`. */
 static void markdown_code(FILE *out, const char *s)
 {
-    /* A fence of n + 1 backticks holds any text with runs of n. */
     size_t run = 0, longest = 0;
     for (const char *p = s; *p; p++) {
         run = *p == '`' ? run + 1 : 0;
@@ -369,7 +376,8 @@ static void markdown_rule(const organ_table *table, const size_t *widths, FILE *
     fputs("|\n", out);
 }
 
-/* Prints `count` entries as rows of Markdown, padded so that the source is readable too. */
+/* Prints the first `count` entries (markdown_entry) as rows of Markdown, padded so that the source is readable, too.
+ * Stores the padded widths of the columns in widths[], which must be 0. Returns ORGAN_IO if out of memory. */
 static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;

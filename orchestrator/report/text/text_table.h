@@ -10,9 +10,9 @@ typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
 /* A column of a table. */
 typedef struct organ_column {
     const char *title;
-    organ_align align;
-    bool shortens; /* shorten cells in the middle if the table is wider than the screen */
-    bool code;     /* format cells as code in Markdown */
+    organ_align align; /* of title and cells */
+    bool shortens;     /* shorten cells in the middle if the table is wider than the screen */
+    bool code;         /* format cells as code in Markdown */
 } organ_column;
 
 typedef struct organ_table organ_table;
@@ -24,10 +24,9 @@ void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void organ_table_take(
-    organ_table *table,
-    /* adds `text` as the next cell and frees it; NULL: its memory was refused, which printing reports */
-    char *text);
+/* Adds `text` like organ_table_cell and frees it. NULL stands for a text whose allocation failed: printing then returns
+ * ORGAN_IO. */
+void organ_table_take(organ_table *table, char *text);
 
 /* If the table is too wide and is printed in parts, makes a part begin with this column. */
 void organ_table_part_at(organ_table *table, size_t column);
@@ -35,10 +34,11 @@ void organ_table_part_at(organ_table *table, size_t column);
 /* Makes the rows from the next cell on totals: after a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Print the table for a terminal or as Markdown. A table that is wider than the page although columns were shortened is
- * printed in parts below each other, each with the columns that name the rows. Missing cells of the last row are empty.
- * Return ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
+/* Prints the table for a terminal. A table that is wider than the page although columns were shortened is printed in
+ * parts below each other, each with the columns that name the rows. Missing cells of the last row are empty. Returns
+ * ORGAN_IO if memory ran out; write errors are left in the error flag of `out`. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
+/* Prints the table as Markdown. Missing cells and errors are treated as by organ_table_print. */
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
 /* The contents of a table, for writers of other forms. The table owns all pointers; they are valid until it changes. */

@@ -15,9 +15,9 @@
 
 #define PEFT_PREFIX "base_model.model." /* of every key of an adapter */
 
-enum { LONGEST_PATH = 128, LONGEST_FORM = 32 };
+enum { LONGEST_PATH = 128, LONGEST_FORM = 32 }; /* bytes with the final 0; longer paths and forms are cut */
 
-/* Copies the first `length` characters to `out`, cut to its size, and returns `out`. */
+/* Copies the first `length` bytes of `s` to `out`, cut to its `size`, and returns `out`. */
 static const char *words_name_of(const char *s, size_t length, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)length, s);
@@ -32,8 +32,8 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
-/* Returns the text `named` as a number if it begins with a digit or a minus; otherwise the amount of the value at the
- * path `named`. */
+/* Returns the text `named` as a number if it begins with a digit or a minus; otherwise the value at the path `named` as
+ * a number (organ_json_amount). */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
@@ -92,22 +92,22 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition)
 
 /* ---- members ---- */
 
-/* Writes text of the document, escaped for the output; `code` formats it as code in Markdown. */
-static void put_text(FILE *out, const char *s, bool code, organ_words_for form)
+/* Writes text of the document, escaped for the output `to`; `code` formats it as code in Markdown. */
+static void put_text(FILE *out, const char *s, bool code, organ_words_for to)
 {
-    if (form == ORGAN_WORDS_MARKDOWN)
+    if (to == ORGAN_WORDS_MARKDOWN)
         organ_markdown_text(out, s, code);
-    else if (form == ORGAN_WORDS_TERMINAL)
+    else if (to == ORGAN_WORDS_TERMINAL)
         organ_text_visible(out, s);
     else
         fputs(s, out);
 }
 
-/* Writes a JSON value without a form: text, number, yes or no; "-" for all else. */
-static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for form)
+/* Writes the value of a placeholder that has no form: a text, a number, yes or no; "-" for all other values. */
+static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for to)
 {
     if (json_is_string(value))
-        put_text(out, json_string_value(value), code, form);
+        put_text(out, json_string_value(value), code, to);
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
@@ -118,15 +118,17 @@ static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for
         fputs("-", out);
 }
 
-static void put_joined(FILE *out, const json_t *array, const char *between, organ_words_for form)
+/* Writes the elements of an array with `between` between two. */
+static void put_joined(FILE *out, const json_t *array, const char *between, organ_words_for to)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
         fputs(k ? between : "", out);
-        put_plain(out, organ_json_row_at(array, k), false, form);
+        put_plain(out, organ_json_row_at(array, k), false, to);
     }
 }
 
-/* Returns the format that prints about three digits of a number of this size. */
+/* Returns the format of the form ~0 for a number with the absolute value `size`: three decimals below 100, none from
+ * 100 on; an exponent below 0.001 and from a million on. */
 static const char *general_form(double size)
 {
     if (size != 0 && (size < 0.001 || size >= 1e6))
@@ -134,8 +136,8 @@ static const char *general_form(double size)
     return size != 0 && size < 100 ? "%.3f" : "%.0f";
 }
 
-/* Prints x with `digits` decimals, or with about three digits if `digits` is 0, and without a minus before a rounded
- * 0. */
+/* Prints x with `digits` decimals, or in the format of general_form if `digits` is 0. Returns the text, without a minus
+ * before a rounded 0. */
 static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);
@@ -193,8 +195,8 @@ static int decimals_for(double error, bool percent)
     return digits > least + 2 ? least + 2 : digits;
 }
 
-/* Writes a number and its standard error, which is the member at PATH_error. The form selects both (measured), the
- * number (figure) or the error (deviation). */
+/* Writes the number `value` at `path` and its standard error, the member at PATH_error. The form selects both
+ * (measured), only the number (figure) or only the error (deviation); its prefixes are those of words.h. */
 static void put_value_and_error(FILE *out, const organ_scope *scope, const char *path, const json_t *value,
                                 const char *form)
 {
@@ -220,7 +222,7 @@ static void put_value_and_error(FILE *out, const organ_scope *scope, const char 
         fprintf(out, " %s %.*f", between, decimals, e);
 }
 
-/* Returns the key of an adapter's tensor without the prefix of peft. */
+/* Returns the part of `key`, the name of an adapter's tensor, after the prefix that peft writes before each. */
 static const char *words_module_of(const char *key)
 {
     const size_t length = sizeof PEFT_PREFIX - 1;
@@ -260,6 +262,7 @@ static void put_model(FILE *out, const json_t *model)
     fputc(')', out);
 }
 
+/* Returns the sum of the members `key` over the rows, each as a number (organ_json_amount). */
 static double words_sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
@@ -312,7 +315,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
-/* Returns the number of characters before the first `stop` that is not within inner braces, among the first `length`;
+/* Returns the number of bytes before the first `stop` outside inner braces, among the first `length` bytes of `s`;
  * `length` if there is none. */
 static size_t length_before(const char *s, size_t length, char stop)
 {
@@ -326,16 +329,16 @@ static size_t length_before(const char *s, size_t length, char stop)
     return k;
 }
 
-static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form);
+static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for to);
 
-/* Returns whether the form prints a number with its standard error. */
+/* Returns whether put_value_and_error writes this form. */
 static bool is_measured(const char *form)
 {
     form += strspn(form, "%+~");
     return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
 }
 
-/* Writes the text of a placeholder without its braces: "path:form", or "condition?words|other words". */
+/* Expands the placeholder `place`, given without its braces: "path:form", or "condition?words|other words". */
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
@@ -361,9 +364,9 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
         fputs(ORGAN_FIELD_MISSING, out);
 }
 
-/* Writes the words with their placeholders expanded. Recurses only into braces, whose depth is that of a constant
- * sentence. */
-static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form)
+/* Writes the first `length` bytes of `words` with their placeholders expanded. Recurses only into inner braces, whose
+ * depth is that of a constant sentence. */
+static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for to)
 {
     for (size_t at = 0; at < length; at++) {
         const size_t plain = length_before(words + at, length - at, '{');
@@ -372,19 +375,19 @@ static void put_words(FILE *out, const organ_scope *scope, const char *words, si
         if (at == length)
             return;
         const size_t place = length_before(words + at + 1, length - at - 1, '}');
-        put_place(out, scope, words + at + 1, place, form);
+        put_place(out, scope, words + at + 1, place, to);
         at += place + 1;
     }
 }
 
-char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form)
+char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for to)
 {
     organ_text text;
     organ_error ignored = {0};
     char *whole = NULL;
     if (organ_text_open(&text, &ignored) != ORGAN_OK)
         return NULL;
-    put_words(text.out, scope, words ? words : "", words ? strlen(words) : 0, form);
+    put_words(text.out, scope, words ? words : "", words ? strlen(words) : 0, to);
     organ_text_finish(&text, &whole, &ignored);
     return whole;
 }

@@ -6,7 +6,8 @@
  *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %
  *     share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
  *     .3f .2e .4g ~2       formats of printf; ~: organ_number_form
- *     size                 the length of an array; -20: by how much it exceeds 20, or the member at a path
+ *     size                 the length of an array
+ *     -20, -PATH           the number (or the length of an array) minus 20, or minus the member at PATH
  *     sum.KEY              the sum of the members KEY of an array, true as 1; sum.KEY:count: in that form
  *     s                    "s" unless the member (or the length of an array) is 1
  *     join                 strings of an array with commas; words: with spaces; shape: 64 x 320
@@ -56,12 +57,13 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
 
 /* Writes a number to `out` in one of the forms from count to .4g, or ~N: with N decimals and no minus before a rounded
- * 0; ~0: about three digits, or an exponent. Returns the text, or ORGAN_FIELD_MISSING for another form. */
+ * 0; ~0: three decimals below 100, none from 100 on, and an exponent below 0.001 and from 1e6 on. Returns the text, or
+ * ORGAN_FIELD_MISSING for another form. */
 #define ORGAN_NUMBER_ROOM 400
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
-/* Returns the words with their placeholders expanded, which the caller frees; "" for NULL. Returns NULL if out of
- * memory, which counts as a refusal (formats/base/memory_watch.h). */
-char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
+/* Returns the words with their placeholders expanded for the output `to`. The caller frees the text; "" for NULL.
+ * Returns NULL if out of memory, which counts as a refusal (formats/base/memory_watch.h). */
+char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for to);
 
 #endif

@@ -10,7 +10,10 @@
 
 enum { MAX_KINDS = 24 }; /* entries of the legend */
 
+/* Returns the models of the report; the first is the donor. */
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
+
+/* Returns model m of the report; model 0 is the donor. */
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
 /* Returns the name of the kind (line and legend entry) of a model: the name of its experiment; if it has none, its
@@ -24,13 +27,13 @@ static const char *kind_name(const json_t *model)
     return *method ? method : "no log";
 }
 
-/* The points of a chart. Each model but the first, the donor, has one. If lines begin at the donor, the donor has one
- * on the line of each kind, and a labelled one. */
+/* The points of a chart. Each model but the first, the donor, has a point. If lines begin at the donor, the donor has a
+ * point on the line of each kind, and one with a name. */
 typedef struct cloud {
     const json_t *report;
     const char *kinds[MAX_KINDS]; /* names of the kinds, by organ_point.kind */
-    size_t kind_count, count;
-    organ_point *points; /* `count` of them; x: killed target weights in percent */
+    size_t kind_count, count;     /* lengths of `kinds` and `points` */
+    organ_point *points;          /* x: killed target weights in percent */
 } cloud;
 
 /* Compares points for qsort: by kind, then by sparsity (x). */
@@ -66,8 +69,9 @@ static unsigned kind_of(const cloud *c, const json_t *model)
 }
 
 /* Collects the points of the models: the number at the path `key` over the sparsity of the target weights. With
- * `origin`, the line of each kind begins at the donor. The donor becomes the last kind, so that each method has the
- * same index, and therefore the same style, in both charts. Returns false if out of memory. */
+ * `origin`, the line of each kind begins at the donor, and the donor becomes the last kind: the other kinds have the
+ * same index, and therefore the same style, in both charts. The caller frees c->points. Returns false if out of memory.
+ */
 static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
@@ -100,8 +104,8 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
     return true;
 }
 
-/* Returns whether the largest value is more than 8 times the smallest positive one: then a logarithmic scale shows them
- * better. */
+/* Returns whether the largest y is more than 8 times the smallest positive one, so that a logarithmic scale shows the
+ * points better. */
 static bool is_wide(const cloud *c)
 {
     double least = INFINITY, max = 0;

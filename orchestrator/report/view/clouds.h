@@ -6,10 +6,11 @@
 
 #include <jansson.h>
 
-/* Draw each model that was made from the first one, the donor, as a point: its perplexity, or its KL divergence from
- * the donor, over the percent of killed target weights. Return an SVG, which the caller frees; NULL if out of
- * memory. */
+/* Draws each model that was made from the first one, the donor, as a point: its perplexity over the percent of killed
+ * target weights. Returns an SVG, which the caller frees; NULL if out of memory. */
 char *organ_perplexity_cloud(const json_t *report);
+
+/* The same with the KL divergence from the donor instead of the perplexity. */
 char *organ_divergence_cloud(const json_t *report);
 
 #endif

@@ -8,9 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROLES = 32 };
+enum { MAX_ROLES = 32 }; /* limit of roles; further ones are left out */
 
+/* Returns the modules of the report. */
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
+
+/* Returns the role of a module. */
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
 /* Stores the different roles of the modules, in the order in which they first occur, at most MAX_ROLES. Returns their
@@ -36,6 +39,7 @@ typedef struct shares_span {
     json_int_t from, to;
 } shares_span;
 
+/* Extends the span so that it contains `value`. `first`: the span is empty, so value becomes both ends. */
 static void widen_span(shares_span *s, bool first, json_int_t value)
 {
     s->from = first || value < s->from ? value : s->from;
@@ -46,9 +50,9 @@ static void widen_span(shares_span *s, bool first, json_int_t value)
 typedef struct share_fold {
     json_int_t modules, elements;
     shares_span rank, before; /* ranks of the modules now, and before a resize */
-    /* energy: sum of the squared norms of the changes; kept: the part of it that the shares cover; least, max: lowest
-     * and highest share of a module */
-    double energy, kept, least, max;
+    double energy;            /* sum of the squared norms of the changes */
+    double kept;              /* sum of the squared norms, each times the share of its module */
+    double least, max;        /* lowest and highest share of a module */
 } share_fold;
 
 /* Adds the module `row` to the sums. A module without a finite share or norm counts only for ranks and elements. */
@@ -97,13 +101,14 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 /* The curves of organ_rank_curves over the ranks 1 to `ranks`. */
 typedef struct curves {
     const char *roles[MAX_ROLES];
-    size_t role_count, ranks;
-    double *values; /* arrays of `ranks` numbers: the ranks, then POOLED, MIN and MAX of each role */
+    size_t role_count, ranks; /* ranks: the largest number of singular values of a module */
+    double *values;           /* arrays of `ranks` numbers: the ranks, then POOLED, MIN and MAX of each role */
     organ_chart_panel panels[MAX_ROLES];
     const double *y[MAX_ROLES][1]; /* the lines of each panel: POOLED */
 } curves;
 
-/* the arrays of a role: over all its modules together, lowest and highest module; their number */
+/* The arrays of a role: the share over all its modules together, the lowest and the highest share of a module. OF_ROLE
+ * is the number of arrays. */
 enum { POOLED, MIN, MAX, OF_ROLE };
 
 /* Returns the array `which` (POOLED, MIN or MAX) of a role, `ranks` numbers. */
@@ -123,8 +128,8 @@ static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
     return ranks;
 }
 
-/* Adds the module `row` to the curves of its role: for each k, the squared norm that its first k singular values
- * explain to POOLED, and their share in percent to MIN and MAX. */
+/* Adds the module `row` to the curves of its role. For each k it adds 100 times the squared norm that the module's
+ * first k singular values explain to POOLED, and widens MIN and MAX to their share in percent. */
 static void add_module(const curves *c, const organ_share_of *of, const json_t *row, size_t role)
 {
     const json_t *const spectrum = json_object_get(row, of->spectrum);

@@ -17,23 +17,29 @@ typedef struct organ_share_of {
     const char *spectrum;
 } organ_share_of;
 
-/* Returns {"rows": [{"role", "modules", "elements", "rank_from", "rank_to", "before_from", "before_to", "share",
- * "least", "most"}], "total": the same members for all modules}, with a row for each role. "modules" counts its
- * modules, _from and _to are the lowest and highest rank now and before. "share" is of the squared norms of all modules
- * of the role together, null if they change nothing; "least" and "most" are the lowest and highest share of a module.
+/* Returns {"rows": an array with a row for each role, "total": a row for all modules}. A row has
+ *
+ *   role                     "" in the total
+ *   modules, elements        number of modules; sum of their elements
+ *   rank_from, rank_to       lowest and highest rank of its modules
+ *   before_from, before_to   the same before a resize (0 if the report has no ranks from before)
+ *   share                    of the squared norms of all its modules together, 0 to 1; null if they change nothing
+ *   least, most              lowest and highest share of a module
+ *
  * Returns NULL if out of memory. */
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 
-/* Draws, for each role in a panel of its own, which share of the change the first k singular values explain, over k.
- * Returns an SVG, which the caller frees; NULL if out of memory. */
+/* Draws over k the share of the change that the first k singular values explain, in a panel for each role. Returns an
+ * SVG, which the caller frees; NULL if out of memory. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 
 /* Words for the rank of a row of organ_share_roles: "4" or "4-16". */
 #define RANK_WORDS "{rank_from}{rank_to>rank_from?-{rank_to}}"
 
-/* Charts of shares: a bar for each role over the rows of organ_share_roles, and a cell for each module over
- * report.modules. `heading` is the title, `word` says what the share is ("explained"), `share` is the member of a
- * module, `text` the caption. RANK_MAP shows the ranks of the modules, if `if_` holds and ranks differ. */
+/* Charts of shares. SHARE_BARS has a bar for each role, over the rows of organ_share_roles; SHARE_MAP has a cell for
+ * each module of report.modules. `heading` is the title, `word` says what the share is ("explained"), `share` is the
+ * member of a module, `text` the caption. RANK_MAP shows the ranks of the modules, if the condition `if_` is true and
+ * ranks differ. */
 #define SHARE_BARS(heading, word, text)                                                                                \
     BARS("rows", "rows",                                                                                               \
          .style = {.title = (heading),                                                                                 \

@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MAX_FINDINGS = 500 };
+enum { MAX_FINDINGS = 500 }; /* lines of the table of findings on a page */
 
 #define ADAPTER                                                                                                        \
     "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, " \
@@ -13,9 +13,13 @@ enum { MAX_FINDINGS = 500 };
 
 /* ---- fields and blocks of both views ---- */
 
+/* Members of a module: the kept share, the norm and the singular values of its change. */
 static const organ_share_of kept = {"explained", "norm", "sigma"};
 
+/* Returns the kept share by role (organ_share_roles). */
 static json_t *kept_roles(const json_t *report) { return organ_share_roles(report, &kept); }
+
+/* Draws the share that any rank would keep (organ_rank_curves). */
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &kept); }
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),

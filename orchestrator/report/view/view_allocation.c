@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/view_allocation.h"
 
-#define COST(member) "{" member ":.3g}"
+#define COST(member) "{" member ":.3g}" /* nats per token */
 
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_COUNT("layer", "layer"),

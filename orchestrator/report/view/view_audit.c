@@ -3,6 +3,7 @@
 #include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"
 
+/* Condition: kept weights may differ from the donor. */
 #define COMPENSATED "definition=compensated-pruning/1"
 #define VERDICT(changed)                                                                                               \
     "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \

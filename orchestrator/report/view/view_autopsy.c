@@ -14,7 +14,7 @@
 enum {
     MAX_SHOWN = 20,     /* lines of findings, and of remarks, on a terminal */
     MAX_TENSORS = 1200, /* lines of the table of all weights in a Markdown file or on a page */
-    MAX_ROWS = 200,     /* lines of a table of findings, remarks or strays on a page */
+    MAX_ROWS = 200,     /* lines of a table of findings, remarks or tensors without a weight on a page */
     MAX_COMMANDS = 3,   /* commands below the findings of a page */
     MAX_CAUSES = 40     /* lines of a table of causes on a page */
 };
@@ -30,6 +30,8 @@ static const json_t *limits_of(const json_t *report, const json_t *row, bool exp
     return expected ? json_object_get(limits, "expected") : limits;
 }
 
+/* Returns the low (end 0) or high end (1) of the range of std in `limits`, a result of limits_of; NaN if it has none.
+ */
 static double std_limit(const json_t *limits, size_t end)
 {
     const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);
@@ -42,8 +44,8 @@ static double largest_absolute_value(const json_t *row)
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
 
-/* Returns the usual relative error, in percent, of a copy in the scheme that the weight `row` is stored in: the low
- * (end 0) or high end (1) of its range in report.schemes; NaN if the scheme has no range. */
+/* Returns the relative error, in percent, that is usual for the scheme in which the weight `row` is stored: the low
+ * (end 0) or high end (1) of the scheme's range in report.schemes; NaN if it has no range. */
 static double usual_error(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
@@ -64,11 +66,12 @@ static double percent_of(const json_t *row)
     return percent > 100 ? 100 : percent;
 }
 
+/* Returns value / limit; NaN unless value is at least 0 and limit above 0. */
 static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* Returns the largest of |mean|, std, -min and max of the weight, each relative to its limit, or, if that is larger,
- * the lower limit of std relative to std. 1: at a limit; 2: at twice the limit; at most MAX. NaN if the weight has none
- * of the figures. */
+/* Returns how far the figures of the weight `row` are from its limits: the largest of the ratios of |mean|, std, -min
+ * and max to their upper limits, and of the lower limit of std to std. 1: at a limit; 2: at twice the limit; at most
+ * MAX. NaN if the weight has none of the figures. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
@@ -84,8 +87,12 @@ static double excess_of(const json_t *row, const json_t *limits)
 
 #define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
 
-/* Returns the row of a weight for the charts over layers: its std, largest value and error, each with the limits that
- * the chart shows (std_, size_: expected; sick_: healthy; usual_: of the scheme), and "strain", its excess_of. */
+/* Returns the row of a weight for the charts over layers:
+ *
+ *   strain       excess_of, against the expected limits
+ *   std          with std_least and std_most, the expected limits, and sick_least and sick_most, the healthy ones
+ *   size         largest absolute value, with size_most, the expected limit, and sick_size, the healthy one
+ *   error        percent_of, with usual_least and usual_most, the range that is usual for its scheme */
 static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
     const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
@@ -115,9 +122,9 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* With `limit` NULL, returns whether any row has a number `value`. Otherwise returns whether the number `value` of any
- * row is beyond its limit, the number `limit`, or within a factor of 5 of it; `upper`: an upper limit. A limit that no
- * weight is near is not drawn. */
+/* Returns whether the member `value` of any row is near the row's member `limit`: beyond it, or within a factor of 5.
+ * `upper`: it is an upper limit. Charts draw only limits that a weight is near. With `limit` NULL, returns whether any
+ * row has a number `value`. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
@@ -133,13 +140,14 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 
 /* ---- findings and remarks ---- */
 
-/* Rows with the same SENSE are shown once, with their number; notes of the reader, and weights that could not be read,
- * also need the same value. UNUSUAL omits remarks on expected ranges: one sentence counts them (UNEXPECTED). */
+/* Findings and remarks with the same SENSE are merged: shown once, with their number (organ_rows_merged). Remarks of
+ * the kinds "note" and "unread" (a weight could not be read) are merged only if their values are equal, too. UNUSUAL
+ * selects all remarks but those on expected ranges, which the sentence UNEXPECTED counts. */
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
-/* Returns a string such as "4 q_proj, 1 embed": how many weights of each role are outside the expected ranges. Stops
- * before the string has 400 characters. */
+/* Returns a string such as "4 q_proj, 1 embed": the number of weights of each role outside the expected ranges. Leaves
+ * out further roles once the string has 360 characters. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -154,7 +162,8 @@ static json_t *unexpected_of(const json_t *roles)
     return json_string(text);
 }
 
-static unsigned long long autopsy_sum_of(const json_t *roles)
+/* Returns the number of weights of all roles that are outside the expected ranges. */
+static unsigned long long count_outside_expected(const json_t *roles)
 {
     unsigned long long sum = 0;
     for (size_t k = 0; k < json_array_size(roles); k++)
@@ -175,8 +184,8 @@ static bool autopsy_has_role(const json_t *report, const char *name)
     return false;
 }
 
-/* Returns two rows, expected and healthy, with the ranges of each role that the model has; report.ranges has all
- * roles. */
+/* Returns two rows for each role that the model has: its expected range and its healthy range. report.ranges has the
+ * ranges of all roles. */
 static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
@@ -198,6 +207,7 @@ static json_t *ranges_of(const json_t *report)
     return rows;
 }
 
+/* Returns the number of remarks that a terminal does not show: those of all rows of `senses` from MAX_SHOWN on. */
 static unsigned long long count_unshown(const json_t *senses)
 {
     unsigned long long hidden = 0;
@@ -206,7 +216,21 @@ static unsigned long long count_unshown(const json_t *senses)
     return hidden;
 }
 
-/* Returns a copy of the document with the members that only its view needs. */
+/* Returns a copy of the document with the members that only its view needs:
+ *
+ *   causes       merged findings
+ *   reasons      merged remarks
+ *   senses       merged remarks, but notes and unread weights are merged only if their values are equal
+ *   hidden       number of remarks that a terminal does not show
+ *   unexpected   unexpected_of; "one_unexpected" is true if it counts one weight
+ *   limits       ranges_of
+ *   places       rows (places_of) of all weights in layers
+ *   in_layers    rows of all matrices in layers
+ *   sick         rows of weights with findings in layers
+ *   nears_...    the rows "in_layers" if a weight is near this limit of the healthy range
+ *   compared     whether a matrix was compared with the other model
+ *
+ * Returns NULL if out of memory. */
 static json_t *autopsy_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
@@ -221,7 +245,7 @@ static json_t *autopsy_of(const json_t *report)
                   SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
                   SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
-                  SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
+                  SET_FLAG("one_unexpected", count_outside_expected(json_object_get(report, "roles")) == 1),
                   SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
                   SET("places", places_of(report, false, NULL)),
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
@@ -278,6 +302,7 @@ static const organ_field unmatched[] = {
 
 /* ---- blocks ---- */
 
+/* UNEXPECTED: a sentence about weights outside the expected ranges. MARKED: a finding or remark in Markdown. */
 #define UNEXPECTED                                                                                                     \
     "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is not a "       \
     "fault: "                                                                                                          \
@@ -289,7 +314,7 @@ static const organ_field unmatched[] = {
     "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on "              \
     "{weights:count} "                                                                                                 \
     "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
-#define HELD "           "
+#define INDENT "           " /* of the lines below the first line of a finding */
 
 static const organ_item highlights[] = {{NULL, "findings", "{findings:size}"},
                                         {NULL, "remarks", "{remarks:size}"},
@@ -302,9 +327,9 @@ static const organ_block scheme[] = {
         "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
 static const organ_block finding[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "  FINDING  ", "{tensor}: {what}: {value}"),
-    SAY_AFTER(ON_TERMINAL, "range", HELD, "Healthy: {range}."),
-    SAY_AFTER(ON_TERMINAL, "cause", HELD, "{cause}"),
-    LINES(NULL, HELD "{command}\n"),
+    SAY_AFTER(ON_TERMINAL, "range", INDENT, "Healthy: {range}."),
+    SAY_AFTER(ON_TERMINAL, "cause", INDENT, "{cause}"),
+    LINES(NULL, INDENT "{command}\n"),
     ITEM(ON_MARKDOWN, NULL, MARKED),
 };
 static const organ_block remark[] = {

@@ -96,14 +96,14 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns an array for the chart of kept experts: for each expert of the layer 1 if it is kept, 0 if not. A layer
- * without "kept_experts" keeps all. "kept_experts" ascends. */
+/* Returns an array for the chart of kept experts: 1 for each expert of the layer that is kept, 0 for each other. A
+ * layer without "kept_experts" keeps all. The indices in "kept_experts" ascend. */
 static json_t *flags_of(const json_t *layer)
 {
     const json_t *const kept = json_object_get(layer, "kept_experts");
     const size_t experts = (size_t)json_integer_value(json_object_get(layer, "experts"));
     json_t *const flags = json_array();
-    for (size_t e = 0, at = 0; e < experts; e++) {
+    for (size_t e = 0, at = 0; e < experts; e++) { /* at: the next index in "kept_experts" */
         const bool stays = !json_is_array(kept) || json_integer_value(organ_json_row_at(kept, at)) == (json_int_t)e;
         at += stays;
         json_array_append_new(flags, json_integer(stays));

@@ -15,9 +15,11 @@
 
 /* ---- members that the view adds to the report ---- */
 
+/* The parts of a model, by their names in reports. */
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 enum { PARTS = sizeof parts / sizeof *parts - 1 };
 
+/* Returns the bytes of the part parts[part] of a model; 0 if it has none. */
 static double fleet_bytes_of(const json_t *model, size_t part)
 {
     return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), parts[part]), "bytes");

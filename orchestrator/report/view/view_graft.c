@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define FITS "!mismatches"
+#define FITS "!mismatches" /* condition: source and target fit */
 
 /* Returns the row of group k of the array `context` for the chart of parts: the bytes of the output that "stayed" the
  * target's, and those "grafted" from the source; null instead of 0, for which no bar is drawn. */

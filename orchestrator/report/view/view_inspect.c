@@ -37,8 +37,8 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field files[] = {FILE_FIELDS};
 
-/* Adds a cell that lists the tensors in which a weight is stored, by the last part of each name: "qweight scales qzeros
- * g_idx". */
+/* Adds a cell that lists the tensors in which a packed weight is stored, by the last part of each name: "qweight scales
+ * qzeros g_idx". */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
@@ -85,6 +85,7 @@ static json_t *facts_of(const json_t *report)
     return list;
 }
 
+/* Returns a row of the block CHECKS with `detail`, a string. */
 static json_t *check_of(bool ok, const json_t *detail)
 {
     return ORGAN_OBJECT(SET_TEXT("check", "headers, index and config"), SET_FLAG("ok", ok), SET_HELD("detail", detail));

@@ -3,6 +3,7 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
+/* Words for a number of nats per token. */
 #define NATS(member) "{" member ":.4g}"
 /* A sentence with the result of the search for the blocks to drop. */
 #define FOUND                                                                                                          \
@@ -11,7 +12,7 @@
     "{search.start_divergence:.4g} nats per token from the whole model, without the dropped blocks "                   \
     "{search.divergence:.4g}. {search.whole?These are all possible sets.|{search.settled?No exchange of one block "    \
     "lowers it.|More --rounds would continue the search.}}"
-#define SEARCHED "search.done"
+#define SEARCHED "search.done" /* condition: a search was made */
 /* The end of a sentence with the result of the heal, which refits weights next to dropped blocks. */
 #define HEALED                                                                                                         \
     "{heal.lower?the divergence from the whole model fell from {heal.kl_before:.4g} to {heal.kl:.4g} nats per token|"  \

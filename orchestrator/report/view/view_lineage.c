@@ -30,6 +30,7 @@ static int by_values(const void *a, const void *b)
     return (x->elements > y->elements) - (x->elements < y->elements);
 }
 
+/* Compares fingerprints for qsort by their model. */
 static int by_model(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
@@ -58,6 +59,7 @@ static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
     }
     if (!(p->of[1] > 0))
         return false;
+    /* coarser than the rounding errors of different storage types and orders of rows */
     p->of[0] = round(p->of[0] / p->of[1] * 1e8);
     p->of[1] = lineage_rounded(p->of[1]);
     p->of[4] = round(p->of[4] * 1e4);
@@ -126,9 +128,9 @@ static bool find_parents(const fingerprint *prints, size_t count, uint64_t among
     return true;
 }
 
-/* Fills lineage[] for the models of the fingerprints, which are sorted by model. The first pass finds parents among all
- * models. The second pass excludes chimeras as parents, so that two chimeras of the same parents are not described by
- * each other. If the second pass finds no parents of a model, those of the first pass stay. */
+/* Fills lineage[] for the models of the `known` fingerprints, which are sorted by model. The first pass finds parents
+ * among all models. The second pass excludes chimeras as parents, so that two chimeras of the same parents are not
+ * described by each other. If the second pass finds no parents of a model, those of the first pass stay. */
 static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;

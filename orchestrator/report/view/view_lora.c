@@ -6,9 +6,13 @@
 
 enum { MAX_SHOWN = 8, MAX_OTHERS = 500 }; /* lines of a list of other tensors, on a terminal and in a file */
 
+/* Members of a module: the explained share, the norm and the singular values of its change. */
 static const organ_share_of explained = {"explained", "change_norm", "spectrum"};
 
+/* Returns the explained share by role (organ_share_roles). */
 static json_t *explained_roles(const json_t *report) { return organ_share_roles(report, &explained); }
+
+/* Draws the explained share over the rank (organ_rank_curves). */
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &explained); }
 
 static const organ_item highlights[] = {

@@ -11,6 +11,8 @@
 
 #include <math.h>
 
+/* Limits. A well (gravitational well) is a tensor whose theta is lower than that of its neighbours in the layers before
+ * and after. */
 enum {
     MAX_POINTS = 1200,     /* tensors that charts show as points; of more, they show means */
     MAX_SAID = 20,         /* tensors without theta that are named on a terminal and in a Markdown file */
@@ -76,13 +78,16 @@ static const organ_field seed_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FI
                                            FIELD_FIXED("dI/dlog2s", "dI_dlog2s", 3),
                                            FIELD_FIXED("z/1 theta", "z_theta", 2)};
 
+/* A table of roles, then of groups and the model; `said` is the caption. */
 #define ROLES_TABLE(where, said)                                                                                       \
     TABLE(where, "roles", "roles", FIELDS(roles), .sums = "groups", .sums_name = "group", .total = "all",              \
           .total_row = ".", .caption = (said))
+/* Words over a model: the number of tensors of each rating. */
 #define RATINGS                                                                                                        \
     "{ratings.***} tensors from 85 degrees (***), {ratings.**} from 60 (**), {ratings.*} from 30 (*), {ratings.none} " \
     "below"                                                                                                            \
     "{tensors>with_theta?; {tensors:-with_theta} without theta}."
+/* A table of the wells, of at most `at_max` (0: no limit). */
 #define DIPS_TABLE(where, at_max)                                                                                      \
     TABLE(where, "wells", "wells", FIELDS(dips), .max = (at_max), .what = "wells",                                     \
           .caption = "Theta of each well, of its neighbours in the layers before and after, and how much theta "       \
@@ -126,8 +131,9 @@ static const organ_item highlights[] = {
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
     {NULL, "gravitational wells", "{wells:size}"}};
 
-/* Returns rows for the charts: {"name": the role, "group", "E", "K", "C"} for a cell (a role in a layer), with the
- * cell's means in maps[0], [1] and [2]. Cells without a mean are left out; of the others, every `step`-th has a row. */
+/* Returns rows {"name": the role, "group", "E", "K", "C"} for the charts, each for a cell (a role in a layer). maps[0],
+ * [1] and [2] have the means of E, K and C in each cell. Cells without a mean are left out; of the others, every
+ * `step`-th has a row. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
 {
     json_t *const rows = json_array();
@@ -145,6 +151,7 @@ static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
     return rows;
 }
 
+/* Returns the number of cells that have a mean. */
 static size_t finite_cells(const organ_layer_map *map)
 {
     size_t count = 0;
@@ -182,6 +189,9 @@ static json_t *means_of(const json_t *model)
 
 static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 
+/* INDICATOR is a scatter chart of the indicator `key` ("K", from the `label` "kurtosis", or "C") over E, with a point
+ * for each row at `path` that satisfies the condition `only`; `said` is the subtitle, `seen` the caption. INDICATORS
+ * are the charts of K and C. */
 #define INDICATOR(key, label, path, only, said, seen)                                                                  \
     POINTS(NULL, path, only,                                                                                           \
            .style =                                                                                                    \
@@ -201,6 +211,7 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
         INDICATOR("C", "spacings of the quantiles", path, only, said,                                                  \
                   "Tensors whose values do not concentrate around their mean as noise does are at the upper right.")
 
+/* A heat map of theta by layer and role; `said` is the caption. */
 #define THETA_MAP(said)                                                                                                \
     MAP("layers", "per_tensor",                                                                                        \
         .style =                                                                                                       \
@@ -214,6 +225,8 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
         .role = "role", .value = "theta", .mean = true, .marks = "wells", .step = 15, .floor = 30, .layers = true,     \
         .caption = (said))
 
+/* A chart titled `name_` with a line of theta over the layers for each role whose tensors satisfy the condition
+ * `which`; `said` is the caption. */
 #define ROLE_LINES(name_, which, said)                                                                                 \
     CURVES("layers>1&!layers>600", "per_tensor",                                                                       \
            .style = {.title = (name_),                                                                                 \
@@ -310,13 +323,14 @@ static const organ_block large_model[] = {
              .values = {"skeleton", "organ", "norm"},
              .caption = "Mean theta of skeleton, organs and norms through the layers."))),
     PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
+/* Prints the blocks `list` for each model, at most MAX_SECTIONS. */
 #define SECTIONS(if_, list)                                                                                            \
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
 /* Returns {"models", "many_cells"}. "many_cells" is true if the heat maps of all models would have more than MAX_CELLS
  * cells; line charts then replace them. */
-static json_t *cells_counted(const json_t *report)
+static json_t *with_many_cells(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
     size_t cells = 0;
@@ -327,7 +341,7 @@ static json_t *cells_counted(const json_t *report)
 }
 
 const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MADE(
-    ON_PAGE, NULL, cells_counted, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
+    ON_PAGE, NULL, with_many_cells, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
 
 /* ---- the whole report ---- */
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NAMED = 30 }; /* limit of labelled points in a chart */
+enum { MAX_NAMED = 30 }; /* limit of points with names in a chart */
 
 /* ---- tables ---- */
 
@@ -29,6 +29,7 @@ static void params_cell(organ_table *table, const json_t *model)
         organ_table_cell(table, "%.*f%c", (amount < 9.995) + (amount < 99.95), amount, units[unit]);
 }
 
+/* The path, in a measured model, of the mean theta of a group; a column with it. */
 #define THETA_OF(group)    "groups.@" group ".theta_mean"
 #define FIELD_GROUP(group) FIELD_MAYBE_FIXED(group, THETA_OF(group), 2)
 
@@ -52,11 +53,14 @@ static const organ_field lineage_fields[] = {FIELD_TEXT("model", "model", ORGAN_
 
 /* ---- which models share tensors ---- */
 
+/* Returns the name of models[k]. */
 static const char *measure_fleet_name_of(const json_t *models, size_t k)
 {
     return organ_json_text(organ_json_row_at(models, k), "model.name");
 }
 
+/* Returns a row of the table of shared tensors: models[model] is `what` ("in part of the weights of") models[of], with
+ * which it shares `shared` of its `tensors` tensors. */
 static json_t *lineage_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared,
                            size_t tensors)
 {
@@ -65,8 +69,9 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
                         SET_COUNT("tensors", tensors));
 }
 
-/* Adds the rows of a model to the table of kin. A chimera has two rows, for its body and its donor. Another model has
- * one row, for the model that shares the most tensors with it, or none if no model shares any. */
+/* Adds the rows of models[model], whose lineage is `own`, to the table of shared tensors. A chimera has two rows, for
+ * its body and its donor. Another model has one row, for the model that shares the most tensors with it, or none if no
+ * model shares any. */
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
@@ -84,7 +89,7 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
 
 /* Returns an array with the mean theta of each layer, at the index of the layer's number; null for a missing layer.
  * Layers from number MAX on are left out, because a wrong number would make the array huge. */
-static json_t *depths_of(const json_t *model)
+static json_t *layer_thetas(const json_t *model)
 {
     enum { MAX = 1024 };
     const json_t *const layers = json_object_get(model, "layers");
@@ -101,8 +106,8 @@ static json_t *depths_of(const json_t *model)
     return thetas;
 }
 
-/* Returns the row of models[model] for the charts: theta of the model, of its groups and of its layers; for a chimera
- * also the name of its donor. */
+/* Returns the row of models[model], whose lineage is `own`, for the charts: theta of the model, of its groups and of
+ * its layers; for a chimera also the name of its donor and the number of tensors from it. */
 static json_t *model_row(const json_t *models, const organ_lineage *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
@@ -112,7 +117,7 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
         SET_HELD("theta_mean", json_object_get(entry, "theta_mean")),
         SET_HELD("theta_weighted", json_object_get(entry, "theta_weighted")),
         SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth),
-        SET("layers", depths_of(entry)), SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
+        SET("layers", layer_thetas(entry)), SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
         SET_IF(chimera, "donor", json_string(measure_fleet_name_of(models, chimera ? own->donor : 0))));
     static const char *const groups[][2] = {{"skeleton", THETA_OF("skeleton")},
                                             {"organ", THETA_OF("organ")},
@@ -137,9 +142,14 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     }
 }
 
-/* Returns the row of fleet_blocks: "models" as measured; "ordered", a row for each model with chimeras below their
- * bodies, and "shown", the first ORGAN_LINEAGE_MAX of these; "points", the rows in the order of the report; "kin", the
- * table of shared tensors; "sizes_differ", whether the largest model has over 10 % more elements than the smallest. */
+/* Returns the row of fleet_blocks, from the results of organ_measure_lineage:
+ *
+ *   models         the measured models
+ *   ordered        a row (model_row) for each, with chimeras below their bodies
+ *   shown          the first ORGAN_LINEAGE_MAX of these rows
+ *   points         the rows in the order of the report
+ *   kin            the table of shared tensors
+ *   sizes_differ   whether the largest model has over 10 % more elements than the smallest */
 static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, const size_t *order)
 {
     json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(),
@@ -195,6 +205,7 @@ const organ_block organ_measure_highlight_blocks[ORGAN_MEASURE_HIGHLIGHT_BLOCKS]
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {
                                                                                               "model", "chimera", NULL};
 
+/* Members of a grid of theta: the scale ends at a multiple of 15 degrees, at 30 or above. */
 #define THETA_GRID .name = "name", .step = 15, .floor = 30
 static const organ_block fleet_blocks[] = {
     SECTION(ON_PAGE, NULL, "Ranking"),

@@ -20,6 +20,7 @@ void organ_noise_within_cell(organ_table *table, const json_t *row)
 
 /* ---- plots ---- */
 
+/* Two series of a chart, one for each noise: the member `member` of its modules, named `what` and the noisy model. */
 #define NOISE_SERIES(what, member)                                                                                     \
     {what " {noises.0.noisy.name}", "noises.0.places", (member), 0, false},                                            \
     {                                                                                                                  \
@@ -71,11 +72,12 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 /* ---- rows: a noise with its modules ---- */
 
+/* Returns the absolute value of the number `key` of a row; NaN if there is none. */
 static double absolute_member(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
-/* Returns {"what", "module", "value", "z"} for the module with the largest absolute value of this.`key` (the rows are
- * those of modules_of_noise); null if no module has that number. Only the cosine has a "z". `what` names the figure for
- * readers. */
+/* Returns {"what", "module", "value", "z"} for the module whose figure `key` has the largest absolute value; null if no
+ * module has this figure. `modules` are rows of modules_of_noise, which have figures in their member "this"; `what` is
+ * the name of the figure for readers. Only the cosine has a "z". */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
 {
     const json_t *best = NULL;
@@ -127,6 +129,7 @@ static json_t *noises_of(const json_t *report)
 
 /* ---- the view ---- */
 
+/* Main results of noise `n`, "0" or "1". */
 #define NOISE_HIGHLIGHTS(n)                                                                                            \
     {"noises." n ".total.cosine>-2", "cosine of noise and adapter, {noises." n ".noisy.name}",                         \
      "{noises." n ".total.cosine:.4f}"},                                                                               \

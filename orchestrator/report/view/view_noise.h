@@ -18,8 +18,8 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 
 #define ABOUT_WEIGHTS "These figures describe weights. They do not predict the answers of a model."
 
-/* A heat map of z by projection and layer. Its row has "places", an array of cells. `heading` is a template over that
- * row, `of` says between what the cosine is, `text` is the caption. */
+/* A heat map of z by projection and layer. The row of the block has "places", an array with a row for each module.
+ * `heading` are words for the title, `of` ("between noise and adapter") follows "cosine", `text` is the caption. */
 #define Z_MAP(heading, of, text)                                                                                       \
     MAP("places.*.z", "places",                                                                                        \
         .style = {.title = (heading),                                                                                  \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The view of organ.noise_pairs/1, the report that compares the quantisation noises of two pairs of models, A and B. */
+ * The view of organ.noise_pairs/1, the report that compares the quantisation noises N_A and N_B (clean minus noisy
+ * weights) of two pairs of models, A and B, with each other and with a change D. */
 #include "orchestrator/report/view/view_noise.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
@@ -14,6 +15,7 @@ static const organ_item highlights[] = {
     {"verdict.remains_to_noise_a>-2", "|N_A - N_B| relative to |N_A|", "{verdict.remains_to_noise_a:.3g}"},
     {"verdict.remains_to_change>-2", "|N_A - N_B| relative to the change", "{verdict.remains_to_change:.3g}"}};
 
+/* Columns that compare both noises, and columns that compare the noises with the change. */
 #define NOISE_FIELDS                                                                                                   \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED("|N_A|/|W|", "noise_a_to_weight", 0),                             \
         FIELD_ROUNDED("|N_B|/|W|", "noise_b_to_weight", 0), FIELD_ROUNDED("cosine", "cosine", 4),                      \

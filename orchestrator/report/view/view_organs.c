@@ -10,8 +10,10 @@
 
 enum { MAX_CHANGED = 1000 }; /* lines of the table of changed tensors on a page */
 
-#define BESIDE(where, what, behind)                                                                                    \
-    SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" behind ".")
+/* OTHER_FILES prints the number and bytes of the files that are not weights: `what` begins the sentence, `end` ends it.
+ * WRITTEN: main results, bytes and tensors of the output. */
+#define OTHER_FILES(where, what, end)                                                                                  \
+    SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" end ".")
 #define WRITTEN                                                                                                        \
     {NULL, "{dry_run?would be written|written}", "{totals.bytes:bytes}"}, { NULL, "tensors", "{totals.tensors:count}" }
 
@@ -50,8 +52,8 @@ static const organ_block extract_all[] = {
     TABLE(ON_PAGE, NULL, "sources", FIELDS(sources),
           .caption =
               "The extracted files: header/ has their headers and the bytes between tensors that are not zeros."),
-    BESIDE(ON_TERMINAL, "Beside", ", in files/"),
-    BESIDE(ON_PAGE, "Other files", ", in files/"),
+    OTHER_FILES(ON_TERMINAL, "Beside", ", in files/"),
+    OTHER_FILES(ON_PAGE, "Other files", ", in files/"),
     SAY(ON_PAGE, "!dry_run",
         "Verification: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble compares "
         "them with the bytes of the files and reports whether its output equals the donor."),
@@ -69,6 +71,7 @@ const organ_view organ_extract_view = {
 
 /* ---- assemble ---- */
 
+/* Returns the row of changed tensor k: its name and role; `context` is the array of names. */
 static json_t *changed_row(const void *context, size_t k)
 {
     const char *const name = organ_json_text(organ_json_row_at(context, k), "");
@@ -109,7 +112,7 @@ static const organ_block assemble_all[] = {
     BYTES_MAP,
     SECTION(ON_PAGE, NULL, "Files"),
     TABLE(ON_ALL, NULL, "files", FIELDS(files), .caption = "{dry_run?Tensors that would be written.|Written tensors.}"),
-    BESIDE(ON_PAGE, "Other files", ""),
+    OTHER_FILES(ON_PAGE, "Other files", ""),
     SECTION(ON_PAGE, NULL, "Proof"),
     SAY(ON_ALL, "merged", "The donor's files were merged into one with a new header."),
     SAY(ON_PAGE, "dry_run", "A dry run reads no tensor and verifies nothing."),
@@ -123,7 +126,7 @@ static const organ_block assemble_all[] = {
           .caption = "Tensors changed since extraction: their XXH3 digest differs from manifest.json."),
     EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .max = SHOWN,
             .rest = AND_MORE, .lead = "    "),
-    BESIDE(ON_TERMINAL, "Beside", ""),
+    OTHER_FILES(ON_TERMINAL, "Beside", ""),
     TIME_LINE(", on the disk"),
 };
 

@@ -10,7 +10,7 @@
 #define MADE_WORDS(done, model)                                                                                        \
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
-/* The needs of a run, in the report of a dry run: bytes of the output; PLAN_NEEDS only memory and time. */
+/* Needs of a run, in the report of a dry run. PLAN: bytes of the output, then PLAN_NEEDS: memory and time. */
 #define PLAN                                                                                                           \
     SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
@@ -22,14 +22,15 @@
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
             "disks not counted.")
-/* The end of a terminal report: TIME_LINE has duration and speed, and `what` says what the bytes are (" of output");
- * REPORT_LINE the place of the report `name`, next to an output that is a single file, else in its directory organ/. */
+/* The end of a terminal report. TIME_LINE prints duration and speed; `what` names the bytes that are counted (" of
+ * output"). REPORT_LINE prints the path of the report `name`: next to an output that is a single file, otherwise in the
+ * output's directory organ/. */
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
-/* A box of warnings about counts of killed weights, an array at `path`. */
+/* A box of warnings about the counts of killed weights; `path` is that of an array of sentences. */
 #define ERRATA(where, path) CAUTIONS(where, NULL, path, "Notes on these numbers")
 
 /* Columns of a table of a model's files. */

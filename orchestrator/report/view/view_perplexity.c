@@ -16,6 +16,7 @@ static const organ_block experiment[] = {
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
+/* Blocks at the beginning of both views; blocks at their end, with the name of the report's file. */
 #define BEGINNING                                                                                                      \
     CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS),      \
         GAP(NULL), PART(ON_PAGE, ".", BLOCKS_OF(experiment))
@@ -129,6 +130,7 @@ static const organ_field page_fields[] = {
     FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
     FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
 
+/* Main results of model k, "1" or higher: difference in perplexity and KL divergence, both to the donor. */
 #define COST_OF(k)                                                                                                     \
     {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
      "{models." k ".comparison.difference:+~measured}"},                                                               \

@@ -14,6 +14,7 @@ enum { MAX_ROWS = 500 }; /* lines of a table of tensors that were not converted,
 
 /* ---- fields and blocks of both views ---- */
 
+/* Main results: bytes before and after. */
 #define SIZE_HIGHLIGHTS                                                                                                \
     {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
     {                                                                                                                  \
@@ -21,6 +22,7 @@ enum { MAX_ROWS = 500 }; /* lines of a table of tensors that were not converted,
     }
 #define PLAIN       SAY(ON_ALL, NULL, "{plain.tensors:count} plain tensors, {plain.bytes:bytes}, keep their type.")
 #define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
+/* Bars of the bytes of each role before and after, summed over the rows at `path`. */
 #define SIZES(path)                                                                                                    \
     BARS(path, path,                                                                                                   \
          .style = {.title = "Bytes by role",                                                                           \

@@ -5,6 +5,7 @@
 #include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"
 
+/* Words for the size of a part of the model, and for a layer; `of` and `at` are paths. */
 #define AMOUNT(of)   "{" of ".tensors:count} tensors, {" of ".elements:count} elements, {" of ".bytes:count} bytes"
 #define LAYER_OF(at) "{" at ".name} ({" at ".percent:percent} of its {" at ".elements:count} target weights)"
 #define FIRST_LAYER  LAYER_OF("densest.0")
@@ -17,6 +18,7 @@ static const organ_item highlights[] = {EVALUATION_HIGHLIGHTS, SPARSITY_HIGHLIGH
 
 /* ---- inputs and counts ---- */
 
+/* Conditions: the method is the flow of physarum; the method was calibrated on a text; it used an imatrix. */
 #define FLOW       "parameters.iterations"
 #define CALIBRATED "calibration"
 #define BY_IMATRIX "imatrix"

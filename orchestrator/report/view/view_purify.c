@@ -3,6 +3,7 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
+/* Method, parameters and targets of the purification. */
 #define HOW                                                                                                            \
     "{parameters.method}, threshold {parameters.threshold}, strength {parameters.strength}; "                          \
     "{parameters.type?tensors of type {parameters.type}|the projections}{parameters.layers? in layers "                \

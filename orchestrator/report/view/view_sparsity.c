@@ -26,12 +26,13 @@ const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}"
                                                   FIELD_COUNT("killed", "killed"), FIELD_COUNT("of", "elements"),
                                                   FIELD_PERCENT("percent", "percent")};
 
-/* Draws one panel in the style `style`: a line over `rows`, a band around or below it, and a second line at `level`
- * unless that is NaN. `members` are the rows' members with x, y, and the low and high edge of the band. Returns an SVG;
- * NULL if out of memory. */
+/* Draws a chart of one panel: a line over `rows`, a band around or below it, and, if `style` has a second series, a
+ * line at `level`. `members` are the rows' members with x, y, and the low and high edge of the band. Returns an SVG,
+ * which the caller frees; NULL if out of memory. */
 static char *draw_line(organ_chart style, const json_t *rows, const char *const members[4], double level)
 {
     const size_t count = json_array_size(rows);
+    /* `count` numbers of each member, then of the second line */
     double *const numbers = calloc(5 * count + 1, sizeof *numbers), *const reference = numbers + 4 * count;
     const double *const lines[] = {numbers + count, reference};
     char *svg = NULL;
@@ -91,8 +92,8 @@ static char *draw_magnitudes(const json_t *report)
 
 /* ---- one tensor ---- */
 
-/* Returns the number of weights in the tile of row r and column c of a tensor's map of tiles, whose sides are
- * map."tile" weights. Tiles at the edges of a matrix have fewer. The matrices of a stack of experts are one below the
+/* Returns the number of weights in the tile of row r and column c of a tensor's map of tiles. A tile has map."tile"
+ * rows and columns of weights, and fewer at the edges of a matrix. The matrices of a stack of experts are one below the
  * other in the map. */
 static double tile_weights(const json_t *map, size_t r, size_t c)
 {
@@ -104,8 +105,8 @@ static double tile_weights(const json_t *map, size_t r, size_t c)
     return height * width;
 }
 
-/* Draws the percent of killed weights in each tile of a tensor as a heat map. Cells have no numbers if there are more
- * than MAX_NUMBERED. Returns an SVG; NULL if out of memory. */
+/* Draws the percent of killed weights in each tile of a tensor as a heat map; `map` is report.tile_map. Cells have no
+ * numbers if there are more than MAX_NUMBERED. Returns an SVG, which the caller frees; NULL if out of memory. */
 static char *draw_tiles(const json_t *map)
 {
     enum { MAX_NUMBERED = 600 };
@@ -143,6 +144,7 @@ static char *draw_tiles(const json_t *map)
 
 /* ---- blocks ---- */
 
+/* A heat map of the sparsity of projections by layer; `together` is the subtitle. */
 #define SPARSITY_MAP(if_, together)                                                                                    \
     MAP(if_, "tensors",                                                                                                \
         .style = {.title = "Killed weights by layer and projection",                                                   \

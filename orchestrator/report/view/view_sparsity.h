@@ -10,8 +10,8 @@
  *   all       a row for all targets: the members of totals.target, and "tensors", "mean", "min", "max" of the
  *             tensors' percents
  *   totals    a row for each denominator, targets and full model: "name", "killed", "elements", "percent"
- *   bars      a row for each projection and one for all targets: "name", "percent", "min", "max", "killed",
- *             "elements", "of_full" (killed weights in percent of the full model)
+ *   bars      a row for each projection and one for all targets: "name", "killed", "elements", "percent", "of_full"
+ *             (killed weights in percent of the full model), and of projections "min" and "max"
  *   layers    the report's layers, with "label" ("none"), "name" ("layer 3"), and the "low" and "high" of the percents
  *             of their tensors
  *   densest   the same layers, those with the highest percent first; "sparsest" is the last of them
@@ -19,9 +19,10 @@
  *   bins      a row for each range of "magnitudes" from the first to the last with a weight: "place" (log2 of its
  *             middle), "all" and "killed" in percent of the weights counted
  *   tiles     the report's "tile_map", if it is complete
- *   alike     true if all target tensors have the same percent, as with a sparsity that is set for each tensor
- *   target_percent    the targets, in percent of the model's weights
- *   memory_mib        the run's --memory
+ *   alike     true if all target tensors have the same percent within 0.005, as with a sparsity that is set for each
+ *             tensor
+ *   target_percent    the target weights, in percent of the model's weights
+ *   memory_mib        the run's --memory in MiB
  *
  * Returns NULL if out of memory. */
 json_t *organ_sparsity_fold(const json_t *report);

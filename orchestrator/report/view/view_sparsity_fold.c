@@ -8,13 +8,16 @@
 
 enum { MAX_TENSORS = 2000 }; /* lines of the table of tensors on a page */
 
+/* Returns the array of the report's target tensors. */
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
+/* Returns a shallow copy of an object; an empty object for any other value. */
 static json_t *copy_of(const json_t *row)
 {
     return json_is_object(row) ? json_copy((json_t *)(uintptr_t)row) : json_object();
 }
 
+/* Returns the part in percent of the whole; 0 if the whole is 0. */
 static double percent_of(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 /* ---- all targets, projections ---- */
@@ -41,6 +44,7 @@ static json_t *spread_of_all(const json_t *report)
                         SET_REAL("min", tensors ? min : 0), SET_REAL("max", max));
 }
 
+/* Returns fold.all: the row of all targets. */
 static json_t *all_targets(const json_t *report)
 {
     return organ_json_joined(spread_of_all(report), copy_of(organ_json_at(report, "totals.target")));
@@ -71,15 +75,16 @@ static json_t *bar_row(const void *context, size_t k)
 
 /* ---- layers ---- */
 
+/* Returns the number of a row's layer; INFINITY if it has none, because rows outside layers are sorted last. */
 static double layer_number(const json_t *row)
 {
     const json_t *const layer = json_object_get(row, "layer");
     return json_is_integer(layer) && json_integer_value(layer) >= 0 ? (double)json_integer_value(layer) : INFINITY;
 }
 
-/* For each of the `count` rows of "layers", stores the least and greatest member "percent" of the layer's tensors in
- * low[] and high[]; NaN if the row has no layer number, or no tensor has it. Layers ascend, so each tensor's layer is
- * found by binary search. */
+/* Stores for each of the `count` rows k of report.layers the lowest and highest "percent" of the layer's tensors in
+ * low[k] and high[k]; NaN if the row has no layer number, or the layer has no tensor. Layers ascend, so each tensor's
+ * layer is found by binary search. */
 static void spread_layers(const json_t *report, size_t count, double *low, double *high)
 {
     const json_t *const layers = json_object_get(report, "layers"), *const tensors = tensors_of(report);
@@ -136,7 +141,7 @@ static json_t *layers_of(const json_t *report)
 
 /* ---- rows in another order ---- */
 
-/* The index of a row, and the number that it is ranked by. */
+/* The index of a row, and the number by which it is ranked. */
 typedef struct ranked {
     size_t row;
     double by;
@@ -149,14 +154,15 @@ static int by_rank(const void *a, const void *b)
     return x->by != y->by ? (x->by < y->by) - (x->by > y->by) : (x->row > y->row) - (x->row < y->row);
 }
 
+/* Compares for qsort by the order of rows. */
 static int by_row(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Returns at most `max` rows: those with the highest percent, the highest first. With `as_listed`, those whose percent
- * is farthest from `mean`, in the order of `rows`. NULL if out of memory. */
+/* Returns at most `max` of the rows. Without `as_listed`: those with the highest percent, the highest first. With
+ * `as_listed`: those whose percent is farthest from `mean`, in the order of `rows`. NULL if out of memory. */
 static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < max ? count : max;
@@ -189,9 +195,9 @@ static json_t *tiles_of(const json_t *report)
     return organ_json_held(complete ? map : NULL);
 }
 
-/* Returns the row of range k of the magnitudes, `context`: "place", and "all" and "killed" in percent of the weights
- * counted; "nothing" is 0, the lower edge of the area. Returns NULL for ranges before the first and after the last with
- * a weight. */
+/* Returns the row of range k of report.magnitudes, which is `context`: "place" is log2 of its middle, "all" and
+ * "killed" are in percent of the weights counted, and "nothing" is 0, the lower edge of the area of killed weights.
+ * Returns NULL for ranges before the first and after the last that has a weight. */
 static json_t *bin_row(const void *context, size_t k)
 {
     const json_t *const m = context, *const all = json_object_get(m, "count"),
@@ -225,7 +231,7 @@ json_t *organ_sparsity_fold(const json_t *report)
         SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
         SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MAX_TENSORS, true)),
         SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
-        SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),
+        SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005), /* tables show two decimals */
         SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),
                                               organ_json_real(report, "totals.full.elements"))),
         SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));

@@ -3,6 +3,7 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
+/* Words about the comparison with the first model; "-" for the first model itself. */
 #define OF_PAIR(words) "{comparison?" words "|-}"
 
 static const organ_field task_fields[] = {

@@ -2,6 +2,8 @@
  * The view of organ.tokenize/1, the report of `organ tokenize`. If it has ids, a terminal prints nothing but these. */
 #include "orchestrator/report/view/views.h"
 
+/* SUMMARY: condition that the report has no ids. EDGE: words for the id of BOS or EOS at `path`, or "none". EDGE_TOO: a
+ * comma, `name` and the id; empty if there is no id. */
 #define SUMMARY              "!ids>-1"
 #define EDGE(path)           "{" path ">-1?{" path ":count}|none}"
 #define EDGE_TOO(name, path) "{" path ">-1?, " name " {" path "}}"

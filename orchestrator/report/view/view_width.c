@@ -19,6 +19,7 @@
     "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                     \
     "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "         \
     "{parameters.kv_heads.query_heads_after} of {parameters.kv_heads.query_heads_before} query heads}"
+/* How the kept channels and heads were chosen. */
 #define HOW                                                                                                            \
     "chosen by {parameters.score=wanda?weight times input|their loss}, kept weights "                                  \
     "{parameters.resolve?refitted|unchanged}; "                                                                        \

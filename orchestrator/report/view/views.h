@@ -49,13 +49,15 @@ ORGAN_VIEW_LIST(ORGAN_VIEW_DECLARE)
 enum { ORGAN_VIEWS = ORGAN_VIEW_LIST(ORGAN_VIEW_COUNT) };
 extern const organ_view *const organ_views[ORGAN_VIEWS];
 
-/* Returns the view of the report's schema; NULL if no view is for it. */
+/* Returns the view for the report's member "schema"; NULL if there is none. */
 const organ_view *organ_view_of(const json_t *report);
 
-/* Write the report for a terminal, for a terminal with a line for every tensor, and as a Markdown file, by its view,
- * which must exist. The caller frees *text, which is NULL on error. Return ORGAN_IO if out of memory. */
+/* Writes the report as text for a terminal by its view, which must exist. The caller frees *text, which is NULL on
+ * error. Returns ORGAN_IO if out of memory. */
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+/* The same with a line for every tensor. */
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
+/* The same as a Markdown file. */
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
 
 /* Charts of an organ.orthogonality/1 that are also written as files next to the report. */
