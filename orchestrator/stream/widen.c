@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/widen.h"
 
-/* Asks the scalar table: all kernel tables support the same types. */
+/* Looks into the scalar table, because all kernel tables have the same types. */
 bool organ_can_widen(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;
