@@ -23,9 +23,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_NOTE ((size_t)1 << 30)
+#define LARGEST_NOTE ((size_t)1 << 30) /* bytes; a larger file is not read */
 
-/* Reads the last line of the note: the inodes of the finished output and the options of the run. */
+/* Parses the last line of the note and sets the members of *note but `journal`. note->there stays false if the line has
+ * no inodes. Sets *no_memory if an allocation failed, which would otherwise look like a malformed line. */
 static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;
@@ -40,7 +41,7 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
 }
 
 /* Reads the last line of the note at `path`. note->there is false if the file does not exist or its last line is
- * incomplete. If there is a line before the last, the note began as a journal. */
+ * incomplete. Lines before the last are the journal of the run. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
     char *text = NULL;
@@ -89,8 +90,9 @@ int organ_naming_remove_choice(const char *final)
 
 /* ---- finishing the work of a killed run ---- */
 
-/* Removes the file or directory at `path`, which had the output's name before. If organ_check_replaceable does not
- * accept it, because it was changed meanwhile, keeps it under a free name next to `final` and sets an error. */
+/* Removes the file or directory at `path`, which had the name `final` before the run replaced it. If
+ * organ_check_replaceable does not accept it, because it was changed meanwhile, renames it to a free name next to
+ * `final` and returns an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
@@ -105,8 +107,9 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-/* Removes the directory p->partial, which is left after a directory got the name of the output. Without the mark it is
- * the former output, which remove_former checks. With the mark its removal had begun, or it is an unfinished run. */
+/* Removes the directory p->partial if the output is a directory that has its name already. Without the mark
+ * ORGAN_GROWING_MARK, p->partial is the output that had the name before, which remove_former checks. With the mark, its
+ * removal had begun, or it is an unfinished run; it is removed without a check. */
 static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
 {
     char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
@@ -131,8 +134,9 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Completes file `name` of a single-file output. If the note lists the file in the partial directory, it is a report of
- * this output and is renamed to its name. Otherwise it is the file that had the name before, and is removed. */
+/* Renames or removes file `name` of the partial directory of a single-file output. If the note lists its inode, the
+ * file is a report of this output and is renamed to p->parent/name. Otherwise it had that name before the run, and is
+ * removed. */
 static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                  organ_error *error)
 {
@@ -158,6 +162,7 @@ static organ_status publish_file(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
+/* Filter of organ_list_folder: accepts all entries but ".", ".." and the mark of an unfinished output. */
 static int is_entry(const struct dirent *entry)
 {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
@@ -182,8 +187,9 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name: renames the reports, and removes former files,
- * the output of choices if the note says so, and the note. */
+/* Finishes a run whose note is complete and whose output has its name; *final describes the output. Renames the
+ * reports, removes the files that had these names before, the output with the choices if note->choice is set, and the
+ * note. */
 static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {
@@ -198,9 +204,9 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a renaming that a crash interrupted, if the file or directory with the final name has the first inode of the
- * note and no process holds the lock of the partial directory. Removes a note that has neither a partial directory nor
- * such an output. */
+/* Finishes a renaming that a crash interrupted, if the file or directory p->final has the first inode of the note and
+ * no process holds the lock of the partial directory. If neither this is so nor a partial directory exists, removes the
+ * note. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. */
+/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. Returns its descriptor,
+ * or -1 with errno. */
 static int open_named(const char *directory)
 {
     char *path = NULL;

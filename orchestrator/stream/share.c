@@ -5,7 +5,7 @@
 
 #define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
 
-/* Tasks that workers share; `next` is the first that no worker has taken. */
+/* A call of organ_share_work; `next` is the first task that no worker has taken. */
 typedef struct sharing {
     const organ_stop *stop;
     size_t count, next;
