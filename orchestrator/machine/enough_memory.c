@@ -99,8 +99,8 @@ static uint64_t bytes_with_scratch(const organ_error *error)
     return offered ? offered : organ_memory_named(error);
 }
 
-/* Appends to a message about too little memory that `enough` bytes suffice with --scratch, if `enough` is less than
- * the amount in the message. Replaces an earlier text about --scratch. */
+/* Removes an earlier text about --scratch from a message about too little memory. Then, if `enough` is less than the
+ * amount in the message, appends that `enough` bytes suffice with --scratch. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
@@ -113,8 +113,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Sets *error to `other` if *error is no error or names fewer bytes. If both errors name bytes, also states in the
- * message how many bytes are enough with --scratch: the larger number of the two. */
+/* Copies `other` to *error if *error is no error or its message names fewer bytes. If both messages name bytes, also
+ * states how many bytes are enough with --scratch: the larger number of the two (bytes_with_scratch). */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);

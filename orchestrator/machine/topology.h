@@ -42,9 +42,9 @@ typedef struct organ_place {
     unsigned pu;   /* OS number of the CPU to which the worker is bound */
 } organ_place;
 
-/* Fills in places[0 .. threads): one worker per core first, the fastest kind of core first. Cores of one kind
- * alternate between nodes, so that any number of workers is spread evenly over the nodes. If there are more workers
- * than cores, further hardware threads of cores are used, and after them CPUs are shared. */
+/* Sets places[k], k < threads, to the CPU and node of worker k. The first workers get one core each, of the fastest
+ * kind of core first. Cores of one kind alternate between nodes, so that any number of workers is spread evenly over
+ * the nodes. More workers than cores get the other hardware threads of the cores; more workers than CPUs share CPUs. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places);
 
 /* A memory (NUMA) node; its index is organ_place.node. */
@@ -53,6 +53,7 @@ typedef struct organ_node {
     uint64_t bytes; /* bytes of memory; 0 if an imported record does not say */
     size_t cores;   /* usable cores that have this node nearest */
 } organ_node;
+/* Returns the description of a node; zeros if there is no node of that index. */
 organ_node organ_topology_node(const organ_topology *topology, unsigned node);
 
 /* A CPU on which a worker can run. */
@@ -61,9 +62,10 @@ typedef struct organ_pu {
     unsigned package; /* OS number of its package; 0 if there is none */
     unsigned kind;    /* kind of its core: 0 is the fastest of the machine, 1 the next, ... */
     unsigned sibling; /* number of the CPU among the usable ones of its core, from 0 */
-    bool near;        /* the memory node of its worker is the local one; false if that has no usable memory, so that the
-                         nearest other node is used */
+    bool near;        /* the memory node of its worker is local to the CPU; false if no local node has usable memory, so
+                         that another node is used */
 } organ_pu;
+/* Returns the description of the usable CPU with OS number `pu`; zeros if there is none. */
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu);
 size_t organ_topology_kinds(const organ_topology *topology); /* number of kinds of usable cores, at least 1 */
 

@@ -26,8 +26,8 @@ struct organ_topology {
     void *aside;                           /* memory reserved for hwloc while the machine is loaded */
 };
 
-/* Fills in worker_cpus with every CPU left in the machine and the memory node of each, and records the nodes that
- * serve no CPU. Returns ORGAN_IO if memory is exhausted. */
+/* Sets worker_cpus to the CPUs of the loaded machine with the memory node of each, sets nodes, node_cores, cores and
+ * kinds, and records in `absent` the nodes that no CPU uses. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
 #endif

@@ -148,9 +148,9 @@ static double work_of(const product_split *d, size_t product)
     return (double)p->n * (double)p->k * ((double)p->m + (has_decoded_panels(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-/* Chooses d->columns and runs all parts of all products on the workers. `blocks` counts the smallest possible parts,
- * PART_ROWS x MIN_COLUMNS, so a part of the wanted size
- * consists of blocks / parts_wanted blocks. */
+/* Chooses d->columns and runs all parts of all products on the workers. `blocks` is the number of the smallest possible
+ * parts, PART_ROWS x MIN_COLUMNS, so a part consists of about
+ * blocks / parts_wanted of them. */
 static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
     const size_t parts_wanted = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
