@@ -48,6 +48,7 @@ static organ_status refuse_with_arguments(organ_error *error, uint64_t given, ui
                       memory_option_text(given, have), text, organ_quantity_option(enough, option));
 }
 
+/* Reports ORGAN_USAGE: --memory `given` is too little for `what`, and `enough` bytes are enough. */
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
 {
     va_list args;

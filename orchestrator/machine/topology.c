@@ -261,6 +261,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     return made ? finish_topology(made, topology, error) : error->status;
 }
 
+/* Releases a topology, also one whose creation failed halfway. NULL is allowed. */
 void organ_topology_destroy(organ_topology *topology)
 {
     if (!topology)
@@ -276,6 +277,7 @@ void organ_topology_destroy(organ_topology *topology)
     free(topology);
 }
 
+/* Returns false for recorded and synthetic machines, on which nothing can be bound. */
 bool organ_topology_is_this_machine(const organ_topology *topology)
 {
     return hwloc_topology_is_thissystem(topology->machine) != 0;
@@ -284,6 +286,7 @@ size_t organ_topology_cores(const organ_topology *topology) { return topology->c
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
 size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }
 
+/* Describes node number `node` < organ_topology_nodes; returns zeros for other numbers. */
 organ_node organ_topology_node(const organ_topology *topology, unsigned node)
 {
     if (node >= topology->node_count)
@@ -293,6 +296,7 @@ organ_node organ_topology_node(const organ_topology *topology, unsigned node)
                         .cores = topology->node_cores[node]};
 }
 
+/* Describes the usable CPU with OS number `pu`; returns zeros if there is none. */
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
 {
     for (size_t k = 0; k < topology->worker_cpu_count; k++)
@@ -301,12 +305,14 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
+/* Returns a list of the OS numbers that are not used for this reason, which the caller frees; NULL without memory. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;
     return hwloc_bitmap_list_asprintf(&list, topology->absent[why]) < 0 ? NULL : list;
 }
 
+/* Sets the place of worker k to CPU k of worker_cpus; more workers than CPUs share CPUs. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places)
 {
     for (size_t k = 0; k < threads; k++)
@@ -350,6 +356,8 @@ static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bo
     return format_and_free_set(set, done);
 }
 
+/* Lists the usable CPUs that have no worker: first CPUs of fast cores, first CPUs of slower cores, all other CPUs.
+ * Returns false if memory is exhausted. */
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
 {
     *cores = idle_worker_cpus(topology, threads, false, false);

@@ -158,6 +158,7 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
+/* Begins a round: makes every thread call work(context, worker) once. Returns at once. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     pthread_mutex_lock(&workers->lock);
@@ -169,6 +170,7 @@ void organ_workers_start(organ_workers *workers, void (*work)(void *context, siz
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* Waits until all threads have finished the round. */
 void organ_workers_wait(organ_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
@@ -177,6 +179,7 @@ void organ_workers_wait(organ_workers *workers)
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* Runs one round on all threads and waits for its end. */
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     organ_workers_start(workers, work, context);

@@ -298,6 +298,7 @@ organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t r
     return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
 }
 
+/* Returns the rows of this rank, like organ_ranks_rows. */
 organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step)
 {
     return organ_ranks_rows(ranks, organ_ranks_rank(ranks), rows, step);

@@ -64,8 +64,10 @@ static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
             send_note(ranks, r, n);
 }
 
+/* Sends a request to stop to all other ranks, once in a run. */
 void organ_heartbeat_stop_all(organ_ranks *ranks) { send_to_others(ranks, &ranks->sent, &(note){.kind = NOTE_STOP}); }
 
+/* Reports this rank's fault to all other ranks, once until organ_ranks_overcome. */
 void organ_heartbeat_halt_all(organ_ranks *ranks)
 {
     send_to_others(ranks, &ranks->halted,
@@ -143,6 +145,7 @@ void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Frees all kept notes: with the largest number of stages and no open stage, show_early drops each of them. */
 void organ_heartbeat_discard_notes(organ_ranks *ranks)
 {
     ranks->stage = false;

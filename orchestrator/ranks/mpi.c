@@ -103,6 +103,7 @@ static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned at
     return mpi_leave(code, why);
 }
 
+/* Exchanges `bytes` bytes of each rank: the bytes of rank r arrive at all + r * bytes. */
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why)
 {
     MPI_Request request;

@@ -23,6 +23,7 @@ size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count
 
 bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
 
+/* Returns true on a rank other than 0 if the watch considers rank 0 lost. */
 bool organ_ranks_without_first(const organ_ranks *ranks)
 {
     return ranks && ranks->rank && __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) == 0;
@@ -251,6 +252,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
     return error->status;
 }
 
+/* Meets all ranks without data: if a rank has an error, all get the same error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
 {
     organ_gathered nothing = {0};
@@ -307,6 +309,7 @@ organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, 
                                                                                  : error->status;
 }
 
+/* Returns ORGAN_USAGE if there are several ranks; `what` is the work that they cannot divide. */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
 {
     if (organ_ranks_count(ranks) < 2)

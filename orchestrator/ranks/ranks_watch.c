@@ -9,6 +9,7 @@
 /* Returns the number of ranks to watch: rank 0 watches all, the others only rank 0. */
 static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
+/* Returns whether the other ranks cannot be reached. */
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }

@@ -105,6 +105,7 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
     return p;
 }
 
+/* Returns the least memory, in bytes, for which plan_bands returns true. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
 {
     const organ_tensor *widest;

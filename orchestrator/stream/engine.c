@@ -14,6 +14,7 @@ typedef struct own_engine {
     organ_topology *topology;
 } own_engine;
 
+/* Ends the threads and frees the engine with its topology. NULL is allowed. */
 void organ_engine_destroy(organ_engine *engine)
 {
     own_engine *const own = (own_engine *)engine;

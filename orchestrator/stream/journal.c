@@ -92,6 +92,7 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     return error->status;
 }
 
+/* Removes all lines. */
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
 {
     if (organ_resize_file(journal->fd, 0))

@@ -256,6 +256,7 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
+/* Returns the state of each file, one byte for each, for organ_model_copy_start in other ranks. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 {
     *bytes = copy->donor->file_count;

@@ -63,6 +63,8 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
 }
 
+/* Appends the JSON line of the note to file `name` of directory `at` and synchronises the file. Returns 0 or an errno.
+ */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
     char line[96 + ORGAN_NAMING_MAX * 24];
@@ -78,6 +80,8 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     return close(fd) && errno != EINTR && !fault ? errno : fault;
 }
 
+/* Removes the partial directory of the output with the choices, ".NAME.organ-choice.organ-partial" next to `final`.
+ * Returns 0 or an errno. */
 int organ_naming_remove_choice(const char *final)
 {
     char path[PATH_MAX];

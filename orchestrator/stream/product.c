@@ -38,6 +38,7 @@ typedef struct product_cut {
     size_t across, parts; /* parts next to each other in a row of parts; all parts of the product */
 } product_cut;
 
+/* Returns the rows of a panel: as many as fit PANEL_BYTES, a multiple of MIN_PANEL, at least MIN_PANEL. */
 size_t organ_panel_rows(size_t k, organ_real type)
 {
     const size_t row = organ_max(k, 1) * organ_real_bytes(type);

@@ -359,6 +359,7 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
+/* Returns the path of file `name` in the partial directory, which the caller frees; NULL without memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);
@@ -374,6 +375,7 @@ static int sync_folder(const char *path)
     return fault;
 }
 
+/* Synchronises a directory with the disk; ORGAN_IO if that fails. */
 organ_status organ_sync_directory(const char *path, organ_error *error)
 {
     const int fault = sync_folder(path);
@@ -555,12 +557,14 @@ organ_status organ_publish_keep(organ_publish *publish, const char *journal, org
     return error->status;
 }
 
+/* Removes the partial directory and the note, unless the output is complete or another rank owns the directory. */
 void organ_publish_abandon(organ_publish *publish)
 {
     if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING && organ_remove_tree(publish->partial) == 0)
         unlink(publish->note);
 }
 
+/* Frees the paths and releases the lock; keeps all files. */
 void organ_publish_end(organ_publish *publish)
 {
     if (publish->partial && publish->lock >= 0)

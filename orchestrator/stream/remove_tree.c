@@ -72,6 +72,7 @@ static int remove_at(int folder, const char *name, int depth)
     return fault;
 }
 
+/* Removes a file, or a directory with everything below it. Returns 0, or -1 with errno. */
 int organ_remove_tree(const char *path)
 {
     errno = remove_at(AT_FDCWD, path, 0);

@@ -127,6 +127,7 @@ organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, 
     return error->status;
 }
 
+/* Opens a reader for each source and reports its note. */
 organ_status organ_row_sources_open(organ_row_sources *s, const organ_progress *progress, organ_error *error)
 {
     char note[256];
@@ -145,6 +146,7 @@ void organ_row_sources_close(organ_row_sources *s)
         organ_weight_reader_close(s->reader[k]);
 }
 
+/* Returns the sum over all sources of the stored bytes of `rows` rows. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 {
     uint64_t bytes = 0;

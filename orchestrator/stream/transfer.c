@@ -59,6 +59,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
     return error->status;
 }
 
+/* Writes bytes from memory at `offset` of the file at `path`. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     organ_direct_file file;
@@ -297,6 +298,7 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
+/* Synchronises the file system that contains `directory` with the disk (syncfs). */
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
     const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);

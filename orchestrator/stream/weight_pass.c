@@ -71,6 +71,7 @@ typedef struct weight_pass_run {
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+/* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, whole steps of the reader (rows that share scales), and
@@ -155,6 +156,7 @@ static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, s
     return ORGAN_OK;
 }
 
+/* Returns the bytes that one worker needs, the least memory of a pass; 0 after an error of the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     const weight_pass_run r = {.pass = pass, .engine = engine};

@@ -19,6 +19,7 @@ typedef struct small_float {
     enum { FINITE, ONE_NAN, FNUZ, IEEE } specials;
 } small_float;
 
+/* The small floats of the OCP formats (FP4, FP6, FP8) and the FNUZ variants of FP8. */
 static const small_float small_floats[] = {
     {ORGAN_F4, 2, 1, 1, FINITE},         {ORGAN_F6_E2M3, 2, 3, 1, FINITE}, {ORGAN_F6_E3M2, 3, 2, 3, FINITE},
     {ORGAN_F8_E4M3, 4, 3, 7, ONE_NAN},   {ORGAN_F8_E5M2, 5, 2, 15, IEEE},  {ORGAN_F8_E4M3FNUZ, 4, 3, 8, FNUZ},

@@ -91,6 +91,7 @@ static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
 
+/* Returns the bytes of scratch memory for reading `rows` rows, which are read in batches of reader->batch. */
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
 {
     const size_t batch = smaller_size(rows, reader->batch);

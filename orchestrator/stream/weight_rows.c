@@ -19,8 +19,10 @@ typedef struct batch_parts {
     float *scale_of, *zero_of; /* with a g_idx: one number for each column */
 } batch_parts;
 
+/* Returns whether the weight is in AutoAWQ's gemv format. */
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
 
+/* Returns whether the weight has MLX's affine mode, with biases in place of zero points. */
 static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
 
 /* Returns whether codes are stored in words of 32 bits (compressed-tensors, AutoAWQ's gemv, MLX). */

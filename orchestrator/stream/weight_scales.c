@@ -97,6 +97,7 @@ size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
     return rows == 0 ? 0 : (size_t)(max < grid->rows ? max : grid->rows);
 }
 
+/* Returns the bytes of the stored grid rows that `rows` rows of a matrix can need. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
 {
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
@@ -247,12 +248,14 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
                          .skip = (size_t)(first - from * unit)};
 }
 
+/* Returns whether the decoding kernels write type `as`; the same for every reader. */
 bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as)
 {
     (void)reader;
     return as == ORGAN_F32 || as == ORGAN_BF16 || as == ORGAN_F16;
 }
 
+/* Converts a type that organ_weight_can_decode_to accepts to the index of the decoding kernels. */
 organ_real organ_weight_real(organ_dtype as)
 {
     if (as == ORGAN_F32)
