@@ -34,9 +34,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough);
 uint64_t organ_memory_named(const organ_error *error);
 
 /* Combines the errors of two parts of one task. If memory was insufficient for both, `error` becomes the one with the
- * larger amount, and its message offers
- * the amount that is enough for both with --scratch, if that is less. If only `other` is an
- * error, copies it to `error`. Returns the status of `error`. */
+ * larger amount, and its message offers the amount that is enough for both with --scratch, if that is less. If only
+ * `other` is an error, copies it to `error`. Returns the status of `error`. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other);
 
 /* Runs `check` for another part of the task and combines its error with `error` like organ_memory_refuse_both. Does

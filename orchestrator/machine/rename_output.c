@@ -99,8 +99,8 @@ static int exchange_names(const char *a, const char *b)
     return fault;
 }
 
-/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be
- * read as an option. */
+/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be read
+ * as an option. */
 static void print_shell_path(FILE *out, const char *path)
 {
     fputs(*path == '-' ? " ./" : " ", out);

@@ -81,8 +81,8 @@ typedef enum organ_absence {
     ORGAN_ABSENCES
 } organ_absence;
 
-/* Returns a list of the OS numbers that are not used for this reason, such as "8-15,40", or "" if there are none;
- * the caller frees it. NULL if memory is exhausted. */
+/* Returns a list of the OS numbers that are not used for this reason, such as "8-15,40", or "" if there are none; the
+ * caller frees it. NULL if memory is exhausted. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why);
 
 /* Lists, in the form of organ_topology_absent, the usable CPUs that have no worker if there are `threads` workers:
@@ -98,10 +98,10 @@ char *organ_topology_list(const unsigned *numbers, size_t count);
  * downgrade, not as an error. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place);
 
-/* Restricts the calling thread, and threads that it creates, to part `share` (from 0) of `of` equal parts of the
- * cores on which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a
- * core. A topology discovered afterwards contains only this part. Returns ORGAN_IO if the system refuses;
- * ORGAN_USAGE unless share < of. */
+/* Restricts the calling thread, and threads that it creates, to part `share` (from 0) of `of` equal parts of the cores
+ * on which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a core. A
+ * topology discovered afterwards contains only this part. Returns ORGAN_IO if the system refuses; ORGAN_USAGE unless
+ * share < of. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error);
 
 /* Allocates `bytes` bytes of zeroed memory, page-aligned, on that node if the system allows it. Returns NULL with

@@ -47,8 +47,8 @@ static void sink_top(load *heap, size_t count)
     }
 }
 
-/* Sets owner[k] to the rank of part k: parts are assigned from the largest on, each to the rank with the fewest
- * bytes so far. All ranks compute the same assignment. */
+/* Sets owner[k] to the rank of part k: parts are assigned from the largest on, each to the rank with the fewest bytes
+ * so far. All ranks compute the same assignment. */
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error)
 {

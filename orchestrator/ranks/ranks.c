@@ -482,8 +482,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
-/* Waits until all ranks have called this function: meets them until all meet at `where`. A rank at another
- * meeting point gets the common fault there and then calls this function. */
+/* Waits until all ranks have called this function: meets them until all meet at `where`. A rank at another meeting
+ * point gets the common fault there and then calls this function. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {

@@ -38,15 +38,16 @@ const char *organ_launch_silence(void); /* value of ORGAN_SILENCE, or "" */
  *
  * If a stop is requested in one rank, all ranks stop. Ranks on one host to which the launcher gave the same CPUs divide
  * these CPUs. If a rank's process is suspended, or its host hangs or is unreachable, the other ranks end their run when
- * that rank has been silent for ORGAN_SILENCE seconds of rank 0's environment; their message names the silent rank.
+ * that rank has been silent for longer than ORGAN_SILENCE of rank 0's environment allows; their message names the
+ * silent rank.
  *
  * Returns ORGAN_IO if the module cannot be loaded; ORGAN_USAGE if MPI connects fewer or more processes than were
  * started, if versions differ, or if ORGAN_SILENCE is not a number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
 /* Waits until all ranks have called this function: at the end of a run, or after a part of the run that may fail
- * without ending the run. A fault of one rank becomes the fault of all ranks, even if the ranks
- * were at different steps when it occurred. Returns the common status. `where` names the step in messages. */
+ * without ending the run. A fault of one rank becomes the fault of all ranks, even if the ranks were at different steps
+ * when it occurred. Returns the common status. `where` names the step in messages. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* Lets the ranks continue after organ_ranks_sync_status without the part of the run that failed: clears the request to
@@ -56,9 +57,9 @@ void organ_ranks_overcome(organ_ranks *ranks);
 /* Returns the error's message without the prefix that names the rank at fault and its host. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error);
 
-/* Releases `ranks`; the last call. Waits until all ranks have called it, because launchers kill the remaining
- * processes when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank
- * that no longer answers, this rank waits at most 10 s for the launcher to end it. */
+/* Releases `ranks`; the last call. Waits until all ranks have called it, because launchers kill the remaining processes
+ * when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank that no longer
+ * answers, this rank waits at most 10 s for the launcher to end it. */
 void organ_ranks_leave(organ_ranks *ranks);
 
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0 is the first rank */
@@ -118,8 +119,8 @@ typedef struct organ_assignment {
     uint32_t *owner; /* rank of each part */
 } organ_assignment;
 
-/* Assigns `count` parts by the bytes that the function `bytes` returns for each, like organ_ranks_assign. Release
- * the assignment after success and after an error. */
+/* Assigns `count` parts by the bytes that the function `bytes` returns for each, like organ_ranks_assign. Release the
+ * assignment after success and after an error. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error);
@@ -140,9 +141,9 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error);
 
-/* Meets and exchanges like organ_assignment_complete, for results of variable size. The pointer to the result of
- * part k is at `first` + k * `stride`: an allocation that the caller frees, or NULL. `bytes` returns the size of a
- * result of this rank that is not NULL; if `bytes` is NULL, the results are strings. */
+/* Meets and exchanges like organ_assignment_complete, for results of variable size. The pointer to the result of part k
+ * is at `first` + k * `stride`: an allocation that the caller frees, or NULL. `bytes` returns the size of a result of
+ * this rank that is not NULL; if `bytes` is NULL, the results are strings. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error);

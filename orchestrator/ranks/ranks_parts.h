@@ -79,9 +79,9 @@ organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
 void organ_watch_poll(organ_ranks *ranks, unsigned poll);
 /* Ends this rank's signs of life, before ranks leave: none may reach a rank that has left. */
 void organ_watch_hush(organ_ranks *ranks);
-/* Gives rank 0 time to print its error before this rank ends, because a launcher ends all ranks when one ends with
- * an error. If rank 0 has sent this rank the number of a rank that no longer answers, waits for the launcher's
- * signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
+/* Gives rank 0 time to print its error before this rank ends, because a launcher ends all ranks when one ends with an
+ * error. If rank 0 has sent this rank the number of a rank that no longer answers, waits for the launcher's signal for
+ * twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks);
 /* Ends the thread of the watch. */
 void organ_watch_end(organ_ranks *ranks);

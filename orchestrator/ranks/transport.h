@@ -14,8 +14,8 @@
 typedef struct organ_transport {
     /* Joins the other ranks of the run; sets this process's rank and the number of ranks. */
     int (*open)(int *rank, int *count, char *why);
-    /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`,
-     * in order of ranks. */
+    /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`, in
+     * order of ranks. */
     int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why);
     /* Collective: copies `bytes` bytes from rank `from` to all others, at `data`. */
     int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why);

@@ -68,7 +68,8 @@ typedef struct band_plan_planning {
 
 /* Sets the limits of the plan for `memory` bytes. A band gets an eighth of the memory without the scratch, so that
  * reading, work and writing overlap, but not more than COMFORTABLE_BAND nor less than p->least. Returns false if two
- * bands or pass->least bytes do not fit; always true if the pass has no bytes. An organ_memory_fits. */
+ * bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls it as its
+ * `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;

@@ -35,8 +35,7 @@ typedef struct copy_tree_walk {
 } copy_tree_walk;
 
 /* Returns whether an entry with this relative path is left out: the mark of an unfinished output (ORGAN_GROWING_MARK),
- * unfinished outputs
- * (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
+ * unfinished outputs (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||

@@ -160,8 +160,8 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
     return error->status;
 }
 
-/* Copies bytes between files inside the kernel (copy_file_range). If the kernel cannot copy between these files, or
- * reports the end of `from`, copies the remaining bytes through memory, which also finds the right error. */
+/* Copies bytes between files inside the operating system (copy_file_range). If that is not possible for these files, or
+ * if `from` ends early, copies the remaining bytes through memory, which also reports the right error. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error)
 {

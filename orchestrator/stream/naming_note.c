@@ -209,8 +209,8 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
 }
 
 /* Finishes a renaming that a crash interrupted, if the file or directory p->final has the first inode of the note and
- * no process holds the lock of the partial directory. If neither this is so nor a partial directory exists, removes the
- * note. */
+ * no process holds the lock of the partial directory. If p->final does not have this inode and there is no partial
+ * directory, removes the note. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

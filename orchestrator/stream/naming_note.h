@@ -17,8 +17,8 @@
 
 #define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
 
-/* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores the
- * choices that it has made so far and the refitted values, so that --resume need not repeat them. */
+/* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
+ * and the refitted values, so that --resume need not repeat them. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
 
 /* The content of a note of a finished output that waits for its name. */
@@ -53,8 +53,8 @@ typedef struct organ_naming_place {
 int organ_naming_remove_choice(const char *final);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
- * output, removes the files that had these names before, then removes the note. Does nothing if the output
- * `final` has no note or if another process writes it. Returns ORGAN_IO if a file cannot be renamed or removed. */
+ * output, removes the files that had these names before, then removes the note. Does nothing if the output `final` has
+ * no note or if another process writes it. Returns ORGAN_IO if a file cannot be renamed or removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

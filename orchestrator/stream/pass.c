@@ -137,10 +137,10 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes tiles [*from, *to) of a band and returns its slot. Waits if all tiles in memory are taken. Takes the remaining
- * tiles divided by twice the workers, at least one: with many small tiles a worker then needs the lock rarely, and the
- * last tiles are spread over the workers. Returns NULL if no tiles are left, the pass was halted, or a stop is
- * requested. */
+/* Takes tiles [*from, *to) of a band and returns its slot. Waits if all tiles in memory are taken. The number of taken
+ * tiles is that of the remaining ones divided by twice the workers, at least one: with many small tiles a worker needs
+ * the lock rarely, and the last tiles are spread over the workers. Returns NULL if no tiles are left, the pass was
+ * halted, or a stop is requested. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -274,7 +274,8 @@ static void release_ring(pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Advises the kernel to read ahead in the model's files, because the pass reads them in order. NULL is allowed. */
+/* Advises the operating system to read ahead in the model's files, because the pass reads them in order. NULL is
+ * allowed. */
 static void expect_sequential(const organ_model *model)
 {
     for (size_t f = 0; model && f < model->file_count; f++)

@@ -79,9 +79,8 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Decodes rows [first, first + part->n) of b of product number `product` into `scratch` and sets part->b to them.
- * After
- * the panel, `scratch` has the scratch of `make`. Returns false if `make` has failed here or in another part. */
+/* Decodes rows [first, first + part->n) of b of product number `product` into `scratch` and sets part->b to them. The
+ * scratch memory of `make` follows the panel. Returns false if `make` has failed here or in another part. */
 static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];
@@ -150,8 +149,7 @@ static double work_of(const product_split *d, size_t product)
 }
 
 /* Chooses d->columns and runs all parts of all products on the workers. `blocks` is the number of the smallest possible
- * parts, PART_ROWS x MIN_COLUMNS, so a part consists of about
- * blocks / parts_wanted of them. */
+ * parts, PART_ROWS x MIN_COLUMNS, so a part consists of about blocks / parts_wanted of them. */
 static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
     const size_t parts_wanted = PARTS_A_WORKER * organ_workers_count(d->engine->workers);

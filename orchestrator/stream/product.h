@@ -16,9 +16,9 @@ organ_factor organ_factor_from(organ_factor operand, size_t row);
 
 /* Computes `count` products as defined in kernels/kernels.h. If the member `compute` of a product is
  * ORGAN_COMPUTE_EXACT, the product is exact, else it uses the engine's arithmetic. No product may read or write memory
- * that another one writes. Products are divided among the
- * workers, which does not change a bit. After a request through `stop` (or NULL), parts that have not begun are
- * skipped, and the results are incomplete. `scratch`: organ_products_scratch bytes, 64-byte aligned. */
+ * that another one writes. Products are divided among the workers, which does not change a bit. After a request through
+ * `stop` (or NULL), parts that have not begun are skipped, and the results are incomplete. `scratch`:
+ * organ_products_scratch bytes, 64-byte aligned. */
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch);
 

@@ -10,7 +10,7 @@
 
 #define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file, and its reports */
 
-/* How far an output is. */
+/* How complete an output is. */
 typedef enum organ_publish_stage {
     ORGAN_OUTPUT_GROWING, /* incomplete */
     ORGAN_OUTPUT_KEPT,    /* complete, but still under the temporary name, because the final one was not available */

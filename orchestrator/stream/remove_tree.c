@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
-/* How often a folder is listed at most. If entries are removed while a folder is listed, some file systems skip others.
+/* Largest number of times that a folder is listed. If entries are removed while a folder is listed, some file systems
+ * skip others.
  */
 #define ROUNDS 4
 

@@ -28,14 +28,13 @@ typedef struct transfer_pool {
     size_t count, next; /* number of transfers; index of the first that no thread has taken */
     const organ_progress *progress;
     const organ_stop *stop;
-    pthread_mutex_t lock; /* protects `next`, `fault` and `moved`, and calls of callbacks */
-    organ_error fault;    /* the first error of a thread */
-    uint64_t moved;       /* bytes of tensors that are processed */
-    pthread_mutex_t
-        ahead_lock;           /* protects the members below: the next read to announce to the system (announce_ahead) */
-    size_t ahead;             /* index of its transfer */
-    uint64_t ahead_offset;    /* offset in the tensor of that transfer */
-    uint64_t ahead_announced; /* bytes announced so far, of all transfers */
+    pthread_mutex_t lock;       /* protects `next`, `fault` and `moved`, and calls of callbacks */
+    organ_error fault;          /* the first error of a thread */
+    uint64_t moved;             /* bytes of tensors that are processed */
+    pthread_mutex_t ahead_lock; /* protects the members below: the next read to announce */
+    size_t ahead;               /* index of its transfer */
+    uint64_t ahead_offset;      /* offset in the tensor of that transfer */
+    uint64_t ahead_announced;   /* bytes announced so far, of all transfers */
 } transfer_pool;
 
 /* State of one thread. */

@@ -83,8 +83,8 @@ static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t
 /* Returns a / b, rounded up. */
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* Reserves `bytes` bytes of scratch memory: returns the address *at and advances *at past the bytes, to a multiple
- * of 64. A caller that begins with *at = 0 gets in *at the total bytes of its arrays. */
+/* Reserves `bytes` bytes of scratch memory: returns the address *at and advances *at past the bytes, to a multiple of
+ * 64. If *at is 0 before the first array, it becomes the total bytes of the arrays. */
 static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
     const uintptr_t taken = *at;
@@ -141,8 +141,8 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
 
 /* ---- scales ---- */
 
-/* Sets *grid to the layout of a companion (a tensor of scales, zero points or biases). Returns
- * ORGAN_BAD_INPUT if the tensor has a type that scales cannot have, or too few elements. */
+/* Sets *grid to the layout of a companion (a tensor of scales, zero points or biases). Returns ORGAN_BAD_INPUT if the
+ * tensor has a type that scales cannot have, or too few elements. */
 organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error);
 

@@ -283,7 +283,7 @@ static void close_item(open_item *item)
 }
 
 /* Opens item number r->opened, calls pass->begin and makes the strips of the item available to the workers. Takes the
- * lock only for the counters that workers read: they do not use the item before. */
+ * lock only for the counters: workers do not use the item before these count it. */
 static organ_status open_next(weight_pass_run *r, organ_error *error)
 {
     const organ_weight_pass *pass = r->pass;

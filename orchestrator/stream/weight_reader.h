@@ -30,8 +30,8 @@ uint64_t organ_weight_reader_cols(const organ_weight_reader *reader);
 /* Returns the bytes of scratch memory that organ_weight_read needs for `rows` rows, a multiple of 64. */
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows);
 
-/* Returns the best number of rows to read at once: `rows`, rounded up to whole steps. A step is the rows that share
- * stored scales or words; at least one step. */
+/* Returns the best number of rows to read at once: `rows`, rounded up to whole steps. A step is the number of rows
+ * that share stored scales or words; the result is at least one step. */
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
 
 /* Decodes rows [first, first + rows) to `values`, contiguously, as FP32 or rounded from it to BF16 or F16 (`as`);

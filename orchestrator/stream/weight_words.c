@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * The family of packed weights stored transposed, as a matrix of 32-bit words with inputs along its rows and outputs
- * along its columns. In GPTQ a word has codes of one output for several inputs; in AutoAWQ's gemm it has the codes of
- * eight outputs for one input. To decode a strip (consecutive outputs, which are rows of the weight), read_strip reads
- * a range of columns of the stored matrix and transposes it. */
+ * The family of packed weights stored transposed, as a matrix of 32-bit words. In GPTQ a word has codes of several
+ * inputs for one output, and a column of words belongs to one output. In AutoAWQ's gemm a word has codes of one input
+ * for eight outputs, and a column of words belongs to these outputs. A strip is a range of outputs, which are rows of
+ * the weight: read_strip reads the columns of the stored matrix with the strip and transposes them. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* STRIP_BYTES: bytes of codes in a strip, about. STEP, AWQ_STEP: outputs that are best read together, so that the runs
- * of bytes in the file are long enough. AWQ_CODES: outputs in a word. */
+/* STRIP_BYTES: about the bytes of codes in a strip. STEP, AWQ_STEP: outputs that are best read together, so that the
+ * runs of bytes in the file are long enough. AWQ_CODES: outputs in a word. */
 enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
 /* Output 8 c + k is in nibble awq_nibble[k] of word c. */
