@@ -58,6 +58,7 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     return error->status;
 }
 
+/* Returns ORGAN_OK if `fits` accepts `given` bytes, else ORGAN_USAGE with the least bytes that `fits` accepts. */
 organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
                                   const char *what, ...)
 {
@@ -126,6 +127,8 @@ organ_status organ_memory_refuse_both(organ_error *error, const organ_error *oth
     return error->status;
 }
 
+/* Runs `check` and combines its error with *error (organ_memory_refuse_both), unless *error is a fault other than a
+ * lack of memory. */
 organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
                                      organ_error *error)
 {

@@ -104,6 +104,7 @@ organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignm
     return ORGAN_OK;
 }
 
+/* Returns true if the part is assigned to this rank. */
 bool organ_assignment_is_local(const organ_assignment *assignment, size_t part)
 {
     return assignment->owner[part] == organ_ranks_rank(assignment->ranks);
@@ -115,6 +116,7 @@ void organ_assignment_release(organ_assignment *assignment)
     assignment->owner = NULL;
 }
 
+/* Calls `work` for each part of this rank, in order, up to the first error, which it returns. */
 organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
                                   organ_error *error)
@@ -176,6 +178,7 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     return error->status;
 }
 
+/* Completes a contiguous array in all ranks: rank owner[k] sends element k. */
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
                                   const uint32_t *owner, organ_error *error)
 {

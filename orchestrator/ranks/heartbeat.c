@@ -347,6 +347,7 @@ static void *run_heartbeat(void *context)
     return NULL;
 }
 
+/* Starts the heartbeat thread. Returns ORGAN_IO if it cannot be created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
 {
     const int failed = organ_thread_create(&ranks->heartbeat, NULL, run_heartbeat, ranks);
@@ -354,6 +355,7 @@ organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
     return failed ? organ_fail_errno(error, failed, "cannot start the heartbeat thread") : ORGAN_OK;
 }
 
+/* Ends the heartbeat thread, if it runs; the thread first receives all notes that have arrived. */
 void organ_heartbeat_end(organ_ranks *ranks)
 {
     if (!ranks->beats)

@@ -24,6 +24,7 @@ static bool launch_number_of(const char *variable, size_t *number)
     return *end == '\0';
 }
 
+/* Returns the value of the environment variable ORGAN_SILENCE, or "". */
 const char *organ_launch_silence(void)
 {
     const char *const text = getenv(ORGAN_SILENCE_VARIABLE);

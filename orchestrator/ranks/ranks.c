@@ -287,7 +287,7 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* The function `wait` of organ_ranks_broadcast. All ranks call the broadcast at about the same time, so it ends soon:
+/* The function `wait` of organ_ranks_broadcast. All ranks call the broadcast right after a meeting, so it ends soon:
  * the first BRIEF_TURNS waits only yield the processor, and later ones sleep. */
 static void wait_briefly(unsigned attempt)
 {

@@ -12,6 +12,7 @@ static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 
 /* Returns whether the other ranks cannot be reached. */
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
+/* Marks the other ranks as lost: from now on, this rank neither sends to them nor receives. */
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
 /* Sends a sign of life to each watched rank but `lost_rank`. The sign contains `lost_rank`, the rank that is considered

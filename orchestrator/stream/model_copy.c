@@ -332,6 +332,7 @@ organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const v
     return organ_direct_write(&copy->writing, data, bytes, offset, error);
 }
 
+/* Reads bytes of the copy of file number `file`, from byte `offset` on. */
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error)
 {

@@ -38,7 +38,8 @@ typedef struct pass_run {
      * `freed` wakes the reader: a slot was retired */
     pthread_cond_t filled, finished, freed;
     uint64_t read, retired; /* numbers of bands read and retired since the start: slots [retired, read) are filled */
-    bool all_read, halted;  /* the last band was read; all threads must end */
+    bool all_read;          /* the last band was read */
+    bool halted;            /* all threads must end */
     organ_error error;      /* first fault */
 } pass_run;
 

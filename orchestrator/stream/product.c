@@ -45,6 +45,7 @@ size_t organ_panel_rows(size_t k, organ_real type)
     return organ_max(PANEL_BYTES / row / MIN_PANEL, 1) * MIN_PANEL;
 }
 
+/* Returns the bytes of a panel of organ_panel_rows rows, rounded up to 64. */
 size_t organ_panel_bytes(size_t k, organ_real type)
 {
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
@@ -135,6 +136,7 @@ static void run_part(void *context, size_t index, size_t worker)
         d->engine->dots->product(&part, scratch);
 }
 
+/* Returns the bytes of scratch memory of organ_products_run. */
 size_t organ_products_scratch(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
@@ -165,6 +167,7 @@ static void run_products(product_split *d, const organ_stop *stop, size_t count)
     organ_share_work(d->engine, stop, parts, work, run_part, d);
 }
 
+/* Computes products whose operands are in memory, on all workers. */
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch)
 {
@@ -172,6 +175,8 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
     run_products(&d, stop, count);
 }
 
+/* Computes products on all workers; b of products[k] is decoded in panels if panels[k].make is set. Returns the first
+ * error of `make`. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error)

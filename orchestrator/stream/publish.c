@@ -155,9 +155,11 @@ static organ_status write_finished_note(const organ_publish *publish, const char
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* Removes the note of the run, except in two cases. A finished output that could not be renamed keeps its note if the
- * note has a journal, so that the same command can continue. A renamed output keeps its note if the partial directory
- * still exists or the output with the run's choices cannot be removed; the next run then removes these and the note. */
+/* Last step of a commit: removes the output with the run's choices, if publish->choice is set and the output is
+ * renamed, and the note of the run. The note stays in two cases. A finished output that could not be renamed keeps its
+ * note if the note has a journal, so that the same command can continue. A renamed output keeps its note if the partial
+ * directory still exists or the output with the run's choices cannot be removed; the next run then removes these and
+ * the note. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
@@ -333,6 +335,8 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     return error->status;
 }
 
+/* Sets the paths, checks that the name may be used, and creates or continues the partial directory, locked and with the
+ * mark. */
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error)
 {

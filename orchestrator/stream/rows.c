@@ -20,7 +20,7 @@ typedef struct rows_run {
 } rows_run;
 
 /* Takes the next unit or task of the set and returns its index, which may be beyond the last. */
-static size_t next_unit(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+static size_t next_index(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
 /* Keeps the error of a unit, unless a unit with a lower index has failed. Workers take units in ascending order and
  * finish those that they took, so the lowest failing unit of the set is always read, for any number of workers. */
@@ -40,7 +40,7 @@ static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->readers && (k = next_unit(r)) < r->set.units;) {
+    for (size_t k; worker < w->readers && (k = next_index(r)) < r->set.units;) {
         const size_t from = k * w->unit_rows;
         const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
         organ_error error = {0};
@@ -61,7 +61,7 @@ static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->helpers && (k = next_unit(r)) < w->tasks;)
+    for (size_t k; worker < w->helpers && (k = next_index(r)) < w->tasks;)
         w->task(w->context, &r->set, k, worker);
 }
 
@@ -181,6 +181,7 @@ void organ_row_buffer_close(organ_row_buffer *b)
     *b = (organ_row_buffer){0};
 }
 
+/* Reads rows [first, first + rows), at most b->capacity, to b->values as FP32. */
 organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t rows, organ_error *error)
 {
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);

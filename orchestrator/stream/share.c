@@ -34,6 +34,7 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
         organ_workers_run(engine->workers, run_share, &s);
 }
 
+/* Runs tasks on all workers like organ_share_work, whatever their cost. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context)
 {

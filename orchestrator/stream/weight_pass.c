@@ -65,9 +65,10 @@ typedef struct weight_pass_run {
     uint64_t row;            /* first row of the next strip */
     uint64_t ahead;          /* strips of open items that no worker has taken */
     uint64_t taken, retired; /* strips taken and retired since the start */
-    /* no item is left to open; the pass has ended; a strip has failed, so no later one is begun */
-    bool all_open, halted, failing;
-    organ_error error; /* of open_next; reported after all strips of earlier items are retired */
+    bool all_open;           /* no item is left to open */
+    bool halted;             /* the pass has ended: workers must return */
+    bool failing;            /* a strip has failed, so no later strip is begun */
+    organ_error error;       /* of open_next; reported after all strips of earlier items are retired */
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
@@ -150,7 +151,7 @@ static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, s
         if (measure_item(r, i, plan, error))
             return error->status;
         *widest = worker_bytes(plan) > before ? i : *widest;
-        organ_rows_passed();
+        organ_rows_passed(); /* large arrays of the verb give memory back (paged_rows.h) */
     }
     *each = worker_bytes(plan) + 4 * (uint64_t)r->pass->result_bytes;
     return ORGAN_OK;

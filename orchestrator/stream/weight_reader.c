@@ -20,6 +20,7 @@ static const weight_family *weight_family_of(const organ_weight *weight)
     }
 }
 
+/* Sets the members of *reader that follow from the headers: defaults, then the family's `prepare`. */
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
@@ -112,6 +113,7 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
+/* Sets *step to the best number of rows to read at once, about `rows`, from the headers alone. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {
@@ -121,6 +123,7 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
     return error->status;
 }
 
+/* Sets *scratch to the bytes of scratch memory for reading `rows` rows, from the headers alone; 0 on error. */
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {

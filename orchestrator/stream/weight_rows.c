@@ -34,7 +34,7 @@ static bool in_words(const organ_weight_reader *r)
 /* Returns whether the weight is NVFP4 of ModelOpt, recognised by its global scale, which multiplies. ModelOpt reads
  * E2M1 code 8 as 0, the kernels as -0. The zero point -0.0 corrects this: its subtraction changes -0 to 0 and nothing
  * else. */
-static bool is_unsigned_zero(const organ_weight_reader *r)
+static bool is_modelopt(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
@@ -42,7 +42,7 @@ static bool is_unsigned_zero(const organ_weight_reader *r)
 /* Returns whether p->zeros is used: for zero points, which are subtracted from the codes, or for biases of MLX. */
 static bool has_zero(const organ_weight_reader *r)
 {
-    return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
+    return r->zero.tensor || r->packed_zero || in_words(r) || is_modelopt(r);
 }
 
 /* Returns whether codes must be unpacked to bytes first, because the kernels decode only codes of 4 and 8 bits. */
@@ -244,7 +244,7 @@ static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
 
 /* Reads the zero points or biases of a batch of rows to p->zeros, as FP32. For codes in words it adds half of their
  * range. Without a tensor of zero points, sets one row of constants: that half for codes in words, -0.0 for ModelOpt
- * (is_unsigned_zero). */
+ * (is_modelopt). */
 static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                    organ_error *error)
 {
