@@ -12,14 +12,14 @@ enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
-    organ_place place;
-    bool pinned; /* it is bound to its CPU */
+    organ_place place; /* CPU and memory node on which the thread should run */
+    bool pinned;       /* it is bound to its CPU */
 } member;
 
 /* A pool of threads. */
 struct organ_workers {
     const organ_topology *topology;
-    member *members;
+    member *members;      /* [number of threads]; the index is the number of the worker */
     size_t count;         /* number of running threads */
     size_t pinned;        /* number of threads bound to a CPU */
     pthread_mutex_t lock; /* protects the members below */

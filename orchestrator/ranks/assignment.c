@@ -129,10 +129,10 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 
 /* ---- exchange of results ---- */
 
-/* An array of which each rank has computed some elements: element k is at first + k * stride and has `size` bytes. */
+/* An array with one element for each part. Element k is at first + k * stride; the rank of part k has computed it. */
 typedef struct pieces {
-    char *first;
-    size_t size, stride;
+    char *first;         /* element 0 */
+    size_t size, stride; /* bytes of an element; bytes from one element to the next */
 } pieces;
 
 /* Copies the elements of the array `p` that rank `rank` has computed to `packed`, in order and without gaps. If `put`

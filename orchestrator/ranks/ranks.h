@@ -114,7 +114,7 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
 
 /* The assignment of the `count` parts of some work to ranks; without ranks (NULL) this process does all parts. */
 typedef struct organ_assignment {
-    organ_ranks *ranks;
+    organ_ranks *ranks; /* NULL: a single process */
     size_t count;
     uint32_t *owner; /* rank of each part */
 } organ_assignment;

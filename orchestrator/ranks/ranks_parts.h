@@ -28,22 +28,22 @@ typedef struct organ_watch {
 
 /* This process as one of the ranks (MPI processes) of a run. */
 struct organ_ranks {
-    organ_transport transport;
+    organ_transport transport;                         /* functions of the MPI module */
     size_t rank, count;                                /* of this process; of all */
     char (*hosts)[ORGAN_HOST_ROOM];                    /* host of each rank */
     bool joined;                                       /* the ranks have exchanged hosts and versions */
     char agreed[sizeof((organ_error *)NULL)->message]; /* message of the last fault that all ranks adopted */
-    size_t named; /* length of the prefix of `agreed` that names the rank at fault */
-    organ_stop *stop;
+    size_t named;     /* length of the prefix of `agreed` that names the rank at fault */
+    organ_stop *stop; /* belongs to the caller of organ_ranks_join */
     pthread_t heartbeat;
     bool beats;                  /* the heartbeat thread runs */
-    pthread_mutex_t lock;        /* protects the members below */
+    pthread_mutex_t lock;        /* protects the members below, except those marked atomic */
     pthread_cond_t woken;        /* signalled when the heartbeat thread must end */
     bool ending;                 /* the heartbeat thread must end */
-    bool sent;                   /* this rank has sent a request to stop to the other ranks */
-    bool halted;                 /* this rank has reported its current fault to the other ranks */
+    bool sent;                   /* this rank has sent a request to stop to the other ranks; atomic */
+    bool halted;                 /* this rank has reported its current fault to the other ranks; atomic */
     unsigned overcome;           /* number of calls of organ_ranks_overcome so far */
-    bool lost;                   /* the other ranks cannot be reached */
+    bool lost;                   /* the other ranks cannot be reached; atomic */
     const organ_progress *shown; /* display of rank 0 */
     organ_progress progress;     /* to which this rank's work reports */
     bool stage;                  /* a progress stage is open */
@@ -52,9 +52,9 @@ struct organ_ranks {
     struct organ_early_note *early, **early_end; /* on rank 0: list of kept notes of stages that it has not begun, in
                                                     order of arrival, and the pointer at its end */
     uint64_t unsent;                             /* bytes of progress that were not sent to rank 0 yet */
-    uint64_t spoken;                             /* notes sent to rank 0 for display */
-    uint64_t *received; /* on rank 0: notes for display received from each rank; atomic, not protected by the lock */
-    organ_watch watch;
+    uint64_t spoken;                             /* notes for display sent to rank 0 since the start; atomic */
+    uint64_t *received; /* on rank 0: notes for display received from each rank since the start; atomic */
+    organ_watch watch;  /* detects lost ranks */
 };
 
 /* Joins the ranks like organ_ranks_join, with a transport that is loaded already. *ranks is NULL after an error. */

@@ -29,9 +29,9 @@ typedef struct organ_tile {
 /* A whole number of tiles of one item, contiguous in its file. Bands are retired in order of items and offsets. */
 typedef struct organ_band {
     size_t item;
-    const void *data; /* address and file offset are congruent modulo 4096 */
-    uint64_t offset;  /* file offset of the band */
-    size_t bytes, tiles;
+    const void *data;    /* address and file offset are congruent modulo 4096 */
+    uint64_t offset;     /* file offset of the band */
+    size_t bytes, tiles; /* number of bytes; number of tiles */
     const void *results; /* result_bytes for each tile, in tile order (row by row, left to right) */
     bool last;           /* the last band of its item */
 } organ_band;
@@ -50,7 +50,7 @@ typedef struct organ_pass {
     size_t result_bytes;  /* for each tile, zeroed before `work` */
     /* bytes of memory that the caller needs after the pass: if the engine has less, the pass fails at its start */
     uint64_t least;
-    void *context;
+    void *context; /* first argument of the callbacks */
     /* Processes a tile. Called on any worker, in any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);
     /* Receives the bands whose tiles are processed, in order, one at a time, on the thread that runs organ_pass_run. An

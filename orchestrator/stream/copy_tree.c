@@ -25,12 +25,12 @@
 
 /* The listing of the files below a directory. */
 typedef struct copy_tree_walk {
-    char path[PATH_MAX]; /* path of the current entry */
-    const char *const *skip;
-    size_t root;       /* bytes of a path before the part relative to the listed directory */
-    size_t skip_count; /* number of `skip` */
-    size_t capacity;   /* allocated entries of list->names */
-    organ_file_list *list;
+    char path[PATH_MAX];     /* path of the current entry */
+    const char *const *skip; /* relative paths to leave out */
+    size_t root;             /* bytes of a path before the part relative to the listed directory */
+    size_t skip_count;       /* number of `skip` */
+    size_t capacity;         /* allocated entries of list->names */
+    organ_file_list *list;   /* result */
     organ_error *error;
 } copy_tree_walk;
 

@@ -10,7 +10,7 @@
 
 /* The files below a directory. */
 typedef struct organ_file_list {
-    size_t count;
+    size_t count;   /* number of files */
     char **names;   /* relative paths, in byte order */
     uint64_t bytes; /* total size of the files */
 } organ_file_list;

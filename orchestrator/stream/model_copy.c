@@ -24,7 +24,7 @@ enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
-    const bool *replaced;
+    const bool *replaced; /* for each tensor of the model: the caller writes it */
     const organ_stop *stop;
     char **paths;           /* paths of the files of the copy */
     char *made;             /* state of each file: SHARED, RESUMED or PLAIN */
@@ -36,8 +36,8 @@ struct organ_model_copy {
         writing;
     size_t written;         /* index of the file that `writing` has open */
     organ_file_list others; /* files without weights */
-    pthread_t thread;
-    bool copying; /* the thread was started and not yet joined */
+    pthread_t thread;       /* the copying thread */
+    bool copying;           /* the thread was started and not yet joined */
     pthread_mutex_t lock;
     bool cancelled;    /* organ_model_copy_end asks the thread to end; guarded by the lock */
     organ_error fault; /* error of the thread; guarded by the lock */
@@ -95,10 +95,10 @@ static bool copying_is_stopped(organ_model_copy *copy)
 
 /* One of the donor's files and its copy, both open. */
 typedef struct model_copy_pair {
-    size_t file;
-    int from;
-    organ_direct_file to;
-    bool written; /* this rank has written into the copy */
+    size_t file;          /* index of the file in the model */
+    int from;             /* descriptor of the donor's file */
+    organ_direct_file to; /* the copy */
+    bool written;         /* this rank has written into the copy */
 } model_copy_pair;
 
 /* Returns whether this rank copies the next `bytes` bytes, and moves copy->passed past them. Each rank copies one

@@ -31,8 +31,8 @@ typedef struct pass_run {
     const organ_engine *engine;
     organ_band_plan plan;
     size_t buffer_bytes; /* of each buffer of a slot */
-    pass_slot *slots;
-    void **scratch; /* per worker */
+    pass_slot *slots;    /* [plan.slots]; band number b is in slot b % plan.slots */
+    void **scratch;      /* per worker */
     pthread_mutex_t lock;
     /* `filled` wakes workers: a slot was filled. `finished` wakes the calling thread: all tiles of a band are done.
      * `freed` wakes the reader: a slot was retired */

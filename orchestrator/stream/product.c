@@ -26,8 +26,8 @@ typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
     const organ_panels *panels; /* NULL if b of all products is in memory */
-    unsigned char *scratch;
-    size_t room;    /* bytes of `scratch` for each worker */
+    unsigned char *scratch;     /* `room` bytes for each worker */
+    size_t room;                /* bytes of `scratch` for each worker */
     size_t columns; /* rows of b in a part for which each worker gets PARTS_A_WORKER parts; product_cut_of clamps it */
     organ_first_fault fault; /* of panels->make */
 } product_split;

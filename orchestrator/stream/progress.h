@@ -14,7 +14,7 @@ ORGAN_API_BEGIN
 
 /* Callbacks of the receiver of progress; any may be NULL. Calls never overlap, but may come from different threads. */
 typedef struct organ_progress {
-    void *context;
+    void *context; /* first argument of the callbacks */
     /* Begins a stage named `what` ("pruning") that will process `bytes` bytes and `tensors` tensors. */
     void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
     /* Reports that `bytes` more bytes were processed. `tensor` is the tensor that was just finished (NULL: none), with

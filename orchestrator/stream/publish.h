@@ -28,11 +28,11 @@ typedef struct organ_publish {
     bool resumed; /* the partial directory existed and is continued */
     bool whole;   /* the partial directory contains the complete output of an earlier run, which only needs its name */
     bool force;   /* replace an existing output if organ_check_replaceable accepts it */
-    const char *like; /* argument of organ_check_replaceable; belongs to the caller */
-    bool empty;       /* `final` is an empty directory that organ_publish_commit may remove */
-    organ_publish_stage stage;
-    bool choice;    /* remove the second output with the run's choices at the end (ORGAN_CHOICE_ENDING) */
-    size_t writers; /* ranks that write the output together; 0: one */
+    const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
+    bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
+    organ_publish_stage stage; /* how complete the output is */
+    bool choice;               /* remove the second output with the run's choices at the end (ORGAN_CHOICE_ENDING) */
+    size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 
 /* How organ_publish_begin treats outputs of earlier runs. */

@@ -25,7 +25,7 @@
 typedef struct organ_row_unit {
     size_t index;   /* index within the set */
     uint64_t first; /* row of the matrix */
-    size_t rows;
+    size_t rows;    /* number of rows */
 } organ_row_unit;
 
 /* Rows that are in memory together. */
@@ -40,7 +40,7 @@ typedef struct organ_row_walk {
     size_t set_rows, unit_rows; /* at least 1; the last set, and the last unit of each set, may be shorter */
     size_t readers;             /* at least 1: workers 0 .. readers-1 call `unit` */
     size_t helpers;             /* at least 1 if there are tasks: workers 0 .. helpers-1 call `task` */
-    void *context;
+    void *context;              /* first argument of the callbacks */
     /* Reads the rows of a unit and processes them. Called on workers below `readers`, with the worker's number. */
     organ_status (*unit)(void *context, const organ_row_unit *unit, size_t worker, organ_error *error);
     /* Runs one of the tasks 0 .. tasks - 1 of a set, after all its units were read. Called on workers below `helpers`.
@@ -65,8 +65,8 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
  * but `reader`. */
 typedef struct organ_row_sources {
     const organ_kernels *kernels;
-    size_t count;
-    uint64_t rows, cols;
+    size_t count;        /* number of weights, at most ORGAN_ROW_SOURCES */
+    uint64_t rows, cols; /* of each weight, its matrices one after another */
     const organ_model *model[ORGAN_ROW_SOURCES];
     const organ_weight *weight[ORGAN_ROW_SOURCES];
     organ_weight_reader *reader[ORGAN_ROW_SOURCES]; /* NULL until organ_row_sources_open */

@@ -8,7 +8,7 @@
 /* The first error of the tasks of a call of organ_share. */
 typedef struct organ_first_fault {
     organ_error *error; /* the caller's; read it when all tasks have returned */
-    bool found;
+    bool found;         /* a task has failed; atomic */
 } organ_first_fault;
 
 /* Returns whether a task has called organ_fault_keep; tasks that begin later may then return at once. */

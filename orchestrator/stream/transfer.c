@@ -122,8 +122,8 @@ static void announce_ahead(transfer_pool *c)
     pthread_mutex_unlock(&c->ahead_lock);
 }
 
-/* Opens the file that the transfer writes as h->file, unless it is open already, and closes the file of the thread's
- * transfer before: the next tensor is usually in the same file. */
+/* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
+ * usually in the same file; otherwise closes h->file first. */
 static organ_status open_target(transfer_worker *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)

@@ -25,7 +25,7 @@ struct organ_transfer {
     /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
      * be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
-    void *context;
+    void *context; /* first argument of `done` */
 };
 
 /* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.

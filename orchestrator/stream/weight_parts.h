@@ -6,7 +6,7 @@
 
 #include "orchestrator/stream/weight_reader.h"
 
-/* Rows [first, first + count) of matrix `matrix` of a weight. */
+/* Rows [first, first + count) of matrix number `matrix` of a weight. */
 typedef struct weight_rows {
     uint64_t matrix, first;
     size_t count;

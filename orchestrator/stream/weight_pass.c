@@ -31,10 +31,10 @@ typedef struct open_item {
 
 /* A strip from the time a worker takes it until the calling thread retires it. */
 typedef struct weight_pass_slot {
-    organ_weight_strip strip;
-    void *result;      /* pass->result_bytes bytes, within weight_pass_run.results */
-    bool done;         /* the worker has finished the strip, or failed */
-    organ_error error; /* of the worker */
+    organ_weight_strip strip; /* rows and values of the strip */
+    void *result;             /* pass->result_bytes bytes, within weight_pass_run.results */
+    bool done;                /* the worker has finished the strip, or failed */
+    organ_error error;        /* of the worker */
 } weight_pass_slot;
 
 /* Sizes of the buffers, and number of workers and strips. */
@@ -196,7 +196,7 @@ static void halt_weight_pass(weight_pass_run *r)
 
 /* Advances r->item past open items without strips. Such an item may be closed already; its zeroed entry has no strips
  * either. Call with the lock held. */
-static void pass_empty(weight_pass_run *r)
+static void skip_empty_items(weight_pass_run *r)
 {
     while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
         r->item++;
@@ -226,7 +226,7 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
         if ((s->strip.last = r->row == c->rows)) {
             r->item++;
             r->row = 0;
-            pass_empty(r);
+            skip_empty_items(r);
         }
     }
     pthread_mutex_unlock(&r->lock);
@@ -302,7 +302,7 @@ static organ_status open_next(weight_pass_run *r, organ_error *error)
     pthread_mutex_lock(&r->lock);
     r->ahead += strips_of(&item->cut);
     r->opened++;
-    pass_empty(r);
+    skip_empty_items(r);
     pthread_cond_broadcast(&r->more);
     pthread_mutex_unlock(&r->lock);
     return ORGAN_OK;

@@ -21,9 +21,9 @@ typedef struct organ_weight_item {
 
 /* Consecutive rows of an item's weight, decoded. */
 typedef struct organ_weight_strip {
-    size_t item;    /* index into organ_weight_pass.items */
-    uint64_t first; /* first row, counted over the matrices of the weight */
-    size_t rows, cols;
+    size_t item;       /* index into organ_weight_pass.items */
+    uint64_t first;    /* first row, counted over the matrices of the weight */
+    size_t rows, cols; /* number of rows and columns */
     void *values;      /* rows x cols of type `as`, 4096-byte aligned; may be changed */
     const void *other; /* the same rows of the counterpart, or NULL */
     bool last;         /* the last strip of its item */
@@ -39,7 +39,7 @@ typedef struct organ_weight_pass {
                             two matrices; 0: 1 */
     size_t scratch_bytes; /* for each worker, 64-byte aligned */
     size_t result_bytes;  /* for each strip, zeroed before `work`; at most 64 KiB */
-    void *context;
+    void *context;        /* first argument of the callbacks */
     /* Called on the thread that runs organ_weight_pass_run, before `work` gets a strip of the item, in the order of
      * items. May be NULL. `note` is that of the reader (organ_weight_reader_open). Strips of earlier items may not be
      * retired yet, so the callback must store its data separately for each item. */

@@ -12,8 +12,8 @@
 /* Format of a float of at most 8 bits, most significant first: sign, exponent, mantissa. */
 typedef struct small_float {
     organ_dtype dtype;
-    unsigned exponent_bits, mantissa_bits;
-    int bias; /* of the exponent */
+    unsigned exponent_bits, mantissa_bits; /* number of bits of exponent and mantissa */
+    int bias;                              /* of the exponent */
     /* FINITE: no NaN or infinity; ONE_NAN: NaN if all bits but the sign are ones; FNUZ: one NaN in place of -0; IEEE:
      * the largest exponent means NaN or infinity */
     enum { FINITE, ONE_NAN, FNUZ, IEEE } specials;

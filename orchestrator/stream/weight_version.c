@@ -9,7 +9,7 @@
 
 /* Counts of the zero points of a weight, as stored. */
 typedef struct zero_census {
-    uint64_t all;
+    uint64_t all;                        /* number of zero points */
     uint64_t half, below_half, greatest; /* equal to half of the range, to one less, to the largest code */
 } zero_census;
 
