@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A file that is written with direct I/O if the file system supports it: bytes are on the disk when the call returns,
- * they do not displace input files from the page cache, and the processor does not copy them. Also functions that copy
- * bytes between files. */
+ * A file that is written with direct I/O (O_DIRECT) if the file system supports it: written bytes do not displace input
+ * files from the page cache, the processor does not copy them, and little remains to be written by organ_direct_sync.
+ * Also functions that copy bytes between files. */
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
 
